@@ -1,0 +1,1 @@
+"""Load RecordIO image sets onto the GPU."""

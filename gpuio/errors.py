@@ -1,0 +1,64 @@
+"""Every error gpuio raises on purpose.
+
+GpuioError
+├── FormatError            a .rec, .idx or .lst file is not what it says it is (a ValueError)
+│   └── CorruptRecordError     bad magic, truncated payload, unfinished split record
+├── DecodeError            a codec rejected an image
+├── LabelError             a record's labels are not those asked for (a ValueError)
+├── BackendError           the device or a library it needs is missing, or failed
+├── StateError             a saved state does not fit this loader (a ValueError)
+└── PipelineClosedError    a batch was asked of a closed pipeline
+"""
+
+from __future__ import annotations
+
+
+class GpuioError(Exception):
+    """Base of every error below: `except GpuioError` catches the library, never a bug."""
+
+
+class FormatError(GpuioError, ValueError):
+    """A data file breaks its own format."""
+
+
+class CorruptRecordError(FormatError):
+    """A record cannot be read back.
+
+    Args:
+        reason: What was expected and what was found.
+        path: The .rec file.
+        offset: Where the record starts in it, in bytes.
+    """
+
+    def __init__(self, reason: str, *, path: str, offset: int) -> None:
+        super().__init__(f"{path}: record at byte {offset}: {reason}")
+        self.reason = reason
+        self.path = path
+        self.offset = offset
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_corrupt, (self.reason, self.path, self.offset)
+
+
+def _rebuild_corrupt(reason: str, path: str, offset: int) -> CorruptRecordError:
+    return CorruptRecordError(reason, path=path, offset=offset)
+
+
+class DecodeError(GpuioError):
+    """A codec rejected an image."""
+
+
+class LabelError(GpuioError, ValueError):
+    """A record does not carry the labels that were asked for."""
+
+
+class BackendError(GpuioError):
+    """The device, or a library it needs, is missing or failed."""
+
+
+class StateError(GpuioError, ValueError):
+    """A saved state belongs to another data set, seed or sharding."""
+
+
+class PipelineClosedError(GpuioError):
+    """A batch was asked of a closed pipeline."""

@@ -1,0 +1,1 @@
+"""Numba kernels, each written once for CPU and CUDA."""
