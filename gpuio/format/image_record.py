@@ -1,0 +1,90 @@
+"""Image records: the payload of a record is a header, labels and an encoded image.
+
+    uint32 flag | float32 label | uint64 id | uint64 id2 | flag x float32 labels | image
+
+All values are little-endian. Where flag is 0 the label is the field of that name; else the labels
+follow the header and the field is 0.
+
+Source: MXNet 1.9.1, python/mxnet/recordio.py and src/io/image_recordio.h.
+"""
+
+from __future__ import annotations
+
+import numbers
+import struct
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from gpuio.errors import FormatError
+
+HEADER_FORMAT: Final = "<IfQQ"
+HEADER_NBYTES: Final = struct.calcsize(HEADER_FORMAT)
+
+_HEADER: Final = struct.Struct(HEADER_FORMAT)
+
+
+class HEADER(NamedTuple):
+    """The header of an image record; the name is that of mxnet's type, used as `IRHeader`.
+
+    Attributes:
+        flag: 0 for one label; the number of labels otherwise. `pack` sets it.
+        label: A float, or a (flag,) float32 array.
+        id: The number of the image in its .lst, 0 to 2**64 - 1.
+        id2: Reserved, 0.
+    """
+
+    flag: int
+    label: Any
+    id: int
+    id2: int
+
+
+IRHeader = HEADER
+
+
+class HeaderError(FormatError, struct.error):
+    """A payload is too short for a header; also the struct.error that mxnet raises."""
+
+
+def pack(header: Sequence[Any], data: bytes) -> bytes:
+    """The payload of an image record.
+
+    Args:
+        header: An `IRHeader` or its four values. The flag is ignored: a number as label gives
+            flag 0, anything else is flattened to float32 labels and gives their count.
+        data: The encoded image, or any bytes.
+
+    Raises:
+        struct.error: A value does not fit its field.
+    """
+    _, label, number, number2 = header
+    if isinstance(label, numbers.Number):
+        return _HEADER.pack(0, label, number, number2) + data
+    labels = np.asarray(label, "<f4")
+    return _HEADER.pack(labels.size, 0, number, number2) + labels.tobytes() + data
+
+
+def unpack(payload: bytes) -> tuple[IRHeader, bytes]:
+    """Header and image of an image record.
+
+    The label is a float where the flag is 0, else a read-only (flag,) float32 array. A memoryview
+    as payload gives a memoryview as image, without a copy.
+
+    Raises:
+        HeaderError: `payload` is shorter than a header.
+        FormatError: `payload` is shorter than its labels.
+    """
+    if len(payload) < HEADER_NBYTES:
+        raise HeaderError(f"image record header of {HEADER_NBYTES} bytes, {len(payload)} found")
+    header = IRHeader(*_HEADER.unpack_from(payload))
+    if not header.flag:
+        return header, payload[HEADER_NBYTES:]
+    start = HEADER_NBYTES + 4 * header.flag
+    if len(payload) < start:
+        found = len(payload) - HEADER_NBYTES
+        raise FormatError(f"{header.flag} labels in {4 * header.flag} bytes, {found} bytes found")
+    labels = np.frombuffer(payload, "<f4", header.flag, HEADER_NBYTES)
+    labels.flags.writeable = False  # also where `payload` is a view of writable memory
+    return header._replace(label=labels), payload[start:]
