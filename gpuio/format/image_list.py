@@ -1,0 +1,230 @@
+"""Image lists: the .lst from which im2rec packs, and which can give a .rec new labels.
+
+    index TAB label [TAB label ...] TAB relative/path NEWLINE
+
+The index is an integer and becomes the id of the record; labels are floats; lines may carry
+different numbers of labels.
+
+Source: MXNet 1.9.1, tools/im2rec.py and src/io/iter_image_recordio_2.cc.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from io import TextIOWrapper
+from itertools import islice
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.errors import FormatError
+
+_LINES: Final = 1 << 16  # lines turned into numbers at a time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageList:
+    """The lines of a .lst.
+
+    Attributes:
+        ids: (N,) int64.
+        values: (M,) float32, the labels of all lines, one line after the other.
+        starts: (N + 1,) int64, line i has `values[starts[i] : starts[i + 1]]`.
+        paths: N paths, relative to the root of the image tree.
+    """
+
+    ids: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float32]
+    starts: npt.NDArray[np.int64]
+    paths: Sequence[str]
+
+    def __post_init__(self) -> None:
+        count = len(self.paths)
+        if self.ids.shape != (count,) or self.starts.shape != (count + 1,):
+            found = f"{len(self.ids)} ids, {len(self.starts)} starts"
+            raise ValueError(f"{count} paths take as many ids and one more start, got {found}")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @classmethod
+    def of(
+        cls, ids: npt.ArrayLike, labels: Sequence[npt.ArrayLike], paths: Sequence[str]
+    ) -> ImageList:
+        """A list from N ids, N labels (each a number or a sequence of numbers) and N paths."""
+        rows = [np.asarray(label, np.float32).ravel() for label in labels]
+        starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        values = np.concatenate(rows) if rows else np.empty(0, np.float32)
+        return cls(np.array(ids, np.int64).reshape(-1), values, starts, paths)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ImageList:
+        """The list in a .lst file; blank lines are skipped.
+
+        Raises:
+            FormatError: A line has fewer than three fields, its index is no integer or a label is
+                no number.
+        """
+        path = os.fspath(path)
+        ids = [np.empty(0, np.int64)]
+        values = [np.empty(0, np.float32)]
+        widths = [np.zeros(1, np.int64)]
+        paths: list[str] = []
+        for lines in _batches(path):
+            rows = [line.rstrip("\r\n").split("\t") for _, line in lines]
+            try:
+                # A comprehension for each column takes half the time of one loop over lines.
+                ids.append(np.array([int(row[0]) for row in rows], np.int64))
+                values.append(_float32([float(x) for row in rows for x in row[1:-1]]))
+            except (ValueError, OverflowError):
+                raise _bad_line(path, lines, _check_tabbed) from None
+            widths.append(np.array([len(row) - 2 for row in rows], np.int64))
+            if widths[-1].min() < 1:
+                raise _bad_line(path, lines, _check_tabbed)
+            paths += [row[-1].strip() for row in rows]
+        starts = np.cumsum(np.concatenate(widths))
+        return cls(np.concatenate(ids), np.concatenate(values), starts, paths)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a .lst file, as im2rec does it.
+
+        A label is written with six decimals where they are enough to give the same float32.
+        """
+        texts = _texts(self.values)
+        starts = self.starts.tolist()
+        with _open(path, "w") as file:
+            file.writelines(
+                "\t".join((str(number), *texts[start:stop], name)) + "\n"
+                for number, start, stop, name in zip(
+                    self.ids.tolist(), starts[:-1], starts[1:], self.paths, strict=True
+                )
+            )
+
+    @property
+    def widths(self) -> npt.NDArray[np.int64]:
+        """(N,) int64, how many labels each line has."""
+        return np.diff(self.starts)
+
+    @property
+    def labels(self) -> npt.NDArray[np.float32]:
+        """(N, W) float32; lines with fewer than W labels, the most there are, end in NaN."""
+        widths = self.widths
+        width = int(widths.max(initial=0))
+        if (widths == width).all():
+            return self.values.reshape(-1, width)
+        table = np.full((len(self), width), np.nan, np.float32)
+        table[np.arange(width) < widths[:, None]] = self.values
+        return table
+
+
+def load_labels(
+    path: str | os.PathLike[str], label_width: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Ids, (N,) int64, and labels, (N, label_width) float32, by which to relabel a .rec.
+
+    Any white space separates; what follows the labels is ignored. Of a repeated id the last line
+    counts. Unlike mxnet, which reads the words of a file name as labels of 0, a label that is no
+    number is an error.
+
+    Raises:
+        FormatError: A line ends before its labels do, or one of them is no number.
+    """
+    if label_width < 1:
+        raise ValueError(f"label_width must be at least 1, got {label_width}")
+    path = os.fspath(path)
+    columns = [np.empty(0, np.int64)]
+    tables = [np.empty((0, label_width), np.float32)]
+    for lines in _batches(path):
+        rows = [line.split(maxsplit=label_width + 1) for _, line in lines]
+        try:
+            columns.append(np.array([int(row[0]) for row in rows], np.int64))
+            values = [_number(x) for row in rows for x in row[1 : label_width + 1]]
+            tables.append(_float32(values).reshape(len(rows), label_width))
+        except (ValueError, OverflowError):
+            check = partial(_check_spaced, label_width=label_width)
+            raise _bad_line(path, lines, check) from None
+    ids, labels = np.concatenate(columns), np.concatenate(tables)
+    _, last = np.unique(ids[::-1], return_index=True)
+    if len(last) < len(ids):
+        keep = np.sort(len(ids) - 1 - last)
+        ids, labels = ids[keep], labels[keep]
+    return ids, labels
+
+
+def _open(path: str | os.PathLike[str], mode: Literal["r", "w"]) -> TextIOWrapper:
+    # Names of files are bytes: those that are no UTF-8 go through unchanged.
+    return Path(path).open(mode, newline="\n", encoding="utf-8", errors="surrogateescape")
+
+
+def _batches(path: str) -> Iterator[list[tuple[int, str]]]:
+    """The lines that are not blank, each with its number, many at a time."""
+    with _open(path, "r") as file:
+        lines = ((i, line) for i, line in enumerate(file, 1) if not line.isspace())
+        while batch := list(islice(lines, _LINES)):
+            yield batch
+
+
+def _float32(values: list[float]) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # to infinity, as a C cast does
+        return np.array(values, np.float64).astype(np.float32)
+
+
+def _number(text: str) -> float:
+    """A float as C's strtod reads it: decimal or hexadecimal."""
+    with suppress(ValueError):
+        return float(text)
+    return float.fromhex(text)
+
+
+def _texts(values: npt.NDArray[np.float32]) -> list[str]:
+    """Each label as text that reads back as the same float32."""
+    texts = [f"{x:f}" for x in values.tolist()]
+    same = _float32([float(text) for text in texts]) == values
+    for i in np.flatnonzero(~same).tolist():
+        texts[i] = str(values[i])
+    return texts
+
+
+def _bad_line(
+    path: str, lines: list[tuple[int, str]], check: Callable[[str], str | None]
+) -> FormatError:
+    """The error for the first of `lines` for which `check` gives a reason."""
+    number, reason = next((i, reason) for i, line in lines if (reason := check(line)))
+    return FormatError(f"{path}: line {number}: {reason}")
+
+
+def _check_tabbed(line: str) -> str | None:
+    fields = line.rstrip("\r\n").split("\t")
+    if len(fields) < 3:
+        return f"index, labels and path separated by tabs expected, found {_shown(line)}"
+    return _check_numbers(fields[0], fields[1:-1], float)
+
+
+def _check_spaced(line: str, label_width: int) -> str | None:
+    fields = line.split()
+    if len(fields) <= label_width:
+        return f"index and {label_width} labels expected, found {_shown(line)}"
+    return _check_numbers(fields[0], fields[1 : label_width + 1], _number)
+
+
+def _check_numbers(index: str, labels: Sequence[str], parse: Callable[[str], float]) -> str | None:
+    try:
+        np.int64(int(index))
+    except (ValueError, OverflowError):
+        return f"index must be a 64-bit integer, found {_shown(index)}"
+    for place, label in enumerate(labels, 1):
+        try:
+            parse(label)
+        except ValueError:
+            return f"label {place} of {len(labels)} must be a number, found {_shown(label)}"
+    return None
+
+
+def _shown(text: str) -> str:
+    return ascii(text.strip()[:80])
