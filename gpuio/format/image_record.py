@@ -57,9 +57,10 @@ def pack(header: Sequence[Any], data: bytes) -> bytes:
         data: The encoded image, or any bytes.
 
     Raises:
+        TypeError: `header` has not four values.
         struct.error: A value does not fit its field.
     """
-    _, label, number, number2 = header
+    _, label, number, number2 = IRHeader(*header)
     if isinstance(label, numbers.Number):
         return _HEADER.pack(0, label, number, number2) + data
     labels = np.asarray(label, "<f4")

@@ -1,0 +1,681 @@
+"""RecordIO files under the names of mxnet.recordio: one import line is all that changes.
+
+    from gpuio import recordio
+
+    with recordio.MXIndexedRecordIO("train.idx", "train.rec", "r") as records:
+        header, image = recordio.unpack(records.read_idx(7))
+        first_ten = records[:10]
+
+Files are byte for byte those that MXNet 1.9.1 writes. Beyond it, any number of threads may read at
+once, `len`, indexing by position, slices and iteration work, and an index is made by a scan where
+there is none. On purpose it differs in this:
+
+* Pickling leaves a reader open, and unpickling a writer goes on at the end of its file; there, the
+  one was closed and the other emptied the file. A file that has since changed is an error.
+* `read_idx` works after `read` has met the end of the file.
+* A split record without its last part is an error, not the end of the file.
+* An index that does not belong to its .rec is an error at once, not when a record is read.
+* `reset` of a reader keeps the index.
+* A record and its line in the index are in their files when `write_idx` returns, or neither is.
+
+Only NumPy is needed, and a codec for `pack_img` and `unpack_img`.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import threading
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterator,
+    Mapping,
+    MutableSequence,
+    Sequence,
+    ValuesView,
+)
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.errors import DecodeError, FormatError
+from gpuio.format.image_record import IRHeader, pack, unpack
+from gpuio.format.index import Index
+from gpuio.format.recordio import RecordFile, frame, scan
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+__all__ = [
+    "IRHeader",
+    "MXIndexedRecordIO",
+    "MXRecordIO",
+    "pack",
+    "pack_img",
+    "unpack",
+    "unpack_img",
+]
+
+_CHUNK = 1 << 16  # entries turned into Python numbers at a time
+
+
+class MXRecordIO:
+    """The records of a .rec, one after the other.
+
+    Args:
+        uri: The .rec.
+        flag: "r" to read, "w" to write; "w" empties a file that is there.
+
+    Attributes:
+        uri: The path, a str.
+        flag: As given.
+        writable: True for "w".
+        is_open: False after `close`.
+        pid: The process that opened the file, None after `close`.
+
+    Raises:
+        ValueError: `flag` is neither "r" nor "w".
+        OSError: The file cannot be opened.
+    """
+
+    is_open = False
+    writable = False
+    pid: int | None = None
+    _reader: RecordFile | None = None
+    _writer: _Appender | None = None
+
+    def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
+        self.uri = os.fsdecode(uri)
+        self.flag = flag
+        self._position = 0  # where read() goes on
+        self._offsets: npt.NDArray[np.int64] | None = None
+        self._lock = threading.Lock()
+        self.open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "open" if self.is_open else "closed"
+        return f"<{type(self).__name__} {self.uri!r}, flag {self.flag!r}, {state}>"
+
+    def open(self) -> None:
+        """Open the file, at its first record; a writer empties it."""
+        if self.flag not in ("r", "w"):
+            raise ValueError(f"Invalid flag {self.flag}: it must be 'r' or 'w'")
+        self.close()
+        self.writable = self.flag == "w"
+        if self.writable:
+            self._writer = _Appender(self.uri)
+        else:
+            self._reader = RecordFile(self.uri)
+        self._position = 0
+        self.pid = os.getpid()
+        self.is_open = True
+
+    def close(self) -> None:
+        """Close the file; again is allowed."""
+        if self._reader is not None:
+            self._reader.close()
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+        self.is_open = False
+        self.pid = None
+
+    def reset(self) -> None:
+        """Go back to the first record. This empties the file of a writer, as in MXNet."""
+        self.close()
+        self.open()
+
+    def write(self, buf: bytes) -> None:
+        """Add a record.
+
+        Raises:
+            TypeError: `buf` is not bytes.
+            RuntimeError: The file is closed, or was opened by another process.
+            OSError: The disk is full, say; the file ends with the record before.
+        """
+        writer = self._checked_writer()
+        with self._lock:
+            writer.append(_framed(buf))
+
+    def read(self) -> bytes | None:
+        """The next record; None at the end of the file.
+
+        Raises:
+            CorruptRecordError: There is no whole record where the last one ended.
+            RuntimeError: The file is closed, or was opened by another process.
+        """
+        reader = self._checked_reader(adopt=False)
+        with self._lock:
+            if self._position == reader.size:
+                return None
+            record, self._position = reader.read(self._position)
+        return record
+
+    def __len__(self) -> int:
+        """How many records there are, which takes a scan of the file the first time."""
+        return len(self._places())
+
+    def __bool__(self) -> bool:
+        # Without this, `if record:` would count the records.
+        return True
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All records in order, from the first, wherever `read` stands."""
+        reader = self._checked_reader()
+        position = 0
+        while position < reader.size:
+            record, position = reader.read(position)
+            yield record
+
+    @overload
+    def __getitem__(self, position: int) -> bytes: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[bytes]: ...
+    def __getitem__(self, position: int | slice) -> bytes | list[bytes]:
+        """The record at a position, counted from 0, or those of a slice."""
+        reader = self._checked_reader()
+        places = self._places()
+        if isinstance(position, slice):
+            return [reader.read(place)[0] for place in places[position].tolist()]
+        number = operator.index(position)
+        if not -len(places) <= number < len(places):
+            raise IndexError(f"position {number} of {len(places)} records")
+        return reader.read(int(places[number]))[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        if self._writer is not None:
+            state["_position"] = self._writer.position
+            self.close()  # two writers of one file would overwrite each other
+        for name in ("_reader", "_writer", "_lock"):
+            state.pop(name, None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        self.pid = None
+        if not self.is_open:
+            return
+        self.is_open = False
+        if self.writable:
+            self._resume()
+        else:
+            self.open()
+
+    def _resume(self) -> None:
+        self._writer = _Appender(self.uri, self._position)
+        self.pid = os.getpid()
+        self.is_open = True
+
+    def _places(self) -> npt.NDArray[np.int64]:
+        self._checked_reader()
+        if self._offsets is None:
+            self._offsets = scan(self.uri)
+        return self._offsets
+
+    def _check_pid(self, *, adopt: bool) -> None:
+        if self.pid == os.getpid():
+            return
+        if not adopt:
+            reason = "Forbidden operation in multiple processes"
+            raise RuntimeError(f"{reason}, or after close(): {self.uri}")
+        if not self.is_open:
+            self.open()
+        # Reads carry their offset, so the descriptor may be shared with the parent. The lock may
+        # have been held by a thread of the parent's which does not exist here.
+        self._lock = threading.Lock()
+        self._position = 0
+        self.pid = os.getpid()
+
+    def _checked_reader(self, *, adopt: bool = True) -> RecordFile:
+        if self.writable:
+            raise AssertionError(f"{self.uri} is open for writing")  # as in mxnet
+        self._check_pid(adopt=adopt)
+        assert self._reader is not None
+        return self._reader
+
+    def _checked_writer(self) -> _Appender:
+        if not self.writable:
+            raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
+        self._check_pid(adopt=False)
+        assert self._writer is not None
+        return self._writer
+
+
+class MXIndexedRecordIO(MXRecordIO):
+    """The records of a .rec, by key.
+
+    Args:
+        idx_path: The .idx. None, for reading, finds the records by a scan; keys are then 0, 1, 2
+            and so on.
+        uri: The .rec.
+        flag: "r" to read, "w" to write; "w" empties files that are there.
+        key_type: What a key is made of, from its text when reading.
+
+    Attributes:
+        idx: Mapping from key to offset in bytes. Of a repeated key the last line counts.
+        keys: The keys in the order of the .idx, repeated ones too; positions count along it.
+        idx_path, key_type: As given.
+        fidx: The open .idx of a writer, else None.
+
+    Raises:
+        FormatError: The .idx cannot be parsed, or is not that of `uri`.
+        OSError: A file cannot be opened.
+    """
+
+    fidx: _Appender | None = None
+
+    def __init__(
+        self,
+        idx_path: str | os.PathLike[str] | None,
+        uri: str | os.PathLike[str],
+        flag: Literal["r", "w"],
+        key_type: Callable[[Any], Any] = int,
+    ) -> None:
+        self.idx_path = None if idx_path is None else os.fsdecode(idx_path)
+        self.idx: Mapping[Any, int] = {}
+        self.keys: MutableSequence[Any] = []
+        self.key_type = key_type
+        if flag == "w" and idx_path is None:
+            raise ValueError("idx_path must be a path to write, got None")
+        super().__init__(uri, flag)
+
+    def open(self) -> None:
+        """Open both files; a writer empties them."""
+        super().open()
+        try:
+            if self.writable:
+                assert self.idx_path is not None
+                self.fidx = _Appender(self.idx_path)
+                self.idx, self.keys = {}, []
+            elif self._offsets is None:
+                self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close both files; again is allowed."""
+        super().close()
+        if self.fidx is not None:
+            self.fidx.close()
+        self.fidx = None
+
+    def seek(self, idx: Any) -> None:
+        """Let `read` go on with the record of key `idx`.
+
+        Raises:
+            KeyError: There is no such key.
+        """
+        self._checked_reader()
+        self._position = self.idx[idx]
+
+    def tell(self) -> int:
+        """Where the next record will be written, in bytes."""
+        if not self.writable:
+            raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
+        return self._position if self._writer is None else self._writer.position
+
+    def read_idx(self, idx: Any) -> bytes:
+        """The record of key `idx`; `read` goes on after it. Threads may call this at once.
+
+        Raises:
+            KeyError: There is no such key.
+            CorruptRecordError: There is no whole record where the index says.
+        """
+        reader = self._checked_reader()
+        record, self._position = reader.read(self.idx[idx])
+        return record
+
+    def write_idx(self, idx: Any, buf: bytes) -> None:
+        """Add a record under a key.
+
+        Raises:
+            TypeError: `buf` is not bytes.
+            RuntimeError: The file is closed, or was opened by another process.
+            OSError: The disk is full, say; neither file has a trace of the record.
+        """
+        key = self.key_type(idx)
+        writer = self._checked_writer()
+        assert self.fidx is not None
+        assert isinstance(self.idx, dict)
+        with self._lock:
+            place = writer.append(_framed(buf))
+            try:
+                self.fidx.append(f"{key}\t{place}\n".encode())
+            except BaseException:
+                writer.cut(place)
+                raise
+            self.idx[key] = place
+            self.keys.append(key)
+
+    def __len__(self) -> int:
+        """How many lines the index has."""
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All records in the order of the index, wherever `read` stands."""
+        reader = self._checked_reader()
+        return (reader.read(place)[0] for place in _numbers(self._places()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        fidx = self.fidx
+        state = super().__getstate__()
+        state.pop("fidx", None)
+        if fidx is not None:
+            state["_idx_position"] = fidx.position
+        elif self.idx_path is not None and self.is_open and not self.writable:
+            # The file says the same in a fraction of the bytes a pickle would take.
+            state.update(idx={}, keys=[], _offsets=None)
+        return state
+
+    def _resume(self) -> None:
+        super()._resume()
+        assert self.idx_path is not None
+        self.fidx = _Appender(self.idx_path, self.__dict__.pop("_idx_position"))
+
+    def _load(self) -> None:
+        if self.idx_path is None:
+            index = Index.scan(self.uri)
+        elif self.key_type is int:
+            try:
+                index = Index.load(self.idx_path)
+            except FileNotFoundError as error:
+                error.add_note("pass None as idx_path to find the records by a scan")
+                raise
+        else:
+            keys, offsets = _load_keys(self.idx_path, self.key_type)
+            index = Index(np.arange(len(offsets)), offsets)
+        if self.idx_path is not None:
+            index.check(self.uri, idx=self.idx_path)
+        if self.idx_path is None or self.key_type is int:
+            self.keys, self.idx = _Keys(index.keys), _Places(index.keys, index.offsets)
+        else:
+            self.keys, self.idx = keys, dict(zip(keys, index.offsets.tolist(), strict=True))
+        self._offsets = index.offsets
+
+
+def pack_img(
+    header: IRHeader | Sequence[Any],
+    img: npt.NDArray[np.uint8],
+    quality: int = 95,
+    img_fmt: str = ".jpg",
+) -> bytes:
+    """The payload of an image record, from pixels.
+
+    Args:
+        header: As for `pack`.
+        img: (H, W, 3) BGR or (H, W) gray uint8.
+        quality: 1 to 100 for JPEG; for PNG, the compression level.
+        img_fmt: ".jpg" or ".png", say.
+
+    Raises:
+        GpuioError: The image cannot be encoded.
+    """
+    from gpuio import codec
+
+    return pack(header, codec.imencode(img_fmt, img, quality))
+
+
+def unpack_img(s: bytes, iscolor: int = -1) -> tuple[IRHeader, npt.NDArray[np.uint8] | None]:
+    """Header and pixels of an image record.
+
+    The pixels are (H, W, 3) BGR or (H, W) gray uint8, or None where they cannot be decoded.
+
+    Args:
+        s: The payload.
+        iscolor: -1 for the channels of the file, 0 for gray, 1 for color, as in OpenCV.
+
+    Raises:
+        FormatError: `s` is too short for a header and its labels.
+        DecodeError: There is no image, only a header.
+    """
+    from gpuio import codec
+
+    header, data = unpack(s)
+    if not data:
+        raise DecodeError(f"record of id {header.id} has no image, only a header")
+    try:
+        return header, codec.imdecode(data, iscolor)
+    except DecodeError:
+        return header, None
+
+
+class _Appender:
+    """A file that grows by whole pieces: one that cannot be written leaves no trace.
+
+    It is unbuffered, so that a forked child has nothing to write a second time.
+
+    Args:
+        path: The file.
+        position: Its size, to go on with it; None empties it.
+
+    Raises:
+        FormatError: The file's size is not `position`.
+    """
+
+    def __init__(self, path: str, position: int | None = None) -> None:
+        mode = "wb" if position is None else "r+b"
+        self._file = open(path, mode, buffering=0)  # noqa: SIM115, PTH123  closed by close()
+        self.position = self._file.seek(0, os.SEEK_END)
+        if position is not None and position != self.position:
+            self._file.close()
+            reason = f"{position} bytes when its writer was pickled, now {self.position}"
+            raise FormatError(f"{path}: {reason}; it will not be overwritten")
+
+    def append(self, data: bytes) -> int:
+        """Where `data` was written."""
+        start = self.position
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except BaseException:
+            self.cut(start)
+            raise
+        self.position = start + len(data)
+        return start
+
+    def cut(self, position: int) -> None:
+        """Drop what lies at and after `position`."""
+        self._file.truncate(position)
+        self.position = self._file.seek(position)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Keys(MutableSequence[int]):
+    """A list of keys that is an array inside, until it is changed."""
+
+    __slots__ = ("_list", "_values")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, values: npt.NDArray[np.int64]) -> None:
+        self._values = values
+        self._list: list[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self._values if self._list is None else self._list)
+
+    @overload
+    def __getitem__(self, position: int) -> int: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[int]: ...
+    def __getitem__(self, position: int | slice) -> int | list[int]:
+        if self._list is not None:
+            return self._list[position]
+        found = self._values[position if isinstance(position, slice) else operator.index(position)]
+        plain: int | list[int] = found.tolist()
+        return plain
+
+    def __setitem__(self, position: int | slice, value: Any) -> None:
+        self._own()[position] = value
+
+    def __delitem__(self, position: int | slice) -> None:
+        del self._own()[position]
+
+    def insert(self, index: int, value: int) -> None:
+        self._own().insert(index, value)
+
+    def __iter__(self) -> Iterator[int]:
+        return _numbers(self._values) if self._list is None else iter(self._list)
+
+    def __contains__(self, key: object) -> bool:
+        return bool((self._values == key).any()) if self._list is None else key in self._list
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (list, _Keys)):
+            return NotImplemented
+        return len(self) == len(other) and all(map(operator.eq, self, other))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        # Always a copy: the index must not change with it.
+        return np.array(self._values if self._list is None else self._list, dtype)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(str, self[:5]))
+        return f"[{shown}, ...] ({len(self)} keys)" if len(self) > 5 else f"[{shown}]"
+
+    def _own(self) -> list[int]:
+        if self._list is None:
+            self._list = self._values.tolist()
+        return self._list
+
+
+class _Places(Mapping[int, int]):
+    """A dict from key to offset that is two arrays inside; it cannot be changed."""
+
+    __slots__ = ("_keys", "_offsets", "_order", "_sorted")
+
+    def __init__(self, keys: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
+        self._keys = keys
+        self._offsets = offsets
+        # Made by the first search: the order of the keys, and the keys in it.
+        self._sorted: npt.NDArray[np.int64] | None = None
+        self._order: npt.NDArray[np.int64] | None = None
+
+    def __getitem__(self, key: Any) -> int:
+        try:
+            number = int(key)
+        except (TypeError, ValueError, OverflowError):
+            raise KeyError(key) from None
+        ordered = self._prepare()
+        if number != key or not len(ordered) or not ordered[0] <= number <= ordered[-1]:
+            raise KeyError(key)
+        # The last of several: as in a dict, later lines win.
+        place = int(np.searchsorted(ordered, number, side="right")) - 1
+        if ordered[place] != number:
+            raise KeyError(key)
+        if self._order is not None:
+            place = self._order[place]
+        return int(self._offsets[place])
+
+    def __len__(self) -> int:
+        ordered = self._prepare()
+        return len(ordered) - int(np.count_nonzero(ordered[1:] == ordered[:-1]))
+
+    def __iter__(self) -> Iterator[int]:
+        return _numbers(self._unique()[0])
+
+    def items(self) -> ItemsView[int, int]:
+        return _Items(self)
+
+    def values(self) -> ValuesView[int]:
+        return _Values(self)
+
+    def copy(self) -> dict[int, int]:
+        """A dict of the same content."""
+        return dict(self.items())
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{k}: {v}" for k, v in zip(self._keys[:5], self._offsets[:5], strict=True)
+        )
+        return f"{{{shown}, ...}} ({len(self)} keys)" if len(self._keys) > 5 else f"{{{shown}}}"
+
+    def _prepare(self) -> npt.NDArray[np.int64]:
+        """(N,) int64, the keys in ascending order."""
+        if self._sorted is None:
+            if (self._keys[1:] > self._keys[:-1]).all():
+                self._sorted = self._keys
+            else:
+                self._order = np.argsort(self._keys, kind="stable")
+                self._sorted = self._keys[self._order]  # last: other threads look at it first
+        return self._sorted
+
+    def _unique(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Keys and offsets as a dict has them: a key at its first place, with its last value."""
+        if len(self) == len(self._keys):
+            return self._keys, self._offsets
+        keys, first = np.unique(self._keys, return_index=True)
+        _, last = np.unique(self._keys[::-1], return_index=True)
+        order = np.argsort(first)
+        return keys[order], self._offsets[::-1][last][order]
+
+
+class _Items(ItemsView[int, int]):
+    _mapping: _Places
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        keys, offsets = self._mapping._unique()
+        return zip(_numbers(keys), _numbers(offsets), strict=True)
+
+
+class _Values(ValuesView[int]):
+    _mapping: _Places
+
+    def __iter__(self) -> Iterator[int]:
+        return _numbers(self._mapping._unique()[1])
+
+
+def _numbers(values: npt.NDArray[np.int64]) -> Iterator[int]:
+    """The numbers of an array as Python's, without a list of all of them."""
+    for start in range(0, len(values), _CHUNK):
+        yield from values[start : start + _CHUNK].tolist()
+
+
+def _framed(buf: bytes) -> bytes:
+    if not isinstance(buf, (bytes, bytearray, memoryview)):
+        raise TypeError(f"buf must be bytes, got {type(buf).__name__}")
+    return frame(buf)
+
+
+def _load_keys(
+    path: str, key_type: Callable[[str], Any]
+) -> tuple[list[Any], npt.NDArray[np.int64]]:
+    """Keys and offsets of a .idx whose keys are no integers."""
+    keys: list[Any] = []
+    offsets: list[int] = []
+    with Path(path).open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.isspace():
+                continue
+            key, _, offset = line.strip().partition("\t")
+            try:
+                keys.append(key_type(key))
+                offsets.append(int(offset))
+            except ValueError as error:
+                found = ascii(line.strip()[:80])
+                reason = f"a key and an integer separated by a tab expected, found {found}"
+                raise FormatError(f"{path}: line {number}: {reason}") from error
+    return keys, np.array(offsets, np.int64)
