@@ -1,0 +1,323 @@
+"""One image to bytes and back, on the host.
+
+Pixels are those of OpenCV, whose conventions MXNet's files and functions follow:
+
+* flag 1 gives 3 channels, 0 gray, -1 what is stored. 1 and 0 apply the EXIF orientation, drop
+  alpha and keep the upper 8 of 16 bits; -1 does none of that.
+* Gray is the luma that a JPEG holds; for other formats it is computed from the colours, with the
+  rounding of the library that OpenCV leaves it to.
+
+JPEG, PNG, BMP, WebP, GIF and PNM are equal to OpenCV bit for bit but for these, within one level:
+the gray of a 16-bit colour PNG. Pillow reads 8 bits of those also for flag -1. TIFF: 16-bit colour
+and CMYK are within one level; colours are not multiplied by alpha; Lab is converted by Pillow.
+
+On purpose unlike OpenCV: damaged pixel data is an error. OpenCV paints the rest of a cut JPEG gray.
+
+Source: OpenCV 4.8, modules/imgcodecs; libpng, pngrtran.c (png_do_rgb_to_gray).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tempfile
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+import numpy as np
+
+from gpuio.errors import DecodeError
+from gpuio.exif import jpeg_orientation, orient, tiff_orientation
+
+if TYPE_CHECKING:
+    import types
+    from typing import BinaryIO
+
+    import numpy.typing as npt
+    from _typeshed import ReadableBuffer
+    from PIL import Image
+
+    Gray = tuple[int, int, int, int, int]
+    Data = ReadableBuffer | npt.NDArray[np.uint8]
+    Pixels = npt.NDArray[Any]
+
+Order = Literal["BGR", "RGB"]
+
+_JPEG: Final = b"\xff\xd8\xff"
+_END_OF_IMAGE: Final = b"\xff\xd9"
+_JPEG_KINDS: Final = ("JPEG", "MPO")
+_FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+
+_SAVE_OPTIONS: Final[dict[str, dict[str, Any]]] = {"WEBP": {"lossless": True}}
+
+# What libjpeg warns of although every pixel could be decoded.
+_HARMLESS: Final = re.compile(
+    "extraneous bytes|bad ICC|unknown JFIF|Unknown Adobe|Invalid SOS|Inconsistent progression"
+)
+
+# Red, green, blue, rounding, shift. PNG: as libpng cuts 0.299 and 0.587 to 15 bits.
+_PNG_GRAY: Final = (9797, 19234, 3737, 0, 15)
+_WEBP_GRAY: Final = (9798, 19235, 3735, 1 << 14, 15)
+_OTHER_GRAY: Final = (4899, 9617, 1868, 1 << 13, 14)
+
+
+def imdecode(data: Data, flag: int = 1, *, order: Order = "BGR") -> Pixels:
+    """An image as OpenCV decodes it.
+
+    Args:
+        data: A whole JPEG, PNG, BMP, GIF (first picture), TIFF, WebP, PNM, JPEG 2000 or AVIF.
+        flag: 1 for (H, W, 3) uint8, 0 for (H, W) uint8, -1 for what is stored: (H, W), (H, W, 3)
+            or (H, W, 4), uint16 where gray has 16 bits.
+        order: Of the colours. Alpha comes last.
+
+    Raises:
+        DecodeError: `data` is no image, an unsupported one, or damaged.
+        ValueError: `flag` or `order` is none of those.
+    """
+    if flag not in (-1, 0, 1):
+        raise ValueError(f"flag must be -1, 0 or 1, got {flag}")
+    if order not in ("BGR", "RGB"):
+        raise ValueError(f"order must be 'BGR' or 'RGB', got {order!r}")
+    view = memoryview(cast("ReadableBuffer", data)).cast("B")
+    if not view:
+        raise DecodeError("image of 0 bytes")
+    if bytes(view[:3]) != _JPEG:
+        return _decode_with_pillow(view, flag, order)
+    pixels = _decode_jpeg(view, flag, order)
+    return pixels if flag < 0 else orient(pixels, jpeg_orientation(view))
+
+
+def decode_rgb(data: Data, channels: int) -> npt.NDArray[np.uint8]:
+    """(H, W, channels) uint8 for training: RGB, gray or RGBA.
+
+    4 channels are never made up, and come as stored, without the EXIF orientation.
+
+    Raises:
+        DecodeError: As `imdecode`; or 4 channels are asked of an image that has not got them.
+        ValueError: `channels` is not 1, 3 or 4.
+    """
+    flag = {1: 0, 3: 1, 4: -1}.get(channels)
+    if flag is None:
+        raise ValueError(f"channels must be 1, 3 or 4, got {channels}")
+    pixels = imdecode(data, flag, order="RGB")
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[2] != channels:
+        raise DecodeError(f"image has {pixels.shape[2]} channels, not {channels}")
+    return pixels
+
+
+def imencode(ext: str, image: Pixels, quality: int = 95, *, order: Order = "BGR") -> bytes:
+    """An image as bytes.
+
+    A JPEG is equal to OpenCV's byte for byte (4:2:0, slow DCT), a PNG to its pixels.
+
+    Args:
+        ext: `.jpg`, `.jpeg`, `.png` or what else Pillow can write, in any case.
+        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8; uint16 too for PNG. A JPEG drops
+            alpha.
+        quality: JPEG: 1 to 100, best last. PNG: compression level, 9 where it is more. Others
+            ignore it.
+        order: Of the colours in `image`.
+
+    Raises:
+        ValueError: The format is unknown, or it cannot hold such an image.
+    """
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
+        raise ValueError(f"image must be (H, W) or (H, W, 1|3|4), got shape {image.shape}")
+    name = ext.lower()
+    if image.dtype != np.uint8 and (name != ".png" or image.dtype != np.uint16):
+        kinds = "uint8 or uint16" if name == ".png" else "uint8"
+        raise ValueError(f"image must be {kinds} for {ext}, got {image.dtype}")
+    if name == ".png":
+        from gpuio import png
+
+        return png.encode(_swapped(image) if order == "BGR" else image, min(max(quality, 0), 9))
+    picture = _picture(image, order)
+    if name in (".jpg", ".jpeg"):
+        return _encode_jpeg(picture.convert("RGB") if picture.mode == "RGBA" else picture, quality)
+    return _encode_other(name, picture)
+
+
+def _decode_jpeg(data: memoryview, flag: int, order: Order) -> Pixels:
+    turbo = _simplejpeg()
+    if turbo is None:
+        return _decode_with_pillow(data, flag, order)
+    try:
+        stored = turbo.decode_jpeg_header(data, strict=False)[2]
+    except ValueError as error:
+        raise DecodeError(f"JPEG: {error}") from error
+    if stored in ("CMYK", "YCCK"):
+        return _converted(_rgb_of_cmyk(_turbo(turbo, data, "CMYK")), flag, order, _OTHER_GRAY)
+    if flag == 0 or (flag < 0 and stored == "Gray"):
+        return _turbo(turbo, data, "GRAY")[..., 0]
+    return _turbo(turbo, data, order)
+
+
+def _turbo(turbo: types.ModuleType, data: memoryview, colorspace: str) -> Pixels:
+    """Decode with libjpeg-turbo, for which a stray byte is a warning, and half a file lost too."""
+    try:
+        return turbo.decode_jpeg(data, colorspace=colorspace)
+    except ValueError as error:
+        reason = str(error)
+        if "Premature end of JPEG file" in reason and bytes(data[-2:]) != _END_OF_IMAGE:
+            # If only the end marker is missing, this mends it; if pixels are, it fails again.
+            mended = memoryview(bytes(data) + _END_OF_IMAGE)
+            return _turbo(turbo, mended, colorspace)
+        if not _HARMLESS.search(reason):
+            raise DecodeError(f"JPEG: {reason}") from error
+    return turbo.decode_jpeg(data, colorspace=colorspace, strict=False)
+
+
+def _decode_with_pillow(data: memoryview, flag: int, order: Order) -> Pixels:
+    from PIL import Image, UnidentifiedImageError
+
+    exif = b""
+    try:
+        with Image.open(io.BytesIO(data), formats=_formats()) as picture:
+            if flag == 0 and picture.format in _JPEG_KINDS:
+                picture.draft("L", None)  # the luma itself
+            picture.load()
+            if picture.format in ("PNG", "WEBP"):  # a TIFF is turned by Pillow, a JPEG by imdecode
+                exif = picture.info.get("exif", b"")
+            pixels, gray = _unpack(picture)
+    except UnidentifiedImageError:
+        start = bytes(data[:8]).hex(" ")
+        raise DecodeError(f"no known image format starts with {start}") from None
+    except (DecodeError, MemoryError):
+        raise
+    except Exception as error:  # whatever a plugin's parser stumbles over
+        raise DecodeError(f"{type(error).__name__}: {error}") from error
+    pixels = _converted(pixels, flag, order, gray)
+    return pixels if flag < 0 else orient(pixels, tiff_orientation(exif))
+
+
+def _unpack(picture: Image.Image) -> tuple[Pixels, Gray]:
+    """Pixels as stored, (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, and how to make them gray."""
+    mode, kind = picture.mode, picture.format
+    gray = {"PNG": _PNG_GRAY, "WEBP": _WEBP_GRAY}.get(kind or "", _OTHER_GRAY)
+    if mode in ("1", "L"):
+        return np.asarray(picture.convert("L")), gray
+    if mode == "I" or mode.startswith("I;16"):
+        wide = np.asarray(picture)
+        if wide.min() < 0 or wide.max() > 0xFFFF:
+            raise DecodeError(f"{kind} of 32 bits per pixel")
+        return wide.astype(np.uint16), gray
+    if mode == "F":
+        raise DecodeError(f"{kind} of floating-point pixels")
+    if mode == "CMYK" and kind in _JPEG_KINDS:  # stored inverted, and inverted again by Pillow
+        return _rgb_of_cmyk(255 - np.asarray(picture)), gray
+    alpha = mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+    return np.asarray(picture.convert("RGBA" if alpha and kind != "BMP" else "RGB")), gray
+
+
+def _converted(pixels: Pixels, flag: int, order: Order, gray: Gray) -> Pixels:
+    """Stored pixels, RGB or RGBA if not gray, as `flag` and `order` ask for them."""
+    if flag >= 0 and pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if flag == 0 and pixels.ndim == 3:
+        red, green, blue, rounding, shift = gray
+        wide = pixels.astype(np.int32)
+        luma = wide[..., 0] * red + wide[..., 1] * green + wide[..., 2] * blue
+        return (luma + rounding >> shift).astype(np.uint8)
+    if flag == 1 and pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=2)
+    if flag == 1:
+        pixels = pixels[..., :3]
+    if pixels.ndim == 3 and order == "BGR":
+        pixels = _swapped(pixels)
+    return np.ascontiguousarray(pixels)
+
+
+def _rgb_of_cmyk(stored: Pixels) -> npt.NDArray[np.uint8]:
+    """(H, W, 4) as in a JPEG, which holds CMYK inverted, to (H, W, 3), as OpenCV does it."""
+    wide = stored.astype(np.int32)
+    black = wide[..., 3:]
+    return (black - ((255 - wide[..., :3]) * black >> 8)).astype(np.uint8)
+
+
+def _swapped(pixels: Pixels) -> Pixels:
+    """BGR to RGB or back; alpha stays last."""
+    out = pixels.copy()
+    out[..., 0] = pixels[..., 2]
+    out[..., 2] = pixels[..., 0]
+    return out
+
+
+def _picture(image: Pixels, order: Order) -> Image.Image:
+    """(H, W, 1|3|4) uint8 as a Pillow image L, RGB or RGBA."""
+    from PIL import Image
+
+    size = image.shape[1], image.shape[0]
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[image.shape[2]]
+    raw = mode if mode == "L" or order == "RGB" else f"BGR{mode[3:]}"
+    return Image.frombuffer(mode, size, np.ascontiguousarray(image), "raw", raw, 0, 1)
+
+
+def _encode_jpeg(picture: Image.Image, quality: int) -> bytes:
+    # simplejpeg would be faster by a third, but takes the fast, less exact DCT below quality 96.
+    # Into a file with a descriptor Pillow writes without holding the interpreter lock.
+    file = _scratch.file()
+    picture.save(file, "JPEG", quality=min(max(quality, 1), 100), subsampling=2)
+    nbytes = file.tell()
+    file.seek(0)
+    return file.read(nbytes)
+
+
+def _encode_other(ext: str, picture: Image.Image) -> bytes:
+    from PIL import Image
+
+    kind = Image.registered_extensions().get(ext)
+    if kind is None or kind not in Image.SAVE:
+        raise ValueError(f"ext must be that of an image format, such as .jpg or .png, got {ext!r}")
+    file = io.BytesIO()
+    try:
+        picture.save(file, kind, **_SAVE_OPTIONS.get(kind, {}))
+    except OSError as error:
+        raise ValueError(f"{ext} cannot hold a {picture.mode} image: {error}") from error
+    return file.getvalue()
+
+
+class _Scratch(threading.local):
+    """A file in memory for each thread, its descriptor closed when the thread ends."""
+
+    _file: BinaryIO | None = None
+
+    def file(self) -> BinaryIO:
+        """The file, to be written from its start."""
+        if self._file is None:
+            if hasattr(os, "memfd_create"):
+                self._file = os.fdopen(os.memfd_create("gpuio"), "w+b", buffering=0)
+            else:
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  see __del__
+        self._file.seek(0)
+        return self._file
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+_scratch = _Scratch()
+
+
+@cache
+def _simplejpeg() -> types.ModuleType | None:
+    try:
+        import simplejpeg
+    except ImportError:
+        return None
+    return simplejpeg
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of `_FORMATS` that this Pillow reads. Others, such as EPS, would start programs."""
+    from PIL import Image
+
+    Image.init()
+    return [kind for kind in _FORMATS if kind in Image.OPEN]

@@ -1,0 +1,81 @@
+"""EXIF orientation: how a camera was held, 1 to 8.
+
+Source: Exif 2.32 (CIPA DC-008), section 4.6.4, tag 0x0112; JPEG segments: ITU-T T.81, annex B.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_ORIENTATION = 0x0112
+_SHORT = 3
+_APP1, _START_OF_SCAN, _END_OF_IMAGE = 0xE1, 0xDA, 0xD9
+
+
+def jpeg_orientation(data: bytes | memoryview) -> int:
+    """Orientation of a JPEG, 1 to 8; 1 where it has none or it cannot be read.
+
+    Args:
+        data: The JPEG; its first segments are looked at, never its pixels.
+    """
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if marker in (_START_OF_SCAN, _END_OF_IMAGE):
+            break
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        segment = bytes(data[position + 4 : min(end, position + 10)])
+        if marker == _APP1 and segment == b"Exif\0\0":
+            return tiff_orientation(bytes(data[position + 10 : end]))
+        position = end
+    return 1
+
+
+def tiff_orientation(data: bytes) -> int:
+    """Orientation in EXIF data as it follows the mark `Exif`, or as a PNG holds it; else 1."""
+    data = data.removeprefix(b"Exif\0\0")
+    order = {b"II": "little", b"MM": "big"}.get(data[:2])
+    if order is None:
+        return 1
+    number = _little if order == "little" else _big
+    directory = number(data[4:8])
+    for entry in range(number(data[directory : directory + 2])):
+        field = data[directory + 2 + 12 * entry : directory + 14 + 12 * entry]
+        if len(field) < 12:
+            break
+        if number(field[:2]) == _ORIENTATION and number(field[2:4]) == _SHORT:
+            value = number(field[8:10])
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def orient(image: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """An image as it is to be seen.
+
+    Args:
+        image: (H, W) or (H, W, C), as stored.
+        orientation: 1 to 8. 5 to 8 exchange height and width.
+    """
+    if orientation == 1:
+        return image
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(image[rows, columns])
+
+
+def _little(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _big(data: bytes) -> int:
+    return int.from_bytes(data, "big")
