@@ -1,1 +1,72 @@
-"""The cli room."""
+"""The command `gpuio`: one file per subcommand, imported when it is called for.
+
+Each has `configure(parser)`, which adds its arguments, and `run(args)`, which gives the exit
+status. 2 stands for a wrong call or a file that cannot be used, 130 for an interrupt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS: Final = {
+    "im2rec": "make lists of images, or pack listed images into .rec and .idx",
+    "rec2idx": "make the .idx of a .rec",
+    "info": "tell what is in a .rec",
+    "verify": "find the damaged records and images of a .rec",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Args:
+        argv: Arguments without the name of the program; those of the process if None.
+
+    Returns:
+        The exit status.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    args = _parser(argv).parse_args(argv)
+    if args.version:
+        from importlib.metadata import version
+
+        print(f"gpuio {version('gpuio')}")
+        return 0
+    from gpuio.errors import GpuioError
+
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except ModuleNotFoundError as error:
+        return _fail(f"{error}; install what is missing with: pip install 'gpuio[cpu]'", 2)
+    except (GpuioError, OSError, ValueError) as error:
+        return _fail(str(error), 2)
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gpuio",
+        description="RecordIO image sets: make, index, inspect, check.",
+        epilog="`gpuio COMMAND --help` explains one command.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", required=argv[:1] != ["--version"])
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        if name in argv[:1]:
+            module = import_module(f"gpuio.cli.{name}")
+            module.configure(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"gpuio: {message}", file=sys.stderr)
+    return status

@@ -1,0 +1,193 @@
+"""gpuio im2rec: image trees to lists, lists to .rec and .idx; arguments as mxnet's im2rec.py."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from gpuio.errors import FormatError
+from gpuio.listing import EXTENSIONS, find_images, find_lists, make_lists
+from gpuio.pack import Options, Report, default_threads, pack_list
+
+_EPILOG: Final = """\
+With --list, PREFIX.lst is written (or its parts); without, the lists of PREFIX are packed:
+PREFIX.lst, PREFIX_train.lst, PREFIX_val.lst, PREFIX_test.lst and PREFIX_0.lst and so on, or every
+list in PREFIX if that is a folder.
+
+Exit status: 0 if all images were packed, 1 if some were left out because they cannot be read (each
+is reported), 2 for wrong arguments, a missing list or one that cannot be parsed.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument("prefix", metavar="PREFIX", help="path of .lst, .rec and .idx without that")
+    parser.add_argument("root", metavar="ROOT", help="folder of the images")
+    _configure_lists(parser.add_argument_group("making lists"))
+    _configure_packing(parser.add_argument_group("packing"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make lists, or pack them; the exit status."""
+    args.prefix = Path(args.prefix).absolute()
+    return _list(args) if args.list else _pack(args)
+
+
+def _configure_lists(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--list", action="store_true", help="make lists; without it, pack them")
+    group.add_argument(
+        "--exts",
+        nargs="+",
+        default=list(EXTENSIONS),
+        metavar="E",
+        help=f"extensions of the files to take (default: {' '.join(EXTENSIONS)})",
+    )
+    group.add_argument("--chunks", type=int, default=1, metavar="N", help="number of lists")
+    group.add_argument(
+        "--train-ratio",
+        type=float,
+        default=1.0,
+        metavar="R",
+        help="part of the images for training, 0 to 1 (default: 1)",
+    )
+    group.add_argument(
+        "--test-ratio",
+        type=float,
+        default=0.0,
+        metavar="R",
+        help="part of the images for testing; the rest is for validation (default: 0)",
+    )
+    group.add_argument(
+        "--recursive",
+        action="store_true",
+        help="go into folders, label images by folder and print `folder label`; without it, take "
+        "the files in ROOT and label them 0",
+    )
+    group.add_argument(
+        "--no-shuffle",
+        dest="shuffle",
+        action="store_false",
+        help="keep the order of names; without it, lists are shuffled, always to the same order",
+    )
+
+
+def _configure_packing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--pass-through", action="store_true", help="store the files unchanged, ignore what follows"
+    )
+    group.add_argument(
+        "--resize",
+        type=int,
+        default=0,
+        metavar="S",
+        help="make the shorter side S pixels long (default: 0, leave it)",
+    )
+    group.add_argument(
+        "--center-crop", action="store_true", help="cut a centred square, before resizing"
+    )
+    group.add_argument(
+        "--quality",
+        type=int,
+        default=95,
+        metavar="Q",
+        help="of JPEG, 1 to 100; for PNG, its compression, 0 to 9 (default: 95; 9 for PNG)",
+    )
+    group.add_argument(
+        "--num-thread",
+        type=int,
+        default=default_threads(),
+        metavar="T",
+        help="threads; the result is the same for any number (default: all cores, %(default)s)",
+    )
+    group.add_argument(
+        "--color",
+        type=int,
+        default=1,
+        choices=(-1, 0, 1),
+        help="1: colour, 0: gray, -1: as stored, with alpha (default: 1)",
+    )
+    group.add_argument(
+        "--encoding",
+        default=".jpg",
+        choices=(".jpg", ".png"),
+        help="format to store (default: .jpg)",
+    )
+    group.add_argument(
+        "--pack-label",
+        action="store_true",
+        help="store all labels of a line; without it, the first",
+    )
+
+
+def _list(args: argparse.Namespace) -> int:
+    found = find_images(args.root, recursive=args.recursive, extensions=args.exts)
+    if not found.paths:
+        where = "under" if args.recursive else "directly in"
+        hint = "" if args.recursive else "; --recursive goes into folders"
+        raise FormatError(f"{args.root}: no {' '.join(args.exts)} files {where} it{hint}")
+    for label, folder in enumerate(found.folders):
+        print(folder, label)
+    counts = make_lists(
+        args.prefix,
+        found,
+        shuffle=args.shuffle,
+        chunks=args.chunks,
+        train_ratio=args.train_ratio,
+        test_ratio=args.test_ratio,
+    )
+    for path, count in counts.items():
+        print(f"{path}: {count} images", file=sys.stderr)
+    lost = len(found.paths) - sum(counts.values())
+    if lost:
+        print(f"{lost} images are in no list: the ratios were rounded down", file=sys.stderr)
+    return 0
+
+
+def _pack(args: argparse.Namespace) -> int:
+    if args.num_thread < 1:
+        raise ValueError(f"--num-thread must be at least 1, got {args.num_thread}")
+    options = Options(
+        pass_through=args.pass_through,
+        center_crop=args.center_crop,
+        resize=args.resize,
+        color=args.color,
+        encoding=args.encoding,
+        quality=args.quality,
+        pack_label=args.pack_label,
+    )
+    lists = find_lists(args.prefix)
+    if not lists:
+        hint = f"make one with: gpuio im2rec --list {args.prefix} {args.root}"
+        raise FileNotFoundError(f"{args.prefix}.lst: no such list; {hint}")
+    reports = [_pack_one(path, args, options) for path in lists]
+    return 1 if any(report.skipped for report in reports) else 0
+
+
+def _pack_one(path: Path, args: argparse.Namespace, options: Options) -> Report:
+    from gpuio.cli.progress import progress_bar
+    from gpuio.format.image_list import ImageList
+
+    start = time.perf_counter()
+    images = ImageList.load(path)
+    with progress_bar(len(images), "images", path.stem) as progress:
+        report = pack_list(
+            images,
+            args.root,
+            path.with_suffix(""),
+            options,
+            threads=args.num_thread,
+            progress=progress,
+        )
+    for image in report.skipped:
+        print(f"skipped {image.path}: {image.reason}", file=sys.stderr)
+    rate = report.packed / max(time.perf_counter() - start, 1e-9)
+    print(
+        f"{path.with_suffix('.rec')}: {report.packed} images, {len(report.skipped)} skipped, "
+        f"{report.nbytes / 1e6:.1f} MB, {rate:.0f} images/s"
+    )
+    return report
