@@ -14,10 +14,9 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,16 +28,15 @@ from gpuio.format.image_list import ImageList
 from gpuio.format.image_record import IRHeader, pack
 from gpuio.format.index import Index
 from gpuio.format.recordio import frame
+from gpuio.ordered import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
     Path_ = str | os.PathLike[str]
 
-_AHEAD: Final = 16  # images per thread that may wait for an earlier one to be written
 _WRITE_NBYTES: Final = 1 << 20
 
 
@@ -144,7 +142,9 @@ def pack_list(
     keys, offsets = array("q"), array("q")
     skipped: list[Skipped] = []
     with committed(rec, idx) as (partial_rec, partial_idx):
-        ready = _records(images, os.fspath(root), options, threads or default_threads())
+        work = partial(_record, root=os.fspath(root), options=options)
+        threads = threads or default_threads()
+        ready = in_order(work, _lines(images), threads=threads, name="gpuio-pack")
         with closing(ready) as records, partial_rec.open("wb", _WRITE_NBYTES) as file:
             for number, record in zip(images.ids.tolist(), records, strict=True):
                 if isinstance(record, Skipped):
@@ -166,28 +166,18 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def _records(
-    images: ImageList, root: str, options: Options, threads: int
-) -> Generator[bytes | Skipped, None, None]:
-    """The frame of each line, or why there is none, in the order of the list."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="gpuio-pack")
-    waiting: deque[Future[bytes | Skipped]] = deque()
+def _lines(images: ImageList) -> Iterator[tuple[int, npt.NDArray[np.float32], str]]:
+    """Id, (n,) labels and path of each line."""
     starts = images.starts.tolist()
-    try:
-        for line, (number, path) in enumerate(zip(images.ids.tolist(), images.paths, strict=True)):
-            labels = images.values[starts[line] : starts[line + 1]]
-            waiting.append(pool.submit(_record, number, labels, root, path, options))
-            if len(waiting) == threads * _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for line, path in enumerate(images.paths):
+        yield int(images.ids[line]), images.values[starts[line] : starts[line + 1]], path
 
 
 def _record(
-    number: int, labels: npt.NDArray[np.float32], root: str, path: str, options: Options
+    line: tuple[int, npt.NDArray[np.float32], str], root: str, options: Options
 ) -> bytes | Skipped:
+    """The frame of one line, or why there is none."""
+    number, labels, path = line
     full = os.path.join(root, path)  # noqa: PTH118  a Path takes ten times as long
     label = labels if options.pack_label and len(labels) > 1 else float(labels[0])
     try:

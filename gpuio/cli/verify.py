@@ -1,0 +1,138 @@
+"""gpuio verify: the damaged records and images of a .rec."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import argparse
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from gpuio.format.index import Index
+    from gpuio.format.recordio import RecordFile
+
+_BLOCK: Final = 32  # images that a thread checks at a time
+
+
+class Fault(NamedTuple):
+    """One damaged record: where it starts in bytes, its key if that is known, and why."""
+
+    offset: int
+    key: int | None
+    reason: str
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = (
+        "Damage is listed as `offset TAB key TAB reason`; offsets are in bytes. Keys come from the "
+        ".idx beside the .rec, if there is one, else from the record. "
+        "Exit status: 0 if all is well, 1 if anything is damaged, 2 if FILE cannot be read."
+    )
+    parser.add_argument("file", metavar="FILE", help="the .rec")
+    parser.add_argument(
+        "--frames-only",
+        action="store_true",
+        help="check the frames of the records and the .idx, but decode no images",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the damage; the exit status."""
+    from gpuio.format.index import Index
+    from gpuio.format.recordio import verify
+
+    start = time.perf_counter()
+    nbytes = Path(args.file).stat().st_size
+    offsets, damages = verify(args.file)
+    speed = nbytes / 1e9 / max(time.perf_counter() - start, 1e-9)
+    megabytes = f"{nbytes / 1e6:.1f} MB"
+    print(f"{args.file}: {len(offsets)} whole records, {megabytes}, {speed:.1f} GB/s")
+    faults = [Fault(d.offset, None, f"{d.reason}; lost until byte {d.resumed}") for d in damages]
+    idx = Path(args.file).with_suffix(".idx")
+    index = Index.load(idx) if idx.is_file() else None
+    if index is not None:
+        print(f"{idx}: {len(index)} entries")
+        faults += check_index(index, offsets, {fault.offset for fault in faults})
+    if not args.frames_only:
+        start = time.perf_counter()
+        faults += check_images(args.file, offsets)
+        rate = len(offsets) / max(time.perf_counter() - start, 1e-9)
+        print(f"{args.file}: {len(offsets)} images checked, {rate:.0f} images/s")
+    keys = _keys(index, faults)
+    for fault in sorted(faults, key=lambda fault: fault.offset):
+        key = keys.get(fault.offset, fault.key)
+        print(f"{fault.offset}\t{'-' if key is None else key}\t{fault.reason}")
+    print(f"{args.file}: {f'{len(faults)} damaged' if faults else 'no damage'}")
+    return 1 if faults else 0
+
+
+def check_index(index: Index, offsets: npt.NDArray[np.int64], known: set[int]) -> list[Fault]:
+    """The entries of an index that lead to none of the records at `offsets`, bytes.
+
+    Args:
+        index: To check.
+        offsets: Where whole records start.
+        known: Where damaged ones start: these are left out.
+    """
+    import numpy as np
+
+    lost = ~np.isin(index.offsets, offsets)
+    entries = zip(index.offsets[lost].tolist(), index.keys[lost].tolist(), strict=True)
+    reason = "in the .idx, but no record starts here"
+    return [Fault(offset, key, reason) for offset, key in entries if offset not in known]
+
+
+def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:
+    """The images that cannot be decoded, of the records at `offsets`, bytes."""
+    from gpuio.cli.progress import progress_bar
+    from gpuio.format.recordio import RecordFile
+    from gpuio.ordered import in_order
+    from gpuio.pack import default_threads
+
+    faults: list[Fault] = []
+    blocks = (offsets[first : first + _BLOCK] for first in range(0, len(offsets), _BLOCK))
+    with RecordFile(path) as file, progress_bar(len(offsets), "images", "verify") as progress:
+        work = partial(_check_block, file)
+        ready = in_order(work, blocks, threads=default_threads(), name="gpuio-verify")
+        with closing(ready) as results:
+            for count, found in results:
+                faults += found
+                progress(count)
+    return faults
+
+
+def _check_block(file: RecordFile, offsets: npt.NDArray[np.int64]) -> tuple[int, list[Fault]]:
+    from gpuio.codec import imdecode
+    from gpuio.errors import CorruptRecordError, GpuioError
+    from gpuio.format.image_record import unpack
+
+    faults = []
+    for offset in offsets.tolist():
+        key = None
+        try:
+            header, image = unpack(file.read(offset)[0])
+            key = header.id
+            # Face recognition sets begin and end with records that only hold labels.
+            if image or not header.flag:
+                imdecode(image, -1)
+        except GpuioError as error:
+            reason = error.reason if isinstance(error, CorruptRecordError) else str(error)
+            faults.append(Fault(offset, key, reason))
+    return len(offsets), faults
+
+
+def _keys(index: Index | None, faults: list[Fault]) -> dict[int, int]:
+    """The keys of the damaged records by offset, as far as the index has them."""
+    import numpy as np
+
+    if index is None or not faults:
+        return {}
+    wanted = np.isin(index.offsets, [fault.offset for fault in faults])
+    return dict(zip(index.offsets[wanted].tolist(), index.keys[wanted].tolist(), strict=True))
