@@ -117,7 +117,7 @@ class ImageList:
         widths = self.widths
         width = int(widths.max(initial=0))
         if (widths == width).all():
-            return self.values.reshape(-1, width)
+            return self.values.reshape(len(self), width)
         table = np.full((len(self), width), np.nan, np.float32)
         table[np.arange(width) < widths[:, None]] = self.values
         return table

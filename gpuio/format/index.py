@@ -107,7 +107,7 @@ class Index:
         Args:
             size: Bytes in the .rec.
         """
-        if (self.offsets[1:] > self.offsets[:-1]).all():
+        if len(self) and (self.offsets[1:] > self.offsets[:-1]).all():
             return np.append(self.offsets[1:], np.int64(size))
         places = np.append(np.unique(self.offsets), np.int64(size))
         return places[np.searchsorted(places[:-1], self.offsets, side="right")]

@@ -93,7 +93,7 @@ def unframe(view: ReadableBuffer, *, path: str, offset: int) -> tuple[memoryview
         start, position = position + HEAD_NBYTES, position + HEAD_NBYTES + _padded(length)
         if position > len(view):
             reason = _truncated(_padded(length), len(view) - start)
-            raise CorruptRecordError(reason, path=path, offset=offset)
+            raise _corrupt(reason, path=path, record=offset, at=start - HEAD_NBYTES)
         part = view[start : start + length]
         if flag == _WHOLE:
             return part, position
@@ -184,7 +184,8 @@ class RecordFile:
             size = self.size
             if position > size:
                 reason = _truncated(_padded(length), size - start)
-                raise CorruptRecordError(reason, path=self.path, offset=offset)
+                at = start - HEAD_NBYTES - offset
+                raise _corrupt(reason, path=self.path, record=offset, at=at)
             pieces.append(self.pread(length, start))
             if flag == _WHOLE:
                 return pieces[0], position
@@ -275,8 +276,7 @@ class _Scan:
         """Go on through the window `words`, which starts at `position`, to the first damage."""
         base, limit = self.position, self.position + 4 * len(words)
         if len(words) < 2:
-            found = size - base
-            self._damaged(_truncated_head(found) if found else "its last part is missing")
+            self._damaged(_truncated_head(size - base))
             return
         places = np.flatnonzero(words[:-1] == MAGIC)
         heads = words[places + 1]
@@ -329,10 +329,11 @@ class _Scan:
         """
         inherited = self.inside or truncated  # the record before `position` is the damaged one
         offset = self.offsets[-1] if inherited else self.position
-        if self.position != offset:
-            reason = f"part at byte {self.position}: {reason}"
+        at = self.position - offset
+        error = _corrupt(reason, path=self.file.path, record=offset, at=at)
         if self.strict:
-            raise CorruptRecordError(reason, path=self.file.path, offset=offset)
+            raise error
+        reason = error.reason
         # The wrong length of a record leads to a place without a head, too. So the search starts
         # inside the record before, unless that was read before an earlier damage.
         before = self.offsets[-1] if self.offsets and self.offsets[-1] >= self.resumed else None
@@ -353,21 +354,22 @@ def _parse_head(
 ) -> tuple[int, int]:
     """Flag and length of the part that is `at` bytes into `record`."""
     found = len(memoryview(head))
-    reason = None
-    magic = word = 0
     if found < HEAD_NBYTES:
-        reason = _truncated_head(found)
-    else:
-        magic, word = _HEAD.unpack(head)
-        if magic != MAGIC:
-            reason = _wrong_magic(magic)
-        elif word >> 29 > _LAST or (word >> 29 <= _FIRST) != begins:
-            reason = _wrong_flag(word >> 29, begins=begins)
-    if reason is None:
-        return word >> 29, word & MAX_PAYLOAD
+        raise _corrupt(_truncated_head(found), path=path, record=record, at=at)
+    magic, word = _HEAD.unpack(head)
+    if magic != MAGIC:
+        raise _corrupt(_wrong_magic(magic), path=path, record=record, at=at)
+    flag, length = word >> 29, word & MAX_PAYLOAD
+    if flag > _LAST or (flag <= _FIRST) != begins:
+        raise _corrupt(_wrong_flag(flag, begins=begins), path=path, record=record, at=at)
+    return flag, length
+
+
+def _corrupt(reason: str, *, path: str, record: int, at: int) -> CorruptRecordError:
+    """The error for the part that is `at` bytes into `record`."""
     if at:
         reason = f"part at byte {record + at}: {reason}"
-    raise CorruptRecordError(reason, path=path, offset=record)
+    return CorruptRecordError(reason, path=path, offset=record)
 
 
 def _padded(length: int) -> int:
