@@ -262,7 +262,8 @@ def _encode_jpeg(picture: Image.Image, quality: int) -> bytes:
     # simplejpeg would be faster by a third, but takes the fast, less exact DCT below quality 96.
     # Into a file with a descriptor Pillow writes without holding the interpreter lock.
     file = _scratch.file()
-    picture.save(file, "JPEG", quality=min(max(quality, 1), 100), subsampling=2)
+    subsampling = "4:4:4" if picture.mode == "L" else "4:2:0"
+    picture.save(file, "JPEG", quality=min(max(quality, 1), 100), subsampling=subsampling)
     nbytes = file.tell()
     file.seek(0)
     return file.read(nbytes)

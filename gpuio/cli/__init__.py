@@ -7,6 +7,7 @@ status. 2 stands for a wrong call or a file that cannot be used, 130 for an inte
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args))
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except BrokenPipeError:  # what reads our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ModuleNotFoundError as error:
         return _fail(f"{error}; install what is missing with: pip install 'gpuio[cpu]'", 2)
     except (GpuioError, OSError, ValueError) as error:
