@@ -1,0 +1,75 @@
+"""Buffers lent in turn between two rooms, and taken back when the device is done with them."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gpuio.backends.base import DONE, Array, Event
+from gpuio.errors import PipelineClosedError
+
+_GROWTH = 1.25
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One buffer of a ring.
+
+    Attributes:
+        allocate: Makes memory of a number of bytes.
+        data: (capacity,) uint8, the memory; replaced when a larger batch comes by.
+        fence: The last device work that reads or writes `data`.
+    """
+
+    allocate: Callable[[int], Array]
+    data: Array = None
+    fence: Event = field(default=DONE)
+
+    def reserve(self, nbytes: int) -> Array:
+        """`data`, at least `nbytes` long; what it held is lost when it must grow."""
+        if self.data is None or len(self.data) < nbytes:
+            self.data = None  # give the old memory back first
+            self.data = self.allocate(int(nbytes * _GROWTH))
+        return self.data
+
+
+class Ring:
+    """`depth` slots; `acquire` blocks while all of them are lent.
+
+    Args:
+        allocate: Makes a buffer of a number of bytes, such as `backend.empty_host`.
+        depth: Number of slots: one for each stage that can hold a batch, plus one to fill.
+    """
+
+    def __init__(self, allocate: Callable[[int], Array], depth: int) -> None:
+        self._slots = [Slot(allocate) for _ in range(depth)]
+        self.reset()
+
+    def reset(self) -> None:
+        """Take every slot back and open the ring; only while no room works with it."""
+        self._free: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
+        for slot in self._slots:
+            self._free.put(slot)
+
+    def acquire(self) -> Slot:
+        """The slot free for longest, its memory safe to overwrite.
+
+        Raises:
+            PipelineClosedError: The ring was closed, now or while waiting.
+        """
+        slot = self._free.get()
+        if slot is None:
+            self.close()  # wake the next one waiting, too
+            raise PipelineClosedError("no more buffers: the pipeline was closed")
+        slot.fence.synchronize()
+        return slot
+
+    def release(self, slot: Slot, after: Event = DONE) -> None:
+        """Give `slot` back; its memory is in use until `after`."""
+        slot.fence = after
+        self._free.put(slot)
+
+    def close(self) -> None:
+        """Wake whoever waits in `acquire`."""
+        self._free.put(None)

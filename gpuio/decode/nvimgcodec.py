@@ -1,0 +1,153 @@
+"""nvImageCodec on the CPU: libjpeg-turbo and friends, a batch at a time, without driver or GIL.
+
+Its C API is called from compiled code: one decoder for each thread (a decoder shared by threads
+corrupts the heap), each image in the thread that takes it, its window only where the codec can.
+What it cannot decode is tried once more, by itself, with the portable codec.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.backends.base import Backend
+from gpuio.decode import nvimgcodec_abi as abi
+from gpuio.decode.base import Decoder, Opened, encoded
+from gpuio.decode.portable import decode_into, measure
+from gpuio.errors import BackendError
+from gpuio.kernels import codec_calls
+from gpuio.reader.dataset import Dataset
+from gpuio.reader.reader import RecordBatch
+
+_FORMATS = {
+    1: (abi.FORMAT_Y, abi.GRAY),
+    3: (abi.FORMAT_RGB, abi.SRGB),
+    4: (abi.FORMAT_UNCHANGED, abi.SRGB),
+}
+_CPU_MODULES = ("jpeg_turbo_ext", "nvbmp_ext", "nvpnm_ext", "opencv_ext", "tiff_ext")
+
+
+class NvImageCodecDecoder(Decoder):
+    """Decodes with nvImageCodec's CPU codecs.
+
+    Raises:
+        BackendError: nvImageCodec is not installed, or does not start.
+    """
+
+    name = "nvimgcodec"
+
+    def __init__(self, backend: Backend, channels: int, dataset: Dataset) -> None:
+        super().__init__(backend, channels, dataset)
+        self._library, self._instance = _instance()
+        self._decoders = np.array([self._new_decoder() for _ in range(backend.threads)], np.uint64)
+        destroy = self._library.dll.nvimgcodecDecoderDestroy
+        self._finalizer = weakref.finalize(self, _destroy, destroy, self._decoders.tolist())
+        self._info = abi.ImageInfo.new(
+            orientation=abi.Orientation.new(),
+            plane_info=(abi.PlaneInfo * 32)(*[abi.PlaneInfo.new() for _ in range(32)]),
+        )
+        self._view = abi.CodeStreamView.new(region=abi.Region.new())
+        # The picture as it is looked at, but for RGBA, which MXNet leaves as it is stored.
+        self._params = abi.DecodeParams.new(apply_exif_orientation=int(channels != 4))
+
+    def close(self) -> None:
+        self._finalizer()
+
+    def open(self, records: RecordBatch) -> Opened:
+        table = np.zeros(len(records.nbytes), codec_calls.IMAGE_JOB)
+        table["data"], table["nbytes"] = records.address, records.nbytes
+        self._run(codec_calls.probe, table, self._instance, ctypes.addressof(self._info))
+        size = np.stack([table["height"], table["width"]], axis=1)
+        whole = table["turned"] != 0
+        if self.channels == 4:
+            swapped = table["turned"] == 2
+            size[swapped] = size[swapped, ::-1]
+        for place in np.flatnonzero((table["stream"] == 0) & (records.nbytes > 0)).tolist():
+            size[place] = measure(encoded(records, place), self.channels)
+            whole[place] = True
+        return Opened(size, whole, table)
+
+    def decode(
+        self,
+        records: RecordBatch,
+        opened: Opened,
+        box: npt.NDArray[np.int32],
+        address: npt.NDArray[np.uint64],
+        pitch: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.bool_]:
+        table = opened.handle
+        table["y"], table["x"], table["rows"], table["cols"] = box.T
+        table["dst"], table["pitch"] = address, pitch
+        if self.channels == 4:
+            table["rows"][table["channels"] != 4] = 0
+        sample_format, color = _FORMATS[self.channels]
+        templates = (self._info, self._view, self._params)
+        self._run(
+            codec_calls.decode, table, self._instance, *map(ctypes.addressof, templates),
+            self._decoders.ctypes.data, self.channels, sample_format, color, abi.HOST_BUFFER,
+        )  # fmt: skip
+        done = table["status"] == abi.SUCCESS
+        for place in np.flatnonzero(~done & (box[:, 2] > 0)).tolist():
+            data = encoded(records, place)
+            done[place] = decode_into(data, self.channels, box[place], int(address[place]))
+        return done
+
+    def finish(self, opened: Opened) -> None:
+        self._run(codec_calls.release, opened.handle)
+
+    def _run(self, task: codec_calls.Task, table: npt.NDArray[np.void], *words: int) -> None:
+        functions = self._library.functions.ctypes.data
+        task(len(table), self.backend.threads, table.ctypes.data, len(table), functions, *words)
+
+    def _new_decoder(self) -> int:
+        backend = abi.Backend.new(
+            kind=abi.CPU_ONLY_BACKEND, params=abi.BackendParams.new(load_hint=1.0)
+        )
+        execution = abi.ExecutionParams.new(
+            max_num_cpu_threads=1,  # decodes in the calling thread
+            device_id=abi.CPU_ONLY_DEVICE,
+            pre_init=1,
+            num_backends=1,
+            backends=ctypes.addressof(backend),
+        )
+        decoder = ctypes.c_void_p()
+        status = self._library.dll.nvimgcodecDecoderCreate(
+            ctypes.c_void_p(self._instance), ctypes.byref(decoder), ctypes.byref(execution), b""
+        )
+        if status or not decoder.value:
+            raise BackendError(f"nvImageCodec: no decoder for the CPU, status {status}")
+        return decoder.value
+
+
+@cache
+def _instance() -> tuple[abi.Library, int]:
+    """The library, started once a process with the modules that decode on the CPU.
+
+    The modules are named, because those for the GPU print to stderr where they find no GPU
+    library.
+    """
+    library = abi.load()
+    info = abi.InstanceCreateInfo.new(load_builtin_modules=1)
+    instance = ctypes.c_void_p()
+    status = library.dll.nvimgcodecInstanceCreate(ctypes.byref(instance), ctypes.byref(info))
+    if status:
+        raise BackendError(f"nvImageCodec does not start, status {status}")
+    for path in sorted(library.extensions.iterdir()):
+        if path.name.removeprefix("lib").startswith(_CPU_MODULES):
+            module = ctypes.CDLL(str(path))
+            description = abi.ExtensionDesc.new()
+            module.nvimgcodecExtensionModuleEntry(ctypes.byref(description))
+            extension = ctypes.c_void_p()
+            library.dll.nvimgcodecExtensionCreate(
+                instance, ctypes.byref(extension), ctypes.byref(description)
+            )
+    return library, instance.value or 0
+
+
+def _destroy(destroy: ctypes._NamedFuncPointer, decoders: list[int]) -> None:
+    for decoder in decoders:
+        destroy(ctypes.c_void_p(decoder))

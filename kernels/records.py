@@ -1,0 +1,133 @@
+"""Records of a batch: many reads at once, and their heads checked, without the GIL."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit
+
+from gpuio.kernels.native import call_long, pointer
+from gpuio.kernels.parallel import Task, job_words, next_item
+
+SPAN = np.dtype(
+    [
+        ("fd", np.int64),  # file descriptor
+        ("offset", np.int64),  # in the file, in bytes
+        ("nbytes", np.int64),
+        ("dst", np.uint64),  # address to read to
+        ("got", np.int64),  # bytes read; fewer where the file ends or fails
+    ],
+    align=True,
+)
+
+RECORD = np.dtype(
+    [
+        ("address", np.uint64),  # of the frame, then of the image
+        ("nbytes", np.int64),  # of the frame and what follows it, then of the image
+        ("id", np.uint64),
+        ("labels", np.uint64),  # address of the labels
+        ("label_count", np.int64),
+        ("sound", np.int64),  # 1 when all of it is where the format says
+    ],
+    align=True,
+)
+
+_MAGIC = np.uint32(0xCED7230A)
+_HEADER = 24
+
+
+@Task
+def read_spans(job):
+    """Read every row of a SPAN table from its file.
+
+    Words: address of the table, its length, address of `pread`.
+    """
+    words = job_words(job, 3)
+    spans = carray(pointer(words[0]), words[1], SPAN)
+    while True:
+        i = next_item(job)
+        if i < 0:
+            break
+        span = spans[i]
+        span.got = 0
+        while span.got < span.nbytes:
+            done = np.uint64(span.got)
+            left = np.uint64(span.nbytes) - done
+            at = np.uint64(span.offset) + done
+            got = call_long(words[2], (np.uint64(span.fd), span.dst + done, left, at))
+            if got <= 0:
+                break
+            span.got += got
+
+
+@njit(inline="always")
+def _word(buffer, at):
+    return (
+        np.uint32(buffer[at])
+        | np.uint32(buffer[at + 1]) << np.uint32(8)
+        | np.uint32(buffer[at + 2]) << np.uint32(16)
+        | np.uint32(buffer[at + 3]) << np.uint32(24)
+    )
+
+
+@njit(error_model="numpy")
+def _unframe(buffer):
+    """Make the frame at the start of `buffer` a payload from byte 8 on; its length, or -1.
+
+    The parts of a split record are moved together in place: between two of them stand 8 bytes of
+    head, and 4 of them become the magic that was cut out.
+    """
+    at, end, parts = 0, 8, 0
+    while True:
+        if at + 8 > len(buffer) or _word(buffer, at) != _MAGIC:
+            return -1
+        lrec = _word(buffer, at + 4)
+        flag, nbytes = lrec >> np.uint32(29), np.int64(lrec & np.uint32(0x1FFFFFFF))
+        if flag > 3 or (flag <= 1) != (parts == 0):
+            return -1
+        padded = (nbytes + 3) // 4 * 4
+        if at + 8 + padded > len(buffer):
+            return -1
+        if parts > 0:
+            for k in range(4):
+                buffer[end + k] = np.uint8((_MAGIC >> np.uint32(8 * k)) & np.uint32(255))
+            end += 4
+            for k in range(nbytes):
+                buffer[end + k] = buffer[at + 8 + k]
+        end += nbytes
+        at += 8 + padded
+        parts += 1
+        if flag == 0 or flag == 3:
+            return end - 8
+
+
+@njit(cache=True, error_model="numpy")
+def unpack_records(records, labels):
+    """Find header, labels and image in every row of a RECORD table.
+
+    Args:
+        records: (N,) RECORD, frames in, images out; `sound` is 0 where anything is wrong.
+        labels: (N, W) float32, filled where a record has W labels; other rows stay as they are.
+    """
+    width = labels.shape[1]
+    for i in range(len(records)):
+        row = records[i]
+        row.sound = 0
+        frame = carray(pointer(row.address), row.nbytes, np.uint8)
+        payload = _unframe(frame)
+        row.nbytes = 0
+        if payload < _HEADER:
+            continue
+        header = row.address + np.uint64(8)
+        flag = np.int64(_word(frame, 8))
+        if payload < _HEADER + 4 * flag:
+            continue
+        row.id = carray(pointer(header + np.uint64(8)), 1, np.uint64)[0]
+        row.label_count = max(flag, 1)
+        row.labels = header + np.uint64(4 if flag == 0 else _HEADER)
+        row.address = header + np.uint64(_HEADER + 4 * flag)
+        row.nbytes = payload - _HEADER - 4 * flag
+        row.sound = 1
+        if row.label_count == width:
+            found = carray(pointer(row.labels), width, np.float32)
+            for k in range(width):
+                labels[i, k] = found[k]

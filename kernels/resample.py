@@ -1,0 +1,336 @@
+"""Resize passes: every interpolation of MXNet, a window at a time, to the last bit.
+
+A `STEP` row says for one image which kind of resize it gets, between which sizes, and which
+window of the result is wanted; addresses are those of pixel (0, 0), even where only a window of
+the picture is in memory. `resample` writes the window as pixels, for a next pass; `finish` sends
+each row on through `emit_row` into the batch, so the last resize, crop, mirror, normalisation and
+layout are one pass over the data.
+
+Source of the formulas: OpenCV 3.4, modules/imgproc/src/resize.cpp, which MXNet 1.9.1 bundles.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit
+
+from gpuio.kernels.native import pointer
+from gpuio.kernels.output import NORM, emit_row
+from gpuio.kernels.parallel import Task, job_words, next_item
+from gpuio.kernels.taps import (
+    AREA,
+    AREA_INTEGER,
+    AREA_LINEAR,
+    COPY,
+    CUBIC,
+    LANCZOS,
+    LINEAR,
+    NEAREST,
+    TAPS,
+    area_taps,
+    fixed_taps,
+)
+
+STEP = np.dtype(
+    [
+        ("src", np.uint64),  # address of the source pixel (0, 0)
+        ("dst", np.uint64),  # address of the first pixel, or of the image in the batch
+        ("norm", np.uint64),  # address of the NORM float32 values for `finish`
+        ("mean_image", np.uint64),  # address of a (C, H, W) float32 mean for `finish`, or 0
+        ("src_pitch", np.int64),  # bytes between source rows
+        ("dst_pitch", np.int64),  # bytes between rows written by `resample`
+        ("kind", np.int32),  # of kernels/taps.py, or BLANK
+        ("mirror", np.int32),
+        ("src_height", np.int32),
+        ("src_width", np.int32),
+        ("dst_height", np.int32),  # of the whole resized picture
+        ("dst_width", np.int32),
+        ("y", np.int32),  # window of it that is wanted
+        ("x", np.int32),
+        ("rows", np.int32),
+        ("cols", np.int32),
+    ],
+    align=True,
+)
+BLANK = -1
+"""The kind of a picture that could not be had: its output is all zero bytes."""
+
+
+@njit(inline="always")
+def _source_row(step, y, channels):
+    start = step.src + np.uint64(y * step.src_pitch)
+    return carray(pointer(start), step.src_width * channels, np.uint8)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _linear_across(source, index, weight, out, cols, channels):
+    """One source row, resized along x, in 1/2048 of a level, less the four lowest bits."""
+    left, right = index[:cols], index[cols:]
+    left_weight, right_weight = weight[:cols], weight[cols:]
+    if channels == 3:
+        for x in range(cols):
+            a, b = np.uint32(left[x]), np.uint32(right[x])
+            u, v = left_weight[x], right_weight[x]
+            k = 3 * x
+            out[k] = (np.int32(source[a]) * u + np.int32(source[b]) * v) >> 4
+            out[k + 1] = (np.int32(source[a + 1]) * u + np.int32(source[b + 1]) * v) >> 4
+            out[k + 2] = (np.int32(source[a + 2]) * u + np.int32(source[b + 2]) * v) >> 4
+    else:
+        for x in range(cols):
+            a, b = np.uint32(left[x]), np.uint32(right[x])
+            u, v = left_weight[x], right_weight[x]
+            for c in range(channels):
+                pair = np.int32(source[a + c]) * u + np.int32(source[b + c]) * v
+                out[channels * x + c] = pair >> 4
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _linear_down(upper, lower, u, v, out, size):
+    for k in range(size):
+        out[k] = (((upper[k] * u) >> 16) + ((lower[k] * v) >> 16) + 2) >> 2
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _taps_across(source, index, weight, taps, out, cols, channels):
+    for x in range(cols):
+        for c in range(channels):
+            total = np.int32(0)
+            for k in range(taps):
+                at = np.uint32(index[k * cols + x] + c)
+                total += np.int32(source[at]) * weight[k * cols + x]
+            out[channels * x + c] = total
+
+
+@njit(inline="always")
+def _saturate(value):
+    return np.uint8(min(max(value, 0), 255))
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _cubic_down(ring, slot, weight, first, whole, out, size):
+    """Four rows into one: float32 where the vector code of OpenCV runs, integers in its tail.
+
+    Args:
+        ring: (8, size) int32 rows resized along x.
+        slot: (4,) rows of `ring`.
+        weight: (4,) int32, in 1/2048.
+        first: Where this window starts in the whole row, in values.
+        whole: Values of the whole row.
+        out: (size,) uint8.
+        size: Values in the window.
+    """
+    a, b, c, d = ring[slot[0]], ring[slot[1]], ring[slot[2]], ring[slot[3]]
+    unit = np.float32(1.0 / (2048.0 * 2048.0))
+    fa, fb = np.float32(weight[0]) * unit, np.float32(weight[1]) * unit
+    fc, fd = np.float32(weight[2]) * unit, np.float32(weight[3]) * unit
+    tail = min(max(whole // 8 * 8 - first, 0), size)
+    for k in range(tail):
+        value = np.float32(a[k]) * fa + np.float32(b[k]) * fb
+        value = value + np.float32(c[k]) * fc
+        value = value + np.float32(d[k]) * fd
+        out[k] = _saturate(np.int32(np.rint(value)))
+    for k in range(tail, size):
+        total = a[k] * weight[0] + b[k] * weight[1] + c[k] * weight[2] + d[k] * weight[3]
+        out[k] = _saturate((total + (1 << 21)) >> 22)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _lanczos_down(ring, slot, weight, out, size):
+    for k in range(size):
+        total = np.int32(1 << 21)
+        for j in range(8):
+            total += ring[slot[j], k] * weight[j]
+        out[k] = _saturate(total >> 22)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _fixed_row(step, y, channels, taps, columns, column_weights, rows, row_weights, ring, held, out):
+    """One output row of a kind with a fixed number of taps; rows resized along x are kept."""
+    size = step.cols * channels
+    slot = np.empty(8, np.int32)
+    for k in range(taps):
+        wanted = rows[k * step.rows + y]
+        slot[k] = wanted % taps
+        if held[slot[k]] != wanted:
+            source = _source_row(step, wanted, channels)
+            line = ring[slot[k]]
+            if taps == 2:
+                _linear_across(source, columns, column_weights, line, step.cols, channels)
+            else:
+                _taps_across(source, columns, column_weights, taps, line, step.cols, channels)
+            held[slot[k]] = wanted
+    weight = row_weights[y :: step.rows]
+    if taps == 2:
+        _linear_down(ring[slot[0]], ring[slot[1]], weight[0], weight[1], out, size)
+    elif taps == 4:
+        whole = step.dst_width * channels
+        _cubic_down(ring, slot, weight, step.x * channels, whole, out, size)
+    else:
+        _lanczos_down(ring, slot, weight, out, size)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _area_row(step, y, channels, columns, across, rows, down, row_taps, column_taps, across_row, sums, out):
+    """One output row of an area average over shrinking axes, accumulated as OpenCV does."""
+    size = step.cols * channels
+    sums[:size] = 0
+    for j in range(row_taps):
+        beta = down[j * step.rows + y]
+        if beta == 0:
+            continue
+        source = _source_row(step, rows[j * step.rows + y], channels)
+        for x in range(step.cols):
+            for c in range(channels):
+                total = np.float32(0)
+                for k in range(column_taps):
+                    at = np.uint32(columns[k * step.cols + x] + c)
+                    total += np.float32(source[at]) * across[k * step.cols + x]
+                across_row[channels * x + c] = total
+        for k in range(size):
+            sums[k] += beta * across_row[k]
+    for k in range(size):
+        out[k] = _saturate(np.int32(np.rint(sums[k])))
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _block_row(step, y, channels, factor_y, factor_x, out):
+    """One output row of an area average over whole blocks."""
+    reciprocal = np.float32(1.0 / (factor_y * factor_x))
+    for x in range(step.cols):
+        for c in range(channels):
+            total = np.int32(0)
+            for j in range(factor_y):
+                source = _source_row(step, (step.y + y) * factor_y + j, channels)
+                start = (step.x + x) * factor_x * channels + c
+                for k in range(factor_x):
+                    total += np.int32(source[np.uint32(start + k * channels)])
+            if factor_y == 2 and factor_x == 2:
+                out[channels * x + c] = (total + 2) >> 2
+            else:
+                out[channels * x + c] = _saturate(np.int32(np.rint(np.float32(total) * reciprocal)))
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _run(step, channels, final, output, interleaved):
+    """One image: each row of the window, written as pixels or emitted into the batch."""
+    kind, cols, rows = step.kind, step.cols, step.rows
+    size = cols * channels
+    taps = TAPS[kind]
+    fixed = taps > 1
+    area = kind == AREA
+    row_taps = np.int64(taps)
+    column_taps = np.int64(taps)
+    if area:
+        row_taps = np.int64(step.src_height // step.dst_height + 3)
+        column_taps = np.int64(step.src_width // step.dst_width + 3)
+    column_index = np.empty(cols * max(column_taps, 1), np.int32)
+    row_index = np.empty(rows * max(row_taps, 1), np.int32)
+    column_weights = np.empty(len(column_index) if fixed or kind == NEAREST else 0, np.int32)
+    row_weights = np.empty(len(row_index) if fixed or kind == NEAREST else 0, np.int32)
+    across = np.empty(len(column_index) if area else 0, np.float32)
+    down = np.empty(len(row_index) if area else 0, np.float32)
+    sums = np.empty(size if area else 0, np.float32)
+    line = np.empty(size if area else 0, np.float32)
+    ring = np.empty((8 if taps > 2 else 2, size if fixed else 0), np.int32)
+    held = np.full(8, -1, np.int32)
+    if fixed or kind == NEAREST:
+        args = (kind, step.src_width, step.dst_width, step.x, cols, channels, True)
+        fixed_taps(*args, column_index, column_weights)
+        args = (kind, step.src_height, step.dst_height, step.y, rows, 1, False)
+        fixed_taps(*args, row_index, row_weights)
+    elif area:
+        area_taps(
+            step.src_width, step.dst_width, step.x, cols, column_taps, channels, column_index, across
+        )
+        area_taps(step.src_height, step.dst_height, step.y, rows, row_taps, 1, row_index, down)
+    scratch = np.empty(size, np.uint8)
+    norm = carray(pointer(step.norm), NORM, np.float32)
+    for y in range(rows):
+        out = scratch
+        if not final:
+            out = carray(pointer(step.dst + np.uint64(y * step.dst_pitch)), size, np.uint8)
+        if kind == COPY:
+            source = _source_row(step, step.y + y, channels)
+            window = source[step.x * channels : step.x * channels + size]
+            if final:
+                out = window
+            else:
+                for k in range(size):
+                    out[k] = window[k]
+        elif kind == NEAREST:
+            source = _source_row(step, row_index[y], channels)
+            for x in range(cols):
+                for c in range(channels):
+                    out[channels * x + c] = source[np.uint32(column_index[x] + c)]
+        elif area:
+            _area_row(
+                step, y, channels, column_index, across, row_index, down, row_taps, column_taps,
+                line, sums, out,
+            )  # fmt: skip
+        elif kind == AREA_INTEGER:
+            factors = step.src_height // step.dst_height, step.src_width // step.dst_width
+            _block_row(step, y, channels, factors[0], factors[1], out)
+        else:
+            _fixed_row(
+                step, y, channels, taps, column_index, column_weights, row_index, row_weights,
+                ring, held, out,
+            )  # fmt: skip
+        if final:
+            emit_row(
+                out, norm, step.mean_image, output, step.dst, y, rows, cols, channels,
+                step.mirror != 0, interleaved,
+            )  # fmt: skip
+
+
+@Task
+def resample(job):
+    """For each row of a STEP table: its window, as interleaved uint8 pixels at `dst`.
+
+    Words: address of the table, its length, channels.
+    """
+    words = job_words(job, 3)
+    steps = carray(pointer(words[0]), words[1], STEP)
+    channels = np.int64(words[2])
+    while True:
+        i = next_item(job)
+        if i < 0:
+            break
+        _run(steps[i], channels, False, 0, False)
+
+
+@Task
+def finish(job):
+    """For each row of a STEP table: its window, normalised, into the batch.
+
+    Words: address of the table, its length, channels, output type of kernels/output.py, bytes of
+    one output value, 1 for a batch that is (N, H, W, C).
+    """
+    words = job_words(job, 6)
+    steps = carray(pointer(words[0]), words[1], STEP)
+    channels, output, itemsize = np.int64(words[2]), np.int64(words[3]), np.int64(words[4])
+    while True:
+        i = next_item(job)
+        if i < 0:
+            break
+        step = steps[i]
+        if step.kind == BLANK:
+            size = step.rows * step.cols * channels * itemsize
+            carray(pointer(step.dst), size, np.uint8)[:] = 0
+        else:
+            _run(step, channels, True, output, words[5] != 0)
+
+
+__all__ = [
+    "AREA",
+    "AREA_INTEGER",
+    "AREA_LINEAR",
+    "BLANK",
+    "COPY",
+    "CUBIC",
+    "LANCZOS",
+    "LINEAR",
+    "NEAREST",
+    "STEP",
+    "finish",
+    "resample",
+]

@@ -1,0 +1,165 @@
+"""Where a resize reads: for one axis, source indices and weights of each output position.
+
+Computed on the host in double precision, as MXNet 1.9.1's OpenCV does; what runs per pixel is
+integer arithmetic on these tables, and so the same on every device. Along both axes
+`scale = 1 / (dst / src)`, and indices beyond the image are clamped to it.
+
+Source: OpenCV 3.4, modules/imgproc/src/resize.cpp.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+COPY, NEAREST, LINEAR, CUBIC, AREA, LANCZOS, AREA_LINEAR, AREA_INTEGER = range(8)
+"""Kinds of resize. AREA_LINEAR is what area means when a side grows, AREA_INTEGER what it means
+when both sides shrink by whole factors."""
+
+TAPS = np.array([1, 1, 2, 4, 0, 8, 2, 0], np.int32)
+"""Taps on each axis, by kind; 0 where it depends on the scale."""
+
+_F32 = np.float32
+_ONE = np.float32(1)
+_SCALE = np.float32(2048)
+_SQRT_HALF = 0.70710678118654752440
+
+
+@njit(inline="always")
+def _quantise(weight):
+    return np.int32(np.rint(weight * _SCALE))
+
+
+@njit(inline="always")
+def _clamp(i, n):
+    return min(max(i, 0), n - 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def cubic_weights(t, out):
+    """The four weights of cubic convolution with A = -0.75 at fraction `t`, as float32."""
+    a = _F32(-0.75)
+    u = t + _ONE
+    out[0] = ((a * u - _F32(5) * a) * u + _F32(8) * a) * u - _F32(4) * a
+    out[1] = ((a + _F32(2)) * t - (a + _F32(3))) * t * t + _ONE
+    u = _ONE - t
+    out[2] = ((a + _F32(2)) * u - (a + _F32(3))) * u * u + _ONE
+    out[3] = _ONE - out[0] - out[1] - out[2]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lanczos_weights(t, out):
+    """The eight weights of Lanczos-4 at fraction `t`, as float32 that sum to 1."""
+    if t < _F32(1.1920929e-7):
+        for k in range(8):
+            out[k] = _ONE if k == 3 else _F32(0)
+        return
+    q = _SQRT_HALF
+    y0 = -(np.float64(t) + 3) * math.pi * 0.25
+    sine, cosine = math.sin(y0), math.cos(y0)
+    total = _F32(0)
+    for k in range(8):
+        turn = k % 8
+        c = (1.0, -q, 0.0, q, -1.0, q, 0.0, -q)[turn]
+        d = (0.0, -q, 1.0, -q, 0.0, q, -1.0, q)[turn]
+        y = -(np.float64(t) + 3 - k) * math.pi * 0.25
+        out[k] = _F32((c * sine + d * cosine) / (y * y))
+        total += out[k]
+    total = _ONE / total
+    for k in range(8):
+        out[k] *= total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fixed_taps(kind, src, dst, first, count, step, horizontal, index, weight):
+    """Fill the tables of a kind with a fixed number of taps.
+
+    Args:
+        kind: NEAREST, LINEAR, AREA_LINEAR, CUBIC or LANCZOS.
+        src: Source length, in pixels.
+        dst: Output length, in pixels.
+        first: First output position wanted.
+        count: Output positions wanted.
+        step: What one source pixel is in `index`: channels for columns, 1 for rows.
+        horizontal: Whether the axis is x, where LINEAR also clamps its weights.
+        index: (taps * count,) int32, tap by tap, overwritten with clamped source positions times `step`.
+        weight: (taps * count,) int32, overwritten with weights in 1/2048.
+    """
+    scale = 1.0 / (np.float64(dst) / np.float64(src))
+    real = np.empty(8, np.float32)
+    for j in range(count):
+        d = first + j
+        if kind == NEAREST:
+            index[j] = min(int(math.floor(d * scale)), src - 1) * step
+            weight[j] = 2048
+        elif kind == LINEAR or kind == AREA_LINEAR:
+            if kind == LINEAR:
+                f = _F32((d + 0.5) * scale - 0.5)
+                i = int(math.floor(f))
+                t = f - _F32(i)
+            else:
+                i = int(math.floor(d * scale))
+                t = _F32((d + 1) - (i + 1) * (1.0 / scale))
+                t = _F32(0) if t <= 0 else t - _F32(math.floor(t))
+            if horizontal:
+                if i < 0:
+                    i, t = 0, _F32(0)
+                if i >= src - 1:
+                    i, t = src - 1, _F32(0)
+            index[j] = _clamp(i, src) * step
+            index[count + j] = _clamp(i + 1, src) * step
+            weight[j] = _quantise(_ONE - t)
+            weight[count + j] = _quantise(t)
+        else:
+            f = _F32((d + 0.5) * scale - 0.5)
+            i = int(math.floor(f))
+            if kind == CUBIC:
+                taps = 4
+                cubic_weights(f - _F32(i), real)
+            else:
+                taps = 8
+                lanczos_weights(f - _F32(i), real)
+            for k in range(taps):
+                index[k * count + j] = _clamp(i - taps // 2 + 1 + k, src) * step
+                weight[k * count + j] = _quantise(real[k])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def area_taps(src, dst, first, count, taps, step, index, weight):
+    """Fill the tables of an area average over shrinking axes.
+
+    Args:
+        src: Source length, in pixels, at least `dst`.
+        dst: Output length, in pixels.
+        first: First output position wanted.
+        count: Output positions wanted.
+        taps: Taps there is room for, at least ceil(src / dst) + 2.
+        step: What one source pixel is in `index`.
+        index: (taps * count,) int32, tap by tap, overwritten.
+        weight: (taps * count,) float32, overwritten; unused taps weigh 0.
+    """
+    scale = 1.0 / (np.float64(dst) / np.float64(src))
+    for j in range(count):
+        begin = (first + j) * scale
+        end = begin + scale
+        cell = min(scale, src - begin)
+        stop = min(int(math.floor(end)), src - 1)
+        start = min(int(math.ceil(begin)), stop)
+        k = 0
+        if start - begin > 1e-3:
+            index[j] = (start - 1) * step
+            weight[j] = _F32((start - begin) / cell)
+            k += 1
+        for i in range(start, stop):
+            index[k * count + j] = i * step
+            weight[k * count + j] = _F32(1.0 / cell)
+            k += 1
+        if end - stop > 1e-3:
+            index[k * count + j] = stop * step
+            weight[k * count + j] = _F32(min(min(end - stop, 1.0), cell) / cell)
+            k += 1
+        for rest in range(k, taps):
+            index[rest * count + j] = stop * step
+            weight[rest * count + j] = _F32(0)
