@@ -136,7 +136,8 @@ def imencode(ext: str, image: Pixels, quality: int = 95, *, order: Order = "BGR"
     if name == ".png":
         from gpuio import png
 
-        return png.encode(_swapped(image) if order == "BGR" else image, min(max(quality, 0), 9))
+        colors = _swapped(image) if order == "BGR" and image.shape[2] > 1 else image
+        return png.encode(colors, min(max(quality, 0), 9))
     picture = _picture(image, order)
     if name in (".jpg", ".jpeg"):
         return _encode_jpeg(picture.convert("RGB") if picture.mode == "RGBA" else picture, quality)
@@ -149,8 +150,8 @@ def _decode_jpeg(data: memoryview, flag: int, order: Order) -> Pixels:
         return _decode_with_pillow(data, flag, order)
     try:
         stored = turbo.decode_jpeg_header(data, strict=False)[2]
-    except ValueError as error:
-        raise DecodeError(f"JPEG: {error}") from error
+    except (ValueError, KeyError) as error:  # KeyError: its own tables, without a description
+        raise DecodeError("JPEG: damaged header") from error
     if stored in ("CMYK", "YCCK"):
         return _converted(_rgb_of_cmyk(_turbo(turbo, data, "CMYK")), flag, order, _OTHER_GRAY)
     if flag == 0 or (flag < 0 and stored == "Gray"):
@@ -170,7 +171,10 @@ def _turbo(turbo: types.ModuleType, data: memoryview, colorspace: str) -> Pixels
             return _turbo(turbo, mended, colorspace)
         if not _HARMLESS.search(reason):
             raise DecodeError(f"JPEG: {reason}") from error
-    return turbo.decode_jpeg(data, colorspace=colorspace, strict=False)
+    try:
+        return turbo.decode_jpeg(data, colorspace=colorspace, strict=False)
+    except ValueError as error:
+        raise DecodeError(f"JPEG: {error}") from error
 
 
 def _decode_with_pillow(data: memoryview, flag: int, order: Order) -> Pixels:
