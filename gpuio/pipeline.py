@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from gpuio.augment.augmenter import Augmenter, Batch
 from gpuio.backends.base import Backend
@@ -56,7 +57,7 @@ class Pipeline:
         # A room fills one slot while one waits and one is emptied by the next room.
         self._host = Ring(backend.empty_host, 3)
         self._arena = Ring(backend.empty_bytes, 3)
-        self._stages: tuple[Prefetch[object], ...] = ()
+        self._stages: tuple[Prefetch[Any], ...] = ()
 
     def batches(self, selections: Iterable[Selection], *, epoch: int) -> Prefetch[Batch]:
         """The batches of one epoch, in order. Each line is a room; each `Prefetch` is a thread.
@@ -95,3 +96,27 @@ class Pipeline:
         """End everything and give the decoder back."""
         self.stop()
         self.decode.close()
+
+    def stats(self) -> dict[str, Any]:
+        """Seconds, by room, of the epoch under way: `busy`, `starved` and `blocked`.
+
+        A room is starved while the one before it has nothing ready, and blocked while the one
+        behind it has no room. `waited` is what the consumer waited for batches.
+        """
+        stages, starved = {}, 0.0
+        for stage, name in zip(self._stages, ("read", "decode", "augment"), strict=False):
+            meter = stage.meter
+            stages[name] = {
+                "batches": meter["items"],
+                "busy": max(meter["made"] - starved, 0.0),
+                "starved": starved,
+                "blocked": meter["full"],
+            }
+            starved = meter["empty"]
+        return {
+            "stages": stages,
+            "waited": starved,
+            "decoder": self.decode.name,
+            "images_decoded_in_part": self.decode.windows,
+            "faults": self.augment.faults.count,
+        }

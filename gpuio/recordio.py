@@ -26,15 +26,7 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from collections.abc import (
-    Callable,
-    ItemsView,
-    Iterator,
-    Mapping,
-    MutableSequence,
-    Sequence,
-    ValuesView,
-)
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -44,6 +36,7 @@ import numpy.typing as npt
 from gpuio.errors import DecodeError, FormatError
 from gpuio.format.image_record import IRHeader, pack, unpack
 from gpuio.format.index import Index
+from gpuio.format.mapping import KeyList, KeyOffsets, numbers
 from gpuio.format.recordio import RecordFile, frame, scan
 
 if TYPE_CHECKING:
@@ -59,8 +52,6 @@ __all__ = [
     "unpack",
     "unpack_img",
 ]
-
-_CHUNK = 1 << 16  # entries turned into Python numbers at a time
 
 
 class MXRecordIO:
@@ -375,7 +366,7 @@ class MXIndexedRecordIO(MXRecordIO):
     def __iter__(self) -> Iterator[bytes]:
         """All records in the order of the index, wherever `read` stands."""
         reader = self._checked_reader()
-        return (reader.read(place)[0] for place in _numbers(self._places()))
+        return (reader.read(place)[0] for place in numbers(self._places()))
 
     def __getstate__(self) -> dict[str, Any]:
         fidx = self.fidx
@@ -408,7 +399,7 @@ class MXIndexedRecordIO(MXRecordIO):
         if self.idx_path is not None:
             index.check(self.uri, idx=self.idx_path)
         if self.idx_path is None or self.key_type is int:
-            self.keys, self.idx = _Keys(index.keys), _Places(index.keys, index.offsets)
+            self.keys, self.idx = KeyList(index.keys), KeyOffsets(index.keys, index.offsets)
         else:
             self.keys, self.idx = keys, dict(zip(keys, index.offsets.tolist(), strict=True))
         self._offsets = index.offsets
@@ -502,156 +493,6 @@ class _Appender:
 
     def close(self) -> None:
         self._file.close()
-
-
-class _Keys(MutableSequence[int]):
-    """A list of keys that is an array inside, until it is changed."""
-
-    __slots__ = ("_list", "_values")
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, values: npt.NDArray[np.int64]) -> None:
-        self._values = values
-        self._list: list[int] | None = None
-
-    def __len__(self) -> int:
-        return len(self._values if self._list is None else self._list)
-
-    @overload
-    def __getitem__(self, position: int) -> int: ...
-    @overload
-    def __getitem__(self, position: slice) -> list[int]: ...
-    def __getitem__(self, position: int | slice) -> int | list[int]:
-        if self._list is not None:
-            return self._list[position]
-        found = self._values[position if isinstance(position, slice) else operator.index(position)]
-        plain: int | list[int] = found.tolist()
-        return plain
-
-    def __setitem__(self, position: int | slice, value: Any) -> None:
-        self._own()[position] = value
-
-    def __delitem__(self, position: int | slice) -> None:
-        del self._own()[position]
-
-    def insert(self, index: int, value: int) -> None:
-        self._own().insert(index, value)
-
-    def __iter__(self) -> Iterator[int]:
-        return _numbers(self._values) if self._list is None else iter(self._list)
-
-    def __contains__(self, key: object) -> bool:
-        return bool((self._values == key).any()) if self._list is None else key in self._list
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, (list, _Keys)):
-            return NotImplemented
-        return len(self) == len(other) and all(map(operator.eq, self, other))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        # Always a copy: the index must not change with it.
-        return np.array(self._values if self._list is None else self._list, dtype)
-
-    def __repr__(self) -> str:
-        shown = ", ".join(map(str, self[:5]))
-        return f"[{shown}, ...] ({len(self)} keys)" if len(self) > 5 else f"[{shown}]"
-
-    def _own(self) -> list[int]:
-        if self._list is None:
-            self._list = self._values.tolist()
-        return self._list
-
-
-class _Places(Mapping[int, int]):
-    """A dict from key to offset that is two arrays inside; it cannot be changed."""
-
-    __slots__ = ("_keys", "_offsets", "_order", "_sorted")
-
-    def __init__(self, keys: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
-        self._keys = keys
-        self._offsets = offsets
-        # Made by the first search: the order of the keys, and the keys in it.
-        self._sorted: npt.NDArray[np.int64] | None = None
-        self._order: npt.NDArray[np.int64] | None = None
-
-    def __getitem__(self, key: Any) -> int:
-        try:
-            number = int(key)
-        except (TypeError, ValueError, OverflowError):
-            raise KeyError(key) from None
-        ordered = self._prepare()
-        if number != key or not len(ordered) or not ordered[0] <= number <= ordered[-1]:
-            raise KeyError(key)
-        # The last of several: as in a dict, later lines win.
-        place = int(np.searchsorted(ordered, number, side="right")) - 1
-        if ordered[place] != number:
-            raise KeyError(key)
-        if self._order is not None:
-            place = self._order[place]
-        return int(self._offsets[place])
-
-    def __len__(self) -> int:
-        ordered = self._prepare()
-        return len(ordered) - int(np.count_nonzero(ordered[1:] == ordered[:-1]))
-
-    def __iter__(self) -> Iterator[int]:
-        return _numbers(self._unique()[0])
-
-    def items(self) -> ItemsView[int, int]:
-        return _Items(self)
-
-    def values(self) -> ValuesView[int]:
-        return _Values(self)
-
-    def copy(self) -> dict[int, int]:
-        """A dict of the same content."""
-        return dict(self.items())
-
-    def __repr__(self) -> str:
-        shown = ", ".join(
-            f"{k}: {v}" for k, v in zip(self._keys[:5], self._offsets[:5], strict=True)
-        )
-        return f"{{{shown}, ...}} ({len(self)} keys)" if len(self._keys) > 5 else f"{{{shown}}}"
-
-    def _prepare(self) -> npt.NDArray[np.int64]:
-        """(N,) int64, the keys in ascending order."""
-        if self._sorted is None:
-            if (self._keys[1:] > self._keys[:-1]).all():
-                self._sorted = self._keys
-            else:
-                self._order = np.argsort(self._keys, kind="stable")
-                self._sorted = self._keys[self._order]  # last: other threads look at it first
-        return self._sorted
-
-    def _unique(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Keys and offsets as a dict has them: a key at its first place, with its last value."""
-        if len(self) == len(self._keys):
-            return self._keys, self._offsets
-        keys, first = np.unique(self._keys, return_index=True)
-        _, last = np.unique(self._keys[::-1], return_index=True)
-        order = np.argsort(first)
-        return keys[order], self._offsets[::-1][last][order]
-
-
-class _Items(ItemsView[int, int]):
-    _mapping: _Places
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        keys, offsets = self._mapping._unique()
-        return zip(_numbers(keys), _numbers(offsets), strict=True)
-
-
-class _Values(ValuesView[int]):
-    _mapping: _Places
-
-    def __iter__(self) -> Iterator[int]:
-        return _numbers(self._mapping._unique()[1])
-
-
-def _numbers(values: npt.NDArray[np.int64]) -> Iterator[int]:
-    """The numbers of an array as Python's, without a list of all of them."""
-    for start in range(0, len(values), _CHUNK):
-        yield from values[start : start + _CHUNK].tolist()
 
 
 def _framed(buf: bytes) -> bytes:

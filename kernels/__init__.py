@@ -1,1 +1,32 @@
-"""Numba kernels, each written once for CPU and CUDA."""
+"""Numba kernels, each written once for CPU and CUDA.
+
+Compiled code is kept on disk. Numba looks only at the file of the outermost function to see
+whether that is still good, and these call and inline each other across files: so whenever any
+file of this package changes, all of its cached code is dropped here.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+
+def _drop_stale_code(folder: Path) -> None:
+    sources = sorted(folder.glob("*.py"))
+    stats = [source.stat() for source in sources]
+    state = "\n".join(
+        f"{s.name} {t.st_mtime_ns} {t.st_size}" for s, t in zip(sources, stats, strict=True)
+    )
+    cache = folder / "__pycache__"
+    stamp = cache / "sources.txt"
+    with suppress(OSError):  # a folder that cannot be written holds no cached code either
+        if stamp.exists() and stamp.read_text() == state:
+            return
+        for kind in ("*.nbi", "*.nbc"):
+            for cached in cache.glob(kind):
+                cached.unlink(missing_ok=True)
+        cache.mkdir(exist_ok=True)
+        stamp.write_text(state)
+
+
+_drop_stale_code(Path(__file__).parent)

@@ -100,7 +100,12 @@ class Task:
                 self._compiled.ctypes(jobs.ctypes.data)  # no thread to be had: do it here
         else:
             with ThreadPoolExecutor(workers) as pool:  # ctypes lets the GIL go
-                list(pool.map(self._compiled.ctypes, jobs.ctypes.data + jobs.strides[0] * jobs[:, 2].astype(int)))
+                list(
+                    pool.map(
+                        self._compiled.ctypes,
+                        jobs.ctypes.data + jobs.strides[0] * jobs[:, 2].astype(int),
+                    )
+                )
 
 
 def _pthreads() -> tuple[np.uint64, np.uint64]:

@@ -144,7 +144,9 @@ def _lanczos_down(ring, slot, weight, out, size):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _fixed_row(step, y, channels, taps, columns, column_weights, rows, row_weights, ring, held, out):
+def _fixed_row(
+    step, y, channels, taps, columns, column_weights, rows, row_weights, ring, held, out
+):
     """One output row of a kind with a fixed number of taps; rows resized along x are kept."""
     size = step.cols * channels
     slot = np.empty(8, np.int32)
@@ -170,7 +172,9 @@ def _fixed_row(step, y, channels, taps, columns, column_weights, rows, row_weigh
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _area_row(step, y, channels, columns, across, rows, down, row_taps, column_taps, across_row, sums, out):
+def _area_row(
+    step, y, channels, columns, across, rows, down, row_taps, column_taps, across_row, sums, out
+):
     """One output row of an area average over shrinking axes, accumulated as OpenCV does."""
     size = step.cols * channels
     sums[:size] = 0
@@ -240,7 +244,14 @@ def _run(step, channels, final, output, interleaved):
         fixed_taps(*args, row_index, row_weights)
     elif area:
         area_taps(
-            step.src_width, step.dst_width, step.x, cols, column_taps, channels, column_index, across
+            step.src_width,
+            step.dst_width,
+            step.x,
+            cols,
+            column_taps,
+            channels,
+            column_index,
+            across,
         )
         area_taps(step.src_height, step.dst_height, step.y, rows, row_taps, 1, row_index, down)
     scratch = np.empty(size, np.uint8)

@@ -202,9 +202,7 @@ class Augmenter:
     ) -> geometry.Kinds:
         return geometry.choose(self.options.inter_method, source, size, draws, draw)
 
-    def __call__(
-        self, batches: Iterable[ImageBatch], arena: Ring
-    ) -> Generator[Batch, None, None]:
+    def __call__(self, batches: Iterable[ImageBatch], arena: Ring) -> Generator[Batch, None, None]:
         """One output for each batch, on the current stream; slots go back to `arena`."""
         for images in batches:
             samples = images.samples
@@ -242,7 +240,9 @@ class Augmenter:
         table["mirror"] = mirror[places]
         nbytes = data.itemsize * int(np.prod(self.options.data_shape))
         start = self._backend.address(data)
-        table["dst"] = np.uint64(start) + np.arange(len(places), dtype=np.uint64) * np.uint64(nbytes)
+        table["dst"] = np.uint64(start) + np.arange(len(places), dtype=np.uint64) * np.uint64(
+            nbytes
+        )
         table["norm"] = self._backend.address(self._norm)
         if self._mean_image is not None:
             table["mean_image"] = self._backend.address(self._mean_image)

@@ -149,9 +149,7 @@ class Decoder(ABC):
             host.release(records.slot, after=self.backend.record())
             yield images
 
-    def _decode(
-        self, records: RecordBatch, opened: Opened, plan: Plan, slot: Slot
-    ) -> ImageBatch:
+    def _decode(self, records: RecordBatch, opened: Opened, plan: Plan, slot: Slot) -> ImageBatch:
         samples = records.samples
         wanted = plan(samples, opened.size)
         box = wanted.box.copy()

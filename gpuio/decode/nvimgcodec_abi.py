@@ -102,9 +102,7 @@ class CodeStreamView(Struct):
     """A part of a code stream."""
 
     TYPE = 9
-    _fields_ = _header(
-        ("image_idx", c_size_t), ("region", Region), ("bitstream_offset", c_size_t)
-    )
+    _fields_ = _header(("image_idx", c_size_t), ("region", Region), ("bitstream_offset", c_size_t))
 
 
 class PlaneInfo(Struct):

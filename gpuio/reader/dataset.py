@@ -129,5 +129,3 @@ def _cut(index: Index, sizes: list[int]) -> list[Index]:
 
 def _join(arrays: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-

@@ -1,0 +1,91 @@
+"""Parameters as MXNet's scripts give them: checked, converted, and named when they are wrong."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import operator
+from ast import literal_eval
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def suggest(function: Callable[P, R]) -> Callable[P, R]:
+    """Make an unknown keyword a TypeError that names the nearest known one."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        unknown = [name for name in kwargs if name not in signature.parameters]
+        if unknown:
+            name = unknown[0]
+            near = difflib.get_close_matches(name, signature.parameters, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            owner = function.__qualname__.removesuffix(".__init__")
+            raise TypeError(f"{owner} has no parameter {name!r}{hint}")
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def boolean(name: str, value: Any) -> bool:
+    """True or False; also 0, 1 and the words "true" and "false" in any case."""
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    if isinstance(value, str) and value.lower() in ("true", "false", "0", "1"):
+        return value.lower() in ("true", "1")
+    raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def integer(name: str, value: Any, *, least: int | None = None) -> int:
+    """A whole number, or the text of one."""
+    try:
+        number = int(value) if isinstance(value, str) else operator.index(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an integer, got {value!r}") from None
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def number(name: str, value: Any) -> float:
+    """A finite number, or the text of one."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number, got {value!r}") from None
+    if not np.isfinite(result):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return result
+
+
+def shape(name: str, value: Any, length: int) -> tuple[int, ...]:
+    """`length` whole numbers: a tuple, a list, or the text of one."""
+    given = value
+    if isinstance(value, str):
+        try:
+            given = literal_eval(value)
+        except (SyntaxError, ValueError):
+            given = None
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != length:
+        raise ValueError(f"{name} must be {length} integers, got {value!r}")
+    return tuple(integer(name, side) for side in given)
+
+
+def dtype_name(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """The name of a dtype; None is float32."""
+    if value is None:
+        return "float32"
+    try:
+        found = np.dtype(value).name
+    except TypeError:
+        found = repr(value)
+    if found not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {found}")
+    return found
