@@ -200,17 +200,6 @@ def test_idx_is_as_good_as_a_dict(reader):
     assert repr(reader.idx) == "{7: 0, 3: 16, 5: 24, 0: 44, 11: 60}"
 
 
-@given(keys=st.lists(st.integers(-5, 30), max_size=20))
-def test_repeated_keys_are_those_of_a_dict(keys):
-    offsets = [4 * i for i in range(len(keys))]
-    index = recordio._Places(np.array(keys, np.int64), np.array(offsets, np.int64))
-    expected = dict(zip(keys, offsets, strict=True))
-    assert index == expected
-    assert list(index.items()) == list(expected.items())
-    assert len(index) == len(expected)
-    assert [index.get(key) for key in range(-6, 32)] == [expected.get(k) for k in range(-6, 32)]
-
-
 def test_reads_by_key(reader):
     assert {key: reader.read_idx(key) for key in RECORDS} == RECORDS
     with pytest.raises(KeyError):

@@ -26,7 +26,7 @@ from gpuio.format.recordio import RecordFile, scan
 
 Int64s = npt.NDArray[np.int64]
 
-_BLOCK: Final = 512 << 10  # bytes of text at a time: the tables made from it stay in the cache
+_BLOCK: Final = 256 << 10  # bytes of text at a time: the tables made from it stay in the cache
 _PAD: Final = 8  # room before a block, so that the word that ends a token can always be read
 _LINES: Final = 1 << 16  # lines written at a time
 _MAX_DIGITS: Final = 18  # any number of so many digits fits an int64
@@ -189,7 +189,9 @@ def _parse_tidy(block: npt.NDArray[np.uint8]) -> tuple[Int64s, Int64s] | None:
     stops = np.flatnonzero(text < ord("0"))
     if not len(stops) or len(stops) % 2 or (text[stops].view("<u2") != _TAB_NEWLINE).any():
         return None
-    lengths = np.diff(stops, prepend=-1) - 1
+    lengths = stops - 1
+    lengths[0] = stops[0]
+    lengths[1:] -= stops[:-1]
     if lengths.min() < 1 or lengths.max() > _MAX_DIGITS:
         return None
     # The eight bytes before any place, as a word.
@@ -207,17 +209,16 @@ def _parse_numbers(words: npt.NDArray[np.uint64], stops: Int64s, lengths: Int64s
         stops: (N,) int64, where each number ends in the text.
         lengths: (N,) int64, digits of each number, 1 to 18.
     """
-    total = _parse_words(words[stops], _MASKS[np.minimum(lengths, 8)])
-    for done in range(8, int(lengths.max()), 8):
-        more = np.flatnonzero(lengths > done)
-        if total is None:
-            break
-        masks = _MASKS[np.minimum(lengths[more] - done, 8)]
-        upper = _parse_words(words[stops[more] - done], masks)
-        if upper is None:
+    total = np.zeros(len(stops), np.uint64)
+    for done in range(0, int(lengths.max()), 8):
+        # Where a number has no more digits the mask is empty, and the place may be any.
+        found = words[np.maximum(stops - done, 0)] if done else words[stops]
+        value = _parse_words(found, _MASKS.take(lengths - done, mode="clip"))
+        if value is None:
             return None
-        total[more] += upper * np.uint64(10**done)
-    return None if total is None else total.view(np.int64)
+        value *= np.uint64(10**done)
+        total += value
+    return total.view(np.int64)
 
 
 def _parse_words(

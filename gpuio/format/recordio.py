@@ -265,12 +265,28 @@ class _Scan:
         window = memoryview(bytearray(min(_LARGE_WINDOW, size)))
         reach = _SPARSE
         while self.position < size or self.inside:
+            if reach == _SMALL_WINDOW and not self.inside and self._hop(size):
+                continue
             start, count = self.position, len(self.offsets)
             nbytes = self.file.readinto(window[:reach], start)
             self._follow(np.frombuffer(window, "<u4", nbytes // 4), size)
             dense = self.position - start < _SPARSE * (len(self.offsets) - count)
             reach = _LARGE_WINDOW if dense else _SMALL_WINDOW
         return np.frombuffer(self.offsets, np.int64)
+
+    def _hop(self, size: int) -> bool:
+        """Go on over large whole records, reading heads alone; False if there is none here."""
+        start = position = self.position
+        while position + HEAD_NBYTES <= size:
+            magic, word = _HEAD.unpack(self.file.pread(HEAD_NBYTES, position))
+            end = position + HEAD_NBYTES + _padded(word)
+            # A word beyond MAX_PAYLOAD carries a flag.
+            if magic != MAGIC or not _SMALL_WINDOW <= word <= MAX_PAYLOAD or end > size:
+                break
+            self.offsets.append(position)
+            position = end
+        self.position = position
+        return position > start
 
     def _follow(self, words: npt.NDArray[np.uint32], size: int) -> None:
         """Go on through the window `words`, which starts at `position`, to the first damage."""

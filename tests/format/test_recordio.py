@@ -174,6 +174,18 @@ def test_a_wrong_length_costs_one_record(tmp_path):
         assert [damage.offset for damage in damages] == [12]
 
 
+@pytest.mark.parametrize("place", [0, 4, 7], ids=["magic", "length", "flag"])
+def test_damage_among_large_records_costs_one(tmp_path, place):
+    path = tmp_path / "a.rec"
+    *starts, _ = store(path, [bytes(100_000)] * 20)
+    content = bytearray(path.read_bytes())
+    content[starts[9] + place] ^= 0xE0
+    path.write_bytes(content)
+    offsets, damages = verify(path)
+    assert offsets.tolist() == starts[:9] + starts[10:]
+    assert [(damage.offset, damage.resumed) for damage in damages] == [(starts[9], starts[10])]
+
+
 def test_verify_reads_garbage_to_its_end(tmp_path):
     path = tmp_path / "a.rec"
     path.write_bytes(os.urandom(3 << 20))
