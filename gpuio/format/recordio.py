@@ -213,6 +213,9 @@ class RecordFile:
 class Damage:
     """One stretch of a .rec that cannot be read back.
 
+    A length that is too short cannot be told from a lost head: its record is kept, cut, and the
+    damage begins where it seems to end.
+
     Attributes:
         offset: Where the damaged record starts, in bytes.
         resumed: Where the next readable record starts, or the file ends, in bytes.

@@ -174,7 +174,7 @@ def test_a_wrong_length_costs_one_record(tmp_path):
         assert [damage.offset for damage in damages] == [12]
 
 
-@pytest.mark.parametrize("place", [0, 4, 7], ids=["magic", "length", "flag"])
+@pytest.mark.parametrize("place", [0, 6, 7], ids=["magic", "length", "flag"])
 def test_damage_among_large_records_costs_one(tmp_path, place):
     path = tmp_path / "a.rec"
     *starts, _ = store(path, [bytes(100_000)] * 20)
@@ -184,6 +184,14 @@ def test_damage_among_large_records_costs_one(tmp_path, place):
     offsets, damages = verify(path)
     assert offsets.tolist() == starts[:9] + starts[10:]
     assert [(damage.offset, damage.resumed) for damage in damages] == [(starts[9], starts[10])]
+
+
+def test_too_short_a_length_is_damage_where_the_record_should_end(tmp_path):
+    path = tmp_path / "a.rec"
+    path.write_bytes(A + M + struct.pack("<I", 4) + b"bbbbbbbb" + A)
+    offsets, damages = verify(path)
+    assert offsets.tolist() == [0, 12, 28]
+    assert [(damage.offset, damage.resumed) for damage in damages] == [(24, 28)]
 
 
 def test_verify_reads_garbage_to_its_end(tmp_path):
