@@ -264,10 +264,10 @@ class _Scan:
         self.resumed = 0  # where the walk last began anew
 
     def run(self) -> npt.NDArray[np.int64]:
-        size = self.file.size
-        window = memoryview(bytearray(min(_LARGE_WINDOW, size)))
+        window = memoryview(bytearray(_LARGE_WINDOW))
         reach = _SPARSE
-        while self.position < size or self.inside:
+        # The size is asked for each time: a file that is cut meanwhile must not hold us up.
+        while self.position < (size := self.file.size) or self.inside:
             if reach == _SMALL_WINDOW and not self.inside and self._hop(size):
                 continue
             start, count = self.position, len(self.offsets)
@@ -280,8 +280,8 @@ class _Scan:
     def _hop(self, size: int) -> bool:
         """Go on over large whole records, reading heads alone; False if there is none here."""
         start = position = self.position
-        while position + HEAD_NBYTES <= size:
-            magic, word = _HEAD.unpack(self.file.pread(HEAD_NBYTES, position))
+        while len(head := self.file.pread(HEAD_NBYTES, position)) == HEAD_NBYTES:
+            magic, word = _HEAD.unpack(head)
             end = position + HEAD_NBYTES + _padded(word)
             # A word beyond MAX_PAYLOAD carries a flag.
             if magic != MAGIC or not _SMALL_WINDOW <= word <= MAX_PAYLOAD or end > size:

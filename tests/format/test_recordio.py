@@ -230,6 +230,21 @@ def test_what_verify_finds_can_be_read(tmp_path_factory, data):
     assert offsets[: len(before)].tolist() == before
 
 
+@pytest.mark.parametrize("length", [8, 100_000])
+def test_verify_ends_where_a_file_is_cut_meanwhile(tmp_path, monkeypatch, length):
+    path = tmp_path / "a.rec"
+    *starts, _ = store(path, [bytes(length)] * (4_000_000 // length))
+    readinto = RecordFile.readinto
+
+    def cut(self, buffer, offset):
+        if offset:
+            os.truncate(path, starts[2] + 4)
+        return readinto(self, buffer, offset)
+
+    monkeypatch.setattr(RecordFile, "readinto", cut)
+    verify(path)
+
+
 def test_finds_the_head_after_a_place(tmp_path):
     path = tmp_path / "a.rec"
     *starts, end = store(path, [b"abcd", M, b"ab" + M, b""])
