@@ -45,7 +45,13 @@ def next_item(job):
 
 @njit(nogil=True, cache=True)
 def _fork_join(create, join, work, jobs):
-    """Run `work` on every row of `jobs`, each on a POSIX thread; the number started."""
+    """Run `work` on every row of `jobs`, each on a POSIX thread; the number started.
+
+    A single row is run in the calling thread.
+    """
+    if len(jobs) == 1:
+        call(work, (np.uint64(jobs.ctypes.data),))
+        return 1
     threads = np.empty(len(jobs), np.uint64)
     started = 0
     for k in range(len(jobs)):

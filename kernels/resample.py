@@ -20,15 +20,12 @@ from gpuio.kernels.parallel import Task, job_words, next_item
 from gpuio.kernels.taps import (
     AREA,
     AREA_INTEGER,
-    AREA_LINEAR,
     COPY,
-    CUBIC,
-    LANCZOS,
-    LINEAR,
     NEAREST,
     TAPS,
     area_taps,
     fixed_taps,
+    kinds,
 )
 
 STEP = np.dtype(
@@ -331,17 +328,29 @@ def finish(job):
             _run(step, channels, True, output, words[5] != 0)
 
 
-__all__ = [
-    "AREA",
-    "AREA_INTEGER",
-    "AREA_LINEAR",
-    "BLANK",
-    "COPY",
-    "CUBIC",
-    "LANCZOS",
-    "LINEAR",
-    "NEAREST",
-    "STEP",
-    "finish",
-    "resample",
-]
+def resize(image, height, width, inter=1):
+    """One image, resized in the calling thread without the GIL.
+
+    Args:
+        image: (H, W, C) or (H, W) uint8, C contiguous channels of 1, 3 or 4.
+        height: Of the result, in pixels.
+        width: Of the result.
+        inter: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos.
+
+    Returns:
+        (height, width, C) or (height, width) uint8.
+    """
+    image = np.ascontiguousarray(image)
+    rows, cols = image.shape[:2]
+    channels = image.shape[2] if image.ndim == 3 else 1
+    out = np.empty((height, width, *image.shape[2:]), np.uint8)
+    step = np.zeros(1, STEP)
+    step["src"], step["src_pitch"] = image.ctypes.data, cols * channels
+    step["dst"], step["dst_pitch"] = out.ctypes.data, width * channels
+    sizes = np.array([[rows, cols]]), np.array([[height, width]])
+    step["kind"] = kinds(*sizes, np.array([inter]))
+    step["src_height"], step["src_width"] = rows, cols
+    step["dst_height"], step["dst_width"] = height, width
+    step["rows"], step["cols"] = height, width
+    resample(1, 1, step.ctypes.data, 1, channels)
+    return out

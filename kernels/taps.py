@@ -21,10 +21,30 @@ when both sides shrink by whole factors."""
 TAPS = np.array([1, 1, 2, 4, 0, 8, 2, 0], np.int32)
 """Taps on each axis, by kind; 0 where it depends on the scale."""
 
+_KIND_OF = np.array([NEAREST, LINEAR, CUBIC, AREA, LANCZOS])
 _F32 = np.float32
 _ONE = np.float32(1)
 _SCALE = np.float32(2048)
 _SQRT_HALF = 0.70710678118654752440
+
+
+def kinds(source, size, method):
+    """What interpolations mean for resizes between given sizes.
+
+    Args:
+        source: (N, 2) heights and widths before, in pixels.
+        size: (N, 2) heights and widths after.
+        method: (N,) interpolations: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos.
+
+    Returns:
+        (N,) kinds; COPY where the sizes are equal.
+    """
+    kind = _KIND_OF[method]
+    shrinks = (size <= source).all(axis=1)
+    blocks = (source % np.maximum(size, 1) == 0).all(axis=1)
+    area = np.where(shrinks, np.where(blocks, AREA_INTEGER, AREA), AREA_LINEAR)
+    kind = np.where(kind == AREA, area, kind)
+    return np.where((size == source).all(axis=1), COPY, kind)
 
 
 @njit(inline="always")

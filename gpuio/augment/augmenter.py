@@ -263,8 +263,8 @@ class Augmenter:
     ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
         """Resize some images into scratch memory; origin and pitch of the results."""
         channels = self.options.data_shape[0]
-        parts = (step.kind, step.source, step.size, step.box, origin, pitch)
-        table = _steps(*(part[rows] for part in parts))
+        places = origin[rows], pitch[rows]
+        table = _steps(step.kind[rows], step.source[rows], step.size[rows], step.box[rows], *places)
         table["dst_pitch"] = table["cols"].astype(np.int64) * channels
         nbytes = table["dst_pitch"] * table["rows"]
         while len(self._scratch) <= number:

@@ -16,16 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.augment.random import Draw, Draws
-from gpuio.kernels.taps import (
-    AREA,
-    AREA_INTEGER,
-    AREA_LINEAR,
-    COPY,
-    CUBIC,
-    LANCZOS,
-    LINEAR,
-    NEAREST,
-)
+from gpuio.kernels.taps import COPY, kinds
 
 Sizes = npt.NDArray[np.int64]
 """(N, 2) heights and widths, in pixels."""
@@ -34,7 +25,6 @@ Boxes = npt.NDArray[np.int64]
 Kinds = npt.NDArray[np.int64]
 
 INTER_METHODS = (0, 1, 2, 3, 4, 9, 10)
-_KIND_OF = np.array([NEAREST, LINEAR, CUBIC, AREA, LANCZOS])
 _AUTO, _RANDOM = 9, 10
 _REACH = np.array([0, 0, 1, 2, 0, 4, 1, 0])
 """Pixels that a kind reads beyond its centre, by kind."""
@@ -110,15 +100,8 @@ def choose(method: int, source: Sizes, size: Sizes, draws: Draws, draw: Draw) ->
 
 
 def resize(source: Sizes, size: Sizes, method: Kinds) -> Resize:
-    """A resize by interpolations 0 to 4; what area means depends on the sizes."""
-    kind = _KIND_OF[method]
-    positive = np.maximum(size, 1)
-    shrinks = (size <= source).all(axis=1)
-    blocks = (source % positive == 0).all(axis=1)
-    area = np.where(shrinks, np.where(blocks, AREA_INTEGER, AREA), AREA_LINEAR)
-    kind = np.where(kind == AREA, area, kind)
-    kind = np.where((size == source).all(axis=1), COPY, kind)
-    return Resize(source, size, kind, np.zeros((len(source), 4), np.int64))
+    """A resize of every image by interpolations 0 to 4."""
+    return Resize(source, size, kinds(source, size, method), np.zeros((len(source), 4), np.int64))
 
 
 def plan(size: Sizes, resizes: list[Resize], crop: Boxes) -> Geometry:

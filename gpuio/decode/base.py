@@ -113,7 +113,7 @@ class Decoder(ABC):
             pitch: (N,) int64, bytes between rows.
         """
 
-    def finish(self, opened: Opened) -> None:
+    def finish(self, opened: Opened) -> None:  # noqa: B027  most hold nothing
         """Give back what `open` holds."""
 
     def reason(self, data: bytes) -> str:
@@ -126,7 +126,7 @@ class Decoder(ABC):
             return str(error)
         return f"{self.name} cannot decode it, though other codecs can"
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  most hold nothing
         """Give back everything."""
 
     def __call__(

@@ -20,6 +20,7 @@ from gpuio.decode.base import Decoder, Opened, encoded
 from gpuio.decode.portable import decode_into, measure
 from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
+from gpuio.kernels.parallel import Task
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.reader import RecordBatch
 
@@ -99,7 +100,7 @@ class NvImageCodecDecoder(Decoder):
     def finish(self, opened: Opened) -> None:
         self._run(codec_calls.release, opened.handle)
 
-    def _run(self, task: codec_calls.Task, table: npt.NDArray[np.void], *words: int) -> None:
+    def _run(self, task: Task, table: npt.NDArray[np.void], *words: int) -> None:
         functions = self._library.functions.ctypes.data
         task(len(table), self.backend.threads, table.ctypes.data, len(table), functions, *words)
 
