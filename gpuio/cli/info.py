@@ -37,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = (
         "All headers are read, but no image is decoded: `gpuio verify` does that. "
-        f"Widths and heights come from {_SAMPLE} images spread over the file."
+        f"Widths and heights come from {_SAMPLE} images spread over the file. "
+        "Exit status: 0, or 2 if FILE cannot be read."
     )
     parser.add_argument("file", metavar="FILE", help="the .rec")
 

@@ -1,0 +1,154 @@
+"""gpuio im2rec: arguments in, files and exit status out."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gpuio.cli import main
+from gpuio.format.image_record import unpack
+from gpuio.format.index import Index
+from gpuio.format.recordio import RecordFile
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch) -> Path:
+    """A working folder with a tree of six images."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(6):
+        folder = tmp_path / "images" / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = Image.new("RGB", (30 + number, 20), (9 * number, 99, 200))
+        picture.save(folder / f"{number}.jpg")
+    return tmp_path
+
+
+def sizes(prefix: str) -> list[tuple[int, int]]:
+    with RecordFile(f"{prefix}.rec") as file:
+        payloads = [file.read(o)[0] for o in Index.load(f"{prefix}.idx").offsets.tolist()]
+    return [Image.open(io.BytesIO(unpack(payload)[1])).size for payload in payloads]
+
+
+def test_lists_and_records_are_made_in_two_steps(work, capsys):
+    assert main(["im2rec", "--list", "--recursive", "data", "images"]) == 0
+    assert capsys.readouterr().out == "cat 0\ndog 1\n"
+    assert "0\t0.000000\tcat/0.jpg\n" in (work / "data.lst").read_text()
+    assert main(["im2rec", "data", "images"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{work / 'data.rec'}: 6 images, 0 skipped, 0.0 MB, ")
+    assert Index.load("data.idx").keys.tolist() == [
+        int(line.split()[0]) for line in (work / "data.lst").read_text().splitlines()
+    ]
+
+
+def test_every_flag_of_the_list_stage_is_understood(work):
+    flags = ["--exts", ".jpg", ".png", "--chunks", "2", "--train-ratio", "0.5"]
+    flags += ["--test-ratio", "0.4", "--recursive", "--no-shuffle", "--list"]
+    assert main(["im2rec", "data", "images", *flags]) == 0
+    assert (work / "data_1_test.lst").read_text() == "3\t1.000000\tdog/1.jpg\n"
+    assert len(list(work.glob("data_[01]_*.lst"))) == 6
+
+
+def test_every_flag_of_the_pack_stage_is_understood(work):
+    (work / "data.lst").write_text("0\t1\t2\tcat/0.jpg\n3\t1\t2\tdog/1.jpg\n")
+    flags = ["--center-crop", "--quality", "50", "--num-thread", "3"]
+    flags += ["--color", "-1", "--encoding", ".png", "--pack-label"]
+    assert main(["im2rec", "data", "images", *flags]) == 0
+    assert sizes("data") == [(20, 20), (20, 20)]
+    assert main(["im2rec", "data", "images", "--pass-through"]) == 0
+    assert sizes("data") == [(30, 20), (31, 20)]
+    assert main(["im2rec", "data", "images", "--resize", "10"]) == 0
+    assert sizes("data") == [(15, 10), (15, 10)]
+
+
+def test_all_lists_of_a_prefix_are_packed(work):
+    for name in ("data_train", "data_val", "database"):
+        (work / f"{name}.lst").write_text("0\t1\tcat/0.jpg\n")
+    assert main(["im2rec", "data", "images"]) == 0
+    assert sorted(path.name for path in work.glob("*.rec")) == ["data_train.rec", "data_val.rec"]
+
+
+def test_skipped_images_are_named_and_make_the_status_1(work, capsys):
+    (work / "data.lst").write_text("0\t1\tcat/0.jpg\n1\t1\tgone.jpg\n2\t1\tcat\n")
+    assert main(["im2rec", "data", "images"]) == 1
+    out, err = capsys.readouterr()
+    assert ": 1 images, 2 skipped, " in out
+    assert f"skipped {Path('images', 'gone.jpg')}: No such file or directory\n" in err
+    assert f"skipped {Path('images', 'cat')}: Is a directory\n" in err
+
+
+def test_a_missing_list_is_an_error(work, capsys):
+    assert main(["im2rec", "data", "images"]) == 2
+    prefix = work / "data"
+    assert capsys.readouterr().err == (
+        f"gpuio: {prefix}.lst: no such list; make one with: gpuio im2rec --list {prefix} images\n"
+    )
+
+
+def test_a_list_that_cannot_be_parsed_is_an_error(work, capsys):
+    (work / "data.lst").write_text("0\t1\tcat/0.jpg\nid\t1\tcat/2.jpg\n")
+    assert main(["im2rec", "data", "images"]) == 2
+    assert "data.lst: line 2: index must be a 64-bit integer, found 'id'" in capsys.readouterr().err
+    assert not list(work.glob("data.rec*"))
+
+
+def test_no_images_are_an_error(work, capsys):
+    assert main(["im2rec", "--list", "data", "images"]) == 2
+    expected = "images: no .jpeg .jpg .png files directly in it; --recursive goes into folders\n"
+    assert expected in capsys.readouterr().err
+    assert not list(work.glob("data*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data"], "the following arguments are required: ROOT"),
+        (["data", "images", "--color", "3"], "invalid choice: 3"),
+        (["data", "images", "--encoding", ".gif"], "invalid choice: '.gif'"),
+        (["data", "images", "--what"], "unrecognized arguments: --what"),
+        (["data", "images", "--num-thread", "0"], "--num-thread must be at least 1, got 0"),
+        (["data", "images", "--quality", "101"], "quality must be in [0, 100], got 101"),
+        (["data", "images", "--list", "--chunks", "0"], "no .jpeg"),
+        (["data", "nowhere", "--list"], "No such file or directory: 'nowhere'"),
+    ],
+)
+def test_wrong_arguments_are_status_2(work, capsys, arguments, message):
+    (work / "images" / "empty").mkdir()
+    try:
+        status = main(["im2rec", *arguments])
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_interrupt_is_status_130_and_leaves_nothing(work):
+    os.mkfifo(work / "images" / "slow.jpg")
+    (work / "data.lst").write_text("0\t1\tcat/0.jpg\n1\t1\tslow.jpg\n")
+    command = [sys.executable, "-m", "gpuio", "im2rec", "data", "images", "--num-thread", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (work / "data.rec.partial").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        (work / "images" / "slow.jpg").write_bytes(b"")  # lets the thread that reads it go on
+        assert process.wait(20) == 130
+        assert process.stderr.read() == "gpuio: interrupted\n"
+    assert not list(work.glob("data.[ri]*"))
+
+
+def test_help_tells_the_exit_status(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["im2rec", "--help"])
+    assert exit_.value.code == 0
+    assert "1 if some were left out" in capsys.readouterr().out

@@ -1,0 +1,103 @@
+"""gpuio info: what is in a .rec."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpuio.cli import main
+from gpuio.format.image_record import IRHeader, pack
+from gpuio.format.index import Index
+from gpuio.format.recordio import MAGIC, frame
+
+
+def image(kind: str, width: int = 30, height: int = 20) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (1, 2, 3)).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.fixture
+def info(tmp_path, capsys):
+    def run(records, *, index: bool = True, tail: bytes = b"") -> str:
+        path = tmp_path / "a.rec"
+        path.write_bytes(b"".join(frame(payload) for payload in records))
+        if index:
+            Index.scan(path).save(tmp_path / "a.idx")
+        path.write_bytes(path.read_bytes() + tail)
+        assert main(["info", str(path)]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_counts_labels_formats_and_sizes_are_told(info):
+    records = [pack(IRHeader(0, n % 3, 10 + n, 0), image("JPEG", 30 + n)) for n in range(9)]
+    records.append(pack(IRHeader(0, 1, 4, 0), image("PNG", 300, 200)))
+    out = info(records)
+    assert "records   10\n" in out
+    assert "index     10 entries\n" in out
+    assert "ids       4 to 18\n" in out
+    assert "labels    width 1\n" in out
+    assert "classes   3 distinct, 0 to 2, 3 to 4 images each\n" in out
+    assert "formats   JPEG 9, PNG 1\n" in out
+    assert "width     min 30, 10 % 31, median 34, 90 % 38, max 300\n" in out
+    assert "height    min 20, 10 % 20, median 20, 90 % 20, max 200\n" in out
+    assert sum(int(line.rsplit(" ", 1)[1]) for line in out.splitlines() if "#" in line) <= 10
+
+
+def test_packed_labels_are_told(info):
+    records = [pack(IRHeader(0, [n, 5, 6], n, 0), image("JPEG")) for n in range(3)]
+    out = info(records)
+    assert "labels    width 3\n" in out
+    assert "classes   3 distinct, first label 0 to 2, 1 images each\n" in out
+    records.append(pack(IRHeader(0, 0.5, 3, 0), image("JPEG")))
+    assert "labels    width 1 (1 records), 3 (3 records)\n" in info(records)
+
+
+def test_the_header_of_a_face_set_is_explained(info):
+    header = pack(IRHeader(0, [6, 8], 0, 0), b"")
+    faces = [pack(IRHeader(0, n // 3, n, 0), image("JPEG")) for n in range(1, 6)]
+    people = [pack(IRHeader(0, [1, 3], 6, 0), b""), pack(IRHeader(0, [3, 6], 7, 0), b"")]
+    out = info([header, *faces, *people])
+    assert "records   8, 3 of them without an image\n" in out
+    assert "1 to 5 are images and 6 to 7 are identities" in out
+    assert "classes   2 distinct, 0 to 1, 2 to 3 images each\n" in out
+
+
+def test_split_records_are_read(info):
+    magic = MAGIC.to_bytes(4, "little")
+    records = [
+        pack(IRHeader(0, 2, 5, 0), image("JPEG") + magic * 3),
+        pack(IRHeader(0, 3, MAGIC, 0), image("JPEG")),
+        pack(IRHeader(0, [np.frombuffer(magic, "<f4")[0], 4], 6, 0), image("PNG")),
+    ]
+    out = info(records)
+    assert f"ids       5 to {MAGIC}\n" in out
+    assert "formats   JPEG 2, PNG 1\n" in out
+
+
+def test_other_records_are_counted_apart(info):
+    out = info([b"text", b"", pack(IRHeader(0, 2, 5, 0), image("JPEG"))])
+    assert "records   3\n          2 of them are no image records" in out
+    assert "formats   JPEG 1\n" in out
+    assert "formats   unknown 1\n" in info([pack(IRHeader(0, 2, 5, 0), b"what")])
+
+
+def test_a_missing_index_and_damage_are_told(info):
+    out = info([pack(IRHeader(0, 2, 5, 0), image("JPEG"))], index=False, tail=b"abc")
+    assert "index     none; make one with: gpuio rec2idx " in out
+    assert "damage    1 places; list them with: gpuio verify " in out
+
+
+def test_an_index_of_another_length_is_told(info):
+    record = pack(IRHeader(0, 2, 5, 0), image("JPEG"))
+    out = info([record], tail=frame(record))
+    assert "index     1 entries, not 2\n" in out
+
+
+def test_an_empty_file_is_told(info):
+    assert "records   0\n" in info([])

@@ -1,0 +1,69 @@
+"""gpuio rec2idx: the index of a .rec, made again."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpuio.cli import main
+from gpuio.format.image_record import IRHeader, pack
+from gpuio.format.recordio import MAGIC, frame
+
+IDS = [7, 0, 2**63 - 1, 5]
+SPLIT = b"1234" + MAGIC.to_bytes(4, "little") + b"tail"
+
+
+@pytest.fixture
+def rec(tmp_path):
+    labels = [1.5, [1, 2, 3], [], 4]
+    pairs = zip(IDS, labels, strict=True)
+    frames = [frame(pack(IRHeader(0, label, key, 0), SPLIT)) for key, label in pairs]
+    # The magic as id: the record is split inside its header.
+    frames.append(frame(pack(IRHeader(0, 0, MAGIC, 0), SPLIT)))
+    path = tmp_path / "a.rec"
+    path.write_bytes(b"".join(frames))
+    starts = [sum(map(len, frames[:i])) for i in range(len(frames))]
+    return path, starts
+
+
+def test_keys_are_positions(rec, tmp_path, capsys):
+    path, starts = rec
+    assert main(["rec2idx", str(path), str(tmp_path / "a.idx")]) == 0
+    expected = "".join(f"{i}\t{start}\n" for i, start in enumerate(starts))
+    assert (tmp_path / "a.idx").read_text() == expected
+    assert capsys.readouterr().out == f"{tmp_path / 'a.idx'}: 5 records\n"
+
+
+def test_keys_are_ids_if_asked_for(rec, tmp_path):
+    path, starts = rec
+    assert main(["rec2idx", str(path), str(tmp_path / "a.idx"), "--keys", "id"]) == 0
+    rows = zip([*IDS, MAGIC], starts, strict=True)
+    assert (tmp_path / "a.idx").read_text() == "".join(f"{k}\t{v}\n" for k, v in rows)
+
+
+def test_an_empty_file_has_an_empty_index(tmp_path):
+    (tmp_path / "a.rec").touch()
+    for keys in ("position", "id"):
+        command = ["rec2idx", str(tmp_path / "a.rec"), str(tmp_path / "a.idx"), "--keys", keys]
+        assert main(command) == 0
+        assert (tmp_path / "a.idx").read_bytes() == b""
+
+
+def test_damage_is_an_error_and_leaves_no_index(rec, tmp_path, capsys):
+    path, starts = rec
+    path.write_bytes(path.read_bytes()[:-1])
+    assert main(["rec2idx", str(path), str(tmp_path / "a.idx")]) == 2
+    assert f"{path}: record at byte {starts[-1]}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_ids_need_image_records(tmp_path, capsys):
+    (tmp_path / "a.rec").write_bytes(frame(b"short"))
+    command = ["rec2idx", str(tmp_path / "a.rec"), str(tmp_path / "a.idx")]
+    assert main(command) == 0
+    assert main([*command, "--keys", "id"]) == 2
+    assert "record at byte 0: no image record, so it has no id" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_an_error(tmp_path, capsys):
+    assert main(["rec2idx", str(tmp_path / "a.rec"), str(tmp_path / "a.idx")]) == 2
+    assert "No such file or directory" in capsys.readouterr().err

@@ -1,0 +1,32 @@
+"""Files that appear when they are complete."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpuio.committed import committed
+
+
+def test_files_appear_at_the_end(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    b.write_text("old")
+    with committed(a, b) as partial:
+        for path in partial:
+            path.write_text("new")
+        assert not a.exists()
+        assert b.read_text() == "old"
+    assert a.read_text() == b.read_text() == "new"
+    assert sorted(tmp_path.iterdir()) == [a, b]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_after_an_exception_all_is_as_before(tmp_path, error):
+    def write():
+        with committed(tmp_path / "a", tmp_path / "b") as (partial, _):
+            partial.write_text("new")
+            raise error
+
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(error):
+        write()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
