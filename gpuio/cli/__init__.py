@@ -20,6 +20,8 @@ COMMANDS: Final = {
     "rec2idx": "make the .idx of a .rec",
     "info": "tell what is in a .rec",
     "verify": "find the damaged records and images of a .rec",
+    "show": "draw images of a .rec on one sheet",
+    "bench": "measure how fast a .rec is loaded, and what limits it",
 }
 
 

@@ -1,0 +1,105 @@
+"""gpuio show: images of a .rec on one sheet, as stored or as a training loop gets them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio import contact_sheet
+from gpuio.cli import loader
+
+_SHAPE: Final = (3, 224, 224)
+_LABELS: Final = 3  # of one image that are written out
+
+
+class Tile(NamedTuple):
+    """An image, or None where there is none, and what is written under it."""
+
+    image: npt.NDArray[np.uint8] | None
+    caption: str
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = (
+        "Under each image stand its key and its labels. Without loader options, images spread "
+        "over FILE are drawn as they are stored; with any, the first ones of the epoch after "
+        "augmentation: uint8, unless --dtype is given (then the least value is drawn black, the "
+        f"greatest white), and {_SHAPE} if there is no --data-shape. "
+        "Example: gpuio show train.rec -o sheet.png --resize 256 --rand-crop --rand-mirror"
+    )
+    parser.usage = "%(prog)s FILE [-o PATH] [--count N] [--columns N] [loader options]"
+    loader.configure(parser)
+    parser.add_argument(
+        "-o", "--output", default="sheet.png", metavar="PATH", help="to write (default: sheet.png)"
+    )
+    parser.add_argument("--count", type=int, default=32, metavar="N", help="images (default: 32)")
+    parser.add_argument(
+        "--columns", type=int, default=8, metavar="N", help="images in a row (default: 8)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw the sheet; the exit status."""
+    for name, value in (("--count", args.count), ("--columns", args.columns)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    options = loader.chosen(args)
+    found = augmented(args.file, options, args.count) if options else stored(args.file, args.count)
+    tiles = list(found)
+    sheet = contact_sheet.draw(
+        [tile.image for tile in tiles], [tile.caption for tile in tiles], columns=args.columns
+    )
+    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(args.output)
+    print(f"{args.output}: {len(tiles)} images, {sheet.width} x {sheet.height} pixels")
+    return 0
+
+
+def stored(file: str, count: int) -> Iterator[Tile]:
+    """Up to `count` images, evenly spread over the file, as they are in it."""
+    from gpuio.codec import imdecode
+    from gpuio.errors import DecodeError
+    from gpuio.format.image_record import unpack
+    from gpuio.reader.dataset import Dataset
+
+    dataset = Dataset.open(file, loader.index_of(file))
+    numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
+    for number in np.rint(numbers).astype(int).tolist():
+        header, data = unpack(dataset.payload(number))
+        key = header.id if dataset.keys is None else int(dataset.keys[number])
+        caption = _caption(key, np.atleast_1d(header.label))
+        try:
+            image = imdecode(data, 1, order="RGB")
+        except DecodeError:
+            yield Tile(None, f"{caption} (no image)")
+        else:
+            yield Tile(image, caption)
+
+
+def augmented(file: str, options: dict[str, Any], count: int) -> Iterator[Tile]:
+    """The first `count` images of epoch 0, as an iterator with these parameters gives them."""
+    defaults = {"data_shape": _SHAPE, "batch_size": count, "dtype": "uint8"}
+    with loader.open_loader(file, **{**defaults, **options}) as batches:
+        yield from islice(_tiles(batches, options.get("layout", "NCHW")), count)
+
+
+def _tiles(batches: loader.ImageRecordIter, layout: str) -> Iterator[Tile]:
+    for batch in batches:
+        images = contact_sheet.as_pixels(batch.data[0], layout)
+        own = len(images) - batch.pad
+        labels = batch.label[0].reshape(len(images), -1)
+        for image, key, label in zip(images[:own], batch.index, labels, strict=False):
+            yield Tile(image, _caption(int(key), label))
+
+
+def _caption(key: int, labels: npt.NDArray[np.float32]) -> str:
+    """The key of a record and its labels."""
+    words = [f"{label:g}" for label in labels[:_LABELS].tolist()]
+    return f"{key}: {', '.join(words)}{', ...' if len(labels) > _LABELS else ''}"

@@ -1,0 +1,91 @@
+"""Many images on one sheet, each with a line of text under it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+_PAPER: Final = (255, 255, 255)
+_INK: Final = (32, 32, 32)
+_FRAME: Final = (200, 200, 200)
+_GAP: Final = 6  # pixels between tiles, and around the sheet
+_LINE: Final = 14  # height of a caption
+
+
+def draw(
+    images: Sequence[npt.NDArray[np.uint8] | None],
+    captions: Sequence[str],
+    *,
+    columns: int = 8,
+    tile: int = 160,
+) -> Image.Image:
+    """A sheet of images in rows, from left to right.
+
+    Args:
+        images: (H, W, C) or (H, W) of any size, 1 to 4 channels; None leaves an empty frame.
+        captions: One for each image; what does not fit is cut off.
+        columns: Images in a row.
+        tile: Length in pixels to which the longer side of an image is shrunk. Small images keep
+            their size.
+
+    Raises:
+        ValueError: There is no image, or not one caption for each.
+    """
+    if not images:
+        raise ValueError("there are no images to draw")
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    step = np.array([tile + _GAP, tile + _GAP + _LINE])
+    width, height = (step * (columns, rows) + _GAP).tolist()
+    sheet = Image.new("RGB", (width, height), _PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        x, y = (step * (number % columns, number // columns) + _GAP).tolist()
+        if image is None:
+            pen.rectangle((x, y, x + tile - 1, y + tile - 1), outline=_FRAME)
+        else:
+            picture = _picture(image)
+            picture.thumbnail((tile, tile))
+            left, top = x + (tile - picture.width) // 2, y + (tile - picture.height) // 2
+            sheet.paste(picture, (left, top))
+        pen.text((x, y + tile + 1), _fitted(caption, font, tile), _INK, font)
+    return sheet
+
+
+def as_pixels(data: npt.NDArray[Any], layout: str) -> npt.NDArray[np.uint8]:
+    """A batch as images to look at.
+
+    Args:
+        data: (N, C, H, W) or (N, H, W, C). Unless it is uint8, its least value becomes black and
+            its greatest white.
+        layout: NCHW or NHWC.
+
+    Returns:
+        (N, H, W, C) uint8.
+    """
+    images = data.transpose(0, 2, 3, 1) if layout == "NCHW" else data
+    if images.dtype == np.uint8:
+        return images
+    values = images.astype(np.float32)
+    low, high = values.min(), values.max()
+    return np.rint((values - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)
+
+
+def _picture(image: npt.NDArray[np.uint8]) -> Image.Image:
+    pixels = np.ascontiguousarray(image[..., 0] if image.shape[2:] == (1,) else image)
+    picture = Image.fromarray(pixels)
+    if picture.mode != "RGBA":
+        return picture.convert("RGB")
+    paper = Image.new("RGBA", picture.size, (*_PAPER, 255))
+    return Image.alpha_composite(paper, picture).convert("RGB")
+
+
+def _fitted(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    """As much of `text` as is no longer than `width`, pixels."""
+    while text and font.getlength(text) > width:
+        text = text[:-1]
+    return text
