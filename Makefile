@@ -1,0 +1,57 @@
+# Targets need Python 3.11 or newer and nothing else: each sets itself up in $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-gpu check lint types format bench clean
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo      make a small data set, load it, draw what comes out (in demo/)'
+	@echo 'make test      run the tests'
+	@echo 'make check     lint, formatting, types'
+	@echo 'make format    put the code into its format'
+	@echo 'make bench     run the benchmarks'
+	@echo 'make test-gpu  run the tests that need a GPU; one that is skipped counts as failed'
+	@echo 'make clean     remove what the others made, $(VENV) included'
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python examples/demo.py demo
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest
+
+test-gpu: $(VENV)/test.stamp
+	GPUIO_REQUIRE_GPU=1 $(BIN)/python -m pytest -m gpu
+
+check: lint types
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+# mypy does not follow an editable install into kernels/, so it reads an installed copy.
+types: $(VENV)/dev.stamp
+	rm -rf build
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --target build/typed .
+	cd build/typed && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/bench.stamp
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit; done
+
+# One stamp for each extra: what it installs follows pyproject.toml.
+$(VENV)/%.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("gpuio needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
