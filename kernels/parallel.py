@@ -106,12 +106,8 @@ class Task:
                 self._compiled.ctypes(jobs.ctypes.data)  # no thread to be had: do it here
         else:
             with ThreadPoolExecutor(workers) as pool:  # ctypes lets the GIL go
-                list(
-                    pool.map(
-                        self._compiled.ctypes,
-                        jobs.ctypes.data + jobs.strides[0] * jobs[:, 2].astype(int),
-                    )
-                )
+                rows = range(jobs.ctypes.data, jobs.ctypes.data + jobs.nbytes, jobs.strides[0])
+                list(pool.map(self._compiled.ctypes, rows))
 
 
 def _pthreads() -> tuple[np.uint64, np.uint64]:

@@ -1,0 +1,171 @@
+"""Fixtures and helpers for our tests, and for writers of decoders.
+
+Pictures are drawn with NumPy and encoded with Pillow, so a test needs no data files.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+if TYPE_CHECKING:
+    from gpuio.backends.base import Backend
+    from gpuio.decode.base import Decoder
+    from gpuio.errors import GpuioError
+    from gpuio.reader.dataset import Dataset
+
+Pixels = npt.NDArray[Any]
+
+
+def open_backend(name: str) -> Backend:
+    """The named backend, or a skip where there is no GPU and GPUIO_REQUIRE_GPU is not set."""
+    from gpuio.backends import make_backend
+    from gpuio.errors import BackendError
+
+    try:
+        return make_backend(name, 2)
+    except BackendError as reason:
+        if "GPUIO_REQUIRE_GPU" in os.environ:
+            raise
+        pytest.skip(f"no CUDA device: {reason}")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each device in turn: a test that takes `backend` is a CPU test and a GPU test."""
+    return open_backend(request.param)
+
+
+def draw(height: int, width: int, channels: int = 3, *, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """(height, width, channels) smooth waves with some noise: a photograph, to a codec."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = [
+        128 + 90 * np.sin(x / rng.uniform(5, 30) + y / rng.uniform(5, 30) + channel)
+        for channel in range(channels)
+    ]
+    noise = rng.integers(-20, 21, (height, width, channels))
+    return np.clip(np.stack(waves, axis=-1) + noise, 0, 255).astype(np.uint8)
+
+
+def encode(pixels: Pixels, kind: str = "PNG", mode: str | None = None, **options: Any) -> bytes:
+    """An image file, written by Pillow.
+
+    Args:
+        pixels: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+        kind: Pillow's name of the format.
+        mode: Pillow's name of the colour space to convert to first.
+        options: Of Pillow's `save`; `orientation` is that of EXIF, 1 to 8.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+    if "orientation" in options:
+        exif = Image.Exif()
+        exif[0x0112] = options.pop("orientation")
+        options["exif"] = exif
+    file = io.BytesIO()
+    (picture.convert(mode) if mode else picture).save(file, kind, **options)
+    return file.getvalue()
+
+
+def write_rec(
+    path: Path,
+    images: Sequence[bytes],
+    *,
+    labels: Sequence[Any] | None = None,
+    ids: Sequence[int] | None = None,
+) -> list[int]:
+    """Write image records and, beside them, a .idx with their ids as keys.
+
+    Args:
+        path: The .rec.
+        images: Encoded images, or any bytes.
+        labels: A number or a sequence of numbers for each; 0, 1, 2, ... if None.
+        ids: 0, 1, 2, ... if None.
+
+    Returns:
+        Where each record starts, and where the file ends.
+    """
+    from gpuio.format.image_record import pack
+    from gpuio.format.recordio import frame
+
+    labels = range(len(images)) if labels is None else labels
+    ids = range(len(images)) if ids is None else ids
+    frames = [
+        frame(pack((0, label, number, 0), image))
+        for label, number, image in zip(labels, ids, images, strict=True)
+    ]
+    path.write_bytes(b"".join(frames))
+    starts = [0, *np.cumsum([len(record) for record in frames]).tolist()]
+    lines = [f"{number}\t{start}\n" for number, start in zip(ids, starts[:-1], strict=True)]
+    path.with_suffix(".idx").write_text("".join(lines))
+    return starts
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a decoder made of a data set.
+
+    Attributes:
+        images: The window of each image, (h, w, C); None where it is at fault.
+        faults: By record number.
+    """
+
+    images: list[npt.NDArray[np.uint8] | None]
+    faults: dict[int, GpuioError]
+
+
+def decode_all(
+    decoder: Decoder, dataset: Dataset, windows: Sequence[Sequence[int]] | None = None
+) -> Decoded:
+    """Run a decoder of the CPU backend over all records, in one batch.
+
+    Args:
+        decoder: What is tested.
+        dataset: The one it was made for.
+        windows: y, x, height, width of the part wanted of each image; all of each if None.
+    """
+    from gpuio.backends.ring import Ring
+    from gpuio.decode.base import Windows
+    from gpuio.reader.order import Order
+    from gpuio.reader.reader import RecordReader, Samples
+
+    backend, channels = decoder.backend, decoder.channels
+    host, arena = Ring(backend.empty_host, 1), Ring(backend.empty_bytes, 1)
+
+    def plan(samples: Samples, size: npt.NDArray[np.int32]) -> Windows:
+        box = np.zeros((len(size), 4), np.int32)
+        box[:, 2:] = size
+        if windows is not None:
+            box[size[:, 0] > 0] = np.array(windows, np.int32)[size[:, 0] > 0]
+        return Windows(box, {}, box)
+
+    records = RecordReader(dataset, backend)(Order(len(dataset), len(dataset)).batches(0), host)
+    (batch,) = decoder(records, host, arena, plan)
+    images: list[npt.NDArray[np.uint8] | None] = []
+    memory = batch.slot.data
+    for place, (y, x, height, width) in enumerate(batch.geometry.tolist()):
+        if place in batch.samples.faults:
+            images.append(None)
+            continue
+        # Not one array from `origin`: of a window it lies outside the memory.
+        pitch = int(batch.pitch[place])
+        start = int(batch.origin[place]) + y * pitch + x * channels - backend.address(memory)
+        rows = [memory[start + k * pitch :][: width * channels] for k in range(height)]
+        images.append(np.stack(rows).reshape(height, width, channels).copy())
+    return Decoded(images, batch.samples.faults)
+
+
+def our_threads() -> list[str]:
+    """Names of the threads of this library that are alive."""
+    return [t.name for t in threading.enumerate() if t.name.startswith("gpuio")]

@@ -1,0 +1,23 @@
+"""What all tests may use."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpuio.testing import backend as backend
+from gpuio.testing import draw, encode, write_rec
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Thirteen RGB pictures, of different sizes, and all at least 20 by 20."""
+    return [draw(20 + 3 * n % 11, 20 + 5 * n % 13, seed=n) for n in range(13)]
+
+
+@pytest.fixture(scope="session")
+def rec(tmp_path_factory, pictures):
+    """A .rec of them, stored without loss, with labels 0 to 12 and keys 100 to 112."""
+    path = tmp_path_factory.mktemp("rec") / "thirteen.rec"
+    images = [encode(picture, "BMP") for picture in pictures]
+    write_rec(path, images, ids=range(100, 113))
+    return path
