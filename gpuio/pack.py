@@ -198,7 +198,7 @@ def _center(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _resized(image: npt.NDArray[Any], shorter: int) -> npt.NDArray[Any]:
     """An image whose shorter side has `shorter` pixels, with OpenCV's bilinear weights."""
-    from gpuio.kernels import resize
+    from gpuio.kernels.resample import resize
 
     if image.dtype != np.uint8:
         raise ValueError("16-bit image: resizing takes 8 bits; use color 0 or 1")
@@ -207,5 +207,4 @@ def _resized(image: npt.NDArray[Any], shorter: int) -> npt.NDArray[Any]:
         size = height * shorter // width, shorter
     else:
         size = shorter, width * shorter // height
-    pixels = image if image.ndim == 3 else image[..., None]
-    return resize(np.ascontiguousarray(pixels), *size, inter=1)
+    return resize(image, *size)
