@@ -265,7 +265,10 @@ def _picture(image: Pixels, order: Order) -> Image.Image:
 def _encode_jpeg(picture: Image.Image, quality: int) -> bytes:
     # simplejpeg would be faster by a third, but takes the fast, less exact DCT below quality 96.
     # Into a file with a descriptor Pillow writes without holding the interpreter lock.
-    file = _scratch.file()
+    if _local.scratch is None:
+        _local.scratch = _Scratch()
+    file = _local.scratch.file
+    file.seek(0)
     subsampling = "4:4:4" if picture.mode == "L" else "4:2:0"
     picture.save(file, "JPEG", quality=min(max(quality, 1), 100), subsampling=subsampling)
     nbytes = file.tell()
@@ -287,27 +290,27 @@ def _encode_other(ext: str, picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-class _Scratch(threading.local):
-    """A file in memory for each thread, its descriptor closed when the thread ends."""
+class _Scratch:
+    """A file in memory, closed when its thread ends and drops it."""
 
-    _file: BinaryIO | None = None
-
-    def file(self) -> BinaryIO:
-        """The file, to be written from its start."""
-        if self._file is None:
-            if hasattr(os, "memfd_create"):
-                self._file = os.fdopen(os.memfd_create("gpuio"), "w+b", buffering=0)
-            else:
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  see __del__
-        self._file.seek(0)
-        return self._file
+    def __init__(self) -> None:
+        self.file: BinaryIO
+        if hasattr(os, "memfd_create"):
+            self.file = os.fdopen(os.memfd_create("gpuio"), "w+b", buffering=0)
+        else:
+            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  see __del__
 
     def __del__(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        self.file.close()
 
 
-_scratch = _Scratch()
+class _Local(threading.local):
+    """What each thread has of its own."""
+
+    scratch: _Scratch | None = None
+
+
+_local = _Local()
 
 
 @cache

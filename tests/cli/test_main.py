@@ -23,7 +23,14 @@ def test_every_command_has_help(name, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([name, "--help"])
     assert exit_.value.code == 0
-    assert "xit status" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(f"usage: gpuio {name} ")
+
+
+@pytest.mark.parametrize("name", ["im2rec", "rec2idx", "info", "verify"])
+def test_help_explains_the_status_that_scripts_go_by(name, capsys):
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    assert "Exit status: 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["--nonsense"]])
