@@ -105,7 +105,8 @@ class RecordReader:
         starts = np.cumsum(sizes) - sizes
         memory = slot.reserve(int(sizes.sum()))
         records["address"][places] = starts.astype(np.uint64) + np.uint64(memory.ctypes.data)
-        self._fill(ids[places], records["address"][places], sizes, files)
+        addresses = records["address"][places]
+        records["nbytes"][places] = self._fill(ids[places], addresses, sizes, files)
         labels = np.zeros((len(ids), self.label_width), np.float32)
         unpack_records(records, labels)
         header_ids = records["id"].astype(np.int64)
@@ -123,8 +124,12 @@ class RecordReader:
         addresses: npt.NDArray[np.uint64],
         sizes: npt.NDArray[np.int64],
         files: list[RecordFile],
-    ) -> None:
-        """Read ascending records to ascending addresses, neighbours with one call."""
+    ) -> npt.NDArray[np.int64]:
+        """Read ascending records to ascending addresses, neighbours with one call.
+
+        Returns:
+            (N,) int64, how much of each could be read.
+        """
         offsets, numbers = self.dataset.offsets[ids], self.dataset.file_of(ids)
         ends = offsets + sizes
         new = np.ones(len(ids), bool)
@@ -151,10 +156,14 @@ class RecordReader:
             for span in spans:
                 memory = (ctypes.c_uint8 * int(span["nbytes"])).from_address(int(span["dst"]))
                 span["got"] = by_number[int(span["fd"])].readinto(memory, int(span["offset"]))
+        got, begins = sizes.copy(), addresses.astype(np.int64)
         for span in spans[spans["got"] != spans["nbytes"]]:
             # What an earlier batch left there must not pass for a record.
-            left = int(span["nbytes"] - span["got"])
-            ctypes.memset(int(span["dst"]) + int(span["got"]), 0, left)
+            start = int(span["dst"])
+            stop, end = start + int(span["got"]), start + int(span["nbytes"])
+            cut = (begins < end) & (begins + sizes > stop)
+            got[cut] = np.clip(stop - begins[cut], 0, got[cut])
+        return got
 
     def _check(self, samples: Samples, records: npt.NDArray[np.void]) -> None:
         """Name the fault of every record that is damaged or has other labels."""
