@@ -70,7 +70,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "as they come, so this is the most that a training loop can get. Files are read from "
         "memory where the system has cached them. A room is starved while the one before it has "
         "nothing ready, and blocked while the one behind it has no place. "
-        "Example: gpuio bench train.rec --shuffle --resize 256 --rand-crop --rand-mirror"
+        "Example: gpuio bench train.rec --shuffle --resize 256 --rand-crop --rand-mirror. "
+        "Exit status: 0, or 2 for a wrong parameter or a file that cannot be used."
     )
     parser.usage = "%(prog)s FILE [--seconds S] [--json PATH] [loader options]"
     loader.configure(parser)
@@ -109,9 +110,9 @@ def measure(file: str, parameters: dict[str, Any], seconds: float) -> Measuremen
         while found.seconds < seconds:
             batches.reset()
             found.epochs += 1
-            for batch in batches:
+            while batches.iter_next():
                 found.batches += 1
-                found.images += len(batch.data[0]) - batch.pad
+                found.images += len(batches.getdata()[0]) - batches.getpad()
                 found.seconds = time.perf_counter() - start
                 if found.seconds >= seconds:
                     break

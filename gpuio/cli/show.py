@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gpuio import contact_sheet
 from gpuio.cli import loader
+from gpuio.iterators import ImageRecordIter
 
 _SHAPE: Final = (3, 224, 224)
 _LABELS: Final = 3  # of one image that are written out
@@ -32,7 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "over FILE are drawn as they are stored; with any, the first ones of the epoch after "
         "augmentation: uint8, unless --dtype is given (then the least value is drawn black, the "
         f"greatest white), and {_SHAPE} if there is no --data-shape. "
-        "Example: gpuio show train.rec -o sheet.png --resize 256 --rand-crop --rand-mirror"
+        "Example: gpuio show train.rec -o sheet.png --resize 256 --rand-crop --rand-mirror. "
+        "Exit status: 0, or 2 for a wrong parameter or a file that cannot be used."
     )
     parser.usage = "%(prog)s FILE [-o PATH] [--count N] [--columns N] [loader options]"
     loader.configure(parser)
@@ -90,12 +92,12 @@ def augmented(file: str, options: dict[str, Any], count: int) -> Iterator[Tile]:
         yield from islice(_tiles(batches, options.get("layout", "NCHW")), count)
 
 
-def _tiles(batches: loader.ImageRecordIter, layout: str) -> Iterator[Tile]:
-    for batch in batches:
-        images = contact_sheet.as_pixels(batch.data[0], layout)
-        own = len(images) - batch.pad
-        labels = batch.label[0].reshape(len(images), -1)
-        for image, key, label in zip(images[:own], batch.index, labels, strict=False):
+def _tiles(batches: ImageRecordIter, layout: str) -> Iterator[Tile]:
+    while batches.iter_next():
+        images = contact_sheet.as_pixels(batches.getdata()[0], layout)
+        own = len(images) - batches.getpad()
+        labels = batches.getlabel()[0].reshape(len(images), -1)
+        for image, key, label in zip(images[:own], batches.getindex(), labels, strict=False):
             yield Tile(image, _caption(int(key), label))
 
 

@@ -1,0 +1,84 @@
+"""gpuio show."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+from PIL import Image
+
+from gpuio.cli import main, show
+from gpuio.testing import encode, write_rec
+
+
+def test_stored_images_come_with_key_and_label(rec, pictures):
+    tiles = list(show.stored(str(rec), 13))
+    assert [tile.caption for tile in tiles] == [f"{100 + n}: {n}" for n in range(13)]
+    for tile, picture in zip(tiles, pictures, strict=True):
+        npt.assert_array_equal(tile.image, picture)
+
+
+def test_a_few_stored_images_are_spread_over_the_file(rec):
+    tiles = list(show.stored(str(rec), 3))
+    assert [tile.caption for tile in tiles] == ["100: 0", "106: 6", "112: 12"]
+
+
+def test_what_is_no_image_is_an_empty_frame(tmp_path, pictures):
+    path = tmp_path / "two.rec"
+    write_rec(path, [b"no image", encode(pictures[0])], labels=[[1, 2, 3, 4], 5])
+    first, second = show.stored(str(path), 2)
+    assert first == show.Tile(None, "0: 1, 2, 3, ... (no image)")
+    assert second.image is not None
+    assert main(["show", str(path), "-o", str(tmp_path / "sheet.png")]) == 0
+
+
+def test_augmented_images_are_those_of_the_iterator(rec, pictures):
+    options = {"data_shape": "3,20,20", "mirror": True, "batch_size": "5"}
+    tiles = list(show.augmented(str(rec), options, 7))
+    assert [tile.caption for tile in tiles] == [f"{100 + n}: {n}" for n in range(7)]
+    for tile, picture in zip(tiles, pictures, strict=False):
+        top, left = (np.array(picture.shape[:2]) - 20) // 2
+        npt.assert_array_equal(tile.image, picture[top : top + 20, left : left + 20][:, ::-1])
+
+
+def test_repeats_that_fill_the_last_batch_up_are_not_drawn(rec):
+    options = {"data_shape": "3,20,20", "batch_size": "8"}
+    assert len(list(show.augmented(str(rec), options, 99))) == 13
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_normalised_images_are_stretched_from_black_to_white(rec, layout):
+    options = {"data_shape": "1,20,20", "dtype": "float32", "mean_r": "128", "layout": layout}
+    images = [tile.image for tile in show.augmented(str(rec), options, 13)]
+    assert images[0].shape == (20, 20, 1)
+    assert images[0].dtype == np.uint8
+    assert (np.min(images), np.max(images)) == (0, 255)
+
+
+@pytest.mark.parametrize("options", [[], ["--data-shape", "3,16,16", "--rand-crop"]])
+def test_the_sheet_is_written(rec, tmp_path, capsys, options):
+    path = tmp_path / "new folder" / "sheet.png"
+    command = ["show", str(rec), "-o", str(path), "--count", "6", "--columns", "4", *options]
+    assert main(command) == 0
+    with Image.open(path) as sheet:
+        size = f"{sheet.width} x {sheet.height} pixels"
+    assert capsys.readouterr().out == f"{path}: 6 images, {size}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--count", "0"], "--count must be at least 1, got 0"),
+        (["--columns", "0"], "--columns must be at least 1, got 0"),
+        (["--resize", "0"], "resize must be at least 1"),
+        (["--data-shape", "3,x"], "data_shape must be 3 integers, got '3,x'"),
+    ],
+)
+def test_a_wrong_parameter_is_named(rec, capsys, arguments, message):
+    assert main(["show", str(rec), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_file_is_status_2(tmp_path, capsys):
+    assert main(["show", str(tmp_path / "none.rec")]) == 2
+    assert "none.rec" in capsys.readouterr().err
