@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -74,6 +74,7 @@ class DataBatch:
         bucket_key: For models that take several lengths.
         provide_data: Descriptions of `data`, or None.
         provide_label: Descriptions of `label`, or None.
+        augmentation: By name of an augmentation, (N,) what each image got; empty without any.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class DataBatch:
         bucket_key: Any = None,
         provide_data: Sequence[Any] | None = None,
         provide_label: Sequence[Any] | None = None,
+        augmentation: Mapping[str, Any] | None = None,
     ) -> None:
         if data is not None:
             assert isinstance(data, list | tuple), "Data must be list of NDArrays"
@@ -97,6 +99,7 @@ class DataBatch:
         self.bucket_key = bucket_key
         self.provide_data = provide_data
         self.provide_label = provide_label
+        self.augmentation = augmentation or {}
 
     def __str__(self) -> str:
         data = None if self.data is None else [d.shape for d in self.data]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio import parameters as p
-from gpuio.augment.augmenter import OUTPUTS, AugmentOptions, Augmenter, Batch, Normalisation
-from gpuio.augment.faults import POLICIES, FaultLog
+from gpuio.augment.augmenter import Augmenter, Batch
+from gpuio.augment.faults import POLICIES, FaultLog, OnError
+from gpuio.augment.normalise import OUTPUTS, Normalisation
+from gpuio.augment.plan import Options, Plan, make_plan
 from gpuio.backends import make_backend
 from gpuio.batch import DataBatch, DataDesc, DataIter
 from gpuio.decode import make_decoder
@@ -61,9 +63,38 @@ class ImageRecordIter(DataIter):
             batch up; "replace" it by another one of the batch; "zero" its pixels.
         resize: Length of the shorter edge, in pixels, before anything else; -1 leaves it.
         inter_method: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 random.
+        max_rotate_angle: Turn by -v to v whole degrees.
+        rotate: Turn by this angle, counter-clockwise; -1 and 0 are off.
+        rotate_list: Turn by one of these angles.
+        max_shear_ratio: Shear by -v to v.
+        max_aspect_ratio: Stretch to a ratio from `min_aspect_ratio` to this; where that is None,
+            from 1 - v to 1 + v.
+        min_aspect_ratio: See `max_aspect_ratio`.
+        max_random_scale: Scale by `min_random_scale` to this.
+        min_random_scale: See `max_random_scale`.
+        max_img_size: Longest side that scaling may give, in pixels.
+        min_img_size: Shortest side that scaling may give.
+        pad: Border on every side, in pixels.
+        fill_value: Of the border, and of what is turned in; the fourth channel gets 0.
         rand_crop: Crop at a random place, not in the middle. Too small images are enlarged.
+        max_crop_size: Crop a square of `min_crop_size` to this, and resize it to the output.
+        min_crop_size: See `max_crop_size`.
+        random_resized_crop: Crop a window of random area and aspect ratio, and resize it.
+        max_random_area: Largest part of the area, for `random_resized_crop`.
+        min_random_area: Smallest part of the area.
+        brightness: Times 1 - v to 1 + v; with `contrast` and `saturation` in random order.
+        contrast: About the mean gray, likewise.
+        saturation: About each pixel's gray, likewise.
+        random_h: Hue plus -v to v, in half degrees.
+        random_s: HLS saturation plus -v to v, in levels.
+        random_l: Lightness plus -v to v, in levels.
+        pca_noise: Standard deviation of noise along the principal components of colour.
+        rand_gray: Which part of the images become gray.
         mirror: Mirror every image.
         rand_mirror: Mirror one half of them.
+        max_random_contrast: Multiply what is normalised by 1 - v to 1 + v.
+        max_random_illumination: Add -v to v levels to what is normalised.
+        aug_seq: "aug_default".
         mean_img: File with a (C, H, W) mean image; made by one pass over the data if missing.
         mean_r: Mean of red, or gray, of 0 to 255; `mean_g`, `mean_b` and `mean_a` likewise.
         std_r: Standard deviation of red, or gray; `std_g`, `std_b` and `std_a` likewise.
@@ -73,10 +104,9 @@ class ImageRecordIter(DataIter):
         verbose: Accepted for MXNet's scripts, without effect; so are `ctx`, `device_id` and
             `shuffle_chunk_size`, `shuffle_chunk_seed` (a shuffle is always over all records).
 
-    The remaining parameters of MXNet's augmenter are known, and not implemented yet.
-
     Attributes:
         batch_size: As given.
+        plan: What is done to every image; prints itself.
         provide_data: Description of `batch.data`.
         provide_label: Description of `batch.label`.
         epoch: Number of the epoch under way, from 0.
@@ -157,6 +187,7 @@ class ImageRecordIter(DataIter):
         random_s: int = 0,
         random_l: int = 0,
         pca_noise: float = 0,
+        rand_gray: float = 0,
         max_random_contrast: float = 0,
         max_random_illumination: float = 0,
         shuffle_chunk_size: int = 0,
@@ -165,41 +196,19 @@ class ImageRecordIter(DataIter):
         device_id: int = 0,
         verbose: bool = True,
     ) -> None:
-        _refuse_unfinished(locals())
+        given = dict(locals())
         super().__init__(p.integer("batch_size", batch_size, least=1))
-        shape = p.shape("data_shape", data_shape, 3)
         label_width = p.integer("label_width", label_width, least=1)
         seed = p.integer("seed", seed)
         if last_batch is None:
             last_batch = "pad" if p.boolean("round_batch", round_batch) else "short"
-        for name, value, allowed in (
-            ("last_batch", last_batch, _LAST_BATCH),
-            ("on_error", on_error, POLICIES),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-        means, stds = (mean_r, mean_g, mean_b, mean_a), (std_r, std_g, std_b, std_a)
-        names = ["mean_r", "mean_g", "mean_b", "mean_a", "std_r", "std_g", "std_b", "std_a"]
-        for name, deviation in zip(names[4:], stds, strict=True):
-            if p.number(name, deviation) == 0:
-                raise ValueError(f"{name} must not be 0")
-        values = tuple(p.number(n, v) for n, v in zip(names, means + stds, strict=True))
-        normalisation = Normalisation(
-            cast("Any", values[:4]), cast("Any", values[4:]), p.number("scale", scale)
-        )
-        options = AugmentOptions(
-            data_shape=cast("tuple[int, int, int]", shape),
-            dtype=p.dtype_name("dtype", dtype or self._dtype, tuple(OUTPUTS)),
-            layout=layout,
-            resize=p.integer("resize", resize),
-            inter_method=p.integer("inter_method", inter_method),
-            rand_crop=p.boolean("rand_crop", rand_crop),
-            mirror=p.boolean("mirror", mirror),
-            rand_mirror=p.boolean("rand_mirror", rand_mirror),
-            normalisation=normalisation,
-            on_error=cast("Any", on_error),
-            seed=seed if seed_aug is None else p.integer("seed_aug", seed_aug),
-        )
+        p.choice("last_batch", last_batch, _LAST_BATCH)
+        p.choice("on_error", on_error, POLICIES)
+        p.choice("aug_seq", aug_seq, ("aug_default",))
+        self._on_error = cast("OnError", on_error)
+        self._seed_aug = seed if seed_aug is None else p.integer("seed_aug", seed_aug)
+        given["dtype"] = p.dtype_name("dtype", dtype or self._dtype, tuple(OUTPUTS))
+        plan = make_plan(_options(given), _normalisation(given))
         threads = preprocess_threads
         if threads is not None:
             threads = p.integer("preprocess_threads", threads, least=1)
@@ -219,38 +228,44 @@ class ImageRecordIter(DataIter):
         self._label_width = label_width
         self._decoder_name = decoder
         if mean_img:
-            image = self._mean_image(Path(mean_img), options)
-            options = replace(options, normalisation=replace(normalisation, image=image))
-        self._options = options
-        self._pipeline = self._assemble(options)
+            image = self._mean_image(Path(mean_img), plan)
+            plan = make_plan(_options(given), replace(plan.normalisation, image=image))
+        self.plan = plan
+        self._pipeline = self._assemble(plan)
         self._batches: Prefetch[Batch] | None = None
         self._current: Batch | None = None
         self._ended = self._closed = False
         self.epoch, self._start, self._done = 0, 0, 0
         label_shape = (self.batch_size,) if label_width == 1 else (self.batch_size, label_width)
-        data = options.output_shape(self.batch_size)
-        self.provide_data = [DataDesc(data_name, data, np.dtype(options.dtype).type, layout)]
+        data = plan.output_shape(self.batch_size)
+        self.provide_data = [DataDesc(data_name, data, np.dtype(plan.dtype).type, layout)]
         self.provide_label = [DataDesc(label_name, label_shape, np.float32, "NCHW")]
 
-    def _assemble(self, options: AugmentOptions) -> Pipeline:
+    def _assemble(self, plan: Plan) -> Pipeline:
         backend = self._backend
-        channels = options.data_shape[0]
         read = RecordReader(
             self._dataset, backend, label_width=self._label_width, relabel=self._relabel
         )
-        decode = make_decoder(self._decoder_name, backend, channels, self._dataset)
-        # What waits, what is being made, what the consumer looks at and what it has just dropped.
-        augment = Augmenter(options, self.batch_size, backend, keep=self._depth + 3)
+        decode = make_decoder(self._decoder_name, backend, plan.shape[0], self._dataset)
+        augment = Augmenter(
+            plan,
+            self.batch_size,
+            backend,
+            seed=self._seed_aug,
+            on_error=self._on_error,
+            # What waits, what is being made, what the consumer has and what it has just dropped.
+            keep=self._depth + 3,
+        )
         return Pipeline(read, decode, augment, backend, depth=self._depth)
 
-    def _mean_image(self, path: Path, options: AugmentOptions) -> npt.NDArray[np.float32]:
+    def _mean_image(self, path: Path, plan: Plan) -> npt.NDArray[np.float32]:
         """The mean image in a file, or the mean of the augmented images, which it then holds."""
         if path.exists():
             image = next(iter(saved_array.load(path).values()))
             return image.astype(np.float32)
-        plain = replace(options, dtype="float32", layout="NCHW", normalisation=Normalisation())
+        plain = replace(plan, dtype="float32", layout="NCHW", normalisation=Normalisation())
         pipeline = self._assemble(plain)
-        total, count = np.zeros(options.data_shape), 0
+        total, count = np.zeros(plan.shape), 0
         try:
             for batch in pipeline.batches(self._order.batches(0), epoch=0):
                 own = len(batch.data) - batch.pad
@@ -320,6 +335,16 @@ class ImageRecordIter(DataIter):
         self._current = batch
         self._done += self.batch_size
         return True
+
+    def next(self) -> DataBatch:
+        """The next batch, with its `augmentation`.
+
+        Raises:
+            StopIteration: The epoch is over; `reset` begins another.
+        """
+        batch = super().next()
+        batch.augmentation = self._batch.drawn
+        return batch
 
     def getdata(self) -> list[NDArray]:
         return [self._batch.data.view(NDArray)]
@@ -446,37 +471,33 @@ def _relabel(path: PathLike, label_width: int) -> Relabel:
     return lookup
 
 
-_UNFINISHED = {
-    "aug_seq": "aug_default",
-    "max_rotate_angle": 0,
-    "rotate": -1,
-    "rotate_list": "",
-    "max_shear_ratio": 0,
-    "max_aspect_ratio": 0,
-    "min_aspect_ratio": None,
-    "max_random_scale": 1,
-    "min_random_scale": 1,
-    "max_img_size": 1e10,
-    "min_img_size": 0,
-    "pad": 0,
-    "max_crop_size": -1,
-    "min_crop_size": -1,
-    "random_resized_crop": False,
-    "max_random_area": 1,
-    "min_random_area": 1,
-    "brightness": 0,
-    "contrast": 0,
-    "saturation": 0,
-    "random_h": 0,
-    "random_s": 0,
-    "random_l": 0,
-    "pca_noise": 0,
-    "max_random_contrast": 0,
-    "max_random_illumination": 0,
-}
+def _options(given: dict[str, Any]) -> Options:
+    """The augmentation keywords among `given`, in the types of `Options`."""
+    values: dict[str, Any] = {}
+    for field in fields(Options):
+        value = given[field.name]
+        if field.name == "data_shape":
+            value = p.shape("data_shape", value, 3)
+        elif field.name == "rotate_list":
+            value = p.integers("rotate_list", value)
+        elif field.name == "min_aspect_ratio":
+            value = None if value is None else p.number("min_aspect_ratio", value)
+        elif field.type == "bool":
+            value = p.boolean(field.name, value)
+        elif field.type == "int":
+            value = p.integer(field.name, value)
+        elif field.type == "float":
+            value = p.number(field.name, value)
+        values[field.name] = value
+    return Options(**values)
 
 
-def _refuse_unfinished(given: dict[str, Any]) -> None:
-    for name, default in _UNFINISHED.items():
-        if given[name] != default:
-            raise NotImplementedError(f"{name}={given[name]!r} is not implemented yet")
+def _normalisation(given: dict[str, Any]) -> Normalisation:
+    mean, std = (
+        tuple(p.number(f"{kind}_{c}", given[f"{kind}_{c}"]) for c in "rgba")
+        for kind in ("mean", "std")
+    )
+    for channel, value in zip("rgba", std, strict=True):
+        if value == 0:
+            raise ValueError(f"std_{channel} must not be 0")
+    return Normalisation(mean, std, p.number("scale", given["scale"]))

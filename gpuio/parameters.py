@@ -89,3 +89,19 @@ def dtype_name(name: str, value: Any, allowed: Sequence[str]) -> str:
     if found not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {found}")
     return found
+
+
+def integers(name: str, value: Any) -> tuple[int, ...]:
+    """Whole numbers: a sequence of them, or text with commas between; none for "" and None."""
+    if value is None:
+        return ()
+    parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(parts, Sequence | np.ndarray):
+        raise ValueError(f"{name} must be a list of integers, got {value!r}")
+    return tuple(integer(name, part) for part in parts)
+
+
+def choice(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Refuse a value that is not one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -68,7 +68,7 @@ class Pipeline:
         host, arena, scope = self._host, self._arena, self.backend.scope
         host.reset()
         arena.reset()
-        plan = partial(self.augment.plan, epoch=epoch)
+        plan = partial(self.augment.sketch, epoch=epoch)
         records = Prefetch(self.read(selections, host), 1, name="gpuio-read", waits=(host,))
         images = Prefetch(
             self.decode(records, host, arena, plan),

@@ -30,7 +30,7 @@ IMAGE_JOB = np.dtype(
         ("rows", np.int32),  # 0: do not decode
         ("cols", np.int32),
         ("status", np.int32),  # 1 is success, as in nvimgcodecProcessingStatus_t
-        ("index", np.int32),  # its place in the batch
+        ("head", np.int32),  # its first four bytes
     ],
     align=True,
 )
@@ -70,8 +70,9 @@ def probe(job):
         if i < 0:
             break
         row = table[i]
-        if row.nbytes == 0:
+        if row.nbytes < 4:
             continue
+        row.head = load32(row.data)
         handle[0] = 0  # a handle that is not null would be used again
         made = call(
             functions[CREATE], (words[3], address(handle), row.data, np.uint64(row.nbytes), zero)

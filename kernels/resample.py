@@ -1,10 +1,10 @@
-"""Resize passes: every interpolation of MXNet, a window at a time, to the last bit.
+"""The passes: every interpolation of MXNet, a window at a time, to the last bit.
 
-A `STEP` row says for one image which kind of resize it gets, between which sizes, and which
-window of the result is wanted; addresses are those of pixel (0, 0), even where only a window of
-the picture is in memory. `resample` writes the window as pixels, for a next pass; `finish` sends
-each row on through `emit_row` into the batch, so the last resize, crop, mirror, normalisation and
-layout are one pass over the data.
+A `STEP` row says for one image which kind of resize (or warp, or border) it gets, between which
+sizes, and which window of the result is wanted; addresses are those of pixel (0, 0), even where
+only a window of the picture is in memory. `resample` writes the window as pixels, for a next
+pass; `finish` sends it on, while it is in the cache, through colours and `emit_row` into the
+batch. All windows that `finish` gets in one call are of one size.
 
 Source of the formulas: OpenCV 3.4, modules/imgproc/src/resize.cpp, which MXNet 1.9.1 bundles.
 """
@@ -14,18 +14,30 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
+from gpuio.kernels.color import COLOR, color_image
 from gpuio.kernels.native import pointer
 from gpuio.kernels.output import NORM, emit_row
 from gpuio.kernels.parallel import Task, job_words, next_item
 from gpuio.kernels.taps import (
     AREA,
     AREA_INTEGER,
+    BORDER,
     COPY,
     NEAREST,
     TAPS,
+    WARP_LINEAR,
+    WARP_NEAREST,
     area_taps,
     fixed_taps,
     kinds,
+)
+from gpuio.kernels.warp import (
+    border_row,
+    line_places,
+    matrix_at,
+    warp_linear,
+    warp_nearest,
+    warp_row,
 )
 
 STEP = np.dtype(
@@ -34,10 +46,14 @@ STEP = np.dtype(
         ("dst", np.uint64),  # address of the first pixel, or of the image in the batch
         ("norm", np.uint64),  # address of the NORM float32 values for `finish`
         ("mean_image", np.uint64),  # address of a (C, H, W) float32 mean for `finish`, or 0
+        ("matrix", np.uint64),  # address of 6 float64, canvas to source, for a warp
+        ("weights", np.uint64),  # address of a `weight_table`, for a cubic or Lanczos warp
+        ("color", np.uint64),  # address of a COLOR row for `finish`, or 0
         ("src_pitch", np.int64),  # bytes between source rows
         ("dst_pitch", np.int64),  # bytes between rows written by `resample`
         ("kind", np.int32),  # of kernels/taps.py, or BLANK
         ("mirror", np.int32),
+        ("fill", np.int32),  # value outside the picture, for a warp or border
         ("src_height", np.int32),
         ("src_width", np.int32),
         ("dst_height", np.int32),  # of the whole resized picture
@@ -46,6 +62,7 @@ STEP = np.dtype(
         ("x", np.int32),
         ("rows", np.int32),
         ("cols", np.int32),
+        ("margin", np.int32),  # width of a border
     ],
     align=True,
 )
@@ -212,8 +229,8 @@ def _block_row(step, y, channels, factor_y, factor_x, out):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _run(step, channels, final, output, interleaved):
-    """One image: each row of the window, written as pixels or emitted into the batch."""
+def _resize_rows(step, channels, out, pitch):
+    """The window of a resize, row by row into `out`."""
     kind, cols, rows = step.kind, step.cols, step.rows
     size = cols * channels
     taps = TAPS[kind]
@@ -241,53 +258,100 @@ def _run(step, channels, final, output, interleaved):
         fixed_taps(*args, row_index, row_weights)
     elif area:
         area_taps(
-            step.src_width,
-            step.dst_width,
-            step.x,
-            cols,
-            column_taps,
-            channels,
-            column_index,
+            step.src_width, step.dst_width, step.x, cols, column_taps, channels, column_index,
             across,
-        )
+        )  # fmt: skip
         area_taps(step.src_height, step.dst_height, step.y, rows, row_taps, 1, row_index, down)
-    scratch = np.empty(size, np.uint8)
-    norm = carray(pointer(step.norm), NORM, np.float32)
     for y in range(rows):
-        out = scratch
-        if not final:
-            out = carray(pointer(step.dst + np.uint64(y * step.dst_pitch)), size, np.uint8)
-        if kind == COPY:
-            source = _source_row(step, step.y + y, channels)
-            window = source[step.x * channels : step.x * channels + size]
-            if final:
-                out = window
-            else:
-                for k in range(size):
-                    out[k] = window[k]
-        elif kind == NEAREST:
+        row = out[y * pitch : y * pitch + size]
+        if kind == NEAREST:
             source = _source_row(step, row_index[y], channels)
             for x in range(cols):
                 for c in range(channels):
-                    out[channels * x + c] = source[np.uint32(column_index[x] + c)]
+                    row[channels * x + c] = source[np.uint32(column_index[x] + c)]
         elif area:
             _area_row(
                 step, y, channels, column_index, across, row_index, down, row_taps, column_taps,
-                line, sums, out,
+                line, sums, row,
             )  # fmt: skip
         elif kind == AREA_INTEGER:
             factors = step.src_height // step.dst_height, step.src_width // step.dst_width
-            _block_row(step, y, channels, factors[0], factors[1], out)
+            _block_row(step, y, channels, factors[0], factors[1], row)
         else:
             _fixed_row(
                 step, y, channels, taps, column_index, column_weights, row_index, row_weights,
-                ring, held, out,
+                ring, held, row,
             )  # fmt: skip
-        if final:
-            emit_row(
-                out, norm, step.mean_image, output, step.dst, y, rows, cols, channels,
-                step.mirror != 0, interleaved,
-            )  # fmt: skip
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _warp_rows(step, channels, out, pitch):
+    """The window of a warp or border, row by row into `out`."""
+    kind, cols = step.kind, step.cols
+    image = carray(pointer(step.src), 1, np.uint8)  # longer: places are checked one by one
+    height, width, source_pitch = step.src_height, step.src_width, step.src_pitch
+    taps = TAPS[kind]
+    xs, ys = np.empty(cols, np.int32), np.empty(cols, np.int32)
+    for y in range(step.rows):
+        row = out[y * pitch : y * pitch + cols * channels]
+        picture = (image, height, width, source_pitch, channels, step.fill)
+        if kind == BORDER:
+            first = step.x - step.margin
+            border_row(*picture, step.y + y - step.margin, first, cols, row)
+            continue
+        rounding = np.int32(512 if kind == WARP_NEAREST else 16)
+        line_places(matrix_at(step.matrix), step.y + y, step.x, cols, rounding, xs, ys)
+        if kind == WARP_NEAREST:
+            warp_nearest(*picture, xs, ys, cols, row)
+        elif kind == WARP_LINEAR:
+            warp_linear(*picture, xs, ys, cols, row)
+        else:
+            table = carray(pointer(step.weights), 1024 * taps * taps, np.int32)
+            warp_row(taps, table, *picture, xs, ys, cols, row)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _copy_rows(step, channels, out, pitch):
+    size = step.cols * channels
+    for y in range(step.rows):
+        source = _source_row(step, step.y + y, channels)
+        start = step.x * channels
+        for k in range(size):
+            out[y * pitch + k] = source[start + k]
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _pixels(step, channels, out, pitch):
+    """The window of one step as pixels, `pitch` bytes from row to row."""
+    if step.kind == COPY:
+        _copy_rows(step, channels, out, pitch)
+    elif step.kind < WARP_NEAREST:
+        _resize_rows(step, channels, out, pitch)
+    else:
+        _warp_rows(step, channels, out, pitch)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _finish(step, channels, output, interleaved, scratch):
+    """One image: its window, colours, normalisation, into the batch."""
+    cols, rows = step.cols, step.rows
+    size = cols * channels
+    norm = carray(pointer(step.norm), NORM, np.float32)
+    direct = step.kind == COPY and step.color == 0
+    if not direct:
+        _pixels(step, channels, scratch, size)
+        if step.color != 0:
+            color_image(scratch, carray(pointer(step.color), 1, COLOR)[0])
+    for y in range(rows):
+        if direct:
+            source = _source_row(step, step.y + y, channels)
+            row = source[step.x * channels : step.x * channels + size]
+        else:
+            row = scratch[y * size : (y + 1) * size]
+        emit_row(
+            row, norm, step.mean_image, output, step.dst, y, rows, cols, channels,
+            step.mirror != 0, interleaved,
+        )  # fmt: skip
 
 
 @Task
@@ -303,7 +367,9 @@ def resample(job):
         i = next_item(job)
         if i < 0:
             break
-        _run(steps[i], channels, False, 0, False)
+        step = steps[i]
+        size = step.rows * step.dst_pitch
+        _pixels(step, channels, carray(pointer(step.dst), size, np.uint8), step.dst_pitch)
 
 
 @Task
@@ -316,6 +382,7 @@ def finish(job):
     words = job_words(job, 6)
     steps = carray(pointer(words[0]), words[1], STEP)
     channels, output, itemsize = np.int64(words[2]), np.int64(words[3]), np.int64(words[4])
+    scratch = np.empty(steps[0].rows * steps[0].cols * channels, np.uint8)
     while True:
         i = next_item(job)
         if i < 0:
@@ -325,7 +392,7 @@ def finish(job):
             size = step.rows * step.cols * channels * itemsize
             carray(pointer(step.dst), size, np.uint8)[:] = 0
         else:
-            _run(step, channels, True, output, words[5] != 0)
+            _finish(step, channels, output, words[5] != 0, scratch)
 
 
 def resize(image, height, width, inter=1):

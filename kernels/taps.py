@@ -18,7 +18,10 @@ COPY, NEAREST, LINEAR, CUBIC, AREA, LANCZOS, AREA_LINEAR, AREA_INTEGER = range(8
 """Kinds of resize. AREA_LINEAR is what area means when a side grows, AREA_INTEGER what it means
 when both sides shrink by whole factors."""
 
-TAPS = np.array([1, 1, 2, 4, 0, 8, 2, 0], np.int32)
+WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LANCZOS, BORDER = range(8, 13)
+"""Kinds of step that are no resize: affine warps, and a border around the picture."""
+
+TAPS = np.array([1, 1, 2, 4, 0, 8, 2, 0, 1, 2, 4, 8, 1], np.int32)
 """Taps on each axis, by kind; 0 where it depends on the scale."""
 
 _KIND_OF = np.array([NEAREST, LINEAR, CUBIC, AREA, LANCZOS])
@@ -104,7 +107,8 @@ def fixed_taps(kind, src, dst, first, count, step, horizontal, index, weight):
         count: Output positions wanted.
         step: What one source pixel is in `index`: channels for columns, 1 for rows.
         horizontal: Whether the axis is x, where LINEAR also clamps its weights.
-        index: (taps * count,) int32, tap by tap, overwritten with clamped source positions times `step`.
+        index: (taps * count,) int32, tap by tap, overwritten with clamped source
+            positions times `step`.
         weight: (taps * count,) int32, overwritten with weights in 1/2048.
     """
     scale = 1.0 / (np.float64(dst) / np.float64(src))

@@ -1,92 +1,103 @@
-"""Where every output pixel comes from: resizes in a row, then a crop, for a whole batch at once.
+"""Where every output pixel comes from: steps in a row, then a crop, for a whole batch at once.
 
-MXNet's augmenter resizes the shorter edge, then enlarges an image that is still too low, then one
-that is still too narrow, each time rounding to pixels, and crops. Here each of these resizes is a
-`Resize`: (N,) tables of sizes and kinds, COPY where it does nothing. Going back from the crop,
-each gives the window that it needs from the one before it, the first from the decoder.
-
-Source: MXNet 1.9.1, src/io/image_aug_default.cc.
+An op that moves pixels appends a `Step` to the `Frame`: for each image a kind of resize, warp or
+border, and the sizes before and after; kind COPY does nothing. When all ops have spoken, `finish`
+goes back from the crop, and each step learns which window of its result is wanted, and asks for
+the window that this takes from the step before it; the first one asks the decoder.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.augment.random import Draw, Draws
-from gpuio.kernels.taps import COPY, kinds
+from gpuio.kernels.taps import BORDER, COPY, kinds
 
 Sizes = npt.NDArray[np.int64]
 """(N, 2) heights and widths, in pixels."""
 Boxes = npt.NDArray[np.int64]
 """(N, 4) windows: y, x, height, width, in pixels."""
 Kinds = npt.NDArray[np.int64]
+"""(N,) kinds of kernels/taps.py."""
+Matrices = npt.NDArray[np.float64]
+"""(N, 6) canvas (x, y, 1) to source x and y, in pixels."""
 
 INTER_METHODS = (0, 1, 2, 3, 4, 9, 10)
 _AUTO, _RANDOM = 9, 10
-_REACH = np.array([0, 0, 1, 2, 0, 4, 1, 0])
+_REACH = np.array([0, 0, 1, 2, 0, 4, 1, 0, 0, 1, 2, 4, 0])
 """Pixels that a kind reads beyond its centre, by kind."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resize:
-    """One resize of every image of a batch.
+@dataclass(slots=True)
+class Step:
+    """One step of every image of a batch.
 
     Attributes:
-        source: (N, 2) sizes before.
+        kind: (N,) kinds; COPY where an image skips this step.
+        source: (N, 2) sizes before; for a crop that is resized, of the crop.
         size: (N, 2) sizes after.
-        kind: (N,) of kernels/taps.py; COPY where the sizes are equal.
-        box: (N, 4) part of the result that is wanted.
+        offset: (N, 2) y and x of `source` in the result of the step before.
+        matrix: For warps.
+        margin: Width of a border, in pixels.
+        fill: Value of what lies outside, for warps and borders.
+        box: (N, 4) window of the result that is wanted; known after `Frame.finish`.
     """
 
+    kind: Kinds
     source: Sizes
     size: Sizes
-    kind: Kinds
-    box: Boxes
+    offset: Sizes
+    matrix: Matrices | None = None
+    margin: int = 0
+    fill: int = 0
+    box: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.int64))
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """The way of every image of a batch, from decoded window to output.
+@dataclass(slots=True)
+class Frame:
+    """The way of every image of a batch so far.
 
     Attributes:
-        resizes: In the order they apply.
-        crop: (N, 4) boxes in the last of them, or in the image.
-        window: (N, 4) boxes of the image that all of this reads.
-        size: (N, 2) sizes of the images.
+        size: (N, 2) sizes now.
+        steps: In the order they apply.
+        window: (N, 4) what all of this reads of the image; known after `finish`.
     """
 
-    resizes: tuple[Resize, ...]
-    crop: Boxes
-    window: Boxes
     size: Sizes
+    steps: list[Step] = field(default_factory=list)
+    window: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.int64))
 
+    def resize(self, size: Sizes, method: Kinds, crop: Boxes | None = None) -> None:
+        """Resize each image, or its `crop`, by interpolations 0 to 4."""
+        source = self.size if crop is None else crop[:, 2:]
+        offset = np.zeros_like(source) if crop is None else crop[:, :2]
+        self.steps.append(Step(kinds(source, size, method), source, size, offset))
+        self.size = size
 
-def shorter_edge(size: Sizes, edge: int) -> Sizes:
-    """Sizes whose shorter edge is `edge`, the longer one cut to a whole number."""
-    height, width = size.T
-    tall = height > width
-    shortest = np.maximum(np.minimum(height, width), 1)
-    longer = edge * np.maximum(height, width) // shortest
-    return np.stack([np.where(tall, longer, edge), np.where(tall, edge, longer)], axis=1)
+    def warp(self, size: Sizes, kind: Kinds, matrix: Matrices, fill: int) -> None:
+        """Warp each image onto a canvas of `size`."""
+        offset = np.zeros_like(size)
+        self.steps.append(Step(kind, self.size, size, offset, matrix=matrix, fill=fill))
+        self.size = size
 
+    def border(self, margin: int, fill: int) -> None:
+        """Put a border around each image."""
+        size, kind = self.size + 2 * margin, np.full(len(self.size), BORDER)
+        offset = np.zeros_like(size)
+        self.steps.append(Step(kind, self.size, size, offset, margin=margin, fill=fill))
+        self.size = size
 
-def at_least(size: Sizes, shape: tuple[int, int]) -> tuple[Sizes, Sizes]:
-    """Sizes of images that are enlarged to cover `shape`: first in height, then in width."""
-    (height, width), f32 = shape, np.float32
-    first, second = size.copy(), size.copy()
-    low = size[:, 0] < height
-    ratio = f32(height) / np.maximum(size[low, 0], 1).astype(f32)
-    first[low, 0] = height
-    first[low, 1] = (ratio * size[low, 1].astype(f32)).astype(np.int64)
-    second[:] = first
-    narrow = first[:, 1] < width
-    ratio = f32(width) / np.maximum(first[narrow, 1], 1).astype(f32)
-    second[narrow, 0] = (ratio * first[narrow, 0].astype(f32)).astype(np.int64)
-    second[narrow, 1] = width
-    return first, second
+    def finish(self, crop: Boxes) -> None:
+        """Go back from (N, 4) windows of the last step's result to those of the image."""
+        box = crop
+        for step in reversed(self.steps):
+            step.box = box
+            needed = np.where((step.kind == COPY)[:, None], box, _support(step))
+            box = needed + np.concatenate([step.offset, np.zeros_like(step.offset)], axis=1)
+        self.window = box
 
 
 def choose(method: int, source: Sizes, size: Sizes, draws: Draws, draw: Draw) -> Kinds:
@@ -99,27 +110,34 @@ def choose(method: int, source: Sizes, size: Sizes, draws: Draws, draw: Draw) ->
     return np.full(len(source), method)
 
 
-def resize(source: Sizes, size: Sizes, method: Kinds) -> Resize:
-    """A resize of every image by interpolations 0 to 4."""
-    return Resize(source, size, kinds(source, size, method), np.zeros((len(source), 4), np.int64))
-
-
-def plan(size: Sizes, resizes: list[Resize], crop: Boxes) -> Geometry:
-    """Resizes and a crop with the window that each needs from the one before it."""
-    box, placed = crop, []
-    for step in reversed(resizes):
-        placed.append(Resize(step.source, step.size, step.kind, box))
-        box = np.where((step.kind == COPY)[:, None], box, _support(step, box))
-    return Geometry(tuple(reversed(placed)), crop, box, size)
-
-
-def _support(step: Resize, box: Boxes) -> Boxes:
-    """The window of its source that a resize reads for `box` of its result."""
-    scale = step.source / np.maximum(step.size, 1)
-    reach = (_REACH[step.kind] + 1)[:, None]  # one more for the rounding of positions to float32
-    begin, end = box[:, :2], box[:, :2] + box[:, 2:]
-    first = np.floor(begin * scale - 0.5).astype(np.int64) - reach
-    last = np.ceil(end * scale + 0.5).astype(np.int64) + reach
+def _support(step: Step) -> Boxes:
+    """The window of its source that a step reads for `box` of its result."""
+    begin, end = step.box[:, :2], step.box[:, :2] + step.box[:, 2:]
+    # One pixel more, for the rounding of places to float32 or to 1/32.
+    reach = (_REACH[step.kind] + 1)[:, None]
+    if step.matrix is not None:
+        low, high = _warped(step.matrix, begin, end - 1)
+        first = np.floor(low).astype(np.int64) - reach
+        last = np.floor(high).astype(np.int64) + reach + 1
+    elif step.margin:
+        first, last = begin - step.margin, end - step.margin
+    else:
+        scale = step.source / np.maximum(step.size, 1)
+        first = np.floor(begin * scale - 0.5).astype(np.int64) - reach
+        last = np.ceil(end * scale + 0.5).astype(np.int64) + reach
     first = np.clip(first, 0, np.maximum(step.source - 1, 0))
     last = np.clip(last, first + 1, np.maximum(step.source, 1))
     return np.concatenate([first, last - first], axis=1)
+
+
+def _warped(
+    matrix: Matrices, begin: Sizes, end: Sizes
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Smallest and largest (N, 2) y, x of the source over boxes of the canvas, ends included."""
+    ys = np.stack([begin[:, 0], begin[:, 0], end[:, 0], end[:, 0]], axis=1)
+    xs = np.stack([begin[:, 1], end[:, 1], begin[:, 1], end[:, 1]], axis=1)
+    x = matrix[:, 0:1] * xs + matrix[:, 1:2] * ys + matrix[:, 2:3]
+    y = matrix[:, 3:4] * xs + matrix[:, 4:5] * ys + matrix[:, 5:6]
+    limit = 1e9  # far outside of any picture, and still an integer
+    places = np.clip(np.stack([y, x], axis=2), -limit, limit)
+    return places.min(axis=1), places.max(axis=1)

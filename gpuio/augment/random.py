@@ -31,6 +31,30 @@ class Draw(IntEnum):
     CROP_X = auto()
     RESIZE_INTERPOLATION = auto()
     CROP_INTERPOLATION = auto()
+    SHEAR = auto()
+    ANGLE = auto()
+    SCALE = auto()
+    ASPECT = auto()
+    WARP_INTERPOLATION = auto()
+    CROP_SIZE = auto()
+    BRIGHTNESS = auto()
+    CONTRAST = auto()
+    SATURATION = auto()
+    JITTER_ORDER = auto()
+    HUE = auto()
+    LIGHTNESS = auto()
+    COLOR_SATURATION = auto()
+    LIGHTING_RED = auto()
+    LIGHTING_GREEN = auto()
+    LIGHTING_BLUE = auto()
+    GRAY = auto()
+    GAIN = auto()
+    OFFSET = auto()
+    HUE_SPREAD = auto()
+    LIGHTNESS_SPREAD = auto()
+    COLOR_SATURATION_SPREAD = auto()
+    LIGHTING_SPARE = auto()
+    AREA_TRIES = 32  # and the 29 places after it: area, ratio and exchange, ten times
 
 
 class Draws:
@@ -48,7 +72,7 @@ class Draws:
         self._high = np.uint64(seed >> 32 & 0xFFFFFFFF)
         self._blocks: dict[int, Words] = {}
 
-    def words(self, draw: Draw) -> Words:
+    def words(self, draw: int) -> Words:
         """(N,) uint64 in [0, 2**32)."""
         block, place = divmod(int(draw), 4)
         if block not in self._blocks:
@@ -58,19 +82,29 @@ class Draws:
             self._blocks[block] = philox4x32(counter, self._key)
         return self._blocks[block][:, place]
 
-    def uniform(self, draw: Draw, low: float = 0, high: float = 1) -> npt.NDArray[np.float32]:
+    def uniform(self, draw: int, low: float = 0, high: float = 1) -> npt.NDArray[np.float32]:
         """(N,) float32 in [low, high)."""
         unit = (self.words(draw) >> np.uint64(8)).astype(np.float32) * np.float32(2**-24)
         return unit * np.float32(high - low) + np.float32(low)
 
     def integers(
-        self, draw: Draw, low: int, high: npt.NDArray[np.int64] | int
+        self, draw: int, low: int, high: npt.NDArray[np.int64] | int
     ) -> npt.NDArray[np.int64]:
         """(N,) int64 in [low, high], `high` included, for each its own if it is an array."""
         span = np.asarray(high, np.int64) - low + 1
         return low + (self.words(draw) * span.astype(np.uint64) >> _HALF).astype(np.int64)
 
-    def coin(self, draw: Draw) -> npt.NDArray[np.bool_]:
+    def normal(self, draw: int, other: int) -> tuple[npt.NDArray[np.float32], ...]:
+        """Two independent (N,) float32 of the standard normal distribution, from two draws.
+
+        Source: Box and Muller, A Note on the Generation of Random Normal Deviates (1958).
+        """
+        u = (self.words(draw).astype(np.float64) + 1) / 2**32
+        v = self.words(other).astype(np.float64) / 2**32
+        radius, turn = np.sqrt(-2 * np.log(u)), 2 * np.pi * v
+        return tuple((radius * f(turn)).astype(np.float32) for f in (np.cos, np.sin))
+
+    def coin(self, draw: int) -> npt.NDArray[np.bool_]:
         """(N,) bool, true for one half."""
         return self.words(draw) >> np.uint64(31) == 0
 

@@ -26,13 +26,13 @@ class Windows:
 
     Attributes:
         box: (N, 4) int32 y, x, height, width, in pixels; height 0 where the image is not wanted.
-        faults: By place in the batch, why an image cannot be used.
-        geometry: What the augment room has decided, handed on to it as it is.
+        refused: By place in the batch, why an image cannot be used.
+        sketch: What the augment room has decided, handed on to it as it is.
     """
 
     box: npt.NDArray[np.int32]
-    faults: dict[int, DecodeError]
-    geometry: Any
+    refused: dict[int, str]
+    sketch: Any
 
 
 Plan = Callable[[Samples, npt.NDArray[np.int32]], Windows]
@@ -47,14 +47,14 @@ class ImageBatch:
         samples: Whose images they are.
         origin: (N,) uint64, where pixel (0, 0) of each image would be, had all of it been decoded.
         pitch: (N,) int64, bytes between the rows of each.
-        geometry: From `Windows`.
+        sketch: From `Windows`.
         slot: The memory, given back when the images are read.
     """
 
     samples: Samples
     origin: npt.NDArray[np.uint64]
     pitch: npt.NDArray[np.int64]
-    geometry: Any
+    sketch: Any
     slot: Slot
 
 
@@ -155,7 +155,7 @@ class Decoder(ABC):
         box = wanted.box.copy()
         readable = (records.nbytes > 0) & (opened.size[:, 0] > 0)
         box[~readable, 2:] = 0
-        box[list(wanted.faults), 2:] = 0
+        box[list(wanted.refused), 2:] = 0
         whole = opened.whole & (box[:, 2] > 0)
         box[whole, :2], box[whole, 2:] = 0, opened.size[whole]
         pitch = box[:, 3].astype(np.int64) * self.channels
@@ -165,19 +165,23 @@ class Decoder(ABC):
         address = (np.cumsum(nbytes) - nbytes).astype(np.uint64) + np.uint64(base)
         done = self.decode(records, opened, box, address, pitch)
         self.windows += int((done & (box[:, 2:] != opened.size).any(axis=1)).sum())
-        samples.faults.update(wanted.faults)
+        for place, reason in wanted.refused.items():
+            samples.faults.setdefault(place, self._error(records, place, reason))
         missing = ~done & (records.nbytes > 0)
         for place in np.flatnonzero(missing | (records.nbytes == 0)).tolist():
             if place not in samples.faults:
                 samples.faults[place] = self._fault(records, place)
         start = box[:, 0] * pitch + box[:, 1].astype(np.int64) * self.channels
         origin = address - start.astype(np.uint64)
-        return ImageBatch(samples, origin, pitch, wanted.geometry, slot)
+        return ImageBatch(samples, origin, pitch, wanted.sketch, slot)
 
     def _fault(self, records: RecordBatch, place: int) -> DecodeError:
         data = encoded(records, place)
-        where = self.dataset.where(int(records.samples.ids[place]))
         reason = self.reason(data) if data else "its image has 0 bytes"
+        return self._error(records, place, reason)
+
+    def _error(self, records: RecordBatch, place: int, reason: str) -> DecodeError:
+        where = self.dataset.where(int(records.samples.ids[place]))
         return DecodeError(f"{where}, key {records.samples.keys[place]}: {reason}")
 
 

@@ -2,7 +2,9 @@
 
 Its C API is called from compiled code: one decoder for each thread (a decoder shared by threads
 corrupts the heap), each image in the thread that takes it, its window only where the codec can.
-What it cannot decode is tried once more, by itself, with the portable codec.
+What it cannot decode is tried once more, by itself, with the portable codec. That one also gets
+what nvImageCodec decodes to other pixels than OpenCV: TIFF and CMYK, by a level or two; and
+pictures with an EXIF orientation, which it leaves as they are stored.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ _FORMATS = {
     3: (abi.FORMAT_RGB, abi.SRGB),
     4: (abi.FORMAT_UNCHANGED, abi.SRGB),
 }
+_JPEG = 0xFFD8FF
+_TIFF = np.array([int.from_bytes(head, "little") for head in (b"II*\0", b"MM\0*")], np.int32)
 _CPU_MODULES = ("jpeg_turbo_ext", "nvbmp_ext", "nvpnm_ext", "opencv_ext", "tiff_ext")
 
 
@@ -52,8 +56,7 @@ class NvImageCodecDecoder(Decoder):
             plane_info=(abi.PlaneInfo * 32)(*[abi.PlaneInfo.new() for _ in range(32)]),
         )
         self._view = abi.CodeStreamView.new(region=abi.Region.new())
-        # The picture as it is looked at, but for RGBA, which MXNet leaves as it is stored.
-        self._params = abi.DecodeParams.new(apply_exif_orientation=int(channels != 4))
+        self._params = abi.DecodeParams.new(apply_exif_orientation=0)
 
     def close(self) -> None:
         self._finalizer()
@@ -63,13 +66,16 @@ class NvImageCodecDecoder(Decoder):
         table["data"], table["nbytes"] = records.address, records.nbytes
         self._run(codec_calls.probe, table, self._instance, ctypes.addressof(self._info))
         size = np.stack([table["height"], table["width"]], axis=1)
-        whole = table["turned"] != 0
-        if self.channels == 4:
+        unknown = (table["stream"] == 0) & (records.nbytes > 0) | np.isin(table["head"], _TIFF)
+        if self.channels == 4:  # MXNet leaves RGBA as it is stored
+            whole = unknown
             swapped = table["turned"] == 2
             size[swapped] = size[swapped, ::-1]
-        for place in np.flatnonzero((table["stream"] == 0) & (records.nbytes > 0)).tolist():
+        else:
+            cmyk = (table["head"] & 0xFFFFFF == _JPEG) & (table["channels"] == 4)
+            whole = unknown | (table["turned"] != 0) | cmyk
+        for place in np.flatnonzero(unknown).tolist():
             size[place] = measure(encoded(records, place), self.channels)
-            whole[place] = True
         return Opened(size, whole, table)
 
     def decode(
@@ -83,6 +89,7 @@ class NvImageCodecDecoder(Decoder):
         table = opened.handle
         table["y"], table["x"], table["rows"], table["cols"] = box.T
         table["dst"], table["pitch"] = address, pitch
+        table["rows"][opened.whole] = 0  # left to the portable codec
         if self.channels == 4:
             table["rows"][table["channels"] != 4] = 0
         sample_format, color = _FORMATS[self.channels]

@@ -1,0 +1,23 @@
+"""A border of one value around every picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpuio.augment.op import Op, Sketch
+
+
+@dataclass(frozen=True, slots=True)
+class Pad(Op):
+    """`margin` pixels on every side.
+
+    Attributes:
+        margin: In pixels, at least 1.
+        fill: Value of the first three channels; the fourth is 0.
+    """
+
+    margin: int
+    fill: int = 255
+
+    def __call__(self, sketch: Sketch) -> None:
+        sketch.frame.border(self.margin, self.fill)

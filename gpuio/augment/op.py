@@ -1,0 +1,75 @@
+"""What an augmentation is: something with parameters that adds its part to a batch's plan."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.augment.geometry import Boxes, Frame
+from gpuio.augment.random import Draws
+from gpuio.kernels.color import COLOR
+
+Column = npt.NDArray[Any]
+
+
+@dataclass(slots=True)
+class Sketch:
+    """What one batch gets, while ops add to it.
+
+    Attributes:
+        frame: Geometry.
+        draws: Random numbers of the batch.
+        crop: (N, 4) windows in the last result of `frame`.
+        mirror: (N,) bool.
+        color: (N,) COLOR rows.
+        gain: (N,) float32 that multiply the normalised values.
+        offset: (N,) float32 in levels, added after the mean is taken off.
+        drawn: By name, (N,) values drawn; what users see as `batch.augmentation`.
+        refused: By place in the batch, why an image cannot be used.
+    """
+
+    frame: Frame
+    draws: Draws
+    crop: Boxes
+    mirror: npt.NDArray[np.bool_]
+    color: npt.NDArray[np.void]
+    gain: npt.NDArray[np.float32]
+    offset: npt.NDArray[np.float32]
+    drawn: dict[str, Column] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, size: npt.NDArray[np.int32], draws: Draws) -> Sketch:
+        """A sketch that leaves images of (N, 2) `size` as they are."""
+        count = len(size)
+        frame = Frame(np.maximum(size.astype(np.int64), 1))
+        return cls(
+            frame,
+            draws,
+            np.concatenate([np.zeros((count, 2), np.int64), frame.size], axis=1),
+            np.zeros(count, bool),
+            np.zeros(count, COLOR),
+            np.ones(count, np.float32),
+            np.zeros(count, np.float32),
+        )
+
+
+class Op(ABC):
+    """One augmentation: a frozen dataclass that checks itself, and adds to a sketch."""
+
+    @abstractmethod
+    def __call__(self, sketch: Sketch) -> None:
+        """Add what every image of the batch gets."""
+
+    def __str__(self) -> str:
+        """The op with the parameters that are not at their defaults."""
+        shown = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in fields(self)  # type: ignore[arg-type]  every op is a dataclass
+            if getattr(self, f.name) != f.default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"

@@ -1,0 +1,229 @@
+"""From MXNet's keywords to the list of what is done to every image: the one place that knows both.
+
+`print(plan)` shows the steps in order. A step that is off is not in the list and costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gpuio.augment.affine import Affine
+from gpuio.augment.border import Pad
+from gpuio.augment.color import ColorJitter, Exposure, HlsJitter, Lighting, RandomGray
+from gpuio.augment.crop import Crop, RandomResizedCrop, SquareCrop
+from gpuio.augment.geometry import INTER_METHODS
+from gpuio.augment.mirror import Mirror
+from gpuio.augment.normalise import OUTPUTS, Normalisation
+from gpuio.augment.op import Op
+from gpuio.augment.resize import ResizeShorterEdge
+
+_LAYOUTS = ("NCHW", "NHWC")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The augmentation keywords of `ImageRecordIter`, already of the right types.
+
+    Attributes are described there.
+    """
+
+    data_shape: tuple[int, int, int]
+    dtype: str = "float32"
+    layout: str = "NCHW"
+    resize: int = -1
+    max_rotate_angle: int = 0
+    rotate: int = -1
+    rotate_list: tuple[int, ...] = ()
+    max_shear_ratio: float = 0
+    max_aspect_ratio: float = 0
+    min_aspect_ratio: float | None = None
+    max_random_scale: float = 1
+    min_random_scale: float = 1
+    max_img_size: float = 1e10
+    min_img_size: float = 0
+    pad: int = 0
+    fill_value: int = 255
+    rand_crop: bool = False
+    max_crop_size: int = -1
+    min_crop_size: int = -1
+    random_resized_crop: bool = False
+    max_random_area: float = 1
+    min_random_area: float = 1
+    inter_method: int = 1
+    brightness: float = 0
+    contrast: float = 0
+    saturation: float = 0
+    random_h: int = 0
+    random_s: int = 0
+    random_l: int = 0
+    pca_noise: float = 0
+    rand_gray: float = 0
+    mirror: bool = False
+    rand_mirror: bool = False
+    max_random_contrast: float = 0
+    max_random_illumination: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done to every image.
+
+    Attributes:
+        ops: In the order they apply.
+        shape: Channels, height and width of the output, in pixels.
+        dtype: float32, float16, int8 or uint8.
+        layout: NCHW or NHWC.
+        normalisation: Of the output.
+    """
+
+    ops: tuple[Op, ...]
+    shape: tuple[int, int, int]
+    dtype: str = "float32"
+    layout: str = "NCHW"
+    normalisation: Normalisation = field(default_factory=Normalisation)
+
+    def output_shape(self, count: int) -> tuple[int, int, int, int]:
+        """Of a batch of `count` images."""
+        channels, height, width = self.shape
+        if self.layout == "NHWC":
+            return count, height, width, channels
+        return count, channels, height, width
+
+    def __str__(self) -> str:
+        channels, height, width = self.shape
+        n = self.normalisation
+        lines = [f"decode to {channels} channels, only the window that is needed"]
+        lines += map(str, self.ops)
+        if self.dtype != "uint8":
+            mean = "mean_img" if n.image is not None else n.mean[:channels]
+            scaled = "" if self.dtype == "int8" else f" * {n.scale} / {n.std[:channels]}"
+            lines.append(f"(v - {mean}){scaled}")
+        lines.append(f"to {self.dtype} {self.layout} {channels} x {height} x {width}")
+        return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+
+
+def make_plan(options: Options, normalisation: Normalisation) -> Plan:
+    """The plan that keywords stand for.
+
+    Raises:
+        ValueError: A keyword has an impossible value, or two of them cannot go together.
+    """
+    o = options
+    _check(o, normalisation)
+    ops: list[Op] = []
+    if o.resize != -1:
+        ops.append(ResizeShorterEdge(o.resize, o.inter_method))
+    ops += _affine(o)
+    if o.pad > 0:
+        ops.append(Pad(o.pad, o.fill_value))
+    ops.append(_crop(o))
+    if max(o.brightness, o.contrast, o.saturation) > 0:
+        amounts = (max(a, 0) for a in (o.brightness, o.contrast, o.saturation))
+        ops.append(ColorJitter(*amounts))
+    if o.random_h or o.random_s or o.random_l:
+        ops.append(HlsJitter(o.random_h, o.random_s, o.random_l))
+    if o.pca_noise > 0:
+        ops.append(Lighting(o.pca_noise))
+    if o.rand_gray > 0:
+        ops.append(RandomGray(o.rand_gray))
+    if o.mirror or o.rand_mirror:
+        ops.append(Mirror(random=not o.mirror))
+    if o.max_random_contrast or o.max_random_illumination:
+        ops.append(Exposure(o.max_random_contrast, o.max_random_illumination))
+    return Plan(tuple(ops), o.data_shape, o.dtype, o.layout, normalisation)
+
+
+def _check(o: Options, normalisation: Normalisation) -> None:
+    channels, height, width = o.data_shape
+    if channels not in (1, 3, 4) or height < 1 or width < 1:
+        raise ValueError(
+            "data_shape must be (channels, height, width) with 1, 3 or 4 channels and sides of at "
+            f"least 1, got {o.data_shape}"
+        )
+    for name, value, allowed in (
+        ("dtype", o.dtype, tuple(OUTPUTS)),
+        ("layout", o.layout, _LAYOUTS),
+        ("inter_method", o.inter_method, INTER_METHODS),
+    ):
+        if value not in allowed:
+            wanted = ", ".join(map(str, allowed))  # type: ignore[arg-type]
+            raise ValueError(f"{name} must be one of {wanted}, got {value!r}")
+    if not 0 <= o.fill_value <= 255:
+        raise ValueError(f"fill_value must be in [0, 255], got {o.fill_value}")
+    for name in ("max_random_contrast", "max_random_illumination", "max_rotate_angle"):
+        if getattr(o, name) < 0:
+            raise ValueError(f"{name} must be at least 0, got {getattr(o, name)}")
+    on = [name for name in _COLORS if getattr(o, name)]
+    if on and channels != 3:
+        raise ValueError(f"{on[0]} needs data_shape with 3 channels, got {channels}")
+    image = normalisation.image
+    if image is not None and image.shape != o.data_shape:
+        raise ValueError(f"mean_img must be of shape {o.data_shape}, got {image.shape}")
+
+
+_COLORS = (
+    "brightness",
+    "contrast",
+    "saturation",
+    "random_h",
+    "random_s",
+    "random_l",
+    "pca_noise",
+    "rand_gray",
+)
+
+
+def _aspect(o: Options) -> tuple[float, float]:
+    if o.min_aspect_ratio is None:
+        return 1 - o.max_aspect_ratio, 1 + o.max_aspect_ratio
+    return o.min_aspect_ratio, o.max_aspect_ratio
+
+
+def _affine(o: Options) -> Sequence[Op]:
+    ratio = None if o.random_resized_crop else _aspect(o)
+    fixed = o.rotate not in (-1, 0)
+    if not (
+        o.max_rotate_angle > 0
+        or fixed
+        or o.rotate_list
+        or o.max_shear_ratio > 0
+        or (o.min_random_scale, o.max_random_scale) != (1, 1)
+        or ratio not in (None, (1, 1))
+        or (o.min_img_size, o.max_img_size) != (0, 1e10)
+    ):
+        return []
+    angles = (o.rotate, o.rotate) if fixed else (-o.max_rotate_angle, o.max_rotate_angle)
+    return [
+        Affine(
+            angles=angles,
+            angle_list=o.rotate_list,
+            shear=o.max_shear_ratio,
+            scale=(o.min_random_scale, o.max_random_scale),
+            ratio=ratio,
+            limits=(o.min_img_size, o.max_img_size),
+            fill=o.fill_value,
+            inter_method=o.inter_method,
+        )
+    ]
+
+
+def _crop(o: Options) -> Op:
+    shape = o.data_shape[1:]
+    squares = (o.min_crop_size, o.max_crop_size) != (-1, -1)
+    if o.random_resized_crop:
+        conflicts = {
+            "rand_crop": o.rand_crop,
+            "min_crop_size and max_crop_size": squares,
+            "min_random_scale and max_random_scale": (
+                (o.min_random_scale, o.max_random_scale) != (1, 1)
+            ),
+        }
+        for name, given in conflicts.items():
+            if given:
+                raise ValueError(f"random_resized_crop cannot go together with {name}")
+        area = (o.min_random_area, o.max_random_area)
+        return RandomResizedCrop(shape, area, _aspect(o), o.inter_method)
+    if squares:
+        return SquareCrop(shape, o.min_crop_size, o.max_crop_size, o.rand_crop, o.inter_method)
+    return Crop(shape, o.rand_crop, o.inter_method)

@@ -1,0 +1,166 @@
+"""Affine warps with fixed-point coordinates, to the last bit of OpenCV's.
+
+A pixel of the canvas is read at a place in 1/32 pixels, and the weights of the taps around it
+come from a table for the 32 x 32 fractions. Places are sums of a row's and a column's integer,
+which are computed on the host in double precision.
+
+Source: OpenCV 3.4, modules/imgproc/src/imgwarp.cpp (warpAffine, remap, initInterTab2D).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numba import carray, njit
+
+from gpuio.kernels.native import pointer
+from gpuio.kernels.taps import cubic_weights, lanczos_weights
+
+_HALF = 1 << 14  # of the weights' unit, 2**15
+_FRACTIONS = 32
+
+
+@cache
+def weight_table(taps):
+    """(1024, taps * taps) int32 in 1/32768, by fraction 32 * y + x; each row sums to 32768.
+
+    Args:
+        taps: 2 bilinear, 4 cubic, 8 Lanczos.
+    """
+    lines = np.empty((_FRACTIONS, taps), np.float32)
+    for k in range(_FRACTIONS):
+        t = np.float32(k) / np.float32(_FRACTIONS)
+        if taps == 2:
+            lines[k] = np.float32(1) - t, t
+        elif taps == 4:
+            cubic_weights(t, lines[k])
+        else:
+            lanczos_weights(t, lines[k])
+    real = lines[:, None, :, None] * lines[None, :, None, :] * np.float32(32768)
+    limit = (
+        32768 if taps == 2 else 32767
+    )  # the one bilinear weight that OpenCV cuts changes nothing
+    table = np.clip(np.rint(real), -32768, limit).astype(np.int32)
+    middle = taps // 2
+    for weights in table.reshape(-1, taps, taps) if taps > 2 else ():
+        surplus = int(weights.sum()) - 32768
+        if surplus:
+            core = weights[middle : middle + 2, middle : middle + 2]
+            place = core.argmax() if surplus < 0 else core.argmin()
+            core[np.unravel_index(place, core.shape)] -= surplus
+    return np.ascontiguousarray(table.reshape(_FRACTIONS * _FRACTIONS, taps * taps))
+
+
+@njit(nogil=True, error_model="numpy")
+def line_places(matrix, y, first, count, rounding, xs, ys):
+    """Where one row of the canvas is read, in 1/1024 pixels.
+
+    Args:
+        matrix: (6,) float64, canvas (x, y, 1) to source x and y.
+        y: Row of the canvas.
+        first: First column wanted.
+        count: Columns wanted.
+        rounding: Added to each place, in 1/1024.
+        xs: (count,) int32, overwritten.
+        ys: (count,) int32, overwritten.
+    """
+    x0 = np.int32(np.rint((matrix[1] * y + matrix[2]) * 1024)) + rounding
+    y0 = np.int32(np.rint((matrix[4] * y + matrix[5]) * 1024)) + rounding
+    for k in range(count):
+        xs[k] = x0 + np.int32(np.rint(matrix[0] * (first + k) * 1024))
+        ys[k] = y0 + np.int32(np.rint(matrix[3] * (first + k) * 1024))
+
+
+@njit(inline="always")
+def _tap(image, y, x, c, height, width, pitch, channels, fill):
+    if y < 0 or y >= height or x < 0 or x >= width:
+        return np.int32(fill) if c < 3 else np.int32(0)
+    return np.int32(image[y * pitch + x * channels + c])
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def warp_nearest(image, height, width, pitch, channels, fill, xs, ys, count, out):
+    """One row, each pixel that of the nearest place; arguments as `warp_row`."""
+    for k in range(count):
+        x, y = xs[k] >> 10, ys[k] >> 10
+        for c in range(channels):
+            out[channels * k + c] = _tap(image, y, x, c, height, width, pitch, channels, fill)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def warp_linear(image, height, width, pitch, channels, fill, xs, ys, count, out):
+    """One row by bilinear interpolation; arguments as `warp_row`."""
+    for k in range(count):
+        fx, fy = (xs[k] >> 5) & 31, (ys[k] >> 5) & 31
+        x, y = xs[k] >> 10, ys[k] >> 10
+        a, b = (32 - fx) * (32 - fy), fx * (32 - fy)
+        d, e = (32 - fx) * fy, fx * fy
+        if x >= 0 and y >= 0 and x + 1 < width and y + 1 < height:
+            p = np.uint32(y * pitch + x * channels)
+            q = np.uint32(p + pitch)
+            for c in range(channels):
+                total = np.int32(image[p + c]) * a + np.int32(image[p + channels + c]) * b
+                total += np.int32(image[q + c]) * d + np.int32(image[q + channels + c]) * e
+                out[channels * k + c] = (total + 512) >> 10
+        else:
+            for c in range(channels):
+                total = _tap(image, y, x, c, height, width, pitch, channels, fill) * a
+                total += _tap(image, y, x + 1, c, height, width, pitch, channels, fill) * b
+                total += _tap(image, y + 1, x, c, height, width, pitch, channels, fill) * d
+                total += _tap(image, y + 1, x + 1, c, height, width, pitch, channels, fill) * e
+                out[channels * k + c] = (total + 512) >> 10
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def warp_row(taps, table, image, height, width, pitch, channels, fill, xs, ys, count, out):
+    """One row by cubic or Lanczos interpolation.
+
+    Args:
+        taps: 4 or 8.
+        table: (1024 * taps * taps,) int32 of `weight_table`.
+        image: Source bytes, from its pixel (0, 0) on.
+        height: Of the source, in pixels.
+        width: Of the source.
+        pitch: Bytes between its rows.
+        channels: 1, 3 or 4.
+        fill: Value of the first three channels outside the source; the fourth is 0 there.
+        xs: (count,) int32 of `line_places`.
+        ys: (count,) int32.
+        count: Pixels of the row.
+        out: (count * channels,) uint8, overwritten.
+    """
+    before = taps // 2 - 1
+    for k in range(count):
+        fraction = ((ys[k] >> 5) & 31) * 32 + ((xs[k] >> 5) & 31)
+        weights = table[fraction * taps * taps : (fraction + 1) * taps * taps]
+        x, y = (xs[k] >> 10) - before, (ys[k] >> 10) - before
+        inside = x >= 0 and y >= 0 and x + taps <= width and y + taps <= height
+        for c in range(channels):
+            total = np.int32(_HALF)
+            for j in range(taps):
+                for i in range(taps):
+                    if inside:
+                        value = np.int32(image[(y + j) * pitch + (x + i) * channels + c])
+                    else:
+                        value = _tap(
+                            image, y + j, x + i, c, height, width, pitch, channels, fill
+                        )  # fmt: skip
+                    total += value * weights[j * taps + i]
+            out[channels * k + c] = min(max(total >> 15, 0), 255)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def border_row(image, height, width, pitch, channels, fill, y, first, count, out):
+    """One row of a picture with a constant border; `y` and `first` count from its own corner."""
+    for k in range(count):
+        for c in range(channels):
+            out[channels * k + c] = _tap(
+                image, y, first + k, c, height, width, pitch, channels, fill
+            )  # fmt: skip
+
+
+@njit(inline="always")
+def matrix_at(address):
+    """(6,) float64 at an address."""
+    return carray(pointer(address), 6, np.float64)
