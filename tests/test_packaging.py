@@ -1,0 +1,126 @@
+"""What is built from the repository works by itself."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import gpuio
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("LICENSE", "README.md", "gpuio", "kernels", "pyproject.toml")
+
+LOAD = """
+import sys
+from pathlib import Path
+import numpy as np
+import gpuio
+from gpuio import recordio
+assert Path(gpuio.__file__).is_relative_to(sys.argv[1]), gpuio.__file__
+with recordio.MXIndexedRecordIO("few.idx", "few.rec", "w") as records:
+    for key in range(4):
+        image = np.full((12, 14, 3), 20 * key, np.uint8)
+        header = recordio.IRHeader(0, key, key, 0)
+        records.write_idx(key, recordio.pack_img(header, image, img_fmt=".png"))
+with gpuio.ImageRecordIter("few.rec", (3, 8, 8), 4, path_imgidx="few.idx") as batches:
+    batch = next(batches)
+assert batch.data[0][:, 0, 0, 0].tolist() == [0, 20, 40, 60]
+assert batch.label[0].tolist() == [0, 1, 2, 3]
+"""
+
+
+def run(*arguments, cwd, **environment):
+    done = subprocess.run(
+        arguments, cwd=cwd, env=environment or None, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory):
+    """An sdist of the repository, and the wheel that is built from that."""
+    pytest.importorskip("build")
+    folder = tmp_path_factory.mktemp("dist")
+    source = folder / "source"
+    source.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(
+                ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        else:
+            shutil.copy(ROOT / name, source)
+    command = ("-m", "build", "--no-isolation", "--outdir", str(folder))
+    run(sys.executable, *command, cwd=source)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def names(dist):
+    """What the wheel holds."""
+    with zipfile.ZipFile(next(dist.glob("*.whl"))) as wheel:
+        return wheel.namelist()
+
+
+@pytest.fixture(scope="module")
+def installed(dist, tmp_path_factory):
+    """A folder with the wheel in it, and an empty one far from the checkout."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
+    run(*pip, "--target", str(folder), str(next(dist.glob("*.whl"))), cwd=dist)
+    return folder, tmp_path_factory.mktemp("elsewhere")
+
+
+def test_only_the_package_is_at_top_level(names):
+    version = gpuio.__version__
+    assert {name.split("/")[0] for name in names} == {"gpuio", f"gpuio-{version}.dist-info"}
+
+
+def test_every_module_is_in_the_wheel(names):
+    kernels = {f"gpuio/kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "gpuio").rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == kernels | modules
+
+
+def test_types_and_license_are_in_the_wheel(names):
+    assert "gpuio/py.typed" in names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_the_sdist_has_sources_and_license(dist):
+    with tarfile.open(next(dist.glob("*.tar.gz"))) as sdist:
+        names = {name.split("/", 1)[-1] for name in sdist.getnames()}
+    assert {"LICENSE", "README.md", "pyproject.toml", "gpuio/__init__.py"} <= names
+    assert "kernels/__init__.py" in names
+
+
+def test_the_wheel_loads_images_outside_the_checkout(installed):
+    folder, elsewhere = installed
+    environment = {"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"}
+    run(sys.executable, "-c", LOAD, str(folder), cwd=elsewhere, **environment)
+
+
+def test_the_installed_command_helps(installed):
+    folder, elsewhere = installed
+    command = folder / "bin" / "gpuio"
+    out = run(sys.executable, str(command), "--help", cwd=elsewhere, PYTHONPATH=str(folder))
+    assert "im2rec" in out
+
+
+def test_reading_and_writing_records_needs_only_numpy(installed):
+    folder, elsewhere = installed
+    code = (
+        "import sys; import gpuio; from gpuio import recordio; "
+        "heavy = {'numba', 'PIL', 'simplejpeg', 'tqdm', 'nvidia'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    run(sys.executable, "-c", code, cwd=elsewhere, PYTHONPATH=str(folder))
