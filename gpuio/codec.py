@@ -151,6 +151,8 @@ def _decode_jpeg(data: memoryview, flag: int, order: Order) -> Pixels:
     try:
         stored = turbo.decode_jpeg_header(data, strict=False)[2]
     except (ValueError, KeyError) as error:  # KeyError: its own tables, without a description
+        if "subsampling" in str(error):  # one it has no name for, such as 4:2:0 of CMYK
+            return _decode_with_pillow(data, flag, order)
         raise DecodeError("JPEG: damaged header") from error
     if stored in ("CMYK", "YCCK"):
         return _converted(_rgb_of_cmyk(_turbo(turbo, data, "CMYK")), flag, order, _OTHER_GRAY)
