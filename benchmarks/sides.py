@@ -1,0 +1,372 @@
+"""One side of a comparison, alone in a process: told over a pipe how many images to deliver.
+
+    python sides.py SIDE SETTINGS     # SETTINGS is JSON
+
+Each line that comes in is a number of images; each line that goes out is JSON about them. Nothing
+is imported but what the side needs, so the interpreter of any environment will do. A side delivers
+batches without end, one epoch after the other. Some are taken before the clock starts, so that
+what was read ahead does not count, and the answer comes when the process has come to rest, so that
+it does not disturb the next side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+MEAN = (123.68, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+REST = 0.05  # seconds without work that count as rest
+
+
+class Side:
+    """Base: batches without end."""
+
+    def __init__(self, settings):
+        self.versions = {}
+        self.settings = settings
+        self.shape = tuple(settings["shape"])
+        self.batch_size = settings["batch_size"]
+        self.threads = settings["threads"]
+        self.edge = settings["resize"]
+
+    def batch(self):
+        """The next batch, ready, as something that NumPy takes."""
+        raise NotImplementedError
+
+    def warm(self):
+        """Batches after which nothing that was read ahead is left."""
+        return 8
+
+    def check(self, count):
+        """Mean, deviation and shape of the next `count` images, which also compiles all code."""
+        import numpy as np
+
+        done, mean, square, shape = 0, 0.0, 0.0, ()
+        while done < count:
+            pixels = np.asarray(self.batch())
+            shape = pixels.shape
+            done += len(pixels)
+            mean += float(pixels.mean(dtype=np.float64)) * len(pixels)
+            square += float((pixels.astype(np.float32) ** 2).mean(dtype=np.float64)) * len(pixels)
+        mean, square = mean / done, square / done
+        deviation = (square - mean**2) ** 0.5
+        return {"images": done, "mean": mean, "std": deviation, "shape": list(shape)}
+
+    def time(self, count):
+        """Seconds for at least `count` images, and how many they were."""
+        for _ in range(self.warm()):
+            self.batch()
+        done, begin = 0, time.perf_counter()
+        while done < count:
+            done += len(self.batch())
+        return {"images": done, "seconds": time.perf_counter() - begin}
+
+
+class Gpuio(Side):
+    """gpuio.ImageRecordIter."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        import gpuio
+
+        self.iterator = gpuio.ImageRecordIter(
+            [settings["rec"]] * settings["epoch"],
+            self.shape,
+            self.batch_size,
+            shuffle=True,
+            resize=self.edge,
+            rand_crop=True,
+            rand_mirror=True,
+            preprocess_threads=self.threads,
+            mean_r=MEAN[0],
+            mean_g=MEAN[1],
+            mean_b=MEAN[2],
+            std_r=STD[0],
+            std_g=STD[1],
+            std_b=STD[2],
+        )
+
+    def batch(self):
+        if not self.iterator.iter_next():
+            self.iterator.reset()
+            assert self.iterator.iter_next()
+        return self.iterator.getdata()[0]
+
+    def time(self, count):
+        return {**super().time(count), "stats": self.iterator.stats()}
+
+
+class GpuioBesideThread(Gpuio):
+    """gpuio, with a thread that runs pure Python, as a training loop might."""
+
+    def time(self, count):
+        stop, turns = threading.Event(), [0]
+
+        def spin():
+            total = 0
+            while not stop.is_set():
+                for number in range(1000):
+                    total += number
+                turns[0] += 1
+
+        thread = threading.Thread(target=spin)
+        thread.start()
+        try:
+            return {**super().time(count), "turns": turns[0]}
+        finally:
+            stop.set()
+            thread.join()
+
+
+class GpuioBesideProcess(Gpuio):
+    """gpuio, with the same in another process: it takes the core, but not the GIL."""
+
+    def time(self, count):
+        other = subprocess.Popen([sys.executable, "-c", "while True: sum(range(1000))"])
+        try:
+            return super().time(count)
+        finally:
+            other.kill()
+            other.wait()
+
+
+class Bare(Side):
+    """Base: whole images decoded from memory, and nothing else."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        from gpuio.format.image_record import unpack
+        from gpuio.recordio import MXRecordIO
+
+        with MXRecordIO(settings["rec"], "r") as records:
+            self.images = [bytes(unpack(record)[1]) for record in records]
+
+    def check(self, count):
+        self.time(count)
+        return {}
+
+    def time(self, count):
+        done, begin = 0, time.perf_counter()
+        while done < count:
+            self.all()
+            done += len(self.images)
+        return {"images": done, "seconds": time.perf_counter() - begin}
+
+    def all(self):
+        """Decode every image once."""
+        raise NotImplementedError
+
+
+class BareSimplejpeg(Bare):
+    """libjpeg-turbo through simplejpeg, in Python threads, each with a buffer that stays warm."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        import simplejpeg
+
+        self.decode = simplejpeg.decode_jpeg
+        sizes = [simplejpeg.decode_jpeg_header(data)[:2] for data in self.images]
+        largest = 3 * max(height * width for height, width in sizes)
+        self.buffers = [bytearray(largest) for _ in range(self.threads)]
+
+    def all(self):
+        threads = [threading.Thread(target=self.some, args=(k,)) for k in range(self.threads)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def some(self, number):
+        decode, buffer = self.decode, self.buffers[number]
+        for data in self.images[number :: self.threads]:
+            decode(data, buffer=buffer)
+
+
+class BareNvimgcodec(Bare):
+    """libjpeg-turbo within nvImageCodec, called from compiled threads by gpuio's decode room."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        import numpy as np
+
+        from gpuio.backends.cpu import CpuBackend
+        from gpuio.decode.nvimgcodec import NvImageCodecDecoder
+        from gpuio.reader.dataset import Dataset
+        from gpuio.reader.reader import RecordBatch, Samples
+
+        count = len(self.images)
+        memory = [np.frombuffer(data, np.uint8) for data in self.images]
+        ids = np.arange(count)
+        samples = Samples(ids, ids, np.zeros((count, 1), np.float32), 0)
+        address = np.array([array.ctypes.data for array in memory], np.uint64)
+        nbytes = np.array([len(array) for array in memory], np.int64)
+        self.records = RecordBatch(samples, address, nbytes, None)
+        dataset = Dataset.open(settings["rec"], "")
+        self.decoder = NvImageCodecDecoder(CpuBackend(self.threads), 3, dataset)
+        opened = self.decoder.open(self.records)
+        self.decoder.finish(opened)
+        self.box = np.concatenate([np.zeros_like(opened.size), opened.size], axis=1)
+        self.pitch = 3 * opened.size[:, 1].astype(np.int64)
+        # Images that are decoded at the same time go to different places, few enough to stay warm.
+        places = 4 * self.threads
+        step = int((self.pitch * opened.size[:, 0]).max()) // 64 * 64 + 128
+        self.arena = np.zeros(places * step, np.uint8)
+        offsets = (np.arange(count) % places * step).astype(np.uint64)
+        self.address = np.uint64(self.arena.ctypes.data) + offsets
+
+    def all(self):
+        opened = self.decoder.open(self.records)
+        done = self.decoder.decode(self.records, opened, self.box, self.address, self.pitch)
+        self.decoder.finish(opened)
+        assert done.all()
+
+
+class MXNet(Side):
+    """MXNet's ImageRecordIter; `options` are those that differ between its settings."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        import mxnet
+
+        self.versions = {"mxnet": mxnet.__version__}
+        self.iterator = mxnet.io.ImageRecordIter(
+            path_imgrec=";".join([settings["rec"]] * settings["epoch"]),
+            data_shape=self.shape,
+            batch_size=self.batch_size,
+            shuffle=True,
+            resize=self.edge,
+            rand_crop=True,
+            rand_mirror=True,
+            mean_r=MEAN[0],
+            mean_g=MEAN[1],
+            mean_b=MEAN[2],
+            std_r=STD[0],
+            std_g=STD[1],
+            std_b=STD[2],
+            verbose=False,
+            **settings["options"],
+        )
+
+    def warm(self):
+        return 24  # up to 16 batches wait, and some more between the threads
+
+    def batch(self):
+        try:
+            batch = self.iterator.next()
+        except StopIteration:
+            self.iterator.reset()
+            batch = self.iterator.next()
+        data = batch.data[0]
+        data.wait_to_read()
+        return data
+
+    def check(self, count):
+        take = self.batch
+        self.batch = lambda: take().asnumpy()
+        try:
+            return super().check(count)
+        finally:
+            del self.batch
+
+
+class Dali(Side):
+    """DALI's CPU pipeline, with the operators and settings of its documentation."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        import nvidia.dali
+        from nvidia.dali import fn, pipeline_def, types
+
+        self.versions = {"dali": nvidia.dali.__version__}
+        rec, edge = settings["rec"], self.edge
+
+        @pipeline_def(
+            batch_size=self.batch_size,
+            num_threads=self.threads,
+            device_id=None,
+            prefetch_queue_depth=2,
+            exec_dynamic=True,
+        )
+        def pipeline():
+            encoded, labels = fn.readers.mxnet(
+                path=[rec], index_path=[f"{rec[:-3]}idx"], random_shuffle=True
+            )
+            images = fn.decoders.image(encoded, device="cpu", output_type=types.RGB)
+            if edge > 0:
+                images = fn.resize(
+                    images, resize_shorter=edge, interp_type=types.INTERP_LINEAR, antialias=False
+                )
+            images = fn.crop_mirror_normalize(
+                images,
+                crop=self.shape[1:],
+                crop_pos_x=fn.random.uniform(range=(0, 1)),
+                crop_pos_y=fn.random.uniform(range=(0, 1)),
+                mirror=fn.random.coin_flip(),
+                mean=list(MEAN),
+                std=list(STD),
+                dtype=types.FLOAT,
+                output_layout="CHW",
+            )
+            return images, labels
+
+        self.pipeline = pipeline()
+        self.pipeline.build()
+
+    def batch(self):
+        return self.pipeline.run()[0].as_tensor()
+
+    def time(self, count):
+        for _ in range(self.warm()):
+            self.batch()
+        batches = -(-count // self.batch_size)
+        begin = time.perf_counter()
+        for _ in range(batches):
+            self.batch()
+        seconds = time.perf_counter() - begin
+        return {"images": batches * self.batch_size, "seconds": seconds}
+
+
+SIDES = {
+    side.__name__: side
+    for side in (
+        Gpuio,
+        GpuioBesideThread,
+        GpuioBesideProcess,
+        BareSimplejpeg,
+        BareNvimgcodec,
+        MXNet,
+        Dali,
+    )
+}
+
+
+def rest():
+    """Wait until this process does nothing any more: queues are full, threads asleep."""
+    while True:
+        before = time.process_time()
+        time.sleep(REST)
+        if time.process_time() - before < REST / 20:
+            return
+
+
+def main():
+    # Libraries print; the answers go to where the output was, and all else to the errors.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    side = SIDES[sys.argv[1]](json.loads(sys.argv[2]))
+    checked = side.check(side.settings["check"])
+    rest()
+    print(json.dumps({**checked, "versions": side.versions}), file=answers)
+    for line in sys.stdin:
+        result = side.time(int(line))
+        rest()
+        print(json.dumps(result), file=answers)
+
+
+if __name__ == "__main__":
+    main()
