@@ -142,19 +142,19 @@ def decode_all(
 
     backend, channels = decoder.backend, decoder.channels
     host, arena = Ring(backend.empty_host, 1), Ring(backend.empty_bytes, 1)
+    box = np.zeros((len(dataset), 4), np.int32)
 
     def plan(samples: Samples, size: npt.NDArray[np.int32]) -> Windows:
-        box = np.zeros((len(size), 4), np.int32)
         box[:, 2:] = size
         if windows is not None:
             box[size[:, 0] > 0] = np.array(windows, np.int32)[size[:, 0] > 0]
-        return Windows(box, {}, box)
+        return Windows(box, {}, None)
 
     records = RecordReader(dataset, backend)(Order(len(dataset), len(dataset)).batches(0), host)
     (batch,) = decoder(records, host, arena, plan)
     images: list[npt.NDArray[np.uint8] | None] = []
     memory = batch.slot.data
-    for place, (y, x, height, width) in enumerate(batch.geometry.tolist()):
+    for place, (y, x, height, width) in enumerate(box.tolist()):
         if place in batch.samples.faults:
             images.append(None)
             continue

@@ -156,6 +156,9 @@ class Decoder(ABC):
         readable = (records.nbytes > 0) & (opened.size[:, 0] > 0)
         box[~readable, 2:] = 0
         box[list(wanted.refused), 2:] = 0
+        # libjpeg-turbo does not smooth the colours of the first column, if it is all that is asked.
+        column = (box[:, 1] == 0) & (box[:, 3] == 1)
+        box[column, 3] = np.minimum(2, opened.size[column, 1])
         whole = opened.whole & (box[:, 2] > 0)
         box[whole, :2], box[whole, 2:] = 0, opened.size[whole]
         pitch = box[:, 3].astype(np.int64) * self.channels
