@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -67,9 +67,10 @@ class Op(ABC):
 
     def __str__(self) -> str:
         """The op with the parameters that are not at their defaults."""
+        defaults = {field.name: field.default for field in fields(cast("Any", self))}
         shown = [
-            f"{f.name}={getattr(self, f.name)!r}"
-            for f in fields(self)  # type: ignore[arg-type]  every op is a dataclass
-            if getattr(self, f.name) != f.default
+            f"{name}={getattr(self, name)!r}"
+            for name, default in defaults.items()
+            if getattr(self, name) != default
         ]
         return f"{type(self).__name__}({', '.join(shown)})"

@@ -147,7 +147,7 @@ def _check(o: Options, normalisation: Normalisation) -> None:
         ("inter_method", o.inter_method, INTER_METHODS),
     ):
         if value not in allowed:
-            wanted = ", ".join(map(str, allowed))  # type: ignore[arg-type]
+            wanted = ", ".join(map(str, allowed))
             raise ValueError(f"{name} must be one of {wanted}, got {value!r}")
     if not 0 <= o.fill_value <= 255:
         raise ValueError(f"fill_value must be in [0, 255], got {o.fill_value}")
