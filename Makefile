@@ -11,7 +11,7 @@ help:
 	@echo 'make test      run the tests'
 	@echo 'make check     lint, formatting, types'
 	@echo 'make format    put the code into its format'
-	@echo 'make bench     run the benchmarks'
+	@echo 'make bench     measure how fast images come on this machine'
 	@echo 'make test-gpu  run the tests that need a GPU; one that is skipped counts as failed'
 	@echo 'make clean     remove what the others made, $(VENV) included'
 
@@ -41,7 +41,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format
 
 bench: $(VENV)/bench.stamp
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit; done
+	$(BIN)/python benchmarks/cpu.py
 
 # One stamp for each extra: what it installs follows pyproject.toml.
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python

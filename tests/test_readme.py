@@ -1,0 +1,95 @@
+"""README.md says what is true."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpuio
+from gpuio import ImageRecordIter
+from gpuio.cli import COMMANDS
+from gpuio.testing import draw, encode, write_rec
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+OPTIONAL = ("torch", "jax")
+
+
+@pytest.fixture(scope="module")
+def documented():
+    """The default of every parameter in the README's table, by name."""
+    section = README.split("## Parameters of ImageRecordIter")[1].split("\n## ")[0]
+    return dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.MULTILINE))
+
+
+def test_the_table_has_every_parameter_with_its_default(documented):
+    parameters = inspect.signature(ImageRecordIter).parameters
+    assert documented.keys() == parameters.keys()
+    for name, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty:
+            assert documented[name] == "required"
+        else:
+            assert eval(documented[name].strip("`")) == parameter.default, name
+
+
+def test_every_command_is_shown():
+    assert set(re.findall(r"^    gpuio (\w+)", README, re.MULTILINE)) == set(COMMANDS)
+
+
+def test_links_inside_the_repository_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+    headings = re.findall(r"^## (.+)$", README, re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= anchors
+
+
+def test_extras_are_those_of_the_package():
+    named = re.search(r"^\| `demo`, (.*?) \|", README, re.MULTILINE)
+    assert named
+    assert {"cpu", "demo", *re.findall(r"`(\w+)`", named[1])} == _extras()
+
+
+def _extras():
+    text = (ROOT / "pyproject.toml").read_text()
+    section = text.split("[project.optional-dependencies]")[1].split("\n[")[0]
+    return set(re.findall(r"^(\w+) = ", section, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def scope(tmp_path_factory):
+    """A folder with train.rec, and the names that one block leaves to the next."""
+    folder = tmp_path_factory.mktemp("readme")
+    images = [encode(draw(240, 256 + 8 * n, seed=n), "JPEG") for n in range(5)]
+    write_rec(folder / "train.rec", images)
+    return folder, {"gpuio": gpuio, "np": np}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_python_blocks_run_one_after_the_other(number, scope, monkeypatch):
+    folder, names = scope
+    monkeypatch.chdir(folder)
+    for module in OPTIONAL:
+        if f"import {module}" in BLOCKS[number] and importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    exec(compile(BLOCKS[number], f"README.md block {number}", "exec"), names)
+
+
+def test_there_are_blocks():
+    assert len(BLOCKS) >= 5
+
+
+def test_the_map_of_the_rooms_names_every_module():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for path in (ROOT / "gpuio").glob("*.py"):
+        assert f"{path.name}`" in text or path.name == "__main__.py", path.name
+    for path in (ROOT / "gpuio").iterdir():
+        if path.is_dir() and (path / "__init__.py").exists():
+            assert f"`gpuio/{path.name}/`" in text, path.name
