@@ -94,7 +94,7 @@ def hls_shift(image, hue, lightness, satur):
         light = total * _F32(0.5)
         h, s = _F32(0), _F32(0)
         if delta > _EPSILON:
-            s = delta / total if light < _F32(0.5) else delta / (_F32(2) - high - low)
+            s = delta / total if light < _F32(0.5) else delta / (_F32(2) - total)
             scale = _F32(60) / delta
             if high == r:
                 h = (g - b) * scale
