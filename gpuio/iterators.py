@@ -404,9 +404,10 @@ class ImageRecordIter(DataIter):
             "records": order.count,
             "nbytes": self._nbytes,
         }
-        for name, value in mine.items():
+        for name in (*mine, "epoch", "start", "done", "num_parts"):
             if name not in state:
                 raise StateError(f"state has no {name!r}: it was not made by state_dict()")
+        for name, value in mine.items():
             if state[name] != value:
                 raise StateError(f"state has {name}={state[name]!r}, this iterator {value!r}")
         start, done = order.resume(state["start"], state["done"], state["num_parts"])

@@ -135,7 +135,9 @@ class Augmenter:
             table["mean_image"] = backend.address(self._mean_image)
         table["mirror"] = sketch.mirror
         table = table[places]
-        table["kind"][places < 0] = BLANK
+        blank = places < 0
+        table["kind"][blank] = BLANK
+        table["rows"][blank], table["cols"][blank] = plan.shape[1:]  # it had no size of its own
         nbytes = data.itemsize * int(np.prod(plan.shape))
         at = np.arange(len(places), dtype=np.uint64) * np.uint64(nbytes)
         table["dst"] = np.uint64(backend.address(data)) + at
