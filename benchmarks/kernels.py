@@ -1,0 +1,232 @@
+"""What each pass over the pixels costs: milliseconds for an image on one core, beside OpenCV.
+
+    python benchmarks/kernels.py
+    python benchmarks/kernels.py --out kernels.json
+
+Every step ends in the batch: resized or copied, cropped, mirrored, normalised, cast and laid out.
+gpuio computes the pixels of the crop only, and in one pass; OpenCV has a call for each step, of
+which the fastest known to us are used. Images and batch are larger than the caches, as in training.
+Both take turns, and the median is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import cv2
+import machine
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.kernels.output import FLOAT16, FLOAT32, INT8, UINT8
+from gpuio.kernels.resample import STEP, finish, resample
+from gpuio.kernels.taps import kinds
+
+MEAN = np.array([123.68, 116.28, 103.53], np.float32)
+STD = np.array([58.395, 57.12, 57.375], np.float32)
+CROP = 224
+LARGE, SMALL, DOUBLE = (375, 500), (256, 341), (512, 682)  # heights and widths, in pixels
+METHODS = {
+    "nearest": (0, cv2.INTER_NEAREST),
+    "bilinear": (1, cv2.INTER_LINEAR),
+    "cubic": (2, cv2.INTER_CUBIC),
+    "area": (3, cv2.INTER_AREA),
+    "Lanczos": (4, cv2.INTER_LANCZOS4),
+}
+DTYPES = {
+    "float32": (FLOAT32, np.float32),
+    "float16": (FLOAT16, np.float16),
+    "int8": (INT8, np.int8),
+    "uint8": (UINT8, np.uint8),
+}
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the table.
+
+    Attributes:
+        name: For the table.
+        source: Height and width of the images.
+        size: What they are resized to; the same for a copy.
+        method: Of METHODS.
+        dtype: Of DTYPES; None writes the whole resized image as pixels.
+        mirror: Whether all images are mirrored.
+        interleaved: Whether the batch is (N, H, W, C).
+    """
+
+    name: str
+    source: tuple[int, int] = SMALL
+    size: tuple[int, int] = SMALL
+    method: str = "bilinear"
+    dtype: str | None = "float32"
+    mirror: bool = False
+    interleaved: bool = False
+
+
+STEPS = (
+    *(Step(f"resize, {name}", LARGE, SMALL, name) for name in METHODS),
+    Step("resize, area by 2", DOUBLE, SMALL, "area"),
+    Step("resize, whole, to pixels", LARGE, SMALL, dtype=None),
+    Step("copy"),
+    Step("copy, mirrored", mirror=True),
+    Step("copy, NHWC", interleaved=True),
+    Step("copy, float16", dtype="float16"),
+    Step("copy, int8", dtype="int8"),
+    Step("copy, uint8", dtype="uint8"),
+    Step("copy, uint8, NHWC", dtype="uint8", interleaved=True),
+)
+
+
+def ours(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np.generic]]:
+    """gpuio's kernel on a batch, and where its output goes."""
+    count = len(images)
+    top, left = ((side - CROP) // 2 for side in step.size)
+    norm = np.concatenate([MEAN, [0], 1 / STD, [1], np.zeros(4)]).astype(np.float32)
+    if step.dtype == "int8":
+        norm[:4] = np.round(norm[:4])
+    table = np.zeros(count, STEP)
+    table["src"] = images.ctypes.data + np.arange(count) * images[0].nbytes
+    table["src_pitch"] = images.strides[1]
+    sizes = (np.array([s], np.int64).repeat(count, 0) for s in (step.source, step.size))
+    table["kind"] = kinds(*sizes, np.full(count, METHODS[step.method][0]))
+    table["src_height"], table["src_width"] = step.source
+    table["dst_height"], table["dst_width"] = step.size
+    table["mirror"] = step.mirror
+    table["norm"] = norm.ctypes.data
+    if step.dtype is None:
+        out = np.empty((count, *step.size, 3), np.uint8)
+        table["rows"], table["cols"] = step.size
+        table["dst_pitch"] = out.strides[1]
+        table["dst"] = out.ctypes.data + np.arange(count) * out[0].nbytes
+        return lambda: resample(count, 1, table.ctypes.data, count, 3), out
+    kind, dtype = DTYPES[step.dtype]
+    out = np.empty((count, CROP, CROP, 3) if step.interleaved else (count, 3, CROP, CROP), dtype)
+    table["y"], table["x"], table["rows"], table["cols"] = top, left, CROP, CROP
+    table["dst"] = out.ctypes.data + np.arange(count) * out[0].nbytes
+
+    def run() -> None:
+        words = (table.ctypes.data, count, 3, kind, out.itemsize, int(step.interleaved))
+        assert norm.size  # which is read by its address
+        finish(count, 1, *words)
+
+    return run, out
+
+
+def theirs(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np.generic]]:
+    """The same step with OpenCV, image by image."""
+    count = len(images)
+    height, width = step.size
+    top, left = ((side - CROP) // 2 for side in step.size)
+    method = METHODS[step.method][1]
+    if step.dtype is None:
+        pixels = np.empty((count, height, width, 3), np.uint8)
+
+        def resize_all() -> None:
+            for image, into in zip(images, pixels, strict=True):
+                cv2.resize(image, (width, height), dst=into, interpolation=method)
+
+        return resize_all, pixels
+    dtype = DTYPES[step.dtype][1]
+    out = np.empty((count, CROP, CROP, 3) if step.interleaved else (count, 3, CROP, CROP), dtype)
+    # Mean and gain as one multiplication and one addition, in place.
+    gain, offset = 1 / STD, -MEAN / STD
+    if step.dtype == "int8":
+        gain, offset = np.ones(3, np.float32), -np.round(MEAN)
+    planes = [np.empty((CROP, CROP), np.uint8) for _ in range(3)]
+    wide = np.empty((CROP, CROP, 3), np.float32)
+    kind = {np.float32: cv2.CV_32F, np.int8: cv2.CV_8S}.get(dtype)
+
+    def run() -> None:
+        for image, into in zip(images, out, strict=True):
+            whole = image
+            if step.source != step.size:
+                whole = cv2.resize(image, (width, height), interpolation=method)
+            crop = whole[top : top + CROP, left : left + CROP]
+            if step.mirror:
+                crop = cv2.flip(crop, 1)
+            if step.interleaved and dtype is np.uint8:
+                into[:] = crop
+            elif step.interleaved:
+                np.multiply(crop, gain, out=wide)
+                np.add(wide, offset, out=into)
+            elif dtype is np.uint8:
+                cv2.split(crop, list(into))
+            else:
+                cv2.split(crop, planes)
+                for c in range(3):
+                    if kind is None:
+                        into[c] = cv2.addWeighted(
+                            planes[c], gain[c], planes[c], 0, offset[c], dtype=cv2.CV_32F
+                        )
+                    else:
+                        cv2.addWeighted(
+                            planes[c], gain[c], planes[c], 0, offset[c], dst=into[c], dtype=kind
+                        )
+
+    return run, out
+
+
+def measure(step: Step, count: int, rounds: int) -> dict[str, float | str]:
+    """Milliseconds for an image, of both."""
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (8, step.source[0] // 8 + 1, step.source[1] // 8 + 1, 3), np.uint8)
+    smooth = [cv2.resize(image, step.source[::-1]) for image in small]
+    images = np.stack([smooth[k % len(smooth)] for k in range(count)])
+    sides = {"gpuio": ours(step, images), "opencv": theirs(step, images)}
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, (run, _) in sides.items():
+            begin = time.process_time()
+            run()
+            if number:
+                times[name].append((time.process_time() - begin) / count * 1000)
+    mine, other = (out.astype(np.float32) for _, out in sides.values())
+    levels = STD.min() if step.dtype in ("float32", "float16") else 1
+    difference = float(np.abs(mine - other).max() * levels)
+    ratios = [b / a for a, b in zip(times["gpuio"], times["opencv"], strict=True)]
+    return {
+        "step": step.name,
+        **{name: round(median(values), 4) for name, values in times.items()},
+        "times_faster": round(median(ratios), 2),
+        "levels_apart": round(difference, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--images", type=int, default=64, help="in a batch (default: 64)")
+    parser.add_argument("--rounds", type=int, default=15, help="(default: 15)")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    rows = []
+    print(
+        f"{LARGE[0]} x {LARGE[1]} to {SMALL[0]} x {SMALL[1]} pixels, crop of {CROP} x {CROP}, RGB"
+    )
+    print(
+        f"{'ms for an image on one core':28} {'gpuio':>8} {'OpenCV':>8} {'ratio':>7} {'levels':>7}"
+    )
+    for step in STEPS:
+        row = measure(step, args.images, args.rounds)
+        rows.append(row)
+        print(
+            f"{row['step']:28} {row['gpuio']:8.3f} {row['opencv']:8.3f} "
+            f"{row['times_faster']:7.2f} {row['levels_apart']:7.2f}",
+            flush=True,
+        )
+    if args.out:
+        report = {"machine": machine.describe(), "opencv": cv2.__version__, "rows": rows}
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
