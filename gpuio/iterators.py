@@ -421,10 +421,14 @@ class ImageRecordIter(DataIter):
         return int(self._dataset.ends[self._dataset.first[1:] - 1].sum())
 
     def stats(self) -> dict[str, Any]:
-        """Where the time of the epoch under way went, and what the decoder did.
+        """Where the time goes.
 
-        `stages` has for each room the seconds it was busy, waited for the room before it, and
-        waited for room behind it; `waited` is what the consumer waited for batches.
+        Of the epoch under way, in seconds: `stages` has for "read" (records and headers) and
+        "decode" (decoding and augmentation) how long it was `busy`, `starved` for lack of input
+        and `blocked` because its output was full; `waited` is how long the consumer waited.
+        Since the iterator was made: `decoding` and `augmenting`, seconds of all threads together;
+        `decoded_in_part`, images of which only a window was decoded; `decoded_by_portable`, those
+        that the decoder left to the portable codec; `faults`.
         """
         return self._pipeline.stats()
 

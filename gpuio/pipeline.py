@@ -54,9 +54,8 @@ class Pipeline:
         self.augment = augment
         self.backend = backend
         self.depth = depth
-        # A room fills one slot while one waits and one is emptied by the next room.
+        # One slot is filled while one waits and one is decoded.
         self._host = Ring(backend.empty_host, 3)
-        self._arena = Ring(backend.empty_bytes, 3)
         self._stages: tuple[Prefetch[Any], ...] = ()
 
     def batches(self, selections: Iterable[Selection], *, epoch: int) -> Prefetch[Batch]:
@@ -65,26 +64,14 @@ class Pipeline:
         Only one epoch is under way at a time: what is left of the one before is dropped.
         """
         self.stop()
-        host, arena, scope = self._host, self._arena, self.backend.scope
-        host.reset()
-        arena.reset()
-        plan = partial(self.augment.sketch, epoch=epoch)
-        records = Prefetch(self.read(selections, host), 1, name="gpuio-read", waits=(host,))
-        images = Prefetch(
-            self.decode(records, host, arena, plan),
-            1,
-            name="gpuio-decode",
-            scope=scope,
-            waits=(host, arena),
-        )
-        batches = Prefetch(
-            self.augment(images, arena),
-            self.depth,
-            name="gpuio-augment",
-            scope=scope,
-            waits=(host, arena),
-        )
-        self._stages = (records, images, batches)
+        self._host.reset()
+        host, scope = self._host, self.backend.scope
+        records = self.read(selections, host)
+        opened = self.decode(records, partial(self.augment.sketch, epoch=epoch))
+        ready = Prefetch(opened, 1, name="gpuio-read", waits=(host,))
+        made = self.augment(ready, self.decode, host)
+        batches = Prefetch(made, self.depth, name="gpuio-decode", scope=scope, waits=(host,))
+        self._stages = (ready, batches)
         return batches
 
     def stop(self) -> None:
@@ -98,13 +85,9 @@ class Pipeline:
         self.decode.close()
 
     def stats(self) -> dict[str, Any]:
-        """Seconds, by room, of the epoch under way: `busy`, `starved` and `blocked`.
-
-        A room is starved while the one before it has nothing ready, and blocked while the one
-        behind it has no room. `waited` is what the consumer waited for batches.
-        """
+        """Where the time went: see `ImageRecordIter.stats`."""
         stages, starved = {}, 0.0
-        for stage, name in zip(self._stages, ("read", "decode", "augment"), strict=False):
+        for stage, name in zip(self._stages, ("read", "decode"), strict=False):
             meter = stage.meter
             stages[name] = {
                 "batches": meter["items"],
@@ -116,7 +99,10 @@ class Pipeline:
         return {
             "stages": stages,
             "waited": starved,
+            "decoding": self.augment.decoding / 1e9,
+            "augmenting": self.augment.augmenting / 1e9,
             "decoder": self.decode.name,
-            "images_decoded_in_part": self.decode.windows,
+            "decoded_in_part": self.decode.windows,
+            "decoded_by_portable": self.decode.ported,
             "faults": self.augment.faults.count,
         }

@@ -6,7 +6,7 @@ import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.native import call_long, pointer
-from gpuio.kernels.parallel import Task, job_words, next_item
+from gpuio.kernels.parallel import Task, arguments
 
 SPAN = np.dtype(
     [
@@ -36,27 +36,22 @@ _HEADER = 24
 
 
 @Task
-def read_spans(job):
-    """Read every row of a SPAN table from its file.
+def read_spans(words, item, worker, base):
+    """Read a row of a SPAN table from its file.
 
-    Words: address of the table, its length, address of `pread`.
+    Words: address of the table, address of `pread`.
     """
-    words = job_words(job, 3)
-    spans = carray(pointer(words[0]), words[1], SPAN)
-    while True:
-        i = next_item(job)
-        if i < 0:
+    given = arguments(words, 2)
+    span = carray(pointer(given[0]), item + 1, SPAN)[item]
+    span.got = 0
+    while span.got < span.nbytes:
+        done = np.uint64(span.got)
+        left = np.uint64(span.nbytes) - done
+        at = np.uint64(span.offset) + done
+        got = call_long(given[1], (np.uint64(span.fd), span.dst + done, left, at))
+        if got <= 0:
             break
-        span = spans[i]
-        span.got = 0
-        while span.got < span.nbytes:
-            done = np.uint64(span.got)
-            left = np.uint64(span.nbytes) - done
-            at = np.uint64(span.offset) + done
-            got = call_long(words[2], (np.uint64(span.fd), span.dst + done, left, at))
-            if got <= 0:
-                break
-            span.got += got
+        span.got += got
 
 
 @njit(inline="always")

@@ -3,8 +3,7 @@
 A `STEP` row says for one image which kind of resize (or warp, or border) it gets, between which
 sizes, and which window of the result is wanted; addresses are those of pixel (0, 0), even where
 only a window of the picture is in memory. `resample` writes the window as pixels, for a next
-pass; `finish` sends it on, while it is in the cache, through colours and `emit_row` into the
-batch. All windows that `finish` gets in one call are of one size.
+pass; `finish` sends it on, through colours and `emit_row`, into the batch.
 
 Source of the formulas: OpenCV 3.4, modules/imgproc/src/resize.cpp, which MXNet 1.9.1 bundles.
 """
@@ -17,7 +16,7 @@ from numba import carray, njit
 from gpuio.kernels.color import COLOR, color_image
 from gpuio.kernels.native import pointer
 from gpuio.kernels.output import NORM, emit_row
-from gpuio.kernels.parallel import Task, job_words, next_item
+from gpuio.kernels.parallel import Task, arguments
 from gpuio.kernels.taps import (
     AREA,
     AREA_INTEGER,
@@ -63,11 +62,12 @@ STEP = np.dtype(
         ("rows", np.int32),
         ("cols", np.int32),
         ("margin", np.int32),  # width of a border
+        ("local", np.int32),  # whether `src` is an offset into the worker's memory
     ],
     align=True,
 )
-BLANK = -1
-"""The kind of a picture that could not be had: its output is all zero bytes."""
+SKIP = -1
+"""The kind of a row that is to be left alone."""
 
 
 @njit(inline="always")
@@ -354,45 +354,54 @@ def _finish(step, channels, output, interleaved, scratch):
         )  # fmt: skip
 
 
-@Task
-def resample(job):
-    """For each row of a STEP table: its window, as interleaved uint8 pixels at `dst`.
-
-    Words: address of the table, its length, channels.
-    """
-    words = job_words(job, 3)
-    steps = carray(pointer(words[0]), words[1], STEP)
-    channels = np.int64(words[2])
-    while True:
-        i = next_item(job)
-        if i < 0:
-            break
-        step = steps[i]
-        size = step.rows * step.dst_pitch
-        _pixels(step, channels, carray(pointer(step.dst), size, np.uint8), step.dst_pitch)
+@njit(inline="always")
+def _step(table, item, base, copy):
+    """A row of a STEP table, its source an address; `copy` is room for it."""
+    copy[0] = carray(pointer(table), item + 1, STEP)[item]
+    step = copy[0]
+    if step.local != 0:
+        step.src += base
+    return step
 
 
 @Task
-def finish(job):
-    """For each row of a STEP table: its window, normalised, into the batch.
+def resample(words, item, worker, base):
+    """A row of a STEP table: its window, as interleaved uint8 pixels at `dst`.
 
-    Words: address of the table, its length, channels, output type of kernels/output.py, bytes of
-    one output value, 1 for a batch that is (N, H, W, C).
+    `dst` is an offset into the worker's memory where it has one. Kind SKIP does nothing.
+
+    Words: address of the table, channels.
     """
-    words = job_words(job, 6)
-    steps = carray(pointer(words[0]), words[1], STEP)
-    channels, output, itemsize = np.int64(words[2]), np.int64(words[3]), np.int64(words[4])
-    scratch = np.empty(steps[0].rows * steps[0].cols * channels, np.uint8)
-    while True:
-        i = next_item(job)
-        if i < 0:
-            break
-        step = steps[i]
-        if step.kind == BLANK:
-            size = step.rows * step.cols * channels * itemsize
-            carray(pointer(step.dst), size, np.uint8)[:] = 0
-        else:
-            _finish(step, channels, output, words[5] != 0, scratch)
+    given = arguments(words, 2)
+    copy = np.empty(1, STEP)
+    step = _step(given[0], item, base, copy)
+    if step.kind != SKIP:
+        out = carray(pointer(step.dst + base), step.rows * step.dst_pitch, np.uint8)
+        _pixels(step, np.int64(given[1]), out, step.dst_pitch)
+
+
+@Task
+def finish(words, item, worker, base):
+    """A row of a STEP table: its window, normalised, into the batch.
+
+    Kind SKIP does nothing.
+
+    Words: address of the table, channels, output type of kernels/output.py, 1 for a batch that is
+    (N, H, W, C), offset of rows * cols * channels bytes in the worker's memory.
+    """
+    given = arguments(words, 5)
+    copy = np.empty(1, STEP)
+    step = _step(given[0], item, base, copy)
+    if step.kind == SKIP:
+        return
+    channels = np.int64(given[1])
+    size = step.rows * step.cols * channels
+    if base == 0:
+        scratch = np.empty(size, np.uint8)
+        _finish(step, channels, np.int64(given[2]), given[3] != 0, scratch)
+    else:
+        scratch = carray(pointer(base + given[4]), size, np.uint8)
+        _finish(step, channels, np.int64(given[2]), given[3] != 0, scratch)
 
 
 def resize(image, height, width, inter=1):
@@ -419,5 +428,5 @@ def resize(image, height, width, inter=1):
     step["src_height"], step["src_width"] = rows, cols
     step["dst_height"], step["dst_width"] = height, width
     step["rows"], step["cols"] = height, width
-    resample(1, 1, step.ctypes.data, 1, channels)
+    resample(1, 1, step.ctypes.data, channels)
     return out

@@ -1,8 +1,8 @@
-"""The third room: decoded windows in, one dense batch out."""
+"""The third room: images that are ready to be decoded in, one dense batch out."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,16 @@ from gpuio.augment.normalise import OUTPUTS
 from gpuio.augment.op import Column, Sketch
 from gpuio.augment.plan import Plan
 from gpuio.augment.random import Draws
-from gpuio.backends.base import Array, Backend, Event
+from gpuio.backends.base import Array, Backend, Event, Link
 from gpuio.backends.pool import OutputPool
-from gpuio.backends.ring import Ring, Slot
-from gpuio.decode.base import ImageBatch, Windows
-from gpuio.kernels.resample import BLANK, STEP, finish, resample
+from gpuio.backends.ring import Ring
+from gpuio.decode.base import Decoder, ImageBatch, Windows
+from gpuio.kernels.resample import SKIP, STEP, finish, resample
 from gpuio.kernels.taps import COPY, TAPS, WARP_CUBIC, WARP_LANCZOS
 from gpuio.kernels.warp import weight_table
 from gpuio.reader.reader import Samples
+
+_ALIGNMENT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Augmenter:
         image = plan.normalisation.mean_image(plan.dtype)
         self._mean_image = None if image is None else backend.upload(image)
         self._weights: dict[int, Array] = {}
-        self._scratch: list[Slot] = []
+        self.decoding = self.augmenting = 0  # nanoseconds, of all threads
 
     def sketch(self, samples: Samples, size: npt.NDArray[np.int32], *, epoch: int) -> Windows:
         """Decide everything about images of (N, 2) `size`; the windows that this takes."""
@@ -88,106 +90,149 @@ class Augmenter:
         refused = {place: reason for place, reason in sketch.refused.items() if size[place].all()}
         return Windows(sketch.frame.window.astype(np.int32), refused, sketch)
 
-    def __call__(self, batches: Iterable[ImageBatch], arena: Ring) -> Generator[Batch, None, None]:
-        """One output for each batch, on the current stream; slots go back to `arena`."""
+    def __call__(
+        self, batches: Iterable[ImageBatch], decoder: Decoder, host: Ring
+    ) -> Generator[Batch, None, None]:
+        """Decode and augment: one output for each batch, on the current stream.
+
+        Args:
+            batches: Ready to be decoded.
+            decoder: Where they come from.
+            host: The ring of their encoded images, which are given back.
+        """
         for images in batches:
-            samples = images.samples
+            places = np.arange(len(images.origin))
+            try:
+                data = self._pool.take()[: len(places)]
+                self._run(images, data, places, images.links)
+                again = decoder.retry(images)
+                if again:
+                    self._run(images, data, np.array(again), [])
+            finally:
+                decoder.finish(images.opened)
+                host.release(images.records.slot, after=self._backend.record())
+            yield self._deliver(images, data)
+
+    def _deliver(self, images: ImageBatch, data: Array) -> Batch:
+        """The batch, with faults settled."""
+        samples = images.samples
+        drawn = images.sketch.drawn
+        places, pad = settle(samples, self._on_error)
+        if samples.faults:
             self.faults.add([samples.faults[place] for place in sorted(samples.faults)])
-            places, pad = settle(samples, self._on_error)
-            data = self._pool.take()[: len(places)]
-            self._launch(images, places, data)
-            ready = self._backend.record()
-            arena.release(images.slot, after=ready)
-            known = np.where(places < 0, np.arange(len(places)), places)
-            drawn = {name: column[known] for name, column in images.sketch.drawn.items()}
-            yield Batch(data, samples.labels[known], samples.keys[known], pad, drawn, ready)
+            data[:] = data[places]
+            data[places < 0] = 0
+            places = np.where(places < 0, np.arange(len(places)), places)
+            drawn = {name: column[places] for name, column in drawn.items()}
+        labels, keys = samples.labels[places], samples.keys[places]
+        return Batch(data, labels, keys, pad, drawn, self._backend.record())
 
-    def _launch(self, images: ImageBatch, places: npt.NDArray[np.int64], data: Array) -> None:
-        """Run every pass: steps that others follow into scratch memory, then the last one.
+    def _run(
+        self,
+        images: ImageBatch,
+        data: Array,
+        places: npt.NDArray[np.int64],
+        links: Sequence[Link],
+    ) -> None:
+        """Run `links`, then every pass, for the images at `places`.
 
-        An image whose steps all do nothing is copied from the arena.
+        Steps that others follow write into the item's memory, behind the decoded window; the last
+        one goes into the batch. An image whose steps all do nothing is copied as it was decoded.
         """
         backend, plan, sketch = self._backend, self.plan, images.sketch
-        steps, count = sketch.frame.steps, len(images.origin)
-        table = _rows(count, images.origin, images.pitch, sketch.frame.window)
-        sound = np.ones(count, bool)
-        sound[list(images.samples.faults)] = False
-        last = np.full(count, -1)
-        for number, step in enumerate(steps):
-            last[step.kind != COPY] = number
-        keep: list[Array] = []
-        shift = np.zeros((count, 2), np.int64)  # of the image in hand, by steps that only crop
-        for number, step in enumerate(steps):
-            shift += step.offset
-            rows = np.flatnonzero((step.kind != COPY) & (last >= number) & sound)
+        frame = sketch.frame
+        table = _rows(images.origin[places], images.pitch[places], frame.window[places])
+        table["local"] = images.local[places]
+        faults = np.isin(places, list(images.samples.faults))
+        last = np.full(len(places), -1)
+        for number, step in enumerate(frame.steps):
+            last[step.kind[places] != COPY] = number
+        chain, used = list(links), images.nbytes
+        keep: list[Array] = []  # what the tables point to
+        shift = np.zeros((len(places), 2), np.int64)  # by steps that only crop
+        for number, step in enumerate(frame.steps):
+            shift += step.offset[places]
+            rows = np.flatnonzero((step.kind[places] != COPY) & ~faults)
             if not len(rows):
                 continue
-            self._fill(table, rows, step, shift, keep)
+            self._fill(table, rows, places[rows], step, shift, keep)
             shift[rows] = 0
             again = rows[last[rows] > number]
             if len(again):
-                table[again] = self._resample(table[again], number)
-        norm = plan.normalisation.table(plan.dtype, sketch.gain, sketch.offset)
+                link, nbytes = self._resample(table, again, used, keep)
+                chain.append(link)
+                used += nbytes
+        norm = plan.normalisation.table(plan.dtype, sketch.gain[places], sketch.offset[places])
         self._point(table, "norm", norm, keep)
-        if any(sketch.color[name].any() for name in ("jitter", "hls", "lighting", "gray")):
-            self._point(table, "color", sketch.color, keep)
+        color = sketch.color[places]
+        if any(color[name].any() for name in ("jitter", "hls", "lighting", "gray")):
+            self._point(table, "color", color, keep)
         if self._mean_image is not None:
             table["mean_image"] = backend.address(self._mean_image)
-        table["mirror"] = sketch.mirror
-        table = table[places]
-        blank = places < 0
-        table["kind"][blank] = BLANK
-        table["rows"][blank], table["cols"][blank] = plan.shape[1:]  # it had no size of its own
+        table["mirror"] = sketch.mirror[places]
+        table["kind"][faults] = SKIP
         nbytes = data.itemsize * int(np.prod(plan.shape))
-        at = np.arange(len(places), dtype=np.uint64) * np.uint64(nbytes)
-        table["dst"] = np.uint64(backend.address(data)) + at
+        starts = places.astype(np.uint64) * np.uint64(nbytes)
+        table["dst"] = np.uint64(backend.address(data)) + starts
         keep.append(table := backend.upload(table))
-        backend.launch(
-            finish, len(places), backend.address(table), len(places), plan.shape[0],
-            OUTPUTS[plan.dtype], data.itemsize, plan.layout == "NHWC",
-        )  # fmt: skip
+        output, interleaved = OUTPUTS[plan.dtype], plan.layout == "NHWC"
+        words = (backend.address(table), plan.shape[0], output, interleaved, used)
+        chain.append((finish, words))
+        spent = backend.run(chain, len(places), used + int(np.prod(plan.shape)))
+        self.decoding += int(spent[: len(links)].sum())
+        self.augmenting += int(spent[len(links) :].sum())
 
     def _fill(
         self,
         table: npt.NDArray[np.void],
         rows: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
         step: Step,
         shift: Sizes,
         keep: list[Array],
     ) -> None:
-        """Make `rows` of a STEP table say what `step` does."""
+        """Make `rows` of a STEP table say what `step` does to the images at `places`."""
         channels = self.plan.shape[0]
         part = table[rows]
         skipped = shift[rows, 0] * part["src_pitch"] + shift[rows, 1] * channels
         part["src"] += skipped.astype(np.uint64)
-        part["kind"], part["margin"], part["fill"] = step.kind[rows], step.margin, step.fill
-        part["src_height"], part["src_width"] = step.source[rows].T
-        part["dst_height"], part["dst_width"] = step.size[rows].T
-        part["y"], part["x"], part["rows"], part["cols"] = step.box[rows].T
+        part["kind"], part["margin"], part["fill"] = step.kind[places], step.margin, step.fill
+        part["src_height"], part["src_width"] = step.source[places].T
+        part["dst_height"], part["dst_width"] = step.size[places].T
+        part["y"], part["x"], part["rows"], part["cols"] = step.box[places].T
         if step.matrix is not None:
-            self._point(part, "matrix", np.ascontiguousarray(step.matrix[rows]), keep)
+            self._point(part, "matrix", np.ascontiguousarray(step.matrix[places]), keep)
             for kind in (WARP_CUBIC, WARP_LANCZOS):
                 if (part["kind"] == kind).any():
                     part["weights"][part["kind"] == kind] = self._weights_of(kind)
         table[rows] = part
 
-    def _resample(self, table: npt.NDArray[np.void], number: int) -> npt.NDArray[np.void]:
-        """Run one pass into scratch memory; the rows, their source now the result."""
-        backend = self._backend
-        table["dst_pitch"] = table["cols"].astype(np.int64) * self.plan.shape[0]
-        nbytes = table["dst_pitch"] * table["rows"]
-        while len(self._scratch) <= number:
-            self._scratch.append(Slot(backend.empty_bytes))
-        memory = self._scratch[number].reserve(int(nbytes.sum()))
-        starts = np.uint64(backend.address(memory))
-        table["dst"] = starts + (np.cumsum(nbytes) - nbytes).astype(np.uint64)
-        uploaded = backend.upload(table)
-        words = (backend.address(uploaded), len(table), self.plan.shape[0])
-        backend.launch(resample, len(table), *words)
-        box = np.stack([table[name] for name in ("y", "x", "rows", "cols")], axis=1)
-        skipped = box[:, 0] * table["dst_pitch"] + box[:, 1].astype(np.int64) * self.plan.shape[0]
-        origin = table["dst"] - skipped.astype(np.uint64)
-        return _rows(len(table), origin, table["dst_pitch"], box)
+    def _resample(
+        self,
+        table: npt.NDArray[np.void],
+        rows: npt.NDArray[np.int64],
+        used: int,
+        keep: list[Array],
+    ) -> tuple[Link, int]:
+        """A pass for `rows` into the item's memory from `used` on, and the bytes it takes.
+
+        Those rows of `table` then start from its result.
+        """
+        channels = self.plan.shape[0]
+        mine = table.copy()
+        mine["kind"][np.setdiff1d(np.arange(len(table)), rows)] = SKIP
+        mine["dst"], mine["dst_pitch"] = used, table["cols"].astype(np.int64) * channels
+        keep.append(mine := self._backend.upload(mine))
+        part = table[rows]
+        pitch = part["cols"].astype(np.int64) * channels
+        box = np.stack([part[name] for name in ("y", "x", "rows", "cols")], axis=1)
+        skipped = box[:, 0] * pitch + box[:, 1].astype(np.int64) * channels
+        result = _rows(np.uint64(used) - skipped.astype(np.uint64), pitch, box)
+        result["local"] = 1
+        table[rows] = result
+        link = (resample, (self._backend.address(mine), channels))
+        nbytes = int((pitch * part["rows"]).max())
+        return link, -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
     def _point(
         self,
@@ -208,13 +253,10 @@ class Augmenter:
 
 
 def _rows(
-    count: int,
-    origin: npt.NDArray[np.uint64],
-    pitch: npt.NDArray[np.int64],
-    box: Boxes,
+    origin: npt.NDArray[np.uint64], pitch: npt.NDArray[np.int64], box: Boxes
 ) -> npt.NDArray[np.void]:
     """(N,) STEP rows that copy the window `box` of pictures whose pixel (0, 0) is at `origin`."""
-    table = np.zeros(count, STEP)
+    table = np.zeros(len(origin), STEP)
     table["kind"], table["src"], table["src_pitch"] = COPY, origin, pitch
     end = box[:, :2] + box[:, 2:]
     table["src_height"], table["src_width"] = end.T

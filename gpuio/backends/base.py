@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -34,11 +35,8 @@ class _Done:
 DONE: Event = _Done()
 
 
-class Kernel(Protocol):
-    """A compiled loop over the items of a batch, such as `gpuio.kernels.parallel.Task`."""
-
-    def __call__(self, count: int, threads: int, *words: int) -> None:
-        """Run over items 0 to count - 1; `words` are addresses and sizes."""
+Link = tuple[Any, Sequence[int]]
+"""A kernel (`gpuio.kernels.parallel.Task`) and its words: addresses and sizes."""
 
 
 class Backend(ABC):
@@ -77,8 +75,17 @@ class Backend(ABC):
         """An array over `memory` that keeps `owner` alive, as do all views of it."""
 
     @abstractmethod
-    def launch(self, kernel: Kernel, count: int, *words: int) -> None:
-        """Run `kernel` over `count` items, in order with the current stream."""
+    def run(self, chain: Sequence[Link], count: int, nbytes: int = 0) -> npt.NDArray[np.int64]:
+        """Run kernels one after the other over `count` items, in order with the current stream.
+
+        Args:
+            chain: The kernels.
+            count: Items.
+            nbytes: Memory that each item may use while it passes through the chain.
+
+        Returns:
+            (kernels,) nanoseconds spent in each by all threads, where that is known.
+        """
 
     @abstractmethod
     def record(self) -> Event:

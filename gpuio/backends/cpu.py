@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.backends.base import DONE, Array, Backend, Event, Kernel
+from gpuio.backends.base import DONE, Array, Backend, Event, Link
+from gpuio.backends.ring import Slot
+from gpuio.kernels.parallel import run_chain
+
+_PAGE = 4096
 
 
 def available_cores() -> int:
@@ -30,6 +35,10 @@ class _Owned:
 class CpuBackend(Backend):
     """Runs kernels on `threads` threads, while the calling thread waits without the GIL.
 
+    A chain is run item by item, and the memory for an item is its thread's, used again and again:
+    a decoded picture stays in the cache until it is in the batch. So only one thread may call
+    `run` with memory.
+
     Args:
         threads: At least 1; all available cores when None.
     """
@@ -38,6 +47,7 @@ class CpuBackend(Backend):
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = available_cores() if threads is None else threads
+        self._memory = Slot(self.empty_bytes)
 
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
         return np.empty(nbytes, np.uint8)
@@ -54,8 +64,11 @@ class CpuBackend(Backend):
     def adopt(self, memory: Array, owner: object) -> Array:
         return np.asarray(_Owned(memory, owner))
 
-    def launch(self, kernel: Kernel, count: int, *words: int) -> None:
-        kernel(count, self.threads, *words)
+    def run(self, chain: Sequence[Link], count: int, nbytes: int = 0) -> npt.NDArray[np.int64]:
+        base, stride = 0, -(-nbytes // _PAGE) * _PAGE
+        if nbytes:
+            base = -(-self.address(self._memory.reserve(stride * self.threads + _PAGE)) // _PAGE)
+        return run_chain(chain, count, self.threads, base * _PAGE, stride)
 
     def record(self) -> Event:
         return DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -10,22 +11,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.backends.base import Backend
-from gpuio.backends.ring import Ring, Slot
+from gpuio.backends.base import Backend, Link
 from gpuio.errors import DecodeError
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.reader import RecordBatch, Samples
 
-ALIGNMENT = 64
-PAD = 64  # bytes of the arena behind the last image, for decoders that write a little too far
+_ALIGNMENT = 64
+_PAD = 64  # bytes behind a window, for decoders that write a little too far
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Which part of each image is wanted; `plan` makes it from their sizes.
+    """Which part of each image is wanted, once its size is known.
 
     Attributes:
-        box: (N, 4) int32 y, x, height, width, in pixels; height 0 where the image is not wanted.
+        box: (N, 4) int32 y, x, height, width, in pixels.
         refused: By place in the batch, why an image cannot be used.
         sketch: What the augment room has decided, handed on to it as it is.
     """
@@ -39,38 +39,52 @@ Plan = Callable[[Samples, npt.NDArray[np.int32]], Windows]
 """Samples and the (N, 2) int32 height and width of their images, in pixels, to windows."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageBatch:
-    """Decoded windows of one batch, each of its own size, in one slot.
-
-    Attributes:
-        samples: Whose images they are.
-        origin: (N,) uint64, where pixel (0, 0) of each image would be, had all of it been decoded.
-        pitch: (N,) int64, bytes between the rows of each.
-        sketch: From `Windows`.
-        slot: The memory, given back when the images are read.
-    """
-
-    samples: Samples
-    origin: npt.NDArray[np.uint64]
-    pitch: npt.NDArray[np.int64]
-    sketch: Any
-    slot: Slot
-
-
 @dataclass(slots=True)
 class Opened:
     """Images whose headers were read.
 
     Attributes:
         size: (N, 2) int32 height and width as the picture is looked at; 0 where unreadable.
-        whole: (N,) bool, those that cannot be decoded in part.
+        pixels: (H, W, C) uint8 of those that were decoded at once, by place in the batch.
         handle: The decoder's own.
     """
 
     size: npt.NDArray[np.int32]
-    whole: npt.NDArray[np.bool_]
-    handle: Any
+    pixels: dict[int, npt.NDArray[np.uint8]]
+    handle: Any = None
+
+
+@dataclass(slots=True)
+class ImageBatch:
+    """Images of one batch, about to be decoded: `links` do it, in front of what follows.
+
+    Attributes:
+        samples: Whose images they are.
+        links: Kernels that decode the windows, over the places of the batch.
+        origin: (N,) uint64, where pixel (0, 0) of each image would be, had all of it been decoded.
+        pitch: (N,) int64, bytes between the rows of each.
+        local: (N,) bool, those whose origin is an offset into the memory of a worker.
+        nbytes: Memory that the largest window takes there.
+        sketch: From `Windows`.
+        opened: From `Decoder.open`.
+        records: The encoded images.
+    """
+
+    samples: Samples
+    links: list[Link]
+    origin: npt.NDArray[np.uint64]
+    pitch: npt.NDArray[np.int64]
+    local: npt.NDArray[np.bool_]
+    nbytes: int
+    sketch: Any
+    opened: Opened
+    records: RecordBatch
+
+    def put(self, place: int, pixels: npt.NDArray[np.uint8]) -> None:
+        """Make decoded pixels, (H, W, C), the image at `place`."""
+        self.opened.pixels[place] = pixels
+        self.origin[place], self.pitch[place] = pixels.ctypes.data, pixels.strides[0]
+        self.local[place] = False
 
 
 class Decoder(ABC):
@@ -89,99 +103,102 @@ class Decoder(ABC):
         self.channels = channels
         self.dataset = dataset
         self.windows = 0  # images of which only a part was decoded
+        self.ported = 0  # images that the portable codec decoded for another decoder
 
     @abstractmethod
     def open(self, records: RecordBatch) -> Opened:
         """Read the headers of all images."""
 
     @abstractmethod
-    def decode(
-        self,
-        records: RecordBatch,
-        opened: Opened,
-        box: npt.NDArray[np.int32],
-        address: npt.NDArray[np.uint64],
-        pitch: npt.NDArray[np.int64],
-    ) -> npt.NDArray[np.bool_]:
-        """Write every window of `box` that has rows; (N,) whether each is there.
+    def links(
+        self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
+    ) -> list[Link]:
+        """Kernels that write each window to the start of the worker's memory.
 
         Args:
-            records: The encoded images.
             opened: From `open`.
-            box: (N, 4) int32 y, x, height, width.
-            address: (N,) uint64, where the first pixel of each window goes.
+            box: (N, 4) int32 y, x, height, width; height 0 where nothing is wanted.
             pitch: (N,) int64, bytes between rows.
         """
 
+    @abstractmethod
+    def failed(self, opened: Opened) -> npt.NDArray[np.bool_]:
+        """(N,) bool, images that `links` were to decode, and could not."""
+
     def finish(self, opened: Opened) -> None:  # noqa: B027  most hold nothing
         """Give back what `open` holds."""
-
-    def reason(self, data: bytes) -> str:
-        """Why an image cannot be decoded."""
-        from gpuio.codec import decode_rgb
-
-        try:
-            decode_rgb(data, self.channels)
-        except DecodeError as error:
-            return str(error)
-        return f"{self.name} cannot decode it, though other codecs can"
 
     def close(self) -> None:  # noqa: B027  most hold nothing
         """Give back everything."""
 
     def __call__(
-        self, batches: Iterable[RecordBatch], host: Ring, arena: Ring, plan: Plan
+        self, batches: Iterable[RecordBatch], plan: Plan
     ) -> Generator[ImageBatch, None, None]:
-        """One slot of `arena` for each batch; its slot of `host` is given back.
-
-        Args:
-            batches: From the reader.
-            host: The ring of their slots.
-            arena: Where decoded windows lie.
-            plan: Asked for the windows as soon as the sizes are known.
-        """
+        """Read the headers, and get ready to decode what `plan` wants."""
         for records in batches:
-            opened = self.open(records)
-            try:
-                images = self._decode(records, opened, plan, arena.acquire())
-            finally:
-                self.finish(opened)
-            host.release(records.slot, after=self.backend.record())
-            yield images
+            yield self._prepare(records, plan)
 
-    def _decode(self, records: RecordBatch, opened: Opened, plan: Plan, slot: Slot) -> ImageBatch:
+    def _prepare(self, records: RecordBatch, plan: Plan) -> ImageBatch:
         samples = records.samples
+        opened = self.open(records)
         wanted = plan(samples, opened.size)
-        box = wanted.box.copy()
-        readable = (records.nbytes > 0) & (opened.size[:, 0] > 0)
-        box[~readable, 2:] = 0
-        box[list(wanted.refused), 2:] = 0
-        # libjpeg-turbo does not smooth the colours of the first column, if it is all that is asked.
-        column = (box[:, 1] == 0) & (box[:, 3] == 1)
-        box[column, 3] = np.minimum(2, opened.size[column, 1])
-        whole = opened.whole & (box[:, 2] > 0)
-        box[whole, :2], box[whole, 2:] = 0, opened.size[whole]
-        pitch = box[:, 3].astype(np.int64) * self.channels
-        nbytes = -(-(pitch * box[:, 2]) // ALIGNMENT) * ALIGNMENT
-        memory = slot.reserve(int(nbytes.sum()) + PAD + ALIGNMENT)
-        base = -(-self.backend.address(memory) // ALIGNMENT) * ALIGNMENT
-        address = (np.cumsum(nbytes) - nbytes).astype(np.uint64) + np.uint64(base)
-        done = self.decode(records, opened, box, address, pitch)
-        self.windows += int((done & (box[:, 2:] != opened.size).any(axis=1)).sum())
+        for place in np.flatnonzero((opened.size[:, 0] == 0) | (records.nbytes == 0)).tolist():
+            if place not in samples.faults:
+                samples.faults[place] = self._error(records, place, self._reason(records, place))
         for place, reason in wanted.refused.items():
             samples.faults.setdefault(place, self._error(records, place, reason))
-        missing = ~done & (records.nbytes > 0)
-        for place in np.flatnonzero(missing | (records.nbytes == 0)).tolist():
-            if place not in samples.faults:
-                samples.faults[place] = self._fault(records, place)
+        box = wanted.box.copy()
+        # libjpeg-turbo does not smooth the colours of the first column, if that is all it gets.
+        column = (box[:, 1] == 0) & (box[:, 3] == 1)
+        box[column, 3] = np.minimum(2, opened.size[column, 1])
+        box[[*samples.faults, *opened.pixels], 2:] = 0
+        self.windows += int(((box[:, 2] > 0) & (box[:, 2:] != opened.size).any(axis=1)).sum())
+        pitch = box[:, 3].astype(np.int64) * self.channels
         start = box[:, 0] * pitch + box[:, 1].astype(np.int64) * self.channels
-        origin = address - start.astype(np.uint64)
-        return ImageBatch(samples, origin, pitch, wanted.sketch, slot)
+        nbytes = int((pitch * box[:, 2]).max(initial=0)) + _PAD
+        batch = ImageBatch(
+            samples,
+            self.links(opened, box, pitch),
+            np.uint64(0) - start.astype(np.uint64),
+            pitch,
+            np.ones(len(box), bool),
+            -(-nbytes // _ALIGNMENT) * _ALIGNMENT,
+            wanted.sketch,
+            opened,
+            records,
+        )
+        for place, pixels in opened.pixels.items():
+            batch.put(place, pixels)
+        return batch
 
-    def _fault(self, records: RecordBatch, place: int) -> DecodeError:
+    def retry(self, batch: ImageBatch) -> list[int]:
+        """Decode what failed with the portable codec; the places where that went well.
+
+        The others become faults.
+        """
+        from gpuio.codec import decode_rgb
+
+        done = []
+        for place in np.flatnonzero(self.failed(batch.opened)).tolist():
+            try:
+                batch.put(place, decode_rgb(encoded(batch.records, place), self.channels))
+                done.append(place)
+            except DecodeError as error:
+                batch.samples.faults[place] = self._error(batch.records, place, str(error))
+        self.ported += len(done)
+        return done
+
+    def _reason(self, records: RecordBatch, place: int) -> str:
+        from gpuio.codec import decode_rgb
+
         data = encoded(records, place)
-        reason = self.reason(data) if data else "its image has 0 bytes"
-        return self._error(records, place, reason)
+        if not data:
+            return "its image has 0 bytes"
+        try:
+            decode_rgb(data, self.channels)
+        except DecodeError as error:
+            return str(error)
+        return f"{self.name} cannot decode it, though other codecs can"
 
     def _error(self, records: RecordBatch, place: int, reason: str) -> DecodeError:
         where = self.dataset.where(int(records.samples.ids[place]))
@@ -190,6 +207,4 @@ class Decoder(ABC):
 
 def encoded(records: RecordBatch, place: int) -> bytes:
     """The encoded image at `place`, copied."""
-    import ctypes
-
     return ctypes.string_at(int(records.address[place]), int(records.nbytes[place]))

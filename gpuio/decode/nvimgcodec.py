@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.backends.base import Backend
+from gpuio.backends.base import Backend, Link
+from gpuio.codec import decode_rgb
 from gpuio.decode import nvimgcodec_abi as abi
 from gpuio.decode.base import Decoder, Opened, encoded
-from gpuio.decode.portable import decode_into, measure
-from gpuio.errors import BackendError
+from gpuio.errors import BackendError, DecodeError
 from gpuio.kernels import codec_calls
 from gpuio.kernels.parallel import Task
 from gpuio.reader.dataset import Dataset
@@ -66,50 +67,52 @@ class NvImageCodecDecoder(Decoder):
         table["data"], table["nbytes"] = records.address, records.nbytes
         self._run(codec_calls.probe, table, self._instance, ctypes.addressof(self._info))
         size = np.stack([table["height"], table["width"]], axis=1)
-        unknown = (table["stream"] == 0) & (records.nbytes > 0) | np.isin(table["head"], _TIFF)
+        ported = (table["stream"] == 0) | np.isin(table["head"], _TIFF)
         if self.channels == 4:  # MXNet leaves RGBA as it is stored
-            whole = unknown
+            ported |= table["channels"] != 4
             swapped = table["turned"] == 2
             size[swapped] = size[swapped, ::-1]
         else:
             cmyk = (table["head"] & 0xFFFFFF == _JPEG) & (table["channels"] == 4)
-            whole = unknown | (table["turned"] != 0) | cmyk
-        for place in np.flatnonzero(unknown).tolist():
-            size[place] = measure(encoded(records, place), self.channels)
-        return Opened(size, whole, table)
+            ported |= (table["turned"] != 0) | cmyk
+        size[ported] = 0
+        pixels = {}
+        for place in np.flatnonzero(ported & (records.nbytes > 0)).tolist():
+            with suppress(DecodeError):
+                pixels[place] = decode_rgb(encoded(records, place), self.channels)
+                size[place] = pixels[place].shape[:2]
+        self.ported += len(pixels)
+        return Opened(size, pixels, table)
 
-    def decode(
-        self,
-        records: RecordBatch,
-        opened: Opened,
-        box: npt.NDArray[np.int32],
-        address: npt.NDArray[np.uint64],
-        pitch: npt.NDArray[np.int64],
-    ) -> npt.NDArray[np.bool_]:
+    def links(
+        self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
+    ) -> list[Link]:
         table = opened.handle
         table["y"], table["x"], table["rows"], table["cols"] = box.T
-        table["dst"], table["pitch"] = address, pitch
-        table["rows"][opened.whole] = 0  # left to the portable codec
-        if self.channels == 4:
-            table["rows"][table["channels"] != 4] = 0
+        table["dst"], table["pitch"] = 0, pitch
         sample_format, color = _FORMATS[self.channels]
-        templates = (self._info, self._view, self._params)
-        self._run(
-            codec_calls.decode, table, self._instance, *map(ctypes.addressof, templates),
-            self._decoders.ctypes.data, self.channels, sample_format, color, abi.HOST_BUFFER,
-        )  # fmt: skip
-        done = table["status"] == abi.SUCCESS
-        for place in np.flatnonzero(~done & (box[:, 2] > 0)).tolist():
-            data = encoded(records, place)
-            done[place] = decode_into(data, self.channels, box[place], int(address[place]))
-        return done
+        words = (
+            table.ctypes.data,
+            self._library.functions.ctypes.data,
+            self._instance,
+            *map(ctypes.addressof, (self._info, self._view, self._params)),
+            self._decoders.ctypes.data,
+            self.channels,
+            sample_format,
+            color,
+            abi.HOST_BUFFER,
+        )
+        return [(codec_calls.decode, words)]
+
+    def failed(self, opened: Opened) -> npt.NDArray[np.bool_]:
+        return (opened.handle["rows"] > 0) & (opened.handle["status"] != abi.SUCCESS)
 
     def finish(self, opened: Opened) -> None:
         self._run(codec_calls.release, opened.handle)
 
     def _run(self, task: Task, table: npt.NDArray[np.void], *words: int) -> None:
         functions = self._library.functions.ctypes.data
-        task(len(table), self.backend.threads, table.ctypes.data, len(table), functions, *words)
+        self.backend.run([(task, (table.ctypes.data, functions, *words))], len(table))
 
     def _new_decoder(self) -> int:
         backend = abi.Backend.new(

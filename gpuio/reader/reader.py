@@ -150,7 +150,7 @@ class RecordReader:
         spans = np.array(rows, SPAN)
         if hasattr(os, "pread"):
             pread = ctypes.cast(ctypes.CDLL(None).pread, ctypes.c_void_p).value or 0
-            read_spans(len(spans), _READERS, spans.ctypes.data, len(spans), pread)
+            read_spans(len(spans), _READERS, spans.ctypes.data, pread)
         else:
             by_number = {file.fileno(): file for file in files}
             for span in spans:
