@@ -50,15 +50,16 @@ def load(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
             if kind != _ARRAY or storage != 0:
                 raise FormatError(f"{path}: array at byte {position - 12} is not a dense array")
             sides = take(f"{ndim}q")
-            _, _, code = take("iii")
+            _, _, code = take("iiI")
             dtype, size = np.dtype(_DTYPES[code]), int(np.prod(sides))
             arrays.append(np.frombuffer(data, dtype, size, position).reshape(sides).copy())
             position += size * dtype.itemsize
         names = []
         for _ in range(take("Q")[0]):
             (length,) = take("Q")
-            names.append(data[position : position + length].decode())
-            position += length
+            names.append(take(f"{length}s")[0].decode())
+        if len(names) not in (0, count):
+            raise FormatError(f"{path}: {len(names)} names for {count} arrays")
     except (struct.error, IndexError, ValueError) as error:
         if isinstance(error, FormatError):
             raise
