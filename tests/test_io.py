@@ -1,0 +1,36 @@
+"""MXNet's `mx.io`, by the lines that scripts contain."""
+
+from __future__ import annotations
+
+import gpuio as mx
+from gpuio import iterators
+
+
+def test_an_old_script_runs(rec):
+    it = mx.io.ImageRecordIter(
+        path_imgrec=str(rec), path_imgidx=str(rec.with_suffix(".idx")), data_shape=(3, 16, 16),
+        batch_size=4, shuffle=True, rand_crop=True, rand_mirror=True, mean_r=123.68, mean_g=116.779,
+        mean_b=103.939, resize=18, preprocess_threads=2, prefetch_buffer=4, label_width=1,
+        data_name="data", label_name="softmax_label",
+    )  # fmt: skip
+    assert it.provide_data[0].name == "data"
+    for _ in range(2):
+        it.reset()
+        count = 0
+        for batch in it:
+            assert batch.data[0].asnumpy().shape == (4, 3, 16, 16)
+            assert batch.label[0].asnumpy().shape == (4,)
+            count += 4 - batch.pad
+        assert count == 13
+    it.close()
+
+
+def test_the_names_are_those_of_mxnet():
+    assert mx.io.ImageRecordIter is iterators.ImageRecordIter
+    assert mx.io.ImageRecordUInt8Iter is iterators.ImageRecordUInt8Iter
+    assert mx.io.ImageRecordInt8Iter is iterators.ImageRecordInt8Iter
+    assert mx.io.DataDesc.__name__ == "DataDesc"
+    assert mx.io.DataBatch.__name__ == "DataBatch"
+    assert issubclass(mx.io.ImageRecordIter, mx.io.DataIter)
+    for name in mx.io.__all__:
+        assert hasattr(mx.io, name)

@@ -1,0 +1,135 @@
+"""Parameters as scripts give them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gpuio import parameters as p
+
+
+@pytest.mark.parametrize("value", [True, 1, "True", "true", "TRUE", "1", np.True_])
+def test_true_has_many_forms(value):
+    assert p.boolean("x", value) is True
+
+
+@pytest.mark.parametrize("value", [False, 0, "False", "false", "0", np.False_])
+def test_false_has_many_forms(value):
+    assert p.boolean("x", value) is False
+
+
+@pytest.mark.parametrize("value", [2, -1, "yes", "", None, 1.0, 0.0, [], "2"])
+def test_what_is_neither_is_refused(value):
+    with pytest.raises(ValueError, match="x must be True or False, got"):
+        p.boolean("x", value)
+
+
+@pytest.mark.parametrize("value", [7, "7", " 7 ", np.int32(7), np.uint8(7)])
+def test_integers(value):
+    got = p.integer("x", value)
+    assert got == 7
+    assert type(got) is int
+
+
+@pytest.mark.parametrize("value", [7.0, "7.0", "", None, "seven", [7], np.float32(7)])
+def test_what_is_no_integer_is_refused(value):
+    with pytest.raises(ValueError, match="x must be an integer, got"):
+        p.integer("x", value)
+
+
+def test_integers_may_have_a_least_value():
+    assert p.integer("x", 3, least=3) == 3
+    with pytest.raises(ValueError, match="x must be at least 3, got 2"):
+        p.integer("x", 2, least=3)
+
+
+@pytest.mark.parametrize("value", [0.5, "0.5", "5e-1", np.float32(0.5)])
+def test_numbers(value):
+    got = p.number("x", value)
+    assert got == 0.5
+    assert type(got) is float
+
+
+def test_what_is_no_number_is_refused():
+    for value in (None, "half", [], "1,5"):
+        with pytest.raises(ValueError, match="x must be a number, got"):
+            p.number("x", value)
+    for value in (float("nan"), "inf", -float("inf")):
+        with pytest.raises(ValueError, match="x must be finite, got"):
+            p.number("x", value)
+
+
+@pytest.mark.parametrize("value", [(3, 4), [3, 4], "(3, 4)", "[3,4]", "3, 4", (np.int64(3), "4")])
+def test_shapes(value):
+    assert p.shape("x", value, 2) == (3, 4)
+
+
+@pytest.mark.parametrize("value", [(3,), (3, 4, 5), 3, None, "3", "x, y", "(3", "34", {3, 4}])
+def test_what_is_no_shape_is_refused(value):
+    with pytest.raises(ValueError, match="x must be 2 integers, got"):
+        p.shape("x", value, 2)
+
+
+def test_shapes_hold_integers():
+    with pytest.raises(ValueError, match=r"x must be an integer, got 4\.0"):
+        p.shape("x", (3, 4.0), 2)
+
+
+@pytest.mark.parametrize("value", ["1,2", "1, 2,", (1, 2), [1, "2"], np.array([1, 2])])
+def test_lists_of_integers(value):
+    assert p.integers("x", value) == (1, 2)
+
+
+def test_lists_of_integers_may_be_empty():
+    assert p.integers("x", "") == p.integers("x", None) == p.integers("x", ()) == ()
+
+
+@pytest.mark.parametrize("value", [7, "1;2", (1, 2.5)])
+def test_what_is_no_list_of_integers_is_refused(value):
+    with pytest.raises(ValueError, match="x must be a"):
+        p.integers("x", value)
+
+
+@pytest.mark.parametrize("value", ["uint8", np.uint8, np.dtype("uint8"), "u1"])
+def test_dtypes(value):
+    assert p.dtype_name("x", value, ("float32", "uint8")) == "uint8"
+
+
+def test_no_dtype_is_float32():
+    assert p.dtype_name("x", None, ("float32",)) == "float32"
+
+
+@pytest.mark.parametrize("value", ["float64", "nonsense", int])
+def test_other_dtypes_are_refused(value):
+    with pytest.raises(ValueError, match="x must be one of float32, uint8, got"):
+        p.dtype_name("x", value, ("float32", "uint8"))
+
+
+def test_a_choice_is_one_of_a_few():
+    p.choice("x", "a", ("a", "b"))
+    with pytest.raises(ValueError, match="x must be one of a, b, got 'c'"):
+        p.choice("x", "c", ("a", "b"))
+
+
+class Thing:
+    @p.suggest
+    def __init__(self, size, *, colour="red"):
+        """Say what it is."""
+        self.size, self.colour = size, colour
+
+
+def test_an_unknown_keyword_names_the_nearest_known_one():
+    with pytest.raises(
+        TypeError, match=r"^Thing has no parameter 'color'; did you mean 'colour'\?$"
+    ):
+        Thing(1, color="blue")
+    with pytest.raises(TypeError, match=r"^Thing has no parameter 'qqqq'$"):
+        Thing(1, qqqq=2)
+
+
+def test_known_keywords_pass():
+    thing = Thing(1, colour="blue")
+    assert (thing.size, thing.colour) == (1, "blue")
+    assert Thing.__init__.__doc__ == "Say what it is."
+    with pytest.raises(TypeError, match="size"):
+        Thing()
