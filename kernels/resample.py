@@ -120,9 +120,20 @@ def _saturate(value):
     return np.uint8(min(max(value, 0), 255))
 
 
+@njit(inline="always")
+def _cubic_level(a, b, c, d, fa, fb, fc, fd):
+    value = np.float32(a) * fa + np.float32(b) * fb
+    value = value + np.float32(c) * fc
+    value = value + np.float32(d) * fd
+    return _saturate(np.int32(np.rint(value)))
+
+
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _cubic_down(ring, slot, weight, first, whole, out, size):
+def _cubic_down(ring, slot, weight, first, whole, channels, out, size):
     """Four rows into one: float32 where the vector code of OpenCV runs, integers in its tail.
+
+    The tail are the values of the whole row after the last multiple of eight, in the order in
+    which OpenCV has them: blue before green before red.
 
     Args:
         ring: (8, size) int32 rows resized along x.
@@ -130,6 +141,7 @@ def _cubic_down(ring, slot, weight, first, whole, out, size):
         weight: (4,) int32, in 1/2048.
         first: Where this window starts in the whole row, in values.
         whole: Values of the whole row.
+        channels: 1, 3 or 4.
         out: (size,) uint8.
         size: Values in the window.
     """
@@ -137,15 +149,18 @@ def _cubic_down(ring, slot, weight, first, whole, out, size):
     unit = np.float32(1.0 / (2048.0 * 2048.0))
     fa, fb = np.float32(weight[0]) * unit, np.float32(weight[1]) * unit
     fc, fd = np.float32(weight[2]) * unit, np.float32(weight[3]) * unit
-    tail = min(max(whole // 8 * 8 - first, 0), size)
+    vector = whole // 8 * 8
+    split = vector % channels  # values before the tail in the pixel where it begins
+    tail = min(max(vector - split - first, 0), size)
     for k in range(tail):
-        value = np.float32(a[k]) * fa + np.float32(b[k]) * fb
-        value = value + np.float32(c[k]) * fc
-        value = value + np.float32(d[k]) * fd
-        out[k] = _saturate(np.int32(np.rint(value)))
+        out[k] = _cubic_level(a[k], b[k], c[k], d[k], fa, fb, fc, fd)
     for k in range(tail, size):
-        total = a[k] * weight[0] + b[k] * weight[1] + c[k] * weight[2] + d[k] * weight[3]
-        out[k] = _saturate((total + (1 << 21)) >> 22)
+        at = first + k
+        if at < vector - split + channels and at % channels >= channels - split:
+            out[k] = _cubic_level(a[k], b[k], c[k], d[k], fa, fb, fc, fd)
+        else:
+            total = a[k] * weight[0] + b[k] * weight[1] + c[k] * weight[2] + d[k] * weight[3]
+            out[k] = _saturate((total + (1 << 21)) >> 22)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -180,7 +195,7 @@ def _fixed_row(
         _linear_down(ring[slot[0]], ring[slot[1]], weight[0], weight[1], out, size)
     elif taps == 4:
         whole = step.dst_width * channels
-        _cubic_down(ring, slot, weight, step.x * channels, whole, out, size)
+        _cubic_down(ring, slot, weight, step.x * channels, whole, channels, out, size)
     else:
         _lanczos_down(ring, slot, weight, out, size)
 

@@ -78,8 +78,12 @@ def cubic(image, size):
     lines = wide[rows].reshape(height, 4, width * channels)
     whole = np.rint(sum_down(lines, down))
     tail = (lines * down[..., None]).sum(axis=1) + (1 << 21) >> 22
-    vector = width * channels // 8 * 8
-    whole[:, vector:] = tail[:, vector:]
+    if channels == 3:  # the order of values in OpenCV: blue, green, red
+        order = np.arange(width * 3).reshape(-1, 3)[:, ::-1].ravel()
+    else:
+        order = np.arange(width * channels)
+    last = order[width * channels // 8 * 8 :]
+    whole[:, last] = tail[:, last]
     return np.clip(whole, 0, 255).astype(np.uint8).reshape(height, width, channels)
 
 
