@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
+from gpuio.kernels.bilinear import bilinear_to_planes
 from gpuio.kernels.color import COLOR, color_image
-from gpuio.kernels.native import pointer
+from gpuio.kernels.native import hold, pointer
 from gpuio.kernels.output import NORM, emit_row
 from gpuio.kernels.parallel import Task, arguments
 from gpuio.kernels.taps import (
@@ -22,6 +23,7 @@ from gpuio.kernels.taps import (
     AREA_INTEGER,
     BORDER,
     COPY,
+    LINEAR,
     NEAREST,
     TAPS,
     WARP_LINEAR,
@@ -352,6 +354,10 @@ def _finish(step, channels, output, interleaved, scratch):
     cols, rows = step.cols, step.rows
     size = cols * channels
     norm = carray(pointer(step.norm), NORM, np.float32)
+    plain = step.color == 0 and step.mean_image == 0 and not interleaved
+    if plain and step.kind == LINEAR and channels == 3:
+        bilinear_to_planes(step, norm, output)
+        return
     direct = step.kind == COPY and step.color == 0
     if not direct:
         _pixels(step, channels, scratch, size)
@@ -393,6 +399,7 @@ def resample(words, item, worker, base):
     if step.kind != SKIP:
         out = carray(pointer(step.dst + base), step.rows * step.dst_pitch, np.uint8)
         _pixels(step, np.int64(given[1]), out, step.dst_pitch)
+    hold(copy)
 
 
 @Task
@@ -407,16 +414,15 @@ def finish(words, item, worker, base):
     given = arguments(words, 5)
     copy = np.empty(1, STEP)
     step = _step(given[0], item, base, copy)
-    if step.kind == SKIP:
-        return
-    channels = np.int64(given[1])
-    size = step.rows * step.cols * channels
-    if base == 0:
-        scratch = np.empty(size, np.uint8)
-        _finish(step, channels, np.int64(given[2]), given[3] != 0, scratch)
-    else:
-        scratch = carray(pointer(base + given[4]), size, np.uint8)
-        _finish(step, channels, np.int64(given[2]), given[3] != 0, scratch)
+    if step.kind != SKIP:
+        channels, output, interleaved = np.int64(given[1]), np.int64(given[2]), given[3] != 0
+        size = step.rows * step.cols * channels
+        if base == 0:
+            _finish(step, channels, output, interleaved, np.empty(size, np.uint8))
+        else:
+            scratch = carray(pointer(base + given[4]), size, np.uint8)
+            _finish(step, channels, output, interleaved, scratch)
+    hold(copy)
 
 
 def resize(image, height, width, inter=1):

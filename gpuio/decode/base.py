@@ -45,7 +45,7 @@ class Opened:
 
     Attributes:
         size: (N, 2) int32 height and width as the picture is looked at; 0 where unreadable.
-        pixels: (H, W, C) uint8 of those that were decoded at once, by place in the batch.
+        pixels: uint8 of those that were decoded at once, (H, W, C), by place in the batch.
         handle: The decoder's own.
     """
 
@@ -82,8 +82,11 @@ class ImageBatch:
 
     def put(self, place: int, pixels: npt.NDArray[np.uint8]) -> None:
         """Make decoded pixels, (H, W, C), the image at `place`."""
-        self.opened.pixels[place] = pixels
-        self.origin[place], self.pitch[place] = pixels.ctypes.data, pixels.strides[0]
+        memory = np.empty(pixels.size + _PAD, np.uint8)  # kernels may read a little too far
+        memory[: pixels.size] = pixels.reshape(-1)
+        self.opened.pixels[place] = memory
+        self.origin[place] = memory.ctypes.data
+        self.pitch[place] = pixels.shape[1] * pixels.shape[2]
         self.local[place] = False
 
 
