@@ -1,4 +1,4 @@
-"""Every item is taken once, by any number of threads."""
+"""Every item passes through every kernel once, by any number of threads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import numpy.testing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import carray, cfunc, types
+from numba import carray, cfunc
 
 from gpuio.kernels import parallel
-from gpuio.kernels.native import fetch_add, pointer
-from gpuio.kernels.parallel import Task, job_words, job_worker, next_item
+from gpuio.kernels.native import fetch_add, load64, pointer, store64
+from gpuio.kernels.parallel import Task, arguments, run_chain
 
 
 class Uncached(Task):
@@ -22,28 +22,37 @@ class Uncached(Task):
 
     @cached_property
     def _compiled(self):
-        return cfunc(types.void(types.voidptr))(self._body)
+        return cfunc(parallel._ITEM)(self._body)
 
 
 @Uncached
-def count_items(job):
-    """Count how often each item comes, and note the highest worker number."""
-    words = job_words(job, 3)
-    counts = carray(pointer(words[0]), words[1], np.int64)
-    fetch_add(words[2], np.int64(1) << np.int64(8 * job_worker(job)))
-    while True:
-        i = next_item(job)
-        if i < 0:
-            break
-        fetch_add(np.uint64(counts[i:].ctypes.data), np.int64(1))
+def count_items(words, item, worker, base):
+    """Count how often each item comes, and note that the worker was there."""
+    given = arguments(words, 2)
+    fetch_add(given[0] + np.uint64(8 * item), np.int64(1))
+    workers = carray(pointer(given[1]), worker + 1, np.uint8)
+    workers[worker] = 1
+
+
+@Uncached
+def leave(words, item, worker, base):
+    """Leave the item's number in the worker's memory."""
+    store64(base + arguments(words, 1)[0], np.uint64(item))
+
+
+@Uncached
+def collect(words, item, worker, base):
+    """Copy what the kernel before left there."""
+    given = arguments(words, 2)
+    store64(given[1] + np.uint64(8 * item), load64(base + given[0]))
 
 
 def run(count, threads):
-    """How often each item came, and how often each worker."""
-    counts, workers = np.zeros(count + 1, np.int64), np.zeros(1, np.int64)
-    count_items(count, threads, counts.ctypes.data, len(counts), workers.ctypes.data)
+    """How often each item came, and which workers were there."""
+    counts, workers = np.zeros(count + 1, np.int64), np.zeros(16, np.uint8)
+    count_items(count, threads, counts.ctypes.data, workers.ctypes.data)
     assert counts[count] == 0, "an item beyond the last"
-    return counts[:count], workers.view(np.uint8)
+    return counts[:count], workers
 
 
 @given(count=st.integers(0, 300), threads=st.integers(1, 8))
@@ -51,8 +60,7 @@ def run(count, threads):
 def test_every_item_comes_once(count, threads):
     counts, workers = run(count, threads)
     npt.assert_array_equal(counts, 1)
-    started = min(count, threads)
-    npt.assert_array_equal(workers, [1] * started + [0] * (8 - started))
+    assert not workers[min(count, threads) :].any()
 
 
 def test_without_items_nothing_runs():
@@ -60,12 +68,29 @@ def test_without_items_nothing_runs():
     assert not workers.any()
 
 
+@given(count=st.integers(1, 100), threads=st.integers(1, 8))
+@settings(max_examples=30, deadline=None)
+def test_what_a_kernel_leaves_in_its_thread_s_memory_is_there_for_the_next(count, threads):
+    stride = 64
+    memory = np.full((threads + 2) * stride, 0xEE, np.uint8)
+    numbers = np.zeros(count, np.int64)
+    chain = [(leave, (8,)), (collect, (8, numbers.ctypes.data))]
+    spent = run_chain(chain, count, threads, memory[stride:].ctypes.data, stride)
+    npt.assert_array_equal(numbers, np.arange(count))
+    assert spent.shape == (2,)
+    assert (spent >= 0).all()
+    table = memory.reshape(-1, stride)
+    assert (table[:, :8] == 0xEE).all()
+    assert (table[:, 16:] == 0xEE).all()
+    assert (table[[0, -1]] == 0xEE).all()
+
+
 def test_where_no_thread_can_be_had_the_caller_does_the_work(monkeypatch):
     run(1, 1)  # the compiler itself uses threads
     monkeypatch.setattr(parallel, "_fork_join", lambda *_: 0)
     counts, workers = run(20, 3)
     npt.assert_array_equal(counts, 1)
-    npt.assert_array_equal(workers[:2], [1, 0])
+    npt.assert_array_equal(workers[:3], [1, 0, 0])
 
 
 def test_without_posix_threads_python_threads_do_the_work(monkeypatch):
@@ -73,7 +98,7 @@ def test_without_posix_threads_python_threads_do_the_work(monkeypatch):
     monkeypatch.setattr(parallel, "os", SimpleNamespace(name="nt"))
     counts, workers = run(20, 3)
     npt.assert_array_equal(counts, 1)
-    npt.assert_array_equal(workers[:4], [1, 1, 1, 0])
+    assert not workers[3:].any()
 
 
 def test_several_python_threads_may_run_tasks_at_once():

@@ -161,7 +161,7 @@ def window(image, size, method, box, *, poison):
     step["kind"] = kinds(np.array([[height, width]]), np.array([size]), np.array([method]))
     step["y"], step["x"], step["rows"], step["cols"] = box
     before = source.copy()
-    resample(1, 1, step.ctypes.data, 1, channels)
+    resample(1, 1, step.ctypes.data, channels)
     npt.assert_array_equal(source, before)
     got = out[3:-3, 11 : 11 + cols * channels].copy()
     out[3:-3, 11 : 11 + cols * channels] = poison
@@ -200,6 +200,6 @@ def test_images_of_a_batch_do_not_mix():
         step["kind"] = taps.LINEAR
         step["src_height"], step["src_width"] = image.shape[:2]
         step["dst_height"] = step["dst_width"] = step["rows"] = step["cols"] = 20
-    resample(len(steps), 3, steps.ctypes.data, len(steps), 3)
+    resample(len(steps), 3, steps.ctypes.data, 3)
     for image, out in zip(images, outs, strict=True):
         npt.assert_array_equal(out, resize(image, 20, 20, LINEAR))
