@@ -14,6 +14,7 @@ import numpy.testing as npt
 import pytest
 
 from gpuio import ImageRecordIter
+from gpuio.decode.nvimgcodec import NvImageCodecDecoder
 from gpuio.errors import DecodeError, PipelineClosedError
 from gpuio.reader.reader import RecordReader
 from gpuio.testing import draw, encode, our_threads, write_rec
@@ -136,6 +137,30 @@ def test_3_when_the_consumer_stops_early_every_thread_is_joined(open_rec, end, t
     for batch, pixels in zip(held, before, strict=True):
         npt.assert_array_equal(batch.data[0], pixels)
     it.close()
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3, 4])
+@pytest.mark.parametrize("end", ["reset", "close", "collected"])
+def test_3_what_was_opened_to_be_decoded_is_given_back(rec, monkeypatch, end, taken):
+    tables, real_open = [], NvImageCodecDecoder.open
+
+    def open_(*arguments):
+        opened = real_open(*arguments)
+        tables.append(opened.handle)
+        return opened
+
+    monkeypatch.setattr(NvImageCodecDecoder, "open", open_)
+    path = rec.parent / "pictures.rec"
+    write_rec(path, [encode(draw(20, 20), "JPEG")] * 13)
+    it = ImageRecordIter(path, (3, 16, 16), 4, decoder="nvimgcodec")
+    for _ in range(taken):
+        next(it)
+    if end != "collected":
+        getattr(it, end)()
+    del it
+    gc.collect()
+    assert len(tables) >= taken
+    assert not any(table["stream"].any() for table in tables)
 
 
 def test_3_a_closed_iterator_says_so(open_rec):

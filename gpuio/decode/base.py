@@ -39,7 +39,7 @@ Plan = Callable[[Samples, npt.NDArray[np.int32]], Windows]
 """Samples and the (N, 2) int32 height and width of their images, in pixels, to windows."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Opened:
     """Images whose headers were read.
 

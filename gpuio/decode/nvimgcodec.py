@@ -82,7 +82,10 @@ class NvImageCodecDecoder(Decoder):
                 pixels[place] = decode_rgb(encoded(records, place), self.channels)
                 size[place] = pixels[place].shape[:2]
         self.ported += len(pixels)
-        return Opened(size, pixels, table)
+        opened = Opened(size, pixels, table)
+        # For a batch that nobody decodes any more; after `finish` there is nothing left to do.
+        weakref.finalize(opened, _release, self._library, table).atexit = False
+        return opened
 
     def links(
         self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
@@ -108,7 +111,7 @@ class NvImageCodecDecoder(Decoder):
         return (opened.handle["rows"] > 0) & (opened.handle["status"] != abi.SUCCESS)
 
     def finish(self, opened: Opened) -> None:
-        self._run(codec_calls.release, opened.handle)
+        _release(self._library, opened.handle)
 
     def _run(self, task: Task, table: npt.NDArray[np.void], *words: int) -> None:
         functions = self._library.functions.ctypes.data
@@ -157,6 +160,11 @@ def _instance() -> tuple[abi.Library, int]:
                 instance, ctypes.byref(extension), ctypes.byref(description)
             )
     return library, instance.value or 0
+
+
+def _release(library: abi.Library, table: npt.NDArray[np.void]) -> None:
+    functions = library.functions.ctypes.data
+    codec_calls.release(len(table), 1, table.ctypes.data, functions)
 
 
 def _destroy(destroy: ctypes._NamedFuncPointer, decoders: list[int]) -> None:
