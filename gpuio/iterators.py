@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -25,7 +25,7 @@ from gpuio.ndarray import NDArray
 from gpuio.pipeline import Pipeline
 from gpuio.prefetch import Prefetch
 from gpuio.reader.dataset import Dataset, PathLike
-from gpuio.reader.order import LastBatch, Order
+from gpuio.reader.order import LastBatch, Order, Selection
 from gpuio.reader.reader import RecordReader, Relabel
 
 _STATE_VERSION = 1
@@ -342,16 +342,25 @@ class ImageRecordIter(DataIter):
         Raises:
             StopIteration: The epoch is over; `reset` begins another.
         """
-        batch = super().next()
-        batch.augmentation = self._batch.drawn
-        return batch
+        if not self.iter_next():
+            raise StopIteration
+        return self._wrap(self._batch)
+
+    def _wrap(self, batch: Batch) -> DataBatch:
+        labels = batch.labels[:, 0] if self._label_width == 1 else batch.labels
+        return DataBatch(
+            [batch.data.view(NDArray)],
+            [labels.view(NDArray)],
+            batch.pad,
+            batch.keys,
+            augmentation=batch.drawn,
+        )
 
     def getdata(self) -> list[NDArray]:
-        return [self._batch.data.view(NDArray)]
+        return cast("list[NDArray]", self._wrap(self._batch).data)
 
     def getlabel(self) -> list[NDArray]:
-        labels = self._batch.labels
-        return [(labels[:, 0] if self._label_width == 1 else labels).view(NDArray)]
+        return cast("list[NDArray]", self._wrap(self._batch).label)
 
     def getindex(self) -> npt.NDArray[np.int64]:
         """(N,) int64 keys of the records: of the .idx, else the ids in the record headers."""
@@ -365,6 +374,38 @@ class ImageRecordIter(DataIter):
         if self._current is None:
             raise RuntimeError("there is no current batch: call next() or iter_next() first")
         return self._current
+
+    def replay(self, augmentation: Mapping[str, npt.ArrayLike]) -> DataBatch:
+        """The images of a batch once more, as its `augmentation` says they were made.
+
+        The table may be changed: "record" says which records, all else what they get; what it
+        does not say is drawn for the epoch under way.
+
+        Args:
+            augmentation: `batch.augmentation`, from this iterator or one like it, also when it
+                comes from a file: (N, ...) arrays by name.
+
+        Raises:
+            ValueError: There is no "record", or the arrays are not equally long.
+        """
+        self._check_open()
+        given = {name: np.asarray(values) for name, values in augmentation.items()}
+        if "record" not in given:
+            raise ValueError("augmentation has no 'record': which images it is about")
+        ids = given.pop("record").astype(np.int64)
+        for name, values in given.items():
+            if len(values) != len(ids):
+                raise ValueError(
+                    f"augmentation has {len(values)} of {name!r} for {len(ids)} records"
+                )
+        if len(ids) and not (ids.min() >= 0 and ids.max() < self.num_records):
+            raise ValueError(f"records must be in [0, {self.num_records}), got {ids.tolist()}")
+        pipeline = self._assemble(self.plan)
+        try:
+            selection = Selection(ids, 0)
+            return self._wrap(next(pipeline.batches([selection], epoch=self.epoch, given=given)))
+        finally:
+            pipeline.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iterator is: a few integers, to be given to `load_state_dict`.

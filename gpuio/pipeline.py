@@ -16,7 +16,7 @@ How a pipeline ends. Where the code and this list differ, the code is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -58,7 +58,13 @@ class Pipeline:
         self._host = Ring(backend.empty_host, 3)
         self._stages: tuple[Prefetch[Any], ...] = ()
 
-    def batches(self, selections: Iterable[Selection], *, epoch: int) -> Prefetch[Batch]:
+    def batches(
+        self,
+        selections: Iterable[Selection],
+        *,
+        epoch: int,
+        given: Mapping[str, Any] | None = None,
+    ) -> Prefetch[Batch]:
         """The batches of one epoch, in order. Each line is a room; each `Prefetch` is a thread.
 
         Only one epoch is under way at a time: what is left of the one before is dropped.
@@ -67,7 +73,7 @@ class Pipeline:
         self._host.reset()
         host, scope = self._host, self.backend.scope
         records = self.read(selections, host)
-        opened = self.decode(records, partial(self.augment.sketch, epoch=epoch))
+        opened = self.decode(records, partial(self.augment.sketch, epoch=epoch, given=given))
         ready = Prefetch(opened, 1, name="gpuio-read", waits=(host,))
         made = self.augment(ready, self.decode, host)
         batches = Prefetch(made, self.depth, name="gpuio-decode", scope=scope, waits=(host,))

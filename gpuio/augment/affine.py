@@ -6,13 +6,14 @@ Source: MXNet 1.9.1, src/io/image_aug_default.cc; OpenCV 3.4, imgwarp.cpp (warpA
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.augment import geometry
 from gpuio.augment.op import Op, Sketch
-from gpuio.augment.random import Draw
+from gpuio.augment.random import Draw, Draws
 from gpuio.kernels.taps import WARP_CUBIC, WARP_LANCZOS, WARP_LINEAR, WARP_NEAREST
 
 # Area has no meaning for a warp, and becomes bilinear.
@@ -39,6 +40,7 @@ class Affine(Op):
         inter_method: As of a resize; area means bilinear.
     """
 
+    cost: ClassVar[str] = "a pass over the window"
     angles: tuple[int, int] = (0, 0)
     angle_list: tuple[int, ...] = ()
     shear: float = 0
@@ -66,33 +68,36 @@ class Affine(Op):
     def __call__(self, sketch: Sketch) -> None:
         draws, frame = sketch.draws, sketch.frame
         height, width = frame.size.T.astype(_F32)
-        shear = draws.uniform(Draw.SHEAR, -self.shear, self.shear)
-        if self.angle_list:
-            places = draws.integers(Draw.ANGLE, 0, len(self.angle_list) - 1)
-            angle = np.array(self.angle_list)[places]
-        else:
-            angle = draws.integers(Draw.ANGLE, *self.angles)
-        scale = draws.uniform(Draw.SCALE, *self.scale)
+        shear = sketch.take("shear", lambda: draws.uniform(Draw.SHEAR, -self.shear, self.shear))
+        angle = sketch.take("angle", lambda: self._angles(draws))
+        scale = sketch.take("scale", lambda: draws.uniform(Draw.SCALE, *self.scale))
         ratio = np.ones(len(shear), _F32)
         if self.ratio is not None:
-            ratio = draws.uniform(Draw.ASPECT, *self.ratio)
+            low, high = self.ratio
+            ratio = sketch.take("aspect_ratio", lambda: draws.uniform(Draw.ASPECT, low, high))
         turn = angle * np.pi / 180
         a, b = np.cos(turn).astype(_F32), np.sin(turn).astype(_F32)
         down = _F32(2) * scale / (_F32(1) + ratio)
         across = ratio * down
-        low, high = (_F32(limit) for limit in self.limits)
-        wide, tall = np.clip(scale * width, low, high), np.clip(scale * height, low, high)
+        limits = [_F32(limit) for limit in self.limits]
+        wide, tall = np.clip(scale * width, *limits), np.clip(scale * height, *limits)
         m00, m01 = down * a - shear * b * across, down * b + shear * a * across
         m10, m11 = -b * across, a * across
         tx = (wide - (m00 * width + m01 * height)) / _F32(2)
         ty = (tall - (m10 * width + m11 * height)) / _F32(2)
         matrix = np.stack([m00, m01, tx, m10, m11, ty], axis=1)
         size = np.clip(np.stack([tall, wide], axis=1).astype(np.int64), 1, _LARGEST)
-        method = geometry.choose(
-            self.inter_method, frame.size, size, draws, Draw.WARP_INTERPOLATION
+        draw = Draw.WARP_INTERPOLATION
+        method = sketch.take(
+            "warp_interpolation",
+            lambda: geometry.choose(self.inter_method, frame.size, size, draws, draw),
         )
         frame.warp(size, _KIND_OF[method], _inverse(matrix.astype(np.float64)), self.fill)
-        sketch.drawn.update(angle=angle, shear=shear, scale=scale, aspect_ratio=ratio)
+
+    def _angles(self, draws: Draws) -> npt.NDArray[np.int64]:
+        if not self.angle_list:
+            return draws.integers(Draw.ANGLE, *self.angles)
+        return np.array(self.angle_list)[draws.integers(Draw.ANGLE, 0, len(self.angle_list) - 1)]
 
 
 def _inverse(m: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

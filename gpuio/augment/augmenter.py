@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +81,25 @@ class Augmenter:
         self._weights: dict[int, Array] = {}
         self.decoding = self.augmenting = 0  # nanoseconds, of all threads
 
-    def sketch(self, samples: Samples, size: npt.NDArray[np.int32], *, epoch: int) -> Windows:
-        """Decide everything about images of (N, 2) `size`; the windows that this takes."""
-        sketch = Sketch.of(size, Draws(samples.ids, seed=self._seed, epoch=epoch))
+    def sketch(
+        self,
+        samples: Samples,
+        size: npt.NDArray[np.int32],
+        *,
+        epoch: int,
+        given: Mapping[str, Column] | None = None,
+    ) -> Windows:
+        """Decide everything about images of (N, 2) `size`; the windows that this takes.
+
+        Args:
+            samples: Whose images they are.
+            size: Heights and widths, in pixels.
+            epoch: From 0.
+            given: By name, (N, ...) values to use instead of random ones.
+        """
+        draws = Draws(samples.ids, seed=self._seed, epoch=epoch)
+        sketch = Sketch.of(size, draws, given)
+        sketch.drawn["record"] = samples.ids
         for op in self.plan.ops:
             op(sketch)
         sketch.frame.finish(sketch.crop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from gpuio.augment.op import Op, Sketch
 
@@ -16,6 +17,7 @@ class Pad(Op):
         fill: Value of the first three channels; the fourth is 0.
     """
 
+    cost: ClassVar[str] = "a pass over the window"
     margin: int
     fill: int = 255
 

@@ -6,12 +6,14 @@ Source: MXNet 1.9.1, src/io/image_aug_default.cc; `RandomGray`: python/mxnet/ima
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import ClassVar, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.augment.op import Op, Sketch
-from gpuio.augment.random import Draw
+from gpuio.augment.random import Draw, Draws
 from gpuio.kernels.color import ORDERS
 
 _F32 = np.float32
@@ -35,23 +37,25 @@ class ColorJitter(Op):
         saturation: Of the saturation.
     """
 
+    cost: ClassVar[str] = "four loops over the output"
     brightness: float = 0
     contrast: float = 0
     saturation: float = 0
 
     def __call__(self, sketch: Sketch) -> None:
-        color = sketch.color
+        color, draws = sketch.color, sketch.draws
         color["jitter"] = 1
-        color["order"] = sketch.draws.integers(Draw.JITTER_ORDER, 0, len(ORDERS) - 1)
+        color["order"] = sketch.take(
+            "jitter_order", lambda: draws.integers(Draw.JITTER_ORDER, 0, len(ORDERS) - 1)
+        )
         for name, draw in (
             ("brightness", Draw.BRIGHTNESS),
             ("contrast", Draw.CONTRAST),
             ("saturation", Draw.SATURATION),
         ):
             amount = getattr(self, name)
-            color[name] = _F32(1) + sketch.draws.uniform(draw, -amount, amount)
-            sketch.drawn[name] = color[name]
-        sketch.drawn["jitter_order"] = color["order"]
+            factor = partial(draws.uniform, draw, 1 - amount, 1 + amount)
+            color[name] = sketch.take(name, factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class HlsJitter(Op):
         lightness: Of the lightness, in levels.
     """
 
+    cost: ClassVar[str] = "a long loop over the output"
     hue: int = 0
     saturation: int = 0
     lightness: int = 0
@@ -76,13 +81,15 @@ class HlsJitter(Op):
         color["hls"] = 1
         for name, amount, draw, spread in (
             ("hue", self.hue, Draw.HUE, Draw.HUE_SPREAD),
-            ("color_saturation", self.saturation, Draw.COLOR_SATURATION, Draw.COLOR_SATURATION_SPREAD),
+            (
+                "color_saturation",
+                self.saturation,
+                Draw.COLOR_SATURATION,
+                Draw.COLOR_SATURATION_SPREAD,
+            ),
             ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_SPREAD),
-        ):  # fmt: skip
-            u, v = sketch.draws.uniform(draw), sketch.draws.uniform(spread)
-            unit = (u + _F32(4) * v) / _F32(5)
-            color[name] = np.trunc(unit * _F32(2 * amount) - _F32(amount)).astype(np.int32)
-            sketch.drawn[name] = color[name]
+        ):
+            color[name] = sketch.take(name, partial(_spread, sketch.draws, draw, spread, amount))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +100,22 @@ class Lighting(Op):
         std: Standard deviation of the noise along each, in their units.
     """
 
+    cost: ClassVar[str] = "a loop over the output"
     std: float
 
     def __call__(self, sketch: Sketch) -> None:
-        first = sketch.draws.normal(Draw.LIGHTING_RED, Draw.LIGHTING_GREEN)
-        second = sketch.draws.normal(Draw.LIGHTING_BLUE, Draw.LIGHTING_SPARE)
-        noise = np.stack([*first, second[0]], axis=1) * _F32(self.std)
-        components = np.array(_EIGENVECTORS, _F32) * np.array(_EIGENVALUES, _F32)
-        shift = noise @ components.T
+        shift = sketch.take("lighting", lambda: self._shifts(sketch.draws))
         color = sketch.color
         color["lighting"] = 1
         color["red"], color["green"], color["blue"] = shift.T
-        sketch.drawn["lighting"] = shift
+
+    def _shifts(self, draws: Draws) -> npt.NDArray[np.float32]:
+        """(N, 3) levels added to red, green and blue."""
+        first = draws.normal(Draw.LIGHTING_RED, Draw.LIGHTING_GREEN)
+        second = draws.normal(Draw.LIGHTING_BLUE, Draw.LIGHTING_SPARE)
+        noise = np.stack([*first, second[0]], axis=1) * _F32(self.std)
+        components = np.array(_EIGENVECTORS, _F32) * np.array(_EIGENVALUES, _F32)
+        return noise @ components.T
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +126,7 @@ class RandomGray(Op):
         p: Which part of the images, in [0, 1].
     """
 
+    cost: ClassVar[str] = "a loop over the output of the images that become gray"
     p: float
 
     def __post_init__(self) -> None:
@@ -122,8 +134,7 @@ class RandomGray(Op):
             raise ValueError(f"rand_gray must be in [0, 1], got {self.p}")
 
     def __call__(self, sketch: Sketch) -> None:
-        sketch.color["gray"] = sketch.draws.uniform(Draw.GRAY) < self.p
-        sketch.drawn["gray"] = sketch.color["gray"].astype(bool)
+        sketch.color["gray"] = sketch.take("gray", lambda: sketch.draws.uniform(Draw.GRAY) < self.p)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +146,18 @@ class Exposure(Op):
         illumination: The offset is -illumination to illumination, in levels.
     """
 
+    cost: ClassVar[str] = "free"
     contrast: float = 0
     illumination: float = 0
 
     def __call__(self, sketch: Sketch) -> None:
         draws = sketch.draws
-        sketch.gain[:] = _F32(1) + draws.uniform(Draw.GAIN, -self.contrast, self.contrast)
-        sketch.offset[:] = draws.uniform(Draw.OFFSET, -self.illumination, self.illumination)
-        sketch.drawn.update(gain=sketch.gain, offset=sketch.offset)
+        gains, most = (1 - self.contrast, 1 + self.contrast), self.illumination
+        sketch.gain[:] = sketch.take("gain", lambda: draws.uniform(Draw.GAIN, *gains))
+        sketch.offset[:] = sketch.take("offset", lambda: draws.uniform(Draw.OFFSET, -most, most))
+
+
+def _spread(draws: Draws, draw: int, other: int, amount: int) -> npt.NDArray[np.int32]:
+    """(N,) whole numbers between -amount and amount, the middle ones more often."""
+    unit = (draws.uniform(draw) + _F32(4) * draws.uniform(other)) / _F32(5)
+    return np.trunc(unit * _F32(2 * amount) - _F32(amount)).astype(np.int32)

@@ -6,14 +6,14 @@ Source: MXNet 1.9.1, src/io/image_aug_default.cc.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.augment import geometry
 from gpuio.augment.op import Op, Sketch
-from gpuio.augment.random import Draw
+from gpuio.augment.random import Draw, Draws
 
 _TRIES = 10
 
@@ -39,6 +39,7 @@ class Crop(Op):
         inter_method: For enlarging.
     """
 
+    cost: ClassVar[str] = "free, but up to two passes for images that are too small"
     shape: tuple[int, int]
     random: bool = False
     inter_method: int = 1
@@ -47,8 +48,8 @@ class Crop(Op):
         frame, (height, width) = sketch.frame, self.shape
         if (frame.size < self.shape).any():
             goal = np.broadcast_to(np.array(self.shape), frame.size.shape)
-            draw = Draw.CROP_INTERPOLATION
-            method = geometry.choose(self.inter_method, frame.size, goal, sketch.draws, draw)
+            name = "enlarge_interpolation"
+            method = _interpolation(sketch, name, self.inter_method, frame.size, goal)
             # Two resizes, each rounding to pixels: first to the height, then to the width.
             size = frame.size.copy()
             low = size[:, 0] < height
@@ -77,6 +78,7 @@ class SquareCrop(Op):
         inter_method: For resizing.
     """
 
+    cost: ClassVar[str] = "a pass over the window"
     shape: tuple[int, int]
     shortest: int
     longest: int
@@ -92,7 +94,8 @@ class SquareCrop(Op):
 
     def __call__(self, sketch: Sketch) -> None:
         size = sketch.frame.size
-        side = sketch.draws.integers(Draw.CROP_SIZE, self.shortest, self.longest)
+        sides = self.shortest, self.longest
+        side = sketch.take("crop_size", lambda: sketch.draws.integers(Draw.CROP_SIZE, *sides))
         fits = size.min(axis=1) >= self.longest
         for place in np.flatnonzero(~fits).tolist():
             height, width = size[place]
@@ -117,6 +120,7 @@ class RandomResizedCrop(Op):
         inter_method: For resizing.
     """
 
+    cost: ClassVar[str] = "a pass over the window"
     shape: tuple[int, int]
     area: tuple[float, float] = (1, 1)
     ratio: tuple[float, float] = (1, 1)
@@ -135,10 +139,17 @@ class RandomResizedCrop(Op):
             )
 
     def __call__(self, sketch: Sketch) -> None:
-        draws, size = sketch.draws, sketch.frame.size
+        size = sketch.frame.size
+        window = sketch.take("crop_window", lambda: self._windows(sketch.draws, size))
+        found = window[:, 0] > 0
+        box = _window(sketch, np.maximum(window, 1), random=True)
+        _resize_window(sketch, np.where(found[:, None], box, _whole(size)), found, self)
+        Crop(self.shape, inter_method=self.inter_method)(sketch)
+
+    def _windows(self, draws: Draws, size: geometry.Sizes) -> geometry.Sizes:
+        """(N, 2) heights and widths of windows that fit; 0 where none does."""
         height, width = size.T
-        found = np.zeros(len(size), bool)
-        rows, cols = np.ones_like(height), np.ones_like(width)
+        window = np.zeros_like(size)
         tries = 0 if self.area == (1, 1) == self.ratio else _TRIES
         for number in range(tries):
             first = Draw.AREA_TRIES + 3 * number
@@ -147,12 +158,20 @@ class RandomResizedCrop(Op):
             high, wide = _rounded(np.sqrt(area / ratio)), _rounded(np.sqrt(area * ratio))
             swap = draws.uniform(first + 2) > _F32(0.5)
             high, wide = np.where(swap, wide, high), np.where(swap, high, wide)
-            fits = ~found & (high <= height) & (wide <= width) & (high > 0) & (wide > 0)
-            rows[fits], cols[fits] = high[fits], wide[fits]
-            found |= fits
-        window = _window(sketch, np.stack([rows, cols], axis=1), random=True)
-        _resize_window(sketch, np.where(found[:, None], window, _whole(size)), found, self)
-        Crop(self.shape, inter_method=self.inter_method)(sketch)
+            fits = (high <= height) & (wide <= width) & (high > 0) & (wide > 0)
+            fits &= window[:, 0] == 0
+            window[fits] = np.stack([high, wide], axis=1)[fits]
+        return window
+
+
+def _interpolation(
+    sketch: Sketch, name: str, inter_method: int, source: geometry.Sizes, goal: geometry.Sizes
+) -> geometry.Kinds:
+    draw = Draw.CROP_INTERPOLATION
+    return sketch.take(
+        name,
+        lambda: geometry.choose(inter_method, source, goal, sketch.draws, draw),
+    )
 
 
 def _scaled(
@@ -175,8 +194,9 @@ def _window(sketch: Sketch, shape: geometry.Sizes, *, random: bool) -> geometry.
     spare = np.maximum(size - shape, 0)
     crop[:, :2] = spare // 2
     if random:
-        crop[:, 0] = sketch.draws.integers(Draw.CROP_Y, 0, spare[:, 0])
-        crop[:, 1] = sketch.draws.integers(Draw.CROP_X, 0, spare[:, 1])
+        draws = sketch.draws
+        crop[:, 0] = sketch.take("crop_y", lambda: draws.integers(Draw.CROP_Y, 0, spare[:, 0]))
+        crop[:, 1] = sketch.take("crop_x", lambda: draws.integers(Draw.CROP_X, 0, spare[:, 1]))
     return crop
 
 
@@ -189,6 +209,5 @@ def _resize_window(
 ) -> None:
     """Resize the window `crop` to the output's shape, for the images `where`."""
     goal = np.where(where[:, None], op.shape, crop[:, 2:])
-    draw = Draw.CROP_INTERPOLATION
-    method = geometry.choose(op.inter_method, crop[:, 2:], goal, sketch.draws, draw)
+    method = _interpolation(sketch, "crop_interpolation", op.inter_method, crop[:, 2:], goal)
     sketch.frame.resize(goal, method, crop)

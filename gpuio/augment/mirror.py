@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from gpuio.augment.op import Op, Sketch
 from gpuio.augment.random import Draw
@@ -16,8 +17,10 @@ class Mirror(Op):
         random: One half.
     """
 
+    cost: ClassVar[str] = "free"
     random: bool = False
 
     def __call__(self, sketch: Sketch) -> None:
-        sketch.mirror[:] = sketch.draws.coin(Draw.MIRROR) if self.random else True
-        sketch.drawn["mirror"] = sketch.mirror
+        sketch.mirror[:] = True
+        if self.random:
+            sketch.mirror[:] = sketch.take("mirror", lambda: sketch.draws.coin(Draw.MIRROR))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,8 @@ class Sketch:
         color: (N,) COLOR rows.
         gain: (N,) float32 that multiply the normalised values.
         offset: (N,) float32 in levels, added after the mean is taken off.
-        drawn: By name, (N,) values drawn; what users see as `batch.augmentation`.
+        given: By name, (N,) values to use instead of random ones.
+        drawn: By name, (N,) values that were used; what users see as `batch.augmentation`.
         refused: By place in the batch, why an image cannot be used.
     """
 
@@ -39,11 +41,17 @@ class Sketch:
     color: npt.NDArray[np.void]
     gain: npt.NDArray[np.float32]
     offset: npt.NDArray[np.float32]
+    given: Mapping[str, Column] = field(default_factory=dict)
     drawn: dict[str, Column] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, size: npt.NDArray[np.int32], draws: Draws) -> Sketch:
+    def of(
+        cls,
+        size: npt.NDArray[np.int32],
+        draws: Draws,
+        given: Mapping[str, Column] | None = None,
+    ) -> Sketch:
         """A sketch that leaves images of (N, 2) `size` as they are."""
         count = len(size)
         frame = Frame(np.maximum(size.astype(np.int64), 1))
@@ -55,11 +63,26 @@ class Sketch:
             np.zeros(count, COLOR),
             np.ones(count, np.float32),
             np.zeros(count, np.float32),
+            given or {},
         )
+
+    def take(self, name: str, draw: Callable[[], Column]) -> Column:
+        """(N, ...) values that are given under `name`, else drawn; noted either way."""
+        values = np.asarray(self.given[name]) if name in self.given else draw()
+        if values.dtype.kind == "f":
+            values = values.astype(np.float32, copy=False)  # also what came through a text file
+        self.drawn[name] = values
+        return values
 
 
 class Op(ABC):
-    """One augmentation: a frozen dataclass that checks itself, and adds to a sketch."""
+    """One augmentation: a frozen dataclass that checks itself, and adds to a sketch.
+
+    Attributes:
+        cost: What it adds to the work, for people.
+    """
+
+    cost: ClassVar[str]
 
     @abstractmethod
     def __call__(self, sketch: Sketch) -> None:

@@ -94,7 +94,7 @@ class Plan:
         channels, height, width = self.shape
         n = self.normalisation
         lines = [f"decode to {channels} channels, only the window that is needed"]
-        lines += map(str, self.ops)
+        lines += [f"{op}: {op.cost}" for op in self.ops]
         if self.dtype != "uint8":
             mean = "mean_img" if n.image is not None else n.mean[:channels]
             scaled = "" if self.dtype == "int8" else f" * {n.scale} / {n.std[:channels]}"

@@ -6,6 +6,7 @@ Source: MXNet 1.9.1, src/io/image_aug_default.cc.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class ResizeShorterEdge(Op):
         inter_method: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 random.
     """
 
+    cost: ClassVar[str] = "a pass over the window, none where the size is right"
     edge: int
     inter_method: int = 1
 
@@ -38,5 +40,8 @@ class ResizeShorterEdge(Op):
         sides = np.where(tall, longer, self.edge), np.where(tall, self.edge, longer)
         size = np.stack(sides, axis=1)
         draw = Draw.RESIZE_INTERPOLATION
-        method = geometry.choose(self.inter_method, source, size, sketch.draws, draw)
+        method = sketch.take(
+            "resize_interpolation",
+            lambda: geometry.choose(self.inter_method, source, size, sketch.draws, draw),
+        )
         sketch.frame.resize(size, method)
