@@ -19,6 +19,7 @@ from gpuio.kernels.taps import cubic_weights, lanczos_weights
 
 _HALF = 1 << 14  # of the weights' unit, 2**15
 _FRACTIONS = 32
+_FAR = 2.0**30  # in 1/1024 pixels: outside of any picture
 
 
 @cache
@@ -65,11 +66,15 @@ def line_places(matrix, y, first, count, rounding, xs, ys):
         xs: (count,) int32, overwritten.
         ys: (count,) int32, overwritten.
     """
-    x0 = np.int32(np.rint((matrix[1] * y + matrix[2]) * 1024)) + rounding
-    y0 = np.int32(np.rint((matrix[4] * y + matrix[5]) * 1024)) + rounding
+    # Sums of whole numbers, exact in double precision. What lies too far out for 32 bits stays
+    # outside: it must not come round to a place in the picture, maybe one that is not in memory.
+    x0 = np.rint((matrix[1] * y + matrix[2]) * 1024) + rounding
+    y0 = np.rint((matrix[4] * y + matrix[5]) * 1024) + rounding
     for k in range(count):
-        xs[k] = x0 + np.int32(np.rint(matrix[0] * (first + k) * 1024))
-        ys[k] = y0 + np.int32(np.rint(matrix[3] * (first + k) * 1024))
+        column = x0 + np.rint(matrix[0] * (first + k) * 1024)
+        xs[k] = np.int32(min(max(column, -_FAR), _FAR))
+        row = y0 + np.rint(matrix[3] * (first + k) * 1024)
+        ys[k] = np.int32(min(max(row, -_FAR), _FAR))
 
 
 @njit(inline="always")
