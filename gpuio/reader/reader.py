@@ -136,17 +136,18 @@ class RecordReader:
         new[1:] = (offsets[1:] != ends[:-1]) | (numbers[1:] != numbers[:-1])
         starts = np.flatnonzero(new)
         stops = np.append(starts[1:], len(ids)) - 1
+        runs = zip(
+            numbers[starts].tolist(),
+            offsets[starts].tolist(),
+            ends[stops].tolist(),
+            addresses[starts].tolist(),
+            strict=True,
+        )
         rows = [
-            (files[number].fileno(), offset + skip, min(_LONGEST_SPAN, end - offset - skip), at + skip, 0)
-            for number, offset, end, at in zip(
-                numbers[starts].tolist(),
-                offsets[starts].tolist(),
-                ends[stops].tolist(),
-                addresses[starts].tolist(),
-                strict=True,
-            )
-            for skip in range(0, end - offset, _LONGEST_SPAN)
-        ]  # fmt: skip
+            (files[number].fileno(), at, min(_LONGEST_SPAN, end - at), address + at - offset, 0)
+            for number, offset, end, address in runs
+            for at in range(offset, end, _LONGEST_SPAN)
+        ]
         spans = np.array(rows, SPAN)
         if hasattr(os, "pread"):
             pread = ctypes.cast(ctypes.CDLL(None).pread, ctypes.c_void_p).value or 0

@@ -248,7 +248,7 @@ def test_reasons_are_given(tmp_path):
         assert "JPEG: Corrupt JPEG data: premature end" in str(faults[2])
 
 
-@pytest.mark.filterwarnings("ignore:Tag data larger than file")
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @given(data=st.data())
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
