@@ -97,7 +97,7 @@ def integers(name: str, value: Any) -> tuple[int, ...]:
         return ()
     parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     if not isinstance(parts, Sequence | np.ndarray):
-        raise ValueError(f"{name} must be a list of integers, got {value!r}")
+        raise ValueError(f"{name} must be a list of integers, got {value!r}")  # noqa: TRY004  a wrong value, as for all of them
     return tuple(integer(name, part) for part in parts)
 
 

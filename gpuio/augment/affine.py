@@ -79,8 +79,8 @@ class Affine(Op):
         a, b = np.cos(turn).astype(_F32), np.sin(turn).astype(_F32)
         down = _F32(2) * scale / (_F32(1) + ratio)
         across = ratio * down
-        limits = [_F32(limit) for limit in self.limits]
-        wide, tall = np.clip(scale * width, *limits), np.clip(scale * height, *limits)
+        least, most = (_F32(limit) for limit in self.limits)
+        wide, tall = np.clip(scale * width, least, most), np.clip(scale * height, least, most)
         m00, m01 = down * a - shear * b * across, down * b + shear * a * across
         m10, m11 = -b * across, a * across
         tx = (wide - (m00 * width + m01 * height)) / _F32(2)

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.backends.base import Backend, Link
-from gpuio.codec import decode_rgb
 from gpuio.decode import nvimgcodec_abi as abi
-from gpuio.decode.base import Decoder, Opened, encoded
-from gpuio.errors import BackendError, DecodeError
+from gpuio.decode.base import Decoder, Opened
+from gpuio.decode.portable import decode_places
+from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.kernels.parallel import Task
 from gpuio.reader.dataset import Dataset
@@ -48,6 +48,7 @@ class NvImageCodecDecoder(Decoder):
 
     def __init__(self, backend: Backend, channels: int, dataset: Dataset) -> None:
         super().__init__(backend, channels, dataset)
+        self._pool = ThreadPoolExecutor(backend.threads, "gpuio-decode")  # starts no thread yet
         self._library, self._instance = _instance()
         self._decoders = np.array([self._new_decoder() for _ in range(backend.threads)], np.uint64)
         destroy = self._library.dll.nvimgcodecDecoderDestroy
@@ -60,6 +61,7 @@ class NvImageCodecDecoder(Decoder):
         self._params = abi.DecodeParams.new(apply_exif_orientation=0)
 
     def close(self) -> None:
+        self._pool.shutdown()
         self._finalizer()
 
     def open(self, records: RecordBatch) -> Opened:
@@ -76,11 +78,10 @@ class NvImageCodecDecoder(Decoder):
             cmyk = (table["head"] & 0xFFFFFF == _JPEG) & (table["channels"] == 4)
             ported |= (table["turned"] != 0) | cmyk
         size[ported] = 0
-        pixels = {}
-        for place in np.flatnonzero(ported & (records.nbytes > 0)).tolist():
-            with suppress(DecodeError):
-                pixels[place] = decode_rgb(encoded(records, place), self.channels)
-                size[place] = pixels[place].shape[:2]
+        places = np.flatnonzero(ported & (records.nbytes > 0)).tolist()
+        pixels = decode_places(self._pool, records, places, self.channels)
+        for place, image in pixels.items():
+            size[place] = image.shape[:2]
         self.ported += len(pixels)
         opened = Opened(size, pixels, table)
         # For a batch that nobody decodes any more; after `finish` there is nothing left to do.

@@ -5,6 +5,7 @@ It serves where nvImageCodec has no wheel, and takes the single images that nvIm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +17,21 @@ from gpuio.decode.base import Decoder, Opened, encoded
 from gpuio.errors import DecodeError
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.reader import RecordBatch
+
+
+def decode_places(
+    pool: ThreadPoolExecutor, records: RecordBatch, places: Sequence[int], channels: int
+) -> dict[int, npt.NDArray[np.uint8]]:
+    """(H, W, C) uint8 images by place in the batch, without those that cannot be decoded."""
+
+    def decoded(place: int) -> npt.NDArray[np.uint8] | None:
+        try:
+            return decode_rgb(encoded(records, place), channels)
+        except DecodeError:
+            return None
+
+    found = zip(places, pool.map(decoded, places), strict=True)
+    return {place: image for place, image in found if image is not None}
 
 
 class PortableDecoder(Decoder):
@@ -31,16 +47,9 @@ class PortableDecoder(Decoder):
         self._pool.shutdown()
 
     def open(self, records: RecordBatch) -> Opened:
-        def decoded(place: int) -> npt.NDArray[np.uint8] | None:
-            try:
-                return decode_rgb(encoded(records, place), self.channels)
-            except DecodeError:
-                return None
-
-        count = len(records.nbytes)
-        found = enumerate(self._pool.map(decoded, range(count)))
-        pixels = {place: image for place, image in found if image is not None}
-        size = np.zeros((count, 2), np.int32)
+        places = range(len(records.nbytes))
+        pixels = decode_places(self._pool, records, places, self.channels)
+        size = np.zeros((len(places), 2), np.int32)
         for place, image in pixels.items():
             size[place] = image.shape[:2]
         return Opened(size, pixels)
