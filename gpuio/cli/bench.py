@@ -6,7 +6,7 @@ import argparse
 import json
 import platform
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ class Measurement:
         first_batch: Seconds from making the iterator to its first batch, before the rest.
         waited: Seconds that the consumer waited for batches.
         stages: Seconds `busy`, `starved` and `blocked`, by room.
+        decoding: Seconds of all threads together, warming up included.
+        augmenting: Likewise.
         decoder: Its name.
         faults: Images that could not be had.
     """
@@ -41,6 +43,8 @@ class Measurement:
     first_batch: float = 0
     waited: float = 0
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    decoding: float = 0
+    augmenting: float = 0
     decoder: str = ""
     faults: int = 0
 
@@ -52,6 +56,7 @@ class Measurement:
     def add(self, stats: dict[str, Any]) -> None:
         """Count in what the iterator says about an epoch."""
         self.waited += stats["waited"]
+        self.decoding, self.augmenting = stats["decoding"], stats["augmenting"]
         self.decoder, self.faults = stats["decoder"], stats["faults"]
         for name, times in stats["stages"].items():
             total = self.stages.setdefault(name, dict.fromkeys(_STATES, 0.0))
@@ -138,19 +143,24 @@ def report(found: Measurement) -> list[str]:
 
 def verdict(found: Measurement) -> str:
     """One sentence: which room is the limit."""
-    ranked = sorted(found.stages, key=lambda name: -found.share(name, "busy"))
-    first, second = ranked[:2]
-    shares = [f"{100 * found.share(name, 'busy'):.0f} % of the time" for name in ranked[:2]]
-    if found.share(first, "busy") < _IDLE:
-        return f"No room is the limit: {first} is busy most, {shares[0]}; epochs may be too short."
-    return f"The limit is {first}: busy {shares[0]}; next is {second}, {shares[1]}."
+    first = max(found.stages, key=lambda name: found.share(name, "busy"))
+    share = found.share(first, "busy")
+    if share < _IDLE:
+        return (
+            f"No room is the limit: {first} is busy most, {100 * share:.0f} % of the time; epochs "
+            "may be too short."
+        )
+    text = f"The limit is {first}: busy {100 * share:.0f} % of the time"
+    work = found.decoding + found.augmenting
+    if first == "decode" and work:
+        text += f", {100 * found.decoding / work:.0f} % of its work decoding, the rest augmentation"
+    return f"{text}."
 
 
 def _figures(file: str, parameters: dict[str, Any], found: Measurement) -> dict[str, Any]:
     import os
     from importlib.metadata import version
 
-    names = ("images", "batches", "epochs", "seconds", "first_batch", "waited", "decoder", "faults")
     return {
         "gpuio": version("gpuio"),
         "python": platform.python_version(),
@@ -159,6 +169,5 @@ def _figures(file: str, parameters: dict[str, Any], found: Measurement) -> dict[
         "file": file,
         "parameters": parameters,
         "images_per_second": found.rate,
-        **{name: getattr(found, name) for name in names},
-        "stages": found.stages,
+        **asdict(found),
     }
