@@ -1,4 +1,4 @@
-"""The commonest way of a picture on the CPU: bilinear resize, crop, mirror, normalisation.
+"""The commonest ways of a picture on the CPU: bilinear resize or warp, crop, mirror, normalisation.
 
 The same arithmetic as in kernels/resample.py, which does everything else, in an order that suits
 vectors: rows resized along x are kept as planes, and go from there straight into the batch. Both
@@ -13,7 +13,8 @@ from numba import carray, njit
 from gpuio.kernels.native import address, hold, pointer
 from gpuio.kernels.output import FLOAT16, FLOAT32, INT8, convert
 from gpuio.kernels.taps import LINEAR, fixed_taps
-from gpuio.kernels.vector import LANES, blend_pixels
+from gpuio.kernels.vector import LANES, blend_pixels, warp_pixels
+from gpuio.kernels.warp import column_places, line_places, matrix_at, warp_linear
 
 CHANNELS = 3
 
@@ -62,7 +63,22 @@ def _emit(row, stride, norm, out, y, height, width, mirror):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def bilinear_to_planes(step, norm, output):
+def _emit_row(row, stride, norm, step, output, y):
+    """Row `y` of a STEP row's image, in three planes of `stride` values, into the batch."""
+    height, width, mirror = step.rows, step.cols, step.mirror != 0
+    place, size = pointer(step.dst), CHANNELS * height * width
+    if output == FLOAT32:
+        _emit(row, stride, norm, carray(place, size, np.float32), y, height, width, mirror)
+    elif output == FLOAT16:
+        _emit(row, stride, norm, carray(place, size, np.uint16), y, height, width, mirror)
+    elif output == INT8:
+        _emit(row, stride, norm, carray(place, size, np.int8), y, height, width, mirror)
+    else:
+        _emit(row, stride, norm, carray(place, size, np.uint8), y, height, width, mirror)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def resize_to_planes(step, norm, output):
     """Finish a STEP row of kind LINEAR with three channels and without colour or mean image.
 
     Args:
@@ -85,7 +101,6 @@ def bilinear_to_planes(step, norm, output):
     size = CHANNELS * stride
     ring, row = np.empty((2, size), np.int16), np.empty(size, np.uint8)
     held = np.full(2, -1, np.int32)
-    place, mirror, image = pointer(step.dst), step.mirror != 0, CHANNELS * rows * cols
     for y in range(rows):
         for k in range(2):
             wanted = places[k * rows + y]
@@ -95,11 +110,50 @@ def bilinear_to_planes(step, norm, output):
                 held[wanted & 1] = wanted
         upper, lower = ring[places[y] & 1], ring[places[rows + y] & 1]
         _down(upper, lower, share[y], share[rows + y], row, size)
-        if output == FLOAT32:
-            _emit(row, stride, norm, carray(place, image, np.float32), y, rows, cols, mirror)
-        elif output == FLOAT16:
-            _emit(row, stride, norm, carray(place, image, np.uint16), y, rows, cols, mirror)
-        elif output == INT8:
-            _emit(row, stride, norm, carray(place, image, np.int8), y, rows, cols, mirror)
-        else:
-            _emit(row, stride, norm, carray(place, image, np.uint8), y, rows, cols, mirror)
+        _emit_row(row, stride, norm, step, output, y)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def warp_to_planes(step, norm, output):
+    """Finish a STEP row of kind WARP_LINEAR with three channels and without colour or mean image.
+
+    A row of the canvas is a straight line in the source: where both ends of sixteen pixels lie
+    in it, all do.
+
+    Args:
+        step: The row; `dst` is the image in a batch that is (N, 3, H, W).
+        norm: (NORM,) float32.
+        output: Type of the batch, of kernels/output.py.
+    """
+    cols = step.cols
+    stride = _padded(cols)
+    matrix = matrix_at(step.matrix)
+    column_xs, column_ys = np.empty(stride), np.empty(stride)
+    column_places(matrix, step.x, stride, column_xs, column_ys)
+    xs, ys = np.empty(stride, np.int32), np.empty(stride, np.int32)
+    row, pixel = np.empty(CHANNELS * stride, np.uint8), np.empty(CHANNELS, np.uint8)
+    image = carray(pointer(step.src), 1, np.uint8)  # longer: places are checked one by one
+    source, pitch = step.src, np.uint64(step.src_pitch)
+    picture = (image, step.src_height, step.src_width, step.src_pitch, CHANNELS, step.fill)
+    right, bottom = np.int64(step.src_width - 1) << 10, np.int64(step.src_height - 1) << 10
+    for y in range(step.rows):
+        line_places(matrix, step.y + y, np.int32(16), column_xs, column_ys, xs, ys)
+        for x in range(0, stride, LANES):
+            last = x + LANES - 1
+            low, high = min(xs[x], xs[last]), max(xs[x], xs[last])
+            top, floor = min(ys[x], ys[last]), max(ys[x], ys[last])
+            if low >= 0 and top >= 0 and high < right and floor < bottom:
+                skip = np.uint64(4 * x)
+                warp_pixels(
+                    source, pitch, address(xs) + skip, address(ys) + skip,
+                    address(row) + np.uint64(x), np.uint64(stride),
+                )  # fmt: skip
+            else:
+                for k in range(x, min(x + LANES, cols)):
+                    warp_linear(*picture, xs[k : k + 1], ys[k : k + 1], 1, pixel)
+                    for c in range(CHANNELS):
+                        row[c * stride + k] = pixel[c]
+        _emit_row(row, stride, norm, step, output, y)
+    hold(xs)
+    hold(ys)
+    hold(row)

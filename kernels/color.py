@@ -24,6 +24,8 @@ COLOR = np.dtype(
         ("green", np.float32),
         ("blue", np.float32),
         ("gray", np.int32),  # whether the picture becomes gray
+        ("multiply", np.int32),  # whether the next one applies, right after hue and its like
+        ("factor", np.float32),
     ],
     align=True,
 )
@@ -42,7 +44,9 @@ def _level(value):
 @njit(inline="always")
 def _gray(image, k):
     """MXNet's gray: a formula for RGB applied to BGR, so red and blue change their weights."""
-    blue, green, red = np.int32(image[k + 2]), np.int32(image[k + 1]), np.int32(image[k])
+    at = np.uint32(k)
+    red, green = np.int32(image[at]), np.int32(image[at + np.uint32(1)])
+    blue = np.int32(image[at + np.uint32(2)])
     return (4899 * blue + 9617 * green + 1868 * red + 8192) >> 14
 
 
@@ -68,10 +72,11 @@ def contrast(image, factor):
 def saturation(image, factor):
     """Every value times `factor`, plus the rest of its pixel's gray."""
     rest = _F32(1) - factor
-    for k in range(0, len(image), 3):
-        gray = _F32(_gray(image, k)) * rest
+    for pixel in range(len(image) // 3):
+        gray = _F32(_gray(image, 3 * pixel)) * rest
         for c in range(3):
-            image[k + c] = _level(_F32(image[k + c]) * factor + gray)
+            at = np.uint32(3 * pixel + c)
+            image[at] = _level(_F32(image[at]) * factor + gray)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -166,6 +171,8 @@ def color_image(image, row):
                 saturation(image, row.saturation)
     if row.hls != 0:
         hls_shift(image, row.hue, row.lightness, row.color_saturation)
+    if row.multiply != 0:
+        brightness(image, row.factor)
     if row.lighting != 0:
         lighting(image, row.red, row.green, row.blue)
     if row.gray != 0:

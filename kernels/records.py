@@ -96,12 +96,13 @@ def _unframe(buffer):
 
 
 @njit(cache=True, error_model="numpy")
-def unpack_records(records, labels):
+def unpack_records(records, labels, ragged):
     """Find header, labels and image in every row of a RECORD table.
 
     Args:
         records: (N,) RECORD, frames in, images out; `sound` is 0 where anything is wrong.
         labels: (N, W) float32, filled where a record has W labels; other rows stay as they are.
+        ragged: Whether rows are also filled where a record has fewer labels, as far as they go.
     """
     width = labels.shape[1]
     for i in range(len(records)):
@@ -122,7 +123,7 @@ def unpack_records(records, labels):
         row.address = header + np.uint64(_HEADER + 4 * flag)
         row.nbytes = payload - _HEADER - 4 * flag
         row.sound = 1
-        if row.label_count == width:
-            found = carray(pointer(row.labels), width, np.float32)
-            for k in range(width):
+        if row.label_count == width or (ragged and row.label_count < width):
+            found = carray(pointer(row.labels), row.label_count, np.float32)
+            for k in range(row.label_count):
                 labels[i, k] = found[k]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from gpuio.kernels.bilinear import bilinear_to_planes
+from gpuio.kernels.bilinear import resize_to_planes, warp_to_planes
 from gpuio.kernels.color import COLOR, color_image
 from gpuio.kernels.native import hold, pointer
 from gpuio.kernels.output import NORM, emit_row
@@ -34,6 +34,7 @@ from gpuio.kernels.taps import (
 )
 from gpuio.kernels.warp import (
     border_row,
+    column_places,
     line_places,
     matrix_at,
     warp_linear,
@@ -49,7 +50,7 @@ STEP = np.dtype(
         ("mean_image", np.uint64),  # address of a (C, H, W) float32 mean for `finish`, or 0
         ("matrix", np.uint64),  # address of 6 float64, canvas to source, for a warp
         ("weights", np.uint64),  # address of a `weight_table`, for a cubic or Lanczos warp
-        ("color", np.uint64),  # address of a COLOR row for `finish`, or 0
+        ("color", np.uint64),  # address of a COLOR row, or 0
         ("src_pitch", np.int64),  # bytes between source rows
         ("dst_pitch", np.int64),  # bytes between rows written by `resample`
         ("kind", np.int32),  # of kernels/taps.py, or BLANK
@@ -309,6 +310,9 @@ def _warp_rows(step, channels, out, pitch):
     height, width, source_pitch = step.src_height, step.src_width, step.src_pitch
     taps = TAPS[kind]
     xs, ys = np.empty(cols, np.int32), np.empty(cols, np.int32)
+    column_xs, column_ys = np.empty(cols), np.empty(cols)
+    if kind != BORDER:
+        column_places(matrix_at(step.matrix), step.x, cols, column_xs, column_ys)
     for y in range(step.rows):
         row = out[y * pitch : y * pitch + cols * channels]
         picture = (image, height, width, source_pitch, channels, step.fill)
@@ -317,7 +321,8 @@ def _warp_rows(step, channels, out, pitch):
             border_row(*picture, step.y + y - step.margin, first, cols, row)
             continue
         rounding = np.int32(512 if kind == WARP_NEAREST else 16)
-        line_places(matrix_at(step.matrix), step.y + y, step.x, cols, rounding, xs, ys)
+        matrix = matrix_at(step.matrix)
+        line_places(matrix, step.y + y, rounding, column_xs, column_ys, xs, ys)
         if kind == WARP_NEAREST:
             warp_nearest(*picture, xs, ys, cols, row)
         elif kind == WARP_LINEAR:
@@ -332,9 +337,10 @@ def _copy_rows(step, channels, out, pitch):
     size = step.cols * channels
     for y in range(step.rows):
         source = _source_row(step, step.y + y, channels)
-        start = step.x * channels
+        window = source[step.x * channels : step.x * channels + size]
+        row = out[y * pitch : y * pitch + size]
         for k in range(size):
-            out[y * pitch + k] = source[start + k]
+            row[k] = window[k]
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -355,8 +361,11 @@ def _finish(step, channels, output, interleaved, scratch):
     size = cols * channels
     norm = carray(pointer(step.norm), NORM, np.float32)
     plain = step.color == 0 and step.mean_image == 0 and not interleaved
-    if plain and step.kind == LINEAR and channels == 3:
-        bilinear_to_planes(step, norm, output)
+    if plain and channels == 3 and (step.kind == LINEAR or step.kind == WARP_LINEAR):
+        if step.kind == LINEAR:
+            resize_to_planes(step, norm, output)
+        else:
+            warp_to_planes(step, norm, output)
         return
     direct = step.kind == COPY and step.color == 0
     if not direct:
@@ -387,7 +396,7 @@ def _step(table, item, base, copy):
 
 @Task
 def resample(words, item, worker, base):
-    """A row of a STEP table: its window, as interleaved uint8 pixels at `dst`.
+    """A row of a STEP table: its window, as interleaved uint8 pixels at `dst`, with its colours.
 
     `dst` is an offset into the worker's memory where it has one. Kind SKIP does nothing.
 
@@ -399,6 +408,8 @@ def resample(words, item, worker, base):
     if step.kind != SKIP:
         out = carray(pointer(step.dst + base), step.rows * step.dst_pitch, np.uint8)
         _pixels(step, np.int64(given[1]), out, step.dst_pitch)
+        if step.color != 0:
+            color_image(out, carray(pointer(step.color), 1, COLOR)[0])
     hold(copy)
 
 

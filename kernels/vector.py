@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 LANES = 16
 
 _I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
-_V16, _V32, _V64 = (ir.VectorType(word, LANES) for word in (_I16, _I32, _I64))
+_V8, _V16, _V32, _V64 = (ir.VectorType(word, LANES) for word in (ir.IntType(8), _I16, _I32, _I64))
 _MASK = ir.VectorType(ir.IntType(1), LANES)
 _POINTERS = ir.VectorType(_I32.as_pointer(), LANES)
 _UNALIGNED = ir.Constant(_I32, 1)
@@ -77,3 +77,57 @@ def blend_pixels(typingctx, source, left, right, left_weight, right_weight, plan
         return context.get_dummy_value()
 
     return types.void(*[types.uint64] * 7), codegen
+
+
+@intrinsic
+def warp_pixels(typingctx, source, pitch, xs, ys, planes, plane):
+    """Sixteen RGB pixels of a bilinear warp, all of whose taps lie in the picture, to three planes.
+
+    All arguments are uint64.
+
+    Args:
+        source: Address of the source pixel (0, 0); up to one byte behind a pixel is read.
+        pitch: Bytes between its rows.
+        xs: Address of sixteen int32, places in 1/1024 pixels.
+        ys: Address of sixteen int32.
+        planes: Address of sixteen uint8, the reds.
+        plane: Bytes from there to the greens, and on to the blues.
+    """
+
+    def codegen(context, builder, signature, args):
+        start, pitch, x_table, y_table, out, step = args
+        x, y = _load(builder, x_table), _load(builder, y_table)
+
+        def fraction(place):
+            low = builder.lshr(place, _constant(_V32, 5))
+            return builder.and_(low, _constant(_V32, 31))
+
+        def whole(place):
+            return builder.ashr(place, _constant(_V32, 10))
+
+        right, below = fraction(x), fraction(y)
+        left = builder.sub(_constant(_V32, 32), right)
+        above = builder.sub(_constant(_V32, 32), below)
+        nothing = ir.Constant(_V32, ir.Undefined)
+        first = builder.insert_element(nothing, builder.trunc(pitch, _I32), ir.Constant(_I32, 0))
+        pitches = builder.shuffle_vector(first, nothing, _constant(_V32, 0))
+        column = builder.mul(whole(x), _constant(_V32, 3))
+        near = builder.add(builder.mul(whole(y), pitches), column)
+        next_pixel = builder.add(near, _constant(_V32, 3))
+        taps = []
+        for offsets, across in ((near, left), (next_pixel, right)):
+            lower = builder.add(offsets, pitches)
+            taps.append((_gather(builder, start, offsets), builder.mul(across, above)))
+            taps.append((_gather(builder, start, lower), builder.mul(across, below)))
+        for channel in range(3):
+            total = _constant(_V32, 512)
+            for pixels, weight in taps:
+                shifted = builder.lshr(pixels, _constant(_V32, 8 * channel))
+                value = builder.and_(shifted, _constant(_V32, 255))
+                total = builder.add(total, builder.mul(value, weight))
+            levels = builder.trunc(builder.lshr(total, _constant(_V32, 10)), _V8)
+            builder.store(levels, builder.inttoptr(out, _V8.as_pointer())).align = 1
+            out = builder.add(out, step)
+        return context.get_dummy_value()
+
+    return types.void(*[types.uint64] * 6), codegen

@@ -19,6 +19,7 @@ from gpuio.kernels.taps import cubic_weights, lanczos_weights
 
 _HALF = 1 << 14  # of the weights' unit, 2**15
 _FRACTIONS = 32
+_U32 = np.uint32
 _FAR = 2.0**30  # in 1/1024 pixels: outside of any picture
 
 
@@ -54,15 +55,31 @@ def weight_table(taps):
 
 
 @njit(nogil=True, error_model="numpy")
-def line_places(matrix, y, first, count, rounding, xs, ys):
+def column_places(matrix, first, count, xs, ys):
+    """What each column of the canvas adds to the place that is read, in 1/1024 pixels.
+
+    Args:
+        matrix: (6,) float64, canvas (x, y, 1) to source x and y.
+        first: First column wanted.
+        count: Columns wanted.
+        xs: (count,) float64 whole numbers, overwritten.
+        ys: (count,) float64, overwritten.
+    """
+    for k in range(count):
+        xs[k] = np.rint(matrix[0] * (first + k) * 1024)
+        ys[k] = np.rint(matrix[3] * (first + k) * 1024)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def line_places(matrix, y, rounding, column_xs, column_ys, xs, ys):
     """Where one row of the canvas is read, in 1/1024 pixels.
 
     Args:
         matrix: (6,) float64, canvas (x, y, 1) to source x and y.
         y: Row of the canvas.
-        first: First column wanted.
-        count: Columns wanted.
         rounding: Added to each place, in 1/1024.
+        column_xs: (count,) float64 of `column_places`.
+        column_ys: (count,) float64.
         xs: (count,) int32, overwritten.
         ys: (count,) int32, overwritten.
     """
@@ -70,15 +87,14 @@ def line_places(matrix, y, first, count, rounding, xs, ys):
     # outside: it must not come round to a place in the picture, maybe one that is not in memory.
     x0 = np.rint((matrix[1] * y + matrix[2]) * 1024) + rounding
     y0 = np.rint((matrix[4] * y + matrix[5]) * 1024) + rounding
-    for k in range(count):
-        column = x0 + np.rint(matrix[0] * (first + k) * 1024)
-        xs[k] = np.int32(min(max(column, -_FAR), _FAR))
-        row = y0 + np.rint(matrix[3] * (first + k) * 1024)
-        ys[k] = np.int32(min(max(row, -_FAR), _FAR))
+    for k in range(len(xs)):
+        xs[k] = np.int32(min(max(x0 + column_xs[k], -_FAR), _FAR))
+        ys[k] = np.int32(min(max(y0 + column_ys[k], -_FAR), _FAR))
 
 
 @njit(inline="always")
-def _tap(image, y, x, c, height, width, pitch, channels, fill):
+def tap(image, y, x, c, height, width, pitch, channels, fill):
+    """Channel c at a place of the source, or what lies outside of it."""
     if y < 0 or y >= height or x < 0 or x >= width:
         return np.int32(fill) if c < 3 else np.int32(0)
     return np.int32(image[y * pitch + x * channels + c])
@@ -90,7 +106,7 @@ def warp_nearest(image, height, width, pitch, channels, fill, xs, ys, count, out
     for k in range(count):
         x, y = xs[k] >> 10, ys[k] >> 10
         for c in range(channels):
-            out[channels * k + c] = _tap(image, y, x, c, height, width, pitch, channels, fill)
+            out[channels * k + c] = tap(image, y, x, c, height, width, pitch, channels, fill)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -110,10 +126,10 @@ def warp_linear(image, height, width, pitch, channels, fill, xs, ys, count, out)
                 out[channels * k + c] = (total + 512) >> 10
         else:
             for c in range(channels):
-                total = _tap(image, y, x, c, height, width, pitch, channels, fill) * a
-                total += _tap(image, y, x + 1, c, height, width, pitch, channels, fill) * b
-                total += _tap(image, y + 1, x, c, height, width, pitch, channels, fill) * d
-                total += _tap(image, y + 1, x + 1, c, height, width, pitch, channels, fill) * e
+                total = tap(image, y, x, c, height, width, pitch, channels, fill) * a
+                total += tap(image, y, x + 1, c, height, width, pitch, channels, fill) * b
+                total += tap(image, y + 1, x, c, height, width, pitch, channels, fill) * d
+                total += tap(image, y + 1, x + 1, c, height, width, pitch, channels, fill) * e
                 out[channels * k + c] = (total + 512) >> 10
 
 
@@ -136,21 +152,31 @@ def warp_row(taps, table, image, height, width, pitch, channels, fill, xs, ys, c
         out: (count * channels,) uint8, overwritten.
     """
     before = taps // 2 - 1
+    size = taps * taps
     for k in range(count):
         fraction = ((ys[k] >> 5) & 31) * 32 + ((xs[k] >> 5) & 31)
-        weights = table[fraction * taps * taps : (fraction + 1) * taps * taps]
+        weights = table[fraction * size : (fraction + 1) * size]
         x, y = (xs[k] >> 10) - before, (ys[k] >> 10) - before
         inside = x >= 0 and y >= 0 and x + taps <= width and y + taps <= height
+        if inside and channels == 3:
+            red, green, blue = np.int32(_HALF), np.int32(_HALF), np.int32(_HALF)
+            for j in range(taps):
+                p = _U32((y + j) * pitch + x * 3)
+                for i in range(taps):
+                    weight = weights[_U32(j * taps + i)]
+                    red += np.int32(image[p]) * weight
+                    green += np.int32(image[p + _U32(1)]) * weight
+                    blue += np.int32(image[p + _U32(2)]) * weight
+                    p += _U32(3)
+            out[3 * k] = min(max(red >> 15, 0), 255)
+            out[3 * k + 1] = min(max(green >> 15, 0), 255)
+            out[3 * k + 2] = min(max(blue >> 15, 0), 255)
+            continue
         for c in range(channels):
             total = np.int32(_HALF)
             for j in range(taps):
                 for i in range(taps):
-                    if inside:
-                        value = np.int32(image[(y + j) * pitch + (x + i) * channels + c])
-                    else:
-                        value = _tap(
-                            image, y + j, x + i, c, height, width, pitch, channels, fill
-                        )  # fmt: skip
+                    value = tap(image, y + j, x + i, c, height, width, pitch, channels, fill)
                     total += value * weights[j * taps + i]
             out[channels * k + c] = min(max(total >> 15, 0), 255)
 
@@ -160,7 +186,7 @@ def border_row(image, height, width, pitch, channels, fill, y, first, count, out
     """One row of a picture with a constant border; `y` and `first` count from its own corner."""
     for k in range(count):
         for c in range(channels):
-            out[channels * k + c] = _tap(
+            out[channels * k + c] = tap(
                 image, y, first + k, c, height, width, pitch, channels, fill
             )  # fmt: skip
 
