@@ -175,6 +175,7 @@ def compare(
         versions = {k: v for c in children for k, v in c.checked["versions"].items()}
         disagree(checks)
         for number in range(args.rounds):
+            print(f"{data.name}: round {number + 1} of {args.rounds}", file=sys.stderr, flush=True)
             for child in children if number % 2 == 0 else children[::-1]:
                 result = child.ask(args.images)
                 rates[child.kind.name].append(result["images"] / result["seconds"])
