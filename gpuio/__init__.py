@@ -20,13 +20,14 @@ from gpuio.errors import (
 )
 
 if TYPE_CHECKING:
-    from gpuio import io, recordio
+    from gpuio import image, io, recordio
+    from gpuio import image as img
     from gpuio.batch import DataBatch, DataDesc, DataIter
     from gpuio.iterators import ImageRecordInt8Iter, ImageRecordIter, ImageRecordUInt8Iter
 
 __version__ = "0.1.0"
 
-_MODULES = ("io", "recordio")
+_MODULES = {"image": "image", "img": "image", "io": "io", "recordio": "recordio"}
 _HOMES = {
     "DataBatch": "gpuio.batch",
     "DataDesc": "gpuio.batch",
@@ -51,6 +52,8 @@ __all__ = [
     "LabelError",
     "PipelineClosedError",
     "StateError",
+    "image",
+    "img",
     "io",
     "recordio",
 ]
@@ -58,7 +61,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f"gpuio.{name}")
+        return import_module(f"gpuio.{_MODULES[name]}")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'gpuio' has no attribute {name!r}")

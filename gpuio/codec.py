@@ -63,7 +63,7 @@ _WEBP_GRAY: Final = (9798, 19235, 3735, 1 << 14, 15)
 _OTHER_GRAY: Final = (4899, 9617, 1868, 1 << 13, 14)
 
 
-def imdecode(data: Data, flag: int = 1, *, order: Order = "BGR") -> Pixels:
+def imdecode(data: Data, flag: int = 1, *, order: Order = "BGR", turn: bool = True) -> Pixels:
     """An image as OpenCV decodes it.
 
     Args:
@@ -71,6 +71,7 @@ def imdecode(data: Data, flag: int = 1, *, order: Order = "BGR") -> Pixels:
         flag: 1 for (H, W, 3) uint8, 0 for (H, W) uint8, -1 for what is stored: (H, W), (H, W, 3)
             or (H, W, 4), uint16 where gray has 16 bits.
         order: Of the colours. Alpha comes last.
+        turn: False leaves a JPEG as it is stored, whatever its EXIF orientation.
 
     Raises:
         DecodeError: `data` is no image, an unsupported one, or damaged.
@@ -86,7 +87,7 @@ def imdecode(data: Data, flag: int = 1, *, order: Order = "BGR") -> Pixels:
     if bytes(view[:3]) != _JPEG:
         return _decode_with_pillow(view, flag, order)
     pixels = _decode_jpeg(view, flag, order)
-    return pixels if flag < 0 else orient(pixels, jpeg_orientation(view))
+    return orient(pixels, jpeg_orientation(view)) if turn and flag >= 0 else pixels
 
 
 def decode_rgb(data: Data, channels: int) -> npt.NDArray[np.uint8]:

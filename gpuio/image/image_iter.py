@@ -1,0 +1,439 @@
+"""`ImageIter`: batches of images from a .rec, or from files in a list, by a list of augmenters.
+
+Samples are read and decoded some ahead of their augmentation, in threads; augmenters run in the
+calling thread, one image after the other, so that what they draw comes in MXNet's order.
+
+Unlike MXNet 1.9.1 on purpose:
+
+* A last batch is filled up from the start of the sequence as often as that takes; there, once, and
+  what is left are zeros and random labels.
+* `last_batch_handle` is checked.
+* A .rec without .idx can be shuffled and parted: its records are found by a scan.
+* A damaged image is an error when its batch is made, never later.
+* Labels of another length than `label_width` are always an error; there, one is repeated.
+
+Source: MXNet 1.9.1, python/mxnet/image/image.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpuio import parameters as p
+from gpuio import recordio
+from gpuio.batch import DataBatch, DataIter
+from gpuio.errors import DecodeError, LabelError
+from gpuio.format.image_list import ImageList
+from gpuio.image.augmenters import CreateAugmenter
+from gpuio.image.functions import imdecode
+from gpuio.ndarray import NDArray
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Image = npt.NDArray[Any]
+    Entry = tuple[NDArray, str]
+    PathLike = str | os.PathLike[str]
+
+_log = logging.getLogger(__name__)
+
+_LAST_BATCH: Final = ("pad", "discard", "roll_over")
+_LABEL_DTYPES: Final = ("int32", "float32", "int64", "float64")
+_AHEAD: Final = 4  # images per thread that may wait to be augmented
+
+
+class BrokenImageError(DecodeError, RuntimeError):
+    """An image of a data set cannot be decoded; also the RuntimeError that MXNet raises."""
+
+
+class ImageIter(DataIter):
+    """Batches of images, augmented by a list of callables.
+
+    Args:
+        batch_size: N, images in a batch.
+        data_shape: 3, height, width of the output, in pixels.
+        label_width: W, labels of every image.
+        path_imgrec: A .rec.
+        path_imglist: A .lst: of files under `path_root`; or of other labels, by key, for a .rec
+            with `path_imgidx`.
+        path_root: Folder of the files.
+        path_imgidx: The .idx of the .rec.
+        shuffle: Shuffle with `random.shuffle` now and at every reset.
+        part_index: Which of `num_parts` parts of the sequence to read, from 0.
+        num_parts: Parts of equal length; what is left over is left out.
+        aug_list: Callables from an image to an image; those of `CreateAugmenter` if None.
+        imglist: Samples [label, path] or [label, label, ..., path], or [[label, ...], path].
+        data_name: Of the images, in `provide_data`.
+        label_name: Of the labels, in `provide_label`.
+        dtype: Of the labels of a list, in `imglist`; those of a batch are float32.
+        last_batch_handle: What happens to a last batch that is not full: "pad" fills it up from the
+            start of the sequence, and counts; "discard" drops it; "roll_over" keeps it for the next
+            epoch, where it is filled up, and what was added counted as `pad`.
+        preprocess_threads: Threads that decode; all cores that this process may use when None.
+        **kwargs: Of `CreateAugmenter`.
+
+    Attributes:
+        seq: Keys of the samples, in the order of this epoch; None for a .rec read in order.
+        cur: Where in `seq` the next sample is.
+        num_image: Samples in `seq`, or None.
+        imgrec: The open .rec, or None.
+        imgidx: Keys of the .rec, or None.
+        imglist: By key, label and path of each sample of a list; or None.
+        auglist: The augmenters.
+        provide_data: [(name, (N, 3, height, width))].
+        provide_label: [(name, (N,) or (N, W))].
+
+    Raises:
+        FormatError: A file is not what it should be.
+        OSError: A file cannot be read.
+        ValueError: An argument has a wrong value.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        data_shape: Sequence[int],
+        label_width: int = 1,
+        path_imgrec: PathLike | None = None,
+        path_imglist: PathLike | None = None,
+        path_root: PathLike | None = None,
+        path_imgidx: PathLike | None = None,
+        shuffle: bool = False,
+        part_index: int = 0,
+        num_parts: int = 1,
+        aug_list: Sequence[Any] | None = None,
+        imglist: Sequence[Sequence[Any]] | None = None,
+        data_name: str = "data",
+        label_name: str = "softmax_label",
+        dtype: str = "float32",
+        last_batch_handle: str = "pad",
+        *,
+        preprocess_threads: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(p.integer("batch_size", batch_size, least=1))
+        given = path_imgrec or path_imglist or isinstance(imglist, list)
+        assert given, "one of path_imgrec, path_imglist and imglist (a list) is required"
+        assert dtype in _LABEL_DTYPES, f"dtype must be one of {', '.join(_LABEL_DTYPES)}"
+        p.choice("last_batch_handle", last_batch_handle, _LAST_BATCH)
+        self.check_data_shape(data_shape)
+        self.data_shape = tuple(data_shape)
+        self.label_width = label_width
+        self.shuffle = shuffle
+        self.last_batch_handle = last_batch_handle
+        self.path_root = path_root
+        self.imglist: Mapping[Any, Entry] | None = None
+        if path_imglist:
+            self.imglist = _Listed(ImageList.load(path_imglist), dtype)
+        elif isinstance(imglist, list):
+            self.imglist = _entries(imglist, dtype)
+        self.imgrec: recordio.MXRecordIO | None = None
+        self.imgidx: list[Any] | None = None
+        if path_imgrec:
+            self._open(path_imgrec, path_imgidx, scan=shuffle or num_parts > 1)
+        keys = self.imgidx if path_imgrec else list(self.imglist or ())
+        if num_parts > 1 and keys is not None:
+            assert part_index < num_parts, f"part_index must be below {num_parts}, got {part_index}"
+            count = len(keys) // num_parts
+            keys = keys[part_index * count : (part_index + 1) * count]
+        self.seq = keys
+        self.num_image = None if keys is None else len(keys)
+        self.auglist: Sequence[Any] = (
+            CreateAugmenter(self.data_shape, **kwargs) if aug_list is None else aug_list
+        )
+        labels = (self.batch_size, label_width) if label_width > 1 else (self.batch_size,)
+        self.provide_data = [(data_name, (self.batch_size, *self.data_shape))]
+        self.provide_label: list[tuple[str, tuple[int, ...]]] = [(label_name, labels)]
+        self.cur = 0
+        self._allow_read = True
+        self._kept: tuple[NDArray, NDArray, int] | None = None
+        self._decoders = _Decoders(preprocess_threads)
+        self._waiting: deque[tuple[Any, Future[NDArray]]] = deque()
+        self.reset()
+
+    def _open(self, rec: PathLike, idx: PathLike | None, *, scan: bool) -> None:
+        """Open the .rec, by its index where there is one or it takes one."""
+        if idx or scan:
+            self.imgrec = recordio.MXIndexedRecordIO(idx or None, rec, "r")
+            self.imgidx = list(self.imgrec.keys)
+        else:
+            self.imgrec = recordio.MXRecordIO(rec, "r")
+        if self.imglist is not None and not idx:
+            warnings.warn(
+                "labels of a list need path_imgidx; those in the .rec are used", stacklevel=3
+            )
+            self.imglist = None
+
+    def reset(self) -> None:
+        """Begin the next epoch; samples that "roll_over" has kept come first."""
+        self._shuffle()
+        if self._kept is None:
+            self._rewind()
+
+    def hard_reset(self) -> None:
+        """Begin the next epoch and forget what was kept."""
+        self._shuffle()
+        self._kept = None
+        self._rewind()
+
+    def _shuffle(self) -> None:
+        if self.seq is not None and self.shuffle:
+            random.shuffle(self.seq)
+
+    def _rewind(self) -> None:
+        self._waiting.clear()
+        if self.imgrec is not None:
+            self.imgrec.reset()
+        self.cur = 0
+        self._allow_read = True
+
+    def close(self) -> None:
+        """End the threads and close the .rec."""
+        self._waiting.clear()
+        self._decoders.close()
+        if self.imgrec is not None:
+            self.imgrec.close()
+
+    def next_sample(self) -> tuple[Any, bytes]:
+        """Label and encoded image of the next sample.
+
+        Raises:
+            StopIteration: The sequence is over.
+        """
+        if not self._allow_read:
+            raise StopIteration
+        if self.seq is None:
+            assert self.imgrec is not None
+            record = self.imgrec.read()
+            if record is None:
+                if self.last_batch_handle != "discard":
+                    self.imgrec.reset()
+                raise StopIteration
+            header, image = recordio.unpack(record)
+            return header.label, image
+        if self.cur >= len(self.seq):
+            if self.last_batch_handle != "discard":
+                self.cur = 0
+            raise StopIteration
+        key = self.seq[self.cur]
+        self.cur += 1
+        if isinstance(self.imgrec, recordio.MXIndexedRecordIO):
+            header, image = recordio.unpack(self.imgrec.read_idx(key))
+            return header.label if self.imglist is None else self.imglist[key][0], image
+        assert self.imglist is not None
+        label, name = self.imglist[key]
+        return label, self.read_image(name)
+
+    def next(self) -> DataBatch:
+        """The next batch.
+
+        Raises:
+            StopIteration: The epoch is over.
+            BrokenImageError: An image cannot be decoded; the next batch begins after it.
+            LabelError: An image has not `label_width` labels.
+        """
+        if self._kept is not None:
+            data, label, count = self._kept
+        else:
+            data, label = self._empty()
+            count = self._fill(data, label, 0)
+            if not count:
+                raise StopIteration
+        pad = self.batch_size - count
+        if pad:
+            if self.last_batch_handle == "discard":
+                raise StopIteration
+            if self.last_batch_handle == "roll_over" and self._kept is None:
+                self._kept = data, label, count
+                raise StopIteration
+            while count < self.batch_size and (more := self._fill(data, label, count)) > count:
+                count = more
+            if self.last_batch_handle == "pad":
+                self._allow_read = False
+            self._kept = None
+        return DataBatch([data], [label], pad=pad)
+
+    def _empty(self) -> tuple[NDArray, NDArray]:
+        """Room for the data and labels of a batch."""
+        data = np.zeros(self.provide_data[0][1], np.float32)
+        label = np.zeros(self.provide_label[0][1], np.float32)
+        return data.view(NDArray), label.view(NDArray)
+
+    def _fill(self, data: NDArray, label: NDArray, start: int) -> int:
+        """Put the samples up to the end of the sequence, or of the batch, into it.
+
+        Returns:
+            How many samples there are now; there were `start`.
+        """
+        count, ended = start, False
+        while count < self.batch_size:
+            ended = ended or not self._read_ahead(self.batch_size - count)
+            if not self._waiting:
+                break
+            found, image = self._waiting.popleft()
+            if self._put(data, label, count, found, image.result()):
+                count += 1
+        return count
+
+    def _put(self, data: NDArray, label: NDArray, place: int, found: Any, image: NDArray) -> bool:
+        """Augment one image into its place in the batch; False if it is left out."""
+        try:
+            self.check_valid_image(image)
+        except RuntimeError as error:
+            _log.debug("invalid image left out: %s", error)
+            return False
+        values = np.asarray(found, np.float32).ravel()
+        if values.size != max(self.label_width, 1):
+            raise LabelError(f"label_width is {self.label_width}, but a sample has {values.size}")
+        data[place] = self.postprocess_data(self.augmentation_transform(image))
+        label[place] = values if self.label_width > 1 else values[0]
+        return True
+
+    def _read_ahead(self, wanted: int) -> bool:
+        """Have some of the next `wanted` samples decoded; False once the sequence is over.
+
+        Those that a failure leaves behind come first in the next batch.
+        """
+        while len(self._waiting) < min(wanted, self._decoders.ahead):
+            try:
+                label, encoded = self.next_sample()
+            except StopIteration:
+                return False
+            self._waiting.append((label, self._decode(encoded)))
+        return True
+
+    def _decode(self, encoded: bytes) -> Future[NDArray]:
+        if type(self).imdecode is not ImageIter.imdecode:  # it may not be made for threads
+            done: Future[NDArray] = Future()
+            done.set_result(self.imdecode(encoded))
+            return done
+        return self._decoders.submit(encoded, self._where())
+
+    def _where(self) -> str:
+        """What is known of the sample that was read last."""
+        if self.seq is None:
+            return "image of a .rec read in order"
+        key = self.seq[self.cur - 1]
+        return f"index: {key}" if self.imglist is None else f"filename: {self.imglist[key][1]}"
+
+    def imdecode(self, s: bytes) -> NDArray:
+        """The image in an encoded file, (H, W, 3) uint8 RGB.
+
+        Raises:
+            BrokenImageError: There is none.
+        """
+        return _decode_one(s, self._where())
+
+    def read_image(self, fname: str) -> bytes:
+        """The bytes of a file under `path_root`."""
+        if self.path_root is None:
+            raise TypeError("path_root must be the folder of the files in the list, got None")
+        return (Path(self.path_root) / fname).read_bytes()
+
+    def check_data_shape(self, data_shape: Sequence[int]) -> None:
+        """Refuse what is not (3, height, width).
+
+        Raises:
+            ValueError: It is not.
+        """
+        channels, *_ = p.shape("data_shape", data_shape, 3)
+        if channels != 3:
+            raise ValueError(f"data_shape must have 3 channels first, got {data_shape}")
+
+    def check_valid_image(self, data: Any) -> None:
+        """Refuse an image without pixels.
+
+        Raises:
+            RuntimeError: It has none.
+        """
+        if not np.shape(data[0]):
+            raise RuntimeError(f"data must be an image, got shape {np.shape(data)}")
+
+    def augmentation_transform(self, data: Image) -> Image:
+        """The image after all of `auglist`."""
+        for aug in self.auglist:
+            data = aug(data)
+        return data
+
+    def postprocess_data(self, datum: Image) -> Image:
+        """(H, W, C) as (C, H, W)."""
+        return np.transpose(datum, (2, 0, 1))
+
+
+class _Decoders:
+    """Threads that decode, started when first needed, anew in a child process."""
+
+    def __init__(self, threads: int | None) -> None:
+        from gpuio.pack import default_threads
+
+        if threads is not None:
+            threads = p.integer("preprocess_threads", threads, least=1)
+        self._threads = threads or default_threads()
+        self._pool: ThreadPoolExecutor | None = None
+        self._pid = 0
+
+    @property
+    def ahead(self) -> int:
+        """How many images may wait."""
+        return self._threads * _AHEAD
+
+    def submit(self, encoded: bytes, where: str) -> Future[NDArray]:
+        if self._pool is None or self._pid != os.getpid():
+            self._pool = ThreadPoolExecutor(self._threads, "gpuio-image")
+            self._pid = os.getpid()
+        return self._pool.submit(_decode_one, encoded, where)
+
+    def close(self) -> None:
+        if self._pool is not None and self._pid == os.getpid():
+            self._pool.shutdown(cancel_futures=True)
+        self._pool = None
+
+
+class _Listed(Mapping[int, "tuple[NDArray, str]"]):
+    """Label and path of each line of a .lst, by key, made when asked for."""
+
+    def __init__(self, images: ImageList, dtype: str) -> None:
+        self._images, self._dtype = images, dtype
+        self._lines = {key: line for line, key in enumerate(images.ids.tolist())}
+        self._keys = images.ids.tolist()
+
+    def __getitem__(self, key: int) -> tuple[NDArray, str]:
+        line = self._lines[key]
+        starts = self._images.starts
+        label = self._images.values[starts[line] : starts[line + 1]].astype(self._dtype)
+        return label.view(NDArray), self._images.paths[line]
+
+    def __iter__(self) -> Iterator[int]:
+        """The keys in the order of the lines, repeated ones too."""
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def _entries(imglist: Sequence[Sequence[Any]], dtype: str) -> dict[str, tuple[NDArray, str]]:
+    """Label and path of each sample, under "1", "2" and so on."""
+    found = {}
+    for number, sample in enumerate(imglist, 1):
+        *labels, name = sample
+        label = labels[0] if len(labels) == 1 and not isinstance(labels[0], Real) else labels
+        found[str(number)] = np.array(label, dtype).view(NDArray), name
+    return found
+
+
+def _decode_one(encoded: bytes, where: str) -> NDArray:
+    try:
+        return imdecode(encoded)
+    except (DecodeError, ValueError) as error:
+        raise BrokenImageError(f"Broken image {where}: {error}") from error
