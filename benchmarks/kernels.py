@@ -24,6 +24,7 @@ import machine
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.backends.cpu import CpuBackend
 from gpuio.kernels.output import FLOAT16, FLOAT32, INT8, UINT8
 from gpuio.kernels.resample import STEP, finish, resample
 from gpuio.kernels.taps import kinds
@@ -107,16 +108,19 @@ def ours(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np
         table["rows"], table["cols"] = step.size
         table["dst_pitch"] = out.strides[1]
         table["dst"] = out.ctypes.data + np.arange(count) * out[0].nbytes
-        return lambda: resample(count, 1, table.ctypes.data, count, 3), out
+        return lambda: resample(count, 1, table.ctypes.data, 3), out
     kind, dtype = DTYPES[step.dtype]
     out = np.empty((count, CROP, CROP, 3) if step.interleaved else (count, 3, CROP, CROP), dtype)
     table["y"], table["x"], table["rows"], table["cols"] = top, left, CROP, CROP
     table["dst"] = out.ctypes.data + np.arange(count) * out[0].nbytes
 
+    backend = CpuBackend(1)
+    words = (table.ctypes.data, 3, kind, int(step.interleaved), 0)
+
     def run() -> None:
-        words = (table.ctypes.data, count, 3, kind, out.itemsize, int(step.interleaved))
-        assert norm.size  # which is read by its address
-        finish(count, 1, *words)
+        assert table.size  # whose address the kernel has, as that of
+        assert norm.size
+        backend.run([(finish, words)], count, CROP * CROP * 3)
 
     return run, out
 

@@ -200,30 +200,27 @@ class BareNvimgcodec(Bare):
         from gpuio.reader.reader import RecordBatch, Samples
 
         count = len(self.images)
-        memory = [np.frombuffer(data, np.uint8) for data in self.images]
+        self.memory = [np.frombuffer(data, np.uint8) for data in self.images]
         ids = np.arange(count)
         samples = Samples(ids, ids, np.zeros((count, 1), np.float32), 0)
-        address = np.array([array.ctypes.data for array in memory], np.uint64)
-        nbytes = np.array([len(array) for array in memory], np.int64)
+        address = np.array([array.ctypes.data for array in self.memory], np.uint64)
+        nbytes = np.array([len(array) for array in self.memory], np.int64)
         self.records = RecordBatch(samples, address, nbytes, None)
-        dataset = Dataset.open(settings["rec"], "")
-        self.decoder = NvImageCodecDecoder(CpuBackend(self.threads), 3, dataset)
-        opened = self.decoder.open(self.records)
-        self.decoder.finish(opened)
-        self.box = np.concatenate([np.zeros_like(opened.size), opened.size], axis=1)
-        self.pitch = 3 * opened.size[:, 1].astype(np.int64)
-        # Images that are decoded at the same time go to different places, few enough to stay warm.
-        places = 4 * self.threads
-        step = int((self.pitch * opened.size[:, 0]).max()) // 64 * 64 + 128
-        self.arena = np.zeros(places * step, np.uint8)
-        offsets = (np.arange(count) % places * step).astype(np.uint64)
-        self.address = np.uint64(self.arena.ctypes.data) + offsets
+        self.backend = CpuBackend(self.threads)
+        self.decoder = NvImageCodecDecoder(self.backend, 3, Dataset.open(settings["rec"], ""))
 
     def all(self):
+        import numpy as np
+
         opened = self.decoder.open(self.records)
-        done = self.decoder.decode(self.records, opened, self.box, self.address, self.pitch)
+        box = np.concatenate([np.zeros_like(opened.size), opened.size], axis=1)
+        pitch = 3 * box[:, 3].astype(np.int64)
+        largest = int((pitch * box[:, 2]).max())
+        links = self.decoder.links(opened, box, pitch)
+        self.backend.run(links, len(box), largest + 64)
+        assert not opened.pixels
+        assert not self.decoder.failed(opened).any()
         self.decoder.finish(opened)
-        assert done.all()
 
 
 class MXNet(Side):
