@@ -43,17 +43,17 @@ def test_a_plan_prints_its_steps_with_what_is_not_by_default(room):
     assert str(plan).splitlines() == [
         "1. decode to 3 channels, only the window that is needed",
         (
-            "2. ResizeShorterEdge(edge=256, inter_method=2): a pass over the window, none where the "
-            "size is right"
+            "2. ResizeShorterEdge(edge=256, inter_method=2): a pass over the window, none where "
+            "the size is right"
         ),
         (
-            "3. Affine(angles=(-10, 10), ratio=(1, 1), fill=127, inter_method=2): a pass over the "
-            "window"
+            "3. Affine(angles=(-10, 10), ratio=(1, 1), fill=127, inter_method=2): a pass over "
+            "the window"
         ),
         "4. Pad(margin=4, fill=127): a pass over the window",
         (
-            "5. Crop(shape=(224, 200), random=True, inter_method=2): free, but up to two passes for "
-            "images that are too small"
+            "5. Crop(shape=(224, 200), random=True, inter_method=2): free, but up to two passes "
+            "for images that are too small"
         ),
         "6. ColorJitter(brightness=0.1): four loops over the output",
         "7. HlsJitter(hue=18): a long loop over the output",
