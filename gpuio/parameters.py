@@ -7,8 +7,9 @@ import functools
 import inspect
 import operator
 from ast import literal_eval
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -101,7 +102,46 @@ def integers(name: str, value: Any) -> tuple[int, ...]:
     return tuple(integer(name, part) for part in parts)
 
 
+def numbers(name: str, value: Any) -> tuple[float, ...]:
+    """Finite numbers: one, a sequence of them, or the text of either."""
+    given = value
+    if isinstance(value, str):
+        try:
+            given = literal_eval(value)
+        except (SyntaxError, ValueError):
+            raise ValueError(f"{name} must be numbers, got {value!r}") from None
+    if not isinstance(given, Sequence | np.ndarray) or isinstance(given, str):
+        given = (given,)
+    return tuple(number(name, part) for part in given)
+
+
 def choice(name: str, value: Any, allowed: Sequence[str]) -> None:
     """Refuse a value that is not one of `allowed`."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def channels(kind: str, given: Mapping[str, Any]) -> tuple[float, ...]:
+    """The numbers `kind`_r, `kind`_g, `kind`_b and `kind`_a."""
+    return tuple(number(f"{kind}_{c}", given[f"{kind}_{c}"]) for c in "rgba")
+
+
+def fields_of(cls: type[R], given: Mapping[str, Any]) -> R:
+    """A dataclass made of the keywords that are called as its fields, in the types of these."""
+    values = {}
+    for field in fields(cast("Any", cls)):
+        convert = _CONVERTERS.get(field.type)
+        value = given[field.name]
+        values[field.name] = value if convert is None else convert(field.name, value)
+    return cls(**values)
+
+
+_CONVERTERS: dict[Any, Callable[[str, Any], Any]] = {
+    "bool": boolean,
+    "int": integer,
+    "float": number,
+    "float | None": lambda name, value: None if value is None else number(name, value),
+    "tuple[int, int, int]": functools.partial(shape, length=3),
+    "tuple[int, ...]": integers,
+    "tuple[float, ...]": numbers,
+}

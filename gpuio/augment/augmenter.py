@@ -25,6 +25,7 @@ from gpuio.kernels.warp import weight_table
 from gpuio.reader.reader import Samples
 
 _ALIGNMENT = 64
+_COLORS = ("jitter", "hls", "multiply", "lighting", "gray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Augmenter:
         """
         draws = Draws(samples.ids, seed=self._seed, epoch=epoch)
         sketch = Sketch.of(size, draws, given)
+        sketch.labels, sketch.widths = samples.labels, samples.widths
         sketch.drawn["record"] = samples.ids
         for op in self.plan.ops:
             op(sketch)
@@ -140,7 +142,7 @@ class Augmenter:
             data[places < 0] = 0
             places = np.where(places < 0, np.arange(len(places)), places)
             drawn = {name: column[places] for name, column in drawn.items()}
-        labels, keys = samples.labels[places], samples.keys[places]
+        labels, keys = images.sketch.labels[places], samples.keys[places]
         return Batch(data, labels, keys, pad, drawn, self._backend.record())
 
     def _run(
@@ -162,27 +164,31 @@ class Augmenter:
         faults = np.isin(places, list(images.samples.faults))
         last = np.full(len(places), -1)
         for number, step in enumerate(frame.steps):
-            last[step.kind[places] != COPY] = number
+            last[step.active[places]] = number
         chain, used = list(links), images.nbytes
         keep: list[Array] = []  # what the tables point to
+        colors = np.zeros_like(table)
+        if any(sketch.color[name].any() for name in _COLORS):
+            self._point(colors, "color", sketch.color[places], keep)
         shift = np.zeros((len(places), 2), np.int64)  # by steps that only crop
         for number, step in enumerate(frame.steps):
             shift += step.offset[places]
-            rows = np.flatnonzero((step.kind[places] != COPY) & ~faults)
+            rows = np.flatnonzero(step.active[places] & ~faults)
             if not len(rows):
                 continue
             self._fill(table, rows, places[rows], step, shift, keep)
             shift[rows] = 0
             again = rows[last[rows] > number]
             if len(again):
+                painted = [] if step.paint is None else again[step.paint[places[again]]]
+                table["color"][painted] = colors["color"][painted]
+                colors["color"][painted] = 0
                 link, nbytes = self._resample(table, again, used, keep)
                 chain.append(link)
                 used += nbytes
         norm = plan.normalisation.table(plan.dtype, sketch.gain[places], sketch.offset[places])
         self._point(table, "norm", norm, keep)
-        color = sketch.color[places]
-        if any(color[name].any() for name in ("jitter", "hls", "lighting", "gray")):
-            self._point(table, "color", color, keep)
+        table["color"] = colors["color"]
         if self._mean_image is not None:
             table["mean_image"] = backend.address(self._mean_image)
         table["mirror"] = sketch.mirror[places]

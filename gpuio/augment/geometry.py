@@ -44,6 +44,7 @@ class Step:
         margin: Width of a border, in pixels.
         fill: Value of what lies outside, for warps and borders.
         box: (N, 4) window of the result that is wanted; known after `Frame.finish`.
+        paint: (N,) bool, images that get their colours here, not at the end; None for none.
     """
 
     kind: Kinds
@@ -54,6 +55,13 @@ class Step:
     margin: int = 0
     fill: int = 0
     box: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.int64))
+    paint: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def active(self) -> npt.NDArray[np.bool_]:
+        """(N,) bool, images to which it does anything."""
+        moves = self.kind != COPY
+        return moves if self.paint is None else moves | self.paint
 
 
 @dataclass(slots=True)
@@ -89,6 +97,13 @@ class Frame:
         offset = np.zeros_like(size)
         self.steps.append(Step(kind, self.size, size, offset, margin=margin, fill=fill))
         self.size = size
+
+    def paint(self, where: npt.NDArray[np.bool_]) -> None:
+        """Let the images `where`, (N,) bool, have their colours now, before what follows."""
+        if not self.steps:
+            still, offset = np.full(len(self.size), COPY), np.zeros_like(self.size)
+            self.steps.append(Step(still, self.size, self.size, offset))
+        self.steps[-1].paint = where
 
     def finish(self, crop: Boxes) -> None:
         """Go back from (N, 4) windows of the last step's result to those of the image."""

@@ -32,6 +32,8 @@ class Sketch:
         given: By name, (N,) values to use instead of random ones.
         drawn: By name, (N,) values that were used; what users see as `batch.augmentation`.
         refused: By place in the batch, why an image cannot be used.
+        labels: (N, W) float32, what the batch will have; an op that moves them replaces them.
+        widths: (N,) int64, how many of its labels each image has; None where that is all.
     """
 
     frame: Frame
@@ -44,6 +46,8 @@ class Sketch:
     given: Mapping[str, Column] = field(default_factory=dict)
     drawn: dict[str, Column] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
+    labels: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    widths: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def of(

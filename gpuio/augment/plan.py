@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gpuio.augment.affine import Affine
 from gpuio.augment.border import Pad
@@ -134,7 +135,23 @@ def make_plan(options: Options, normalisation: Normalisation) -> Plan:
     return Plan(tuple(ops), o.data_shape, o.dtype, o.layout, normalisation)
 
 
-def _check(o: Options, normalisation: Normalisation) -> None:
+class Output(Protocol):
+    """What all keywords say about the output."""
+
+    @property
+    def data_shape(self) -> tuple[int, int, int]: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def layout(self) -> str: ...
+    @property
+    def inter_method(self) -> int: ...
+    @property
+    def fill_value(self) -> int: ...
+
+
+def check_output(o: Output, normalisation: Normalisation) -> None:
+    """Refuse values that no iterator can take."""
     channels, height, width = o.data_shape
     if channels not in (1, 3, 4) or height < 1 or width < 1:
         raise ValueError(
@@ -151,15 +168,19 @@ def _check(o: Options, normalisation: Normalisation) -> None:
             raise ValueError(f"{name} must be one of {wanted}, got {value!r}")
     if not 0 <= o.fill_value <= 255:
         raise ValueError(f"fill_value must be in [0, 255], got {o.fill_value}")
+    image = normalisation.image
+    if image is not None and image.shape != o.data_shape:
+        raise ValueError(f"mean_img must be of shape {o.data_shape}, got {image.shape}")
+
+
+def _check(o: Options, normalisation: Normalisation) -> None:
+    check_output(o, normalisation)
     for name in ("max_random_contrast", "max_random_illumination", "max_rotate_angle"):
         if getattr(o, name) < 0:
             raise ValueError(f"{name} must be at least 0, got {getattr(o, name)}")
     on = [name for name in _COLORS if getattr(o, name)]
-    if on and channels != 3:
-        raise ValueError(f"{on[0]} needs data_shape with 3 channels, got {channels}")
-    image = normalisation.image
-    if image is not None and image.shape != o.data_shape:
-        raise ValueError(f"mean_img must be of shape {o.data_shape}, got {image.shape}")
+    if on and o.data_shape[0] != 3:
+        raise ValueError(f"{on[0]} needs data_shape with 3 channels, got {o.data_shape[0]}")
 
 
 _COLORS = (

@@ -55,6 +55,17 @@ class Draw(IntEnum):
     COLOR_SATURATION_SPREAD = auto()
     LIGHTING_SPARE = auto()
     AREA_TRIES = 32  # and the 29 places after it: area, ratio and exchange, ten times
+    HUE_CHANCE = 64
+    COLOR_SATURATION_CHANCE = auto()
+    LIGHTNESS_CHANCE = auto()
+    CONTRAST_CHANCE = auto()
+    PAD_CHANCE = auto()
+    PAD_SCALE = auto()
+    PAD_X = auto()
+    PAD_Y = auto()
+    CROP_CHANCE = auto()
+    SAMPLER_ORDER = 128  # and the 895 places after it: one for each sampler
+    CROP_TRIALS = 1024  # and all places after it: scale, ratio, x and y, again and again
 
 
 class Draws:
@@ -71,6 +82,14 @@ class Draws:
         self._key = np.array([seed & 0xFFFFFFFF, epoch & 0xFFFFFFFF], np.uint64)
         self._high = np.uint64(seed >> 32 & 0xFFFFFFFF)
         self._blocks: dict[int, Words] = {}
+
+    @property
+    def stream(self) -> tuple[Words, Words, np.uint64]:
+        """For kernels that draw by themselves: record numbers, key, fourth word of the counters.
+
+        The third word of a counter is the draw divided by four, the rest its place in the result.
+        """
+        return self._ids, self._key, self._high
 
     def words(self, draw: int) -> Words:
         """(N,) uint64 in [0, 2**32)."""

@@ -34,6 +34,7 @@ class Samples:
         labels: (N, W) float32.
         pad: How many at the end only fill the batch up.
         faults: By place in the batch, why a sample cannot be had.
+        widths: (N,) int64, how many of its W labels each sample has; None where that is all.
     """
 
     ids: npt.NDArray[np.int64]
@@ -41,6 +42,7 @@ class Samples:
     labels: npt.NDArray[np.float32]
     pad: int
     faults: dict[int, GpuioError] = field(default_factory=dict)
+    widths: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class RecordBatch:
 
 Relabel = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
 """Ids of image records, (N,) int64, to their labels, (N, W) float32; NaN where there are none."""
+LabelCheck = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], dict[int, str]]
+"""(N, W) float32 labels, and (N,) int64 how many each sample has, to what is wrong, by place."""
 
 
 class RecordReader:
@@ -71,6 +75,7 @@ class RecordReader:
         dataset: Where the records lie.
         label_width: W, labels that every record must have.
         relabel: Gives labels by the id in the record header, instead of those in the records.
+        ragged: Allows records with fewer labels, and says which of them are wrong.
         backend: Whose host memory to use.
     """
 
@@ -81,10 +86,12 @@ class RecordReader:
         *,
         label_width: int = 1,
         relabel: Relabel | None = None,
+        ragged: LabelCheck | None = None,
     ) -> None:
         self.dataset = dataset
         self.label_width = label_width
         self._relabel = relabel
+        self._ragged = ragged
         self._backend = backend
 
     def __call__(
@@ -108,13 +115,16 @@ class RecordReader:
         addresses = records["address"][places]
         records["nbytes"][places] = self._fill(ids[places], addresses, sizes, files)
         labels = np.zeros((len(ids), self.label_width), np.float32)
-        unpack_records(records, labels)
+        unpack_records(records, labels, self._ragged is not None)
         header_ids = records["id"].astype(np.int64)
         keys = header_ids if dataset.keys is None else dataset.keys[ids]
-        samples = Samples(ids, keys, labels, selection.pad)
+        widths = None if self._ragged is None else records["label_count"].copy()
+        samples = Samples(ids, keys, labels, selection.pad, widths=widths)
         self._check(samples, records)
         if self._relabel is not None:
             self._replace_labels(samples, header_ids)
+        if self._ragged is not None and widths is not None:
+            self._check_ragged(samples, self._ragged, widths)
         records["nbytes"][list(samples.faults)] = 0
         return RecordBatch(samples, records["address"].copy(), records["nbytes"].copy(), slot)
 
@@ -171,8 +181,9 @@ class RecordReader:
         for place in np.flatnonzero(records["sound"] == 0).tolist():
             samples.faults[place] = self._diagnose(int(samples.ids[place]))
         if self._relabel is None:
-            wrong = (records["sound"] == 1) & (records["label_count"] != self.label_width)
-            for place in np.flatnonzero(wrong).tolist():
+            counts = records["label_count"]
+            fits = counts <= self.label_width if self._ragged else counts == self.label_width
+            for place in np.flatnonzero((records["sound"] == 1) & ~fits).tolist():
                 samples.faults[place] = LabelError(
                     f"{self.dataset.where(int(samples.ids[place]))}, key {samples.keys[place]}: "
                     f"it has {records['label_count'][place]} labels, not label_width="
@@ -195,7 +206,12 @@ class RecordReader:
     def _replace_labels(self, samples: Samples, header_ids: npt.NDArray[np.int64]) -> None:
         assert self._relabel is not None
         samples.labels[:] = self._relabel(header_ids)
-        for place in np.flatnonzero(np.isnan(samples.labels).any(axis=1)).tolist():
+        missing = np.isnan(samples.labels)
+        if samples.widths is not None:
+            samples.widths[:] = (~missing).sum(axis=1)
+            samples.labels[missing] = 0
+            missing = missing[:, :1]
+        for place in np.flatnonzero(missing.any(axis=1)).tolist():
             samples.faults.setdefault(
                 place,
                 LabelError(
@@ -203,3 +219,13 @@ class RecordReader:
                     f"path_imglist has no line for its id {header_ids[place]}"
                 ),
             )
+
+    def _check_ragged(
+        self, samples: Samples, check: LabelCheck, widths: npt.NDArray[np.int64]
+    ) -> None:
+        """Name what is wrong with labels of any number; what is at fault has none."""
+        widths[list(samples.faults)] = 0
+        for place, reason in check(samples.labels, widths).items():
+            where = f"{self.dataset.where(int(samples.ids[place]))}, key {samples.keys[place]}"
+            samples.faults.setdefault(place, LabelError(f"{where}: {reason}"))
+        widths[list(samples.faults)] = 0

@@ -1,0 +1,78 @@
+"""Labels of the objects in a picture, as detection sets pack them.
+
+    A | B | A - 2 more numbers | objects of B numbers: class, xmin, ymin, xmax, ymax, ...
+
+Places are relative to the picture, 0 to 1. Every picture may have its own number of objects.
+
+Source: MXNet 1.9.1, src/io/image_det_aug_default.cc and iter_image_det_recordio.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+HEADER_WIDTH: Final = 2
+OBJECT_WIDTH: Final = 5
+
+
+def pack_objects(objects: npt.ArrayLike, header: Sequence[float] = ()) -> npt.NDArray[np.float32]:
+    """The label of one picture.
+
+    Args:
+        objects: (K, B) class, xmin, ymin, xmax, ymax and more, B at least 5.
+        header: What else there is to say about the picture.
+    """
+    rows = np.asarray(objects, np.float32)
+    if rows.ndim != 2 or rows.shape[1] < OBJECT_WIDTH:
+        raise ValueError(f"objects must be (K, 5) or wider, got shape {rows.shape}")
+    head = [HEADER_WIDTH + len(header), rows.shape[1], *header]
+    return np.concatenate([np.array(head, np.float32), rows.ravel()])
+
+
+def unpack_objects(label: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """(K, B) objects of one picture's label, or of a row of `ImageDetRecordIter`'s batches.
+
+    Raises:
+        ValueError: `label` is not in this layout.
+    """
+    row = np.asarray(label, np.float32)
+    reason = fault_of(row)
+    if reason:
+        raise ValueError(reason)
+    return row[int(row[0]) :].reshape(-1, int(row[1]))
+
+
+def fault_of(label: npt.NDArray[np.float32]) -> str | None:
+    """What is wrong with (L,) numbers as the label of one picture."""
+    faults = faults_of(label[None], np.array([len(label)]))
+    return faults.get(0)
+
+
+def faults_of(labels: npt.NDArray[np.float32], widths: npt.NDArray[np.int64]) -> dict[int, str]:
+    """By row, what is wrong with the labels of pictures.
+
+    Args:
+        labels: (N, W) float32.
+        widths: (N,) int64, how much of each row is used.
+    """
+    least = HEADER_WIDTH + OBJECT_WIDTH
+    short = widths < least
+    head = labels[:, :HEADER_WIDTH] if labels.shape[1] >= least else np.zeros((len(labels), 2))
+    with np.errstate(invalid="ignore"):
+        header, width = np.nan_to_num(head, nan=0, posinf=0, neginf=0).T.astype(np.int64)
+    odd = (header < HEADER_WIDTH) | (width < OBJECT_WIDTH) | (header > widths)
+    odd |= (widths - header) % np.maximum(width, 1) != 0
+    faults = {}
+    for place in np.flatnonzero(short | odd).tolist():
+        if short[place]:
+            faults[place] = f"{widths[place]} labels are not enough for a header and an object"
+        else:
+            faults[place] = (
+                f"{widths[place]} labels do not hold a header of {head[place, 0]:g} and objects of "
+                f"{head[place, 1]:g} numbers"
+            )
+    return faults

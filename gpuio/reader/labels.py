@@ -1,0 +1,61 @@
+"""Labels of a whole data set: how many each record has, and those that a list gives instead."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.format.image_list import ImageList, load_labels
+from gpuio.format.image_record import HEADER_NBYTES
+from gpuio.format.recordio import MAGIC
+from gpuio.reader.dataset import Dataset, PathLike
+from gpuio.reader.reader import Relabel
+
+_HEAD = 3  # words of a frame up to the flag of the image record
+
+
+def label_counts(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """(count,) int64, how many labels each record has; 0 for one in the header, or damage.
+
+    A few bytes of every record are read, wherever they lie.
+    """
+    counts = np.zeros(len(dataset), np.int64)
+    for number, path in enumerate(dataset.paths):
+        part = slice(dataset.first[number], dataset.first[number + 1])
+        offsets, room = dataset.offsets[part], dataset.ends[part] - dataset.offsets[part]
+        words = np.memmap(path, "<u4", "r")
+        whole = (room >= HEADER_NBYTES + 8) & (offsets // 4 + _HEAD <= len(words))
+        at = offsets[whole] // 4
+        flags = words[at + _HEAD - 1].astype(np.int64)
+        sound = (words[at] == MAGIC) & (HEADER_NBYTES + 8 + 4 * flags <= room[whole])
+        counts[part][whole] = np.where(sound, flags, 0)
+    return counts
+
+
+def list_labels(path: PathLike, label_width: int) -> Relabel:
+    """Labels by id, from a .lst: `label_width` on each line."""
+    return _lookup(*load_labels(path, label_width))
+
+
+def ragged_list_labels(path: PathLike) -> tuple[Relabel, int]:
+    """Labels by id, from a .lst whose lines may have any number; and the most there are."""
+    lines = ImageList.load(path)
+    _, last = np.unique(lines.ids[::-1], return_index=True)  # of a repeated id, the last line
+    keep = len(lines) - 1 - last
+    labels = lines.labels
+    return _lookup(lines.ids[keep], labels[keep]), labels.shape[1]
+
+
+def _lookup(ids: npt.NDArray[np.int64], labels: npt.NDArray[np.float32]) -> Relabel:
+    order = np.argsort(ids)
+    ids, labels = ids[order], labels[order]
+
+    def relabel(wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        found = np.full((len(wanted), labels.shape[1]), np.nan, np.float32)
+        if len(ids):
+            places = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+            known = ids[places] == wanted
+            found[known] = labels[places[known]]
+        return found
+
+    return relabel

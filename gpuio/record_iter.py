@@ -1,0 +1,368 @@
+"""What iterators over batches of images have in common: epochs, MXNet's interface, saved states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio import parameters as p
+from gpuio.augment.augmenter import Augmenter, Batch
+from gpuio.augment.faults import POLICIES, FaultLog, OnError
+from gpuio.augment.normalise import Normalisation
+from gpuio.augment.plan import Plan
+from gpuio.backends import make_backend
+from gpuio.batch import DataBatch, DataDesc, DataIter
+from gpuio.decode import make_decoder
+from gpuio.errors import PipelineClosedError, StateError
+from gpuio.format import saved_array
+from gpuio.ndarray import NDArray
+from gpuio.pipeline import Pipeline
+from gpuio.prefetch import Prefetch
+from gpuio.reader.dataset import Dataset
+from gpuio.reader.order import Order, Selection
+from gpuio.reader.reader import LabelCheck, RecordReader, Relabel
+
+_STATE_VERSION = 1
+_LAST_BATCH = ("pad", "short", "drop")
+MeanImage = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Where labels come from, and how many there are.
+
+    Attributes:
+        width: W, labels that a record has; the most, where `ragged` is given.
+        shape: Of an image's labels in a batch.
+        relabel: Gives labels by id, instead of those in the records.
+        ragged: Allows records with fewer labels, and says which of them are wrong.
+    """
+
+    width: int
+    shape: tuple[int, ...]
+    relabel: Relabel | None = None
+    ragged: LabelCheck | None = None
+
+
+class RecordIter(DataIter):
+    """Base of iterators over batches of images from .rec files.
+
+    An iterator is at the start of an epoch, inside one, or at its end. `next` at the end raises
+    StopIteration; `reset`, and a new `for` loop, begin the next epoch there.
+
+    Args:
+        given: The keywords of `ImageRecordIter` that are not about augmentation.
+        dataset: The records.
+        labels: Their labels.
+        plan_of: What is done to every image, given a mean image or None.
+
+    Attributes:
+        batch_size: As given.
+        plan: What is done to every image; prints itself.
+        provide_data: Description of `batch.data`.
+        provide_label: Description of `batch.label`.
+        epoch: Number of the epoch under way, from 0.
+        faults: Images that could not be had: how many, and the first errors.
+    """
+
+    def __init__(
+        self,
+        given: Mapping[str, Any],
+        dataset: Dataset,
+        labels: Labels,
+        plan_of: Callable[[MeanImage | None], Plan],
+    ) -> None:
+        super().__init__(p.integer("batch_size", given["batch_size"], least=1))
+        seed, seed_aug = p.integer("seed", given["seed"]), given["seed_aug"]
+        last_batch = given["last_batch"]
+        if last_batch is None:
+            last_batch = "pad" if p.boolean("round_batch", given["round_batch"]) else "short"
+        p.choice("last_batch", last_batch, _LAST_BATCH)
+        p.choice("on_error", given["on_error"], POLICIES)
+        self._on_error = cast("OnError", given["on_error"])
+        self._seed_aug = seed if seed_aug is None else p.integer("seed_aug", seed_aug)
+        threads = given["preprocess_threads"]
+        if threads is not None:
+            threads = p.integer("preprocess_threads", threads, least=1)
+        self._depth = p.integer("prefetch_buffer", given["prefetch_buffer"], least=1)
+        self._backend = make_backend(given["device"], threads)
+        self._dataset = dataset
+        self._labels = labels
+        self._order = Order(
+            len(dataset),
+            self.batch_size,
+            shuffle=p.boolean("shuffle", given["shuffle"]),
+            seed=seed,
+            num_parts=p.integer("num_parts", given["num_parts"]),
+            part_index=p.integer("part_index", given["part_index"]),
+            last_batch=last_batch,
+        )
+        self._decoder_name = given["decoder"]
+        self.plan = plan_of(None)
+        if given["mean_img"]:
+            self.plan = plan_of(self._mean_image(Path(given["mean_img"]), self.plan))
+        self._pipeline = self._assemble(self.plan)
+        self._batches: Prefetch[Batch] | None = None
+        self._current: Batch | None = None
+        self._ended = self._closed = False
+        self.epoch, self._start, self._done = 0, 0, 0
+        dtype, shape = np.dtype(self.plan.dtype).type, self.plan.output_shape(self.batch_size)
+        self.provide_data = [DataDesc(given["data_name"], shape, dtype, self.plan.layout)]
+        shape = (self.batch_size, *labels.shape)
+        self.provide_label = [DataDesc(given["label_name"], shape, np.float32, "NCHW")]
+
+    def _assemble(self, plan: Plan) -> Pipeline:
+        backend = self._backend
+        labels = self._labels
+        read = RecordReader(
+            self._dataset,
+            backend,
+            label_width=labels.width,
+            relabel=labels.relabel,
+            ragged=labels.ragged,
+        )
+        decode = make_decoder(self._decoder_name, backend, plan.shape[0], self._dataset)
+        augment = Augmenter(
+            plan,
+            self.batch_size,
+            backend,
+            seed=self._seed_aug,
+            on_error=self._on_error,
+            # What waits, what is being made, what the consumer has and what it has just dropped.
+            keep=self._depth + 3,
+        )
+        return Pipeline(read, decode, augment, backend, depth=self._depth)
+
+    def _mean_image(self, path: Path, plan: Plan) -> npt.NDArray[np.float32]:
+        """The mean image in a file, or the mean of the augmented images, which it then holds."""
+        if path.exists():
+            image = next(iter(saved_array.load(path).values()))
+            return image.astype(np.float32)
+        plain = replace(plan, dtype="float32", layout="NCHW", normalisation=Normalisation())
+        pipeline = self._assemble(plain)
+        total, count = np.zeros(plan.shape), 0
+        try:
+            for batch in pipeline.batches(self._order.batches(0), epoch=0):
+                own = len(batch.data) - batch.pad
+                total += batch.data[:own].sum(axis=0, dtype=np.float64)
+                count += own
+        finally:
+            pipeline.close()
+        image = (total / count).astype(np.float32)
+        saved_array.save(path, {"mean_img": image})
+        return image
+
+    def __len__(self) -> int:
+        """Batches in an epoch, the same for every part."""
+        return self._order.length()
+
+    @property
+    def num_records(self) -> int:
+        """Records of all parts together."""
+        return len(self._dataset)
+
+    @property
+    def faults(self) -> FaultLog:
+        return self._pipeline.augment.faults
+
+    def __iter__(self) -> Iterator[DataBatch]:
+        """This iterator, at the start of the next epoch if one has just ended."""
+        if self._ended:
+            self.reset()
+        return self
+
+    def reset(self) -> None:
+        """Begin the next epoch; nothing changes at the start of one."""
+        self._check_open()
+        if self._ended or self._done or self._start:
+            self.set_epoch(self.epoch + 1)
+
+    def hard_reset(self) -> None:
+        """Begin epoch 0 again."""
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch: the same number gives the same batches."""
+        self._check_open()
+        self._go_to(p.integer("epoch", epoch, least=0), 0, 0)
+
+    def _go_to(self, epoch: int, start: int, done: int) -> None:
+        self._pipeline.stop()
+        self._batches = self._current = None
+        self._ended = False
+        self.epoch, self._start, self._done = epoch, start, done
+
+    def iter_next(self) -> bool:
+        """Move on to the next batch; False when the epoch is over."""
+        self._check_open()
+        if self._ended:
+            return False
+        if self._batches is None:
+            selections = self._order.batches(self.epoch, self._start, self._done)
+            self._batches = self._pipeline.batches(selections, epoch=self.epoch)
+        self._current = None
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            self._ended = True
+            return False
+        batch.ready.wait()
+        self._current = batch
+        self._done += self.batch_size
+        return True
+
+    def next(self) -> DataBatch:
+        """The next batch, with its `augmentation`.
+
+        Raises:
+            StopIteration: The epoch is over; `reset` begins another.
+        """
+        if not self.iter_next():
+            raise StopIteration
+        return self._wrap(self._batch)
+
+    def _wrap(self, batch: Batch) -> DataBatch:
+        labels = batch.labels if self._labels.shape else batch.labels[:, 0]
+        return DataBatch(
+            [batch.data.view(NDArray)],
+            [labels.view(NDArray)],
+            batch.pad,
+            batch.keys,
+            augmentation=batch.drawn,
+        )
+
+    def getdata(self) -> list[NDArray]:
+        return cast("list[NDArray]", self._wrap(self._batch).data)
+
+    def getlabel(self) -> list[NDArray]:
+        return cast("list[NDArray]", self._wrap(self._batch).label)
+
+    def getindex(self) -> npt.NDArray[np.int64]:
+        """(N,) int64 keys of the records: of the .idx, else the ids in the record headers."""
+        return self._batch.keys
+
+    def getpad(self) -> int:
+        return self._batch.pad
+
+    @property
+    def _batch(self) -> Batch:
+        if self._current is None:
+            raise RuntimeError("there is no current batch: call next() or iter_next() first")
+        return self._current
+
+    def replay(self, augmentation: Mapping[str, npt.ArrayLike]) -> DataBatch:
+        """The images of a batch once more, as its `augmentation` says they were made.
+
+        The table may be changed: "record" says which records, all else what they get; what it
+        does not say is drawn for the epoch under way.
+
+        Args:
+            augmentation: `batch.augmentation`, from this iterator or one like it, also when it
+                comes from a file: (N, ...) arrays by name.
+
+        Raises:
+            ValueError: There is no "record", or the arrays are not equally long.
+        """
+        self._check_open()
+        given = {name: np.asarray(values) for name, values in augmentation.items()}
+        if "record" not in given:
+            raise ValueError("augmentation has no 'record': which images it is about")
+        ids = given.pop("record").astype(np.int64)
+        for name, values in given.items():
+            if len(values) != len(ids):
+                raise ValueError(
+                    f"augmentation has {len(values)} of {name!r} for {len(ids)} records"
+                )
+        if len(ids) and not (ids.min() >= 0 and ids.max() < self.num_records):
+            raise ValueError(f"records must be in [0, {self.num_records}), got {ids.tolist()}")
+        pipeline = self._assemble(self.plan)
+        try:
+            selection = Selection(ids, 0)
+            return self._wrap(next(pipeline.batches([selection], epoch=self.epoch, given=given)))
+        finally:
+            pipeline.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iterator is: a few integers, to be given to `load_state_dict`.
+
+        The batch that follows is the one after the last batch handed out; after the last batch of
+        an epoch it is the first one of the next.
+        """
+        order = self._order
+        epoch, start, done = self.epoch, self._start, self._done
+        if self._ended or done >= -(-(order.count - start) // order.num_parts):
+            epoch, start, done = epoch + 1, 0, 0
+        return {
+            "version": _STATE_VERSION,
+            "epoch": epoch,
+            "start": start,
+            "done": done,
+            "num_parts": order.num_parts,
+            "seed": order.seed,
+            "shuffle": order.shuffle,
+            "records": order.count,
+            "nbytes": self._nbytes,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a saved state, also one of another batch size, or another number of parts.
+
+        Raises:
+            StateError: The state is of another data set, seed or order; or was saved in mid-epoch
+                without shuffling by another number of parts.
+        """
+        self._check_open()
+        order = self._order
+        mine = {
+            "version": _STATE_VERSION,
+            "seed": order.seed,
+            "shuffle": order.shuffle,
+            "records": order.count,
+            "nbytes": self._nbytes,
+        }
+        for name in (*mine, "epoch", "start", "done", "num_parts"):
+            if name not in state:
+                raise StateError(f"state has no {name!r}: it was not made by state_dict()")
+        for name, value in mine.items():
+            if state[name] != value:
+                raise StateError(f"state has {name}={state[name]!r}, this iterator {value!r}")
+        start, done = order.resume(state["start"], state["done"], state["num_parts"])
+        if start >= order.count:
+            self._go_to(state["epoch"] + 1, 0, 0)
+        else:
+            self._go_to(state["epoch"], start, done)
+
+    @property
+    def _nbytes(self) -> int:
+        return int(self._dataset.ends[self._dataset.first[1:] - 1].sum())
+
+    def stats(self) -> dict[str, Any]:
+        """Where the time goes.
+
+        Of the epoch under way, in seconds: `stages` has for "read" (records and headers) and
+        "decode" (decoding and augmentation) how long it was `busy`, `starved` for lack of input
+        and `blocked` because its output was full; `waited` is how long the consumer waited.
+        Since the iterator was made: `decoding` and `augmenting`, seconds of all threads together;
+        `decoded_in_part`, images of which only a window was decoded; `decoded_by_portable`, those
+        that the decoder left to the portable codec; `faults`.
+        """
+        return self._pipeline.stats()
+
+    def close(self) -> None:
+        """End all threads and give memory back; batches handed out stay as they are."""
+        if not self._closed:
+            self._closed = True
+            self._batches = self._current = None
+            self._pipeline.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PipelineClosedError("this iterator was closed")
+
+    def __enter__(self) -> Self:
+        return self
