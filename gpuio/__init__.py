@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gpuio import lazy
 from gpuio.errors import (
     BackendError,
     CorruptRecordError,
@@ -20,25 +20,38 @@ from gpuio.errors import (
 )
 
 if TYPE_CHECKING:
-    from gpuio import image, io, recordio
+    from gpuio import base, context, image, io, nd, ndarray, recordio
     from gpuio import image as img
     from gpuio.batch import DataBatch, DataDesc, DataIter
+    from gpuio.context import Context, cpu, current_context, gpu
     from gpuio.iterators import ImageRecordInt8Iter, ImageRecordIter, ImageRecordUInt8Iter
 
 __version__ = "0.1.0"
 
-_MODULES = {"image": "image", "img": "image", "io": "io", "recordio": "recordio"}
 _HOMES = {
-    "DataBatch": "gpuio.batch",
-    "DataDesc": "gpuio.batch",
-    "DataIter": "gpuio.batch",
-    "ImageRecordInt8Iter": "gpuio.iterators",
-    "ImageRecordIter": "gpuio.iterators",
-    "ImageRecordUInt8Iter": "gpuio.iterators",
+    "Context": "gpuio.context:Context",
+    "DataBatch": "gpuio.batch:DataBatch",
+    "DataDesc": "gpuio.batch:DataDesc",
+    "DataIter": "gpuio.batch:DataIter",
+    "ImageRecordInt8Iter": "gpuio.iterators:ImageRecordInt8Iter",
+    "ImageRecordIter": "gpuio.iterators:ImageRecordIter",
+    "ImageRecordUInt8Iter": "gpuio.iterators:ImageRecordUInt8Iter",
+    "base": "gpuio.base",
+    "context": "gpuio.context",
+    "cpu": "gpuio.context:cpu",
+    "current_context": "gpuio.context:current_context",
+    "gpu": "gpuio.context:gpu",
+    "image": "gpuio.image",
+    "img": "gpuio.image",
+    "io": "gpuio.io",
+    "nd": "gpuio.nd",
+    "ndarray": "gpuio.ndarray",
+    "recordio": "gpuio.recordio",
 }
 
 __all__ = [
     "BackendError",
+    "Context",
     "CorruptRecordError",
     "DataBatch",
     "DataDesc",
@@ -52,19 +65,22 @@ __all__ = [
     "LabelError",
     "PipelineClosedError",
     "StateError",
+    "base",
+    "context",
+    "cpu",
+    "current_context",
+    "gpu",
     "image",
     "img",
     "io",
+    "nd",
+    "ndarray",
     "recordio",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"gpuio.{_MODULES[name]}")
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'gpuio' has no attribute {name!r}")
+    return lazy.load(__name__, name, _HOMES)
 
 
 def __dir__() -> list[str]:

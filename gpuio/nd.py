@@ -1,0 +1,14 @@
+"""MXNet's `mx.nd`: the names of `gpuio.ndarray`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpuio.lazy import missing
+from gpuio.ndarray import NDArray, array, ones, waitall, zeros
+
+__all__ = ["NDArray", "array", "ones", "waitall", "zeros"]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

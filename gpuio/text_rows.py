@@ -1,0 +1,145 @@
+"""Text files with a sample in every line: where the lines are, and reading some of them."""
+
+from __future__ import annotations
+
+import os
+from ast import literal_eval
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio import parameters as p
+from gpuio.errors import FormatError
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Ids: TypeAlias = npt.NDArray[np.int64]
+
+_BLOCK: Final = 1 << 24  # bytes looked through at a time
+_MARK: Final = b"\xef\xbb\xbf"  # at the start of a file that says it is UTF-8
+_NEWLINE, _RETURN, _HASH = b"\n\r#"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextRows:
+    """Lines of one or more files, numbered from 0 without those that are empty.
+
+    Attributes:
+        paths: The files.
+        starts: For each file (count + 1,) int64, where its rows begin and the last one ends.
+        first: (files + 1,) int64, number of the first row of each file.
+    """
+
+    paths: tuple[Path, ...]
+    starts: tuple[Ids, ...]
+    first: Ids
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.paths))
+
+    @classmethod
+    def open(cls, given: PathLike | Sequence[PathLike], *, comments: bool = False) -> TextRows:
+        """Find the files, and the rows in them by one pass.
+
+        Args:
+            given: A file, several joined with ";" or in a list, or a folder, of which all files
+                are taken, sorted by name.
+            comments: Leave out lines that begin with "#".
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            FormatError: There is no row.
+        """
+        paths = tuple(_files(given))
+        starts = tuple(_starts(path, comments) for path in paths)
+        rows = cls(paths, starts, np.cumsum([0, *(len(places) - 1 for places in starts)]))
+        if not len(rows):
+            raise FormatError(f"{rows}: no row in it")
+        return rows
+
+    def read(self, ids: Ids) -> bytes:
+        """The rows `ids`, in that order, each with the end of its line."""
+        runs = np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1)
+        return b"".join(self._run(int(run[0]), int(run[-1]) + 1) for run in runs)
+
+    def _run(self, begin: int, end: int) -> bytes:
+        """Rows `begin` to `end`, with what is left out between them."""
+        parts = []
+        for path, starts, first in zip(self.paths, self.starts, self.first, strict=False):
+            low, high = max(begin - first, 0), min(end - first, len(starts) - 1)
+            if low < high:
+                with path.open("rb") as file:
+                    file.seek(starts[low])
+                    text = file.read(starts[high] - starts[low])
+                parts.append(text if text.endswith(b"\n") else text + b"\n")
+        return b"".join(parts)
+
+    def where(self, row: int) -> str:
+        """File and number of a row in it, for messages."""
+        file = int(np.searchsorted(self.first, row, side="right")) - 1
+        return f"{self.paths[file]}: row {row - self.first[file]}"
+
+
+def _files(given: PathLike | Sequence[PathLike]) -> list[Path]:
+    if isinstance(given, str | os.PathLike):
+        given = os.fspath(given).split(";")
+    found = []
+    for path in map(Path, given):
+        if path.is_dir():
+            children = sorted(child for child in path.iterdir() if child.is_file())
+            if not children:
+                raise FileNotFoundError(f"{path}: no file in this folder")
+            found += children
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"{path}: no such file")
+    return found
+
+
+def _starts(path: Path, comments: bool) -> Ids:
+    """Where the rows of a file begin, and where it ends, in bytes."""
+    size = path.stat().st_size
+    if not size:
+        return np.zeros(1, np.int64)
+    data = np.memmap(path, np.uint8, "r")
+    ends = [
+        np.flatnonzero(data[place : place + _BLOCK] == _NEWLINE) + (place + 1)
+        for place in range(0, size, _BLOCK)
+    ]
+    bounds = np.concatenate([[0], *ends])
+    if bounds[-1] != size:
+        bounds = np.append(bounds, size)
+    if bytes(data[: len(_MARK)]) == _MARK:
+        bounds[0] = len(_MARK)
+    starts, lengths = bounds[:-1], np.diff(bounds)
+    heads = data[np.minimum(starts, size - 1)]
+    empty = (heads == _NEWLINE) | ((heads == _RETURN) & (lengths <= 2)) | (lengths == 0)
+    if comments:
+        empty |= heads == _HASH
+    return np.append(starts[~empty], size)
+
+
+def sides(name: str, value: Any) -> tuple[int, ...]:
+    """The shape of a sample: one side or more, as a number, a sequence or the text of one."""
+    given = value
+    if isinstance(given, str):
+        try:
+            given = literal_eval(given)
+        except (SyntaxError, ValueError):
+            raise ValueError(f"{name} must be integers, got {value!r}") from None
+    shape = p.integers(name, given if isinstance(given, Sequence) else (given,))
+    if not shape or min(shape) < 1:
+        raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
+    return shape
+
+
+def is_given(path: Any) -> bool:
+    """False for "", None and MXNet's word for no file, "NULL"."""
+    return path is not None and path not in ("", "NULL")
