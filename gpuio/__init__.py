@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gpuio import image as img
     from gpuio.batch import DataBatch, DataDesc, DataIter
     from gpuio.context import Context, cpu, current_context, gpu
+    from gpuio.det_iterator import ImageDetRecordIter
     from gpuio.iterators import ImageRecordInt8Iter, ImageRecordIter, ImageRecordUInt8Iter
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ _HOMES = {
     "DataBatch": "gpuio.batch:DataBatch",
     "DataDesc": "gpuio.batch:DataDesc",
     "DataIter": "gpuio.batch:DataIter",
+    "ImageDetRecordIter": "gpuio.det_iterator:ImageDetRecordIter",
     "ImageRecordInt8Iter": "gpuio.iterators:ImageRecordInt8Iter",
     "ImageRecordIter": "gpuio.iterators:ImageRecordIter",
     "ImageRecordUInt8Iter": "gpuio.iterators:ImageRecordUInt8Iter",
@@ -59,6 +61,7 @@ __all__ = [
     "DecodeError",
     "FormatError",
     "GpuioError",
+    "ImageDetRecordIter",
     "ImageRecordInt8Iter",
     "ImageRecordIter",
     "ImageRecordUInt8Iter",

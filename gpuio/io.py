@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gpuio.array_iter import NDArrayIter
     from gpuio.batch import DataBatch, DataDesc, DataIter
     from gpuio.csv_iter import CSVIter
+    from gpuio.det_iterator import ImageDetRecordIter
     from gpuio.iterators import ImageRecordInt8Iter, ImageRecordIter, ImageRecordUInt8Iter
     from gpuio.libsvm_iter import LibSVMIter
     from gpuio.mnist_iter import MNISTIter
@@ -23,6 +24,7 @@ __all__ = [
     "DataBatch",
     "DataDesc",
     "DataIter",
+    "ImageDetRecordIter",
     "ImageRecordInt8Iter",
     "ImageRecordIter",
     "ImageRecordIter_v1",
@@ -41,6 +43,7 @@ _HOMES: Final = {
     "DataBatch": "gpuio.batch:DataBatch",
     "DataDesc": "gpuio.batch:DataDesc",
     "DataIter": "gpuio.batch:DataIter",
+    "ImageDetRecordIter": "gpuio.det_iterator:ImageDetRecordIter",
     "ImageRecordInt8Iter": "gpuio.iterators:ImageRecordInt8Iter",
     "ImageRecordIter": "gpuio.iterators:ImageRecordIter",
     "ImageRecordIter_v1": "gpuio.iterators:ImageRecordIter",

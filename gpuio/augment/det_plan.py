@@ -59,7 +59,7 @@ class DetOptions:
     num_crop_sampler: int = 1
     crop_emit_mode: str = "center"
     emit_overlap_thresh: float = 0.3
-    max_crop_trials: tuple[int, ...] = (25,)
+    max_crop_trials: tuple[float, ...] = (25,)  # whole numbers
     rand_pad_prob: float = 0
     max_pad_scale: float = 1
     max_random_hue: int = 0
@@ -148,6 +148,8 @@ def _samplers(o: DetOptions) -> tuple[Sampler, ...]:
         pairs = zip(_each(o, low, count), _each(o, high, count), strict=True)
         columns[field] = list(pairs)
     trials = [int(value) for value in _each(o, "max_crop_trials", count)]
+    if trials != list(_each(o, "max_crop_trials", count)) or min(trials) < 0:
+        raise ValueError(f"max_crop_trials must be integers of at least 0, got {o.max_crop_trials}")
     return tuple(
         Sampler(trials=trials[k], **{field: column[k] for field, column in columns.items()})
         for k in range(count)
