@@ -237,7 +237,7 @@ def _converted(pixels: Pixels, flag: int, order: Order, gray: Gray) -> Pixels:
         pixels = pixels[..., :3]
     if pixels.ndim == 3 and order == "BGR":
         pixels = _swapped(pixels)
-    return np.ascontiguousarray(pixels)
+    return np.require(pixels, requirements=("C", "W"))  # Pillow's own memory is read-only
 
 
 def _rgb_of_cmyk(stored: Pixels) -> npt.NDArray[np.uint8]:

@@ -292,8 +292,8 @@ def copyMakeBorder(
     if image.dtype.kind in "iu":
         limits = np.iinfo(image.dtype)
         constants = np.clip(np.rint(constants), limits.min, limits.max)
-    framed = np.empty((height + sides[0] + sides[1], width + sides[2] + sides[3], channels))
-    framed = framed.astype(image.dtype)
+    framed_shape = height + sides[0] + sides[1], width + sides[2] + sides[3], channels
+    framed = np.empty(framed_shape, image.dtype)
     framed[...] = constants.astype(image.dtype)
     framed[sides[0] : sides[0] + height, sides[2] : sides[2] + width] = image
     return into(out, framed)
