@@ -80,14 +80,15 @@ def lanczos_weights(t, out):
             out[k] = _ONE if k == 3 else _F32(0)
         return
     q = _SQRT_HALF
-    y0 = -(np.float64(t) + 3) * math.pi * 0.25
+    at = t + _F32(3)  # rounded, as all of OpenCV's places are
+    y0 = -np.float64(at) * math.pi * 0.25
     sine, cosine = math.sin(y0), math.cos(y0)
     total = _F32(0)
     for k in range(8):
         turn = k % 8
         c = (1.0, -q, 0.0, q, -1.0, q, 0.0, -q)[turn]
         d = (0.0, -q, 1.0, -q, 0.0, q, -1.0, q)[turn]
-        y = -(np.float64(t) + 3 - k) * math.pi * 0.25
+        y = -np.float64(at - _F32(k)) * math.pi * 0.25
         out[k] = _F32((c * sine + d * cosine) / (y * y))
         total += out[k]
     total = _ONE / total
