@@ -323,7 +323,7 @@ class ImageIter(DataIter):
     def _where(self) -> str:
         """What is known of the sample that was read last."""
         if self.seq is None:
-            return "image of a .rec read in order"
+            return "in a .rec read in order"
         key = self.seq[self.cur - 1]
         return f"index: {key}" if self.imglist is None else f"filename: {self.imglist[key][1]}"
 

@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import random
+import threading
+import warnings
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+from PIL import Image
+
+from gpuio import image, recordio
+from gpuio.errors import FormatError, LabelError
+from gpuio.ndarray import NDArray
+from gpuio.testing import draw, encode
+
+SHAPE = (3, 8, 9)
+COUNT = 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Ten pictures of 8 by 9, as files, in a list and in a .rec with keys 100 to 109."""
+    folder = tmp_path_factory.mktemp("images")
+    writer = recordio.MXIndexedRecordIO(str(folder / "a.idx"), str(folder / "a.rec"), "w")
+    lines = []
+    for n in range(COUNT):
+        pixels = draw(8, 9, seed=n)
+        Image.fromarray(pixels).save(folder / f"{n}.png")
+        header = recordio.IRHeader(0, float(n), 100 + n, 0)
+        writer.write_idx(100 + n, recordio.pack(header, encode(pixels)))
+        lines.append(f"{100 + n}\t{10 * n}\t{n}.png\n")
+    writer.close()
+    (folder / "a.lst").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture
+def rec(folder):
+    return {"path_imgrec": str(folder / "a.rec")}
+
+
+@pytest.fixture
+def indexed(folder, rec):
+    return {**rec, "path_imgidx": str(folder / "a.idx")}
+
+
+@pytest.fixture
+def listed(folder):
+    return {"path_imglist": str(folder / "a.lst"), "path_root": str(folder)}
+
+
+def labels(batches):
+    return [batch.label[0].asnumpy().astype(int).tolist() for batch in batches]
+
+
+def test_a_batch_holds_the_pictures_and_is_the_callers(indexed):
+    it = image.ImageIter(4, SHAPE, **indexed)
+    batches = list(it)
+    assert [batch.pad for batch in batches] == [0, 0, 2]
+    assert labels(batches) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
+    for place, n in ((0, 0), (3, 3)):
+        expected = draw(8, 9, seed=n).transpose(2, 0, 1)
+        npt.assert_array_equal(batches[0].data[0][place], expected)
+    assert isinstance(batches[0].data[0], NDArray)
+    assert batches[0].data[0].dtype == batches[0].label[0].dtype == np.float32
+    assert batches[0].index is None
+
+
+def test_pad_ends_until_reset_where_it_padded_and_goes_on_where_it_did_not(indexed):
+    it = image.ImageIter(4, SHAPE, **indexed)
+    assert [len(list(it)) for _ in range(3)] == [3, 0, 0]
+    it.reset()
+    assert len(list(it)) == 3
+    it = image.ImageIter(5, SHAPE, **indexed)
+    assert [len(list(it)) for _ in range(3)] == [2, 2, 2]
+
+
+def test_discard_drops_what_is_not_a_batch(indexed):
+    it = image.ImageIter(4, SHAPE, last_batch_handle="discard", **indexed)
+    for _ in range(2):
+        assert labels(it) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+        assert list(it) == []
+        it.reset()
+
+
+def test_roll_over_keeps_it_for_the_next_epoch(indexed):
+    it = image.ImageIter(4, SHAPE, last_batch_handle="roll_over", **indexed)
+    assert labels(it) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    it.reset()
+    batches = list(it)
+    assert labels(batches) == [[8, 9, 0, 1], [2, 3, 4, 5], [6, 7, 8, 9]]
+    assert [batch.pad for batch in batches] == [2, 0, 0]
+    it.reset()
+    next(it)
+    it.hard_reset()
+    assert labels(it) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_a_large_batch_is_filled_with_whole_rounds(indexed):
+    for handle, rounds in (("pad", 1), ("roll_over", 2)):
+        it = image.ImageIter(25, SHAPE, last_batch_handle=handle, **indexed)
+        if rounds == 2:
+            assert list(it) == []
+            it.reset()
+        batch = next(it)
+        assert labels([batch]) == [(list(range(10)) * 3)[:25]]
+        assert batch.pad == 15
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_part_and_an_order_are_those_of_pythons_random(indexed, threads):
+    random.seed(8)
+    it = image.ImageIter(
+        2, SHAPE, shuffle=True, num_parts=3, part_index=2, preprocess_threads=threads, **indexed
+    )
+    assert it.num_image == 3
+    found = labels(it)
+    random.seed(8)
+    expected = [6, 7, 8]
+    random.shuffle(expected)
+    assert found == [expected[:2], [expected[2], expected[0]]]
+
+
+def test_a_rec_without_idx_can_be_shuffled_and_parted(rec):
+    it = image.ImageIter(5, SHAPE, shuffle=True, **rec)
+    assert sorted(np.ravel(labels(it)).tolist()) == list(range(10))
+    it = image.ImageIter(5, SHAPE, num_parts=2, part_index=1, **rec)
+    assert labels(it) == [[5, 6, 7, 8, 9]]
+    assert image.ImageIter(5, SHAPE, **rec).seq is None
+
+
+def test_labels_of_a_list_replace_those_of_the_rec(indexed, rec, listed):
+    it = image.ImageIter(10, SHAPE, path_imglist=listed["path_imglist"], **indexed)
+    assert labels(it) == [[10 * n for n in range(10)]]
+    with pytest.warns(UserWarning, match="labels of a list need path_imgidx"):
+        it = image.ImageIter(10, SHAPE, path_imglist=listed["path_imglist"], **rec)
+    assert labels(it) == [list(range(10))]
+
+
+def test_samples_in_memory_have_one_label_or_several(folder):
+    made = [[1.0, "0.png"], [[2], "1.png"], [np.float32(3), "2.png"]]
+    it = image.ImageIter(3, SHAPE, imglist=made, path_root=folder, dtype="int64")
+    assert it.seq == ["1", "2", "3"]
+    assert it.imglist["1"][0].dtype == np.int64
+    assert labels(it) == [[1, 2, 3]]
+
+
+def test_next_sample_and_read_image_give_bytes(indexed, listed, folder):
+    label, data = image.ImageIter(4, SHAPE, **indexed).next_sample()
+    assert (label, bytes(data)) == (0, encode(draw(8, 9, seed=0)))
+    it = image.ImageIter(4, SHAPE, **listed)
+    assert it.read_image("3.png") == (folder / "3.png").read_bytes()
+    npt.assert_array_equal(it.imdecode(it.next_sample()[1]), draw(8, 9, seed=0))
+
+
+def test_own_augmenters_and_methods_are_used(indexed):
+    class Mine(image.ImageIter):
+        def imdecode(self, s):
+            assert threading.current_thread() is threading.main_thread()
+            return super().imdecode(s)
+
+        def augmentation_transform(self, data):
+            return super().augmentation_transform(data) + 1
+
+    it = Mine(2, SHAPE, aug_list=[lambda pixels: pixels * 0.0], **indexed)
+    npt.assert_array_equal(next(it).data[0], 1)
+
+
+def test_a_broken_image_is_named_and_the_next_batch_begins_after_it(tmp_path, folder):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    good = str(folder / "0.png")
+    made = [[0, good], [1, "bad.png"], [2, good], [3, good]]
+    it = image.ImageIter(2, SHAPE, imglist=made, path_root=tmp_path)
+    with pytest.raises(RuntimeError, match=r"Broken image filename: bad\.png: no known image"):
+        next(it)
+    assert labels([next(it)]) == [[2, 3]]
+    path = tmp_path / "bad"
+    writer = recordio.MXIndexedRecordIO(f"{path}.idx", f"{path}.rec", "w")
+    writer.write_idx(7, recordio.pack(recordio.IRHeader(0, 1.0, 7, 0), b"no image"))
+    writer.close()
+    it = image.ImageIter(1, SHAPE, path_imgrec=f"{path}.rec", path_imgidx=f"{path}.idx")
+    with pytest.raises(image.BrokenImageError, match="Broken image index: 7"):
+        next(it)
+    it = image.ImageIter(1, SHAPE, path_imgrec=f"{path}.rec")
+    with pytest.raises(image.BrokenImageError, match=r"Broken image in a \.rec read in order"):
+        next(it)
+
+
+def test_a_missing_file_is_an_oserror(tmp_path):
+    it = image.ImageIter(1, SHAPE, imglist=[[0, "none.png"]], path_root=tmp_path)
+    with pytest.raises(FileNotFoundError):
+        next(it)
+    with pytest.raises(FileNotFoundError):
+        image.ImageIter(1, SHAPE, path_imgrec=str(tmp_path / "none.rec"))
+
+
+def test_labels_of_another_length_are_a_labelerror(indexed, folder):
+    it = image.ImageIter(2, SHAPE, label_width=2, **indexed)
+    with pytest.raises(LabelError, match="label_width is 2, but a sample has 1"):
+        next(it)
+    it = image.ImageIter(1, SHAPE, imglist=[[1, 2, "0.png"]], path_root=folder)
+    with pytest.raises(ValueError, match="label_width is 1, but a sample has 2"):
+        next(it)
+
+
+def test_images_of_another_size_are_a_valueerror(indexed):
+    it = image.ImageIter(2, (3, 5, 5), aug_list=[], **indexed)
+    with pytest.raises(ValueError, match="broadcast"):
+        next(it)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "reason"),
+    [
+        ({}, AssertionError, "one of path_imgrec, path_imglist and imglist"),
+        ({"imglist": [], "dtype": "uint8"}, AssertionError, "dtype must be one of int32"),
+        ({"imglist": [], "data_shape": (1, 8, 9)}, ValueError, "data_shape must have 3 channels"),
+        ({"imglist": [], "data_shape": (8, 9)}, ValueError, "data_shape must be 3 integers"),
+        ({"imglist": [], "batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ({"imglist": [], "last_batch_handle": "keep"}, ValueError, "last_batch_handle must be one"),
+        ({"imglist": [], "rand_miror": 1}, TypeError, "did you mean 'rand_mirror'"),
+        ({"imglist": [], "num_parts": 2, "part_index": 2}, AssertionError, "part_index must be"),
+        ({"imglist": [], "preprocess_threads": 0}, ValueError, "preprocess_threads must be"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, error, reason):
+    with pytest.raises(error, match=reason):
+        image.ImageIter(**{"batch_size": 2, "data_shape": SHAPE, **arguments})
+
+
+def test_a_list_needs_a_root_and_lines(tmp_path, folder):
+    it = image.ImageIter(1, SHAPE, path_imglist=folder / "a.lst")
+    with pytest.raises(TypeError, match="path_root must be the folder"):
+        next(it)
+    (tmp_path / "bad.lst").write_text("no list\n")
+    with pytest.raises(FormatError, match=r"bad\.lst: line 1"):
+        image.ImageIter(1, SHAPE, path_imglist=tmp_path / "bad.lst", path_root=tmp_path)
+
+
+def test_an_empty_list_is_an_empty_epoch():
+    it = image.ImageIter(2, SHAPE, imglist=[], path_root="")
+    assert list(it) == []
+
+
+def test_close_ends_the_threads(indexed):
+    before = threading.active_count()
+    with image.ImageIter(4, SHAPE, preprocess_threads=2, **indexed) as it:
+        next(it)
+        assert threading.active_count() > before
+    assert threading.active_count() == before
+
+
+def test_threads_change_nothing(indexed):
+    def epoch(threads):
+        random.seed(3)
+        np.random.seed(3)  # noqa: NPY002
+        options = {"rand_crop": True, "brightness": 0.3, "pca_noise": 0.1, "inter_method": 10}
+        shape = (3, 6, 6)
+        it = image.ImageIter(3, shape, preprocess_threads=threads, **options, **indexed)
+        return np.stack([batch.data[0] for batch in it])
+
+    npt.assert_array_equal(epoch(1), epoch(4))
+
+
+def test_nothing_warns(indexed):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(image.ImageIter(4, SHAPE, rand_mirror=True, mean=True, std=True, **indexed))
