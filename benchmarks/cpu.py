@@ -168,6 +168,7 @@ def compare(
         "check": EPOCH * data.count,
     }
     rates: dict[str, list[float]] = {side.name: [] for side in sides}
+    work: dict[str, list[float]] = {side.name: [] for side in sides}
     with started(sides, settings) as children:
         checks = {
             c.kind.name: {k: c.checked[k] for k in FIELDS if k in c.checked} for c in children
@@ -179,6 +180,8 @@ def compare(
             for child in children if number % 2 == 0 else children[::-1]:
                 result = child.ask(args.images)
                 rates[child.kind.name].append(result["images"] / result["seconds"])
+                if result["cpu"] is not None:
+                    work[child.kind.name].append(1000 * result["cpu"] / result["images"])
                 if args.verbose and "stats" in result:
                     print(child.kind.name, json.dumps(result["stats"]), flush=True)
     return {
@@ -188,6 +191,7 @@ def compare(
         "versions": versions,
         "images_per_second": {k: [round(x, 1) for x in v] for k, v in rates.items()},
         "median": {name: round(median(values), 1) for name, values in rates.items()},
+        "cpu_milliseconds": {name: round(median(v), 3) for name, v in work.items() if v},
         "ratios": [ratio(target, rates) for target in targets],
         "checks": checks,
     }
@@ -226,10 +230,13 @@ def show(result: dict[str, Any]) -> None:
         f"\n{data['name']}: {data['count']} images of {high:.0f} x {wide:.0f} pixels and "
         f"{data['nbytes'] / 1000:.0f} kB on average; {result['what']}, to {height} x {width}"
     )
-    print(f"  {'images per second':44} {'median':>8} {'lowest':>8} {'highest':>8}")
+    head = f"{'median':>8} {'lowest':>8} {'highest':>8}"
+    print(f"  {'images per second':44} {head} {'CPU ms':>8}")
     for name, rates in result["images_per_second"].items():
-        print(f"  {name:44} {median(rates):8.0f} {min(rates):8.0f} {max(rates):8.0f}")
-    print(f"  {'ratio':44} {'median':>8} {'lowest':>8} {'highest':>8} {'target':>8}")
+        work = result["cpu_milliseconds"].get(name)
+        cpu = "" if work is None else f" {work:8.3f}"
+        print(f"  {name:44} {median(rates):8.0f} {min(rates):8.0f} {max(rates):8.0f}{cpu}")
+    print(f"  {'ratio':44} {head} {'target':>8}")
     for row in result["ratios"]:
         goal, verdict = row["target"], ""
         if goal is not None:

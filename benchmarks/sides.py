@@ -23,6 +23,18 @@ STD = (58.395, 57.12, 57.375)
 REST = 0.05  # seconds without work that count as rest
 
 
+class Clock:
+    """Time since it was made, on the wall and on all cores."""
+
+    def __init__(self):
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def result(self, images):
+        """Both, with what was done."""
+        wall, cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+        return {"images": images, "seconds": wall, "cpu": cpu}
+
+
 class Side:
     """Base: batches without end."""
 
@@ -58,13 +70,13 @@ class Side:
         return {"images": done, "mean": mean, "std": deviation, "shape": list(shape)}
 
     def time(self, count):
-        """Seconds for at least `count` images, and how many they were."""
+        """What a `Clock` says about at least `count` images."""
         for _ in range(self.warm()):
             self.batch()
-        done, begin = 0, time.perf_counter()
+        done, clock = 0, Clock()
         while done < count:
             done += len(self.batch())
-        return {"images": done, "seconds": time.perf_counter() - begin}
+        return clock.result(done)
 
 
 class Gpuio(Side):
@@ -117,7 +129,7 @@ class GpuioBesideThread(Gpuio):
         thread = threading.Thread(target=spin)
         thread.start()
         try:
-            return {**super().time(count), "turns": turns[0]}
+            return {**super().time(count), "turns": turns[0], "cpu": None}
         finally:
             stop.set()
             thread.join()
@@ -151,11 +163,11 @@ class Bare(Side):
         return {}
 
     def time(self, count):
-        done, begin = 0, time.perf_counter()
+        done, clock = 0, Clock()
         while done < count:
             self.all()
             done += len(self.images)
-        return {"images": done, "seconds": time.perf_counter() - begin}
+        return clock.result(done)
 
     def all(self):
         """Decode every image once."""
@@ -321,11 +333,10 @@ class Dali(Side):
         for _ in range(self.warm()):
             self.batch()
         batches = -(-count // self.batch_size)
-        begin = time.perf_counter()
+        clock = Clock()
         for _ in range(batches):
             self.batch()
-        seconds = time.perf_counter() - begin
-        return {"images": batches * self.batch_size, "seconds": seconds}
+        return clock.result(batches * self.batch_size)
 
 
 SIDES = {
