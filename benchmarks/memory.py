@@ -15,12 +15,14 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import machine
 import records
 
 SHAPE = (3, 224, 224)
+PAUSE = 1  # seconds, in each epoch, in which every queue fills: the most buffers are in use then
 SLACK = 2**20, 0.01  # bytes, and a part, that memory may grow by and still be called flat
 
 
@@ -43,7 +45,11 @@ def run(rec: str, epochs: int, batch_size: int) -> None:
         rec, SHAPE, batch_size, shuffle=True, resize=256, rand_crop=True, rand_mirror=True
     )
     for epoch in range(epochs):
-        images = sum(len(batch.data[0]) - batch.pad for batch in iterator)
+        images = 0
+        for number, batch in enumerate(iterator):
+            images += len(batch.data[0]) - batch.pad
+            if number == 1:
+                time.sleep(PAUSE)
         now, peak = resident()
         row = {"epoch": epoch + 1, "images": images, "now": now, "peak": peak, "start": start}
         print(json.dumps(row), flush=True)
