@@ -150,6 +150,11 @@ def _decode_jpeg(data: memoryview, flag: int, order: Order) -> Pixels:
     if turbo is None:
         return _decode_with_pillow(data, flag, order)
     try:
+        if flag == 1:
+            return turbo.decode_jpeg(data, colorspace=order)
+    except (ValueError, KeyError):
+        pass  # it is CMYK, or damaged: a closer look will tell
+    try:
         stored = turbo.decode_jpeg_header(data, strict=False)[2]
     except (ValueError, KeyError) as error:  # KeyError: its own tables, without a description
         if "subsampling" in str(error):  # one it has no name for, such as 4:2:0 of CMYK

@@ -5,6 +5,7 @@ Source: Exif 2.32 (CIPA DC-008), section 4.6.4, tag 0x0112; JPEG segments: ITU-T
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _ORIENTATION = 0x0112
 _SHORT = 3
+_SEGMENT = struct.Struct(">BBH")  # 0xFF, marker, bytes that follow, these two counted
 _APP1, _START_OF_SCAN, _END_OF_IMAGE = 0xE1, 0xDA, 0xD9
 
 
@@ -23,17 +25,18 @@ def jpeg_orientation(data: bytes | memoryview) -> int:
     Args:
         data: The JPEG; its first segments are looked at, never its pixels.
     """
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
+    position, last = 2, len(data) - 4
+    while position <= last:
+        prefix, marker, length = _SEGMENT.unpack_from(data, position)
+        if prefix != 0xFF:
+            break
         if marker == 0xFF:  # a fill byte
             position += 1
             continue
         if marker in (_START_OF_SCAN, _END_OF_IMAGE):
             break
-        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        segment = bytes(data[position + 4 : min(end, position + 10)])
-        if marker == _APP1 and segment == b"Exif\0\0":
+        end = position + 2 + length
+        if marker == _APP1 and data[position + 4 : min(end, position + 10)] == b"Exif\0\0":
             return tiff_orientation(bytes(data[position + 10 : end]))
         position = end
     return 1

@@ -46,6 +46,7 @@ _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _SPARSE: Final = 64 << 10
 _SMALL_WINDOW: Final = 4 << 10
 _LARGE_WINDOW: Final = 1 << 20
+_SMALL_RECORD: Final = 16 << 10  # bytes read at once: mostly a whole record of a face
 
 
 def frame(payload: ReadableBuffer) -> bytes:
@@ -173,6 +174,13 @@ class RecordFile:
         Raises:
             CorruptRecordError: There is no whole record at `offset`.
         """
+        block = self.pread(_SMALL_RECORD, offset)
+        if len(block) >= HEAD_NBYTES:
+            magic, word = _HEAD.unpack_from(block)
+            end = HEAD_NBYTES + _padded(word)
+            # A word beyond MAX_PAYLOAD carries a flag.
+            if magic == MAGIC and word <= MAX_PAYLOAD and end <= len(block):
+                return block[HEAD_NBYTES : HEAD_NBYTES + word], offset + end
         pieces: list[bytes] = []
         position = offset
         while True:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Range = Sequence[float]
 
 _TRIES: Final = 10
+_BYTES: Final = (bytes, bytearray, memoryview, np.ndarray)
 _JFIF_START, _JFIF_MARK = b"\xff\xd8\xff\xe0", b"JFIF\0"
 _ISOLATED: Final = 16
 
@@ -68,7 +69,7 @@ def imdecode(
         DecodeError: `buf` is no image, or damaged.
         ValueError: An argument has another value or type.
     """
-    if not isinstance(buf, bytes | bytearray | memoryview | np.ndarray):
+    if not isinstance(buf, _BYTES):
         raise ValueError(f"buf must be bytes or an array of them, got {type(buf).__name__}")  # noqa: TRY004  as in mxnet
     if flag not in (0, 1):
         raise ValueError(f"flag must be 0 or 1, got {flag}")
