@@ -107,7 +107,7 @@ def normalisation(o):
 
 
 @given(data=st.data())
-@settings(SLOW, max_examples=120)
+@settings(SLOW, max_examples=300)
 def test_any_parameters_give_the_declared_batch_from_the_windows_alone(room, data):
     o = data.draw(parameters())
     images = data.draw(pictures(o["data_shape"][0]))
@@ -121,7 +121,7 @@ def test_any_parameters_give_the_declared_batch_from_the_windows_alone(room, dat
 
 
 @given(data=st.data())
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=120)
 def test_an_image_comes_out_the_same_in_any_company(room, data):
     o = data.draw(parameters())
     images = data.draw(pictures(o["data_shape"][0]))
