@@ -22,14 +22,15 @@ _LAST_BATCH: Final = ("pad", "discard", "roll_over")
 class NDArrayIter(EpochIter):
     """Batches of arrays, in order or shuffled.
 
-    What is given becomes float32, but an `NDArray` keeps its dtype. Arrays on disk (`np.memmap`,
-    datasets of h5py and Zarr) are read batch by batch; an `NDArray` is not copied; all else is
-    copied once. Matrices of `scipy.sparse` give batches in CSR form.
+    What is given becomes float32; an `NDArray` and matrices of `scipy.sparse` keep their dtype.
+    Arrays on disk (`np.memmap`, datasets of h5py and Zarr) are read batch by batch; an `NDArray` is
+    not copied; all else is copied once. Matrices of `scipy.sparse` give batches in CSR form.
 
     Unlike in MXNet: shuffling keeps the dtype of an `NDArray`, and shuffles arrays on disk and
-    along the axis of the batch; matrices in CSR form take every `last_batch_handle`; a source
-    shorter than the first one is an error, not a short batch; "roll_over" with fewer samples than
-    a batch collects them over several epochs; an unknown `last_batch_handle` is an error.
+    along the axis of the batch; batches of sparse matrices stay sparse, with every
+    `last_batch_handle`; samples that only some sources have are never used, and a source shorter
+    than the first one is an error; "roll_over" with fewer samples than a batch collects them over
+    several epochs; an unknown `last_batch_handle` is an error.
 
     Args:
         data: An array, a list of arrays, or a dict of them. A list of several is named
@@ -258,7 +259,7 @@ def _source(name: str, value: Any) -> _Source:
     if "scipy.sparse" in sys.modules and sys.modules["scipy.sparse"].issparse(value):
         from gpuio.csr import CSRNDArray
 
-        return _Sparse(CSRNDArray(value, dtype=np.float32), np.float32)
+        return _Sparse(CSRNDArray(value), value.dtype)
     try:
         array = np.array(_on_host(value), np.float32)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -16,7 +16,7 @@ from gpuio.epochs import FileIter
 from gpuio.errors import FormatError
 from gpuio.ndarray import NDArray
 from gpuio.reader.order import Order, Selection
-from gpuio.text_rows import Ids, PathLike, TextRows, is_given, sides
+from gpuio.text_rows import EMPTY, Ids, PathLike, TextRows, is_given, sides
 
 if TYPE_CHECKING:
     from gpuio.csr import CSRNDArray
@@ -25,7 +25,6 @@ _NUMBER: Final = rb"[-+]?(?:\d++\.?\d*+|\.\d++)(?:[eE][-+]?\d++)?+"
 _ROW: Final = rb"[ \t]*+" + _NUMBER + rb"(?:[ \t]++\d++:" + _NUMBER + rb")*+[ \t]*+\r?+"
 _ROWS: Final = re.compile(rb"(?:" + _ROW + rb"\n)*+")
 _LEFT_OUT: Final = re.compile(rb"#[^\n]*+|[ \t]qid:\S++")
-_EMPTY: Final = re.compile(rb"^[ \t\r]*+\n", re.MULTILINE)
 
 
 class LibSVMIter(FileIter):
@@ -157,7 +156,7 @@ def _parse(text: bytes, columns: int) -> tuple[CSRNDArray, NDArray] | str:
     """The matrix and the first numbers of the rows in `text`, or what is wrong with them."""
     from gpuio.csr import CSRNDArray
 
-    text = _EMPTY.sub(b"", _LEFT_OUT.sub(b"", text))
+    text = EMPTY.sub(b"", _LEFT_OUT.sub(b"", text))
     if not _ROWS.fullmatch(text):
         return f"{text.decode(errors='replace').strip()!r} is not 'label index:value ...'"
     pairs = np.array([line.count(b":") for line in text.splitlines()], np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from ast import literal_eval
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,22 +21,26 @@ Ids: TypeAlias = npt.NDArray[np.int64]
 
 _BLOCK: Final = 1 << 24  # bytes looked through at a time
 _MARK: Final = b"\xef\xbb\xbf"  # at the start of a file that says it is UTF-8
-_NEWLINE, _RETURN, _HASH = b"\n\r#"
+_NEWLINE, _HASH = b"\n#"
+_BLANKS: Final = tuple(b" \t\r")
+EMPTY: Final = re.compile(rb"^[ \t\r]*+\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextRows:
-    """Lines of one or more files, numbered from 0 without those that are empty.
+    """Lines of one or more files, numbered from 0 without those that are empty or blank.
 
     Attributes:
         paths: The files.
         starts: For each file (count + 1,) int64, where its rows begin and the last one ends.
         first: (files + 1,) int64, number of the first row of each file.
+        gaps: Whether lines were left out between the rows.
     """
 
     paths: tuple[Path, ...]
     starts: tuple[Ids, ...]
     first: Ids
+    gaps: bool
 
     def __len__(self) -> int:
         return int(self.first[-1])
@@ -57,19 +62,21 @@ class TextRows:
             FormatError: There is no row.
         """
         paths = tuple(_files(given))
-        starts = tuple(_starts(path, comments) for path in paths)
-        rows = cls(paths, starts, np.cumsum([0, *(len(places) - 1 for places in starts)]))
+        starts, gaps = zip(*(_starts(path, comments) for path in paths), strict=True)
+        first = np.cumsum([0, *(len(places) - 1 for places in starts)])
+        rows = cls(paths, starts, first, any(gaps))
         if not len(rows):
             raise FormatError(f"{rows}: no row in it")
         return rows
 
     def read(self, ids: Ids) -> bytes:
-        """The rows `ids`, in that order, each with the end of its line."""
+        """The rows `ids`, in that order, each with the end of its line; also comments between."""
         runs = np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1)
-        return b"".join(self._run(int(run[0]), int(run[-1]) + 1) for run in runs)
+        text = b"".join(self._run(int(run[0]), int(run[-1]) + 1) for run in runs)
+        return EMPTY.sub(b"", text) if self.gaps else text
 
     def _run(self, begin: int, end: int) -> bytes:
-        """Rows `begin` to `end`, with what is left out between them."""
+        """Rows `begin` to `end`, with what was left out between them."""
         parts = []
         for path, starts, first in zip(self.paths, self.starts, self.first, strict=False):
             low, high = max(begin - first, 0), min(end - first, len(starts) - 1)
@@ -103,11 +110,11 @@ def _files(given: PathLike | Sequence[PathLike]) -> list[Path]:
     return found
 
 
-def _starts(path: Path, comments: bool) -> Ids:
-    """Where the rows of a file begin, and where it ends, in bytes."""
+def _starts(path: Path, comments: bool) -> tuple[Ids, bool]:
+    """Where the rows of a file begin, and where it ends, in bytes; whether lines are left out."""
     size = path.stat().st_size
     if not size:
-        return np.zeros(1, np.int64)
+        return np.zeros(1, np.int64), False
     data = np.memmap(path, np.uint8, "r")
     ends = [
         np.flatnonzero(data[place : place + _BLOCK] == _NEWLINE) + (place + 1)
@@ -120,10 +127,12 @@ def _starts(path: Path, comments: bool) -> Ids:
         bounds[0] = len(_MARK)
     starts, lengths = bounds[:-1], np.diff(bounds)
     heads = data[np.minimum(starts, size - 1)]
-    empty = (heads == _NEWLINE) | ((heads == _RETURN) & (lengths <= 2)) | (lengths == 0)
+    out = (heads == _NEWLINE) | (lengths == 0)
+    for line in np.flatnonzero(np.isin(heads, _BLANKS)):
+        out[line] = not data[starts[line] : bounds[line + 1]].tobytes().strip()
     if comments:
-        empty |= heads == _HASH
-    return np.append(starts[~empty], size)
+        out |= heads == _HASH
+    return np.append(starts[~out], size), bool(out.any())
 
 
 def sides(name: str, value: Any) -> tuple[int, ...]:
@@ -134,7 +143,7 @@ def sides(name: str, value: Any) -> tuple[int, ...]:
             given = literal_eval(given)
         except (SyntaxError, ValueError):
             raise ValueError(f"{name} must be integers, got {value!r}") from None
-    shape = p.integers(name, given if isinstance(given, Sequence) else (given,))
+    shape = p.integers(name, given if isinstance(given, Sequence | np.ndarray) else (given,))
     if not shape or min(shape) < 1:
         raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
     return shape

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import gpuio as mx
 from gpuio import iterators
 
@@ -34,3 +37,18 @@ def test_the_names_are_those_of_mxnet():
     assert issubclass(mx.io.ImageRecordIter, mx.io.DataIter)
     for name in mx.io.__all__:
         assert hasattr(mx.io, name)
+
+
+def test_the_older_iterators_are_the_same_ones():
+    assert mx.io.ImageRecordIter_v1 is mx.io.ImageRecordIter
+    assert mx.io.ImageRecordUInt8Iter_v1 is mx.io.ImageRecordUInt8Iter
+
+
+def test_iterators_of_arrays_need_no_numba():
+    code = (
+        "import sys, numpy, gpuio as mx; mx.io.DataBatch; list(mx.io.NDArrayIter(numpy.zeros(3)));"
+        "mx.io.CSVIter, mx.io.MNISTIter, mx.io.ResizeIter, mx.io.PrefetchingIter;"
+        "assert not {'numba', 'scipy', 'PIL'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert set(mx.io.__all__) <= set(dir(mx.io))

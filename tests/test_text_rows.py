@@ -1,0 +1,85 @@
+"""Rows of text files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gpuio import text_rows
+from gpuio.errors import FormatError
+from gpuio.text_rows import TextRows, is_given, sides
+
+
+def rows_of(text, tmp_path, **keywords):
+    (tmp_path / "a.txt").write_bytes(text)
+    return TextRows.open(tmp_path / "a.txt", **keywords)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"ab\ncd\nef\n", b"ab\ncd\nef", b"ab\r\ncd\r\nef\r\n", b"\nab\n\r\n\ncd\n \t \nef\n\n\n  "],
+)
+@pytest.mark.parametrize("block", [1, 2, 3, 1 << 24])
+def test_rows_are_found(text, block, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_rows, "_BLOCK", block)
+    rows = rows_of(text, tmp_path)
+    assert len(rows) == 3
+    for number, expected in enumerate((b"ab", b"cd", b"ef")):
+        read = rows.read(np.array([number]))
+        assert read.endswith(b"\n")
+        assert read.split() == [expected]
+    assert rows.read(np.array([2, 0, 1])).split() == [b"ef", b"ab", b"cd"]
+    assert rows.read(np.arange(3)).split() == [b"ab", b"cd", b"ef"]
+
+
+def test_a_mark_at_the_start_is_no_text(tmp_path):
+    assert rows_of(b"\xef\xbb\xbfab\n", tmp_path).read(np.array([0])) == b"ab\n"
+    with pytest.raises(FormatError, match="no row in it"):
+        rows_of(b"\xef\xbb\xbf", tmp_path)
+
+
+def test_comments_can_be_left_out(tmp_path):
+    assert len(rows_of(b"#x\nab\n#", tmp_path)) == 3
+    assert len(rows_of(b"#x\nab\n#", tmp_path, comments=True)) == 1
+
+
+def test_several_files(tmp_path):
+    for name, text in (("b", "3\n"), ("a", "1\n\n2"), ("c", "")):
+        (tmp_path / name).write_text(text)
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    for given in (f"{a};{b}", [a, b], [a, c, b], tmp_path):
+        rows = TextRows.open(given)
+        assert rows.read(np.arange(len(rows))).split() == [b"1", b"2", b"3"]
+    assert rows.where(1) == f"{a}: row 1"
+    assert TextRows.open([a, c, b]).where(2) == f"{b}: row 0"
+    assert str(TextRows.open([a, b])) == f"{a}; {b}"
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.txt: no such file"):
+        TextRows.open("none.txt")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileNotFoundError, match="folder: no file in this folder"):
+        TextRows.open(tmp_path / "folder")
+    with pytest.raises(FormatError, match=r"a\.txt: no row in it"):
+        rows_of(b"\n\n", tmp_path)
+
+
+@pytest.mark.parametrize("value", [(3, 2), [3, 2], "(3, 2)", "3,2", np.array([3, 2])])
+def test_shapes(value):
+    assert sides("x", value) == (3, 2)
+
+
+def test_a_number_is_a_shape():
+    assert sides("x", 3) == sides("x", "3") == sides("x", np.int64(3)) == sides("x", "(3,)") == (3,)
+
+
+@pytest.mark.parametrize("value", [0, (), (3, 0), (3, -1), "x", 1.5, None, "(3"])
+def test_what_is_no_shape_is_refused(value):
+    with pytest.raises(ValueError, match="x must be"):
+        sides("x", value)
+
+
+def test_no_file_has_several_names():
+    assert not any(map(is_given, (None, "", "NULL")))
+    assert is_given("a.csv")
