@@ -76,9 +76,9 @@ class ResizeIter(EpochIter):
 class PrefetchingIter(EpochIter):
     """The batches of one or more iterators joined, each made ahead in a thread of its own.
 
-    A batch has the data and labels of all iterators, one after the other, and `pad`, `index` and
-    `bucket_key` of the first. Threads run from the first batch of an epoch to its end, to `reset`
-    or `close`; what they had made is dropped then.
+    A batch has the data and labels of all iterators, one after the other, `index` and `bucket_key`
+    of the first, and the `pad` of those that say one. Threads run from the first batch of an epoch
+    to its end, to `reset` or `close`; what they had made is dropped then.
 
     Unlike in MXNet: an exception in an iterator reaches who asks for the next batch, and ends the
     epoch; pads or numbers of batches that differ are a ValueError; names left out of `rename_data`
@@ -152,11 +152,10 @@ class PrefetchingIter(EpochIter):
             if (batch is None) != (batches[0] is None):
                 ended, other = (number, 0) if batch is None else (0, number)
                 raise ValueError(f"iters[{ended}] has ended, iters[{other}] has another batch")
-            if batch.pad != batches[0].pad:
-                raise ValueError(
-                    f"iters[0] gave a batch with pad {batches[0].pad}, "
-                    f"iters[{number}] one with pad {batch.pad}"
-                )
+        pads = [getattr(batch, "pad", None) for batch in batches]
+        said = {pad for pad in pads if pad is not None}
+        if len(said) > 1:
+            raise ValueError(f"iters must give batches of the same pad, got {pads}")
         first = batches[0]
         augmentation: dict[str, Any] = {}
         for batch in batches:
@@ -164,8 +163,8 @@ class PrefetchingIter(EpochIter):
         return DataBatch(
             list(chain.from_iterable(batch.data or () for batch in batches)),
             list(chain.from_iterable(batch.label or () for batch in batches)),
-            first.pad,
-            first.index,
+            said.pop() if said else None,
+            getattr(first, "index", None),
             getattr(first, "bucket_key", None),
             self._of_batch("provide_data", batches, self.rename_data),
             self._of_batch("provide_label", batches, self.rename_label),
