@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from gpuio import parameters as p
 from gpuio.augment.normalise import OUTPUTS, Normalisation
 from gpuio.augment.plan import Options, make_plan
+from gpuio.augment.targets import LABEL_KINDS
 from gpuio.reader.dataset import Dataset, PathLike
-from gpuio.reader.labels import list_labels
+from gpuio.reader.labels import label_counts, list_labels, ragged_list_labels
 from gpuio.reader.order import LastBatch
 from gpuio.record_iter import Labels, RecordIter
 
@@ -29,7 +31,16 @@ class ImageRecordIter(RecordIter):
         batch_size: N, images in a batch.
         path_imgidx: The .idx files; without them the .rec files are gone through once.
         path_imglist: A .lst whose labels replace those in the records, by id.
-        label_width: W, labels of every image.
+        label_width: W, labels of every image; -1, for boxes and points, the most that any record
+            has.
+        label_kind: "values"; or places that move with the pixels, relative to the picture from 0
+            to 1: "boxes", [class, xmin, ymin, xmax, ymax] each, or "points", [x, y] each. Boxes
+            are clipped to the picture, and those that leave it dropped; points keep their place
+            in the label, and may have places outside the picture.
+        crop_emit_mode: Boxes that are kept: "center", those whose centre stays in the picture;
+            "overlap", those of whose area more than `emit_overlap_thresh` does.
+        emit_overlap_thresh: See `crop_emit_mode`.
+        label_pad_value: What fills labels up where there are fewer boxes or points.
         num_parts: Readers that share the data set, each with a part of it.
         part_index: This reader, in [0, num_parts).
         shuffle: A new exact permutation of all records in every epoch; False keeps file order.
@@ -116,6 +127,10 @@ class ImageRecordIter(RecordIter):
         path_imgidx: PathLike = "",
         path_imglist: PathLike = "",
         label_width: int = 1,
+        label_kind: str = "values",
+        crop_emit_mode: str = "center",
+        emit_overlap_thresh: float = 0.3,
+        label_pad_value: float = -1,
         num_parts: int = 1,
         part_index: int = 0,
         shuffle: bool = False,
@@ -186,12 +201,17 @@ class ImageRecordIter(RecordIter):
         given["dtype"] = p.dtype_name("dtype", dtype or self._dtype, tuple(OUTPUTS))
         options, normalisation = p.fields_of(Options, given), _normalisation(given)
         make_plan(options, normalisation)  # what is wrong with it is found before files are opened
-        width = p.integer("label_width", label_width, least=1)
-        relabel = list_labels(path_imglist, width) if path_imglist else None
+        width = _label_width(label_width, label_kind)
+        dataset = Dataset.open(path_imgrec, path_imgidx)
+        if width < 0:
+            labels = _places(dataset, path_imglist, label_kind)
+        else:
+            relabel = list_labels(path_imglist, width) if path_imglist else None
+            labels = Labels(width, () if width == 1 else (width,), relabel)
         super().__init__(
             given,
-            Dataset.open(path_imgrec, path_imgidx),
-            Labels(width, () if width == 1 else (width,), relabel),
+            dataset,
+            labels,
             lambda image: make_plan(options, replace(normalisation, image=image)),
         )
 
@@ -214,3 +234,30 @@ def _normalisation(given: Mapping[str, Any]) -> Normalisation:
         if value == 0:
             raise ValueError(f"std_{channel} must not be 0")
     return Normalisation(mean, std, p.number("scale", given["scale"]))
+
+
+def _label_width(value: Any, kind: str) -> int:
+    """Labels of every image, in whole boxes or points; -1 for any number of these."""
+    size, width = LABEL_KINDS[kind], p.integer("label_width", value)
+    if width == -1 and size > 1:
+        return width
+    width = p.integer("label_width", width, least=1)
+    if width % size:
+        raise ValueError(f"label_width must be a multiple of {size} for {kind}, got {width}")
+    return width
+
+
+def _places(dataset: Dataset, path_imglist: PathLike, kind: str) -> Labels:
+    """Any number of boxes or points for every image."""
+    size = LABEL_KINDS[kind]
+    if path_imglist:
+        relabel, most = ragged_list_labels(path_imglist)
+    else:
+        relabel, most = None, int(label_counts(dataset).max(initial=1))
+    most = -(-most // size) * size
+
+    def check(labels: npt.NDArray[np.float32], widths: npt.NDArray[np.int64]) -> dict[int, str]:
+        wrong = np.flatnonzero((widths == 0) | (widths % size != 0)).tolist()
+        return {n: f"its {widths[n]} labels are not {kind} of {size} numbers" for n in wrong}
+
+    return Labels(most, (most,), relabel, check)

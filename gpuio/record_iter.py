@@ -16,6 +16,7 @@ from gpuio.augment.faults import POLICIES, FaultLog, OnError
 from gpuio.augment.normalise import Normalisation
 from gpuio.augment.plan import Plan
 from gpuio.backends import make_backend
+from gpuio.backends.base import Backend
 from gpuio.batch import DataBatch, DataDesc, DataIter
 from gpuio.decode import make_decoder
 from gpuio.errors import PipelineClosedError, StateError
@@ -106,18 +107,17 @@ class RecordIter(DataIter):
         self.plan = plan_of(None)
         if given["mean_img"]:
             self.plan = plan_of(self._mean_image(Path(given["mean_img"]), self.plan))
-        self._pipeline = self._assemble(self.plan)
+        self._pipeline = self._assemble(self.plan, self._backend)
         self._batches: Prefetch[Batch] | None = None
         self._current: Batch | None = None
         self._ended = self._closed = False
         self.epoch, self._start, self._done = 0, 0, 0
         dtype, shape = np.dtype(self.plan.dtype).type, self.plan.output_shape(self.batch_size)
         self.provide_data = [DataDesc(given["data_name"], shape, dtype, self.plan.layout)]
-        shape = (self.batch_size, *labels.shape)
-        self.provide_label = [DataDesc(given["label_name"], shape, np.float32, "NCHW")]
+        rows = (self.batch_size, *labels.shape)
+        self.provide_label = [DataDesc(given["label_name"], rows, np.float32, "NCHW")]
 
-    def _assemble(self, plan: Plan) -> Pipeline:
-        backend = self._backend
+    def _assemble(self, plan: Plan, backend: Backend) -> Pipeline:
         labels = self._labels
         read = RecordReader(
             self._dataset,
@@ -144,7 +144,7 @@ class RecordIter(DataIter):
             image = next(iter(saved_array.load(path).values()))
             return image.astype(np.float32)
         plain = replace(plan, dtype="float32", layout="NCHW", normalisation=Normalisation())
-        pipeline = self._assemble(plain)
+        pipeline = self._assemble(plain, self._backend)
         total, count = np.zeros(plan.shape), 0
         try:
             for batch in pipeline.batches(self._order.batches(0), epoch=0):
@@ -280,7 +280,9 @@ class RecordIter(DataIter):
                 )
         if len(ids) and not (ids.min() >= 0 and ids.max() < self.num_records):
             raise ValueError(f"records must be in [0, {self.num_records}), got {ids.tolist()}")
-        pipeline = self._assemble(self.plan)
+        # The backend of the epoch under way has memory for one pipeline only.
+        backend = make_backend(self._backend.device, self._backend.threads)
+        pipeline = self._assemble(self.plan, backend)
         try:
             selection = Selection(ids, 0)
             return self._wrap(next(pipeline.batches([selection], epoch=self.epoch, given=given)))

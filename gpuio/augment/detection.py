@@ -72,8 +72,7 @@ class ColorShift(Op):
             ),
             ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_CHANCE),
         ):
-            shift = partial(_by_chance, draws, draw, chance, *amount)
-            color[name] = sketch.take(name, lambda shift=shift: shift().astype(np.int32))
+            color[name] = sketch.take(name, partial(_steps, draws, draw, chance, *amount))
         color["hls"] = (color["hue"] | color["color_saturation"] | color["lightness"]) != 0
         shift = partial(_by_chance, draws, Draw.CONTRAST, Draw.CONTRAST_CHANCE, *self.contrast)
         contrast = sketch.take("contrast", shift)
@@ -122,7 +121,7 @@ class PadObjects(Op):
         frame = sketch.frame
         canvas = sketch.take("pad_box", lambda: self._canvases(sketch.draws))
         where = canvas[:, 0] > 0
-        scale, x, y = np.where(where[:, None], canvas, _F32([1, 0, 0])).astype(_F32).T
+        scale, x, y = np.where(where[:, None], canvas, np.array([1, 0, 0])).astype(_F32).T
         box = np.stack([-x, -y, scale, scale], axis=1)
         project_objects(sketch.labels, sketch.widths, np.where(where[:, None], box, _F32(0)))
         height, width = frame.size.T.astype(_F32)
@@ -163,7 +162,7 @@ class FitInto(Op):
         source = sketch.frame.size
         goal = np.broadcast_to(np.array(self.shape), source.shape)
         if self.mode != "force":
-            ratio = (_F32(self.shape) / source.astype(_F32)).min(axis=1, keepdims=True)
+            ratio = (np.array(self.shape, _F32) / source.astype(_F32)).min(axis=1, keepdims=True)
             goal = np.maximum((ratio * source.astype(_F32)).astype(np.int64), 1)
         if self.mode == "shrink":
             larger = (source > self.shape).any(axis=1, keepdims=True)
@@ -229,3 +228,8 @@ def _by_chance(
     """(N,) numbers from -amount to amount, 0 for all but a part `p` of the images."""
     shift = draws.uniform(draw, -1, 1) * _F32(amount)
     return np.where(draws.uniform(chance) < p, shift, _F32(0))
+
+
+def _steps(draws: Draws, draw: int, chance: int, amount: int, p: float) -> npt.NDArray[np.int32]:
+    """The same, cut to whole numbers."""
+    return _by_chance(draws, draw, chance, amount, p).astype(np.int32)

@@ -72,11 +72,16 @@ class Frame:
         size: (N, 2) sizes now.
         steps: In the order they apply.
         window: (N, 4) what all of this reads of the image; known after `finish`.
+        original: (N, 2) sizes of the images.
     """
 
     size: Sizes
     steps: list[Step] = field(default_factory=list)
     window: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.int64))
+    original: Sizes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.original = self.size
 
     def resize(self, size: Sizes, method: Kinds, crop: Boxes | None = None) -> None:
         """Resize each image, or its `crop`, by interpolations 0 to 4."""

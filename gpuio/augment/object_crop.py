@@ -94,7 +94,7 @@ class CropObjects(Op):
         box = sketch.take("crop_box", lambda: self._boxes(sketch)).astype(_F32)
         mode = OVERLAP if self.emit == "overlap" else CENTER
         crop_objects(sketch.labels, sketch.widths, box, mode, _F32(self.threshold))
-        box = np.where(box[:, 2:3] > 0, box, _F32([0, 0, 1, 1]))
+        box = np.where(box[:, 2:3] > 0, box, np.array([0, 0, 1, 1], _F32))
         height, width = frame.size.T.astype(_F32)
         x, y, wide, high = (box * np.stack([width, height] * 2, axis=1)).astype(np.int64).T
         size = np.maximum(np.stack([high, wide], axis=1), 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 from gpuio.augment.affine import Affine
 from gpuio.augment.border import Pad
@@ -16,8 +16,10 @@ from gpuio.augment.crop import Crop, RandomResizedCrop, SquareCrop
 from gpuio.augment.geometry import INTER_METHODS
 from gpuio.augment.mirror import Mirror
 from gpuio.augment.normalise import OUTPUTS, Normalisation
+from gpuio.augment.object_crop import EmitMode
 from gpuio.augment.op import Op
 from gpuio.augment.resize import ResizeShorterEdge
+from gpuio.augment.targets import LABEL_KINDS, MoveBoxes, MovePoints
 
 _LAYOUTS = ("NCHW", "NHWC")
 
@@ -64,6 +66,10 @@ class Options:
     rand_mirror: bool = False
     max_random_contrast: float = 0
     max_random_illumination: float = 0
+    label_kind: str = "values"
+    crop_emit_mode: str = "center"
+    emit_overlap_thresh: float = 0.3
+    label_pad_value: float = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,11 @@ def make_plan(options: Options, normalisation: Normalisation) -> Plan:
         ops.append(Mirror(random=not o.mirror))
     if o.max_random_contrast or o.max_random_illumination:
         ops.append(Exposure(o.max_random_contrast, o.max_random_illumination))
+    if o.label_kind == "boxes":
+        mode = cast("EmitMode", o.crop_emit_mode)
+        ops.append(MoveBoxes(mode, o.emit_overlap_thresh, o.label_pad_value))
+    elif o.label_kind == "points":
+        ops.append(MovePoints(o.label_pad_value))
     return Plan(tuple(ops), o.data_shape, o.dtype, o.layout, normalisation)
 
 
@@ -175,6 +186,9 @@ def check_output(o: Output, normalisation: Normalisation) -> None:
 
 def _check(o: Options, normalisation: Normalisation) -> None:
     check_output(o, normalisation)
+    if o.label_kind not in LABEL_KINDS:
+        wanted = ", ".join(LABEL_KINDS)
+        raise ValueError(f"label_kind must be one of {wanted}, got {o.label_kind!r}")
     for name in ("max_random_contrast", "max_random_illumination", "max_rotate_angle"):
         if getattr(o, name) < 0:
             raise ValueError(f"{name} must be at least 0, got {getattr(o, name)}")

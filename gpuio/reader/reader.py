@@ -205,12 +205,13 @@ class RecordReader:
 
     def _replace_labels(self, samples: Samples, header_ids: npt.NDArray[np.int64]) -> None:
         assert self._relabel is not None
-        samples.labels[:] = self._relabel(header_ids)
-        missing = np.isnan(samples.labels)
+        labels = self._relabel(header_ids)
+        missing = np.isnan(labels)
         if samples.widths is not None:
             samples.widths[:] = (~missing).sum(axis=1)
-            samples.labels[missing] = 0
+            labels[missing] = 0
             missing = missing[:, :1]
+        samples.labels[:, : labels.shape[1]] = labels
         for place in np.flatnonzero(missing.any(axis=1)).tolist():
             samples.faults.setdefault(
                 place,

@@ -347,7 +347,7 @@ def compare(parameters, got, expected):
         worst = max(worst, (apart / level[:, None, None]).max())
         relative = max(relative, (apart / size).max())
     colors = any(name.startswith("max_random") for name in parameters)
-    return "pixels" if worst > 3 or (relative > 1e-5 and not colors) else "", worst
+    return "pixels" if worst > 4 or (relative > 1e-5 and not colors) else "", worst
 
 
 def main():

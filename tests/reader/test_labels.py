@@ -1,0 +1,41 @@
+"""How many labels records have, and labels from lists."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.testing as npt
+
+from gpuio.reader.dataset import Dataset
+from gpuio.reader.labels import label_counts, ragged_list_labels
+from gpuio.testing import write_rec
+
+MAGIC = (0xCED7230A).to_bytes(4, "little")
+
+
+def test_labels_are_counted_in_all_files(tmp_path):
+    labels = [[1, 2, 3], 7, [5] * 40, [1]]
+    write_rec(tmp_path / "a.rec", [b"image"] * 4, labels=labels)
+    write_rec(tmp_path / "b.rec", [MAGIC * 9, b""], labels=[[1, 2], [3, 4, 5]])
+    dataset = Dataset.open([tmp_path / "a.rec", tmp_path / "b.rec"])
+    assert label_counts(dataset).tolist() == [3, 0, 40, 1, 2, 3]
+
+
+def test_a_damaged_record_counts_for_none(tmp_path):
+    path = tmp_path / "a.rec"
+    starts = write_rec(path, [b"image"] * 4, labels=[[1, 2], [3, 4], [5, 6], [7, 8]])
+    data = bytearray(path.read_bytes())
+    data[starts[1] + 8 : starts[1] + 12] = b"\xff" * 4  # four thousand million labels
+    data[starts[2]] ^= 1
+    path.write_bytes(data)
+    assert label_counts(Dataset.open(path, path.with_suffix(".idx"))).tolist() == [2, 0, 0, 2]
+
+
+def test_lines_of_a_list_may_have_any_number_of_labels(tmp_path):
+    path = tmp_path / "a.lst"
+    path.write_text("3\t1\t2\ta.jpg\n1\t5\tb.jpg\n3\t6\t7\t8\tc.jpg\n")
+    relabel, most = ragged_list_labels(path)
+    assert most == 3
+    nan = np.nan
+    npt.assert_array_equal(
+        relabel(np.array([1, 2, 3])), [[5, nan, nan], [nan, nan, nan], [6, 7, 8]]
+    )
