@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpuio.image.arrays import floating, image_array, ndarray
+from gpuio.image.arrays import by_channel, floating, image_array, ndarray
 from gpuio.image.functions import (
     center_crop,
     color_normalize,
@@ -200,8 +200,7 @@ class ContrastJitterAug(Augmenter):
     def __call__(self, src: Image) -> Image:
         image = floating(src)
         alpha = 1.0 + random.uniform(-self.contrast, self.contrast)
-        means = np.asarray(image).mean(axis=(0, 1), dtype=np.float64)
-        luma = float((means * np.asarray(self.coef)).sum())
+        luma = float(_luma(image).mean(dtype=np.float64))
         image *= alpha
         image += (1.0 - alpha) * luma
         return image
@@ -218,10 +217,11 @@ class SaturationJitterAug(Augmenter):
     def __call__(self, src: Image) -> Image:
         image = floating(src)
         alpha = 1.0 + random.uniform(-self.saturation, self.saturation)
-        luma = np.asarray(image) @ np.asarray(self.coef[0, 0], image.dtype)
+        luma = _luma(image)
         luma *= 1.0 - alpha
         image *= alpha
-        image += luma[..., None]
+        for channel in range(image.shape[2]):  # twice as fast as all at once
+            image[..., channel] += luma
         return image
 
 
@@ -280,7 +280,7 @@ class LightingAug(Augmenter):
     def __call__(self, src: Image) -> Image:
         image = floating(src)
         alpha = np.random.normal(0, self.alphastd, size=(3,))  # noqa: NPY002  as MXNet draws
-        image += ((np.asarray(self.eigvec) * alpha) @ np.asarray(self.eigval)).astype(image.dtype)
+        by_channel(np.add, image, (np.asarray(self.eigvec) * alpha) @ np.asarray(self.eigval))
         return image
 
 
@@ -442,6 +442,11 @@ def mirrored(src: Image) -> NDArray:
 def _table(values: Any) -> NDArray:
     """Values as float32, whatever they were."""
     return np.array(values, np.float32).view(NDArray)
+
+
+def _luma(image: Image) -> Image:
+    """(H, W) luma of (H, W, 3) colours."""
+    return np.asarray(image) @ np.asarray(_LUMA, image.dtype)
 
 
 def _mixed(image: Image, matrix: Any) -> NDArray:

@@ -27,7 +27,7 @@ import numpy as np
 from gpuio import codec
 from gpuio import parameters as p
 from gpuio.errors import DecodeError
-from gpuio.image.arrays import floating, image_array, into, ndarray
+from gpuio.image.arrays import by_channel, floating, image_array, into, ndarray
 from gpuio.image.interpolation import choose, imresize
 from gpuio.ndarray import NDArray
 
@@ -240,9 +240,9 @@ def color_normalize(src: Any, mean: Any, std: Any = None) -> NDArray:
     """
     image = floating(src)
     if mean is not None:
-        image -= np.asarray(mean, image.dtype)
+        by_channel(np.subtract, image, mean)
     if std is not None:
-        image /= np.asarray(std, image.dtype)
+        by_channel(np.divide, image, std)
     return image.view(NDArray)
 
 
