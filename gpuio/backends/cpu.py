@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +16,7 @@ from gpuio.backends.ring import Slot
 from gpuio.kernels.parallel import run_chain
 
 _PAGE = 4096
+_CACHE_LINE = 64
 
 
 def available_cores() -> int:
@@ -53,7 +55,10 @@ class CpuBackend(Backend):
         return np.empty(nbytes, np.uint8)
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        return np.empty(shape, dtype)
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        memory = np.empty(nbytes + _CACHE_LINE, np.uint8)
+        start = -memory.ctypes.data % _CACHE_LINE  # kernels write whole lines past the cache
+        return memory[start : start + nbytes].view(dtype).reshape(shape)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
         return host
