@@ -321,3 +321,20 @@ def test_gray_and_alpha_pictures_move_alike(tmp_path, channels):
     batch = only(path, **options, max_random_contrast=0.5, random_contrast_prob=1)
     assert batch.data[0].shape == (3, channels, 20, 20)
     assert (batch.label[0][:, 0] == channels).all()
+
+
+def test_no_more_is_decoded_than_a_crop_needs(tmp_path):
+    path = tmp_path / "large.rec"
+    image = encode(draw(300, 400), "JPEG")
+    write_rec(path, [image] * 6, labels=[[2, 5, 0, 0.1, 0.1, 0.9, 0.9]] * 6)
+    with make(path, rand_crop_prob=1, max_crop_scales=0.5, rand_mirror_prob=0.5) as batches:
+        found = sum((b.augmentation["crop_box"][:, 2] > 0).sum() for b in batches)
+        assert batches.stats()["decoded_in_part"] == found > 0
+
+
+def test_an_image_that_cannot_be_had_may_be_zeros_without_objects(tmp_path):
+    path = tmp_path / "wrong.rec"
+    write_rec(path, [encode(draw(20, 20))] * 3, labels=[LABELS[0], [2, 5, 1], LABELS[2]])
+    batch = only(path, on_error="zero", **OPTIONS["all"])
+    assert not batch.data[0][1].any()
+    assert batch.label[0][1, 3:].tolist() == [0, *[-1] * 12]

@@ -107,9 +107,10 @@ def make_det_plan(options: DetOptions, normalisation: Normalisation, label_width
         ops.append(MirrorObjects(o.rand_mirror_prob))
     if o.rand_pad_prob > 0 and o.max_pad_scale > 1:
         ops.append(PadObjects(o.rand_pad_prob, o.max_pad_scale, o.fill_value))
-    if o.rand_crop_prob > 0 and o.num_crop_sampler > 0:
+    if o.num_crop_sampler > 0:
         mode = cast("EmitMode", o.crop_emit_mode)
-        ops.append(CropObjects(o.rand_crop_prob, _samplers(o), mode, o.emit_overlap_thresh))
+        crop = CropObjects(o.rand_crop_prob, _samplers(o), mode, o.emit_overlap_thresh)
+        ops += [crop] if o.rand_crop_prob > 0 else []
     ops.append(FitInto(shape, cast("ResizeMode", o.resize_mode), o.inter_method))
     ops.append(PackLabels(channels, label_width, o.label_pad_value))
     ops.append(TopLeft(shape))

@@ -196,3 +196,26 @@ def test_values_stay_as_they_are(maps):
 def test_a_wrong_parameter_is_named(maps, options, message):
     with pytest.raises(ValueError, match=message):
         ImageRecordIter(maps[0], (3, 20, 20), 4, **options)
+
+
+def test_masks_follow_by_replay_with_the_nearest_pixel(boxes, tmp_path):
+    """A .rec of masks, in the order of the images, gets what the images got."""
+    path, _ = boxes
+    masks = [encode((picture[:, :, :1] > 0).astype(np.uint8) * 7) for picture in whole(path)]
+    write_rec(tmp_path / "masks.rec", masks)
+    options = {**WAYS["all"], "fill_value": 0, "shuffle": True}
+    with (
+        ImageRecordIter(path, batch_size=4, label_width=5, **options) as images,
+        ImageRecordIter(
+            tmp_path / "masks.rec", batch_size=4, inter_method=0, dtype="uint8",
+            **{**options, "data_shape": (1, *options["data_shape"][1:])},
+        ) as mask_of,
+    ):  # fmt: skip
+        for batch in images:
+            same = {k: v for k, v in batch.augmentation.items() if "interpolation" not in k}
+            mask = mask_of.replay(same).data[0][:, 0]
+            assert np.isin(mask, [0, 7]).all()
+            image = batch.data[0][:, 0]
+            # Where an image is all black or all white, away from edges, so is its mask.
+            sure = (image == 0) | (image == 255)
+            assert (((image > 127) == (mask == 7)) | ~sure).mean() > 0.998
