@@ -105,8 +105,19 @@ def warp_nearest(image, height, width, pitch, channels, fill, xs, ys, count, out
     """One row, each pixel that of the nearest place; arguments as `warp_row`."""
     for k in range(count):
         x, y = xs[k] >> 10, ys[k] >> 10
-        for c in range(channels):
-            out[channels * k + c] = tap(image, y, x, c, height, width, pitch, channels, fill)
+        to = np.uint32(channels * k)
+        if x >= 0 and y >= 0 and x < width and y < height:
+            at = np.uint32(y * pitch + x * channels)
+            if channels == 3:
+                out[to] = image[at]
+                out[to + np.uint32(1)] = image[at + np.uint32(1)]
+                out[to + np.uint32(2)] = image[at + np.uint32(2)]
+            else:
+                for c in range(channels):
+                    out[to + np.uint32(c)] = image[at + np.uint32(c)]
+        else:
+            for c in range(channels):
+                out[to + np.uint32(c)] = np.uint8(fill) if c < 3 else np.uint8(0)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
