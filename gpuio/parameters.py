@@ -66,6 +66,21 @@ def number(name: str, value: Any) -> float:
     return result
 
 
+def single(name: str, value: Any) -> float:
+    """A finite number as MXNet reads it: whole and decimal part, each a float32, and their sum.
+
+    That may differ from the nearest float32 in the last bit, and so move a pixel of a warp.
+
+    Source: dmlc-core, include/dmlc/strtonum.h.
+    """
+    exact = number(name, value)
+    whole, _, decimals = str(exact).partition(".")
+    if not (whole.lstrip("-").isdigit() and decimals.isdigit()):
+        return exact  # an exponent
+    part = np.float32(int(decimals) / 10 ** len(decimals))
+    return float(np.copysign(np.float32(abs(int(whole))) + part, exact))
+
+
 def shape(name: str, value: Any, length: int) -> tuple[int, ...]:
     """`length` whole numbers: a tuple, a list, or the text of one."""
     given = value
@@ -139,7 +154,7 @@ def fields_of(cls: type[R], given: Mapping[str, Any]) -> R:
 _CONVERTERS: dict[Any, Callable[[str, Any], Any]] = {
     "bool": boolean,
     "int": integer,
-    "float": number,
+    "float": single,
     "float | None": lambda name, value: None if value is None else number(name, value),
     "tuple[int, int, int]": functools.partial(shape, length=3),
     "tuple[int, ...]": integers,

@@ -55,7 +55,7 @@ class Pipeline:
         self.backend = backend
         self.depth = depth
         # One slot is filled while one waits and one is decoded.
-        self._host = Ring(backend.empty_host, 3)
+        self._host = Ring(backend.empty_host, 3, read.nbytes(augment.batch_size))
         self._stages: tuple[Prefetch[Any], ...] = ()
 
     def batches(

@@ -53,6 +53,13 @@ def _copy(template, size):
     return mine
 
 
+@njit(inline="always")
+def _close(functions, row):
+    if row.stream != 0:
+        call(functions[DESTROY], (row.stream, np.uint64(0)))
+        row.stream = np.uint64(0)
+
+
 @Task
 def probe(words, item, worker, base):
     """Open the image of a row of an IMAGE_JOB table and read its header.
@@ -93,7 +100,9 @@ def probe(words, item, worker, base):
 
 @Task
 def decode(words, item, worker, base):
-    """Decode the window of a row of an IMAGE_JOB table; one decoder for each worker.
+    """Decode the window of a row of an IMAGE_JOB table, and close its code stream.
+
+    Each worker has its own decoder.
 
     Words: address of the table, functions, instance, ImageInfo template, CodeStreamView template,
     DecodeParams, address of the decoders, channels, sample format, colour spec, buffer kind.
@@ -151,6 +160,7 @@ def decode(words, item, worker, base):
         call(functions[DESTROY], (handles[0], zero))
     hold(info)
     hold(handles)
+    _close(functions, row)
 
 
 @Task
@@ -161,7 +171,4 @@ def release(words, item, worker, base):
     """
     given = arguments(words, 2)
     row = carray(pointer(given[0]), item + 1, IMAGE_JOB)[item]
-    if row.stream != 0:
-        functions = carray(pointer(given[1]), _FUNCTIONS, np.uint64)
-        call(functions[DESTROY], (row.stream, np.uint64(0)))
-        row.stream = np.uint64(0)
+    _close(carray(pointer(given[1]), _FUNCTIONS, np.uint64), row)

@@ -133,3 +133,11 @@ def test_known_keywords_pass():
     assert Thing.__init__.__doc__ == "Say what it is."
     with pytest.raises(TypeError, match="size"):
         Thing()
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"), [("1.514", 0x3FC1CAC0), ("0.25", 0x3E800000), ("-2.5", 0xC0200000)]
+)
+def test_a_float_is_read_as_mxnet_reads_it(text, bits):
+    """Whole and decimal part apart: 1.514 comes out one bit away from the nearest float32."""
+    assert np.float32(p.single("v", text)).view(np.uint32) == bits

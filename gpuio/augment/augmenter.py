@@ -72,6 +72,7 @@ class Augmenter:
         keep: int = 4,
     ) -> None:
         self.plan = plan
+        self.batch_size = batch_size
         self.faults = FaultLog()
         self._seed = seed
         self._on_error: OnError = on_error
@@ -104,6 +105,12 @@ class Augmenter:
         sketch.drawn["record"] = samples.ids
         for op in self.plan.ops:
             op(sketch)
+        if (sketch.crop[:, 2:] > self.plan.shape[1:]).any():
+            found = sketch.crop[:, 2:].max(axis=0).tolist()
+            raise ValueError(
+                f"the ops of the plan end in windows of up to {found} pixels, and the output has "
+                f"{self.plan.shape[1:]}: let the last one that moves pixels be a crop"
+            )
         sketch.frame.finish(sketch.crop)
         refused = {place: reason for place, reason in sketch.refused.items() if size[place].all()}
         return Windows(sketch.frame.window.astype(np.int32), refused, sketch)

@@ -96,6 +96,7 @@ class SquareCrop(Op):
         size = sketch.frame.size
         sides = self.shortest, self.longest
         side = sketch.take("crop_size", lambda: sketch.draws.integers(Draw.CROP_SIZE, *sides))
+        side = np.clip(side, *sides)  # also where they are given
         fits = size.min(axis=1) >= self.longest
         for place in np.flatnonzero(~fits).tolist():
             height, width = size[place]
@@ -141,6 +142,7 @@ class RandomResizedCrop(Op):
     def __call__(self, sketch: Sketch) -> None:
         size = sketch.frame.size
         window = sketch.take("crop_window", lambda: self._windows(sketch.draws, size))
+        window = np.minimum(window, size)  # also where they are given
         found = window[:, 0] > 0
         box = _window(sketch, np.maximum(window, 1), random=True)
         _resize_window(sketch, np.where(found[:, None], box, _whole(size)), found, self)
@@ -195,8 +197,9 @@ def _window(sketch: Sketch, shape: geometry.Sizes, *, random: bool) -> geometry.
     crop[:, :2] = spare // 2
     if random:
         draws = sketch.draws
-        crop[:, 0] = sketch.take("crop_y", lambda: draws.integers(Draw.CROP_Y, 0, spare[:, 0]))
-        crop[:, 1] = sketch.take("crop_x", lambda: draws.integers(Draw.CROP_X, 0, spare[:, 1]))
+        y = sketch.take("crop_y", lambda: draws.integers(Draw.CROP_Y, 0, spare[:, 0]))
+        x = sketch.take("crop_x", lambda: draws.integers(Draw.CROP_X, 0, spare[:, 1]))
+        crop[:, :2] = np.clip(np.stack([y, x], axis=1), 0, spare)  # also where they are given
     return crop
 
 

@@ -52,7 +52,9 @@ class CpuBackend(Backend):
         self._memory = Slot(self.empty_bytes)
 
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
-        return np.empty(nbytes, np.uint8)
+        memory = np.empty(nbytes, np.uint8)
+        memory.fill(0)  # take all of it now: what a process uses should not creep up later
+        return memory
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize

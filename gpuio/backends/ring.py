@@ -18,11 +18,13 @@ class Slot:
 
     Attributes:
         allocate: Makes memory of a number of bytes.
+        least: Bytes to begin with.
         data: (capacity,) uint8, the memory; replaced when a larger batch comes by.
         fence: The last device work that reads or writes `data`.
     """
 
     allocate: Callable[[int], Array]
+    least: int = 0
     data: Array = None
     fence: Event = field(default=DONE)
 
@@ -30,7 +32,7 @@ class Slot:
         """`data`, at least `nbytes` long; what it held is lost when it must grow."""
         if self.data is None or len(self.data) < nbytes:
             self.data = None  # give the old memory back first
-            self.data = self.allocate(int(nbytes * _GROWTH))
+            self.data = self.allocate(max(int(nbytes * _GROWTH), self.least))
         return self.data
 
 
@@ -40,10 +42,11 @@ class Ring:
     Args:
         allocate: Makes a buffer of a number of bytes, such as `backend.empty_host`.
         depth: Number of slots: one for each stage that can hold a batch, plus one to fill.
+        least: Bytes of each to begin with.
     """
 
-    def __init__(self, allocate: Callable[[int], Array], depth: int) -> None:
-        self._slots = [Slot(allocate) for _ in range(depth)]
+    def __init__(self, allocate: Callable[[int], Array], depth: int, least: int = 0) -> None:
+        self._slots = [Slot(allocate, least) for _ in range(depth)]
         self.reset()
 
     def reset(self) -> None:

@@ -164,6 +164,8 @@ def _instance() -> tuple[abi.Library, int]:
 
 
 def _release(library: abi.Library, table: npt.NDArray[np.void]) -> None:
+    if not table["stream"].any():
+        return
     functions = library.functions.ctypes.data
     codec_calls.release(len(table), 1, table.ctypes.data, functions)
 

@@ -21,6 +21,8 @@ from gpuio.reader.dataset import Dataset
 from gpuio.reader.order import Selection
 
 _LONGEST_SPAN = 4 << 20  # bytes read by one call: long enough for a disk, short enough to share
+_SAMPLE = 10_000  # records whose sizes are looked at
+_DEVIATIONS = 5  # of the size of a batch: one in millions is larger
 _READERS = 8  # reads in flight at once, when the records of a batch are scattered
 
 
@@ -93,6 +95,13 @@ class RecordReader:
         self._relabel = relabel
         self._ragged = ragged
         self._backend = backend
+
+    def nbytes(self, count: int) -> int:
+        """Bytes that hold almost every choice of `count` records; judged by a sample of them."""
+        dataset = self.dataset
+        some = np.linspace(0, len(dataset) - 1, min(len(dataset), _SAMPLE)).astype(np.int64)
+        sizes = dataset.ends[some] - dataset.offsets[some]
+        return int(count * sizes.mean() + _DEVIATIONS * sizes.std() * count**0.5)
 
     def __call__(
         self, batches: Iterable[Selection], ring: Ring
@@ -198,9 +207,11 @@ class RecordReader:
         try:
             unpack(self.dataset.payload(record))
         except CorruptRecordError as error:
-            return error
+            reason = error.reason
         except (OSError, ValueError) as error:
             reason = str(error)
+        if self.dataset.keys is not None:
+            reason = f"key {self.dataset.keys[record]}: {reason}"
         return CorruptRecordError(reason, path=path, offset=offset)
 
     def _replace_labels(self, samples: Samples, header_ids: npt.NDArray[np.int64]) -> None:
