@@ -155,7 +155,10 @@ _CONVERTERS: dict[Any, Callable[[str, Any], Any]] = {
     "bool": boolean,
     "int": integer,
     "float": single,
-    "float | None": lambda name, value: None if value is None else number(name, value),
+    # MXNet reads these in another way: to the nearest float32.
+    "float | None": lambda name, value: (
+        None if value is None else float(np.float32(number(name, value)))
+    ),
     "tuple[int, int, int]": functools.partial(shape, length=3),
     "tuple[int, ...]": integers,
     "tuple[float, ...]": numbers,

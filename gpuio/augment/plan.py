@@ -21,6 +21,7 @@ from gpuio.augment.op import Op
 from gpuio.augment.resize import ResizeShorterEdge
 from gpuio.augment.targets import LABEL_KINDS, MoveBoxes, MovePoints
 
+_ONE_BIT = 2e-7
 _LAYOUTS = ("NCHW", "NHWC")
 
 
@@ -212,7 +213,9 @@ _COLORS = (
 def _aspect(o: Options) -> tuple[float, float]:
     if o.min_aspect_ratio is None:
         return 1 - o.max_aspect_ratio, 1 + o.max_aspect_ratio
-    return o.min_aspect_ratio, o.max_aspect_ratio
+    low, high = o.min_aspect_ratio, o.max_aspect_ratio
+    # The same number given for both may have been read as two neighbouring float32.
+    return low, low if abs(high - low) < _ONE_BIT * low else high
 
 
 def _affine(o: Options) -> Sequence[Op]:
