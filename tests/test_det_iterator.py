@@ -12,6 +12,8 @@ import gpuio
 from gpuio import ImageDetRecordIter
 from gpuio.errors import LabelError
 from gpuio.format.object_label import pack_objects, unpack_objects
+from gpuio.kernels.color import COLOR, color_image
+from gpuio.kernels.resample import resize
 from gpuio.testing import draw, encode, write_rec
 
 SHAPE = (3, 32, 36)
@@ -338,3 +340,23 @@ def test_an_image_that_cannot_be_had_may_be_zeros_without_objects(tmp_path):
     batch = only(path, on_error="zero", **OPTIONS["all"])
     assert not batch.data[0][1].any()
     assert batch.label[0][1, 3:].tolist() == [0, *[-1] * 12]
+
+
+@pytest.mark.parametrize("edge", [-1, 45])
+def test_colours_come_after_the_first_resize_and_before_the_last(three, edge):
+    options = {"max_random_hue": 1, "random_hue_prob": 1, "resize": edge, "rand_mirror_prob": 1}
+    shifts = {"hue": [0, 30, 0], "lightness": [0, 0, -90], "contrast": [0.5, 0, -0.25]}
+    color = np.zeros(3, COLOR)
+    color["hls"], color["multiply"], color["factor"] = [0, 1, 1], [1, 0, 1], [1.5, 1, 0.75]
+    color["hue"], color["lightness"] = shifts["hue"], shifts["lightness"]
+    with make(three, **options) as batches:
+        record = {"record": np.arange(3), "color_saturation": np.zeros(3, int)}
+        got = batches.replay({**record, **{k: np.array(v) for k, v in shifts.items()}}).data[0]
+    for number, size in enumerate([(40, 60), (50, 30), (20, 24)]):
+        picture = draw(*size, seed=number)
+        if edge > 0:
+            size = [edge * side // min(size) for side in size]
+            picture = resize(picture, *size)
+        color_image(picture.reshape(-1), color[number])
+        expected = resize(np.ascontiguousarray(picture[:, ::-1]), *SHAPE[1:])
+        npt.assert_array_equal(got[number], expected.transpose(2, 0, 1))

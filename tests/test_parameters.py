@@ -141,3 +141,20 @@ def test_known_keywords_pass():
 def test_a_float_is_read_as_mxnet_reads_it(text, bits):
     """Whole and decimal part apart: 1.514 comes out one bit away from the nearest float32."""
     assert np.float32(p.single("v", text)).view(np.uint32) == bits
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.5, (0.5,)), ([1, 2.5], (1, 2.5)), ("(0.1, 3)", (0.1, 3)), ("2", (2,)),
+        (np.array([1, 2]), (1, 2)), ((), ()),
+    ],
+)  # fmt: skip
+def test_numbers_may_be_one_or_several_or_text(value, expected):
+    assert p.numbers("scales", value) == expected
+
+
+@pytest.mark.parametrize("value", ["a", "(1, 'b')", [None], None, ""])
+def test_what_are_no_numbers_is_an_error(value):
+    with pytest.raises(ValueError, match="scales must be"):
+        p.numbers("scales", value)
