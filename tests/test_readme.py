@@ -38,6 +38,20 @@ def test_the_table_has_every_parameter_with_its_default(documented):
             assert eval(documented[name].strip("`")) == parameter.default, name
 
 
+def test_every_parameter_has_a_neighbour_in_other_libraries():
+    section = README.split("## Coming from DALI or torchvision")[1].split("\n## ")[0]
+    first = "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))
+    named = re.findall(r"`(\w+)`", first)
+    assert sorted(named) == sorted(inspect.signature(ImageRecordIter).parameters)
+
+
+def test_every_iterator_and_example_is_shown():
+    for name in gpuio.io.__all__:
+        assert f"`{name}`" in README or name.endswith("_v1"), name
+    shown = set(re.findall(r"^\| `examples/(\w+\.py)` \|", README, re.MULTILINE))
+    assert shown == {path.name for path in (ROOT / "examples").glob("*.py")}
+
+
 def test_every_command_is_shown():
     assert set(re.findall(r"^    gpuio (\w+)", README, re.MULTILINE)) == set(COMMANDS)
 
@@ -64,10 +78,14 @@ def _extras():
 
 @pytest.fixture(scope="module")
 def scope(tmp_path_factory):
-    """A folder with train.rec, and the names that one block leaves to the next."""
+    """A folder with .rec files, and the names that one block leaves to the next."""
     folder = tmp_path_factory.mktemp("readme")
-    images = [encode(draw(240, 256 + 8 * n, seed=n), "JPEG") for n in range(5)]
+    pictures = [draw(240, 256 + 8 * n, seed=n) for n in range(5)]
+    images = [encode(picture, "JPEG") for picture in pictures]
     write_rec(folder / "train.rec", images)
+    boxes = [[1, 0.2, 0.3, 0.6, 0.9] * count for count in range(1, 6)]
+    write_rec(folder / "boxes.rec", images, labels=boxes)
+    write_rec(folder / "masks.rec", [encode(picture[:, :, :1]) for picture in pictures])
     return folder, {"gpuio": gpuio, "np": np}
 
 
@@ -84,6 +102,14 @@ def test_python_blocks_run_one_after_the_other(number, scope, monkeypatch):
 
 def test_there_are_blocks():
     assert len(BLOCKS) >= 5
+
+
+def test_scripts_are_listed_where_they_are_explained():
+    places = {"benchmarks": "benchmarks/README.md", "tests/compat": "CONTRIBUTING.md"}
+    for folder, text in places.items():
+        listed = (ROOT / text).read_text()
+        for path in (ROOT / folder).glob("*.py"):
+            assert f"`{path.name}`" in listed or f"## {path.name}" in listed, path.name
 
 
 def test_the_map_of_the_rooms_names_every_module():
