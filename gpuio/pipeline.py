@@ -54,8 +54,8 @@ class Pipeline:
         self.augment = augment
         self.backend = backend
         self.depth = depth
-        # One slot is filled while one waits and one is decoded.
-        self._host = Ring(backend.empty_host, 3, read.nbytes(augment.batch_size))
+        # One slot is filled while one waits, and each lane decodes one.
+        self._host = Ring(backend.empty_host, 2 + backend.lanes, read.nbytes(augment.batch_size))
         self._stages: tuple[Prefetch[Any], ...] = ()
 
     def batches(

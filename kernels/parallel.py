@@ -2,8 +2,8 @@
 
 A training loop keeps the GIL busy, and every hand-over costs the waiting thread up to the switch
 interval of 5 ms. So compiled code is entered once a batch: the call below starts the threads,
-they share the items through one atomic counter, and it returns when all are done. Starting a
-thread costs some 20 us, a batch takes tens of milliseconds; no thread outlives the call.
+they share the items through one atomic counter, and another call waits until all are done.
+Starting a thread costs some 20 us, a batch takes tens of milliseconds.
 
 Kernels that follow each other are run item by item, not kernel by kernel: what the first one
 leaves in the cache is still there for the next. For that each worker has memory of its own, and
@@ -83,25 +83,34 @@ def _worker(at):
     _work(at)
 
 
-@njit(nogil=True, cache=True)
-def _fork_join(create, join, worker, jobs, stride, count):
-    """Run `worker` on `count` rows of `stride` bytes from `jobs`, each on a POSIX thread.
+@njit(cache=True)
+def _start(create, worker, jobs, stride, threads):
+    """Run `worker` on rows of `stride` bytes from `jobs`, each on a POSIX thread.
 
-    A single row is run in the calling thread. The number of rows run.
+    Args:
+        create: Address of pthread_create.
+        worker: Address of what each thread runs.
+        jobs: Address of the rows.
+        stride: Bytes of a row.
+        threads: (N,) uint64, overwritten with the threads; those that cannot be had are missing.
+
+    Returns:
+        The number of threads started.
     """
-    if count == 1:
-        call(worker, (jobs,))
-        return 1
-    threads = np.empty(count, np.uint64)
-    started = 0
-    for k in range(count):
+    for k in range(len(threads)):
         handle, row = address(threads) + np.uint64(8 * k), jobs + np.uint64(stride * k)
         if call(create, (handle, np.uint64(0), worker, row)) != 0:
-            break
-        started += 1
-    for k in range(started):
+            return k
+    return len(threads)
+
+
+@njit(nogil=True, cache=True)
+def _join(join, threads, worker, jobs):
+    """Wait for threads; where none could be started, do their work here."""
+    for k in range(len(threads)):
         call(join, (threads[k], np.uint64(0)))
-    return started
+    if len(threads) == 0:
+        call(worker, (jobs,))
 
 
 class Task:
@@ -146,7 +155,16 @@ def run_chain(
     base: int = 0,
     stride: int = 0,
 ) -> Any:
-    """Run kernels one after the other on each of `count` items.
+    """Run kernels one after the other on each of `count` items: see `Launch`.
+
+    Returns:
+        (kernels,) int64 nanoseconds that the workers spent in each, added up.
+    """
+    return Launch(chain, count, threads, base, stride, here=min(threads, count) <= 1).join()
+
+
+class Launch:
+    """Kernels that are being run, one after the other on each of `count` items.
 
     Args:
         chain: Kernels with their words.
@@ -154,39 +172,71 @@ def run_chain(
         threads: Workers to start; never more than there are items.
         base: Address of the workers' memory, or 0.
         stride: Bytes of it for each worker.
-
-    Returns:
-        (kernels,) int64 nanoseconds that the workers spent in each, added up; 0 where there is no
-        clock.
+        first: Number of the first worker.
+        here: Use no thread of its own; all is done in `join`.
     """
-    workers = max(1, min(threads, count))
-    spent = np.zeros((workers, len(chain)), np.int64)
-    if count == 0:
-        return spent.sum(axis=0)
-    counter = np.zeros(1, np.int64)
-    given = [np.array([w % 2**64 for w in words], np.uint64) for _, words in chain]
-    links = np.array(
-        [(task.address, w.ctypes.data) for (task, _), w in zip(chain, given, strict=True)],
-        np.uint64,
-    )
-    jobs = np.zeros(workers, JOB)
-    jobs["counter"], jobs["count"] = counter.ctypes.data, count
-    jobs["worker"] = np.arange(workers)
-    if base:
-        jobs["base"] = base + stride * np.arange(workers, dtype=np.uint64)
-    jobs["chain"], jobs["length"] = links.ctypes.data, len(chain)
-    jobs["spent"] = spent.ctypes.data + spent.strides[0] * np.arange(workers)
-    at, size = jobs.ctypes.data, jobs.strides[0]
-    worker = _compiled_worker()
-    if os.name == "posix":
-        create, join, jobs["clock"] = _posix()
-        done = _fork_join(create, join, np.uint64(worker.address), np.uint64(at), size, workers)
-        if done == 0:
-            worker.ctypes(at)  # no thread to be had: do it here
-    else:
-        with ThreadPoolExecutor(workers) as pool:  # ctypes lets the GIL go
-            list(pool.map(worker.ctypes, range(at, at + size * workers, size)))
-    return spent.sum(axis=0)
+
+    def __init__(
+        self,
+        chain: Sequence[tuple[Task, Sequence[int]]],
+        count: int,
+        threads: int,
+        base: int = 0,
+        stride: int = 0,
+        first: int = 0,
+        *,
+        here: bool = False,
+    ) -> None:
+        workers = max(1, min(threads, count))
+        self._spent = np.zeros((workers, len(chain)), np.int64)
+        self._counter = np.zeros(1, np.int64)
+        self._words = [np.array([w % 2**64 for w in words], np.uint64) for _, words in chain]
+        links = zip(chain, self._words, strict=True)
+        self._links = np.array([(t.address, w.ctypes.data) for (t, _), w in links], np.uint64)
+        jobs = self._jobs = np.zeros(workers, JOB)
+        numbers = np.arange(workers, dtype=np.uint64)
+        jobs["counter"], jobs["count"] = self._counter.ctypes.data, count
+        jobs["worker"] = first + numbers
+        jobs["base"] = base + stride * numbers if base else 0
+        jobs["chain"], jobs["length"] = self._links.ctypes.data, len(chain)
+        jobs["spent"] = self._spent.ctypes.data + self._spent.strides[0] * numbers
+        self._pool = None
+        self._threads = np.zeros(0 if here else workers, np.uint64)
+        if os.name == "posix":
+            create, _, jobs["clock"] = _posix()
+            rows = np.uint64(jobs.ctypes.data), jobs.strides[0]
+            done = _start(create, self._worker, *rows, self._threads)
+            self._threads = self._threads[:done]
+        elif not here:
+            at, size = (
+                int(jobs.ctypes.data),
+                int(jobs.strides[0]),
+            )  # plain integers, as ctypes wants
+            self._pool = ThreadPoolExecutor(workers)  # ctypes lets the GIL go
+            work = _compiled_worker().ctypes
+            self._futures = [self._pool.submit(work, at + size * k) for k in range(workers)]
+
+    @property
+    def _worker(self) -> np.uint64:
+        return np.uint64(_compiled_worker().address)
+
+    def join(self) -> Any:
+        """Wait until all is done; to be called once.
+
+        Returns:
+            (kernels,) int64 nanoseconds that the workers spent in each, added up; 0 where there
+            is no clock.
+        """
+        if self._pool is not None:
+            for future in self._futures:
+                future.result()
+            self._pool.shutdown()
+        elif os.name == "posix":
+            rows = np.uint64(self._jobs.ctypes.data)
+            _join(_posix()[1], self._threads, self._worker, rows)
+        else:
+            _compiled_worker().ctypes(int(self._jobs.ctypes.data))
+        return self._spent.sum(axis=0)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from gpuio.augment.normalise import OUTPUTS
 from gpuio.augment.op import Column, Sketch
 from gpuio.augment.plan import Plan
 from gpuio.augment.random import Draws
-from gpuio.backends.base import Array, Backend, Event, Link
+from gpuio.backends.base import Array, Backend, Event, Link, Running
 from gpuio.backends.pool import OutputPool
 from gpuio.backends.ring import Ring
 from gpuio.decode.base import Decoder, ImageBatch, Windows
@@ -47,6 +48,23 @@ class Batch:
     pad: int
     drawn: dict[str, Column]
     ready: Event
+
+
+@dataclass(slots=True)
+class _Launched:
+    """A batch that is being made.
+
+    Attributes:
+        images: Where it comes from.
+        data: Where it goes.
+        running: The kernels at work, and the tables that they read.
+        joined: Whether they were waited for.
+    """
+
+    images: ImageBatch
+    data: Array
+    running: tuple[Running, list[Array]]
+    joined: bool = False
 
 
 class Augmenter:
@@ -125,18 +143,47 @@ class Augmenter:
             decoder: Where they come from.
             host: The ring of their encoded images, which are given back.
         """
-        for images in batches:
-            places = np.arange(len(images.origin))
-            try:
-                data = self._pool.take()[: len(places)]
-                self._run(images, data, places, images.links)
-                again = decoder.retry(images)
-                if again:
-                    self._run(images, data, np.array(again), [])
-            finally:
-                decoder.finish(images.opened)
-                host.release(images.records.slot, after=self._backend.record())
-            yield self._deliver(images, data)
+        waiting: deque[_Launched] = deque()
+        try:
+            for images in batches:
+                waiting.append(self._launch(images))
+                if len(waiting) == self._backend.lanes:
+                    yield self._complete(waiting.popleft(), decoder, host)
+            while waiting:
+                yield self._complete(waiting.popleft(), decoder, host)
+        finally:
+            for launched in waiting:
+                self._end(launched, decoder, host)
+
+    def _launch(self, images: ImageBatch) -> _Launched:
+        places = np.arange(len(images.origin))
+        data = self._pool.take()[: len(places)]
+        return _Launched(images, data, self._start(images, data, places, images.links))
+
+    def _complete(self, launched: _Launched, decoder: Decoder, host: Ring) -> Batch:
+        """Wait for a batch, and decode in another way what failed."""
+        images, data = launched.images, launched.data
+        try:
+            self._join(launched.running, len(images.links))
+            launched.joined = True
+            again = decoder.retry(images)
+            if again:
+                self._join(self._start(images, data, np.array(again), []), 0)
+        finally:
+            self._end(launched, decoder, host)
+        return self._deliver(images, data)
+
+    def _end(self, launched: _Launched, decoder: Decoder, host: Ring) -> None:
+        """Wait for a batch, wanted or not, and give back what it holds."""
+        if not launched.joined:
+            launched.running[0].join()
+        decoder.finish(launched.images.opened)
+        host.release(launched.images.records.slot, after=self._backend.record())
+
+    def _join(self, running: tuple[Running, list[Array]], links: int) -> None:
+        spent = running[0].join()
+        self.decoding += int(spent[:links].sum())
+        self.augmenting += int(spent[links:].sum())
 
     def _deliver(self, images: ImageBatch, data: Array) -> Batch:
         """The batch, with faults settled."""
@@ -152,14 +199,14 @@ class Augmenter:
         labels, keys = images.sketch.labels[places], samples.keys[places]
         return Batch(data, labels, keys, pad, drawn, self._backend.record())
 
-    def _run(
+    def _start(
         self,
         images: ImageBatch,
         data: Array,
         places: npt.NDArray[np.int64],
         links: Sequence[Link],
-    ) -> None:
-        """Run `links`, then every pass, for the images at `places`.
+    ) -> tuple[Running, list[Array]]:
+        """Start `links`, then every pass, for the images at `places`; and what must live as long.
 
         Steps that others follow write into the item's memory, behind the decoded window; the last
         one goes into the batch. An image whose steps all do nothing is copied as it was decoded.
@@ -207,9 +254,7 @@ class Augmenter:
         output, interleaved = OUTPUTS[plan.dtype], plan.layout == "NHWC"
         words = (backend.address(table), plan.shape[0], output, interleaved, used)
         chain.append((finish, words))
-        spent = backend.run(chain, len(places), used + int(np.prod(plan.shape)))
-        self.decoding += int(spent[: len(links)].sum())
-        self.augmenting += int(spent[len(links) :].sum())
+        return backend.start(chain, len(places), used + int(np.prod(plan.shape))), keep
 
     def _fill(
         self,

@@ -39,16 +39,29 @@ Link = tuple[Any, Sequence[int]]
 """A kernel (`gpuio.kernels.parallel.Task`) and its words: addresses and sizes."""
 
 
+class Running(Protocol):
+    """Kernels at work."""
+
+    def join(self) -> npt.NDArray[np.int64]:
+        """Wait for the end, once.
+
+        Returns:
+            (kernels,) nanoseconds spent in each by all threads, where that is known.
+        """
+
+
 class Backend(ABC):
     """One device. Everything a room does differently on CPU and GPU is a method here.
 
     Attributes:
         device: Its name, such as "cpu" or "cuda:0".
-        threads: CPU threads that its rooms may use.
+        threads: CPU threads that a chain of kernels may use.
+        lanes: Chains that may run at once.
     """
 
     device: str
     threads: int
+    lanes: int = 1
 
     @abstractmethod
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
@@ -75,17 +88,18 @@ class Backend(ABC):
         """An array over `memory` that keeps `owner` alive, as do all views of it."""
 
     @abstractmethod
-    def run(self, chain: Sequence[Link], count: int, nbytes: int = 0) -> npt.NDArray[np.int64]:
-        """Run kernels one after the other over `count` items, in order with the current stream.
+    def start(self, chain: Sequence[Link], count: int, nbytes: int = 0) -> Running:
+        """Begin to run kernels one after the other over `count` items, after what runs already.
 
         Args:
             chain: The kernels.
             count: Items.
             nbytes: Memory that each item may use while it passes through the chain.
-
-        Returns:
-            (kernels,) nanoseconds spent in each by all threads, where that is known.
         """
+
+    def run(self, chain: Sequence[Link], count: int, nbytes: int = 0) -> npt.NDArray[np.int64]:
+        """As `start`, and wait until all is done; what `Running.join` returns."""
+        return self.start(chain, count, nbytes).join()
 
     @abstractmethod
     def record(self) -> Event:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.backends.base import DONE, Array, Backend, Event, Link
+from gpuio.backends.base import DONE, Array, Backend, Event, Link, Running
 from gpuio.backends.ring import Slot
-from gpuio.kernels.parallel import run_chain
+from gpuio.kernels.parallel import Launch, run_chain
 
 _PAGE = 4096
 _CACHE_LINE = 64
@@ -34,22 +34,37 @@ class _Owned:
         self._owner = owner
 
 
+class _InLane:
+    """A launch with its lane, which is free again after `join`."""
+
+    def __init__(self, launch: Launch, lane: int, free: list[int]) -> None:
+        self._launch, self._lane, self._free = launch, lane, free
+
+    def join(self) -> npt.NDArray[np.int64]:
+        spent: npt.NDArray[np.int64] = self._launch.join()
+        self._free.append(self._lane)
+        return spent
+
+
 class CpuBackend(Backend):
     """Runs kernels on `threads` threads, while the calling thread waits without the GIL.
 
     A chain is run item by item, and the memory for an item is its thread's, used again and again:
-    a decoded picture stays in the cache until it is in the batch. So only one thread may call
-    `run` with memory.
+    a decoded picture stays in the cache until it is in the batch. Two chains may run at once: the
+    second one keeps the cores busy while Python sees to the end of the first, which can take long
+    where a training loop holds the GIL.
 
     Args:
         threads: At least 1; all available cores when None.
     """
 
     device = "cpu"
+    lanes = 2
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = available_cores() if threads is None else threads
-        self._memory = Slot(self.empty_bytes)
+        self._memory = [Slot(self.empty_bytes) for _ in range(self.lanes)]
+        self._free = list(range(self.lanes))
 
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
         memory = np.empty(nbytes, np.uint8)
@@ -71,11 +86,20 @@ class CpuBackend(Backend):
     def adopt(self, memory: Array, owner: object) -> Array:
         return np.asarray(_Owned(memory, owner))
 
+    def start(self, chain: Sequence[Link], count: int, nbytes: int = 0) -> Running:
+        if not nbytes:
+            return Launch(chain, count, self.threads)
+        lane = self._free.pop()  # empty only if more chains are started than there are lanes
+        stride = -(-nbytes // _PAGE) * _PAGE
+        memory = self._memory[lane].reserve(stride * self.threads + _PAGE)
+        base = -(-self.address(memory) // _PAGE) * _PAGE
+        launch = Launch(chain, count, self.threads, base, stride, lane * self.threads)
+        return _InLane(launch, lane, self._free)
+
     def run(self, chain: Sequence[Link], count: int, nbytes: int = 0) -> npt.NDArray[np.int64]:
-        base, stride = 0, -(-nbytes // _PAGE) * _PAGE
-        if nbytes:
-            base = -(-self.address(self._memory.reserve(stride * self.threads + _PAGE)) // _PAGE)
-        return run_chain(chain, count, self.threads, base * _PAGE, stride)
+        if nbytes or min(self.threads, count) > 1:
+            return super().run(chain, count, nbytes)
+        return run_chain(chain, count, 1)
 
     def record(self) -> Event:
         return DONE

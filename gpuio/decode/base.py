@@ -17,6 +17,7 @@ from gpuio.reader.dataset import Dataset
 from gpuio.reader.reader import RecordBatch, Samples
 
 _ALIGNMENT = 64
+_MOST_PIXELS = 178_956_970  # in an image, as in Pillow: a damaged header may claim any number
 _PAD = 64  # bytes behind a window, for decoders that write a little too far
 
 
@@ -144,6 +145,12 @@ class Decoder(ABC):
     def _prepare(self, records: RecordBatch, plan: Plan) -> ImageBatch:
         samples = records.samples
         opened = self.open(records)
+        pixels = opened.size.astype(np.int64).prod(axis=1)
+        for place in np.flatnonzero(pixels > _MOST_PIXELS).tolist():
+            height, width = opened.size[place]
+            reason = f"{width} x {height} pixels are more than the {_MOST_PIXELS} that are decoded"
+            samples.faults.setdefault(place, self._error(records, place, reason))
+            opened.size[place] = 0
         wanted = plan(samples, opened.size)
         for place in np.flatnonzero((opened.size[:, 0] == 0) | (records.nbytes == 0)).tolist():
             if place not in samples.faults:

@@ -50,7 +50,9 @@ class NvImageCodecDecoder(Decoder):
         super().__init__(backend, channels, dataset)
         self._pool = ThreadPoolExecutor(backend.threads, "gpuio-decode")  # starts no thread yet
         self._library, self._instance = _instance()
-        self._decoders = np.array([self._new_decoder() for _ in range(backend.threads)], np.uint64)
+        self._decoders = np.array(
+            [self._new_decoder() for _ in range(backend.threads * backend.lanes)], np.uint64
+        )
         destroy = self._library.dll.nvimgcodecDecoderDestroy
         self._finalizer = weakref.finalize(self, _destroy, destroy, self._decoders.tolist())
         self._info = abi.ImageInfo.new(

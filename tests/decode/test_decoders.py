@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from gpuio.backends.cpu import CpuBackend
 from gpuio.decode import make_decoder, nvimgcodec_abi
 from gpuio.errors import BackendError, DecodeError
+from gpuio.iterators import ImageRecordIter
 from gpuio.reader.dataset import Dataset
 from gpuio.testing import decode_all, draw, encode, write_rec
 
@@ -331,3 +333,15 @@ def test_nothing_is_printed(tmp_path):
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_header_that_claims_too_many_pixels_is_a_fault(tmp_path, name):
+    """Memory for them would be memory that nothing else can have."""
+    bmp = bytearray(encode(draw(5, 7), "BMP"))
+    bmp[18:26] = struct.pack("<ii", 30_000, 20_000)
+    write_rec(tmp_path / "huge.rec", [bytes(bmp)])
+    rec = tmp_path / "huge.rec"
+    with ImageRecordIter(rec, (3, 4, 4), 1, decoder=name) as it, pytest.raises(DecodeError) as info:
+        next(it)
+    assert "huge.rec: record 0 at byte 0" in str(info.value)

@@ -14,7 +14,7 @@ from numba import carray, cfunc
 
 from gpuio.kernels import parallel
 from gpuio.kernels.native import fetch_add, load64, pointer, store64
-from gpuio.kernels.parallel import Task, arguments, run_chain
+from gpuio.kernels.parallel import Launch, Task, arguments, run_chain
 
 
 class Uncached(Task):
@@ -87,7 +87,7 @@ def test_what_a_kernel_leaves_in_its_thread_s_memory_is_there_for_the_next(count
 
 def test_where_no_thread_can_be_had_the_caller_does_the_work(monkeypatch):
     run(1, 1)  # the compiler itself uses threads
-    monkeypatch.setattr(parallel, "_fork_join", lambda *_: 0)
+    monkeypatch.setattr(parallel, "_start", lambda *_: 0)
     counts, workers = run(20, 3)
     npt.assert_array_equal(counts, 1)
     npt.assert_array_equal(workers[:3], [1, 0, 0])
@@ -111,3 +111,14 @@ def test_several_python_threads_may_run_tasks_at_once():
     assert len(results) == 4
     for counts, _ in results:
         npt.assert_array_equal(counts, 1)
+
+
+def test_two_launches_may_run_at_once_each_with_workers_of_its_own():
+    counts, workers = np.zeros((2, 51), np.int64), np.zeros((2, 4), np.uint8)
+    chains = [[(count_items, (counts[k].ctypes.data, workers[k].ctypes.data))] for k in range(2)]
+    launches = [Launch(chain, 50, 2, first=2 * k) for k, chain in enumerate(chains)]
+    for launch in reversed(launches):
+        launch.join()
+    npt.assert_array_equal(counts[:, :50], 1)
+    assert not workers[0, 2:].any()
+    assert not workers[1, :2].any()
