@@ -11,7 +11,7 @@ import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.native import address, hold, pointer
-from gpuio.kernels.output import FLOAT16, FLOAT32, INT8, can_stream, convert, stream_row
+from gpuio.kernels.output import FLOAT16, FLOAT32, INT8, convert
 from gpuio.kernels.taps import LINEAR, fixed_taps
 from gpuio.kernels.vector import LANES, blend_pixels, warp_pixels
 from gpuio.kernels.warp import column_places, line_places, matrix_at, warp_linear
@@ -62,24 +62,10 @@ def _emit(row, stride, norm, out, y, height, width, mirror):
                 line[x] = convert(out, source[x], mean, gain, bias)
 
 
-@njit(inline="always")
-def _line(step, output):
-    """Scratch for `_emit_row`."""
-    streams = can_stream(output, step.dst, step.cols)
-    return np.empty(CHANNELS * step.cols if streams else 0, np.float32)
-
-
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _emit_row(row, stride, norm, step, output, y, line):
-    """Row `y` of a STEP row's image, in three planes of `stride` values, into the batch.
-
-    `line` is (3 * width,) float32 scratch if that is to go past the cache, else empty.
-    """
+def _emit_row(row, stride, norm, step, output, y):
+    """Row `y` of a STEP row's image, in three planes of `stride` values, into the batch."""
     height, width, mirror = step.rows, step.cols, step.mirror != 0
-    if len(line) > 0:
-        _emit(row, stride, norm, line, 0, 1, width, mirror)
-        stream_row(line, step.dst, y, height, width)
-        return
     place, size = pointer(step.dst), CHANNELS * height * width
     if output == FLOAT32:
         _emit(row, stride, norm, carray(place, size, np.float32), y, height, width, mirror)
@@ -113,7 +99,6 @@ def resize_to_planes(step, norm, output):
     height = (LINEAR, step.src_height, step.dst_height, step.y, rows, 1, False)
     fixed_taps(*height, places, share)
     size = CHANNELS * stride
-    line = _line(step, output)
     ring, row = np.empty((2, size), np.int16), np.empty(size, np.uint8)
     held = np.full(2, -1, np.int32)
     for y in range(rows):
@@ -125,7 +110,7 @@ def resize_to_planes(step, norm, output):
                 held[wanted & 1] = wanted
         upper, lower = ring[places[y] & 1], ring[places[rows + y] & 1]
         _down(upper, lower, share[y], share[rows + y], row, size)
-        _emit_row(row, stride, norm, step, output, y, line)
+        _emit_row(row, stride, norm, step, output, y)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -142,7 +127,6 @@ def warp_to_planes(step, norm, output):
     """
     cols = step.cols
     stride = _padded(cols)
-    line = _line(step, output)
     matrix = matrix_at(step.matrix)
     column_xs, column_ys = np.empty(stride), np.empty(stride)
     column_places(matrix, step.x, stride, column_xs, column_ys)
@@ -169,7 +153,7 @@ def warp_to_planes(step, norm, output):
                     warp_linear(*picture, xs[k : k + 1], ys[k : k + 1], 1, pixel)
                     for c in range(CHANNELS):
                         row[c * stride + k] = pixel[c]
-        _emit_row(row, stride, norm, step, output, y, line)
+        _emit_row(row, stride, norm, step, output, y)
     hold(xs)
     hold(ys)
     hold(row)

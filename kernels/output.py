@@ -11,8 +11,7 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import overload
 
-from gpuio.kernels.native import address, bits, hold, pointer
-from gpuio.kernels.vector import LANES, stream_floats
+from gpuio.kernels.native import bits, pointer
 
 FLOAT32, FLOAT16, INT8, UINT8 = range(4)
 """Output types."""
@@ -99,43 +98,6 @@ def _any_layout(row, norm, means, out, y, height, width, channels, mirror, inter
                 mean = means[at + source // channels]
             to = (y * width + x) * channels + c if interleaved else at + x
             out[to] = convert(out, row[_U32(source + c)], mean, norm[4 + c], norm[8 + c])
-
-
-@njit(inline="always")
-def can_stream(kind, out, width):
-    """Whether rows of three planes can go past the cache: float32 in whole cache lines."""
-    return kind == FLOAT32 and width % LANES == 0 and out % np.uint64(4 * LANES) == 0
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def stream_row(line, out, y, height, width):
-    """Row `y` of three float32 planes into the batch, past the cache.
-
-    A batch is larger than the caches, and who reads it comes later: without reading what is
-    overwritten, the memory has half the work.
-
-    Args:
-        line: (3 * width,) float32, one plane after the other.
-        out: Address of the image in the batch, (3, H, W); see `can_stream`.
-        y: Row, from 0.
-        height: Rows of the output.
-        width: Pixels in a row.
-    """
-    start = address(line)
-    for c in range(3):
-        target = out + np.uint64(4 * (c * height + y) * width)
-        source = start + np.uint64(4 * c * width)
-        for x in range(0, width, LANES):
-            skip = np.uint64(4 * x)
-            stream_floats(source + skip, target + skip)
-    hold(line)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def emit_row_streamed(row, norm, out, y, height, width, mirror, line):
-    """As `emit_row` for three float32 planes, past the cache; `line` is (3 * width,) scratch."""
-    _three_planes(row, norm, line, 0, width, width, mirror)
-    stream_row(line, out, y, height, width)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)

@@ -16,7 +16,7 @@ from numba import carray, njit
 from gpuio.kernels.bilinear import resize_to_planes, warp_to_planes
 from gpuio.kernels.color import COLOR, color_image
 from gpuio.kernels.native import hold, pointer
-from gpuio.kernels.output import NORM, can_stream, emit_row, emit_row_streamed
+from gpuio.kernels.output import NORM, emit_row
 from gpuio.kernels.parallel import Task, arguments
 from gpuio.kernels.taps import (
     AREA,
@@ -32,7 +32,6 @@ from gpuio.kernels.taps import (
     fixed_taps,
     kinds,
 )
-from gpuio.kernels.vector import stream_end
 from gpuio.kernels.warp import (
     border_row,
     column_places,
@@ -373,22 +372,16 @@ def _finish(step, channels, output, interleaved, scratch):
         _pixels(step, channels, scratch, size)
         if step.color != 0:
             color_image(scratch, carray(pointer(step.color), 1, COLOR)[0])
-    streams = channels == 3 and not interleaved and step.mean_image == 0
-    streams = streams and can_stream(output, step.dst, cols)
-    line = np.empty(size if streams else 0, np.float32)
     for y in range(rows):
         if direct:
             source = _source_row(step, step.y + y, channels)
             row = source[step.x * channels : step.x * channels + size]
         else:
             row = scratch[y * size : (y + 1) * size]
-        if streams:
-            emit_row_streamed(row, norm, step.dst, y, rows, cols, step.mirror != 0, line)
-        else:
-            emit_row(
-                row, norm, step.mean_image, output, step.dst, y, rows, cols, channels,
-                step.mirror != 0, interleaved,
-            )  # fmt: skip
+        emit_row(
+            row, norm, step.mean_image, output, step.dst, y, rows, cols, channels,
+            step.mirror != 0, interleaved,
+        )  # fmt: skip
 
 
 @njit(inline="always")
@@ -440,7 +433,6 @@ def finish(words, item, worker, base):
         else:
             scratch = carray(pointer(base + given[4]), size, np.uint8)
             _finish(step, channels, output, interleaved, scratch)
-        stream_end()
     hold(copy)
 
 

@@ -15,7 +15,6 @@ LANES = 16
 
 _I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _V8, _V16, _V32, _V64 = (ir.VectorType(word, LANES) for word in (ir.IntType(8), _I16, _I32, _I64))
-_VFLOAT = ir.VectorType(ir.FloatType(), LANES)
 _MASK = ir.VectorType(ir.IntType(1), LANES)
 _POINTERS = ir.VectorType(_I32.as_pointer(), LANES)
 _UNALIGNED = ir.Constant(_I32, 1)
@@ -78,37 +77,6 @@ def blend_pixels(typingctx, source, left, right, left_weight, right_weight, plan
         return context.get_dummy_value()
 
     return types.void(*[types.uint64] * 7), codegen
-
-
-@intrinsic
-def stream_floats(typingctx, source, target):
-    """Sixteen float32 to an address that is a multiple of 64 bytes, past the cache.
-
-    Args:
-        source: Address of the values, as uint64.
-        target: Where they go, as uint64.
-    """
-
-    def codegen(context, builder, signature, args):
-        values = builder.load(builder.inttoptr(args[0], _VFLOAT.as_pointer()))
-        values.align = 4
-        store = builder.store(values, builder.inttoptr(args[1], _VFLOAT.as_pointer()))
-        store.align = 64
-        store.set_metadata("nontemporal", builder.module.add_metadata([_UNALIGNED]))
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, types.uint64), codegen
-
-
-@intrinsic
-def stream_end(typingctx):
-    """Make what was streamed visible to other threads."""
-
-    def codegen(context, builder, signature, args):
-        builder.fence("seq_cst")
-        return context.get_dummy_value()
-
-    return types.void(), codegen
 
 
 @intrinsic

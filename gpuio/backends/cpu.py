@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +15,6 @@ from gpuio.backends.ring import Slot
 from gpuio.kernels.parallel import Launch, run_chain
 
 _PAGE = 4096
-_CACHE_LINE = 64
 
 
 def available_cores() -> int:
@@ -72,10 +70,7 @@ class CpuBackend(Backend):
         return memory
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
-        memory = np.empty(nbytes + _CACHE_LINE, np.uint8)
-        start = -memory.ctypes.data % _CACHE_LINE  # kernels write whole lines past the cache
-        return memory[start : start + nbytes].view(dtype).reshape(shape)
+        return np.empty(shape, dtype)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
         return host
