@@ -1,4 +1,4 @@
-"""Load RecordIO image sets into training loops, on NVIDIA GPUs and on CPUs.
+"""Load RecordIO image sets into training loops: MXNet's data IO without MXNet.
 
 `import gpuio` needs NumPy alone; what a name needs is imported when the name is used.
 """

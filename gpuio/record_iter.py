@@ -134,7 +134,7 @@ class RecordIter(DataIter):
             seed=self._seed_aug,
             on_error=self._on_error,
             # What waits, what is being made, what the consumer has and what it has just dropped.
-            keep=self._depth + 3,
+            keep=self._depth + 4,
         )
         return Pipeline(read, decode, augment, backend, depth=self._depth)
 

@@ -61,7 +61,7 @@ class CpuBackend(Backend):
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = available_cores() if threads is None else threads
-        self._memory = [Slot(self.empty_bytes) for _ in range(self.lanes)]
+        self._memory = [Slot(self.empty_host) for _ in range(self.lanes)]
         self._free = list(range(self.lanes))
 
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
