@@ -134,7 +134,13 @@ def test_an_interrupt_is_status_130_and_leaves_nothing(work):
     os.mkfifo(work / "images" / "slow.jpg")
     (work / "data.lst").write_text("0\t1\tcat/0.jpg\n1\t1\tslow.jpg\n")
     command = [sys.executable, "-m", "gpuio", "im2rec", "data", "images", "--num-thread", "1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Who runs the tests in the background has them ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         while not (work / "data.rec.partial").exists():
             assert process.poll() is None
             time.sleep(0.01)
