@@ -115,7 +115,7 @@ def ours(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np
     table["dst"] = out.ctypes.data + np.arange(count) * out[0].nbytes
 
     backend = CpuBackend(1)
-    words = (table.ctypes.data, 3, kind, int(step.interleaved), 0)
+    words = (table.ctypes.data, 3, kind, int(step.interleaved))
 
     def run() -> None:
         assert table.size  # whose address the kernel has, as that of

@@ -181,13 +181,13 @@ def _copy_windows(
     table["kind"], table["norm"] = COPY, norm.ctypes.data
     table["kind"][np.isin(places, list(batch.samples.faults))] = SKIP
     table["src"], table["src_pitch"] = batch.origin[places], batch.pitch[places]
-    table["local"] = batch.local[places]
+    table["local"], table["scratch"] = batch.local[places], batch.nbytes
     end = box[places, :2] + box[places, 2:]
     table["src_height"], table["src_width"] = table["dst_height"], table["dst_width"] = end.T
     table["y"], table["x"], table["rows"], table["cols"] = box[places].T
     table["dst"] = [images[place].ctypes.data for place in places]
     channels = images[0].shape[2]
-    last = (finish, (table.ctypes.data, channels, UINT8, 1, batch.nbytes))
+    last = (finish, (table.ctypes.data, channels, UINT8, 1))
     chain = [*batch.links, last] if decode else [last]
     backend.run(chain, len(places), batch.nbytes + max(image.nbytes for image in images))
 

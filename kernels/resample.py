@@ -51,6 +51,8 @@ STEP = np.dtype(
         ("matrix", np.uint64),  # address of 6 float64, canvas to source, for a warp
         ("weights", np.uint64),  # address of a `weight_table`, for a cubic or Lanczos warp
         ("color", np.uint64),  # address of a COLOR row, or 0
+        ("taps", np.uint64),  # address of the tables of `tabulate`, for device kernels
+        ("scratch", np.uint64),  # offset of rows * cols * channels bytes in the worker's memory
         ("src_pitch", np.int64),  # bytes between source rows
         ("dst_pitch", np.int64),  # bytes between rows written by `resample`
         ("kind", np.int32),  # of kernels/taps.py, or BLANK
@@ -420,9 +422,9 @@ def finish(words, item, worker, base):
     Kind SKIP does nothing.
 
     Words: address of the table, channels, output type of kernels/output.py, 1 for a batch that is
-    (N, H, W, C), offset of rows * cols * channels bytes in the worker's memory.
+    (N, H, W, C).
     """
-    given = arguments(words, 5)
+    given = arguments(words, 4)
     copy = np.empty(1, STEP)
     step = _step(given[0], item, base, copy)
     if step.kind != SKIP:
@@ -431,7 +433,7 @@ def finish(words, item, worker, base):
         if base == 0:
             _finish(step, channels, output, interleaved, np.empty(size, np.uint8))
         else:
-            scratch = carray(pointer(base + given[4]), size, np.uint8)
+            scratch = carray(pointer(base + step.scratch), size, np.uint8)
             _finish(step, channels, output, interleaved, scratch)
     hold(copy)
 

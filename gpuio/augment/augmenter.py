@@ -247,12 +247,13 @@ class Augmenter:
             table["mean_image"] = backend.address(self._mean_image)
         table["mirror"] = sketch.mirror[places]
         table["kind"][faults] = SKIP
+        table["scratch"] = used
         nbytes = data.itemsize * int(np.prod(plan.shape))
         starts = places.astype(np.uint64) * np.uint64(nbytes)
         table["dst"] = np.uint64(backend.address(data)) + starts
         keep.append(table := backend.upload(table))
         output, interleaved = OUTPUTS[plan.dtype], plan.layout == "NHWC"
-        words = (backend.address(table), plan.shape[0], output, interleaved, used)
+        words = (backend.address(table), plan.shape[0], output, interleaved)
         chain.append((finish, words))
         return backend.start(chain, len(places), used + int(np.prod(plan.shape))), keep
 

@@ -35,7 +35,7 @@ def batch(images, dtype, *, norm=NORMS, mirror=False, layout="NCHW", mean=None, 
     table["kind"], table["mirror"] = step.pop("kind", COPY), mirror
     table["src_height"], table["src_width"] = height, width
     table["dst_height"], table["dst_width"] = table["rows"], table["cols"] = rows, cols
-    words = channels, KINDS[dtype], layout == "NHWC", 0
+    words = channels, KINDS[dtype], layout == "NHWC"
     finish(count, 2, table.ctypes.data, *words)
     assert (memory[:32] == POISON).all()
     assert (memory[-32:] == POISON).all()
