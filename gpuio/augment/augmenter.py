@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from gpuio.backends.base import Array, Backend, Event, Link, Running
 from gpuio.backends.pool import OutputPool
 from gpuio.backends.ring import Ring
 from gpuio.decode.base import Decoder, ImageBatch, Windows
+from gpuio.errors import GpuioError
 from gpuio.kernels.resample import SKIP, STEP, finish, resample
 from gpuio.kernels.taps import COPY, TAPS, WARP_CUBIC, WARP_LANCZOS
 from gpuio.kernels.warp import weight_table
@@ -40,6 +41,8 @@ class Batch:
         pad: How many at the end only fill the batch up.
         drawn: By name of an augmentation, (N,) what each image got.
         ready: When `data` is written.
+        faults: By place in the batch as it was read, samples that could not be had.
+        masks: (N, H, W) uint8 on the device, where masks go with the images.
     """
 
     data: Array
@@ -48,6 +51,8 @@ class Batch:
     pad: int
     drawn: dict[str, Column]
     ready: Event
+    faults: Mapping[int, GpuioError] = field(default_factory=dict)
+    masks: Array | None = None
 
 
 @dataclass(slots=True)
@@ -197,7 +202,7 @@ class Augmenter:
             places = np.where(places < 0, np.arange(len(places)), places)
             drawn = {name: column[places] for name, column in drawn.items()}
         labels, keys = images.sketch.labels[places], samples.keys[places]
-        return Batch(data, labels, keys, pad, drawn, self._backend.record())
+        return Batch(data, labels, keys, pad, drawn, self._backend.record(), samples.faults)
 
     def _start(
         self,
