@@ -19,11 +19,13 @@ from gpuio.backends import make_backend
 from gpuio.backends.base import Backend
 from gpuio.batch import DataBatch, DataDesc, DataIter
 from gpuio.decode import make_decoder
+from gpuio.decode.base import Decoder
+from gpuio.decode.mask import MaskDecoder
 from gpuio.errors import PipelineClosedError, StateError
 from gpuio.format import saved_array
+from gpuio.masks import MaskedPipeline, Masks, noting_size, unlabelled
 from gpuio.ndarray import NDArray
 from gpuio.pipeline import Pipeline
-from gpuio.prefetch import Prefetch
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.order import Order, Selection
 from gpuio.reader.reader import LabelCheck, RecordReader, Relabel
@@ -61,13 +63,17 @@ class RecordIter(DataIter):
         dataset: The records.
         labels: Their labels.
         plan_of: What is done to every image, given a mean image or None.
+        masks: What goes with the images.
 
     Attributes:
         batch_size: As given.
         plan: What is done to every image; prints itself.
         provide_data: Description of `batch.data`.
         provide_label: Description of `batch.label`.
+        provide_masks: Description of `batch.masks`; empty without masks.
         epoch: Number of the epoch under way, from 0.
+        placed: Whether nothing was asked for since the iterator was made, or sent to an epoch or
+            a state.
         faults: Images that could not be had: how many, and the first errors.
     """
 
@@ -77,6 +83,7 @@ class RecordIter(DataIter):
         dataset: Dataset,
         labels: Labels,
         plan_of: Callable[[MeanImage | None], Plan],
+        masks: Masks | None = None,
     ) -> None:
         super().__init__(p.integer("batch_size", given["batch_size"], least=1))
         seed, seed_aug = p.integer("seed", given["seed"]), given["seed_aug"]
@@ -94,6 +101,7 @@ class RecordIter(DataIter):
         self._backend = make_backend(given["device"], threads)
         self._dataset = dataset
         self._labels = labels
+        self._masks = masks
         self._order = Order(
             len(dataset),
             self.batch_size,
@@ -107,17 +115,32 @@ class RecordIter(DataIter):
         self.plan = plan_of(None)
         if given["mean_img"]:
             self.plan = plan_of(self._mean_image(Path(given["mean_img"]), self.plan))
-        self._pipeline = self._assemble(self.plan, self._backend)
-        self._batches: Prefetch[Batch] | None = None
+        self._pipeline = self._assemble(self._backend)
+        self._batches: Iterator[Batch] | None = None
         self._current: Batch | None = None
         self._ended = self._closed = False
         self.epoch, self._start, self._done = 0, 0, 0
+        self.placed = True
         dtype, shape = np.dtype(self.plan.dtype).type, self.plan.output_shape(self.batch_size)
         self.provide_data = [DataDesc(given["data_name"], shape, dtype, self.plan.layout)]
         rows = (self.batch_size, *labels.shape)
         self.provide_label = [DataDesc(given["label_name"], rows, np.float32, "NCHW")]
+        sides = (self.batch_size, *self.plan.shape[1:])
+        self.provide_masks = [] if masks is None else [DataDesc("masks", sides, np.uint8, "NHW")]
 
-    def _assemble(self, plan: Plan, backend: Backend) -> Pipeline:
+    def _assemble(self, backend: Backend) -> Pipeline | MaskedPipeline:
+        """The pipeline of images, or of images and masks."""
+        masks = self._masks
+        if masks is None:
+            return self._of_images(self.plan, backend, self._on_error)
+        images = self._of_images(noting_size(self.plan), backend, "zero")
+        beside = make_backend(backend.device, backend.threads)
+        read = RecordReader(masks.dataset, beside, relabel=unlabelled)
+        decode = MaskDecoder(beside, masks.plan.shape[0], masks.dataset)
+        rooms = self._rooms(noting_size(masks.plan), beside, read, decode, "zero")
+        return MaskedPipeline(images, rooms, self._on_error, masks.fill)
+
+    def _of_images(self, plan: Plan, backend: Backend, on_error: OnError) -> Pipeline:
         labels = self._labels
         read = RecordReader(
             self._dataset,
@@ -127,12 +150,17 @@ class RecordIter(DataIter):
             ragged=labels.ragged,
         )
         decode = make_decoder(self._decoder_name, backend, plan.shape[0], self._dataset)
+        return self._rooms(plan, backend, read, decode, on_error)
+
+    def _rooms(
+        self, plan: Plan, backend: Backend, read: RecordReader, decode: Decoder, on_error: OnError
+    ) -> Pipeline:
         augment = Augmenter(
             plan,
             self.batch_size,
             backend,
             seed=self._seed_aug,
-            on_error=self._on_error,
+            on_error=on_error,
             # What waits, what is being made, what the consumer has and what it has just dropped.
             keep=self._depth + 4,
         )
@@ -144,7 +172,7 @@ class RecordIter(DataIter):
             image = next(iter(saved_array.load(path).values()))
             return image.astype(np.float32)
         plain = replace(plan, dtype="float32", layout="NCHW", normalisation=Normalisation())
-        pipeline = self._assemble(plain, self._backend)
+        pipeline = self._of_images(plain, self._backend, self._on_error)
         total, count = np.zeros(plan.shape), 0
         try:
             for batch in pipeline.batches(self._order.batches(0), epoch=0):
@@ -168,7 +196,7 @@ class RecordIter(DataIter):
 
     @property
     def faults(self) -> FaultLog:
-        return self._pipeline.augment.faults
+        return self._pipeline.faults
 
     def __iter__(self) -> Iterator[DataBatch]:
         """This iterator, at the start of the next epoch if one has just ended."""
@@ -196,10 +224,12 @@ class RecordIter(DataIter):
         self._batches = self._current = None
         self._ended = False
         self.epoch, self._start, self._done = epoch, start, done
+        self.placed = True
 
     def iter_next(self) -> bool:
         """Move on to the next batch; False when the epoch is over."""
         self._check_open()
+        self.placed = False
         if self._ended:
             return False
         if self._batches is None:
@@ -211,7 +241,6 @@ class RecordIter(DataIter):
         except StopIteration:
             self._ended = True
             return False
-        batch.ready.wait()
         self._current = batch
         self._done += self.batch_size
         return True
@@ -229,11 +258,12 @@ class RecordIter(DataIter):
     def _wrap(self, batch: Batch) -> DataBatch:
         labels = batch.labels if self._labels.shape else batch.labels[:, 0]
         return DataBatch(
-            [batch.data.view(NDArray)],
+            [self._backend.hand_out(batch.data, batch.ready, batch.lease)],
             [labels.view(NDArray)],
             batch.pad,
             batch.keys,
             augmentation=batch.drawn,
+            masks=None if batch.masks is None else batch.masks.view(NDArray),
         )
 
     def getdata(self) -> list[NDArray]:
@@ -241,6 +271,10 @@ class RecordIter(DataIter):
 
     def getlabel(self) -> list[NDArray]:
         return cast("list[NDArray]", self._wrap(self._batch).label)
+
+    def getmasks(self) -> NDArray | None:
+        """(N, H, W) uint8, or None without masks."""
+        return cast("NDArray | None", self._wrap(self._batch).masks)
 
     def getindex(self) -> npt.NDArray[np.int64]:
         """(N,) int64 keys of the records: of the .idx, else the ids in the record headers."""
@@ -282,7 +316,7 @@ class RecordIter(DataIter):
             raise ValueError(f"records must be in [0, {self.num_records}), got {ids.tolist()}")
         # The backend of the epoch under way has memory for one pipeline only.
         backend = make_backend(self._backend.device, self._backend.threads)
-        pipeline = self._assemble(self.plan, backend)
+        pipeline = self._assemble(backend)
         try:
             selection = Selection(ids, 0)
             return self._wrap(next(pipeline.batches([selection], epoch=self.epoch, given=given)))
@@ -297,7 +331,7 @@ class RecordIter(DataIter):
         """
         order = self._order
         epoch, start, done = self.epoch, self._start, self._done
-        if self._ended or done >= -(-(order.count - start) // order.num_parts):
+        if self._ended or not order.length(start, done):
             epoch, start, done = epoch + 1, 0, 0
         return {
             "version": _STATE_VERSION,
@@ -334,7 +368,7 @@ class RecordIter(DataIter):
             if state[name] != value:
                 raise StateError(f"state has {name}={state[name]!r}, this iterator {value!r}")
         start, done = order.resume(state["start"], state["done"], state["num_parts"])
-        if start >= order.count:
+        if not order.length(start, done):
             self._go_to(state["epoch"] + 1, 0, 0)
         else:
             self._go_to(state["epoch"], start, done)

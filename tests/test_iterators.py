@@ -455,6 +455,41 @@ def test_the_state_at_an_end_is_the_start_of_the_next_epoch(make):
     assert own(other) == list(range(COUNT))
 
 
+@pytest.mark.parametrize("last_batch", ["pad", "short", "drop"])
+def test_the_state_after_the_last_batch_is_the_start_of_the_next_epoch(make, last_batch):
+    it = make(last_batch=last_batch)
+    for _ in range(len(it)):
+        next(it)
+    state = it.state_dict()
+    assert (state["epoch"], state["done"]) == (1, 0)
+    with pytest.raises(StopIteration):
+        next(it)
+    assert it.state_dict() == state
+
+
+def test_a_state_with_too_little_left_for_a_batch_means_the_next_epoch(make):
+    it = make(batch_size=6)
+    next(it)
+    next(it)
+    other = make(last_batch="drop")
+    other.load_state_dict(it.state_dict())
+    assert own(other) == list(range(12))
+    assert other.epoch == 1
+
+
+def test_an_iterator_is_placed_until_something_is_asked_of_it(make):
+    it = make()
+    assert it.placed
+    next(it)
+    assert not it.placed
+    it.load_state_dict(it.state_dict())
+    assert it.placed
+    list(it)
+    assert not it.placed
+    it.set_epoch(3)
+    assert it.placed
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

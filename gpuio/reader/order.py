@@ -81,9 +81,14 @@ class Order:
                 "every part needs at least one"
             )
 
-    def length(self, start: int = 0) -> int:
-        """Batches of each part in an epoch, once `start` records of it are taken."""
-        share = -(-(self.count - start) // self.num_parts)
+    def length(self, start: int = 0, done: int = 0) -> int:
+        """Batches of each part that an epoch has left, once so many records of it are taken.
+
+        Args:
+            start: By all parts, before `done` counts.
+            done: By this part since.
+        """
+        share = max(-(-(self.count - start) // self.num_parts) - done, 0)
         if self.last_batch == "drop":
             return share // self.batch_size
         return -(-share // self.batch_size)

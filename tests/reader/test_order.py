@@ -97,6 +97,8 @@ def test_parts_share_an_epoch_without_loss_or_repeat(options, epoch):
 def test_every_part_has_as_many_batches_as_it_says(options):
     for order in parts(options):
         assert len(list(order.batches(0))) == order.length()
+        for done in range(0, options["count"], options["batch_size"]):
+            assert len(list(order.batches(0, 0, done))) == order.length(0, done)
     assert len({order.length() for order in parts(options)}) == 1
 
 
