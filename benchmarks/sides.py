@@ -227,9 +227,8 @@ class BareNvimgcodec(Bare):
         opened = self.decoder.open(self.records)
         box = np.concatenate([np.zeros_like(opened.size), opened.size], axis=1)
         pitch = 3 * box[:, 3].astype(np.int64)
-        largest = int((pitch * box[:, 2]).max())
         links = self.decoder.links(opened, box, pitch)
-        self.backend.run(links, len(box), largest + 64)
+        self.backend.work().start(links, pitch * box[:, 2] + 64).join()
         assert not opened.pixels
         assert not self.decoder.failed(opened).any()
         self.decoder.finish(opened)

@@ -172,24 +172,27 @@ def _copy_windows(
     decode: bool,
 ) -> None:
     """What the augment room does, without any augmentation: into `images`, for some places."""
+    from gpuio.backends.base import Link
     from gpuio.kernels.output import NORM, UINT8
     from gpuio.kernels.resample import SKIP, STEP, finish
     from gpuio.kernels.taps import COPY
 
-    norm = np.zeros(NORM, np.float32)
+    work = backend.work()
     table = np.zeros(len(places), STEP)
-    table["kind"], table["norm"] = COPY, norm.ctypes.data
+    table["kind"], table["norm"] = COPY, work.upload(np.zeros(NORM, np.float32))
     table["kind"][np.isin(places, list(batch.samples.faults))] = SKIP
     table["src"], table["src_pitch"] = batch.origin[places], batch.pitch[places]
-    table["local"], table["scratch"] = batch.local[places], batch.nbytes
+    for number, place in enumerate(places.tolist()):
+        if place in batch.pixels:
+            table["src"][number] = work.upload(batch.pixels[place])
+    table["local"], table["scratch"] = batch.local[places], batch.nbytes[places]
     end = box[places, :2] + box[places, 2:]
     table["src_height"], table["src_width"] = table["dst_height"], table["dst_width"] = end.T
     table["y"], table["x"], table["rows"], table["cols"] = box[places].T
     table["dst"] = [images[place].ctypes.data for place in places]
-    channels = images[0].shape[2]
-    last = (finish, (table.ctypes.data, channels, UINT8, 1))
-    chain = [*batch.links, last] if decode else [last]
-    backend.run(chain, len(places), batch.nbytes + max(image.nbytes for image in images))
+    last = Link(finish, table, (images[0].shape[2], UINT8, 1))
+    sizes = np.array([images[place].nbytes for place in places], np.int64)
+    work.start([*batch.links, last] if decode else [last], batch.nbytes[places] + sizes).join()
 
 
 def our_threads() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,11 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.backends.base import DONE, Array, Backend, Event, Link, Running
+from gpuio.backends.base import DONE, Array, Backend, Event, Link, Running, Work
+from gpuio.backends.pool import Lease
 from gpuio.backends.ring import Slot
-from gpuio.kernels.parallel import Launch, run_chain
+from gpuio.kernels.parallel import Launch
+from gpuio.ndarray import NDArray
 
 _PAGE = 4096
+_ALIGNMENT = 64
 
 
 def available_cores() -> int:
@@ -32,16 +36,42 @@ class _Owned:
         self._owner = owner
 
 
-class _InLane:
-    """A launch with its lane, which is free again after `join`."""
+class _Running:
+    """A launch with its lane, which is free again after `join`, and with what it reads."""
 
-    def __init__(self, launch: Launch, lane: int, free: list[int]) -> None:
-        self._launch, self._lane, self._free = launch, lane, free
+    def __init__(self, launch: Launch, lane: int, free: list[int], kept: list[Any]) -> None:
+        self._launch, self._lane, self._free, self._kept = launch, lane, free, kept
 
     def join(self) -> npt.NDArray[np.int64]:
         spent: npt.NDArray[np.int64] = self._launch.join()
         self._free.append(self._lane)
         return spent
+
+
+class _Work(Work):
+    """Tables stay where they are."""
+
+    def __init__(self, memory: list[Slot], free: list[int], threads: int) -> None:
+        self._memory, self._free, self._threads = memory, free, threads
+        self._kept: list[Any] = []
+
+    def upload(self, host: npt.NDArray[Any]) -> int:
+        return self.keep(host)
+
+    def keep(self, host: npt.NDArray[Any]) -> int:
+        self._kept.append(host)
+        return int(host.ctypes.data)
+
+    def start(self, chain: Sequence[Link], nbytes: npt.NDArray[np.int64]) -> Running:
+        self._kept += chain
+        lane = self._free.pop()  # empty only if more works are started than there are lanes
+        stride = -(-int(nbytes.max(initial=0)) // _PAGE) * _PAGE
+        memory = self._memory[lane].reserve(stride * self._threads + _PAGE)
+        base = -(-int(memory.ctypes.data) // _PAGE) * _PAGE
+        calls = [link.call for link in chain]
+        first = lane * self._threads
+        launch = Launch(calls, len(nbytes), self._threads, base, stride, first)
+        return _Running(launch, lane, self._free, self._kept)
 
 
 class CpuBackend(Backend):
@@ -70,7 +100,11 @@ class CpuBackend(Backend):
         return memory
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        return np.empty(shape, dtype)
+        # At a multiple of what JAX wants of memory that it takes over without a copy.
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
+        start = -self.address(memory) % _ALIGNMENT
+        return memory[start : start + nbytes].view(dtype).reshape(shape)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
         return host
@@ -81,22 +115,21 @@ class CpuBackend(Backend):
     def adopt(self, memory: Array, owner: object) -> Array:
         return np.asarray(_Owned(memory, owner))
 
-    def start(self, chain: Sequence[Link], count: int, nbytes: int = 0) -> Running:
-        if not nbytes:
-            return Launch(chain, count, self.threads)
-        lane = self._free.pop()  # empty only if more chains are started than there are lanes
-        stride = -(-nbytes // _PAGE) * _PAGE
-        memory = self._memory[lane].reserve(stride * self.threads + _PAGE)
-        base = -(-self.address(memory) // _PAGE) * _PAGE
-        launch = Launch(chain, count, self.threads, base, stride, lane * self.threads)
-        return _InLane(launch, lane, self._free)
+    def work(self) -> Work:
+        return _Work(self._memory, self._free, self.threads)
 
-    def run(self, chain: Sequence[Link], count: int, nbytes: int = 0) -> npt.NDArray[np.int64]:
-        if nbytes or min(self.threads, count) > 1:
-            return super().run(chain, count, nbytes)
-        return run_chain(chain, count, 1)
+    def settle(self, data: Array, places: npt.NDArray[np.int64]) -> None:
+        data[:] = data[places]
+        data[places < 0] = 0
 
     def record(self) -> Event:
+        return DONE
+
+    def hand_out(self, data: Array, ready: Event, lease: Lease) -> NDArray:
+        array: NDArray = data.view(NDArray)
+        return array
+
+    def after(self, readers: Sequence[Any]) -> Event:
         return DONE
 
     def scope(self) -> AbstractContextManager[None]:

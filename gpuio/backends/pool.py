@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from typing import Any
 
 import numpy.typing as npt
 
-from gpuio.backends.base import Array, Backend
+from gpuio.backends.base import Array, Backend, Event
 
 
 class Lease:
-    """Owner of one lent buffer: arrays over the buffer keep it alive, and its end frees it."""
+    """Owner of one lent buffer: arrays over the buffer keep it alive, and its end frees it.
 
-    __slots__ = ("__weakref__", "memory")
+    Attributes:
+        memory: The buffer.
+        readers: Streams of the consumer that read it; when the lease ends, what they were given
+            by then comes before the buffer is used again.
+    """
+
+    __slots__ = ("__weakref__", "memory", "readers")
 
     def __init__(self, memory: Array) -> None:
         self.memory = memory
+        self.readers: list[Any] = []
 
 
 class OutputPool:
@@ -37,14 +45,30 @@ class OutputPool:
         self._backend = backend
         self._shape = shape
         self._dtype = dtype
-        self._free: deque[Array] = deque(maxlen=keep)
+        self._keep = keep
+        self._free: deque[tuple[Array, Event]] = deque()
 
-    def take(self) -> Array:
-        """An array of the shape, uninitialised, that nobody else refers to."""
+    def take(self) -> tuple[Array, Lease]:
+        """An array of the shape, uninitialised, that nobody else refers to, and its lease."""
         try:
-            memory = self._free.pop()
+            memory, fence = self._free.pop()
+            fence.wait()
         except IndexError:
             memory = self._backend.empty(self._shape, self._dtype)
         lease = Lease(memory)
-        weakref.finalize(lease, self._free.append, memory).atexit = False
-        return self._backend.adopt(memory, lease)
+        back = (self._free, self._keep, self._backend, memory, lease.readers)
+        weakref.finalize(lease, _take_back, *back).atexit = False
+        return self._backend.adopt(memory, lease), lease
+
+
+def _take_back(
+    free: deque[tuple[Array, Event]],
+    keep: int,
+    backend: Backend,
+    memory: Array,
+    readers: list[Any],
+) -> None:
+    free.append((memory, backend.after(readers)))
+    if len(free) > keep:
+        _, fence = free.popleft()
+        fence.synchronize()  # what frees the memory does not know who reads it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -64,11 +64,13 @@ class ImageBatch:
         links: Kernels that decode the windows, over the places of the batch.
         origin: (N,) uint64, where pixel (0, 0) of each image would be, had all of it been decoded.
         pitch: (N,) int64, bytes between the rows of each.
-        local: (N,) bool, those whose origin is an offset into the memory of a worker.
-        nbytes: Memory that the largest window takes there.
+        local: (N,) bool, those whose origin is an offset into the item's memory.
+        nbytes: (N,) int64, bytes that the window of each takes there.
         sketch: From `Windows`.
         opened: From `Decoder.open`.
         records: The encoded images.
+        pixels: By place in the batch, flat uint8 of images that are in host memory already, with
+            some bytes behind them.
     """
 
     samples: Samples
@@ -76,17 +78,17 @@ class ImageBatch:
     origin: npt.NDArray[np.uint64]
     pitch: npt.NDArray[np.int64]
     local: npt.NDArray[np.bool_]
-    nbytes: int
+    nbytes: npt.NDArray[np.int64]
     sketch: Any
     opened: Opened
     records: RecordBatch
+    pixels: dict[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
     def put(self, place: int, pixels: npt.NDArray[np.uint8]) -> None:
         """Make decoded pixels, (H, W, C), the image at `place`."""
         memory = np.empty(pixels.size + _PAD, np.uint8)  # kernels may read a little too far
         memory[: pixels.size] = pixels.reshape(-1)
-        self.opened.pixels[place] = memory
-        self.origin[place] = memory.ctypes.data
+        self.pixels[place] = memory
         self.pitch[place] = pixels.shape[1] * pixels.shape[2]
         self.local[place] = False
 
@@ -98,9 +100,13 @@ class Decoder(ABC):
         backend: Where the images go.
         channels: 1 (gray), 3 (RGB) or 4 (RGBA, of images that have four).
         dataset: For messages.
+
+    Attributes:
+        windowed: Whether `links` can decode a part of an image.
     """
 
     name: str
+    windowed = True
 
     def __init__(self, backend: Backend, channels: int, dataset: Dataset) -> None:
         self.backend = backend
@@ -117,7 +123,7 @@ class Decoder(ABC):
     def links(
         self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
     ) -> list[Link]:
-        """Kernels that write each window to the start of the worker's memory.
+        """Kernels that write each window to the start of the item's memory.
 
         Args:
             opened: From `open`.
@@ -134,6 +140,14 @@ class Decoder(ABC):
 
     def close(self) -> None:  # noqa: B027  most hold nothing
         """Give back everything."""
+
+    def stats(self) -> dict[str, Any]:
+        """What users may want to know of its work so far."""
+        return {
+            "decoder": self.name,
+            "decoded_in_part": self.windows,
+            "decoded_by_portable": self.ported,
+        }
 
     def __call__(
         self, batches: Iterable[RecordBatch], plan: Plan
@@ -158,6 +172,8 @@ class Decoder(ABC):
         for place, reason in wanted.refused.items():
             samples.faults.setdefault(place, self._error(records, place, reason))
         box = wanted.box.copy()
+        if not self.windowed:
+            box[:, :2], box[:, 2:] = 0, opened.size
         # libjpeg-turbo does not smooth the colours of the first column, if that is all it gets.
         column = (box[:, 1] == 0) & (box[:, 3] == 1)
         box[column, 3] = np.minimum(2, opened.size[column, 1])
@@ -165,14 +181,14 @@ class Decoder(ABC):
         self.windows += int(((box[:, 2] > 0) & (box[:, 2:] != opened.size).any(axis=1)).sum())
         pitch = box[:, 3].astype(np.int64) * self.channels
         start = box[:, 0] * pitch + box[:, 1].astype(np.int64) * self.channels
-        nbytes = int((pitch * box[:, 2]).max(initial=0)) + _PAD
+        nbytes = pitch * box[:, 2] + _PAD
         batch = ImageBatch(
             samples,
             self.links(opened, box, pitch),
             np.uint64(0) - start.astype(np.uint64),
             pitch,
             np.ones(len(box), bool),
-            -(-nbytes // _ALIGNMENT) * _ALIGNMENT,
+            -(-nbytes // _ALIGNMENT) * _ALIGNMENT,  # what rooms behind this one add is aligned, too
             wanted.sketch,
             opened,
             records,

@@ -98,7 +98,6 @@ class NvImageCodecDecoder(Decoder):
         table["dst"], table["pitch"] = 0, pitch
         sample_format, color = _FORMATS[self.channels]
         words = (
-            table.ctypes.data,
             self._library.functions.ctypes.data,
             self._instance,
             *map(ctypes.addressof, (self._info, self._view, self._params)),
@@ -108,7 +107,7 @@ class NvImageCodecDecoder(Decoder):
             color,
             abi.HOST_BUFFER,
         )
-        return [(codec_calls.decode, words)]
+        return [Link(codec_calls.decode, table, words)]
 
     def failed(self, opened: Opened) -> npt.NDArray[np.bool_]:
         return (opened.handle["rows"] > 0) & (opened.handle["status"] != abi.SUCCESS)
@@ -118,7 +117,7 @@ class NvImageCodecDecoder(Decoder):
 
     def _run(self, task: Task, table: npt.NDArray[np.void], *words: int) -> None:
         functions = self._library.functions.ctypes.data
-        self.backend.run([(task, (table.ctypes.data, functions, *words))], len(table))
+        self.backend.run(Link(task, table, (functions, *words)))
 
     def _new_decoder(self) -> int:
         backend = abi.Backend.new(

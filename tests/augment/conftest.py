@@ -34,9 +34,6 @@ class Guarded(CpuBackend):
         self.lent.append(memory)
         return memory[_GUARD:-_GUARD].view(dtype).reshape(shape)
 
-    def empty_bytes(self, nbytes):
-        return self.empty((nbytes,), np.uint8)
-
     def check(self):
         """Nothing was written beside the memory that was asked for."""
         for memory in self.lent:
@@ -109,7 +106,8 @@ def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0):
         pitch[place] = memory.strides[0]
     nowhere = Pictures(slot=None)
     batch = ImageBatch(
-        samples, [], origin, pitch, np.zeros(len(images), bool), 0, windows.sketch,
+        samples, [], origin, pitch, np.zeros(len(images), bool),
+        np.zeros(len(images), np.int64), windows.sketch,
         Opened(size, {}), nowhere,
     )  # fmt: skip
     (made,) = augmenter([batch], nowhere, nowhere)

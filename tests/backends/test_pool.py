@@ -21,17 +21,17 @@ def place(array):
 
 
 def test_arrays_have_shape_and_dtype(pool):
-    array = pool.take()
+    array = pool.take()[0]
     assert (array.shape, array.dtype) == ((4, 3), np.float32)
     assert array.flags.c_contiguous
     assert array.flags.writeable
 
 
 def test_memory_comes_back_when_the_last_reference_goes(pool):
-    array = pool.take()
+    array = pool.take()[0]
     first = place(array)
     del array
-    assert place(pool.take()) == first
+    assert place(pool.take()[0]) == first
 
 
 @pytest.mark.parametrize(
@@ -53,32 +53,32 @@ def test_memory_comes_back_when_the_last_reference_goes(pool):
     ],
 )
 def test_any_view_keeps_the_memory(pool, view):
-    array = pool.take()
+    array = pool.take()[0]
     taken = place(array)
     held = view(array)
     del array
     gc.collect()
-    others = [pool.take() for _ in range(5)]
+    others = [pool.take()[0] for _ in range(5)]
     assert taken not in map(place, others)
     del held
     gc.collect()
-    assert place(pool.take()) == taken
+    assert place(pool.take()[0]) == taken
 
 
 def test_as_many_as_wanted_can_be_kept(pool):
-    arrays = [pool.take() for _ in range(20)]
+    arrays = [pool.take()[0] for _ in range(20)]
     assert len(set(map(place, arrays))) == 20
 
 
 def test_only_so_many_free_arrays_are_kept(pool):
-    arrays = [pool.take() for _ in range(20)]
+    arrays = [pool.take()[0] for _ in range(20)]
     arrays.clear()
     gc.collect()
     assert len(pool._free) == 2
 
 
 def test_arrays_outlive_the_pool(pool):
-    array = pool.take()
+    array = pool.take()[0]
     array[:] = 7
     del pool
     gc.collect()
