@@ -75,6 +75,7 @@ class DataBatch:
         provide_data: Descriptions of `data`, or None.
         provide_label: Descriptions of `label`, or None.
         augmentation: By name of an augmentation, (N,) what each image got; empty without any.
+        masks: (N, H, W) labels of the pixels of images, or None.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class DataBatch:
         provide_data: Sequence[Any] | None = None,
         provide_label: Sequence[Any] | None = None,
         augmentation: Mapping[str, Any] | None = None,
+        masks: Any = None,
     ) -> None:
         if data is not None:
             assert isinstance(data, list | tuple), "Data must be list of NDArrays"
@@ -100,6 +102,7 @@ class DataBatch:
         self.provide_data = provide_data
         self.provide_label = provide_label
         self.augmentation = augmentation or {}
+        self.masks = masks
 
     def __str__(self) -> str:
         data = None if self.data is None else [d.shape for d in self.data]

@@ -13,6 +13,7 @@ from gpuio import parameters as p
 from gpuio.augment.normalise import OUTPUTS, Normalisation
 from gpuio.augment.plan import Options, make_plan
 from gpuio.augment.targets import LABEL_KINDS
+from gpuio.masks import Masks, mask_plan, open_masks
 from gpuio.reader.dataset import Dataset, PathLike
 from gpuio.reader.labels import label_counts, list_labels, ragged_list_labels
 from gpuio.reader.order import LastBatch
@@ -41,6 +42,10 @@ class ImageRecordIter(RecordIter):
             "overlap", those of whose area more than `emit_overlap_thresh` does.
         emit_overlap_thresh: See `crop_emit_mode`.
         label_pad_value: What fills labels up where there are fewer boxes or points.
+        masks: A .rec of as many PNGs of one channel, in the order of the images, and as large as
+            these; given as `path_imgrec` is. They move with the pixels, by the nearest one, into
+            `batch.masks`.
+        mask_fill: Label of what lies outside of a picture.
         num_parts: Readers that share the data set, each with a part of it.
         part_index: This reader, in [0, num_parts).
         shuffle: A new exact permutation of all records in every epoch; False keeps file order.
@@ -105,6 +110,7 @@ class ImageRecordIter(RecordIter):
         plan: What is done to every image; prints itself.
         provide_data: Description of `batch.data`.
         provide_label: Description of `batch.label`.
+        provide_masks: Description of `batch.masks`; empty without masks.
         epoch: Number of the epoch under way, from 0.
         faults: Images that could not be had: how many, and the first errors.
 
@@ -131,6 +137,8 @@ class ImageRecordIter(RecordIter):
         crop_emit_mode: str = "center",
         emit_overlap_thresh: float = 0.3,
         label_pad_value: float = -1,
+        masks: PathLike | list[PathLike] = "",
+        mask_fill: int = 255,
         num_parts: int = 1,
         part_index: int = 0,
         shuffle: bool = False,
@@ -202,6 +210,7 @@ class ImageRecordIter(RecordIter):
         options, normalisation = p.fields_of(Options, given), _normalisation(given)
         make_plan(options, normalisation)  # what is wrong with it is found before files are opened
         width = _label_width(label_width, label_kind)
+        fill = p.integer("mask_fill", mask_fill, least=0, most=255)
         dataset = Dataset.open(path_imgrec, path_imgidx)
         if width < 0:
             labels = _places(dataset, path_imglist, label_kind)
@@ -213,6 +222,7 @@ class ImageRecordIter(RecordIter):
             dataset,
             labels,
             lambda image: make_plan(options, replace(normalisation, image=image)),
+            Masks(open_masks(masks, dataset), mask_plan(options, fill), fill) if masks else None,
         )
 
 

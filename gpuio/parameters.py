@@ -44,7 +44,7 @@ def boolean(name: str, value: Any) -> bool:
     raise ValueError(f"{name} must be True or False, got {value!r}")
 
 
-def integer(name: str, value: Any, *, least: int | None = None) -> int:
+def integer(name: str, value: Any, *, least: int | None = None, most: int | None = None) -> int:
     """A whole number, or the text of one."""
     try:
         number = int(value) if isinstance(value, str) else operator.index(value)
@@ -52,6 +52,8 @@ def integer(name: str, value: Any, *, least: int | None = None) -> int:
         raise ValueError(f"{name} must be an integer, got {value!r}") from None
     if least is not None and number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
+    if most is not None and number > most:
+        raise ValueError(f"{name} must be at most {most}, got {number}")
     return number
 
 

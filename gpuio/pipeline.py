@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from gpuio.augment.augmenter import Augmenter, Batch
+from gpuio.augment.faults import FaultLog
 from gpuio.backends.base import Backend
 from gpuio.backends.ring import Ring
 from gpuio.decode.base import Decoder
@@ -57,6 +58,11 @@ class Pipeline:
         # One slot is filled while one waits, and each lane decodes one.
         self._host = Ring(backend.empty_host, 2 + backend.lanes, read.nbytes(augment.batch_size))
         self._stages: tuple[Prefetch[Any], ...] = ()
+
+    @property
+    def faults(self) -> FaultLog:
+        """Images that could not be had."""
+        return self.augment.faults
 
     def batches(
         self,
@@ -110,5 +116,5 @@ class Pipeline:
             "decoder": self.decode.name,
             "decoded_in_part": self.decode.windows,
             "decoded_by_portable": self.decode.ported,
-            "faults": self.augment.faults.count,
+            "faults": self.faults.count,
         }

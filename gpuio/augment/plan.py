@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 from gpuio.augment.affine import Affine
@@ -147,6 +147,25 @@ def make_plan(options: Options, normalisation: Normalisation) -> Plan:
     return Plan(tuple(ops), o.data_shape, o.dtype, o.layout, normalisation)
 
 
+def geometry_of(options: Options, fill: int) -> Options:
+    """The keywords that move pixels alone: one channel, uint8, the nearest pixel, no colours.
+
+    Args:
+        options: Of images.
+        fill: The new `fill_value`.
+    """
+    return replace(
+        options,
+        data_shape=(1, *options.data_shape[1:]),
+        dtype="uint8",
+        layout="NCHW",
+        inter_method=0,
+        fill_value=fill,
+        label_kind="values",
+        **dict.fromkeys((*_COLORS, *_EXPOSURE), 0),
+    )
+
+
 class Output(Protocol):
     """What all keywords say about the output."""
 
@@ -190,7 +209,7 @@ def _check(o: Options, normalisation: Normalisation) -> None:
     if o.label_kind not in LABEL_KINDS:
         wanted = ", ".join(LABEL_KINDS)
         raise ValueError(f"label_kind must be one of {wanted}, got {o.label_kind!r}")
-    for name in ("max_random_contrast", "max_random_illumination", "max_rotate_angle"):
+    for name in (*_EXPOSURE, "max_rotate_angle"):
         if getattr(o, name) < 0:
             raise ValueError(f"{name} must be at least 0, got {getattr(o, name)}")
     on = [name for name in _COLORS if getattr(o, name)]
@@ -208,6 +227,7 @@ _COLORS = (
     "pca_noise",
     "rand_gray",
 )
+_EXPOSURE = ("max_random_contrast", "max_random_illumination")
 
 
 def _aspect(o: Options) -> tuple[float, float]:

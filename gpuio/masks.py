@@ -1,0 +1,210 @@
+"""Segmentation masks: a second data set, whose pixels go where those of the images go.
+
+What an image gets is drawn for its record, so a second pipeline that draws for the same records
+moves masks like images, if geometry is all it has, and the nearest pixel its only interpolation.
+The two run side by side, and a batch is one of each. What cannot be had in one is not had in both.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.augment.augmenter import Batch
+from gpuio.augment.faults import FaultLog, OnError, settle
+from gpuio.augment.normalise import Normalisation
+from gpuio.augment.op import Op, Sketch
+from gpuio.augment.plan import Options, Plan, geometry_of, make_plan
+from gpuio.errors import DecodeError, GpuioError
+from gpuio.pipeline import Pipeline
+from gpuio.reader.dataset import Dataset, PathLike
+from gpuio.reader.order import Selection
+from gpuio.reader.reader import Samples
+
+T = TypeVar("T")
+_SIZE = "size"
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """Where masks come from, and what is done to them.
+
+    Attributes:
+        dataset: As many records as there are images, in their order.
+        plan: The geometry of the images.
+        fill: Label of what lies outside of a picture.
+    """
+
+    dataset: Dataset
+    plan: Plan
+    fill: int
+
+
+def open_masks(path: PathLike | list[PathLike], images: Dataset) -> Dataset:
+    """The masks of `images`. Where both have an .idx, that of the masks beside it, keys are equal.
+
+    Raises:
+        ValueError: They are not as many, or have other keys.
+        FileNotFoundError: There is no such file.
+        FormatError: A file is not what it should be, or holds no record.
+    """
+    masks = Dataset.open(path)
+    beside = [Path(rec).with_suffix(".idx") for rec in masks.paths]
+    if images.keys is not None and all(idx.exists() for idx in beside):
+        masks = Dataset.open([*masks.paths], ";".join(map(str, beside)))
+    if len(masks) != len(images):
+        raise ValueError(
+            f"masks must be as many as images: {'; '.join(masks.paths)} has {len(masks)} records, "
+            f"{'; '.join(images.paths)} has {len(images)}"
+        )
+    if images.keys is not None and masks.keys is not None:
+        different = np.flatnonzero(images.keys != masks.keys)
+        if len(different):
+            place = int(different[0])
+            raise ValueError(
+                "masks must be in the order of the images, and have their keys: "
+                f"{masks.where(place)} has key {masks.keys[place]}, its image {images.keys[place]}"
+            )
+    return masks
+
+
+def mask_plan(options: Options, fill: int) -> Plan:
+    """What is done to the masks of images of which `options` are the keywords."""
+    return make_plan(geometry_of(options, fill), Normalisation())
+
+
+@dataclass(frozen=True, slots=True)
+class NoteSize(Op):
+    """Note how large the images are."""
+
+    cost: ClassVar[str] = "free"
+
+    def __call__(self, sketch: Sketch) -> None:
+        sketch.drawn[_SIZE] = sketch.frame.original
+
+
+def noting_size(plan: Plan) -> Plan:
+    """`plan`, with sizes among what is drawn, so that images and masks can be compared."""
+    return replace(plan, ops=(NoteSize(), *plan.ops))
+
+
+def unlabelled(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """(N, 1) labels of masks: whatever their records say is not asked for."""
+    return np.zeros((len(ids), 1), np.float32)
+
+
+class MaskedPipeline:
+    """Two pipelines side by side, which together end like one.
+
+    Both must keep the places of samples that cannot be had (`on_error="zero"`), and their plans
+    note sizes.
+
+    Args:
+        images: One of them.
+        masks: The other, over a data set of as many records.
+        on_error: What happens to samples of which image or mask cannot be had.
+        fill: Label of the mask of an image of zeros.
+    """
+
+    def __init__(self, images: Pipeline, masks: Pipeline, on_error: OnError, fill: int) -> None:
+        self.faults = FaultLog()
+        self._images = images
+        self._masks = masks
+        self._on_error: OnError = on_error
+        self._fill = fill
+
+    def batches(
+        self,
+        selections: Iterable[Selection],
+        *,
+        epoch: int,
+        given: Mapping[str, Any] | None = None,
+    ) -> Iterator[Batch]:
+        """The batches of one epoch with their masks, in order; see `Pipeline.batches`."""
+        first, second = shared(selections)
+        moves = {k: v for k, v in (given or {}).items() if not k.endswith("interpolation")}
+        images = self._images.batches(first, epoch=epoch, given=given)
+        masks = self._masks.batches(second, epoch=epoch, given=moves)
+        return self._pairs(images, masks)
+
+    def _pairs(self, images: Iterable[Batch], masks: Iterable[Batch]) -> Iterator[Batch]:
+        try:
+            for image, mask in zip(images, masks, strict=True):
+                yield self._pair(image, mask)
+        except Exception:
+            self.stop()
+            raise
+
+    def _pair(self, image: Batch, mask: Batch) -> Batch:
+        """One batch of both, with faults settled."""
+        image.ready.wait()
+        mask.ready.wait()
+        drawn = {name: column for name, column in image.drawn.items() if name != _SIZE}
+        faults = self._faults(image, mask)
+        masks = mask.data[:, 0]
+        if not faults:
+            return replace(image, drawn=drawn, masks=masks)
+        samples = Samples(drawn["record"], image.keys, image.labels, image.pad, faults)
+        places, pad = settle(samples, self._on_error)
+        self.faults.add([faults[place] for place in sorted(faults)])
+        image.data[:], masks[:] = image.data[places], masks[places]
+        image.data[places < 0], masks[places < 0] = 0, self._fill
+        places = np.where(places < 0, np.arange(len(places)), places)
+        drawn = {name: column[places] for name, column in drawn.items()}
+        labels, keys = image.labels[places], image.keys[places]
+        return replace(
+            image, labels=labels, keys=keys, pad=pad, drawn=drawn, faults=faults, masks=masks
+        )
+
+    def _faults(self, image: Batch, mask: Batch) -> dict[int, GpuioError]:
+        """Why an image or its mask cannot be had, by place; other sizes are a reason, too."""
+        faults = {**mask.faults, **image.faults}
+        size, other = image.drawn[_SIZE], mask.drawn[_SIZE]
+        for place in np.flatnonzero((size != other).any(axis=1)).tolist():
+            if place not in faults:
+                where = self._masks.read.dataset.where(int(image.drawn["record"][place]))
+                (height, width), (high, wide) = size[place], other[place]
+                faults[place] = DecodeError(
+                    f"{where}: mask of {wide} x {high} pixels for the image with key "
+                    f"{image.keys[place]}, which has {width} x {height}"
+                )
+        return faults
+
+    def stop(self) -> None:
+        """End the epoch under way; all threads are joined when this returns."""
+        self._images.stop()
+        self._masks.stop()
+
+    def close(self) -> None:
+        """End everything and give the decoders back."""
+        self._images.close()
+        self._masks.close()
+
+    def stats(self) -> dict[str, Any]:
+        """Where the time went, of the images, and of the masks under "masks"."""
+        count = self.faults.count
+        return {**self._images.stats(), "masks": self._masks.stats(), "faults": count}
+
+
+def shared(items: Iterable[T]) -> tuple[Iterator[T], Iterator[T]]:
+    """Two iterators over `items`, each for a thread of its own."""
+    lock = threading.Lock()
+
+    def each(own: Iterator[T]) -> Iterator[T]:
+        while True:
+            with lock:
+                try:
+                    item = next(own)
+                except StopIteration:
+                    return
+            yield item
+
+    first, second = itertools.tee(items)
+    return each(first), each(second)
