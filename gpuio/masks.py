@@ -22,6 +22,7 @@ from gpuio.augment.faults import FaultLog, OnError, settle
 from gpuio.augment.normalise import Normalisation
 from gpuio.augment.op import Op, Sketch
 from gpuio.augment.plan import Options, Plan, geometry_of, make_plan
+from gpuio.backends.base import Backend
 from gpuio.errors import DecodeError, GpuioError
 from gpuio.pipeline import Pipeline
 from gpuio.reader.dataset import Dataset, PathLike
@@ -144,23 +145,20 @@ class MaskedPipeline:
 
     def _pair(self, image: Batch, mask: Batch) -> Batch:
         """One batch of both, with faults settled."""
-        image.ready.wait()
-        mask.ready.wait()
         drawn = {name: column for name, column in image.drawn.items() if name != _SIZE}
         faults = self._faults(image, mask)
-        masks = mask.data[:, 0]
         if not faults:
-            return replace(image, drawn=drawn, masks=masks)
+            return replace(image, drawn=drawn, masks=mask)
         samples = Samples(drawn["record"], image.keys, image.labels, image.pad, faults)
         places, pad = settle(samples, self._on_error)
         self.faults.add([faults[place] for place in sorted(faults)])
-        image.data[:], masks[:] = image.data[places], masks[places]
-        image.data[places < 0], masks[places < 0] = 0, self._fill
+        image = _settled(image, places, self._images.backend, 0)
+        mask = _settled(mask, places, self._masks.backend, self._fill)
         places = np.where(places < 0, np.arange(len(places)), places)
         drawn = {name: column[places] for name, column in drawn.items()}
         labels, keys = image.labels[places], image.keys[places]
         return replace(
-            image, labels=labels, keys=keys, pad=pad, drawn=drawn, faults=faults, masks=masks
+            image, labels=labels, keys=keys, pad=pad, drawn=drawn, faults=faults, masks=mask
         )
 
     def _faults(self, image: Batch, mask: Batch) -> dict[int, GpuioError]:
@@ -191,6 +189,14 @@ class MaskedPipeline:
         """Where the time went, of the images, and of the masks under "masks"."""
         count = self.faults.count
         return {**self._images.stats(), "masks": self._masks.stats(), "faults": count}
+
+
+def _settled(batch: Batch, places: npt.NDArray[np.int64], backend: Backend, fill: int) -> Batch:
+    """`batch` with the pixels of `places`, and `fill` where that is -1."""
+    with backend.scope():
+        batch.ready.wait()
+        backend.settle(batch.data, places, fill)
+        return replace(batch, ready=backend.record())
 
 
 def shared(items: Iterable[T]) -> tuple[Iterator[T], Iterator[T]]:

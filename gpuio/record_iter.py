@@ -257,13 +257,14 @@ class RecordIter(DataIter):
 
     def _wrap(self, batch: Batch) -> DataBatch:
         labels = batch.labels if self._labels.shape else batch.labels[:, 0]
+        masks, hand_out = batch.masks, self._backend.hand_out
         return DataBatch(
-            [self._backend.hand_out(batch.data, batch.ready, batch.lease)],
+            [hand_out(batch.data, batch.ready, batch.lease)],
             [labels.view(NDArray)],
             batch.pad,
             batch.keys,
             augmentation=batch.drawn,
-            masks=None if batch.masks is None else batch.masks.view(NDArray),
+            masks=masks and hand_out(masks.data, masks.ready, masks.lease)[:, 0],
         )
 
     def getdata(self) -> list[NDArray]:

@@ -37,7 +37,7 @@ class Batch:
         ready: When `data` is written.
         lease: Of the memory of `data`.
         faults: By place in the batch as it was read, samples that could not be had.
-        masks: (N, H, W) uint8 on the device, where masks go with the images.
+        masks: Those of the images, (N, 1, H, W) uint8, where there are any.
     """
 
     data: Array
@@ -48,7 +48,7 @@ class Batch:
     ready: Event
     lease: Lease
     faults: Mapping[int, GpuioError] = field(default_factory=dict)
-    masks: Array | None = None
+    masks: Batch | None = None
 
 
 @dataclass(slots=True)

@@ -151,8 +151,8 @@ class Backend(ABC):
         run_chain([link.call], len(link.table), self.threads)
 
     @abstractmethod
-    def settle(self, data: Array, places: npt.NDArray[np.int64]) -> None:
-        """Give each item of `data` what a place had before, or zeros where the place is -1."""
+    def settle(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
+        """Give each item of `data` what a place had before, or `fill` where the place is -1."""
 
     @abstractmethod
     def record(self) -> Event:

@@ -118,9 +118,9 @@ class CpuBackend(Backend):
     def work(self) -> Work:
         return _Work(self._memory, self._free, self.threads)
 
-    def settle(self, data: Array, places: npt.NDArray[np.int64]) -> None:
+    def settle(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
         data[:] = data[places]
-        data[places < 0] = 0
+        data[places < 0] = fill
 
     def record(self) -> Event:
         return DONE
