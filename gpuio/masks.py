@@ -11,7 +11,6 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -49,7 +48,7 @@ class Masks:
 
 
 def open_masks(path: PathLike | list[PathLike], images: Dataset) -> Dataset:
-    """The masks of `images`. Where both have an .idx, that of the masks beside it, keys are equal.
+    """The masks of `images`, which have their keys, where both have an .idx.
 
     Raises:
         ValueError: They are not as many, or have other keys.
@@ -57,9 +56,6 @@ def open_masks(path: PathLike | list[PathLike], images: Dataset) -> Dataset:
         FormatError: A file is not what it should be, or holds no record.
     """
     masks = Dataset.open(path)
-    beside = [Path(rec).with_suffix(".idx") for rec in masks.paths]
-    if images.keys is not None and all(idx.exists() for idx in beside):
-        masks = Dataset.open([*masks.paths], ";".join(map(str, beside)))
     if len(masks) != len(images):
         raise ValueError(
             f"masks must be as many as images: {'; '.join(masks.paths)} has {len(masks)} records, "
