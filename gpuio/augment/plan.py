@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from gpuio.augment.affine import Affine
 from gpuio.augment.border import Pad
@@ -154,6 +154,7 @@ def geometry_of(options: Options, fill: int) -> Options:
         options: Of images.
         fill: The new `fill_value`.
     """
+    off: dict[str, Any] = dict.fromkeys((*_COLORS, *_EXPOSURE), 0)
     return replace(
         options,
         data_shape=(1, *options.data_shape[1:]),
@@ -162,7 +163,7 @@ def geometry_of(options: Options, fill: int) -> Options:
         inter_method=0,
         fill_value=fill,
         label_kind="values",
-        **dict.fromkeys((*_COLORS, *_EXPOSURE), 0),
+        **off,
     )
 
 
