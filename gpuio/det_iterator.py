@@ -43,7 +43,8 @@ class ImageDetRecordIter(RecordIter):
         label_pad_width: Labels that a row has room for; the most that any record has where that
             is 0 or -1.
         label_pad_value: What fills rows up.
-        num_parts: Readers that share the data set, each with a part of it.
+        num_parts: Readers that share the data set, each with a part of it; "auto" finds these two
+            (see `gpuio.ranks`).
         part_index: This reader, in [0, num_parts).
         shuffle: A new exact permutation of all records in every epoch; False keeps file order.
         seed: Of the permutation, and of the augmentation unless `seed_aug` is given.
@@ -128,8 +129,8 @@ class ImageDetRecordIter(RecordIter):
         label_width: int = -1,
         label_pad_width: int = 0,
         label_pad_value: float = -1,
-        num_parts: int = 1,
-        part_index: int = 0,
+        num_parts: int | str = 1,
+        part_index: int | None = 0,
         shuffle: bool = False,
         seed: int = 0,
         seed_aug: int | None = None,

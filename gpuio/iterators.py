@@ -46,7 +46,8 @@ class ImageRecordIter(RecordIter):
             these; given as `path_imgrec` is. They move with the pixels, by the nearest one, into
             `batch.masks`.
         mask_fill: Label of what lies outside of a picture.
-        num_parts: Readers that share the data set, each with a part of it.
+        num_parts: Readers that share the data set, each with a part of it; "auto" finds these two
+            (see `gpuio.ranks`).
         part_index: This reader, in [0, num_parts).
         shuffle: A new exact permutation of all records in every epoch; False keeps file order.
         seed: Of the permutation, and of the augmentation unless `seed_aug` is given.
@@ -112,6 +113,7 @@ class ImageRecordIter(RecordIter):
         provide_label: Description of `batch.label`.
         provide_masks: Description of `batch.masks`; empty without masks.
         epoch: Number of the epoch under way, from 0.
+        part: Which part of the data set this reads, and who says so.
         faults: Images that could not be had: how many, and the first errors.
 
     Raises:
@@ -139,8 +141,8 @@ class ImageRecordIter(RecordIter):
         label_pad_value: float = -1,
         masks: PathLike | list[PathLike] = "",
         mask_fill: int = 255,
-        num_parts: int = 1,
-        part_index: int = 0,
+        num_parts: int | str = 1,
+        part_index: int | None = 0,
         shuffle: bool = False,
         seed: int = 0,
         seed_aug: int | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio import parameters as p
+from gpuio import ranks
 from gpuio.augment.augmenter import Augmenter, Batch
 from gpuio.augment.faults import POLICIES, FaultLog, OnError
 from gpuio.augment.normalise import Normalisation
@@ -74,6 +75,7 @@ class RecordIter(DataIter):
         epoch: Number of the epoch under way, from 0.
         placed: Whether nothing was asked for since the iterator was made, or sent to an epoch or
             a state.
+        part: Which part of the data set this reads, and who says so.
         faults: Images that could not be had: how many, and the first errors.
     """
 
@@ -99,6 +101,7 @@ class RecordIter(DataIter):
             threads = p.integer("preprocess_threads", threads, least=1)
         self._depth = p.integer("prefetch_buffer", given["prefetch_buffer"], least=1)
         self._backend = make_backend(given["device"], threads)
+        self.part = ranks.choose(given["num_parts"], given["part_index"])
         self._dataset = dataset
         self._labels = labels
         self._masks = masks
@@ -107,8 +110,8 @@ class RecordIter(DataIter):
             self.batch_size,
             shuffle=p.boolean("shuffle", given["shuffle"]),
             seed=seed,
-            num_parts=p.integer("num_parts", given["num_parts"]),
-            part_index=p.integer("part_index", given["part_index"]),
+            num_parts=self.part.count,
+            part_index=self.part.index,
             last_batch=last_batch,
         )
         self._decoder_name = given["decoder"]
@@ -184,6 +187,12 @@ class RecordIter(DataIter):
         image = (total / count).astype(np.float32)
         saved_array.save(path, {"mean_img": image})
         return image
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__}: {self.num_records} records, {self.part}, "
+            f"{len(self)} batches of {self.batch_size} in an epoch>"
+        )
 
     def __len__(self) -> int:
         """Batches in an epoch, the same for every part."""
@@ -386,9 +395,9 @@ class RecordIter(DataIter):
         and `blocked` because its output was full; `waited` is how long the consumer waited.
         Since the iterator was made: `decoding` and `augmenting`, seconds of all threads together;
         `decoded_in_part`, images of which only a window was decoded; `decoded_by_portable`, those
-        that the decoder left to the portable codec; `faults`.
+        that the decoder left to the portable codec; `faults`. And `part`, what this reads.
         """
-        return self._pipeline.stats()
+        return {**self._pipeline.stats(), "part": asdict(self.part)}
 
     def close(self) -> None:
         """End all threads and give memory back; batches handed out stay as they are."""
