@@ -56,7 +56,7 @@ class ImageDetRecordIter(RecordIter):
         prefetch_buffer: Finished batches that may wait, at least 1.
         dtype: float32 (also None), float16, int8 or uint8.
         layout: "NCHW" or "NHWC".
-        device: "cpu".
+        device: "cpu", or "cuda" or "cuda:N" for a GPU; None takes a GPU where one can be used.
         decoder: "auto", "nvimgcodec" or "portable".
         on_error: What happens to an image that cannot be had: "raise"; "skip" it and fill the
             batch up; "replace" it by another one of the batch; "zero" its pixels.
@@ -140,7 +140,7 @@ class ImageDetRecordIter(RecordIter):
         prefetch_buffer: int = 2,
         dtype: npt.DTypeLike | None = None,
         layout: str = "NCHW",
-        device: str = "cpu",
+        device: str | None = None,
         decoder: str = "auto",
         on_error: str = "raise",
         resize: int = -1,

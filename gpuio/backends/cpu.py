@@ -28,7 +28,7 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-class _Owned:
+class Owned:
     """What NumPy takes as the base of an array; unlike an array, it is never skipped over."""
 
     def __init__(self, memory: npt.NDArray[Any], owner: object) -> None:
@@ -113,7 +113,7 @@ class CpuBackend(Backend):
         return int(array.ctypes.data)
 
     def adopt(self, memory: Array, owner: object) -> Array:
-        return np.asarray(_Owned(memory, owner))
+        return np.asarray(Owned(memory, owner))
 
     def work(self) -> Work:
         return _Work(self._memory, self._free, self.threads)

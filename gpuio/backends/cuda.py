@@ -1,0 +1,129 @@
+"""CUDA through CuPy (memory, streams, events) and Numba (kernels): the thin part below `device.py`.
+
+No order is decided here, and nothing here runs where there is no GPU: `simulated.py` stands in for
+it in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.backends.base import Array
+from gpuio.backends.device import Driver
+from gpuio.backends.pool import Lease
+from gpuio.errors import BackendError
+
+try:
+    import cupy
+    from numba import cuda
+except ImportError as error:
+    raise BackendError(
+        f"device 'cuda' needs CuPy and numba-cuda: pip install 'gpuio[cuda13]', or 'gpuio[cuda12]' "
+        f"where the driver is of CUDA 12 ({error})"
+    ) from error
+
+
+class CudaDriver(Driver):
+    """One GPU.
+
+    Args:
+        device_id: Its number, as CUDA counts the visible ones.
+
+    Raises:
+        BackendError: There is no such GPU, or no driver for it.
+    """
+
+    def __init__(self, device_id: int) -> None:
+        try:
+            count = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise BackendError(f"device 'cuda:{device_id}': {error}") from error
+        if device_id >= count:
+            raise BackendError(f"device 'cuda:{device_id}': CUDA sees {count} GPUs, from 0 on")
+        self.device, self.device_id = f"cuda:{device_id}", device_id
+        self._device = cupy.cuda.Device(device_id)
+
+    def new_stream(self) -> Any:
+        with self._device:
+            return cupy.cuda.Stream(non_blocking=True)
+
+    def current_stream(self) -> Any:
+        return cupy.cuda.get_current_stream(self.device_id)
+
+    def handle(self, stream: Any) -> int:
+        return int(stream.ptr)
+
+    def record(self, stream: Any) -> Any:
+        with self._device:
+            event = cupy.cuda.Event(block=True, disable_timing=True)
+            event.record(stream)
+        return event
+
+    def wait(self, stream: Any, event: Any) -> None:
+        stream.wait_event(event)
+
+    def synchronize(self, event: Any) -> None:
+        event.synchronize()
+
+    def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        with self._device:
+            pinned = cupy.cuda.alloc_pinned_memory(nbytes)
+        return np.frombuffer(pinned, np.uint8, nbytes)
+
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        with self._device:
+            return cupy.ndarray(shape, dtype)
+
+    def address(self, array: Array) -> int:
+        return int(array.data.ptr)
+
+    def adopt(self, memory: Array, owner: object) -> Array:
+        unowned = cupy.cuda.UnownedMemory(
+            self.address(memory), memory.nbytes, owner, self.device_id
+        )
+        pointer = cupy.cuda.MemoryPointer(unowned, 0)
+        return cupy.ndarray(memory.shape, memory.dtype, pointer)
+
+    def copy(self, to: int, start: int, nbytes: int, stream: Any) -> None:
+        runtime = cupy.cuda.runtime
+        runtime.memcpyAsync(to, start, nbytes, runtime.memcpyDefault, stream.ptr)
+
+    def zero(self, start: int, nbytes: int, stream: Any) -> None:
+        cupy.cuda.runtime.memsetAsync(start, 0, nbytes, stream.ptr)
+
+    def launch(
+        self, kernel: Any, grid: tuple[int, int, int], args: tuple[int, ...], stream: Any
+    ) -> None:
+        _compiled(kernel)[grid, kernel.block, _numba_stream(stream.ptr)](*args)
+
+    def host_writes(self, start: int) -> None:
+        pass
+
+    def hand_out(self, data: Array, ready: Any, lease: Lease) -> Any:
+        from gpuio.backends.cuda_array import hand_out
+
+        return hand_out(data, ready, lease)
+
+    @contextmanager
+    def scope(self, stream: Any) -> Generator[None]:
+        cuda.select_device(self.device_id)
+        with self._device, stream:
+            yield
+
+
+@cache
+def _compiled(kernel: Any) -> Any:
+    from gpuio.kernels.device import compile_device
+
+    return compile_device(kernel)
+
+
+@cache
+def _numba_stream(handle: int) -> Any:
+    return cuda.external_stream(handle)
