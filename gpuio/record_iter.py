@@ -31,7 +31,7 @@ from gpuio.reader.dataset import Dataset
 from gpuio.reader.order import Order, Selection
 from gpuio.reader.reader import LabelCheck, RecordReader, Relabel
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 _LAST_BATCH = ("pad", "short", "drop")
 MeanImage = npt.NDArray[np.float32]
 
@@ -103,6 +103,7 @@ class RecordIter(DataIter):
         self._backend = make_backend(given["device"], threads)
         self.part = ranks.choose(given["num_parts"], given["part_index"])
         self._dataset = dataset
+        self._fingerprint = dataset.fingerprint()
         self._labels = labels
         self._masks = masks
         self._order = Order(
@@ -352,7 +353,7 @@ class RecordIter(DataIter):
             "seed": order.seed,
             "shuffle": order.shuffle,
             "records": order.count,
-            "nbytes": self._nbytes,
+            "dataset": self._fingerprint,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -369,23 +370,18 @@ class RecordIter(DataIter):
             "seed": order.seed,
             "shuffle": order.shuffle,
             "records": order.count,
-            "nbytes": self._nbytes,
+            "dataset": self._fingerprint,
         }
         for name in (*mine, "epoch", "start", "done", "num_parts"):
             if name not in state:
                 raise StateError(f"state has no {name!r}: it was not made by state_dict()")
-        for name, value in mine.items():
-            if state[name] != value:
-                raise StateError(f"state has {name}={state[name]!r}, this iterator {value!r}")
+            if name in mine and state[name] != mine[name]:
+                raise StateError(f"state has {name}={state[name]!r}, this iterator {mine[name]!r}")
         start, done = order.resume(state["start"], state["done"], state["num_parts"])
         if not order.length(start, done):
             self._go_to(state["epoch"] + 1, 0, 0)
         else:
             self._go_to(state["epoch"], start, done)
-
-    @property
-    def _nbytes(self) -> int:
-        return int(self._dataset.ends[self._dataset.first[1:] - 1].sum())
 
     def stats(self) -> dict[str, Any]:
         """Where the time goes.

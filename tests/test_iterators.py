@@ -505,7 +505,7 @@ def test_a_state_of_another_order_is_refused(make, changes, message):
 
 def test_a_state_of_another_data_set_is_refused(tmp_path, make):
     path = tmp_path / "a.rec"
-    for count, name in ((12, "records"), (COUNT, "nbytes")):
+    for count, name in ((12, "records"), (COUNT, "dataset")):
         write_rec(path, [encode(draw(20, 20))] * count)
         with pytest.raises(StateError, match=f"state has {name}="):
             make().load_state_dict(make(path_imgrec=path).state_dict())

@@ -99,19 +99,6 @@ class Index:
         order = np.argsort(self.offsets, kind="stable")
         return Index(self.keys[order], self.offsets[order])
 
-    def ends(self, size: int) -> npt.NDArray[np.int64]:
-        """(N,) int64, where the bytes of each record end: at the next larger offset or at `size`.
-
-        Records which the index leaves out count to the one before them.
-
-        Args:
-            size: Bytes in the .rec.
-        """
-        if len(self) and (self.offsets[1:] > self.offsets[:-1]).all():
-            return np.append(self.offsets[1:], np.int64(size))
-        places = np.append(np.unique(self.offsets), np.int64(size))
-        return places[np.searchsorted(places[:-1], self.offsets, side="right")]
-
     def check(self, rec: str | os.PathLike[str], *, idx: str | os.PathLike[str]) -> None:
         """Find out whether this is the index of a .rec, without reading all of it.
 
@@ -127,13 +114,14 @@ class Index:
             return
         rec, idx = os.fspath(rec), os.fspath(idx)
         with RecordFile(rec) as file:
-            size = file.size
-            wrong = (self.offsets % 4 != 0) | (self.offsets < 0) | (self.offsets > size - 8)
-            if wrong.any():
+            size, first, last = file.size, int(self.offsets.min()), int(self.offsets.max())
+            # Three passes that need no memory; which offset it is, is looked for only then.
+            if first < 0 or last > size - 8 or np.bitwise_or.reduce(self.offsets) % 4:
+                wrong = (self.offsets % 4 != 0) | (self.offsets < 0) | (self.offsets > size - 8)
                 place = int(self.offsets[np.argmax(wrong)])
                 reason = f"no record can be at byte {place} of a file of {size} bytes"
                 raise FormatError(_mismatch(rec, idx, reason))
-            for place in (int(self.offsets.min()), int(self.offsets.max())):
+            for place in (first, last):
                 try:
                     file.read(place)
                 except CorruptRecordError as error:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import glob
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,11 @@ import numpy.typing as npt
 from gpuio.errors import FormatError
 from gpuio.format.index import Index
 from gpuio.format.recordio import RecordFile
+from gpuio.reader.index_cache import JoinedIndex, join, keep
+from gpuio.shards import PathLike as PathLike
+from gpuio.shards import beside, exists, find_files, size_of
 
-PathLike = str | os.PathLike[str]
+_SAMPLE = 1000  # records whose places are part of the fingerprint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,63 +25,80 @@ class Dataset:
 
     Attributes:
         paths: The .rec files.
-        keys: (count,) int64 keys of the .idx; None where there is none.
-        offsets: (count,) int64, where each record starts in its file, in bytes.
-        ends: (count,) int64, where the next one starts, or the file ends.
+        sizes: (files,) int64, bytes in each.
         first: (files + 1,) int64, number of the first record of each file.
+        offsets: (count,) int64, where each record starts in its file, in bytes.
+        keys: (count,) int64 keys of the .idx; None where there is none.
     """
 
     paths: tuple[str, ...]
-    keys: npt.NDArray[np.int64] | None
-    offsets: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    keys: npt.NDArray[np.int64] | None
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     @classmethod
-    def open(cls, path_imgrec: PathLike | list[PathLike], path_imgidx: PathLike = "") -> Dataset:
+    def open(
+        cls,
+        path_imgrec: PathLike | Sequence[PathLike],
+        path_imgidx: PathLike | Sequence[PathLike] = "",
+    ) -> Dataset:
         """Find the files and their index.
 
         Args:
-            path_imgrec: A file, several joined with ";" or in a list, a folder (all .rec in it)
-                or a glob pattern. Files found by folder or pattern are sorted by name.
+            path_imgrec: A file or several, as `find_files` takes them: a list, braces, a glob
+                pattern, a folder.
             path_imgidx: As many .idx files, given the same way; or one for all, with offsets
-                into the files one after the other. Without any, the files are gone through.
+                into the files one after the other. By default those beside the .rec files; if
+                one has none, the .rec files are gone through.
 
         Raises:
-            FileNotFoundError: There is no such file.
+            FileNotFoundError: There is no such file, or one of a set of shards is missing.
             FormatError: A file is not what it should be, or holds no record.
         """
-        recs = _resolve(path_imgrec, ".rec")
-        sizes = [Path(rec).stat().st_size for rec in recs]
-        if not path_imgidx:
-            parts = [Index.scan(rec) for rec in recs]
-        else:
-            idxs = _resolve(path_imgidx, ".idx")
-            if len(idxs) == 1 and len(recs) > 1:
-                parts = _cut(Index.load(idxs[0]).sorted(), sizes)
-                idxs *= len(recs)
-            elif len(idxs) == len(recs):
-                parts = [Index.load(idx).sorted() for idx in idxs]
-            else:
-                raise FormatError(
-                    f"path_imgidx names {len(idxs)} files for {len(recs)} .rec files: "
-                    "give one for each, or one for all"
-                )
-            for rec, idx, part in zip(recs, idxs, parts, strict=True):
-                part.check(rec, idx=idx)
-        if not sum(map(len, parts)):
+        recs = find_files(path_imgrec, ".rec")
+        sizes = [size_of(rec) for rec in recs]
+        idxs = find_files(path_imgidx, ".idx") if path_imgidx else _beside(recs)
+        joined = _load(recs, idxs, sizes) if idxs else join([Index.scan(rec) for rec in recs])
+        index = joined.index
+        if not len(index):
             raise FormatError(f"{'; '.join(recs)}: no record in it")
-        keys = _join([part.keys for part in parts]) if path_imgidx else None
-        ends = [part.ends(size) for part, size in zip(parts, sizes, strict=True)]
-        first = np.cumsum([0, *map(len, parts)])
-        return cls(tuple(recs), keys, _join([part.offsets for part in parts]), _join(ends), first)
+        keys = index.keys if idxs else None
+        return cls(tuple(recs), np.array(sizes, np.int64), joined.first, index.offsets, keys)
 
     def file_of(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(N,) int64, the file that holds each of (N,) records."""
         return np.searchsorted(self.first, ids, side="right") - 1
+
+    def nbytes(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(N,) int64, bytes from the start of each of (N,) records to that of the next.
+
+        The last one of a file goes to its end; records that the index leaves out count to the one
+        before them.
+        """
+        number = self.file_of(ids)
+        stop, offsets, last = self.first[number + 1], self.offsets[ids], len(self) - 1
+        after = ids + 1
+        # Several lines of an index may name one record.
+        while ((after < stop) & (same := self.offsets[np.minimum(after, last)] == offsets)).any():
+            after = after + same
+        following = self.offsets[np.minimum(after, last)]
+        return np.where(after < stop, following, self.sizes[number]) - offsets
+
+    def fingerprint(self) -> int:
+        """A number of 48 bits that tells this data set from others.
+
+        It is made from sizes of files and places of records: the same wherever the files lie, and
+        whether they have an index or not.
+        """
+        some = np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64)
+        digest = blake2b(digest_size=6)
+        for numbers in (self.sizes, self.first, self.offsets[some]):
+            digest.update(numbers.astype("<i8").tobytes())
+        return int.from_bytes(digest.digest())
 
     def where(self, record: int) -> str:
         """Path and offset of a record, for messages."""
@@ -97,23 +116,37 @@ class Dataset:
             return file.read(int(self.offsets[record]))[0]
 
 
-def _resolve(given: PathLike | list[PathLike], suffix: str) -> list[str]:
-    names = [os.fspath(name) for name in given] if isinstance(given, list) else None
-    if names is None:
-        names = os.fspath(given).split(";")  # type: ignore[arg-type]
-    found: list[str] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            matches = sorted(str(child) for child in path.iterdir() if child.suffix == suffix)
-        elif path.exists():
-            matches = [name]
-        else:
-            matches = sorted(glob.glob(name))  # noqa: PTH207  the pattern may be absolute
-        if not matches:
-            raise FileNotFoundError(f"{name}: no such file, and no {suffix} file matches it")
-        found += matches
-    return found
+def _beside(recs: list[str]) -> list[str]:
+    """The .idx of each file; none, if one has none."""
+    idxs = [beside(rec, ".idx") for rec in recs]
+    return idxs if all(map(exists, idxs)) else []
+
+
+def _load(recs: list[str], idxs: list[str], sizes: list[int]) -> JoinedIndex:
+    """The index of all files, in the order in which records lie in them."""
+    if len(idxs) not in (1, len(recs)):
+        raise FormatError(
+            f"path_imgidx names {len(idxs)} files for {len(recs)} .rec files: "
+            "give one for each, or one for all"
+        )
+    named = idxs if len(idxs) == len(recs) else idxs * len(recs)
+
+    def parse() -> list[Index]:
+        parts = [Index.load(idx).sorted() for idx in idxs]
+        if len(idxs) < len(recs):
+            parts = _cut(parts[0], sizes)
+        for rec, idx, part in zip(recs, named, parts, strict=True):
+            part.check(rec, idx=idx)
+        return parts
+
+    joined = keep(idxs, sizes, parse)
+    if joined.kept:
+        # What was checked then is as it was; what may be new are files of the same sizes.
+        bounds = zip(joined.first[:-1].tolist(), joined.first[1:].tolist(), strict=True)
+        for rec, idx, (begin, end) in zip(recs, named, bounds, strict=True):
+            ends = slice(begin, end, max(end - begin - 1, 1))
+            Index(joined.index.keys[ends], joined.index.offsets[ends]).check(rec, idx=idx)
+    return joined
 
 
 def _cut(index: Index, sizes: list[int]) -> list[Index]:
@@ -125,7 +158,3 @@ def _cut(index: Index, sizes: list[int]) -> list[Index]:
         Index(index.keys[begin:end], index.offsets[begin:end] - start)
         for begin, end, start in zip(bounds[:-1], bounds[1:], starts[:-1], strict=True)
     ]
-
-
-def _join(arrays: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from gpuio.format.image_list import ImageList, load_labels
 from gpuio.format.image_record import HEADER_NBYTES
 from gpuio.format.recordio import MAGIC
+from gpuio.location import is_url
 from gpuio.reader.dataset import Dataset, PathLike
 from gpuio.reader.reader import Relabel
 
@@ -21,15 +22,26 @@ def label_counts(dataset: Dataset) -> npt.NDArray[np.int64]:
     """
     counts = np.zeros(len(dataset), np.int64)
     for number, path in enumerate(dataset.paths):
-        part = slice(dataset.first[number], dataset.first[number + 1])
-        offsets, room = dataset.offsets[part], dataset.ends[part] - dataset.offsets[part]
-        words = np.memmap(path, "<u4", "r")
-        whole = (room >= HEADER_NBYTES + 8) & (offsets // 4 + _HEAD <= len(words))
-        at = offsets[whole] // 4
-        flags = words[at + _HEAD - 1].astype(np.int64)
-        sound = (words[at] == MAGIC) & (HEADER_NBYTES + 8 + 4 * flags <= room[whole])
-        counts[part][whole] = np.where(sound, flags, 0)
+        ids = np.arange(dataset.first[number], dataset.first[number + 1])
+        if not len(ids):
+            continue  # an empty file cannot be mapped
+        offsets, room = dataset.offsets[ids], dataset.nbytes(ids)
+        whole = room >= HEADER_NBYTES + 8
+        magics, _, flags = _first_words(path, offsets[whole]).astype(np.int64).T
+        sound = (magics == MAGIC) & (HEADER_NBYTES + 8 + 4 * flags <= room[whole])
+        counts[ids[whole]] = np.where(sound, flags, 0)
     return counts
+
+
+def _first_words(path: str, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+    """(N, 3) uint32, what is in a file at each of N offsets."""
+    if is_url(path):
+        from gpuio.remote.record_file import RemoteRecordFile
+
+        with RemoteRecordFile(path) as file:
+            return file.heads(offsets, 4 * _HEAD).view("<u4")
+    words = np.memmap(path, "<u4", "r")
+    return words[np.minimum(offsets[:, None] // 4 + np.arange(_HEAD), len(words) - 1)]
 
 
 def list_labels(path: PathLike, label_width: int) -> Relabel:

@@ -100,7 +100,7 @@ class RecordReader:
         """Bytes that hold almost every choice of `count` records; judged by a sample of them."""
         dataset = self.dataset
         some = np.linspace(0, len(dataset) - 1, min(len(dataset), _SAMPLE)).astype(np.int64)
-        sizes = dataset.ends[some] - dataset.offsets[some]
+        sizes = dataset.nbytes(some)
         return int(count * sizes.mean() + _DEVIATIONS * sizes.std() * count**0.5)
 
     def __call__(
@@ -115,7 +115,7 @@ class RecordReader:
     def _read(self, selection: Selection, files: list[RecordFile], slot: Slot) -> RecordBatch:
         ids, dataset = selection.ids, self.dataset
         records = np.zeros(len(ids), RECORD)
-        records["nbytes"] = dataset.ends[ids] - dataset.offsets[ids]
+        records["nbytes"] = dataset.nbytes(ids)
         places = np.argsort(ids, kind="stable")  # neighbours in the file become one read
         sizes = records["nbytes"][places]
         starts = np.cumsum(sizes) - sizes

@@ -118,13 +118,6 @@ def test_scan_numbers_the_records(tmp_path):
         Index.scan(path)
 
 
-@given(st.lists(st.integers(0, 50).map(lambda n: 4 * n), max_size=12))
-def test_a_record_ends_where_the_next_one_starts(offsets):
-    index = Index(np.arange(len(offsets)), np.array(offsets, np.int64))
-    expected = [min([x for x in offsets if x > offset], default=1000) for offset in offsets]
-    assert index.ends(1000).tolist() == expected
-
-
 def test_sorts_by_offset():
     index = Index(np.array([5, 6, 7]), np.array([40, 0, 20]))
     ordered = index.sorted()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.format.index import Index
 from gpuio.reader.dataset import Dataset
+from gpuio.shards import shard_name
 from gpuio.testing import write_rec
 
 
@@ -29,17 +32,79 @@ def content(dataset):
 def test_a_file_is_all_its_records(parts):
     dataset = Dataset.open(parts / "b.rec")
     assert content(dataset) == ["b0", "b1", "b2"]
-    assert dataset.keys is None
     assert dataset.paths == (str(parts / "b.rec"),)
 
 
 def test_several_files_keep_the_order_given(parts):
     names = [parts / "b.rec", parts / "a.rec"]
-    for given in (names, ";".join(map(str, names))):
-        dataset = Dataset.open(given)
+    for form in (names, ";".join(map(str, names))):
+        dataset = Dataset.open(form)
         assert content(dataset) == ["b0", "b1", "b2", "a0", "a1"]
         assert dataset.first.tolist() == [0, 3, 5]
         assert dataset.file_of(np.arange(5)).tolist() == [0, 0, 0, 1, 1]
+
+
+def test_the_index_beside_a_file_is_used(parts):
+    assert Dataset.open([parts / "b.rec", parts / "a.rec"]).keys.tolist() == [0, 1, 2, 3, 4]
+    (parts / "c.idx").unlink()
+    assert Dataset.open(parts).keys is None
+    assert content(Dataset.open(parts)) == ["a0", "a1", "b0", "b1", "b2", "c0"]
+
+
+def test_shards_are_one_data_set(parts):
+    for number, name in enumerate("bac"):
+        for suffix in (".rec", ".idx"):
+            (parts / f"{name}{suffix}").rename(parts / f"{shard_name('s', number, 3)}{suffix}")
+    expected = [parts / f"s-0000{number}-of-00003.rec" for number in range(3)]
+    for form in (
+        f"{parts}/s-*.rec",
+        f"{parts}/s-{{00000..00002}}-of-00003.rec",
+        tuple(expected),
+        parts,
+    ):
+        dataset = Dataset.open(form)
+        assert dataset.paths == tuple(map(str, expected))
+        assert dataset.keys.tolist() == [0, 1, 2, 3, 4, 5]
+        assert content(dataset) == ["b0", "b1", "b2", "a0", "a1", "c0"]
+        assert dataset.where(3) == f"{expected[1]}: record 3 at byte 0"
+    expected[1].unlink()
+    with pytest.raises(FileNotFoundError, match=r"s-00001-of-00003\.rec: no such file; 1 of 3"):
+        Dataset.open(f"{parts}/s-*.rec")
+
+
+@given(
+    st.lists(
+        st.lists(st.integers(0, 50).map(lambda n: 4 * n), max_size=8).map(sorted), max_size=4
+    ).filter(any)
+)
+def test_a_record_goes_on_to_the_next_one_or_the_end(files):
+    counts, sizes = [len(offsets) for offsets in files], [1000 + n for n in range(len(files))]
+    dataset = Dataset(
+        tuple(map(str, range(len(files)))),
+        np.array(sizes),
+        np.cumsum([0, *counts]),
+        np.concatenate([np.array(offsets, np.int64) for offsets in files]),
+        None,
+    )
+    ends = [
+        min([x for x in offsets if x > offset], default=size)
+        for offsets, size in zip(files, sizes, strict=True)
+        for offset in offsets
+    ]
+    ids = np.random.default_rng(0).permutation(len(dataset))
+    assert dataset.nbytes(ids).tolist() == (np.array(ends) - dataset.offsets)[ids].tolist()
+
+
+def test_a_fingerprint_is_of_the_records_in_their_order(parts):
+    one = Dataset.open([parts / "b.rec", parts / "a.rec"]).fingerprint()
+    assert one != Dataset.open([parts / "a.rec", parts / "b.rec"]).fingerprint()
+    assert one != Dataset.open([parts / "b.rec", parts / "c.rec"]).fingerprint()
+    for name in "ba":
+        (parts / f"{name}.idx").unlink()
+        (parts / "elsewhere").mkdir(exist_ok=True)
+        (parts / f"{name}.rec").rename(parts / "elsewhere" / f"{name}.rec")
+    moved = parts / "elsewhere"
+    assert one == Dataset.open([moved / "b.rec", moved / "a.rec"]).fingerprint()
 
 
 def test_a_folder_and_a_pattern_are_sorted_by_name(parts):
@@ -80,7 +145,8 @@ def test_one_index_may_be_for_all_files_laid_end_to_end(parts):
     assert dataset.keys.tolist() == [0, 1, 2, 3, 4, 5]
     assert content(dataset) == ["b0", "b1", "b2", "a0", "a1", "c0"]
     assert dataset.offsets.tolist() == Dataset.open(files).offsets.tolist()
-    assert dataset.ends.tolist() == Dataset.open(files).ends.tolist()
+    numbers = np.arange(6)
+    assert dataset.nbytes(numbers).tolist() == Dataset.open(files).nbytes(numbers).tolist()
 
 
 def test_an_index_in_another_order_changes_keys_not_the_order(parts):
@@ -141,6 +207,7 @@ def test_the_index_of_another_file_is_found_out(parts):
 
 def test_damage_is_found_when_a_file_is_gone_through(parts):
     path = parts / "b.rec"
+    path.with_suffix(".idx").unlink()
     data = bytearray(path.read_bytes())
     data[0] ^= 1
     path.write_bytes(data)
