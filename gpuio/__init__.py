@@ -49,6 +49,7 @@ _HOMES = {
     "nd": "gpuio.nd",
     "ndarray": "gpuio.ndarray",
     "recordio": "gpuio.recordio",
+    "torch": "gpuio.torch",  # not in __all__: it needs PyTorch
 }
 
 __all__ = [

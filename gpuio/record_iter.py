@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,12 @@ from gpuio.pipeline import Pipeline
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.order import Order, Selection
 from gpuio.reader.reader import LabelCheck, RecordReader, Relabel
+
+if TYPE_CHECKING:
+    from gpuio.interop.cupy import CupyLoader
+    from gpuio.interop.jax import JaxLoader
+    from gpuio.interop.numpy import NumpyLoader
+    from gpuio.interop.torch import TorchLoader
 
 _STATE_VERSION = 2
 _LAST_BATCH = ("pad", "short", "drop")
@@ -333,6 +339,41 @@ class RecordIter(DataIter):
             return self._wrap(next(pipeline.batches([selection], epoch=self.epoch, given=given)))
         finally:
             pipeline.close()
+
+    def torch(
+        self,
+        *,
+        channels_last: bool = False,
+        label_dtype: npt.DTypeLike | None = None,
+        out: Sequence[Any] | None = None,
+    ) -> TorchLoader:
+        """The batches as PyTorch tensors: see `gpuio.torch.TorchLoader` for the arguments."""
+        from gpuio.interop.torch import TorchLoader
+
+        return TorchLoader(self, channels_last=channels_last, label_dtype=label_dtype, out=out)
+
+    def jax(self, *, label_dtype: npt.DTypeLike | None = None, sharding: Any = None) -> JaxLoader:
+        """The batches as JAX arrays: see `gpuio.interop.jax.JaxLoader` for the arguments."""
+        from gpuio.interop.jax import JaxLoader
+
+        return JaxLoader(self, label_dtype=label_dtype, sharding=sharding)
+
+    def cupy(self, *, label_dtype: npt.DTypeLike | None = None) -> CupyLoader:
+        """The batches as CuPy arrays, with labels of `label_dtype`: see `numpy`."""
+        from gpuio.interop.cupy import CupyLoader
+
+        return CupyLoader(self, label_dtype)
+
+    def numpy(self, *, label_dtype: npt.DTypeLike | None = None) -> NumpyLoader:
+        """The batches as `(images, labels)` in NumPy arrays.
+
+        Args:
+            label_dtype: float32, int32 or int64; None is int64 where an image has one label, a
+                class, and float32 where it has several.
+        """
+        from gpuio.interop.numpy import NumpyLoader
+
+        return NumpyLoader(self, label_dtype)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iterator is: a few integers, to be given to `load_state_dict`.

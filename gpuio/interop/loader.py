@@ -1,0 +1,113 @@
+"""What the loaders for all frameworks have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.interop import labels
+
+if TYPE_CHECKING:
+    from gpuio.batch import DataBatch
+    from gpuio.record_iter import RecordIter
+
+
+class Loader(ABC):
+    """Batches of an iterator as `(images, labels)` in a framework's arrays; masks come third.
+
+    A `for` loop goes through an epoch: the next one, also after a loop that was left early; or what
+    is left of the epoch that `load_state_dict` went to. All loops share one place in the data, that
+    of the iterator. What was handed out is never overwritten while anything refers to it.
+
+    Args:
+        source: The iterator; closed by `close`.
+        label_dtype: Of the labels; None is `whole` where an image has one label, a class, and
+            float32 where it has several.
+        whole: The framework's type of integers.
+
+    Attributes:
+        source: As given. It tells more of the batch that was handed out last, such as `getindex()`.
+    """
+
+    def __init__(
+        self,
+        source: RecordIter,
+        label_dtype: npt.DTypeLike | None = None,
+        whole: str = "int64",
+    ) -> None:
+        self.source = source
+        single = len(source.provide_label[0].shape) == 1
+        self._label_dtype = labels.label_dtype(label_dtype, single=single, whole=whole)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        if not self.source.placed:
+            self.source.reset()
+        yield from map(self._convert, self.source)
+
+    def _convert(self, batch: DataBatch) -> tuple[Any, ...]:
+        images = self._images(batch.data[0])  # type: ignore[index]
+        stored = np.asarray(batch.label[0])  # type: ignore[index]
+        targets = self._beside(labels.convert(stored, self._label_dtype), images)
+        if batch.masks is None:
+            return images, targets
+        return images, targets, self._beside(np.asarray(batch.masks), images)
+
+    @abstractmethod
+    def _images(self, array: Any) -> Any:
+        """The images of a batch as the framework's array."""
+
+    @abstractmethod
+    def _beside(self, array: npt.NDArray[Any], images: Any) -> Any:
+        """An array on the host as the framework's array, where `images` are."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch."""
+        return self.source.batch_size
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the batch that comes next, from 0."""
+        return int(self.state_dict()["epoch"])
+
+    @property
+    def pad(self) -> int:
+        """How many at the end of the batch handed out last only fill it up."""
+        return self.source.getpad()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next loop go through `epoch`, or what a state loaded before has left of it."""
+        if not (self.source.placed and self.source.epoch == epoch):
+            self.source.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is: see `ImageRecordIter.state_dict`."""
+        return self.source.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next loop go on from a state: see `ImageRecordIter.load_state_dict`."""
+        self.source.load_state_dict(state)
+
+    def close(self) -> None:
+        """End all threads and give memory back; batches handed out stay as they are."""
+        self.source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

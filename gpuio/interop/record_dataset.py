@@ -1,0 +1,110 @@
+"""Images of .rec files by number, for `torch.utils.data.DataLoader`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset as TorchDataset
+
+from gpuio import parameters as p
+from gpuio.codec import decode_rgb
+from gpuio.errors import DecodeError, FormatError, LabelError
+from gpuio.format.image_record import unpack
+from gpuio.interop import labels
+from gpuio.reader.dataset import Dataset
+
+if TYPE_CHECKING:
+    from gpuio.reader.dataset import PathLike
+
+
+class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[misc]
+    """Pairs `(image, label)` by number, decoded one at a time in whichever process asks for them.
+
+    An image is an (H, W, C) uint8 tensor, a label a tensor of its own shape. Nothing is open
+    between two images, and what is pickled are the arguments, so that workers may be forked or
+    spawned; these read the index anew.
+
+    Args:
+        path_imgrec: A .rec file; several joined with ";" or in a list; a folder; or a glob.
+        path_imgidx: The .idx files, given the same way.
+        raw: Images are bytes, as they are stored.
+        channels: Of a decoded image: 1 gray, 3 RGB or 4 RGBA.
+        label_width: Labels of every image.
+        label_dtype: float32, int32 or int64; None is int64 for one label, a class, and float32
+            for several.
+        transform: What is done to each image.
+
+    Raises:
+        ValueError: An argument has a wrong value.
+        FileNotFoundError: A file is missing.
+        FormatError: A file is not what it should be.
+    """
+
+    def __init__(
+        self,
+        path_imgrec: PathLike | list[PathLike],
+        path_imgidx: PathLike = "",
+        *,
+        raw: bool = False,
+        channels: int = 3,
+        label_width: int = 1,
+        label_dtype: npt.DTypeLike | None = None,
+        transform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        if channels not in (1, 3, 4):
+            raise ValueError(f"channels must be 1, 3 or 4, got {channels!r}")
+        self.label_width = p.integer("label_width", label_width, least=1)
+        self.raw, self.channels, self.transform = raw, channels, transform
+        self._label_dtype = labels.label_dtype(label_dtype, single=label_width == 1)
+        self._path_imgrec, self._path_imgidx = path_imgrec, path_imgidx
+        self._records: Dataset | None = Dataset.open(self._path_imgrec, self._path_imgidx)
+        self._count = len(self._records)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_records": None}
+
+    def __len__(self) -> int:
+        """Records in all files."""
+        return self._count
+
+    def __getitem__(self, number: int) -> tuple[Any, torch.Tensor]:
+        """The image and the label of a record, counted from 0.
+
+        Raises:
+            IndexError: There is no such record.
+            CorruptRecordError, DecodeError, LabelError: The record is damaged; where it lies is
+                said.
+        """
+        records = self._open()
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"record {number} of {len(self)} records")
+        record = int(number) % len(self)
+        header, data = unpack(records.payload(record))
+        stored = np.asarray(header.label, np.float32).reshape(-1)
+        if len(stored) != self.label_width:
+            found = f"it has {len(stored)} labels, not label_width={self.label_width}"
+            raise LabelError(f"{records.where(record)}: {found}")
+        try:
+            label = labels.convert(stored, self._label_dtype)
+            image = data if self.raw else torch.from_numpy(decode_rgb(data, self.channels))
+        except (DecodeError, LabelError) as error:
+            raise type(error)(f"{records.where(record)}: {error}") from error
+        if self.transform is not None:
+            image = self.transform(image)
+        return image, torch.tensor(label[0] if self.label_width == 1 else label)
+
+    def _open(self) -> Dataset:
+        """The records, opened where this process has not done so."""
+        if self._records is None:
+            records = Dataset.open(self._path_imgrec, self._path_imgidx)
+            if len(records) != self._count:
+                raise FormatError(
+                    f"{records.paths[0]}: there are {len(records)} records, and there were "
+                    f"{self._count} when the data set was opened first"
+                )
+            self._records = records
+        return self._records

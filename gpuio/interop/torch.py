@@ -1,0 +1,84 @@
+"""Batches in PyTorch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+import torch
+
+from gpuio.interop.loader import Loader
+
+if TYPE_CHECKING:
+    from gpuio.batch import DataBatch
+    from gpuio.record_iter import RecordIter
+
+
+class TorchLoader(Loader):
+    """`(images, labels)` in tensors on the iterator's device, without a copy.
+
+    Args:
+        source: The iterator.
+        channels_last: Images are (N, C, H, W) tensors in PyTorch's memory format `channels_last`.
+            With `layout="NHWC"` that takes no copy. Otherwise they are as the iterator lays them
+            out.
+        label_dtype: float32, int32 or int64; None is int64 where an image has one label, a class,
+            and float32 where it has several.
+        out: Tensors for images and labels (and masks), of the shapes of a full batch, that every
+            batch is copied into, and that are returned each time; of a short last batch, so many
+            rows of them. They may be on any device and of any dtype; where that of the labels is a
+            floating one, labels are read as float32.
+
+    Raises:
+        ValueError: `out` has other shapes, or `channels_last` is asked for what is no image.
+    """
+
+    def __init__(
+        self,
+        source: RecordIter,
+        *,
+        channels_last: bool = False,
+        label_dtype: npt.DTypeLike | None = None,
+        out: Sequence[torch.Tensor] | None = None,
+    ) -> None:
+        if out is not None and label_dtype is None and out[1].is_floating_point():
+            label_dtype = "float32"
+        super().__init__(source, label_dtype)
+        self._permuted = channels_last and source.plan.layout == "NHWC"
+        self._reordered = channels_last and not self._permuted and out is None
+        self._out = out
+        if out is not None:
+            self._check(out)
+
+    def _check(self, out: Sequence[torch.Tensor]) -> None:
+        described = [*self.source.provide_data, *self.source.provide_label]
+        described += self.source.provide_masks
+        shapes = [tuple(each.shape) for each in described]
+        if self._permuted:
+            n, h, w, c = shapes[0]
+            shapes[0] = n, c, h, w
+        found = [tuple(tensor.shape) for tensor in out]
+        if found != shapes:
+            raise ValueError(f"out must have tensors of the shapes {shapes}, got {found}")
+
+    def _convert(self, batch: DataBatch) -> tuple[Any, ...]:
+        made = super()._convert(batch)
+        if self._out is None:
+            return made
+        rows = tuple(tensor[: len(made[0])] for tensor in self._out)
+        for row, tensor in zip(rows, made, strict=True):
+            row.copy_(tensor, non_blocking=True)
+        return rows
+
+    def _images(self, array: Any) -> torch.Tensor:
+        images = torch.from_dlpack(array)
+        if self._permuted:
+            return images.permute(0, 3, 1, 2)
+        if self._reordered:
+            return images.contiguous(memory_format=torch.channels_last)
+        return images
+
+    def _beside(self, array: npt.NDArray[Any], images: torch.Tensor) -> torch.Tensor:
+        # From pageable memory this returns once the values are read, so they may go away.
+        return torch.from_dlpack(array).to(images.device, non_blocking=True)
