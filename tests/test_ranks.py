@@ -326,7 +326,7 @@ def test_two_workers_of_ray_train(worker, tmp_path):
 import ray
 import ray.train
 from gpuio import ranks
-from ray.train.data_parallel_trainer import DataParallelTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 assert ranks.find().source == "no launcher found"  # imported, outside of a training function
 ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
