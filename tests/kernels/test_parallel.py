@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from functools import cached_property
 from types import SimpleNamespace
 
 import numpy as np
 import numpy.testing as npt
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import carray, cfunc
@@ -45,6 +48,15 @@ def collect(words, item, worker, base):
     """Copy what the kernel before left there."""
     given = arguments(words, 2)
     store64(given[1] + np.uint64(8 * item), load64(base + given[0]))
+
+
+@Uncached
+def spin(words, item, worker, base):
+    """Add up some numbers, in some milliseconds."""
+    total = np.int64(0)
+    for k in range(4_000_000):
+        total += np.int64(k) ^ total
+    fetch_add(arguments(words, 1)[0], total)
 
 
 def run(count, threads):
@@ -122,3 +134,18 @@ def test_two_launches_may_run_at_once_each_with_workers_of_its_own():
     npt.assert_array_equal(counts[:, :50], 1)
     assert not workers[0, 2:].any()
     assert not workers[1, :2].any()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
+def test_waiting_for_a_core_is_no_time_spent():
+    total, cores = np.zeros(1, np.int64), os.sched_getaffinity(0)
+    words = (total.ctypes.data,)
+    run_chain([(spin, words)], 1, 1)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        begin = time.perf_counter()
+        spent = run_chain([(spin, words), (spin, words)], 16, 8)
+        wall = time.perf_counter() - begin
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert 0 < spent.sum() / 1e9 < 1.1 * wall
