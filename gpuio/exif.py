@@ -25,6 +25,15 @@ def jpeg_orientation(data: bytes | memoryview) -> int:
     Args:
         data: The JPEG; its first segments are looked at, never its pixels.
     """
+    place = exif_place(data)
+    if place is None:
+        return 1
+    length = int.from_bytes(data[place - 2 : place], "big")
+    return tiff_orientation(bytes(data[place + 6 : place - 2 + length]))
+
+
+def exif_place(data: bytes | memoryview) -> int | None:
+    """Where the mark `Exif` of a JPEG is; None where there is none before its pixels."""
     position, last = 2, len(data) - 4
     while position <= last:
         prefix, marker, length = _SEGMENT.unpack_from(data, position)
@@ -37,9 +46,9 @@ def jpeg_orientation(data: bytes | memoryview) -> int:
             break
         end = position + 2 + length
         if marker == _APP1 and data[position + 4 : min(end, position + 10)] == b"Exif\0\0":
-            return tiff_orientation(bytes(data[position + 10 : end]))
+            return position + 4
         position = end
-    return 1
+    return None
 
 
 def tiff_orientation(data: bytes) -> int:

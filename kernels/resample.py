@@ -57,7 +57,8 @@ STEP = np.dtype(
         ("dst_pitch", np.int64),  # bytes between rows written by `resample`
         ("kind", np.int32),  # of kernels/taps.py, or BLANK
         ("mirror", np.int32),
-        ("fill", np.int32),  # value outside the picture, for a warp or border
+        ("fill", np.int32),  # value outside the picture, for a warp or border; of a cubic
+        # resize, 1 where OpenCV would have the colours in this order, and not reversed
         ("src_height", np.int32),
         ("src_width", np.int32),
         ("dst_height", np.int32),  # of the whole resized picture
@@ -134,11 +135,11 @@ def _cubic_level(a, b, c, d, fa, fb, fc, fd):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _cubic_down(ring, slot, weight, first, whole, channels, out, size):
+def _cubic_down(ring, slot, weight, first, whole, channels, in_order, out, size):
     """Four rows into one: float32 where the vector code of OpenCV runs, integers in its tail.
 
     The tail are the values of the whole row after the last multiple of eight, in the order in
-    which OpenCV has them: blue before green before red.
+    which OpenCV has them: for MXNet's iterators in C++ blue before green before red.
 
     Args:
         ring: (8, size) int32 rows resized along x.
@@ -147,6 +148,7 @@ def _cubic_down(ring, slot, weight, first, whole, channels, out, size):
         first: Where this window starts in the whole row, in values.
         whole: Values of the whole row.
         channels: 1, 3 or 4.
+        in_order: Whether OpenCV has the colours in the order in which they are here.
         out: (size,) uint8.
         size: Values in the window.
     """
@@ -155,7 +157,9 @@ def _cubic_down(ring, slot, weight, first, whole, channels, out, size):
     fa, fb = np.float32(weight[0]) * unit, np.float32(weight[1]) * unit
     fc, fd = np.float32(weight[2]) * unit, np.float32(weight[3]) * unit
     vector = whole // 8 * 8
-    split = vector % channels  # values before the tail in the pixel where it begins
+    split = np.int64(0)  # values before the tail in the pixel where it begins, if reversed
+    if not in_order:
+        split = np.int64(vector % channels)
     tail = min(max(vector - split - first, 0), size)
     for k in range(tail):
         out[k] = _cubic_level(a[k], b[k], c[k], d[k], fa, fb, fc, fd)
@@ -199,8 +203,9 @@ def _fixed_row(
     if taps == 2:
         _linear_down(ring[slot[0]], ring[slot[1]], weight[0], weight[1], out, size)
     elif taps == 4:
-        whole = step.dst_width * channels
-        _cubic_down(ring, slot, weight, step.x * channels, whole, channels, out, size)
+        whole, first = step.dst_width * channels, step.x * channels
+        in_order = step.fill == 1
+        _cubic_down(ring, slot, weight, first, whole, channels, in_order, out, size)
     else:
         _lanczos_down(ring, slot, weight, out, size)
 

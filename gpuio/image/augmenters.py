@@ -44,7 +44,7 @@ _EIGENVECTORS = (
     (-0.5808, -0.0045, -0.8140),
     (-0.5836, -0.6948, 0.4203),
 )
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
 _YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.321), (0.211, -0.523, 0.311))
 _RGB = ((1.0, 0.956, 0.621), (1.0, -0.272, -0.647), (1.0, -1.107, 1.705))
 
@@ -195,7 +195,7 @@ class ContrastJitterAug(Augmenter):
     def __init__(self, contrast: float) -> None:
         super().__init__(contrast=contrast)
         self.contrast = contrast
-        self.coef = _table([[_LUMA]])
+        self.coef = _table([[LUMA]])
 
     def __call__(self, src: Image) -> Image:
         image = floating(src)
@@ -212,7 +212,7 @@ class SaturationJitterAug(Augmenter):
     def __init__(self, saturation: float) -> None:
         super().__init__(saturation=saturation)
         self.saturation = saturation
-        self.coef = _table([[_LUMA]])
+        self.coef = _table([[LUMA]])
 
     def __call__(self, src: Image) -> Image:
         image = floating(src)
@@ -239,10 +239,14 @@ class HueJitterAug(Augmenter):
 
     def __call__(self, src: Image) -> NDArray:
         image = floating(src)
-        angle = random.uniform(-self.hue, self.hue) * math.pi
+        return _mixed(image, self.matrix(random.uniform(-self.hue, self.hue) * math.pi).T)
+
+    def matrix(self, angle: float) -> npt.NDArray[np.float64]:
+        """(3, 3) that takes (R, G, B) to the colour turned by `angle`, in radians."""
         u, v = math.cos(angle), math.sin(angle)
         turn = np.array([[1, 0, 0], [0, u, -v], [0, v, u]])
-        return _mixed(image, (self.ityiq @ turn @ self.tyiq).T)
+        product: npt.NDArray[np.float64] = self.ityiq @ turn @ self.tyiq
+        return product
 
 
 class ColorJitterAug(RandomOrderAug):
@@ -279,9 +283,14 @@ class LightingAug(Augmenter):
 
     def __call__(self, src: Image) -> Image:
         image = floating(src)
-        alpha = np.random.normal(0, self.alphastd, size=(3,))  # noqa: NPY002  as MXNet draws
-        by_channel(np.add, image, (np.asarray(self.eigvec) * alpha) @ np.asarray(self.eigval))
+        by_channel(np.add, image, self.draw())
         return image
+
+    def draw(self) -> npt.NDArray[np.float64]:
+        """(3,) what the next image gets, added to red, green and blue."""
+        alpha = np.random.normal(0, self.alphastd, size=(3,))  # noqa: NPY002  as MXNet draws
+        shift: npt.NDArray[np.float64] = (np.asarray(self.eigvec) * alpha) @ np.asarray(self.eigval)
+        return shift
 
 
 class ColorNormalizeAug(Augmenter):
@@ -446,7 +455,7 @@ def _table(values: Any) -> NDArray:
 
 def _luma(image: Image) -> Image:
     """(H, W) luma of (H, W, 3) colours."""
-    return np.asarray(image) @ np.asarray(_LUMA, image.dtype)
+    return np.asarray(image) @ np.asarray(LUMA, image.dtype)
 
 
 def _mixed(image: Image, matrix: Any) -> NDArray:

@@ -74,11 +74,16 @@ def imdecode(
     if flag not in (0, 1):
         raise ValueError(f"flag must be 0 or 1, got {flag}")
     data = buf if isinstance(buf, bytes) else np.ascontiguousarray(buf).tobytes()
-    turn = data[:4] != _JFIF_START or data[6:11] != _JFIF_MARK
-    pixels = codec.imdecode(data, flag, order="RGB" if to_rgb else "BGR", turn=turn)
+    order: codec.Order = "RGB" if to_rgb else "BGR"
+    pixels = codec.imdecode(data, flag, order=order, turn=not is_jfif(data))
     if not flag:
         pixels = pixels[..., None]
     return pixels.view(NDArray) if out is None else into(out, pixels)
+
+
+def is_jfif(data: bytes) -> bool:
+    """Whether an encoded image is a JPEG that begins with a JFIF segment."""
+    return data[:4] == _JFIF_START and data[6:11] == _JFIF_MARK
 
 
 def imread(
@@ -122,12 +127,16 @@ def resize_short(src: Image, size: int, interp: int = 2) -> NDArray:
         interp: As of `imresize`; or 9, by size; or 10, random.
     """
     height, width, _ = src.shape
-    if height > width:
-        new_height, new_width = size * height // width, size
-    else:
-        new_height, new_width = size, size * width // height
+    new_height, new_width = short_size(height, width, size)
     interp = choose(interp, (height, width, new_height, new_width))
     return imresize(src, new_width, new_height, interp)
+
+
+def short_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width once the shorter of them is `size`."""
+    if height > width:
+        return size * height // width, size
+    return size, size * width // height
 
 
 def fixed_crop(
@@ -169,18 +178,29 @@ def random_crop(src: Image, size: Size, interp: int = 2) -> tuple[NDArray, Box]:
         The image, and the window (x0, y0, width, height).
     """
     height, width, _ = src.shape
+    box = random_box(height, width, size)
+    return fixed_crop(src, *box, size, interp), box
+
+
+def random_box(height: int, width: int, size: Size) -> Box:
+    """The window of `random_crop` in an image of a height and width."""
     w, h = scale_down((width, height), size)
     x0 = random.randint(0, width - w)
     y0 = random.randint(0, height - h)
-    return fixed_crop(src, x0, y0, w, h, size, interp), (x0, y0, w, h)
+    return x0, y0, w, h
 
 
 def center_crop(src: Image, size: Size, interp: int = 2) -> tuple[NDArray, Box]:
     """As `random_crop`, but in the middle."""
     height, width, _ = src.shape
+    box = center_box(height, width, size)
+    return fixed_crop(src, *box, size, interp), box
+
+
+def center_box(height: int, width: int, size: Size) -> Box:
+    """The window of `center_crop` in an image of a height and width."""
     w, h = scale_down((width, height), size)
-    x0, y0 = (width - w) // 2, (height - h) // 2
-    return fixed_crop(src, x0, y0, w, h, size, interp), (x0, y0, w, h)
+    return (width - w) // 2, (height - h) // 2, w, h
 
 
 def random_size_crop(
@@ -206,6 +226,12 @@ def random_size_crop(
         warnings.warn("min_area is deprecated: use area", DeprecationWarning, stacklevel=2)
         area = kwargs.pop("min_area")
     assert not kwargs, f"unexpected keyword arguments for random_size_crop: {', '.join(kwargs)}"
+    box = random_size_box(height, width, size, area, ratio)
+    return fixed_crop(src, *box, size, interp), box
+
+
+def random_size_box(height: int, width: int, size: Size, area: float | Range, ratio: Range) -> Box:
+    """The window of `random_size_crop` in an image of a height and width."""
     low, high = area_range(area)
     log_ratio = np.log(ratio[0]), np.log(ratio[1])
     for _ in range(_TRIES):
@@ -215,8 +241,8 @@ def random_size_crop(
         if w <= width and h <= height:
             x0 = random.randint(0, width - w)
             y0 = random.randint(0, height - h)
-            return fixed_crop(src, x0, y0, w, h, size, interp), (x0, y0, w, h)
-    return center_crop(src, size, interp)
+            return x0, y0, w, h
+    return center_box(height, width, size)
 
 
 def area_range(area: Any) -> tuple[float, float]:

@@ -1,7 +1,9 @@
 """`ImageIter`: batches of images from a .rec, or from files in a list, by a list of augmenters.
 
-Samples are read and decoded some ahead of their augmentation, in threads; augmenters run in the
-calling thread, one image after the other, so that what they draw comes in MXNet's order.
+There are two ways to make a batch. Lists that `Compiled` takes, as `CreateAugmenter` makes them,
+run as kernels on all cores, some chunks ahead: see `gpuio.image.ahead`. Other lists run in Python,
+image by image: callables of others in worker threads; augmenters of this package alone, and the
+methods of a derived class, in the calling thread, so that what they draw comes in MXNet's order.
 
 Unlike MXNet 1.9.1 on purpose:
 
@@ -22,7 +24,7 @@ import os
 import random
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from numbers import Real
 from pathlib import Path
@@ -33,14 +35,20 @@ import numpy as np
 from gpuio import parameters as p
 from gpuio import recordio
 from gpuio.batch import DataBatch, DataIter
-from gpuio.errors import DecodeError, LabelError
+from gpuio.errors import DecodeError, LabelError, PipelineClosedError
 from gpuio.format.image_list import ImageList
-from gpuio.image.augmenters import CreateAugmenter
+from gpuio.format.index import Index
+from gpuio.image.augmenters import Augmenter, CreateAugmenter
 from gpuio.image.functions import imdecode
 from gpuio.ndarray import NDArray
+from gpuio.shards import sizes_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from gpuio.augment.augmenter import Batch
+    from gpuio.image.ahead import Ahead, Reader, Run
+    from gpuio.reader.dataset import Dataset
 
     Image = npt.NDArray[Any]
     Entry = tuple[NDArray, str]
@@ -51,6 +59,7 @@ _log = logging.getLogger(__name__)
 _LAST_BATCH: Final = ("pad", "discard", "roll_over")
 _LABEL_DTYPES: Final = ("int32", "float32", "int64", "float64")
 _AHEAD: Final = 4  # images per thread that may wait to be augmented
+_OWN: Final = __name__.rpartition(".")[0] + "."
 
 
 class BrokenImageError(DecodeError, RuntimeError):
@@ -80,12 +89,13 @@ class ImageIter(DataIter):
         last_batch_handle: What happens to a last batch that is not full: "pad" fills it up from the
             start of the sequence, and counts; "discard" drops it; "roll_over" keeps it for the next
             epoch, where it is filled up, and what was added counted as `pad`.
-        preprocess_threads: Threads that decode; all cores that this process may use when None.
+        preprocess_threads: Threads that decode and augment; all cores that this process may use
+            when None. With one, callables of others draw in MXNet's order, too.
         **kwargs: Of `CreateAugmenter`.
 
     Attributes:
         seq: Keys of the samples, in the order of this epoch; None for a .rec read in order.
-        cur: Where in `seq` the next sample is.
+        cur: Where in the sequence the next sample is.
         num_image: Samples in `seq`, or None.
         imgrec: The open .rec, or None.
         imgidx: Keys of the .rec, or None.
@@ -138,10 +148,13 @@ class ImageIter(DataIter):
             self.imglist = _Listed(ImageList.load(path_imglist), dtype)
         elif isinstance(imglist, list):
             self.imglist = _entries(imglist, dtype)
-        self.imgrec: recordio.MXRecordIO | None = None
+        self.imgrec: recordio.MXIndexedRecordIO | None = None
         self.imgidx: list[Any] | None = None
+        self._paths = path_imgrec, path_imgidx
         if path_imgrec:
-            self._open(path_imgrec, path_imgidx, scan=shuffle or num_parts > 1)
+            self._open(
+                path_imgrec, path_imgidx, shown=bool(path_imgidx or shuffle or num_parts > 1)
+            )
         keys = self.imgidx if path_imgrec else list(self.imglist or ())
         if num_parts > 1 and keys is not None:
             assert part_index < num_parts, f"part_index must be below {num_parts}, got {part_index}"
@@ -156,19 +169,20 @@ class ImageIter(DataIter):
         self.provide_data = [(data_name, (self.batch_size, *self.data_shape))]
         self.provide_label: list[tuple[str, tuple[int, ...]]] = [(label_name, labels)]
         self.cur = 0
-        self._allow_read = True
+        self._allow_read, self._closed = True, False
         self._kept: tuple[NDArray, NDArray, int] | None = None
-        self._decoders = _Decoders(preprocess_threads)
-        self._waiting: deque[tuple[Any, Future[NDArray]]] = deque()
+        self._workers = _Workers(preprocess_threads)
+        self._waiting: deque[tuple[Any, Future[Image]]] = deque()
+        self._ahead: Ahead | None = None
+        self._compiled_from: list[Any] | None = None
+        self._at = 0  # where the chunk that `_ahead` will give begins
         self.reset()
 
-    def _open(self, rec: PathLike, idx: PathLike | None, *, scan: bool) -> None:
-        """Open the .rec, by its index where there is one or it takes one."""
-        if idx or scan:
-            self.imgrec = recordio.MXIndexedRecordIO(idx or None, rec, "r")
+    def _open(self, rec: PathLike, idx: PathLike | None, *, shown: bool) -> None:
+        """Open the .rec, by its index or a scan; `shown` says whether users see its keys."""
+        self.imgrec = recordio.MXIndexedRecordIO(idx or None, rec, "r")
+        if shown:
             self.imgidx = list(self.imgrec.keys)
-        else:
-            self.imgrec = recordio.MXRecordIO(rec, "r")
         if self.imglist is not None and not idx:
             warnings.warn(
                 "labels of a list need path_imgidx; those in the .rec are used", stacklevel=3
@@ -188,22 +202,37 @@ class ImageIter(DataIter):
         self._rewind()
 
     def _shuffle(self) -> None:
+        self._check_open()
+        if self._ahead is not None:
+            self._ahead.stop()
         if self.seq is not None and self.shuffle:
             random.shuffle(self.seq)
 
     def _rewind(self) -> None:
         self._waiting.clear()
-        if self.imgrec is not None:
-            self.imgrec.reset()
         self.cur = 0
         self._allow_read = True
 
     def close(self) -> None:
-        """End the threads and close the .rec."""
+        """End the threads and close the .rec; batches handed out stay as they are."""
+        self._closed = True
         self._waiting.clear()
-        self._decoders.close()
+        self._workers.close()
+        self._drop_ahead()
         if self.imgrec is not None:
             self.imgrec.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PipelineClosedError("this iterator was closed")
+
+    @property
+    def _order(self) -> Sequence[Any]:
+        """Keys in the order of this epoch."""
+        if self.seq is not None:
+            return self.seq
+        assert self.imgrec is not None
+        return self.imgrec.keys
 
     def next_sample(self) -> tuple[Any, bytes]:
         """Label and encoded image of the next sample.
@@ -211,29 +240,25 @@ class ImageIter(DataIter):
         Raises:
             StopIteration: The sequence is over.
         """
+        self._check_open()
         if not self._allow_read:
             raise StopIteration
-        if self.seq is None:
-            assert self.imgrec is not None
-            record = self.imgrec.read()
-            if record is None:
-                if self.last_batch_handle != "discard":
-                    self.imgrec.reset()
-                raise StopIteration
-            header, image = recordio.unpack(record)
-            return header.label, image
-        if self.cur >= len(self.seq):
-            if self.last_batch_handle != "discard":
-                self.cur = 0
+        if self.cur >= len(self._order):
+            self._at_end()
             raise StopIteration
-        key = self.seq[self.cur]
+        key = self._order[self.cur]
         self.cur += 1
-        if isinstance(self.imgrec, recordio.MXIndexedRecordIO):
+        if self.imgrec is not None:
             header, image = recordio.unpack(self.imgrec.read_idx(key))
             return header.label if self.imglist is None else self.imglist[key][0], image
         assert self.imglist is not None
         label, name = self.imglist[key]
         return label, self.read_image(name)
+
+    def _at_end(self) -> None:
+        """The end of the sequence was seen: what is asked for next begins at its start."""
+        if self.last_batch_handle != "discard":
+            self.cur = 0
 
     def next(self) -> DataBatch:
         """The next batch.
@@ -243,11 +268,11 @@ class ImageIter(DataIter):
             BrokenImageError: An image cannot be decoded; the next batch begins after it.
             LabelError: An image has not `label_width` labels.
         """
+        self._check_open()
         if self._kept is not None:
             data, label, count = self._kept
         else:
-            data, label = self._empty()
-            count = self._fill(data, label, 0)
+            data, label, count = self._begin()
             if not count:
                 raise StopIteration
         pad = self.batch_size - count
@@ -264,6 +289,15 @@ class ImageIter(DataIter):
             self._kept = None
         return DataBatch([data], [label], pad=pad)
 
+    def _begin(self) -> tuple[NDArray, NDArray, int]:
+        """A batch with the samples up to the end of the sequence, and how many those are."""
+        if self._compiled() and self.batch_size <= len(self._order) - self.cur:
+            chunk = self._take(self.batch_size, 0) if self._allow_read else None
+            if chunk is not None:
+                return *self._arrays(chunk), self.batch_size
+        data, label = self._empty()
+        return data, label, self._fill(data, label, 0)
+
     def _empty(self) -> tuple[NDArray, NDArray]:
         """Room for the data and labels of a batch."""
         data = np.zeros(self.provide_data[0][1], np.float32)
@@ -276,6 +310,8 @@ class ImageIter(DataIter):
         Returns:
             How many samples there are now; there were `start`.
         """
+        if self._compiled():
+            return self._fill_compiled(data, label, start)
         count, ended = start, False
         while count < self.batch_size:
             ended = ended or not self._read_ahead(self.batch_size - count)
@@ -286,17 +322,118 @@ class ImageIter(DataIter):
                 count += 1
         return count
 
-    def _put(self, data: NDArray, label: NDArray, place: int, found: Any, image: NDArray) -> bool:
-        """Augment one image into its place in the batch; False if it is left out."""
+    def _fill_compiled(self, data: NDArray, label: NDArray, start: int) -> int:
+        room, left = self.batch_size - start, len(self._order) - self.cur
+        if not self._allow_read:
+            return start
+        count = min(room, left)
+        if count:
+            images, labels = self._arrays(self._take(count, start))
+            data[start : start + count], label[start : start + count] = images, labels
+        if left < room:
+            self._at_end()
+        return start + count
+
+    def _arrays(self, chunk: Batch) -> tuple[NDArray, NDArray]:
+        labels = chunk.labels if self.label_width > 1 else chunk.labels[:, 0]
+        return chunk.data.view(NDArray), labels.view(NDArray)
+
+    def _take(self, count: int, start: int) -> Batch:
+        """The next `count` samples of the sequence, for the places of a batch from `start` on."""
+        ahead = self._ahead
+        assert ahead is not None
+        if self._at != self.cur:
+            ahead.stop()
         try:
-            self.check_valid_image(image)
-        except RuntimeError as error:
-            _log.debug("invalid image left out: %s", error)
-            return False
+            chunk = ahead.take()
+            if chunk is None:
+                kept, order = self._kept is not None, self._order
+                handle = self.last_batch_handle
+                runs = _runs(self.cur, start, len(order), self.batch_size, handle, kept=kept)
+                ahead.start(runs, order, self._ids_of)
+                chunk = ahead.take()
+        except BaseException as error:
+            place = ahead.failed()
+            ahead.stop()
+            self.cur += count if place is None else place + 1
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            if isinstance(error, DecodeError):
+                raise BrokenImageError(f"Broken image {self._where()}: {error}") from error
+            raise
+        assert chunk is not None
+        self.cur += count
+        self._at = self.cur % len(self._order)
+        return chunk
+
+    def _compiled(self) -> bool:
+        """Whether batches are made by kernels, which are then ready to be asked for some."""
+        augs = list(self.auglist)
+        if self._ahead is not None and self._ahead.pid != os.getpid():
+            self._ahead = self._compiled_from = None  # its threads stayed with the parent
+        if augs != self._compiled_from:
+            self._drop_ahead()
+            self._compiled_from = augs
+            if all(getattr(type(self), name) is getattr(ImageIter, name) for name in _HOOKS):
+                self._ahead = self._compile(augs)
+        return self._ahead is not None
+
+    def _compile(self, augs: Sequence[Any]) -> Ahead | None:
+        from gpuio.image.ahead import Ahead
+        from gpuio.image.compiled import Compiled
+
+        channels, height, width = self.data_shape
+        compiled = Compiled.of(augs, (channels, height, width))
+        if compiled is None or not len(self._order):
+            return None
+        label_width = max(self.label_width, 1)
+        read, self._ids_of = self._reader(label_width)
+        labels = None if self.imglist is None else _labels_by_key(self.imglist)
+        size = self.batch_size
+        return Ahead(read, compiled, size, label_width, labels, self._workers.threads)
+
+    def _reader(self, label_width: int) -> tuple[Reader, Callable[[Sequence[Any]], Any]]:
+        """The first room, and what gives the numbers of its records from keys."""
+        from gpuio.backends import make_backend
+        from gpuio.image.file_reader import FileReader
+        from gpuio.reader.reader import RecordReader
+
+        rec, idx = self._paths
+        if rec:
+            index = (Index.load(idx) if idx else Index.scan(rec)).sorted()
+            relabel = None if self.imglist is None else _no_labels(label_width)
+            read = RecordReader(
+                _dataset(os.fspath(rec), index),
+                make_backend("cpu", 1),
+                label_width=label_width,
+                relabel=relabel,
+            )
+            return read, _Numbers(index.keys)
+        assert self.imglist is not None
+        if self.path_root is None:
+            raise TypeError(_NO_ROOT)
+        keys = sorted(set(self.imglist))
+        paths = [self.imglist[key][1] for key in keys]
+        return FileReader(paths, self.path_root, label_width), _Numbers(np.array(keys))
+
+    def _drop_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+        self._ahead = None
+
+    def _put(self, data: NDArray, label: NDArray, place: int, found: Any, image: Image) -> bool:
+        """Put one image into its place in the batch; False if it is left out."""
+        if not self._threaded:
+            try:
+                self.check_valid_image(image)
+            except RuntimeError as error:
+                _log.debug("invalid image left out: %s", error)
+                return False
+            image = self.augmentation_transform(image)
         values = np.asarray(found, np.float32).ravel()
         if values.size != max(self.label_width, 1):
             raise LabelError(f"label_width is {self.label_width}, but a sample has {values.size}")
-        data[place] = self.postprocess_data(self.augmentation_transform(image))
+        data[place] = self.postprocess_data(image)
         label[place] = values if self.label_width > 1 else values[0]
         return True
 
@@ -305,7 +442,7 @@ class ImageIter(DataIter):
 
         Those that a failure leaves behind come first in the next batch.
         """
-        while len(self._waiting) < min(wanted, self._decoders.ahead):
+        while len(self._waiting) < min(wanted, self._workers.ahead):
             try:
                 label, encoded = self.next_sample()
             except StopIteration:
@@ -313,12 +450,20 @@ class ImageIter(DataIter):
             self._waiting.append((label, self._decode(encoded)))
         return True
 
-    def _decode(self, encoded: bytes) -> Future[NDArray]:
+    def _decode(self, encoded: bytes) -> Future[Image]:
+        """An image on its way; augmented, where augmenters run in threads."""
         if type(self).imdecode is not ImageIter.imdecode:  # it may not be made for threads
-            done: Future[NDArray] = Future()
+            done: Future[Image] = Future()
             done.set_result(self.imdecode(encoded))
             return done
-        return self._decoders.submit(encoded, self._where())
+        augs = list(self.auglist) if self._threaded else []
+        return self._workers.submit(encoded, self._where(), augs)
+
+    @property
+    def _threaded(self) -> bool:
+        """Whether augmenters run in worker threads."""
+        own = all(getattr(type(self), name) is getattr(ImageIter, name) for name in _HOOKS)
+        return own and not all(map(_is_own, self.auglist))
 
     def _where(self) -> str:
         """What is known of the sample that was read last."""
@@ -338,7 +483,7 @@ class ImageIter(DataIter):
     def read_image(self, fname: str) -> bytes:
         """The bytes of a file under `path_root`."""
         if self.path_root is None:
-            raise TypeError("path_root must be the folder of the files in the list, got None")
+            raise TypeError(_NO_ROOT)
         return (Path(self.path_root) / fname).read_bytes()
 
     def check_data_shape(self, data_shape: Sequence[int]) -> None:
@@ -371,28 +516,112 @@ class ImageIter(DataIter):
         return np.transpose(datum, (2, 0, 1))
 
 
-class _Decoders:
-    """Threads that decode, started when first needed, anew in a child process."""
+_HOOKS: Final = (
+    "next_sample",
+    "imdecode",
+    "read_image",
+    "check_valid_image",
+    "augmentation_transform",
+    "postprocess_data",
+    "_put",
+)
+"""Methods that a derived class may replace, and which kernels would pass by."""
+_NO_ROOT: Final = "path_root must be the folder of the files in the list, got None"
+
+
+def _runs(
+    at: int, start: int, count: int, batch_size: int, last_batch_handle: str, *, kept: bool
+) -> Iterator[Run]:
+    """What chunks an epoch is made of, up to the batch that ends it.
+
+    Args:
+        at: Where the first chunk begins in the sequence.
+        start: Places of its batch that are taken.
+        count: Samples in the sequence.
+        batch_size: Samples in a batch.
+        last_batch_handle: Of the iterator.
+        kept: Whether the batch has what "roll_over" kept, and so is filled up.
+    """
+    ending = False
+    while at < count:
+        size = min(batch_size - start, count - at)
+        yield at, size
+        at, start = at + size, start + size
+        if start == batch_size:
+            if ending:
+                return
+            start, kept = 0, False
+        elif last_batch_handle == "pad" or kept:
+            at, ending = 0, not kept
+        else:
+            return
+
+
+def _dataset(path: str, index: Index) -> Dataset:
+    """Exactly the records of an index, also where another one lies beside the .rec."""
+    from gpuio.reader.dataset import Dataset
+
+    sizes, first = np.array(sizes_of([path])), np.array([0, len(index)])
+    return Dataset((path,), sizes, first, index.offsets, index.keys)
+
+
+class _Numbers:
+    """Numbers of records by their keys; of equal keys, the last one's.
+
+    Args:
+        keys: (N,) keys in the order of the records.
+    """
+
+    def __init__(self, keys: npt.NDArray[Any]) -> None:
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+
+    def __call__(self, keys: Sequence[Any]) -> npt.NDArray[np.int64]:
+        wanted = np.asarray(keys, self._keys.dtype)
+        numbers: npt.NDArray[np.int64] = self._order[
+            np.searchsorted(self._keys, wanted, side="right") - 1
+        ]
+        return numbers
+
+
+def _labels_by_key(imglist: Mapping[Any, Entry]) -> Callable[[Any], Any]:
+    return lambda key: imglist[key][0]
+
+
+def _no_labels(width: int) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]:
+    """What gives records the label 0, so that nobody minds those that they have."""
+    return lambda ids: np.zeros((len(ids), width), np.float32)
+
+
+def _is_own(aug: Any) -> bool:
+    """Whether an augmenter, and all that are in it, are of this package."""
+    own = isinstance(aug, Augmenter) and type(aug).__module__.startswith(_OWN)
+    return own and all(map(_is_own, getattr(aug, "ts", ())))
+
+
+class _Workers:
+    """Threads that decode and augment, started when first needed, anew in a child process."""
 
     def __init__(self, threads: int | None) -> None:
         from gpuio.pack import default_threads
 
         if threads is not None:
             threads = p.integer("preprocess_threads", threads, least=1)
-        self._threads = threads or default_threads()
+        self.threads = threads or default_threads()
         self._pool: ThreadPoolExecutor | None = None
         self._pid = 0
 
     @property
     def ahead(self) -> int:
         """How many images may wait."""
-        return self._threads * _AHEAD
+        return self.threads * _AHEAD
 
-    def submit(self, encoded: bytes, where: str) -> Future[NDArray]:
+    def submit(self, encoded: bytes, where: str, augs: Sequence[Any]) -> Future[Image]:
+        """An encoded image decoded, and taken through `augs`."""
         if self._pool is None or self._pid != os.getpid():
-            self._pool = ThreadPoolExecutor(self._threads, "gpuio-image")
+            self._pool = ThreadPoolExecutor(self.threads, "gpuio-image")
             self._pid = os.getpid()
-        return self._pool.submit(_decode_one, encoded, where)
+        return self._pool.submit(_decode_one, encoded, where, augs)
 
     def close(self) -> None:
         if self._pool is not None and self._pid == os.getpid():
@@ -432,8 +661,11 @@ def _entries(imglist: Sequence[Sequence[Any]], dtype: str) -> dict[str, tuple[ND
     return found
 
 
-def _decode_one(encoded: bytes, where: str) -> NDArray:
+def _decode_one(encoded: bytes, where: str, augs: Sequence[Any] = ()) -> Image:
     try:
-        return imdecode(encoded)
+        image: Image = imdecode(encoded)
     except (DecodeError, ValueError) as error:
         raise BrokenImageError(f"Broken image {where}: {error}") from error
+    for aug in augs:
+        image = aug(image)
+    return image

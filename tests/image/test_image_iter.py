@@ -172,7 +172,7 @@ def test_a_broken_image_is_named_and_the_next_batch_begins_after_it(tmp_path, fo
     good = str(folder / "0.png")
     made = [[0, good], [1, "bad.png"], [2, good], [3, good]]
     it = image.ImageIter(2, SHAPE, imglist=made, path_root=tmp_path)
-    with pytest.raises(RuntimeError, match=r"Broken image filename: bad\.png: no known image"):
+    with pytest.raises(RuntimeError, match=r"Broken image filename: bad\.png: .*no known image"):
         next(it)
     assert labels([next(it)]) == [[2, 3]]
     path = tmp_path / "bad"
@@ -197,15 +197,18 @@ def test_a_missing_file_is_an_oserror(tmp_path):
 
 def test_labels_of_another_length_are_a_labelerror(indexed, folder):
     it = image.ImageIter(2, SHAPE, label_width=2, **indexed)
-    with pytest.raises(LabelError, match="label_width is 2, but a sample has 1"):
+    with pytest.raises(LabelError, match="it has 1 labels, not label_width=2"):
         next(it)
     it = image.ImageIter(1, SHAPE, imglist=[[1, 2, "0.png"]], path_root=folder)
-    with pytest.raises(ValueError, match="label_width is 1, but a sample has 2"):
+    with pytest.raises(ValueError, match="it has 2 labels, not label_width=1"):
         next(it)
 
 
 def test_images_of_another_size_are_a_valueerror(indexed):
     it = image.ImageIter(2, (3, 5, 5), aug_list=[], **indexed)
+    with pytest.raises(ValueError, match=r"images of \(5, 5\), .* made one of \(8, 9\)"):
+        next(it)
+    it = image.ImageIter(2, (3, 5, 5), aug_list=[np.asarray], **indexed)
     with pytest.raises(ValueError, match="broadcast"):
         next(it)
 

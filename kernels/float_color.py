@@ -1,0 +1,67 @@
+"""Colours of mx.image: whole levels in, one linear map of each pixel's colour, float32 out.
+
+All that mx.image does to colours is linear and never clipped, so that any number of its steps is
+one map `A v + B mean(v) + c`, where `v` is a pixel's colour and `mean(v)` that of its picture.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit
+
+from gpuio.kernels.native import pointer
+from gpuio.kernels.parallel import Task, arguments
+
+MAP = 21
+"""float64 values of a map: A and B, row by row, then c."""
+
+_CHANNELS = 3
+_U32 = np.uint32
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _sums(pixels, count, out):
+    """Sums of the three channels of `count` pixels."""
+    red, green, blue = np.int64(0), np.int64(0), np.int64(0)
+    for k in range(count):
+        red += pixels[_U32(3 * k)]
+        green += pixels[_U32(3 * k + 1)]
+        blue += pixels[_U32(3 * k + 2)]
+    out[0], out[1], out[2] = red, green, blue
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _mapped(pixels, count, table, out):
+    """`count` interleaved colours through a map, into three planes."""
+    offset = np.empty(_CHANNELS, np.float64)
+    for c in range(_CHANNELS):
+        offset[c] = table[18 + c]
+    if table[9:18].any():
+        sums = np.empty(_CHANNELS, np.int64)
+        _sums(pixels, count, sums)
+        for c in range(_CHANNELS):
+            for k in range(_CHANNELS):
+                offset[c] += table[9 + 3 * c + k] * sums[k] / count
+    for c in range(_CHANNELS):
+        plane = out[c * count : (c + 1) * count]
+        a, b = np.float32(table[3 * c]), np.float32(table[3 * c + 1])
+        d, e = np.float32(table[3 * c + 2]), np.float32(offset[c])
+        for k in range(count):
+            red, green = np.float32(pixels[_U32(3 * k)]), np.float32(pixels[_U32(3 * k + 1)])
+            plane[k] = red * a + green * b + np.float32(pixels[_U32(3 * k + 2)]) * d + e
+
+
+@Task
+def map_colors(words, item, worker, base):
+    """One picture of a batch.
+
+    Words: addresses of the (N, H, W, 3) uint8 pictures, of (N, MAP) float64 maps and of the
+    (N, 3, H, W) float32 result; H * W.
+    """
+    given = arguments(words, 4)
+    count = np.int64(given[3])
+    size = _CHANNELS * count
+    pixels = carray(pointer(given[0] + np.uint64(item * size)), size, np.uint8)
+    table = carray(pointer(given[1] + np.uint64(item * MAP * 8)), MAP, np.float64)
+    out = carray(pointer(given[2] + np.uint64(item * size * 4)), size, np.float32)
+    _mapped(pixels, count, table, out)
