@@ -6,10 +6,12 @@ structures as templates to copy, so that this file knows their offsets and nothi
 
 from __future__ import annotations
 
-import numpy as np
-from numba import carray, njit
+from functools import cache
 
-from gpuio.kernels.native import address, call, hold, load32, pointer, store32, store64
+import numpy as np
+from numba import carray, cfunc, njit, types
+
+from gpuio.kernels.native import address, call, hold, load32, load64, pointer, store32, store64
 from gpuio.kernels.parallel import Task, arguments
 
 _FUNCTIONS = 10
@@ -32,14 +34,23 @@ IMAGE_JOB = np.dtype(
         ("cols", np.int32),
         ("status", np.int32),  # 1 is success, as in nvimgcodecProcessingStatus_t
         ("head", np.int32),  # its first four bytes
+        ("ended", np.int32),  # whether the end marker of a JPEG is among the last bytes
+        ("decoded_by", np.int32),  # one of the numbers below, written by `decode_batch`
     ],
     align=True,
 )
 
+DECODED_BY = 5
+BY_BATCH, BY_HARDWARE, BY_GPU, BY_HYBRID, BY_CPU = range(DECODED_BY)
+"""BY_BATCH: by a codec that takes whole batches, which are those of the hardware."""
+
+_TAIL = 1024  # bytes in which the end marker of a JPEG is looked for
+
 # Offsets in nvimgcodecImageInfo_t, _Region_t within _CodeStreamView_t: nvimgcodec.h of 0.9.
 _SPEC, _FORMAT, _TURN, _PLANES, _PLANE = 280, 288, 320, 336, 344
-_BUFFER, _KIND = 2136, 2144
+_BUFFER, _KIND, _STREAM = 2136, 2144, 2152
 _VIEW_REGION = 32
+_MESSAGE = 24  # in nvimgcodecDebugMessageData_t
 INFO_SIZE, VIEW_SIZE = 2160, 152
 _UINT8 = 0x0802
 
@@ -51,6 +62,39 @@ def _copy(template, size):
     for k in range(size):
         mine[k] = template[k]
     return mine
+
+
+@njit(inline="always")
+def _output(at, row, base, channels, sample_format, color, kind, stream):
+    """Say in the ImageInfo at `at` where and how the window of a row is to be written."""
+    plane = at + np.uint64(_PLANE)
+    store32(at + np.uint64(_SPEC), np.int32(color))
+    store32(at + np.uint64(_FORMAT), np.int32(sample_format))
+    store32(at + np.uint64(_PLANES), np.int32(1))
+    store32(plane + np.uint64(24), row.cols)
+    store32(plane + np.uint64(28), row.rows)
+    store64(plane + np.uint64(32), np.uint64(row.pitch))
+    store32(plane + np.uint64(40), np.int32(channels))
+    store32(plane + np.uint64(44), np.int32(_UINT8))
+    store64(at + np.uint64(_BUFFER), row.dst + base)
+    store32(at + np.uint64(_KIND), np.int32(kind))
+    store64(at + np.uint64(_STREAM), np.uint64(stream))
+
+
+@njit(inline="always")
+def _window(view, row):
+    """Say in the CodeStreamView at `view` which part of its image a row wants."""
+    region = view + np.uint64(_VIEW_REGION)
+    store32(region + np.uint64(24), np.int32(2))
+    store32(region + np.uint64(28), row.y)
+    store32(region + np.uint64(32), row.x)
+    store32(region + np.uint64(48), np.int32(row.y + row.rows))
+    store32(region + np.uint64(52), np.int32(row.x + row.cols))
+
+
+@njit(inline="always")
+def _partial(row):
+    return row.rows != row.height or row.cols != row.width
 
 
 @njit(inline="always")
@@ -71,6 +115,11 @@ def probe(words, item, worker, base):
     if row.nbytes < 4:
         return
     row.head = load32(row.data)
+    data = carray(pointer(row.data), row.nbytes, np.uint8)
+    for k in range(row.nbytes - 2, max(row.nbytes - _TAIL, 0), -1):
+        if data[k] == 0xFF and data[k + 1] == 0xD9:
+            row.ended = 1
+            break
     functions = carray(pointer(given[1]), _FUNCTIONS, np.uint64)
     zero = np.uint64(0)
     handle = np.zeros(1, np.uint64)  # a handle that is not null would be used again
@@ -120,15 +169,10 @@ def decode(words, item, worker, base):
     for_image, for_future = for_stream + np.uint64(8), for_stream + np.uint64(16)
     zero = np.uint64(0)
     row.status = 3
-    part = row.rows != row.height or row.cols != row.width
+    part = _partial(row)
     if part:
         view = _copy(carray(pointer(given[4]), VIEW_SIZE, np.uint8), VIEW_SIZE)
-        region = address(view) + np.uint64(_VIEW_REGION)
-        store32(region + np.uint64(24), np.int32(2))
-        store32(region + np.uint64(28), row.y)
-        store32(region + np.uint64(32), row.x)
-        store32(region + np.uint64(48), np.int32(row.y + row.rows))
-        store32(region + np.uint64(52), np.int32(row.x + row.cols))
+        _window(address(view), row)
         failed = call(functions[VIEW], (row.stream, for_stream, address(view)))
         hold(view)
         if failed != 0:
@@ -136,17 +180,7 @@ def decode(words, item, worker, base):
     else:
         handles[0] = row.stream
     at = address(info)
-    plane = at + np.uint64(_PLANE)
-    store32(at + np.uint64(_SPEC), np.int32(given[9]))
-    store32(at + np.uint64(_FORMAT), np.int32(given[8]))
-    store32(at + np.uint64(_PLANES), np.int32(1))
-    store32(plane + np.uint64(24), row.cols)
-    store32(plane + np.uint64(28), row.rows)
-    store64(plane + np.uint64(32), np.uint64(row.pitch))
-    store32(plane + np.uint64(40), np.int32(given[7]))
-    store32(plane + np.uint64(44), np.int32(_UINT8))
-    store64(at + np.uint64(_BUFFER), row.dst + base)
-    store32(at + np.uint64(_KIND), np.int32(given[10]))
+    _output(at, row, base, given[7], given[8], given[9], given[10], zero)
     if call(functions[IMAGE], (given[2], for_image, at)) == 0:
         wanted = (decoder, for_stream, for_image, np.uint64(1), given[5], for_future)
         if call(functions[DECODE], wanted) == 0:
@@ -172,3 +206,176 @@ def release(words, item, worker, base):
     given = arguments(words, 2)
     row = carray(pointer(given[0]), item + 1, IMAGE_JOB)[item]
     _close(carray(pointer(given[1]), _FUNCTIONS, np.uint64), row)
+
+
+BATCH_WORDS = 17
+_TABLE, _COUNT, _BASES, _CUDA_STREAM, _CALLS, _INSTANCE, _INFO, _TEMPLATE = range(8)
+_PARAMS, _DECODER, _CHANNELS, _SAMPLE_FORMAT, _COLOR, _BUFFER_KIND, _CHUNK, _NOTES = range(8, 16)
+_OUTCOME = 16
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def decode_batch(words):
+    """Decode the windows of all rows of an IMAGE_JOB table, and close their code streams.
+
+    It returns when the host has done its part: what a GPU has still to do is in order with the
+    stream. Rows tell how it went, and who decoded them.
+
+    Args:
+        words: (17,) uint64: addresses of table, count of rows, addresses of (N,) uint64 bases, a
+            CUDA stream or 0, functions, instance, ImageInfo template, CodeStreamView template,
+            DecodeParams, decoder, channels, sample format, colour spec, buffer kind, most images
+            in one call, the address of what `note` is given; last, written here, the first status
+            of the library that was an error, or 0.
+    """
+    chunk = int(words[_CHUNK])
+    functions = carray(pointer(words[_CALLS]), _FUNCTIONS, np.uint64)
+    rows = carray(pointer(words[_TABLE]), int(words[_COUNT]), IMAGE_JOB)
+    bases = carray(pointer(words[_BASES]), len(rows), np.uint64)
+    info = _copy(carray(pointer(words[_INFO]), INFO_SIZE, np.uint8), INFO_SIZE)
+    view = _copy(carray(pointer(words[_TEMPLATE]), VIEW_SIZE, np.uint8), VIEW_SIZE)
+    places = np.zeros(chunk, np.int64)
+    streams, images = np.zeros(chunk, np.uint64), np.zeros(chunk, np.uint64)
+    statuses, codes = np.zeros(chunk, np.int32), np.zeros(chunk, np.int8)
+    zero = np.uint64(0)
+    used = 0
+    for item in range(len(rows)):
+        row = rows[item]
+        if row.stream != 0 and row.rows != 0:
+            row.status = 3
+            # A handle that is not null would be used again.
+            streams[used], images[used] = row.stream, zero
+            ready = True
+            if _partial(row):
+                streams[used] = zero
+                _window(address(view), row)
+                stream = address(streams) + np.uint64(8 * used)
+                ready = call(functions[VIEW], (row.stream, stream, address(view))) == 0
+            if ready:
+                _output(
+                    address(info),
+                    row,
+                    bases[item],
+                    words[_CHANNELS],
+                    words[_SAMPLE_FORMAT],
+                    words[_COLOR],
+                    words[_BUFFER_KIND],
+                    words[_CUDA_STREAM],
+                )
+                image = address(images) + np.uint64(8 * used)
+                if call(functions[IMAGE], (words[_INSTANCE], image, address(info))) == 0:
+                    places[used] = item
+                    used += 1
+                elif _partial(row):
+                    call(functions[DESTROY], (streams[used], zero))
+        if used == chunk or (used != 0 and item == len(rows) - 1):
+            _decode_chunk(words, functions, rows, places, streams, images, statuses, codes, used)
+            used = 0
+    for item in range(len(rows)):
+        _close(functions, rows[item])
+    hold(info)
+    hold(view)
+
+
+@njit(nogil=True, error_model="numpy")
+def _decode_chunk(words, functions, rows, places, streams, images, statuses, codes, used):
+    """One call of the decoder, for the first `used` streams and images, which are then closed."""
+    zero = np.uint64(0)
+    future, size = np.zeros(1, np.uint64), np.zeros(1, np.uint64)
+    notes = carray(pointer(words[_NOTES]), 2, np.uint64)
+    codes[:used] = BY_BATCH
+    notes[0], notes[1] = address(codes), np.uint64(used)
+    wanted = (
+        words[_DECODER],
+        address(streams),
+        address(images),
+        np.uint64(used),
+        words[_PARAMS],
+        address(future),
+    )
+    failed = call(functions[DECODE], wanted)
+    if failed == 0:
+        failed = call(functions[WAIT], (future[0], zero))
+        call(functions[STATUS], (future[0], address(statuses), address(size)))
+        call(functions[FUTURE_END], (future[0], zero))
+    if words[_OUTCOME] == 0:
+        words[_OUTCOME] = np.uint64(failed)
+    notes[1] = zero
+    for k in range(used):
+        row = rows[places[k]]
+        if failed == 0:
+            row.status = statuses[k]
+            row.decoded_by = codes[k]
+        call(functions[IMAGE_END], (images[k], zero))
+        if streams[k] != row.stream:
+            call(functions[DESTROY], (streams[k], zero))
+    hold(future)
+    hold(size)
+    hold(codes)
+    hold(statuses)
+
+
+_CHARACTERS = 256  # no message that is looked for is longer
+_STEP = np.frombuffer(b" process #", np.uint8)
+_HARDWARE, _HYBRID = np.frombuffer(b"nvjpeg_hw", np.uint8), np.frombuffer(b"nvjpeg_cuda", np.uint8)
+_GPU = np.frombuffer(b"nvjpeg", np.uint8), np.frombuffer(b"nvtiff", np.uint8)
+
+
+@njit(inline="always")
+def _reads(text, at, word):
+    """Whether `word` stands in a text that ends with a zero."""
+    for k in range(len(word)):  # noqa: SIM110  numba has no all()
+        if text[at + k] != word[k]:
+            return False
+    return True
+
+
+def _note(severity, category, message, notes):
+    """Note down from a message of nvImageCodec which codec takes an image.
+
+    Such messages look like "0: nvjpeg_cuda_decoder process #17": thread, codec, place in the
+    batch. Codecs that take several images at once send none. An image that a codec fails to
+    decode is taken by the next one, with another message.
+
+    Args:
+        severity: Not looked at.
+        category: Not looked at.
+        message: Address of an nvimgcodecDebugMessageData_t.
+        notes: Address of two uint64: the address of one int8 for each image, and their number.
+
+    Returns:
+        1: nobody else need see it.
+    """
+    text = carray(pointer(load64(message + np.uint64(_MESSAGE))), _CHARACTERS, np.uint8)
+    codec = at = 0
+    while text[at] != 0 and not _reads(text, at, _STEP):
+        if codec == 0 and text[at] == ord(":"):
+            codec = at + 2
+        at += 1
+        if at == _CHARACTERS - len(_STEP):
+            return 1
+    if text[at] == 0 or codec == 0:
+        return 1
+    at += len(_STEP)
+    place = 0
+    while at < _CHARACTERS and ord("0") <= text[at] <= ord("9"):
+        place = 10 * place + int(text[at]) - ord("0")
+        at += 1
+    found = carray(pointer(notes), 2, np.uint64)
+    if place < found[1]:
+        kind = BY_CPU
+        if _reads(text, codec, _HARDWARE):
+            kind = BY_HARDWARE
+        elif _reads(text, codec, _HYBRID):
+            kind = BY_HYBRID
+        elif _reads(text, codec, _GPU[0]) or _reads(text, codec, _GPU[1]):
+            kind = BY_GPU
+        carray(pointer(found[0]), int(found[1]), np.int8)[place] = kind
+    return 1
+
+
+@cache
+def note():
+    """`_note`, compiled: its `address` is an nvimgcodecDebugCallback_t."""
+    signature = types.int32(types.int32, types.int32, types.uint64, types.uint64)
+    return cfunc(signature, cache=True, error_model="numpy")(_note)

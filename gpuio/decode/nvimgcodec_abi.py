@@ -1,7 +1,7 @@
 """nvImageCodec's C structures, and its functions by address.
 
 The structures carry their own type and size, so the library can tell which version it is given;
-`load` refuses a library whose version is not the one these layouts were taken from.
+`load` refuses a library whose version is not one that these layouts were taken from.
 
 Source: nvimgcodec.h of nvImageCodec 0.9, as shipped in the nvidia-nvimgcodec wheels.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import weakref
 from ctypes import c_char, c_float, c_int, c_size_t, c_uint8, c_uint32, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.decode import versions
 from gpuio.errors import BackendError
-
-SUPPORTED: Final = (0, 9)
 
 SRGB: Final = 1
 GRAY: Final = 2
@@ -28,9 +28,16 @@ FORMAT_UNCHANGED: Final = 2
 FORMAT_Y: Final = 4
 FORMAT_RGB: Final = 8
 UINT8: Final = 0x0802
+DEVICE_BUFFER: Final = 1
 HOST_BUFFER: Final = 2
 CPU_ONLY_BACKEND: Final = 1
+GPU_ONLY_BACKEND: Final = 2
+HYBRID_BACKEND: Final = 3
+HARDWARE_BACKEND: Final = 4
 CPU_ONLY_DEVICE: Final = -99999
+FIXED_LOAD: Final = 2
+INFORMATION: Final = 0x100
+ANY_CATEGORY: Final = 0x0FFFFFFF
 SUCCESS: Final = 1
 
 
@@ -151,6 +158,18 @@ class Backend(Struct):
     _fields_ = _header(("kind", c_int), ("params", BackendParams))
 
 
+class DebugMessengerDesc(Struct):
+    """Who is told what the library does."""
+
+    TYPE = 25
+    _fields_ = _header(
+        ("message_severity", c_uint32),
+        ("message_category", c_uint32),
+        ("user_callback", c_void_p),
+        ("user_data", c_void_p),
+    )
+
+
 class ExtensionDesc(Struct):
     """What a codec module brings."""
 
@@ -205,11 +224,96 @@ class Library:
         dll: For calls from Python.
         functions: (len(FUNCTIONS),) uint64 addresses, for calls from compiled code.
         extensions: Folder of its codec modules.
+        version: Major, minor, patch.
+        cuda: Major version of CUDA that it was built for.
     """
 
     dll: ctypes.CDLL
     functions: npt.NDArray[np.uint64]
     extensions: Path
+    version: versions.Version
+    cuda: int
+
+
+class Instance:
+    """A started library, which ends when nothing refers to this any more.
+
+    Args:
+        library: nvImageCodec.
+        modules: Its codec modules, by how their names begin. They are named, because those for
+            the GPU print to stderr where they find no library.
+        listener: Who is told what it does: the address of an nvimgcodecDebugCallback_t, and the
+            array whose address that is given.
+
+    Attributes:
+        library: As given.
+        handle: For the library.
+
+    Raises:
+        BackendError: It does not start.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        modules: tuple[str, ...],
+        listener: tuple[int, npt.NDArray[Any]] | None = None,
+    ) -> None:
+        self.library = library
+        info = InstanceCreateInfo.new(load_builtin_modules=1)
+        messenger = None
+        if listener is not None:
+            callback, notes = listener
+            messenger = DebugMessengerDesc.new(
+                message_severity=INFORMATION,
+                message_category=ANY_CATEGORY,
+                user_callback=callback,
+                user_data=notes.ctypes.data,
+            )
+            info.create_debug_messenger = 1
+            info.debug_messenger_desc = ctypes.addressof(messenger)
+        instance = c_void_p()
+        status = library.dll.nvimgcodecInstanceCreate(ctypes.byref(instance), ctypes.byref(info))
+        if status or not instance.value:
+            raise BackendError(f"nvImageCodec does not start, status {status}")
+        self.handle = instance.value
+        weakref.finalize(self, _end, library, instance, messenger, listener).atexit = False
+        for path in sorted(library.extensions.iterdir()):
+            if path.name.removeprefix("lib").startswith(modules):
+                description, extension = ExtensionDesc.new(), c_void_p()
+                module = ctypes.CDLL(str(path))
+                module.nvimgcodecExtensionModuleEntry(ctypes.byref(description))
+                library.dll.nvimgcodecExtensionCreate(
+                    instance, ctypes.byref(extension), ctypes.byref(description)
+                )
+
+    def decoder(self, execution: ExecutionParams, options: str = "") -> int:
+        """Handle of a new decoder.
+
+        Raises:
+            BackendError: There is none for such a device.
+        """
+        decoder = c_void_p()
+        status = self.library.dll.nvimgcodecDecoderCreate(
+            c_void_p(self.handle),
+            ctypes.byref(decoder),
+            ctypes.byref(execution),
+            options.encode(),
+        )
+        if status or not decoder.value:
+            where = "the CPU" if execution.device_id < 0 else f"GPU {execution.device_id}"
+            raise BackendError(f"nvImageCodec: no decoder for {where}, status {status}")
+        return decoder.value
+
+    def destroy(self, decoders: list[int]) -> None:
+        """Give decoders back, before the instance ends."""
+        for decoder in decoders:
+            self.library.dll.nvimgcodecDecoderDestroy(c_void_p(decoder))
+
+
+def _end(library: Library, instance: c_void_p, *_listener: object) -> None:
+    """End an instance, to which its listener is there to the last."""
+    library.dll.nvimgcodecInstanceDestroy(instance)
 
 
 def load() -> Library:
@@ -229,15 +333,12 @@ def load() -> Library:
         raise BackendError(f"{path}: cannot be loaded: {error}") from error
     properties = Properties.new()
     dll.nvimgcodecGetProperties(ctypes.byref(properties))
-    version = (properties.version // 1000, properties.version // 100 % 10)
-    if version != SUPPORTED:
-        wanted = ".".join(map(str, SUPPORTED))
-        raise BackendError(
-            f"{path}: version is {'.'.join(map(str, version))}, not {wanted}: "
-            f"pip install 'nvidia-nvimgcodec-cu13=={wanted}.*'"
-        )
+    number = properties.version
+    version = (number // 1000, number // 100 % 10, number % 100)
+    versions.check(version, path)
     addresses = [ctypes.cast(dll[f"nvimgcodec{name}"], c_void_p).value for name in FUNCTIONS]
-    return Library(dll, np.array(addresses, np.uint64), root / "extensions")
+    functions = np.array(addresses, np.uint64)
+    return Library(dll, functions, root / "extensions", version, properties.cudart_version // 1000)
 
 
 def _package() -> Path:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpuio.backends.cpu import CpuBackend
-from gpuio.decode import make_decoder, nvimgcodec_abi
+from gpuio.decode import make_decoder, nvimgcodec_abi, versions
 from gpuio.errors import BackendError, DecodeError
 from gpuio.iterators import ImageRecordIter
 from gpuio.reader.dataset import Dataset
@@ -303,7 +303,7 @@ def test_without_nvimagecodec_asking_for_it_is_an_error(tmp_path, missing):
 
 
 def test_another_version_of_nvimagecodec_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(nvimgcodec_abi, "SUPPORTED", (7, 1))
+    monkeypatch.setattr(versions, "SUPPORTED", (7, 1))
     with pytest.raises(BackendError, match=r"version is 0\.9, not 7\.1: pip install"):
         nvimgcodec_abi.load()
 

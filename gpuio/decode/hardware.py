@@ -1,0 +1,113 @@
+"""The JPEG engines of a GPU: how many there are, and why none can be seen.
+
+Source: nvjpeg.h of nvJPEG 13.3; which GPUs have engines: its documentation, "Hardware
+Acceleration".
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import warnings
+from ctypes import c_uint, c_void_p
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gpuio.errors import BackendError
+
+_HARDWARE: Final = 3  # nvjpegBackend_t
+_ARCH_MISMATCH: Final = 7  # nvjpegStatus_t
+_NAMES: Final = {12: "libnvjpeg.so.12", 13: "libnvjpeg.so.13"}
+_FOLDERS: Final = {12: "nvjpeg/lib", 13: "cu13/lib"}
+_VIDEO_LIBRARY: Final = "libnvcuvid.so.1"
+_WITH_ENGINES: Final = ((8, 0), (9, 0), (10, 0), (10, 3))
+"""Compute capabilities all of whose GPUs have engines: A100 and A30; H100, H200, GH200; B200 and
+GB200; B300 and GB300. Of 8.9 and 12.0 some have and some have not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """JPEG engines of a GPU.
+
+    Attributes:
+        count: How many can be used.
+        cores: Pictures that each of them decodes at once.
+        reason: Why there is none; empty where there is one.
+    """
+
+    count: int
+    cores: int
+    reason: str = ""
+
+
+def load_nvjpeg(cuda: int) -> Any:
+    """The library nvJPEG, from its wheel or the system's; nvImageCodec then finds it, too.
+
+    Args:
+        cuda: Major version of CUDA that it must be for.
+
+    Raises:
+        BackendError: It is not installed.
+    """
+    name = _NAMES.get(cuda, f"libnvjpeg.so.{cuda}")
+    spec = importlib.util.find_spec("nvidia")
+    places = spec.submodule_search_locations or [] if spec else []
+    wheels = [Path(place) / _FOLDERS.get(cuda, f"cu{cuda}/lib") / name for place in places]
+    path = next((str(wheel) for wheel in wheels if wheel.exists()), name)
+    try:
+        return ctypes.CDLL(path)
+    except OSError as error:
+        raise BackendError(
+            f"nvJPEG cannot be loaded ({error}): pip install 'gpuio[cuda{cuda}]'"
+        ) from error
+
+
+def find_engines(nvjpeg: Any) -> Engines:
+    """The engines of the GPU that is current.
+
+    Args:
+        nvjpeg: From `load_nvjpeg`.
+    """
+    handle = c_void_p()
+    status = nvjpeg.nvjpegCreateEx(_HARDWARE, None, None, 0, ctypes.byref(handle))
+    if status == _ARCH_MISMATCH:
+        return Engines(0, 0, _why_none())
+    if status:
+        return Engines(0, 0, f"nvJPEG does not start its hardware decoder, status {status}")
+    count, cores = c_uint(), c_uint()
+    try:
+        status = nvjpeg.nvjpegGetHardwareDecoderInfo(
+            handle, ctypes.byref(count), ctypes.byref(cores)
+        )
+    finally:
+        nvjpeg.nvjpegDestroy(handle)
+    if status or not count.value:
+        return Engines(0, 0, f"nvJPEG finds no engine, status {status}")
+    return Engines(count.value, cores.value)
+
+
+def warn_if_hidden(engines: Engines, capability: tuple[int, int]) -> None:
+    """Warn of a GPU that should have engines, and shows none.
+
+    Args:
+        engines: What was found.
+        capability: Its compute capability. Whether a GPU has engines is known for A100, A30 and
+            the data-centre GPUs after them; of others nothing is expected.
+    """
+    if not engines.count and capability in _WITH_ENGINES:
+        warnings.warn(
+            f"JPEGs are decoded without the GPU's JPEG engines: {engines.reason}", stacklevel=2
+        )
+
+
+def _why_none() -> str:
+    """Why nvJPEG says that there is no hardware: it does so, too, where a library is missing."""
+    try:
+        ctypes.CDLL(_VIDEO_LIBRARY)
+    except OSError:
+        return (
+            f"{_VIDEO_LIBRARY}, a part of the driver, is not visible; in a container, set "
+            "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
+        )
+    return "nvJPEG finds none on this GPU, or in this slice of it (MIG)"

@@ -1,0 +1,117 @@
+"""What nvImageCodec's decoders do alike on CPU and GPU: read headers, and say who decodes what.
+
+Some pictures are the portable codec's. Those that nvImageCodec decodes to other pixels than
+OpenCV: TIFF and CMYK, by a level or two; and pictures with an EXIF orientation, which it leaves
+as they are stored. What nvImageCodec fails to decode is tried once more, by itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.backends.base import Backend, Link
+from gpuio.decode import nvimgcodec_abi as abi
+from gpuio.decode.base import Decoder, Opened
+from gpuio.decode.portable import decode_places
+from gpuio.kernels import codec_calls
+from gpuio.reader.dataset import Dataset
+from gpuio.reader.reader import RecordBatch
+
+CPU_MODULES: Final = ("jpeg_turbo_ext", "nvbmp_ext", "nvpnm_ext", "opencv_ext", "tiff_ext")
+FORMATS: Final = {
+    1: (abi.FORMAT_Y, abi.GRAY),
+    3: (abi.FORMAT_RGB, abi.SRGB),
+    4: (abi.FORMAT_UNCHANGED, abi.SRGB),
+}
+"""Sample format and colour space by channels."""
+
+_JPEG = 0xFFD8FF
+_TIFF = np.array([int.from_bytes(head, "little") for head in (b"II*\0", b"MM\0*")], np.int32)
+
+
+class NvImageCodec(Decoder):
+    """Opens images as code streams of an instance of nvImageCodec.
+
+    Args:
+        backend: Where the images go.
+        channels: 1, 3 or 4.
+        dataset: For messages.
+        instance: nvImageCodec, started.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        channels: int,
+        dataset: Dataset,
+        instance: abi.Instance,
+    ) -> None:
+        super().__init__(backend, channels, dataset)
+        self._pool = ThreadPoolExecutor(backend.threads, "gpuio-decode")  # starts no thread yet
+        self._instance = instance
+        self._info = abi.ImageInfo.new(
+            orientation=abi.Orientation.new(),
+            plane_info=(abi.PlaneInfo * 32)(*[abi.PlaneInfo.new() for _ in range(32)]),
+        )
+        self._view = abi.CodeStreamView.new(region=abi.Region.new())
+        self._params = abi.DecodeParams.new(apply_exif_orientation=0)
+
+    def open(self, records: RecordBatch) -> Opened:
+        table = self._probe(records.address, records.nbytes)
+        size = np.stack([table["height"], table["width"]], axis=1)
+        ported = (table["stream"] == 0) | np.isin(table["head"], _TIFF) | self._doubtful(table)
+        if self.channels == 4:  # MXNet leaves RGBA as it is stored
+            ported |= table["channels"] != 4
+            swapped = table["turned"] == 2
+            size[swapped] = size[swapped, ::-1]
+        else:
+            ported |= (table["turned"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
+        size[ported] = 0
+        places = np.flatnonzero(ported & (records.nbytes > 0)).tolist()
+        pixels = decode_places(self._pool, records, places, self.channels)
+        for place, image in pixels.items():
+            size[place] = image.shape[:2]
+        self.ported += len(pixels)
+        opened = Opened(size, pixels, table)
+        # For a batch that nobody decodes any more; after `finish` there is nothing left to do.
+        weakref.finalize(opened, _release, self._instance, table).atexit = False
+        return opened
+
+    def failed(self, opened: Opened) -> npt.NDArray[np.bool_]:
+        return (opened.handle["rows"] > 0) & (opened.handle["status"] != abi.SUCCESS)
+
+    def finish(self, opened: Opened) -> None:
+        _release(self._instance, opened.handle)
+
+    def _doubtful(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+        """(N,) bool, images that only the portable codec can be trusted with."""
+        return np.zeros(len(table), bool)
+
+    def _probe(
+        self, address: npt.NDArray[np.uint64], nbytes: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.void]:
+        """An IMAGE_JOB table of encoded images, with their headers and code streams."""
+        table = np.zeros(len(nbytes), codec_calls.IMAGE_JOB)
+        table["data"], table["nbytes"] = address, nbytes
+        functions = self._instance.library.functions.ctypes.data
+        words = (functions, self._instance.handle, ctypes.addressof(self._info))
+        self.backend.run(Link(codec_calls.probe, table, words))
+        return table
+
+
+def is_jpeg(table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """(N,) bool, rows of an IMAGE_JOB table whose images are JPEGs."""
+    return table["head"] & 0xFFFFFF == _JPEG
+
+
+def _release(instance: abi.Instance, table: npt.NDArray[np.void]) -> None:
+    if not table["stream"].any():
+        return
+    functions = instance.library.functions.ctypes.data
+    codec_calls.release(len(table), 1, table.ctypes.data, functions)

@@ -1,0 +1,432 @@
+"""The decoder for GPUs: all of its batch path on the CPU, and on a GPU what only that can show."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+
+from gpuio.backends.cpu import CpuBackend
+from gpuio.backends.ring import Ring
+from gpuio.codec import imdecode
+from gpuio.decode import make_decoder, nvimgcodec_abi, versions
+from gpuio.decode.base import Windows
+from gpuio.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
+from gpuio.errors import BackendError, DecodeError
+from gpuio.reader.dataset import Dataset
+from gpuio.reader.order import Order
+from gpuio.reader.reader import RecordReader
+from gpuio.testing import decode_all, draw, encode, write_rec
+
+SMOOTH = draw(101, 133, seed=3)
+GRAY = draw(40, 52, 1, seed=2)
+RGBA = draw(40, 52, 4, seed=1)
+
+PICTURES = {
+    "jpeg 4:4:4": encode(SMOOTH, "JPEG", subsampling=0),
+    "jpeg 4:2:2": encode(SMOOTH, "JPEG", subsampling=1),
+    "jpeg 4:2:0": encode(SMOOTH, "JPEG", subsampling=2),
+    "jpeg 4:1:1": encode(SMOOTH, "JPEG", subsampling="4:1:1"),
+    "jpeg of one pixel": encode(draw(1, 1), "JPEG"),
+    "jpeg with restarts": encode(SMOOTH, "JPEG", restart_marker_rows=1),
+    "jpeg progressive": encode(SMOOTH, "JPEG", progressive=True),
+    "jpeg gray": encode(GRAY, "JPEG"),
+    "jpeg rgb": encode(SMOOTH, "JPEG", keep_rgb=True),
+    "jpeg cmyk": encode(SMOOTH, "JPEG", mode="CMYK"),
+    "jpeg turned": encode(SMOOTH, "JPEG", orientation=6),
+    "jpeg with bytes behind it": encode(SMOOTH, "JPEG") + bytes(3000),
+    "png": encode(SMOOTH),
+    "png gray": encode(GRAY),
+    "png rgba": encode(RGBA),
+    "png turned": encode(SMOOTH, "PNG", orientation=8),
+    "bmp": encode(SMOOTH, "BMP"),
+    "tiff": encode(SMOOTH, "TIFF"),
+    "webp": encode(SMOOTH, "WEBP", quality=80),
+    "ppm": encode(SMOOTH, "PPM"),
+}
+BROKEN = {
+    "empty": b"",
+    "text": b"this is no image",
+    "noise": np.random.default_rng(6).bytes(3000),
+    "noise that starts like a jpeg": PICTURES["jpeg 4:2:0"][:30]
+    + np.random.default_rng(8).bytes(3000),
+    "jpeg cut in its head": PICTURES["jpeg 4:2:0"][:200],
+    "jpeg cut in the middle": PICTURES["jpeg 4:2:0"][: len(PICTURES["jpeg 4:2:0"]) // 2],
+    "jpeg cut, but with an end": PICTURES["jpeg 4:2:0"][: len(PICTURES["jpeg 4:2:0"]) // 2]
+    + b"\xff\xd9",
+    "png cut": PICTURES["png"][: len(PICTURES["png"]) // 2],
+    "webp cut": PICTURES["webp"][: len(PICTURES["webp"]) // 2],
+}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where items are decoded to: on the host, or on a GPU by way of CuPy."""
+
+    backend: object
+
+    def empty(self, nbytes):
+        if self.backend.device_id is None:
+            return np.full(nbytes, 0xAA, np.uint8)
+        import cupy
+
+        with self.backend.scope():
+            return cupy.full(nbytes, 0xAA, np.uint8)
+
+    def address(self, array):
+        return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+
+    def stream(self):
+        """A new stream and its handle."""
+        if self.backend.device_id is None:
+            return None, 0
+        import cupy
+
+        with self.backend.scope():
+            stream = cupy.cuda.Stream(non_blocking=True)
+        return stream, stream.ptr
+
+    def to_host(self, array):
+        return array if isinstance(array, np.ndarray) else array.get()
+
+
+def run(decoder, dataset, windows=None):
+    """Images and faults, as `decode_all`, through `HostStep` itself.
+
+    Where `windows` is given, images are those parts.
+    """
+    memory = Memory(decoder.backend)
+    count, ring = len(dataset), Ring(decoder.backend.empty_host, 1)
+    box = np.zeros((count, 4), np.int32)
+
+    def plan(samples, size):
+        box[:, 2:] = size
+        if windows is not None:
+            box[size[:, 0] > 0] = np.array(windows, np.int32)[size[:, 0] > 0]
+        return Windows(box, {}, None)
+
+    records = RecordReader(dataset, decoder.backend)(Order(count, count).batches(0), ring)
+    (batch,) = decoder(records, plan)
+    items = [memory.empty(int(nbytes)) for nbytes in batch.nbytes]
+    stream, handle = memory.stream()
+    try:
+        (link,) = batch.links
+        bases = np.array([memory.address(item) for item in items], np.uint64)
+        link.kernel(link.table, bases, handle)
+        if stream is not None:
+            stream.synchronize()
+        decoder.retry(batch)
+    finally:
+        decoder.finish(batch.opened)
+    faults = batch.samples.faults
+    images = []
+    for place in range(count):
+        y, x, height, width = box[place].tolist()
+        if place in faults:
+            images.append(None)
+            continue
+        pitch = int(batch.pitch[place])
+        if batch.local[place]:
+            pixels, start = memory.to_host(items[place]), int(batch.origin[place])
+        else:
+            pixels, start = batch.pixels[place], 0
+        start = (start + y * pitch + x * decoder.channels) % 2**64
+        rows = [start + row * pitch for row in range(height)]
+        line = width * decoder.channels
+        image = np.stack([pixels[row : row + line] for row in rows])
+        images.append(image.reshape(height, width, decoder.channels))
+    return images, faults
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """A function from encoded images to a data set of them."""
+
+    def made(images: Sequence[bytes], name: str = "a") -> Dataset:
+        path = Path(tmp_path / f"{name}.rec")
+        write_rec(path, images)
+        return Dataset.open(path)
+
+    return made
+
+
+@pytest.fixture
+def opened():
+    """A function that makes decoders, which are closed at the end."""
+    made = []
+
+    def make(dataset, channels=3, backend=None, **options):
+        backend = backend or CpuBackend(2)
+        made.append(NvImageCodecGpuDecoder(backend, channels, dataset, **options))
+        return made[-1]
+
+    yield make
+    for decoder in made:
+        decoder.close()
+
+
+def by_item(dataset, channels=3, windows=None):
+    """As `run`, by the decoder for the CPU."""
+    decoder = make_decoder("nvimgcodec", CpuBackend(2), channels, dataset)
+    try:
+        found = decode_all(decoder, dataset, windows)
+    finally:
+        decoder.close()
+    return found.images, found.faults
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_batches_are_decoded_as_by_the_cpu_decoder(dataset, opened, channels):
+    data = dataset(list(PICTURES.values()))
+    images, faults = run(opened(data, channels), data)
+    expected, expected_faults = by_item(data, channels)
+    assert sorted(faults) == sorted(expected_faults)
+    for name, got, image in zip(PICTURES, images, expected, strict=True):
+        npt.assert_array_equal(got, image, name)
+
+
+def test_pixels_are_those_of_opencv(dataset, opened):
+    cv2 = pytest.importorskip("cv2")
+    data = dataset(list(PICTURES.values()))
+    images, faults = run(opened(data), data)
+    assert not faults
+    for name, got in zip(PICTURES, images, strict=True):
+        encoded = np.frombuffer(PICTURES[name], np.uint8)
+        npt.assert_array_equal(got, cv2.imdecode(encoded, 1)[..., ::-1], name)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 20, 100, None])
+def test_chunks_change_nothing(dataset, opened, chunk):
+    data = dataset(list(PICTURES.values()))
+    images, faults = run(opened(data, chunk=chunk), data)
+    assert not faults
+    for got, image in zip(images, by_item(data)[0], strict=True):
+        npt.assert_array_equal(got, image)
+
+
+def test_whole_images_are_decoded_for_windows(dataset, opened):
+    """No version is known whose GPU decoder can be trusted with windows."""
+    data = dataset([PICTURES["jpeg 4:2:0"]] * 3)
+    windows = [(10, 20, 30, 40), (0, 0, 101, 133), (100, 132, 1, 1)]
+    decoder = opened(data)
+    assert not decoder.windowed
+    images, _ = run(decoder, data, windows)
+    whole = imdecode(PICTURES["jpeg 4:2:0"], order="RGB")
+    for got, (y, x, height, width) in zip(images, windows, strict=True):
+        npt.assert_array_equal(got, whole[y : y + height, x : x + width])
+    assert decoder.stats()["decoded_in_part"] == 0
+
+
+def test_windows_are_decoded_where_that_is_wanted(dataset, opened):
+    pictures = [PICTURES[f"jpeg {kind}"] for kind in ("4:4:4", "4:2:0", "progressive")]
+    data = dataset([*pictures, PICTURES["png"], PICTURES["webp"]])
+    windows = [(10, 20, 30, 40), (0, 0, 101, 133), (100, 132, 1, 1), (3, 5, 7, 9), (0, 8, 9, 99)]
+    decoder = opened(data, windowed=True, chunk=2)
+    images, faults = run(decoder, data, windows)
+    assert not faults
+    for got, image in zip(images, by_item(data, windows=windows)[0], strict=True):
+        npt.assert_array_equal(got, image)
+    assert decoder.stats()["decoded_in_part"] == 4
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_broken_image_is_a_fault_and_harms_no_other(dataset, opened, channels):
+    good = PICTURES["jpeg 4:2:0"]
+    data = dataset([image for broken in BROKEN.values() for image in (good, broken)] + [good])
+    images, faults = run(opened(data, channels), data)
+    expected, expected_faults = by_item(data, channels)
+    assert sorted(faults) == sorted(expected_faults)
+    assert len(faults) >= len(BROKEN) - 1  # what is cut but has an end is decoded by some
+    for fault in faults.values():
+        assert isinstance(fault, DecodeError)
+        assert "a.rec: record " in str(fault)
+    for got in images[::2]:
+        npt.assert_array_equal(got, expected[0])
+
+
+def test_a_jpeg_without_its_end_is_left_to_the_portable_codec(dataset, opened):
+    whole = PICTURES["jpeg 4:2:0"]
+    decoder = opened(data := dataset([whole, whole[:-2], whole[: len(whole) // 2]]))
+    images, faults = run(decoder, data)
+    assert list(faults) == [2]
+    npt.assert_array_equal(images[1], images[0])
+    assert decoder.stats()["portable"] == 1
+    assert decoder.stats()["cpu"] == 1
+
+
+def test_statuses_say_who_failed(dataset, opened):
+    cut = BROKEN["webp cut"]
+    data = dataset([PICTURES["png"], cut, PICTURES["jpeg gray"], PICTURES["jpeg turned"]])
+    decoder = opened(data)
+    records = RecordReader(data, decoder.backend)
+    ring = Ring(decoder.backend.empty_host, 1)
+    (batch,) = records(Order(4, 4).batches(0), ring)
+    images = decoder.open(batch)
+    box = np.zeros((4, 4), np.int32)
+    box[:3, 2:] = images.size[:3]
+    (link,) = decoder.links(images, box, box[:, 3].astype(np.int64) * 3)
+    memory = np.zeros((4, 50_000), np.uint8)
+    bases = memory.ctypes.data + np.arange(4, dtype=np.uint64) * np.uint64(memory.strides[0])
+    link.kernel(link.table, bases, 0)
+    assert link.table["status"].tolist()[::2] == [nvimgcodec_abi.SUCCESS] * 2
+    assert decoder.failed(images).tolist() == [False, True, False, False]
+    assert not link.table["stream"][:3].any(), "code streams are still open"
+    decoder.finish(images)
+    assert not link.table["stream"].any()
+
+
+def test_who_decoded_what_is_counted(dataset, opened):
+    data = dataset([PICTURES["jpeg 4:2:0"], PICTURES["png"], PICTURES["tiff"], b"", b"text"])
+    decoder = opened(data)
+    for times in (1, 2):
+        run(decoder, data)
+        stats = decoder.stats()
+        assert stats["cpu"] == 2 * times
+        assert stats["portable"] == times
+        assert (stats["hardware"], stats["gpu"], stats["hybrid"], stats["engines"]) == (0, 0, 0, 0)
+        assert stats["engines_missing"] == "the device is the CPU"
+
+
+def test_decoders_count_each_for_itself(dataset, opened):
+    data = dataset([PICTURES["jpeg 4:2:0"]] * 5)
+    first, second = opened(data), opened(data)
+    run(first, data)
+    assert (first.stats()["cpu"], second.stats()["cpu"]) == (5, 0)
+
+
+def test_a_batch_of_nothing_to_decode_is_no_call(dataset, opened):
+    data = dataset([b"", PICTURES["tiff"]])
+    images, faults = run(opened(data), data)
+    assert list(faults) == [0]
+    npt.assert_array_equal(images[1], SMOOTH)
+
+
+def test_one_image_does_not_hang(dataset, opened):
+    data = dataset([PICTURES["jpeg 4:2:0"]])
+    decoder = opened(data, backend=CpuBackend(8))
+    for _ in range(3):
+        images, _ = run(decoder, data)
+        assert images[0].shape == SMOOTH.shape
+
+
+def test_warming_up_is_not_counted(dataset, opened):
+    data = dataset([PICTURES["jpeg 4:2:0"]] * 5)
+    decoder = opened(data)
+    scratch = np.zeros(decoder.warm_up_nbytes, np.uint8)
+    decoder.warm_up(64, np.full(64, scratch.ctypes.data, np.uint64), 0)
+    assert decoder.stats()["cpu"] == 0
+    _images, faults = run(decoder, data)
+    assert not faults
+    assert decoder.stats()["cpu"] == 5
+
+
+def test_a_batch_that_nobody_decodes_gives_its_streams_back(dataset, opened):
+    data = dataset([PICTURES["jpeg 4:2:0"]] * 5)
+    decoder = opened(data)
+    records = RecordReader(data, decoder.backend)
+    (batch,) = records(Order(5, 5).batches(0), Ring(decoder.backend.empty_host, 1))
+    images = decoder.open(batch)
+    table = images.handle
+    assert table["stream"].all()
+    del images
+    gc.collect()
+    assert not table["stream"].any()
+
+
+def _resident():
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_level(dataset, opened):
+    data = dataset([*PICTURES.values(), *BROKEN.values()])
+    decoder = opened(data)
+    seen = []
+    for number in range(240):
+        run(decoder, data)
+        if number % 40 == 39:
+            seen.append(_resident())
+    assert seen[-1] - seen[1] < 4 << 20, seen
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_closed_decoders_leave_nothing(dataset):
+    data = dataset([PICTURES["jpeg 4:2:0"], b"text"])
+    seen = []
+    for number in range(200):
+        decoder = NvImageCodecGpuDecoder(CpuBackend(2), 3, data)
+        run(decoder, data)
+        decoder.close()
+        decoder.close()
+        if number % 40 == 39:
+            gc.collect()
+            seen.append(_resident())
+    assert seen[-1] - seen[1] < 4 << 20, seen
+
+
+def test_others_run_while_a_batch_is_decoded(dataset, opened):
+    """The call holds no GIL: else a thread would stand still for as long as it takes."""
+    data = dataset([encode(draw(600, 800), "JPEG")] * 24)
+    decoder = opened(data, backend=CpuBackend(1))
+    run(decoder, data)
+    gaps, stop = [], threading.Event()
+
+    def spin():
+        last = time.perf_counter()
+        while not stop.is_set():
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+
+    thread = threading.Thread(target=spin)
+    began = time.perf_counter()
+    thread.start()
+    decode = decoder._decode
+    took = []
+
+    def timed(*given):
+        start = time.perf_counter()
+        decode(*given)
+        took.append((start, time.perf_counter()))
+
+    decoder._decode = timed
+    try:
+        run(decoder, data)
+    finally:
+        stop.set()
+        thread.join()
+        del decoder._decode
+    (start, end), ticks = took[0], began + np.cumsum(gaps)
+    inside = (ticks > start) & (ticks < end)
+    assert inside.sum() > 100, f"{inside.sum()} steps of the other thread in {end - start:.3f} s"
+
+
+def test_unknown_kinds_are_named(dataset):
+    data = dataset([PICTURES["png"]])
+    for kinds in (("cpu", "fast"), ()):
+        with pytest.raises(ValueError, match="kinds must be some of hardware, gpu, hybrid, cpu"):
+            NvImageCodecGpuDecoder(CpuBackend(1), 3, data, kinds=kinds)
+
+
+def test_windows_are_trusted_to_known_versions_only():
+    assert versions.gpu_windows((0, 8, 0))
+    assert not versions.gpu_windows((0, 9, 0))
+    assert not versions.gpu_windows((0, 9, 1))
+
+
+def test_versions_with_other_structures_are_refused():
+    versions.check((0, 9, 3), Path("lib.so"))
+    for version in ((0, 8, 0), (0, 10, 0), (1, 9, 0)):
+        with pytest.raises(BackendError, match=r"lib\.so: version is .*, not 0\.9: pip install"):
+            versions.check(version, Path("lib.so"))
