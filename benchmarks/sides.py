@@ -282,6 +282,61 @@ class MXNet(Side):
             del self.batch
 
 
+class ImageIter(Side):
+    """mx.image.ImageIter, of the module in `options`; their rest are its keywords."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        import importlib
+
+        import numpy as np
+
+        options = dict(settings["options"])
+        name = options.pop("module")
+        module = importlib.import_module(name)
+        self.versions = {name: module.__version__}
+        self.iterator = module.image.ImageIter(
+            self.batch_size,
+            self.shape,
+            path_imgrec=settings["rec"],
+            path_imgidx=f"{settings['rec'][:-3]}idx",
+            shuffle=True,
+            resize=max(self.edge, 0),
+            rand_crop=True,
+            rand_mirror=True,
+            mean=np.array(MEAN),
+            std=np.array(STD),
+            inter_method=1,
+            **options,
+        )
+
+    def batch(self):
+        try:
+            batch = self.iterator.next()
+        except StopIteration:
+            self.iterator.reset()
+            batch = self.iterator.next()
+        data = batch.data[0]
+        data.wait_to_read()
+        return data
+
+    def check(self, count):
+        take = self.batch
+        self.batch = lambda: take().asnumpy()
+        try:
+            return super().check(count)
+        finally:
+            del self.batch
+
+
+class OwnAugmenter(ImageIter):
+    """The same with an augmenter that is no part of the library, which changes nothing."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.iterator.auglist.append(lambda image: image)
+
+
 class Dali(Side):
     """DALI's CPU pipeline, with the operators and settings of its documentation."""
 
@@ -347,6 +402,8 @@ SIDES = {
         BareSimplejpeg,
         BareNvimgcodec,
         MXNet,
+        ImageIter,
+        OwnAugmenter,
         Dali,
     )
 }
