@@ -11,7 +11,7 @@ import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.native import address, hold, pointer
-from gpuio.kernels.output import FLOAT16, FLOAT32, INT8, convert
+from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, convert
 from gpuio.kernels.taps import LINEAR, fixed_taps
 from gpuio.kernels.vector import LANES, blend_pixels, warp_pixels
 from gpuio.kernels.warp import column_places, line_places, matrix_at, warp_linear
@@ -71,6 +71,8 @@ def _emit_row(row, stride, norm, step, output, y):
         _emit(row, stride, norm, carray(place, size, np.float32), y, height, width, mirror)
     elif output == FLOAT16:
         _emit(row, stride, norm, carray(place, size, np.uint16), y, height, width, mirror)
+    elif output == BFLOAT16:
+        _emit(row, stride, norm, carray(place, size, np.int16), y, height, width, mirror)
     elif output == INT8:
         _emit(row, stride, norm, carray(place, size, np.int8), y, height, width, mirror)
     else:

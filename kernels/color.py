@@ -1,5 +1,8 @@
 """Colour augmentations of one cropped RGB image, in place, each rounding to uint8 as MXNet's do.
 
+First what becomes of one pixel, on every device, then the CPU's loops; those of CUDA are in
+device.py.
+
 Source: MXNet 1.9.1, src/io/image_aug_default.cc; OpenCV 3.4, modules/imgproc/src/color_hsv.cpp.
 """
 
@@ -7,6 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+
+from gpuio.kernels.native import times
+from gpuio.kernels.stages import level
 
 COLOR = np.dtype(
     [
@@ -31,30 +37,144 @@ COLOR = np.dtype(
 )
 
 ORDERS = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]], np.int32)
-_F32 = np.float32
+BRIGHTNESS, CONTRAST, SATURATION = range(3)
+"""What ORDERS speaks of."""
+
+_F32, _I32, _U64 = np.float32, np.int32, np.uint64
 _EPSILON = np.float32(1.1920929e-7)
 
 
 @njit(inline="always")
-def _level(value):
-    """float32 to uint8: the nearest level, halves to even, clamped."""
-    return np.uint8(min(max(np.rint(value), _F32(0)), _F32(255)))
+def scaled(value, factor, rest):
+    """A level times `factor`, plus `rest`."""
+    return level(times(_F32(value), factor) + rest)
+
+
+@njit(inline="always")
+def gray_of(red, green, blue):
+    """MXNet's gray: a formula for RGB applied to BGR, so red and blue change their weights."""
+    return (4899 * _I32(blue) + 9617 * _I32(green) + 1868 * _I32(red) + 8192) >> 14
+
+
+@njit(inline="always")
+def moved(value, shift):
+    """A level plus `shift`, cut to a whole number."""
+    return _I32(min(max(_F32(value) + shift, _F32(0)), _F32(255)))
+
+
+@njit(inline="always")
+def luma(red, green, blue):
+    """The level 0.21 R + 0.72 G + 0.07 B."""
+    total = times(_F32(0.21), _F32(red)) + times(_F32(0.72), _F32(green))
+    return level(total + times(_F32(0.07), _F32(blue)))
+
+
+@njit(inline="always")
+def mean_level(total, count):
+    """float32 nearest to total / count, ties to even, by integers alone.
+
+    It is float32(float64(total) / float64(count)) for all that a picture can hold: the two could
+    differ from 2**28 pixels on.
+
+    Args:
+        total: uint64, at most 255 * count.
+        count: uint64, 1 to 2**32.
+    """
+    if total == _U64(0):
+        return _F32(0)
+    unit = _F32(2)
+    while total < count << _U64(24):
+        total = total << _U64(1)
+        unit = times(unit, _F32(0.5))
+    twice = total // count  # 25 bits, of which 24 are kept
+    rest = total - twice * count
+    kept = twice >> _U64(1)
+    if (twice & _U64(1)) != _U64(0) and (rest != _U64(0) or (kept & _U64(1)) != _U64(0)):
+        kept = kept + _U64(1)
+    return times(_F32(kept), unit)
+
+
+@njit(inline="always")
+def _to_hls(red, green, blue):
+    """Hue in half degrees, lightness and saturation in levels."""
+    unit = _F32(1) / _F32(255)
+    r, g, b = times(_F32(red), unit), times(_F32(green), unit), times(_F32(blue), unit)
+    high, low = max(r, g, b), min(r, g, b)
+    delta, total = high - low, high + low
+    light = times(total, _F32(0.5))
+    h, s = _F32(0), _F32(0)
+    if delta > _EPSILON:
+        s = delta / total if light < _F32(0.5) else delta / (_F32(2) - total)
+        scale = _F32(60) / delta
+        if high == r:
+            h = times(g - b, scale)
+        elif high == g:
+            h = times(b - r, scale) + _F32(120)
+        else:
+            h = times(r - g, scale) + _F32(240)
+        if h < _F32(0):
+            h += _F32(360)
+    return level(times(h, _F32(0.5))), level(times(light, _F32(255))), level(times(s, _F32(255)))
+
+
+@njit(inline="always")
+def _from_hls(hue, lightness, saturation):
+    """Red, green and blue of `_to_hls`."""
+    unit = _F32(1) / _F32(255)
+    light, s = times(_F32(lightness), unit), times(_F32(saturation), unit)
+    if saturation == 0:
+        red, green, blue = light, light, light
+    else:
+        product = times(light, s)
+        p2 = times(light, _F32(1) + s) if light <= _F32(0.5) else light + s - product
+        p1 = times(_F32(2), light) - p2
+        h6 = times(_F32(hue), _F32(6) / _F32(180))
+        if h6 >= _F32(6):
+            h6 -= _F32(6)
+        sector = _I32(h6)
+        f = h6 - _F32(sector)
+        down, up = p1 + times(p2 - p1, _F32(1) - f), p1 + times(p2 - p1, f)
+        if sector == 0:
+            red, green, blue = p2, up, p1
+        elif sector == 1:
+            red, green, blue = down, p2, p1
+        elif sector == 2:
+            red, green, blue = p1, p2, up
+        elif sector == 3:
+            red, green, blue = p1, down, p2
+        elif sector == 4:
+            red, green, blue = up, p1, p2
+        else:
+            red, green, blue = p2, p1, down
+    return (
+        level(times(red, _F32(255))),
+        level(times(green, _F32(255))),
+        level(times(blue, _F32(255))),
+    )
+
+
+@njit(inline="always")
+def hls_moved(red, green, blue, hue, lightness, saturation):
+    """A pixel with hue, lightness and saturation shifted, each clamped: 0..180, 0..255, 0..255."""
+    half_degrees, light, satur = _to_hls(red, green, blue)
+    return _from_hls(
+        min(max(half_degrees + hue, 0), 180),
+        min(max(light + lightness, 0), 255),
+        min(max(satur + saturation, 0), 255),
+    )
 
 
 @njit(inline="always")
 def _gray(image, k):
-    """MXNet's gray: a formula for RGB applied to BGR, so red and blue change their weights."""
     at = np.uint32(k)
-    red, green = np.int32(image[at]), np.int32(image[at + np.uint32(1)])
-    blue = np.int32(image[at + np.uint32(2)])
-    return (4899 * blue + 9617 * green + 1868 * red + 8192) >> 14
+    return gray_of(image[at], image[at + np.uint32(1)], image[at + np.uint32(2)])
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def brightness(image, factor):
     """Every value times `factor`."""
     for k in range(len(image)):
-        image[k] = _level(_F32(image[k]) * factor)
+        image[k] = scaled(image[k], factor, _F32(0))
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -63,9 +183,9 @@ def contrast(image, factor):
     total = np.int64(0)
     for k in range(0, len(image), 3):
         total += _gray(image, k)
-    rest = (_F32(1) - factor) * _F32(np.float64(total) / np.float64(len(image) // 3))
+    rest = times(_F32(1) - factor, mean_level(_U64(total), _U64(len(image) // 3)))
     for k in range(len(image)):
-        image[k] = _level(_F32(image[k]) * factor + rest)
+        image[k] = scaled(image[k], factor, rest)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -73,83 +193,35 @@ def saturation(image, factor):
     """Every value times `factor`, plus the rest of its pixel's gray."""
     rest = _F32(1) - factor
     for pixel in range(len(image) // 3):
-        gray = _F32(_gray(image, 3 * pixel)) * rest
+        gray = times(_F32(_gray(image, 3 * pixel)), rest)
         for c in range(3):
             at = np.uint32(3 * pixel + c)
-            image[at] = _level(_F32(image[at]) * factor + gray)
+            image[at] = scaled(image[at], factor, gray)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def lighting(image, red, green, blue):
     """A shift for each channel; the sum is cut to a whole number."""
     for k in range(0, len(image), 3):
-        image[k] = np.uint8(min(max(np.trunc(_F32(image[k]) + red), _F32(0)), _F32(255)))
-        image[k + 1] = np.uint8(min(max(np.trunc(_F32(image[k + 1]) + green), _F32(0)), _F32(255)))
-        image[k + 2] = np.uint8(min(max(np.trunc(_F32(image[k + 2]) + blue), _F32(0)), _F32(255)))
+        image[k] = moved(image[k], red)
+        image[k + 1] = moved(image[k + 1], green)
+        image[k + 2] = moved(image[k + 2], blue)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def hls_shift(image, hue, lightness, satur):
     """Shifts of hue, lightness and saturation, each clamped: 0..180, 0..255, 0..255."""
-    unit = _F32(1) / _F32(255)
     for k in range(0, len(image), 3):
-        r, g, b = _F32(image[k]) * unit, _F32(image[k + 1]) * unit, _F32(image[k + 2]) * unit
-        high, low = max(r, g, b), min(r, g, b)
-        delta, total = high - low, high + low
-        light = total * _F32(0.5)
-        h, s = _F32(0), _F32(0)
-        if delta > _EPSILON:
-            s = delta / total if light < _F32(0.5) else delta / (_F32(2) - total)
-            scale = _F32(60) / delta
-            if high == r:
-                h = (g - b) * scale
-            elif high == g:
-                h = (b - r) * scale + _F32(120)
-            else:
-                h = (r - g) * scale + _F32(240)
-            if h < _F32(0):
-                h += _F32(360)
-        level_h = np.int32(_level(h * _F32(0.5)))
-        level_l, level_s = np.int32(_level(light * _F32(255))), np.int32(_level(s * _F32(255)))
-        level_h = min(max(level_h + hue, 0), 180)
-        level_l = min(max(level_l + lightness, 0), 255)
-        level_s = min(max(level_s + satur, 0), 255)
-        light, s = _F32(level_l) * unit, _F32(level_s) * unit
-        if level_s == 0:
-            red, green, blue = light, light, light
-        else:
-            p2 = light * (_F32(1) + s) if light <= _F32(0.5) else light + s - light * s
-            p1 = _F32(2) * light - p2
-            h6 = _F32(level_h) * (_F32(6) / _F32(180))
-            if h6 >= _F32(6):
-                h6 -= _F32(6)
-            sector = np.int32(h6)
-            f = h6 - _F32(sector)
-            down, up = p1 + (p2 - p1) * (_F32(1) - f), p1 + (p2 - p1) * f
-            if sector == 0:
-                red, green, blue = p2, up, p1
-            elif sector == 1:
-                red, green, blue = down, p2, p1
-            elif sector == 2:
-                red, green, blue = p1, p2, up
-            elif sector == 3:
-                red, green, blue = p1, down, p2
-            elif sector == 4:
-                red, green, blue = up, p1, p2
-            else:
-                red, green, blue = p2, p1, down
-        image[k] = _level(red * _F32(255))
-        image[k + 1] = _level(green * _F32(255))
-        image[k + 2] = _level(blue * _F32(255))
+        pixel = hls_moved(image[k], image[k + 1], image[k + 2], hue, lightness, satur)
+        image[k], image[k + 1], image[k + 2] = pixel
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def make_gray(image):
     """All channels 0.21 R + 0.72 G + 0.07 B, rounded."""
     for k in range(0, len(image), 3):
-        value = _F32(0.21) * _F32(image[k]) + _F32(0.72) * _F32(image[k + 1])
-        level = _level(value + _F32(0.07) * _F32(image[k + 2]))
-        image[k], image[k + 1], image[k + 2] = level, level, level
+        value = luma(image[k], image[k + 1], image[k + 2])
+        image[k], image[k + 1], image[k + 2] = value, value, value
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -163,9 +235,9 @@ def color_image(image, row):
     if row.jitter != 0:
         for place in range(3):
             which = ORDERS[row.order, place]
-            if which == 0:
+            if which == BRIGHTNESS:
                 brightness(image, row.brightness)
-            elif which == 1:
+            elif which == CONTRAST:
                 contrast(image, row.contrast)
             else:
                 saturation(image, row.saturation)

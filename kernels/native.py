@@ -2,9 +2,14 @@
 
 Kernels get addresses, not arrays: the same call then serves host memory, device memory and C
 libraries, and compiled code holds no pointer of its own, so it can be cached on disk.
+
+What loads, stores and multiplies compiles for CUDA as well; `kernels/simulated.py` has the same
+functions in Python.
 """
 
 from __future__ import annotations
+
+import inspect
 
 import numpy as np
 from llvmlite import ir
@@ -13,10 +18,17 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 _INT64 = ir.IntType(64)
+_FLOAT = ir.FloatType()
+_GLOBAL = 1  # the address space of device memory, which is quicker than one found out as it runs
+
+
+def _on_cuda(builder):
+    return builder.module.triple.startswith("nvptx")
 
 
 def _pointer(builder, address, pointee):
-    return builder.inttoptr(address, pointee.as_pointer())
+    space = _GLOBAL if _on_cuda(builder) else 0
+    return builder.inttoptr(address, pointee.as_pointer(space))
 
 
 @intrinsic
@@ -79,6 +91,16 @@ def call_long(typingctx, function, arguments):
 
 
 @intrinsic
+def load8(typingctx, address):
+    """The uint8 at `address`."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load(_pointer(builder, args[0], ir.IntType(8)))
+
+    return types.uint8(types.uint64), codegen
+
+
+@intrinsic
 def load32(typingctx, address):
     """The int32 at `address`."""
 
@@ -96,6 +118,50 @@ def load64(typingctx, address):
         return builder.load(_pointer(builder, args[0], _INT64))
 
     return types.uint64(types.uint64), codegen
+
+
+@intrinsic
+def load_float(typingctx, address):
+    """The float32 at `address`."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load(_pointer(builder, args[0], _FLOAT))
+
+    return types.float32(types.uint64), codegen
+
+
+@intrinsic
+def store8(typingctx, address, value):
+    """Write the lowest byte of the int32 `value` at `address`."""
+
+    def codegen(context, builder, signature, args):
+        byte = builder.trunc(args[1], ir.IntType(8))
+        builder.store(byte, _pointer(builder, args[0], ir.IntType(8)))
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.int32), codegen
+
+
+@intrinsic
+def store16(typingctx, address, value):
+    """Write the uint16 `value` at `address`."""
+
+    def codegen(context, builder, signature, args):
+        builder.store(args[1], _pointer(builder, args[0], ir.IntType(16)))
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint16), codegen
+
+
+@intrinsic
+def store_float(typingctx, address, value):
+    """Write the float32 `value` at `address`."""
+
+    def codegen(context, builder, signature, args):
+        builder.store(args[1], _pointer(builder, args[0], _FLOAT))
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.float32), codegen
 
 
 @intrinsic
@@ -128,6 +194,49 @@ def bits(typingctx, value):
         return builder.bitcast(args[0], ir.IntType(32))
 
     return types.uint32(types.float32), codegen
+
+
+@intrinsic
+def times(typingctx, a, b):
+    """The product of two float32, rounded, also where a sum follows.
+
+    CUDA's compilers would make one operation of product and sum, which rounds once.
+    """
+
+    def codegen(context, builder, signature, args):
+        if not _on_cuda(builder):
+            return builder.fmul(*args)
+        shape = ir.FunctionType(_FLOAT, [_FLOAT, _FLOAT])
+        name = "llvm.nvvm.mul.rn.f"
+        return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), args)
+
+    return types.float32(types.float32, types.float32), codegen
+
+
+def part(signature):
+    """Make a function a part of kernels that is compiled for itself, and then inlined.
+
+    Numba's own inlining takes time that grows with the square of a function's size, and its calls
+    of functions on a device need a driver to compile.
+
+    Args:
+        signature: Types of result and arguments.
+    """
+
+    def decorate(function):
+        def typing(typingctx, *arguments):
+            def codegen(context, builder, signature, args):
+                return context.compile_internal(builder, function, signature, args)
+
+            return signature, codegen
+
+        first = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        given = inspect.signature(function).parameters.values()
+        typing.__signature__ = inspect.Signature([first, *given])
+        typing.__name__, typing.__doc__ = function.__name__, function.__doc__
+        return intrinsic(typing)
+
+    return decorate
 
 
 @njit(inline="always")

@@ -11,10 +11,11 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import overload
 
-from gpuio.kernels.native import bits, pointer
+from gpuio.kernels.native import pointer
+from gpuio.kernels.stages import bfloat16_bits, float16_bits, normalised, shifted
 
-FLOAT32, FLOAT16, INT8, UINT8 = range(4)
-"""Output types."""
+FLOAT32, FLOAT16, INT8, UINT8, BFLOAT16 = range(5)
+"""Output types. Of bfloat16, which NumPy does not have, the bits are written."""
 
 NORM = 12
 """float32 values that normalise a picture: means, gains and biases of four channels."""
@@ -23,25 +24,19 @@ _U32 = np.uint32
 
 
 def _float32(out, value, mean, gain, bias):
-    return (np.float32(value) - mean) * gain + bias
+    return normalised(value, mean, gain, bias)
 
 
 def _float16(out, value, mean, gain, bias):
-    """The bits of the nearest binary16, ties to even; what is out of range becomes infinite."""
-    exact = (np.float32(value) - mean) * gain + bias
-    word = bits(exact)
-    sign = (word >> _U32(16)) & _U32(0x8000)
-    word &= _U32(0x7FFFFFFF)
-    half = (word + _U32(0xC8000FFF) + ((word >> _U32(13)) & _U32(1))) >> _U32(13)
-    tiny = bits(np.float32(abs(exact)) + np.float32(0.5)) - bits(np.float32(0.5))
-    half = tiny if word < _U32(0x38800000) else half
-    half = _U32(0x7C00) if word >= _U32(0x477FF000) else half
-    half = _U32(0x7E00) if word > _U32(0x7F800000) else half
-    return np.uint16(half | sign)
+    return float16_bits(normalised(value, mean, gain, bias))
+
+
+def _bfloat16(out, value, mean, gain, bias):
+    return bfloat16_bits(normalised(value, mean, gain, bias))
 
 
 def _int8(out, value, mean, gain, bias):
-    return np.int8(min(max(np.float32(value) - mean, np.float32(-128)), np.float32(127)))
+    return np.int8(shifted(value, mean))
 
 
 def _uint8(out, value, mean, gain, bias):
@@ -51,13 +46,17 @@ def _uint8(out, value, mean, gain, bias):
 _CONVERSIONS = {
     types.float32: _float32,
     types.uint16: _float16,
+    types.int16: _bfloat16,
     types.int8: _int8,
     types.uint8: _uint8,
 }
 
 
 def convert(out, value, mean, gain, bias):
-    """What `value` becomes in `out`, an array whose type says which; float16 is kept as bits."""
+    """What `value` becomes in `out`, an array whose type says which.
+
+    float16 is kept as bits in uint16, and bfloat16 in int16.
+    """
 
 
 @overload(convert)
@@ -118,7 +117,7 @@ def emit_row(row, norm, mean_image, kind, out, y, height, width, channels, mirro
         row: (width * channels,) uint8, interleaved.
         norm: (NORM,) float32: means, gains and biases, four each.
         mean_image: Address of a (C, H, W) float32 mean that replaces the means, or 0.
-        kind: FLOAT32, FLOAT16, INT8 or UINT8.
+        kind: FLOAT32, FLOAT16, INT8, UINT8 or BFLOAT16.
         out: Address of the image in the batch, (C, H, W) or (H, W, C).
         y: Row, from 0.
         height: Rows of the output.
@@ -135,6 +134,8 @@ def emit_row(row, norm, mean_image, kind, out, y, height, width, channels, mirro
         _store(row, norm, means, carray(place, size, np.float32), *shape)
     elif kind == FLOAT16:
         _store(row, norm, means, carray(place, size, np.uint16), *shape)
+    elif kind == BFLOAT16:
+        _store(row, norm, means, carray(place, size, np.int16), *shape)
     elif kind == INT8:
         _store(row, norm, means, carray(place, size, np.int8), *shape)
     else:

@@ -15,12 +15,14 @@ import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.native import pointer
+from gpuio.kernels.stages import FAR
 from gpuio.kernels.taps import cubic_weights, lanczos_weights
 
 _HALF = 1 << 14  # of the weights' unit, 2**15
 _FRACTIONS = 32
 _U32 = np.uint32
-_FAR = 2.0**30  # in 1/1024 pixels: outside of any picture
+_FAR = np.float64(FAR)
+_EXACT = 2.0**52  # sums of two numbers up to here are exact in double precision
 
 
 @cache
@@ -54,6 +56,11 @@ def weight_table(taps):
     return np.ascontiguousarray(table.reshape(_FRACTIONS * _FRACTIONS, taps * taps))
 
 
+@njit(inline="always")
+def _whole(place):
+    return min(max(np.rint(place), -_EXACT), _EXACT)
+
+
 @njit(nogil=True, error_model="numpy")
 def column_places(matrix, first, count, xs, ys):
     """What each column of the canvas adds to the place that is read, in 1/1024 pixels.
@@ -66,8 +73,15 @@ def column_places(matrix, first, count, xs, ys):
         ys: (count,) float64, overwritten.
     """
     for k in range(count):
-        xs[k] = np.rint(matrix[0] * (first + k) * 1024)
-        ys[k] = np.rint(matrix[3] * (first + k) * 1024)
+        xs[k] = _whole(matrix[0] * (first + k) * 1024)
+        ys[k] = _whole(matrix[3] * (first + k) * 1024)
+
+
+@njit(inline="always")
+def row_place(matrix, y):
+    """What a row of the canvas adds to the place that is read: float64 whole numbers, x and y."""
+    x = _whole((matrix[1] * y + matrix[2]) * 1024)
+    return x, _whole((matrix[4] * y + matrix[5]) * 1024)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -85,8 +99,8 @@ def line_places(matrix, y, rounding, column_xs, column_ys, xs, ys):
     """
     # Sums of whole numbers, exact in double precision. What lies too far out for 32 bits stays
     # outside: it must not come round to a place in the picture, maybe one that is not in memory.
-    x0 = np.rint((matrix[1] * y + matrix[2]) * 1024) + rounding
-    y0 = np.rint((matrix[4] * y + matrix[5]) * 1024) + rounding
+    row_x, row_y = row_place(matrix, y)
+    x0, y0 = row_x + rounding, row_y + rounding
     for k in range(len(xs)):
         xs[k] = np.int32(min(max(x0 + column_xs[k], -_FAR), _FAR))
         ys[k] = np.int32(min(max(y0 + column_ys[k], -_FAR), _FAR))

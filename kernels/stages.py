@@ -1,0 +1,175 @@
+"""The arithmetic of every kernel: scalars in, scalars out, the same bits on every device.
+
+What runs along rows and over threads is elsewhere: loops of the CPU in resample.py, warp.py and
+output.py, kernels for CUDA in device.py. Here is what one value of the result is made of. Where a
+float32 product feeds a sum it is made by `times`, as CUDA would round the two only once; nothing
+is of double precision, which devices for training are slow at.
+
+Source of the formulas: OpenCV 3.4, modules/imgproc/src/resize.cpp and imgwarp.cpp, which MXNet
+1.9.1 bundles.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from gpuio.kernels.native import bits, times
+
+_F32, _I32, _I64, _U32 = np.float32, np.int32, np.int64, np.uint32
+_WHOLE = np.float32(12582912)  # 1.5 * 2**23: float32 near it have no fraction
+_CUBIC_UNIT = np.float32(1.0 / (2048.0 * 2048.0))
+FAR = 2**30
+"""In 1/1024 pixels: outside of any picture."""
+
+
+@njit(inline="always")
+def nearest(value):
+    """The nearest whole number to a float32 below 2**22, halves to even; larger ones stay large."""
+    return (value + _WHOLE) - _WHOLE
+
+
+@njit(inline="always")
+def saturate(value):
+    """A whole number as int32, cut to 0 to 255."""
+    return _I32(min(max(value, 0), 255))
+
+
+@njit(inline="always")
+def level(value):
+    """float32 to int32: the nearest level, halves to even, cut to 0 to 255."""
+    return _I32(min(max(nearest(value), _F32(0)), _F32(255)))
+
+
+@njit(inline="always")
+def linear_across(a, b, u, v):
+    """Two levels along x with int32 weights in 1/2048, less the four lowest bits."""
+    return (_I32(a) * u + _I32(b) * v) >> 4
+
+
+@njit(inline="always")
+def linear_down(upper, lower, u, v):
+    """Two results of `linear_across` along y; a level."""
+    return (((_I32(upper) * u) >> 16) + ((_I32(lower) * v) >> 16) + 2) >> 2
+
+
+@njit(inline="always")
+def fixed_level(total):
+    """A sum of levels with weights in 1/2048 along both axes, as int64, to a level."""
+    return saturate((total + 2097152) >> 22)
+
+
+@njit(inline="always")
+def cubic_weight(weight):
+    """An int32 in 1/2048 along y, as the float32 that `cubic_term` takes."""
+    return _F32(weight) * _CUBIC_UNIT
+
+
+@njit(inline="always")
+def cubic_term(value, weight):
+    """What a row resized along x, in 1/2048, adds to a cubic level."""
+    return times(_F32(value), weight)
+
+
+@njit(inline="always")
+def cubic_vector(whole):
+    """How many values of a row of `whole` OpenCV's vector code computes, in float32."""
+    return whole // 8 * 8
+
+
+@njit(inline="always")
+def in_cubic_vector(at, whole, channels, in_order):
+    """Whether value `at` of a row is one of `cubic_vector`; the rest are integers' work.
+
+    OpenCV has the colours of MXNet's iterators as blue, green, red; `in_order` says that it has
+    them as they are here.
+    """
+    vector = cubic_vector(whole)
+    split = 0 if in_order else vector % channels
+    if at < vector - split:
+        return True
+    return at < vector - split + channels and at % channels >= channels - split
+
+
+@njit(inline="always")
+def area_term(value, weight):
+    """What a level, or a row's sum, adds to an area average; the weight is float32."""
+    return times(_F32(value), weight)
+
+
+@njit(inline="always")
+def block_level(total, height, width, reciprocal):
+    """The mean level of a block.
+
+    Args:
+        total: Sum of its levels.
+        height: Of the block, in pixels.
+        width: Of the block.
+        reciprocal: `block_reciprocal`.
+    """
+    if height == 2 and width == 2:
+        return _I32((total + 2) >> 2)
+    return saturate(_I32(nearest(times(_F32(total), reciprocal))))
+
+
+@njit(inline="always")
+def block_reciprocal(height, width):
+    """float32 one by the number of pixels in a block."""
+    return _F32(1) / _F32(height * width)
+
+
+@njit(inline="always")
+def warp_fraction(place):
+    """Of a place in 1/1024 pixels, the fraction in 1/32."""
+    return (place >> 5) & 31
+
+
+@njit(inline="always")
+def warp_linear_level(a, b, c, d, fx, fy):
+    """Four levels at a place: left and right above, left and right below; fractions in 1/32."""
+    total = _I32(a) * ((32 - fx) * (32 - fy)) + _I32(b) * (fx * (32 - fy))
+    total += _I32(c) * ((32 - fx) * fy) + _I32(d) * (fx * fy)
+    return (total + 512) >> 10
+
+
+@njit(inline="always")
+def warp_level(total):
+    """A sum of levels with weights in 1/32768, as int32, to a level."""
+    return saturate((total + 16384) >> 15)
+
+
+@njit(inline="always")
+def normalised(value, mean, gain, bias):
+    """A level as float32, rounded after each operation."""
+    return times(_F32(value) - mean, gain) + bias
+
+
+@njit(inline="always")
+def shifted(value, mean):
+    """A level less a whole mean, cut to what int8 holds, as int32."""
+    return _I32(min(max(_F32(value) - mean, _F32(-128)), _F32(127)))
+
+
+@njit(inline="always")
+def float16_bits(value):
+    """The bits of the nearest binary16, ties to even; what is out of range becomes infinite."""
+    word = bits(value)
+    sign = (word >> _U32(16)) & _U32(0x8000)
+    word &= _U32(0x7FFFFFFF)
+    even = (word >> _U32(13)) & _U32(1)
+    half = (_I64(word) - 0x37FFF001 + _I64(even)) >> 13
+    tiny = _I64(bits(abs(value) + _F32(0.5))) - 0x3F000000
+    half = tiny if word < _U32(0x38800000) else half
+    half = 0x7C00 if word >= _U32(0x477FF000) else half
+    half = 0x7E00 if word > _U32(0x7F800000) else half
+    return np.uint16(half | _I64(sign))
+
+
+@njit(inline="always")
+def bfloat16_bits(value):
+    """The bits of the nearest bfloat16, ties to even: the upper half of a float32's."""
+    word = bits(value)
+    even = (word >> _U32(16)) & _U32(1)
+    upper = (_I64(word) + 0x7FFF + _I64(even)) >> 16
+    upper = 0x7FC0 if (word & _U32(0x7FFFFFFF)) > _U32(0x7F800000) else upper
+    return np.uint16(upper)

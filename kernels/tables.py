@@ -1,0 +1,118 @@
+"""For kernels of a device: where rows and columns read and with which weights, as the CPU has it.
+
+That is computed in double precision, which devices are slow at, so it is done on the host: each
+row of a STEP table has tables of its own, which `tap_bytes` measures and `tabulate` writes.
+
+For a resize they are, one after the other, (taps, cols) int32 bytes from the start of a source row
+to a pixel, (taps, cols) weights, (taps, rows) int32 source rows and (taps, rows) weights, as
+kernels/taps.py makes them; weights are int32 in 1/2048, those of AREA float32. For a warp they are
+(cols,) int64 x and (cols,) y of the columns, (rows,) x and (rows,) y of the rows, in 1/1024 pixels:
+the whole numbers of kernels/warp.py. The other kinds have none.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit
+
+from gpuio.kernels.native import pointer
+from gpuio.kernels.parallel import Task, arguments
+from gpuio.kernels.resample import SKIP, STEP
+from gpuio.kernels.taps import (
+    AREA,
+    AREA_INTEGER,
+    BORDER,
+    COPY,
+    TAPS,
+    WARP_NEAREST,
+    area_taps,
+    fixed_taps,
+)
+from gpuio.kernels.warp import column_places, matrix_at, row_place
+
+ALIGNMENT = 16
+"""Bytes that the tables of a row are a multiple of."""
+
+AREA_EXTRA = 3
+"""Taps of AREA besides whole source pixels: part of one before, of one after, and rounding."""
+
+
+def tap_bytes(table, channels):
+    """(N,) int64 bytes that the tables of each row take, a multiple of ALIGNMENT.
+
+    Args:
+        table: (N,) STEP, on the host.
+        channels: 1, 3 or 4; tables are of one size for all of them.
+    """
+    kind = table["kind"]
+    rows, cols = table["rows"].astype(np.int64), table["cols"].astype(np.int64)
+    none = np.isin(kind, (SKIP, COPY, BORDER, AREA_INTEGER))
+    fixed = TAPS[np.where(none, COPY, kind)].astype(np.int64)
+    area = kind == AREA
+    down, across = (
+        np.where(
+            area, table[f"src_{side}"] // np.maximum(table[f"dst_{side}"], 1) + AREA_EXTRA, fixed
+        )
+        for side in ("height", "width")
+    )
+    nbytes = 8 * (across * cols + down * rows)
+    nbytes = np.where((kind >= WARP_NEAREST) & (kind < BORDER), 16 * (cols + rows), nbytes)
+    nbytes[none] = 0
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _tabulate_resize(step, channels, out):
+    cols, rows = np.int64(step.cols), np.int64(step.rows)
+    across = down = np.int64(TAPS[step.kind])
+    if step.kind == AREA:
+        across = np.int64(step.src_width // step.dst_width + AREA_EXTRA)
+        down = np.int64(step.src_height // step.dst_height + AREA_EXTRA)
+    width, height = 4 * across * cols, 4 * down * rows
+    places = carray(pointer(out), across * cols, np.int32)
+    lines = carray(pointer(out + np.uint64(2 * width)), down * rows, np.int32)
+    to = pointer(out + np.uint64(width)), pointer(out + np.uint64(2 * width + height))
+    if step.kind == AREA:
+        weights = carray(to[0], across * cols, np.float32)
+        shares = carray(to[1], down * rows, np.float32)
+        args = (step.src_width, step.dst_width, step.x, cols, across, channels)
+        area_taps(*args, places, weights)
+        area_taps(step.src_height, step.dst_height, step.y, rows, down, 1, lines, shares)
+    else:
+        taps = carray(to[0], across * cols, np.int32), carray(to[1], down * rows, np.int32)
+        args = (step.kind, step.src_width, step.dst_width, step.x, cols, channels, True)
+        fixed_taps(*args, places, taps[0])
+        args = (step.kind, step.src_height, step.dst_height, step.y, rows, 1, False)
+        fixed_taps(*args, lines, taps[1])
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _tabulate_warp(step, out):
+    cols, rows = np.int64(step.cols), np.int64(step.rows)
+    places = carray(pointer(out), 2 * (cols + rows), np.int64)
+    matrix = matrix_at(step.matrix)
+    xs, ys = np.empty(cols), np.empty(cols)
+    column_places(matrix, step.x, cols, xs, ys)
+    for k in range(cols):
+        places[k], places[cols + k] = np.int64(xs[k]), np.int64(ys[k])
+    for y in range(rows):
+        at = row_place(matrix, step.y + y)
+        places[2 * cols + y], places[2 * cols + rows + y] = np.int64(at[0]), np.int64(at[1])
+
+
+@Task
+def tabulate(words, item, worker, base):
+    """The tables of a row of a STEP table on the host, to the host's copy of where `taps` points.
+
+    Reads no source and writes nothing but those tables; `matrix` is an address of the host.
+
+    Words: address of the table, channels, what to add to `taps` to get an address of the host,
+    modulo 2**64.
+    """
+    given = arguments(words, 3)
+    step = carray(pointer(given[0]), item + 1, STEP)[item]
+    kind, out = step.kind, step.taps + given[2]
+    if kind >= WARP_NEAREST and kind != BORDER:
+        _tabulate_warp(step, out)
+    elif kind != SKIP and kind != COPY and kind != BORDER and kind != AREA_INTEGER:
+        _tabulate_resize(step, np.int64(given[1]), out)
