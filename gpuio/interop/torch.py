@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -61,6 +62,11 @@ class TorchLoader(Loader):
         found = [tuple(tensor.shape) for tensor in out]
         if found != shapes:
             raise ValueError(f"out must have tensors of the shapes {shapes}, got {found}")
+
+    @property
+    def batch_sampler(self) -> SimpleNamespace:
+        """Where Lightning looks for `set_epoch`, to say which epoch begins: on its `sampler`."""
+        return SimpleNamespace(sampler=self)
 
     def _convert(self, batch: DataBatch) -> tuple[Any, ...]:
         made = super()._convert(batch)
