@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,12 @@ class ImageDetRecordIter(RecordIter):
         label_pad_width: Labels that a row has room for; the most that any record has where that
             is 0 or -1.
         label_pad_value: What fills rows up.
+        storage_options: For paths that are URLs: credentials, endpoint and so on, as fsspec takes
+            them.
+        cache_dir: A folder on disk for copies of what was read from URLs, filled on the way.
+            Processes may share it.
+        cache_size: Bytes that it may take, at least 1 GiB; what was not used for longest gives
+            way. None for any number.
         num_parts: Readers that share the data set, each with a part of it; "auto" finds these two
             (see `gpuio.ranks`).
         part_index: This reader, in [0, num_parts).
@@ -129,6 +135,9 @@ class ImageDetRecordIter(RecordIter):
         label_width: int = -1,
         label_pad_width: int = 0,
         label_pad_value: float = -1,
+        storage_options: Mapping[str, Any] | None = None,
+        cache_dir: PathLike = "",
+        cache_size: int | None = None,
         num_parts: int | str = 1,
         part_index: int | None = 0,
         shuffle: bool = False,
@@ -202,7 +211,9 @@ class ImageDetRecordIter(RecordIter):
         make_det_plan(options, det_normalisation(mean, std, factor), 0)  # before files are opened
         width = p.integer("label_width", label_width)
         room = p.integer("label_pad_width", label_pad_width)
-        dataset = Dataset.open(path_imgrec, path_imgidx)
+        storage = p.storage(given)
+        dataset = Dataset.open(storage.locate(path_imgrec), storage.locate(path_imgidx))
+        path_imglist = storage.locate_one(path_imglist)
         labels = _labels(dataset, path_imglist, width, room)
         self.label_pad_width = labels.shape[0] - _HEADER
         super().__init__(

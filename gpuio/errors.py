@@ -6,6 +6,7 @@ GpuioError
 ├── DecodeError            a codec rejected an image
 ├── LabelError             a record's labels are not those asked for (a ValueError)
 ├── BackendError           the device or a library it needs is missing, or failed
+├── RemoteError            a file at a URL cannot be read or written (an OSError)
 ├── StateError             a saved state does not fit this loader (a ValueError)
 └── PipelineClosedError    a batch was asked of a closed pipeline
 """
@@ -54,6 +55,10 @@ class LabelError(GpuioError, ValueError):
 
 class BackendError(GpuioError):
     """The device, or a library it needs, is missing or failed."""
+
+
+class RemoteError(GpuioError, OSError):
+    """A store cannot be reached, refuses, or is out of order for longer than we wait."""
 
 
 class StateError(GpuioError, ValueError):

@@ -46,6 +46,12 @@ class ImageRecordIter(RecordIter):
             these; given as `path_imgrec` is. They move with the pixels, by the nearest one, into
             `batch.masks`.
         mask_fill: Label of what lies outside of a picture.
+        storage_options: For paths that are URLs: credentials, endpoint and so on, as fsspec takes
+            them.
+        cache_dir: A folder on disk for copies of what was read from URLs, filled on the way.
+            Processes may share it.
+        cache_size: Bytes that it may take, at least 1 GiB; what was not used for longest gives
+            way. None for any number.
         num_parts: Readers that share the data set, each with a part of it; "auto" finds these two
             (see `gpuio.ranks`).
         part_index: This reader, in [0, num_parts).
@@ -141,6 +147,9 @@ class ImageRecordIter(RecordIter):
         label_pad_value: float = -1,
         masks: PathLike | list[PathLike] = "",
         mask_fill: int = 255,
+        storage_options: Mapping[str, Any] | None = None,
+        cache_dir: PathLike = "",
+        cache_size: int | None = None,
         num_parts: int | str = 1,
         part_index: int | None = 0,
         shuffle: bool = False,
@@ -213,7 +222,9 @@ class ImageRecordIter(RecordIter):
         make_plan(options, normalisation)  # what is wrong with it is found before files are opened
         width = _label_width(label_width, label_kind)
         fill = p.integer("mask_fill", mask_fill, least=0, most=255)
-        dataset = Dataset.open(path_imgrec, path_imgidx)
+        storage = p.storage(given)
+        dataset = Dataset.open(storage.locate(path_imgrec), storage.locate(path_imgidx))
+        path_imglist = storage.locate_one(path_imglist)
         if width < 0:
             labels = _places(dataset, path_imglist, label_kind)
         else:
@@ -224,7 +235,9 @@ class ImageRecordIter(RecordIter):
             dataset,
             labels,
             lambda image: make_plan(options, replace(normalisation, image=image)),
-            Masks(open_masks(masks, dataset), mask_plan(options, fill), fill) if masks else None,
+            Masks(open_masks(storage.locate(masks), dataset), mask_plan(options, fill), fill)
+            if masks
+            else None,
         )
 
 

@@ -13,6 +13,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
+from gpuio.location import Storage
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -130,6 +132,13 @@ def numbers(name: str, value: Any) -> tuple[float, ...]:
     if not isinstance(given, Sequence | np.ndarray) or isinstance(given, str):
         given = (given,)
     return tuple(number(name, part) for part in given)
+
+
+def storage(given: Mapping[str, Any]) -> Storage:
+    """How files at URLs are opened: `storage_options`, `cache_dir` and `cache_size`."""
+    size = given["cache_size"]
+    size = None if size is None else integer("cache_size", size)
+    return Storage(given["storage_options"] or {}, given["cache_dir"], size)
 
 
 def choice(name: str, value: Any, allowed: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ from gpuio.errors import DecodeError, FormatError
 from gpuio.format.image_record import IRHeader, pack, unpack
 from gpuio.format.index import Index
 from gpuio.format.mapping import KeyList, KeyOffsets, numbers
-from gpuio.format.recordio import RecordFile, frame, scan
+from gpuio.format.recordio import RecordFile, frame, open_records, scan
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -114,7 +114,7 @@ class MXRecordIO:
         if self.writable:
             self._writer = _Appender(self.uri)
         else:
-            self._reader = RecordFile(self.uri)
+            self._reader = open_records(self.uri)
         self._position = 0
         self.pid = os.getpid()
         self.is_open = True

@@ -48,7 +48,12 @@ def find_files(given: PathLike | Sequence[PathLike], suffix: str) -> list[str]:
         FileNotFoundError: A file is missing, or a shard from among those of a pattern or folder.
         FormatError: A pattern or folder has shards of several sets of one name.
     """
-    names = os.fspath(given).split(";") if isinstance(given, (str, os.PathLike)) else list(given)
+    if isinstance(given, Location):
+        names: list[PathLike] = [given]
+    elif isinstance(given, (str, os.PathLike)):
+        names = [*os.fspath(given).split(";")]
+    else:
+        names = [*given]
     found: list[str] = []
     missing: list[str] = []
     for name in map(os.fspath, names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,15 +11,15 @@ import numpy as np
 
 from gpuio.errors import FormatError
 from gpuio.format.image_record import HEADER_NBYTES, unpack
-from gpuio.format.recordio import HEAD_NBYTES, MAX_PAYLOAD, RecordFile
+from gpuio.format.recordio import HEAD_NBYTES, MAX_PAYLOAD, RecordFile, open_records
+from gpuio.location import is_url
 
 if TYPE_CHECKING:
-    import os
-
     import numpy.typing as npt
 
 _BLOCK: Final = 1 << 16  # records at a time
 _HEADER_WORDS: Final = HEADER_NBYTES // 4
+_FETCHED_WORDS: Final = 64  # of each record at a URL
 _HEAD_WORDS: Final = HEAD_NBYTES // 4
 
 
@@ -52,14 +53,30 @@ def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -
         np.zeros((count, 4), np.uint8),
     )
     if count:
-        words = np.memmap(path, "<u4", "r", shape=Path(path).stat().st_size // 4)
-        for first in range(0, count, _BLOCK):
-            rows = slice(first, min(first + _BLOCK, count))
-            _gather(words, offsets[rows] // 4, headers, rows)
-        with RecordFile(path) as file:
+        if is_url(path):
+            _fetch(os.fspath(path), offsets, headers)
+        else:
+            words = np.memmap(path, "<u4", "r", shape=Path(path).stat().st_size // 4)
+            for first in range(0, count, _BLOCK):
+                rows = slice(first, min(first + _BLOCK, count))
+                _gather(words, offsets[rows] // 4, headers, rows)
+        with open_records(path) as file:
             for row in np.flatnonzero(headers.nbytes < 0).tolist():
                 _read_one(file, int(offsets[row]), headers, row)
     return headers
+
+
+def _fetch(url: str, offsets: npt.NDArray[np.int64], headers: Headers) -> None:
+    """Fill in what the first bytes of records at a URL tell; others get a negative `nbytes`."""
+    from gpuio.remote.record_file import RemoteRecordFile
+
+    with RemoteRecordFile(url) as file:
+        for first in range(0, len(offsets), _BLOCK):
+            rows = slice(first, min(first + _BLOCK, len(offsets)))
+            words = file.heads(offsets[rows], 4 * _FETCHED_WORDS).view("<u4")
+            _gather(words.ravel(), np.arange(len(words)) * _FETCHED_WORDS, headers, rows)
+            labels = headers.flags[rows].astype(np.int64)
+            headers.nbytes[rows][_HEAD_WORDS + _HEADER_WORDS + labels >= _FETCHED_WORDS] = -1
 
 
 def _gather(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -65,7 +64,9 @@ def describe(path: str, offsets: npt.NDArray[np.int64], headers: Headers) -> Ite
         offsets: (N,) where its records start, in bytes.
         headers: Of these records.
     """
-    nbytes = Path(path).stat().st_size
+    from gpuio.shards import size_of
+
+    nbytes = size_of(path)
     yield f"file      {path}"
     yield f"bytes     {nbytes} ({_si(nbytes)}B)"
     images = headers.nbytes > 0
@@ -88,9 +89,10 @@ def describe(path: str, offsets: npt.NDArray[np.int64], headers: Headers) -> Ite
 
 def _describe_index(path: str, count: int) -> str:
     from gpuio.format.index import Index
+    from gpuio.shards import beside, exists
 
-    idx = Path(path).with_suffix(".idx")
-    if not idx.is_file():
+    idx = beside(path, ".idx")
+    if not exists(idx):
         return f"index     none; make one with: gpuio rec2idx {path} {idx}"
     entries = len(Index.load(idx))
     return f"index     {entries} entries" + (f", not {count}" if entries != count else "")
@@ -102,11 +104,11 @@ def _describe_faces(path: str, offsets: npt.NDArray[np.int64], headers: Headers)
     Source: InsightFace, recognition/_datasets_/face2rec2.py.
     """
     from gpuio.format.image_record import unpack
-    from gpuio.format.recordio import RecordFile
+    from gpuio.format.recordio import open_records
 
     if headers.flags[0] != 2 or headers.nbytes[0]:
         return
-    with RecordFile(path) as file:
+    with open_records(path) as file:
         first, last = map(int, unpack(file.read(int(offsets[0]))[0])[0].label)
     yield "faces     the first record is InsightFace's header, not an image. By it keys"
     yield f"          1 to {first - 1} are images and {first} to {last - 1} are identities, records"
@@ -160,13 +162,13 @@ def _sizes(path: str, offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int
 
     from gpuio.errors import GpuioError
     from gpuio.format.image_record import unpack
-    from gpuio.format.recordio import RecordFile
+    from gpuio.format.recordio import open_records
 
     try:
         from PIL import Image
     except ImportError:
         return
-    with RecordFile(path) as file:
+    with open_records(path) as file:
         for offset in offsets.tolist():
             try:
                 _, image = unpack(file.read(offset)[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -47,16 +46,17 @@ def run(args: argparse.Namespace) -> int:
     """List the damage; the exit status."""
     from gpuio.format.index import Index
     from gpuio.format.recordio import verify
+    from gpuio.shards import beside, exists, size_of
 
     start = time.perf_counter()
-    nbytes = Path(args.file).stat().st_size
+    nbytes = size_of(args.file)
     offsets, damages = verify(args.file)
     speed = nbytes / 1e9 / max(time.perf_counter() - start, 1e-9)
     megabytes = f"{nbytes / 1e6:.1f} MB"
     print(f"{args.file}: {len(offsets)} whole records, {megabytes}, {speed:.1f} GB/s")
     faults = [Fault(d.offset, None, f"{d.reason}; lost until byte {d.resumed}") for d in damages]
-    idx = Path(args.file).with_suffix(".idx")
-    index = Index.load(idx) if idx.is_file() else None
+    idx = beside(args.file, ".idx")
+    index = Index.load(idx) if exists(idx) else None
     if index is not None:
         print(f"{idx}: {len(index)} entries")
         faults += check_index(index, offsets, {fault.offset for fault in faults})
@@ -92,13 +92,13 @@ def check_index(index: Index, offsets: npt.NDArray[np.int64], known: set[int]) -
 def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:
     """The images that cannot be decoded, of the records at `offsets`, bytes."""
     from gpuio.cli.progress import progress_bar
-    from gpuio.format.recordio import RecordFile
+    from gpuio.format.recordio import open_records
     from gpuio.ordered import in_order
     from gpuio.pack import default_threads
 
     faults: list[Fault] = []
     blocks = (offsets[first : first + _BLOCK] for first in range(0, len(offsets), _BLOCK))
-    with RecordFile(path) as file, progress_bar(len(offsets), "images", "verify") as progress:
+    with open_records(path) as file, progress_bar(len(offsets), "images", "verify") as progress:
         work = partial(_check_block, file)
         ready = in_order(work, blocks, threads=default_threads(), name="gpuio-verify")
         with closing(ready) as results:

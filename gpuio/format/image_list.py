@@ -10,6 +10,7 @@ Source: MXNet 1.9.1, tools/im2rec.py and src/io/iter_image_recordio_2.cc.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import FormatError
+from gpuio.location import is_url
 
 _LINES: Final = 1 << 16  # lines turned into numbers at a time
 
@@ -106,6 +108,12 @@ class ImageList:
                 )
             )
 
+    def part(self, start: int, stop: int) -> ImageList:
+        """Lines `start` to `stop`, without the last."""
+        starts = self.starts[start : stop + 1]
+        values = self.values[starts[0] : starts[-1]]
+        return ImageList(self.ids[start:stop], values, starts - starts[0], self.paths[start:stop])
+
     @property
     def widths(self) -> npt.NDArray[np.int64]:
         """(N,) int64, how many labels each line has."""
@@ -159,6 +167,11 @@ def load_labels(
 
 def _open(path: str | os.PathLike[str], mode: Literal["r", "w"]) -> TextIOWrapper:
     # Names of files are bytes: those that are no UTF-8 go through unchanged.
+    if mode == "r" and is_url(path):
+        from gpuio.remote.files import open_bytes
+
+        copy = io.BufferedReader(open_bytes(os.fspath(path)))
+        return TextIOWrapper(copy, newline="\n", encoding="utf-8", errors="surrogateescape")
     return Path(path).open(mode, newline="\n", encoding="utf-8", errors="surrogateescape")
 
 

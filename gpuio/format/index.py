@@ -13,8 +13,10 @@ numeric string to int" (2016).
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import CorruptRecordError, FormatError
-from gpuio.format.recordio import RecordFile, scan
+from gpuio.format.recordio import open_records, scan
+from gpuio.location import is_url
 
 Int64s = npt.NDArray[np.int64]
 
@@ -79,6 +82,12 @@ class Index:
         Raises:
             CorruptRecordError: The .rec is damaged.
         """
+        if is_url(path):
+            warnings.warn(
+                f"{path}: without its .idx all of it is read to find the records; write one with "
+                "`gpuio rec2idx` and give it as path_imgidx",
+                stacklevel=2,
+            )
         offsets = scan(path)
         return cls(np.arange(len(offsets)), offsets)
 
@@ -113,7 +122,7 @@ class Index:
         if not len(self):
             return
         rec, idx = os.fspath(rec), os.fspath(idx)
-        with RecordFile(rec) as file:
+        with open_records(rec) as file:
             size, first, last = file.size, int(self.offsets.min()), int(self.offsets.max())
             # Three passes that need no memory; which offset it is, is looked for only then.
             if first < 0 or last > size - 8 or np.bitwise_or.reduce(self.offsets) % 4:
@@ -134,11 +143,25 @@ def _mismatch(rec: str, idx: str, reason: str) -> str:
 
 
 def _load(path: str) -> tuple[Int64s, Int64s]:
+    with _open(path) as file:
+        return _parse(file, path)
+
+
+def _open(path: str) -> FileIO:
+    if is_url(path):
+        from gpuio.remote.files import open_bytes
+
+        return open_bytes(path)
+    return Path(path).open("rb", buffering=0)
+
+
+def _parse(file: FileIO, path: str) -> tuple[Int64s, Int64s]:
     # Counting first takes a tenth of the time, and spares a second copy of the arrays.
-    bound = sum(int(np.count_nonzero(block[_PAD:] == _NEWLINE)) for block in _blocks(path))
+    bound = sum(int(np.count_nonzero(block[_PAD:] == _NEWLINE)) for block in _blocks(file))
+    file.seek(0)
     keys, offsets = np.empty(bound, np.int64), np.empty(bound, np.int64)
     count = line = 0
-    for block in _blocks(path):
+    for block in _blocks(file):
         pairs = _parse_tidy(block)
         if pairs is None:
             pairs = _parse_untidy(block[_PAD:].tobytes(), path, line)
@@ -149,23 +172,22 @@ def _load(path: str) -> tuple[Int64s, Int64s]:
     return keys[:count], offsets[:count]
 
 
-def _blocks(path: str) -> Iterator[npt.NDArray[np.uint8]]:
+def _blocks(file: FileIO) -> Iterator[npt.NDArray[np.uint8]]:
     """A file in blocks of whole lines, each valid until the next and after _PAD idle bytes."""
     buffer = bytearray(_PAD + 2 * _BLOCK)
     view, array = memoryview(buffer), np.frombuffer(buffer, np.uint8)
     stop = _PAD
-    with Path(path).open("rb", buffering=0) as file:
-        while got := file.readinto(view[stop : stop + _BLOCK]):
-            stop += got
-            end = buffer.rfind(b"\n", _PAD, stop) + 1
-            if not end:
-                if stop < _PAD + _BLOCK:
-                    continue
-                end = stop  # no index has such a line: let the parser say so
-            yield array[:end]
-            rest = stop - end
-            view[_PAD : _PAD + rest] = view[end:stop]
-            stop = _PAD + rest
+    while got := file.readinto(view[stop : stop + _BLOCK]):
+        stop += got
+        end = buffer.rfind(b"\n", _PAD, stop) + 1
+        if not end:
+            if stop < _PAD + _BLOCK:
+                continue
+            end = stop  # no index has such a line: let the parser say so
+        yield array[:end]
+        rest = stop - end
+        view[_PAD : _PAD + rest] = view[end:stop]
+        stop = _PAD + rest
     if stop > _PAD:
         buffer[stop] = _NEWLINE
         yield array[: stop + 1]

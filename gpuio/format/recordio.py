@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import CorruptRecordError
+from gpuio.location import is_url
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -217,6 +218,19 @@ class RecordFile:
         return size
 
 
+def open_records(path: str | os.PathLike[str]) -> RecordFile:
+    """A .rec open for reading, on disk or at a URL.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    if is_url(path):
+        from gpuio.remote.record_file import RemoteRecordFile
+
+        return RemoteRecordFile(os.fspath(path))
+    return RecordFile(path)
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """One stretch of a .rec that cannot be read back.
@@ -243,13 +257,13 @@ def scan(path: str | os.PathLike[str]) -> npt.NDArray[np.int64]:
     Raises:
         CorruptRecordError: The first damage in the file. `verify` finds all of it.
     """
-    with RecordFile(path) as file:
+    with open_records(path) as file:
         return _Scan(file, strict=True).run()
 
 
 def verify(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.int64], list[Damage]]:
     """(N,) int64 starts of the records that can be read back, and what is damaged between them."""
-    with RecordFile(path) as file:
+    with open_records(path) as file:
         walk = _Scan(file, strict=False)
         return walk.run(), walk.damages
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import FormatError
 from gpuio.format.index import Index
-from gpuio.format.recordio import RecordFile
+from gpuio.format.recordio import open_records
+from gpuio.location import is_url
+from gpuio.ordered import in_order
 from gpuio.reader.index_cache import JoinedIndex, join, keep
 from gpuio.shards import PathLike as PathLike
-from gpuio.shards import beside, exists, find_files, size_of
+from gpuio.shards import beside, exist, find_files, sizes_of
 
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AT_ONCE = 16  # files at URLs whose index is read side by side
 _SAMPLE = 1000  # records whose places are part of the fingerprint
 
 
@@ -60,9 +67,9 @@ class Dataset:
             FormatError: A file is not what it should be, or holds no record.
         """
         recs = find_files(path_imgrec, ".rec")
-        sizes = [size_of(rec) for rec in recs]
+        sizes = sizes_of(recs)
         idxs = find_files(path_imgidx, ".idx") if path_imgidx else _beside(recs)
-        joined = _load(recs, idxs, sizes) if idxs else join([Index.scan(rec) for rec in recs])
+        joined = _load(recs, idxs, sizes) if idxs else join(_each(Index.scan, recs, recs))
         index = joined.index
         if not len(index):
             raise FormatError(f"{'; '.join(recs)}: no record in it")
@@ -112,14 +119,14 @@ class Dataset:
             CorruptRecordError: It is damaged.
         """
         path = self.paths[int(self.file_of(np.array([record]))[0])]
-        with RecordFile(path) as file:
+        with open_records(path) as file:
             return file.read(int(self.offsets[record]))[0]
 
 
 def _beside(recs: list[str]) -> list[str]:
     """The .idx of each file; none, if one has none."""
     idxs = [beside(rec, ".idx") for rec in recs]
-    return idxs if all(map(exists, idxs)) else []
+    return idxs if exist(idxs) else []
 
 
 def _load(recs: list[str], idxs: list[str], sizes: list[int]) -> JoinedIndex:
@@ -132,13 +139,14 @@ def _load(recs: list[str], idxs: list[str], sizes: list[int]) -> JoinedIndex:
     named = idxs if len(idxs) == len(recs) else idxs * len(recs)
 
     def parse() -> list[Index]:
-        parts = [Index.load(idx).sorted() for idx in idxs]
+        parts = [part.sorted() for part in _each(Index.load, idxs, idxs)]
         if len(idxs) < len(recs):
             parts = _cut(parts[0], sizes)
-        for rec, idx, part in zip(recs, named, parts, strict=True):
-            part.check(rec, idx=idx)
+        _each(_check, list(zip(recs, named, parts, strict=True)), recs)
         return parts
 
+    if any(map(is_url, idxs)):
+        return join(parse())
     joined = keep(idxs, sizes, parse)
     if joined.kept:
         # What was checked then is as it was; what may be new are files of the same sizes.
@@ -147,6 +155,18 @@ def _load(recs: list[str], idxs: list[str], sizes: list[int]) -> JoinedIndex:
             ends = slice(begin, end, max(end - begin - 1, 1))
             Index(joined.index.keys[ends], joined.index.offsets[ends]).check(rec, idx=idx)
     return joined
+
+
+def _check(given: tuple[str, str, Index]) -> None:
+    rec, idx, part = given
+    part.check(rec, idx=idx)
+
+
+def _each(work: Callable[[T], R], items: Sequence[T], paths: Sequence[str]) -> list[R]:
+    """`work` for each item; several at once where `paths` are URLs: most of it is waiting."""
+    if not any(map(is_url, paths)):
+        return [work(item) for item in items]
+    return list(in_order(work, items, threads=_AT_ONCE, name="gpuio-index"))
 
 
 def _cut(index: Index, sizes: list[int]) -> list[Index]:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.backends.base import Backend
 from gpuio.backends.ring import Ring, Slot
-from gpuio.errors import CorruptRecordError, GpuioError, LabelError
+from gpuio.errors import CorruptRecordError, GpuioError, LabelError, RemoteError
 from gpuio.format.image_record import unpack
-from gpuio.format.recordio import RecordFile
-from gpuio.kernels.records import RECORD, SPAN, read_spans, unpack_records
+from gpuio.kernels.records import RECORD, SPAN, unpack_records
+from gpuio.location import is_url
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.order import Selection
+from gpuio.reader.spans import LocalFiles, files_of
 
 _LONGEST_SPAN = 4 << 20  # bytes read by one call: long enough for a disk, short enough to share
 _SAMPLE = 10_000  # records whose sizes are looked at
+_AHEAD_NBYTES = 32 << 20  # on the way from URLs, beside the batch that is waited for
+_FEWEST, _MOST = 2, 16  # batches that these are
 _DEVIATIONS = 5  # of the size of a batch: one in millions is larger
-_READERS = 8  # reads in flight at once, when the records of a batch are scattered
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class RecordReader:
         self._relabel = relabel
         self._ragged = ragged
         self._backend = backend
+        self._files: LocalFiles | None = None
 
     def nbytes(self, count: int) -> int:
         """Bytes that hold almost every choice of `count` records; judged by a sample of them."""
@@ -103,26 +105,65 @@ class RecordReader:
         sizes = dataset.nbytes(some)
         return int(count * sizes.mean() + _DEVIATIONS * sizes.std() * count**0.5)
 
-    def __call__(
-        self, batches: Iterable[Selection], ring: Ring
-    ) -> Generator[RecordBatch, None, None]:
-        """One slot of `ring` for each selection of records."""
-        with ExitStack() as files:
-            opened = [files.enter_context(RecordFile(path)) for path in self.dataset.paths]
-            for selection in batches:
-                yield self._read(selection, opened, ring.acquire())
+    def ahead(self, count: int) -> int:
+        """Batches of `count` records to have on the way from URLs, beside the next one."""
+        if not any(map(is_url, self.dataset.paths)):
+            return 0
+        return min(max(_AHEAD_NBYTES // max(self.nbytes(count), 1), _FEWEST), _MOST)
 
-    def _read(self, selection: Selection, files: list[RecordFile], slot: Slot) -> RecordBatch:
-        ids, dataset = selection.ids, self.dataset
+    def __call__(
+        self, batches: Iterable[Selection], ring: Ring, ahead: int = 0
+    ) -> Generator[RecordBatch, None, None]:
+        """One slot of `ring` for each selection of records.
+
+        Args:
+            batches: What to read.
+            ring: With more than `ahead` slots.
+            ahead: Batches to begin before the first of them is handed out.
+        """
+        self._files = files_of(self.dataset.paths)
+        return self._run(batches, ring, ahead, self._files)
+
+    def close(self) -> None:
+        """Let the reads under way end, those of files at URLs unfinished."""
+        if self._files is not None:
+            self._files.interrupt()
+
+    def _run(
+        self, batches: Iterable[Selection], ring: Ring, ahead: int, files: LocalFiles
+    ) -> Generator[RecordBatch, None, None]:
+        begun: deque[_Reading] = deque()
+        try:
+            files.open()
+            for selection in batches:
+                begun.append(self._read(selection, files, ring.acquire()))
+                if len(begun) > ahead:
+                    yield self._finish(begun.popleft(), files)
+            while begun:
+                yield self._finish(begun.popleft(), files)
+        finally:
+            files.close()
+
+    def _read(self, selection: Selection, files: LocalFiles, slot: Slot) -> _Reading:
+        """Ask for the records of a batch."""
+        ids = selection.ids
         records = np.zeros(len(ids), RECORD)
-        records["nbytes"] = dataset.nbytes(ids)
+        records["nbytes"] = self.dataset.nbytes(ids)
         places = np.argsort(ids, kind="stable")  # neighbours in the file become one read
         sizes = records["nbytes"][places]
         starts = np.cumsum(sizes) - sizes
         memory = slot.reserve(int(sizes.sum()))
         records["address"][places] = starts.astype(np.uint64) + np.uint64(memory.ctypes.data)
-        addresses = records["address"][places]
-        records["nbytes"][places] = self._fill(ids[places], addresses, sizes, files)
+        spans = self._spans(ids[places], records["address"][places], sizes)
+        return _Reading(selection, slot, records, places, spans, files.begin(spans))
+
+    def _finish(self, reading: _Reading, files: LocalFiles) -> RecordBatch:
+        """The batch, once its records are there."""
+        files.finish(reading.asked)
+        selection, records, slot = reading.selection, reading.records, reading.slot
+        ids, dataset, places = selection.ids, self.dataset, reading.places
+        addresses, sizes = records["address"][places], records["nbytes"][places]
+        records["nbytes"][places] = _received(addresses, sizes, reading.spans)
         labels = np.zeros((len(ids), self.label_width), np.float32)
         unpack_records(records, labels, self._ragged is not None)
         header_ids = records["id"].astype(np.int64)
@@ -137,17 +178,16 @@ class RecordReader:
         records["nbytes"][list(samples.faults)] = 0
         return RecordBatch(samples, records["address"].copy(), records["nbytes"].copy(), slot)
 
-    def _fill(
+    def _spans(
         self,
         ids: npt.NDArray[np.int64],
         addresses: npt.NDArray[np.uint64],
         sizes: npt.NDArray[np.int64],
-        files: list[RecordFile],
-    ) -> npt.NDArray[np.int64]:
-        """Read ascending records to ascending addresses, neighbours with one call.
+    ) -> npt.NDArray[np.void]:
+        """Where to read ascending records, and to which ascending addresses: neighbours at once.
 
         Returns:
-            (N,) int64, how much of each could be read.
+            (M,) SPAN, where "fd" is the number of the file.
         """
         offsets, numbers = self.dataset.offsets[ids], self.dataset.file_of(ids)
         ends = offsets + sizes
@@ -163,27 +203,11 @@ class RecordReader:
             strict=True,
         )
         rows = [
-            (files[number].fileno(), at, min(_LONGEST_SPAN, end - at), address + at - offset, 0)
+            (number, at, min(_LONGEST_SPAN, end - at), address + at - offset, 0)
             for number, offset, end, address in runs
             for at in range(offset, end, _LONGEST_SPAN)
         ]
-        spans = np.array(rows, SPAN)
-        if hasattr(os, "pread"):
-            pread = ctypes.cast(ctypes.CDLL(None).pread, ctypes.c_void_p).value or 0
-            read_spans(len(spans), _READERS, spans.ctypes.data, pread)
-        else:
-            by_number = {file.fileno(): file for file in files}
-            for span in spans:
-                memory = (ctypes.c_uint8 * int(span["nbytes"])).from_address(int(span["dst"]))
-                span["got"] = by_number[int(span["fd"])].readinto(memory, int(span["offset"]))
-        got, begins = sizes.copy(), addresses.astype(np.int64)
-        for span in spans[spans["got"] != spans["nbytes"]]:
-            # What an earlier batch left there must not pass for a record.
-            start = int(span["dst"])
-            stop, end = start + int(span["got"]), start + int(span["nbytes"])
-            cut = (begins < end) & (begins + sizes > stop)
-            got[cut] = np.clip(stop - begins[cut], 0, got[cut])
-        return got
+        return np.array(rows, SPAN)
 
     def _check(self, samples: Samples, records: npt.NDArray[np.void]) -> None:
         """Name the fault of every record that is damaged or has other labels."""
@@ -208,6 +232,8 @@ class RecordReader:
             unpack(self.dataset.payload(record))
         except CorruptRecordError as error:
             reason = error.reason
+        except RemoteError:
+            raise  # a store out of order is no damaged record
         except (OSError, ValueError) as error:
             reason = str(error)
         if self.dataset.keys is not None:
@@ -241,3 +267,38 @@ class RecordReader:
             where = f"{self.dataset.where(int(samples.ids[place]))}, key {samples.keys[place]}"
             samples.faults.setdefault(place, LabelError(f"{where}: {reason}"))
         widths[list(samples.faults)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A batch on its way into memory.
+
+    Attributes:
+        selection: What it holds.
+        slot: Where to.
+        records: (N,) RECORD, frames.
+        places: (N,) in the order in which they lie in the files.
+        spans: (M,) SPAN, what is read.
+        asked: What the files gave for it.
+    """
+
+    selection: Selection
+    slot: Slot
+    records: npt.NDArray[np.void]
+    places: npt.NDArray[np.int64]
+    spans: npt.NDArray[np.void]
+    asked: Any
+
+
+def _received(
+    addresses: npt.NDArray[np.uint64], sizes: npt.NDArray[np.int64], spans: npt.NDArray[np.void]
+) -> npt.NDArray[np.int64]:
+    """(N,) int64, how much is there of each record at ascending addresses."""
+    got, begins = sizes.copy(), addresses.astype(np.int64)
+    for span in spans[spans["got"] != spans["nbytes"]]:
+        # What an earlier batch left there must not pass for a record.
+        start = int(span["dst"])
+        stop, end = start + int(span["got"]), start + int(span["nbytes"])
+        cut = (begins < end) & (begins + sizes > stop)
+        got[cut] = np.clip(stop - begins[cut], 0, got[cut])
+    return got

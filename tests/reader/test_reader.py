@@ -17,6 +17,7 @@ from gpuio.errors import CorruptRecordError, LabelError
 from gpuio.format.image_record import pack
 from gpuio.format.recordio import MAGIC, frame
 from gpuio.reader import reader as reader_module
+from gpuio.reader import spans
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.order import Selection
 from gpuio.reader.reader import RecordReader
@@ -89,7 +90,7 @@ def test_long_reads_are_cut_into_pieces(tmp_path, monkeypatch, longest):
 def test_without_pread_records_are_read_as_well(tmp_path, monkeypatch):
     path = tmp_path / "a.rec"
     write_rec(path, TRICKY)
-    monkeypatch.delattr(reader_module.os, "pread")
+    monkeypatch.delattr(spans.os, "pread")
     assert read(Dataset.open(path), [5, 2, 3, 0])[0] == [TRICKY[i] for i in (5, 2, 3, 0)]
 
 

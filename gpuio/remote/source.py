@@ -1,0 +1,255 @@
+"""One file at a URL, and a range of its bytes: over HTTP, or by whatever fsspec has for the URL.
+
+S3 is read over HTTP, too, with URLs signed here: that takes a seventh of the processor time which
+a request by botocore takes, and a Python process is busy with a thousand of those a second. Where
+signing does not do (a request that a bucket's policy, a proxy or a header makes special), s3fs
+reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from abc import ABC, abstractmethod
+from concurrent.futures import Executor
+from typing import Any, Final
+
+from gpuio.errors import RemoteError
+from gpuio.location import Location
+from gpuio.remote.patience import OPENING_TRIES, ChangedError, ShortReadError, passes, patiently
+
+_SIGNED_FOR: Final = 3600  # seconds
+_SIGN_AFTER: Final = 300  # seconds: temporary credentials may end sooner than the signature
+_SILENCE: Final = 30  # seconds without a byte, after which a connection is given up
+_RANGE: Final = re.compile(r"bytes (?:\d+-\d+|\*)/(\d+)")
+_CODE: Final = re.compile(rb"<Code>(\w+)</Code>")
+# What infos of fsspec's filesystems have that changes with the file, the best first.
+_VERSIONS: Final = (
+    "ETag",
+    "etag",
+    "generation",
+    "content_md5",
+    "md5Hash",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "mtime",
+    "modificationTime",
+    "created",
+)
+# Of s3fs and botocore: what only they know how to respect.
+_PLAIN_CLIENT: Final = {"endpoint_url", "region_name", "aws_access_key_id", "aws_secret_access_key"}
+_PLAIN_CONFIG: Final = {"max_pool_connections", "signature_version", "s3", "retries"}
+
+
+class Source(ABC):
+    """A file that is opened for reading.
+
+    Attributes:
+        url: Its URL.
+        size: Bytes in it.
+        version: What changes with it: an etag, or a time; "" where the store has neither.
+        copy: What of it lies on disk; None where nothing is kept.
+    """
+
+    url: Location
+    size: int
+    version: str
+    copy: Any = None
+
+    async def read(self, start: int, stop: int) -> bytes:
+        """The bytes from `start` up to `stop`, which is in the file; asked for until they come.
+
+        Raises:
+            RemoteError: They cannot be had.
+        """
+
+        async def ask() -> bytes:
+            data = await self._ask(start, stop)
+            if len(data) < stop - start:
+                raise ShortReadError(f"the body ended after {len(data)} bytes")
+            if len(data) > stop - start:
+                raise ChangedError(f"{len(data)} bytes came for {stop - start}")
+            return data
+
+        return await patiently(ask, f"{self.url}: bytes {start} to {stop - 1}")
+
+    @abstractmethod
+    async def _ask(self, start: int, stop: int) -> bytes:
+        """The bytes, by one request."""
+
+
+async def open_source(url: Location, executor: Executor) -> Source:
+    """The file at `url`.
+
+    Args:
+        url: With what it takes to open it.
+        executor: For filesystems that block.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RemoteError: The store cannot be reached, or does not let us in.
+    """
+    fs, path = filesystem(url)
+    schemes = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    if schemes & {"http", "https"}:
+        return await _HttpSource.open(url, fs, path)
+    if "s3" in schemes and _is_plain(fs):
+        try:
+            return await _SignedSource.open(url, fs, path)
+        except OSError as error:
+            if error.__cause__ is not None and passes(error.__cause__):
+                raise
+            # s3fs knows better, or says what is wrong.
+    return await _FilesystemSource.open(url, fs, path, executor)
+
+
+def filesystem(url: Location) -> tuple[Any, str]:
+    """Fsspec's filesystem for a URL, and the path in it.
+
+    Raises:
+        RemoteError: fsspec, or what it needs for this kind of URL, is not installed.
+    """
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise RemoteError(f"{url}: URLs need fsspec; install gpuio[remote]") from error
+    options = dict(url.storage.options)
+    if url.startswith("s3://"):
+        # Signatures of version 4 are what all regions take.
+        options["config_kwargs"] = {
+            "max_pool_connections": 100,
+            "signature_version": "s3v4",
+            **options.get("config_kwargs", {}),
+        }
+    try:
+        fs, path = url_to_fs(str(url), **options)
+    except (ImportError, ValueError, TypeError) as error:
+        hint = "install gpuio[remote], or what this kind of URL needs; check storage_options="
+        raise RemoteError(f"{url}: {error}; {hint}") from error
+    return fs, path
+
+
+class _HttpSource(Source):
+    """A file on a web server that serves ranges."""
+
+    def __init__(self, url: Location, client: Any, address: str) -> None:
+        self.url, self._client, self._address = url, client, address
+        self.size, self.version, self._etag = 0, "", ""
+
+    @classmethod
+    async def open(cls, url: Location, fs: Any, path: str) -> Source:
+        source = cls(url, fs, path)
+        await patiently(source._look, url, tries=OPENING_TRIES)
+        return source
+
+    async def _look(self) -> None:
+        """Find out size and version, with the answer to a range of one byte."""
+        status, headers, _ = await self._get(0, 1)
+        found = _RANGE.match(headers.get("Content-Range", ""))
+        if found is None:
+            raise ChangedError(f"HTTP {status} for a range: the server does not serve ranges")
+        self.size, self._etag = int(found[1]), _strong(headers)
+        self.version = headers.get("ETag", "") or headers.get("Last-Modified", "")
+
+    async def _ask(self, start: int, stop: int) -> bytes:
+        status, headers, body = await self._get(start, stop)
+        found = _RANGE.match(headers.get("Content-Range", ""))
+        etag = _strong(headers)
+        if status == 416 or (found and int(found[1]) != self.size) or etag != self._etag:
+            raise ChangedError("the file has changed since it was opened")
+        if found is None:
+            raise ChangedError(f"HTTP {status} for a range: the server does not serve ranges")
+        return body
+
+    async def _get(self, start: int, stop: int) -> tuple[int, Any, bytes]:
+        import aiohttp
+        from yarl import URL
+
+        session = await self._client.set_session()
+        address = URL(await self._signed(), encoded=self._client.encoded)
+        given = dict(self._client.kwargs)
+        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        headers.update(given.pop("headers", {}))
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
+        given.setdefault("timeout", limits)
+        async with session.get(address, headers=headers, **given) as answer:
+            if answer.status >= 400 and answer.status != 416:
+                code = _CODE.search(await answer.content.read(2000))
+                answer.reason = code[1].decode() if code else answer.reason
+                answer.raise_for_status()
+            if answer.status == 200:  # the whole file, which may be large: do not read it
+                answer.close()
+                return 200, answer.headers, b""
+            return answer.status, answer.headers, await answer.read()
+
+    async def _signed(self) -> str:
+        """The address to ask."""
+        return self._address
+
+
+class _SignedSource(_HttpSource):
+    """A file on S3, by URLs that carry a signature."""
+
+    def __init__(self, url: Location, fs: Any, path: str) -> None:
+        from fsspec import filesystem
+
+        client = filesystem("http", client_kwargs={"trust_env": True}, encoded=True)
+        super().__init__(url, client, "")
+        self._fs, self._path, self._since = fs, path, -float(_SIGN_AFTER)
+
+    async def _signed(self) -> str:
+        if time.monotonic() - self._since > _SIGN_AFTER or not self._address:
+            self._address = await self._fs._url(self._path, expires=_SIGNED_FOR)
+            self._since = time.monotonic()
+        return self._address
+
+
+class _FilesystemSource(Source):
+    """A file of any filesystem that fsspec has."""
+
+    def __init__(self, url: Location, fs: Any, path: str, executor: Executor) -> None:
+        self.url, self._fs, self._path, self._executor = url, fs, path, executor
+        self.size, self.version = 0, ""
+
+    @classmethod
+    async def open(cls, url: Location, fs: Any, path: str, executor: Executor) -> Source:
+        source = cls(url, fs, path, executor)
+        await patiently(source._look, url, tries=OPENING_TRIES)
+        return source
+
+    async def _look(self) -> None:
+        if self._fs.async_impl:
+            info = await self._fs._info(self._path)
+        else:
+            info = await self._elsewhere(self._fs.info, self._path)
+        if info.get("type") == "directory":
+            raise IsADirectoryError(f"{self.url}: it is a folder")
+        if info.get("size") is None:
+            raise ChangedError("the store does not say how large it is")
+        self.size = int(info["size"])
+        self.version = next((str(info[name]) for name in _VERSIONS if info.get(name)), "")
+
+    async def _ask(self, start: int, stop: int) -> bytes:
+        if self._fs.async_impl:
+            return await self._fs._cat_file(self._path, start=start, end=stop)
+        return await self._elsewhere(self._fs.cat_file, self._path, start, stop)
+
+    async def _elsewhere(self, work: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+
+
+def _strong(headers: Any) -> str:
+    """The etag, if it is of the bytes themselves."""
+    etag: str = headers.get("ETag", "")
+    return "" if etag.startswith("W/") else etag
+
+
+def _is_plain(fs: Any) -> bool:
+    """Whether a signed URL gets what s3fs would get."""
+    client, config = set(fs.client_kwargs), set(fs.config_kwargs)
+    special = fs.req_kw or fs.s3_additional_kwargs or fs.version_aware
+    plain = client <= _PLAIN_CLIENT and config <= _PLAIN_CONFIG
+    return plain and not special and not os.environ.get("AWS_CA_BUNDLE")
