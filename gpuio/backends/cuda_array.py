@@ -1,8 +1,8 @@
 """The array that users get of a batch on a GPU: CuPy's, with MXNet's methods and the right order.
 
-It reads as CuPy arrays do: on the stream that is current in the reader's thread, or on the one that
-a framework names when it takes the array over. Either waits until the batch is written, and is noted
-in the batch's lease, so that its memory is not used again before that stream has come so far.
+It reads as CuPy arrays do: on the stream that is current in the reader's thread, or on the one
+that a framework names when it takes the array over. Either waits until the batch is written, and is
+noted in the batch's lease, so that its memory is not used again before that stream has come so far.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ What CUDA itself does stands behind `Driver`, which is thin: `cuda.py` has the r
 `simulated.py` one that runs the same kernels on the CPU and fails where an order is missing.
 
 A batch has a desk: pinned and device memory for its tables, and an arena with the memory of its
-items. Three desks go round, so that the host need not wait for the device, but for one thing: before
-a desk is used again, the host itself waits until the device has done with it. An event on the
-stream is not enough there: on Hopper GPUs the hardware JPEG decoder writes when it is called,
+items. Three desks go round, so that the host need not wait for the device, but for one thing:
+before a desk is used again, the host itself waits until the device has done with it. An event on
+the stream is not enough there: on Hopper GPUs the hardware JPEG decoder writes when it is called,
 whatever the stream waits for.
 """
 
@@ -29,6 +29,8 @@ from gpuio.backends.ring import Slot
 from gpuio.kernels import device as kernels
 from gpuio.kernels.parallel import Task, run_chain
 from gpuio.kernels.resample import SKIP, finish, resample
+from gpuio.kernels.tables import tabulate, tap_bytes
+from gpuio.kernels.taps import COPY
 
 _DESKS = 3  # one is filled, one is at work, one is free already
 _ALIGNMENT = 256  # of memory for an item or a table: what CUDA's own allocations have
@@ -160,9 +162,7 @@ class _Tables:
                 return pinned[begin : begin + nbytes], self._driver.address(memory) + begin
             self._at += 1
         room = max(_CHUNK, 2 * size)
-        self._chunks.append(
-            (self._driver.empty_host(room), self._driver.empty((room,), np.uint8))
-        )
+        self._chunks.append((self._driver.empty_host(room), self._driver.empty((room,), np.uint8)))
         self._used.append(0)
         return self.reserve(nbytes)
 
@@ -265,7 +265,7 @@ class _Work(Work):
             skipped = table["y"] * pitch + table["x"].astype(np.int64) * channels
             origin = painted["dst"] - skipped.astype(np.uint64)
             table["src"][colored], table["src_pitch"][colored] = origin[colored], pitch[colored]
-            table["kind"][colored] = kernels.COPY
+            table["kind"][colored] = COPY
         address = self._place(table, channels)
         args = (address, channels, *map(int, rest))
         return [*launches, (kernels.FINISH, kernels.grid(kernels.FINISH, table), args)]
@@ -279,11 +279,11 @@ class _Work(Work):
 
     def _place(self, table: npt.NDArray[np.void], channels: int) -> int:
         """Where the device finds `table`, and from there what its rows read of their sources."""
-        sizes = kernels.tap_bytes(table, channels)
+        sizes = tap_bytes(table, channels)
         pinned, address = self._desk.tables.reserve(int(sizes.sum()))
         table["taps"] = np.uint64(address) + (np.cumsum(sizes) - sizes).astype(np.uint64)
         words = (table.ctypes.data, channels, pinned.ctypes.data - address)
-        run_chain([(kernels.tabulate, words)], len(table), self._backend.threads)
+        run_chain([(tabulate, words)], len(table), self._backend.threads)
         return self._desk.tables.put(table)
 
 

@@ -1,10 +1,10 @@
 """A GPU that is not there: its kernels run on the CPU, and what CUDA would let pass is an error.
 
 For tests where there is no GPU. Memory is NumPy's, each allocation with guard bytes around it; a
-kernel that reads or writes elsewhere fails. Work runs at once, but streams and events keep the order
-that a real device would have been given: each stream has a clock (what it knows to have happened,
-of every stream and of the host), events carry clocks from one to another, and whoever reads what is
-not known to be written, or writes what is not known to be read, fails.
+kernel that reads or writes elsewhere fails. Work runs at once, but streams and events keep the
+order that a real device would have been given: each stream has a clock (what it knows to have
+happened, of every stream and of the host), events carry clocks from one to another, and whoever
+reads what is not known to be written, or writes what is not known to be read, fails.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gpuio.backends.cpu import Owned
 from gpuio.backends.device import Driver
 from gpuio.backends.pool import Lease
 from gpuio.errors import BackendError
+from gpuio.kernels.simulated import load, simulate
 from gpuio.ndarray import NDArray
 
 _GUARD = 64
@@ -100,17 +101,15 @@ class SimulatedMemory:
         weakref.finalize(raw, self._forget, block).atexit = False
         return array
 
-    def load(self, address: int, nbytes: int) -> int:
-        """The unsigned integer at `address`."""
-        self._touch(address, nbytes, written=False)
-        view = (ctypes.c_uint8 * nbytes).from_address(address)
-        return int.from_bytes(view, "little")
+    def load(self, address: int, nbytes: int) -> bytes:
+        """The bytes at `address`."""
+        self.use(address, nbytes, written=False)
+        return ctypes.string_at(address, nbytes)
 
-    def store(self, address: int, value: int, nbytes: int) -> None:
-        """Write an unsigned integer at `address`."""
-        self._touch(address, nbytes, written=True)
-        view = (ctypes.c_uint8 * nbytes).from_address(address)
-        view[:] = value.to_bytes(nbytes, "little")
+    def store(self, address: int, data: bytes) -> None:
+        """Write bytes at `address`."""
+        self.use(address, len(data), written=True)
+        ctypes.memmove(address, data, len(data))
 
     @contextmanager
     def step(self, stream: SimulatedStream | None) -> Generator[None]:
@@ -135,8 +134,19 @@ class SimulatedMemory:
                     block.read[number] = now
 
     def use(self, address: int, nbytes: int, *, written: bool) -> None:
-        """Say that the step under way uses memory as a whole."""
-        self._touch(address, nbytes, written=written)
+        """Say that the step under way uses these bytes.
+
+        Raises:
+            BackendError: They are not all in one allocation.
+        """
+        at = bisect.bisect(self._starts, address) - 1
+        block = self._blocks[at] if at >= 0 else None
+        if block is None or address + nbytes > block.end:
+            verb = "written" if written else "read"
+            near = "nothing is allocated there" if block is None else _beside(block, address)
+            raise BackendError(f"{nbytes} bytes at {address:#x} are {verb}: {near}")
+        before = self._touched.get(block.start)
+        self._touched[block.start] = (block, written or (before is not None and before[1]))
 
     def _check(self, block: _Block, clock: Clock, number: int, *, written: bool) -> None:
         who = "the host" if number == _HOST else f"stream {number}"
@@ -147,16 +157,6 @@ class SimulatedMemory:
         for reader, when in block.read.items() if written else ():
             if clock.get(reader, 0) < when:
                 raise OrderError(f"{who} writes {block.what} that {_name(reader)} has yet to read")
-
-    def _touch(self, address: int, nbytes: int, *, written: bool) -> None:
-        at = bisect.bisect(self._starts, address) - 1
-        block = self._blocks[at] if at >= 0 else None
-        if block is None or address + nbytes > block.end:
-            verb = "written" if written else "read"
-            near = "nothing is allocated there" if block is None else _beside(block, address)
-            raise BackendError(f"{nbytes} bytes at {address:#x} are {verb}: {near}")
-        before = self._touched.get(block.start)
-        self._touched[block.start] = (block, written or (before is not None and before[1]))
 
     def _forget(self, block: _Block) -> None:
         with self._lock:
@@ -268,13 +268,11 @@ class SimulatedDriver(Driver):
         stream: SimulatedStream,
     ) -> None:
         with self.memory.step(stream):
-            self._kernels.run(kernel, grid, args)
+            simulate(getattr(self._kernels, kernel.name.upper()), grid, args)
 
     @cached_property
     def _kernels(self) -> Any:
-        from gpuio.kernels.simulated import Simulator
-
-        return Simulator(self.memory)
+        return load(self.memory)
 
     def host_writes(self, start: int) -> None:
         with self.memory.step(None):

@@ -55,7 +55,7 @@ def test_what_was_recorded_happens(backend):
 
 def test_unknown_devices_are_named():
     for name in ("gpu", "", "cpu:1"):
-        with pytest.raises(ValueError, match=f"device must be 'cpu' or 'cuda:N', got '{name}'"):
+        with pytest.raises(ValueError, match=f"'cpu', 'cuda' or 'cuda:N', got '{name}'"):
             make_backend(name, None)
 
 
