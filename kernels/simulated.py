@@ -1,0 +1,130 @@
+"""The kernels of kernels/device.py in Python, on memory that somebody else provides, for tests.
+
+`load` gives a namespace of its own: what `numba` compiles elsewhere is plain Python there, and
+loads and stores go to the caller's memory, which can check every one of them. Nothing outside of
+the namespace is changed, so real kernels, and real CUDA, work beside it. `simulate` takes a kernel
+through Numba's CUDA simulator.
+
+Integers are as wide as Numba makes them, or as NumPy's; where these would overflow, or a kernel
+would divide by zero, that is an error.
+"""
+
+from __future__ import annotations
+
+import builtins
+import struct
+import threading
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType, SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+from numba.cuda.simulator.kernel import BlockManager
+from numba.cuda.simulator.kernelapi import Dim3, FakeCUDAModule
+
+_PACKAGE = "gpuio.kernels"
+_IN_PYTHON = ("stages", "color", "device")  # in the order of their imports
+
+
+class Memory(Protocol):
+    """Bytes by address."""
+
+    def load(self, address: int, nbytes: int) -> bytes:
+        """The bytes there; an error where none belong to the caller."""
+
+    def store(self, address: int, data: bytes) -> None:
+        """Write them; an error where none belong to the caller."""
+
+
+def load(memory: Memory) -> ModuleType:
+    """kernels/device.py in Python, its loads and stores those of `memory`."""
+    modules: dict[str, Any] = {
+        "numba": _plain_numba(),
+        f"{_PACKAGE}.native": _native(memory),
+    }
+
+    def find(
+        name: str, scope: Any = None, local: Any = None, wanted: Any = (), level: int = 0
+    ) -> Any:
+        return modules.get(name) or builtins.__import__(name, scope, local, wanted, level)
+
+    for name in _IN_PYTHON:
+        full = f"{_PACKAGE}.{name}"
+        spec = find_spec(full)
+        assert spec is not None
+        assert spec.origin is not None
+        module = ModuleType(full, f"{full}, in Python.")
+        module.__file__ = spec.origin
+        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": find}
+        modules[full] = module
+        # Dataclasses look their module up by its name.
+        code = import_module(full).__spec__.loader.get_code(full)  # type: ignore[union-attr]
+        exec(code, module.__dict__)
+    return modules[f"{_PACKAGE}.device"]
+
+
+def simulate(kernel: Any, grid: Sequence[int], args: Sequence[int]) -> None:
+    """Run a kernel to its end.
+
+    Threads run one after the other in the calling one; where they wait for each other, each has
+    its own. Not two kernels of a namespace at once.
+
+    Args:
+        kernel: A `DeviceKernel` of a namespace that `load` made; its block may be smaller.
+        grid: Blocks along x, y and z.
+        args: As `kernel.signature` says.
+    """
+    kinds = {"uint64": np.uint64, "int32": np.int32}
+    given = [kinds[str(kind)](arg) for kind, arg in zip(kernel.signature.args, args, strict=True)]
+    kernel.body.__globals__["cuda"] = FakeCUDAModule(Dim3(*grid), Dim3(*kernel.block), 0)
+
+    def run() -> None:
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            kernel.body(*given)
+
+    thread: Any = threading.current_thread()
+    for block in np.ndindex(*grid):
+        if kernel.synchronises:
+            BlockManager(run, tuple(grid), kernel.block, debug=False).run(block)
+            continue
+        thread.blockIdx = Dim3(*block)
+        for place in np.ndindex(*kernel.block):
+            thread.threadIdx = Dim3(*place)
+            run()
+
+
+def _plain_numba() -> Any:
+    """What the kernels import of `numba`, doing nothing."""
+
+    def njit(*functions: Any, **options: Any) -> Any:
+        return functions[0] if functions else lambda function: function
+
+    from numba import types
+
+    return SimpleNamespace(njit=njit, types=types, cuda=None)
+
+
+def _native(memory: Memory) -> Any:
+    """kernels/native.py in Python."""
+
+    def loader(format_: str, kind: Any) -> Any:
+        nbytes = struct.calcsize(format_)
+        return lambda at: kind(struct.unpack(format_, memory.load(int(at), nbytes))[0])
+
+    def storer(format_: str, mask: int) -> Any:
+        return lambda at, value: memory.store(int(at), struct.pack(format_, int(value) & mask))
+
+    return SimpleNamespace(
+        load8=loader("<B", np.uint8),
+        load32=loader("<i", np.int32),
+        load64=loader("<Q", np.uint64),
+        load_float=loader("<f", np.float32),
+        store8=storer("<B", 0xFF),
+        store16=storer("<H", 0xFFFF),
+        store_float=lambda at, value: memory.store(int(at), np.float32(value).tobytes()),
+        times=lambda a, b: np.float32(a) * np.float32(b),
+        bits=lambda value: np.float32(value).view(np.uint32),
+        part=lambda signature: lambda function: function,
+    )

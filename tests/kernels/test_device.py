@@ -1,0 +1,361 @@
+"""The passes of a device: in Numba's simulator they give the CPU's bits; compiled they are lean."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("numba.cuda.simulator")
+
+from gpuio.kernels import device, simulated
+from gpuio.kernels.color import COLOR, color_image
+from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, NORM, UINT8
+from gpuio.kernels.resample import SKIP, STEP, finish, resample
+from gpuio.kernels.taps import (
+    AREA,
+    AREA_INTEGER,
+    AREA_LINEAR,
+    BORDER,
+    COPY,
+    CUBIC,
+    LANCZOS,
+    LINEAR,
+    NEAREST,
+    WARP_CUBIC,
+    WARP_LANCZOS,
+    WARP_LINEAR,
+    WARP_NEAREST,
+)
+from gpuio.kernels.warp import weight_table
+
+OUTPUTS = {
+    "float32": (FLOAT32, np.float32),
+    "float16": (FLOAT16, np.uint16),
+    "bfloat16": (BFLOAT16, np.uint16),
+    "int8": (INT8, np.int8),
+    "uint8": (UINT8, np.uint8),
+}
+RESIZES = (NEAREST, LINEAR, CUBIC, AREA, LANCZOS, AREA_LINEAR, AREA_INTEGER)
+WARPS = (WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LANCZOS)
+KINDS = (COPY, *RESIZES, *WARPS, BORDER)
+CHANNELS = pytest.mark.parametrize("channels", [1, 3, 4])
+POISON = 0x77
+GUARD = 64
+CAPABILITIES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
+KERNELS = {kernel.name: kernel for kernel in (device.SAMPLE, device.COLOR, device.FINISH)}
+REGISTERS = 96
+
+
+class Memory:
+    """Arrays that a kernel may read, and bytes of arrays that it may write, by their addresses."""
+
+    def __init__(self):
+        self.arrays = {}
+
+    def add(self, array, *, writable=False):
+        """The array, whose memory kernels may use from now on."""
+        self.arrays[array.ctypes.data] = array.reshape(-1).view(np.uint8), writable
+        return array
+
+    def _find(self, address, nbytes, *, write):
+        for start, (array, writable) in self.arrays.items():
+            if start <= address and address + nbytes <= start + array.nbytes:
+                assert writable or not write, f"{address:#x} is not to be written"
+                assert address % nbytes == 0, f"{nbytes} bytes at {address:#x} are not aligned"
+                return array, address - start
+        raise IndexError(f"{nbytes} bytes at {address:#x} are nobody's")
+
+    def load(self, address, nbytes):
+        array, at = self._find(address, nbytes, write=False)
+        return array[at : at + nbytes].tobytes()
+
+    def store(self, address, data):
+        array, at = self._find(address, len(data), write=True)
+        array[at : at + len(data)] = np.frombuffer(data, np.uint8)
+
+
+def run(memory, name, table, *words, block=(4, 4, 1)):
+    """Launch a kernel in the simulator, its tables made before."""
+    namespace = simulated.load(memory)
+    kernel = replace(getattr(namespace, name), block=block)
+    table = table.copy()
+    nbytes = device.tap_bytes(table, words[0])
+    taps = memory.add(np.full(int(nbytes.sum()) + 16, POISON, np.uint8))
+    at = -(-taps.ctypes.data // 16) * 16
+    table["taps"] = np.uint64(at) + (np.cumsum(nbytes) - nbytes).astype(np.uint64)
+    shifted = table.copy()  # as if the tables of the device were elsewhere
+    shifted["taps"] -= np.uint64(4096)
+    device.tabulate(len(table), 1, shifted.ctypes.data, words[0], 4096)
+    memory.add(table)
+    simulated.simulate(kernel, namespace.grid(kernel, table), (table.ctypes.data, *words))
+
+
+def noise(shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def guarded(nbytes):
+    """(nbytes,) uint8 between bytes that must stay as they are; and all of it."""
+    memory = np.full(nbytes + 2 * GUARD, POISON, np.uint8)
+    return memory[GUARD : GUARD + nbytes], memory
+
+
+def sizes(kind, before, after):
+    """Sizes that suit a kind, near those given."""
+    if kind == COPY:
+        return before, before
+    if kind == AREA:
+        return tuple(np.maximum(before, after)), tuple(np.minimum(before, after))
+    if kind == AREA_INTEGER:
+        small = tuple(np.minimum(before, after))
+        return tuple(s * (1 + b % 3) for s, b in zip(small, before, strict=True)), small
+    return before, after
+
+
+class Pictures:
+    """One STEP row for each kind, with a picture of its own, and what the rows point to."""
+
+    def __init__(self, kinds, channels, before=(7, 9), after=(6, 5), box=None, seed=0, **fields):
+        self.memory, self.channels = Memory(), channels
+        rng = np.random.default_rng(seed)
+        count = len(kinds)
+        self.table = np.zeros(count, STEP)
+        self.images = []
+        margin = 2
+        for row, kind in zip(self.table, kinds, strict=True):
+            (height, width), size = sizes(kind, before, after)
+            if kind == BORDER:
+                size = height + 2 * margin, width + 2 * margin
+            image = self.memory.add(noise((height, width + 1, channels), seed)[:, :width].copy())
+            self.images.append(image)
+            row["kind"], row["src"], row["src_pitch"] = kind, image.ctypes.data, image.strides[0]
+            row["src_height"], row["src_width"] = height, width
+            row["dst_height"], row["dst_width"] = size
+            row["margin"], row["fill"] = margin, 128
+            if kind == CUBIC:
+                row["fill"] = seed % 2
+            y, x, rows, cols = box or (1, 0, 4, 5)
+            y, x = min(y, size[0] - 1), min(x, size[1] - 1)
+            row["y"], row["x"] = y, x
+            row["rows"], row["cols"] = min(rows, size[0] - y), min(cols, size[1] - x)
+        angle = rng.uniform(-1, 1, (count, 6)) * [1.2, 1.2, 4, 1.2, 1.2, 4]
+        self.matrix = np.ascontiguousarray(angle)  # read on the host alone
+        self.table["matrix"] = self.matrix.ctypes.data + 48 * np.arange(count)
+        self.weights = [self.memory.add(weight_table(taps)) for taps in (4, 8)]
+        for kind, weights in zip((WARP_CUBIC, WARP_LANCZOS), self.weights, strict=True):
+            self.table["weights"][self.table["kind"] == kind] = weights.ctypes.data
+        self.norm = self.memory.add(rng.uniform(-3, 100, (count, NORM)).astype(np.float32))
+        self.table["norm"] = self.norm.ctypes.data + 4 * NORM * np.arange(count)
+        for name, value in fields.items():
+            self.table[name] = value
+
+    def sample(self, how):
+        """The windows of all rows as bytes, by SAMPLE or `resample`."""
+        table = self.table.copy()
+        pitch = table["cols"].astype(np.int64) * self.channels + 3
+        nbytes = pitch * table["rows"]
+        out, whole = guarded(int(nbytes.sum()))
+        table["dst"] = out.ctypes.data + np.cumsum(nbytes) - nbytes
+        table["dst_pitch"] = pitch
+        if how == "cpu":
+            resample(len(table), 1, table.ctypes.data, self.channels)
+        else:
+            self.memory.add(out, writable=True)
+            run(self.memory, "SAMPLE", table, self.channels)
+        return whole
+
+    def finish(self, how, output, *, interleaved=False):
+        """The batch as bytes, by FINISH or `finish`."""
+        kind, dtype = OUTPUTS[output]
+        table = self.table.copy()
+        pixels = table["rows"].astype(np.int64) * table["cols"]
+        nbytes = -(-pixels * self.channels * np.dtype(dtype).itemsize // 4) * 4
+        out, whole = guarded(int(nbytes.sum()))
+        table["dst"] = out.ctypes.data + np.cumsum(nbytes) - nbytes
+        words = self.channels, kind, int(interleaved)
+        if how == "cpu":
+            finish(len(table), 1, table.ctypes.data, *words)
+        else:
+            self.memory.add(out, writable=True)
+            run(self.memory, "FINISH", table, *words)
+        return whole
+
+
+@CHANNELS
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sample_is_resample(channels, seed):
+    pictures = Pictures(KINDS, channels, seed=seed)
+    npt.assert_array_equal(pictures.sample("device"), pictures.sample("cpu"))
+
+
+def test_a_row_to_skip_is_left_alone():
+    pictures = Pictures((COPY, LINEAR, COPY), 3)
+    pictures.table["kind"][1] = SKIP
+    got = pictures.sample("device")
+    npt.assert_array_equal(got, pictures.sample("cpu"))
+    assert (got[GUARD + 4 * 18 : GUARD + 8 * 18] == POISON).all()
+    npt.assert_array_equal(pictures.finish("device", "int8"), pictures.finish("cpu", "int8"))
+
+
+@CHANNELS
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("interleaved", [False, True], ids=["NCHW", "NHWC"])
+def test_finish_is_finish(channels, output, interleaved):
+    mirror = np.arange(2 * len(KINDS)) % 2
+    pictures = Pictures(np.repeat(KINDS, 2), channels, box=(1, 0, 2, 3), mirror=mirror)
+    if output == "int8":
+        pictures.norm[:] = np.rint(pictures.norm)
+    got = pictures.finish("device", output, interleaved=interleaved)
+    npt.assert_array_equal(got, pictures.finish("cpu", output, interleaved=interleaved))
+
+
+@CHANNELS
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_a_mean_image_is_taken_where_the_pixel_was(channels, output):
+    pictures = Pictures((COPY, COPY, LINEAR, LINEAR), channels, mirror=[0, 1, 0, 1])
+    mean = np.random.default_rng(3).integers(0, 255, 20 * channels).astype(np.float32)
+    pictures.table["mean_image"] = pictures.memory.add(mean).ctypes.data
+    for interleaved in False, True:
+        got = pictures.finish("device", output, interleaved=interleaved)
+        npt.assert_array_equal(got, pictures.finish("cpu", output, interleaved=interleaved))
+
+
+@st.composite
+def cases(draw):
+    sides = st.integers(1, 14)
+    before, after = draw(st.tuples(sides, sides)), draw(st.tuples(sides, sides))
+    box = (draw(st.integers(0, 9)), draw(st.integers(0, 9)), *draw(st.tuples(sides, sides)))
+    return before, after, box
+
+
+@given(
+    case=cases(),
+    kind=st.sampled_from(KINDS),
+    channels=st.sampled_from([1, 3, 4]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_window_of_any_picture(case, kind, channels, seed):
+    before, after, (y, x, rows, cols) = case
+    box = (y, x, min(rows, 5), min(cols, 5))
+    pictures = Pictures([kind], channels, before, after, box, seed)
+    npt.assert_array_equal(pictures.sample("device"), pictures.sample("cpu"))
+
+
+@pytest.mark.parametrize("kind", WARPS)
+@pytest.mark.parametrize("scale", [1e5, 1e9, 1e14, 1e300, -1e8])
+def test_places_far_out_do_not_come_round(kind, scale):
+    for matrix in ((scale, 0, 0, 0, 1, 0), (1, 0, scale, 0, scale, -scale), (scale, -scale) * 3):
+        pictures = Pictures([kind] * 2, 3)
+        pictures.matrix[:] = matrix
+        npt.assert_array_equal(pictures.sample("device"), pictures.sample("cpu"))
+
+
+def test_only_a_window_of_the_source_has_to_be_in_memory():
+    whole = noise((20, 20, 3))
+    part = whole[6:14, 5:15].copy()
+    pictures = Pictures((LINEAR, CUBIC, COPY), 3, (20, 20), (20, 21), (8, 8, 3, 3))
+    for name, at in ("src", 6 * part.strides[0] + 5 * 3), ("src_pitch", 0):
+        pictures.table[name] = part.ctypes.data - at if at else part.strides[0]
+    pictures.memory.add(part)
+    got = pictures.sample("device")
+    full = Pictures((LINEAR, CUBIC, COPY), 3, (20, 20), (20, 21), (8, 8, 3, 3))
+    for image in full.images:
+        image[:] = whole
+    npt.assert_array_equal(got, full.sample("cpu"))
+
+
+COLORS = {
+    **{f"jitter {order}": {"jitter": 1, "order": order} for order in range(6)},
+    "hls": {"hls": 1, "hue": 33, "lightness": -20, "color_saturation": 41},
+    "hls less": {"hls": 1, "hue": -90, "lightness": 120, "color_saturation": -70},
+    "lighting": {"lighting": 1, "red": 3.7, "green": -300.0, "blue": -0.4},
+    "gray": {"gray": 1},
+    "multiply": {"multiply": 1, "factor": 1.3},
+    "all": {
+        "jitter": 1, "order": 3, "hls": 1, "hue": 5, "lightness": 6, "color_saturation": 7,
+        "lighting": 1, "red": 8, "green": 9, "blue": -10, "multiply": 1, "factor": 0.9,
+    },
+    "nothing": {},
+}  # fmt: skip
+FACTORS = {"brightness": 1.21, "contrast": 0.63, "saturation": 1.7}
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_color_is_color_image(threads):
+    memory = Memory()
+    colors = memory.add(np.zeros(len(COLORS), COLOR))
+    for row, fields in zip(colors, COLORS.values(), strict=True):
+        for name, value in {**FACTORS, **fields}.items():
+            row[name] = value
+    rows, cols, pitch = 5, 6, 29
+    pictures = memory.add(noise((len(COLORS) + 1, rows, pitch)), writable=True)
+    expected = pictures.copy()
+    for picture, color in zip(expected, colors, strict=False):
+        pixels = picture[:, : 3 * cols].reshape(-1)
+        color_image(pixels, color)
+        picture[:, : 3 * cols] = pixels.reshape(rows, -1)
+    table = np.zeros(len(pictures), STEP)
+    table["color"][:-1] = colors.ctypes.data + colors.itemsize * np.arange(len(colors))
+    table["dst"] = pictures.ctypes.data + pictures.strides[0] * np.arange(len(pictures))
+    table["dst_pitch"], table["rows"], table["cols"] = pitch, rows, cols
+    run(memory, "COLOR", table, 3, block=(threads, 1, 1))
+    npt.assert_array_equal(pictures, expected)
+
+
+def test_a_place_outside_of_all_arrays_is_an_error():
+    pictures = Pictures([COPY], 3)
+    pictures.table["src"] += np.uint64(70)  # the last row of the window ends behind the image
+    with pytest.raises(IndexError, match="nobody's"):
+        pictures.sample("device")
+
+
+def test_real_kernels_are_left_as_they_are():
+    from numba import cuda
+
+    simulated.load(Memory())
+    assert device.cuda is cuda
+    assert simulated.load(Memory()).SAMPLE.body is not device.SAMPLE.body
+
+
+def test_a_grid_covers_the_largest_window():
+    table = np.zeros(5, STEP)
+    table["rows"], table["cols"] = [1, 9, 8, 99, 2], [33, 1, 32, 99, 1]
+    table["kind"][3] = SKIP
+    assert device.grid(device.SAMPLE, table) == (2, 2, 5)
+    assert device.grid(device.COLOR, table) == (5, 1, 1)
+    table["kind"] = SKIP
+    assert device.grid(device.FINISH, table) == (1, 1, 5)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"sm_{c[0]}{c[1]}")
+@pytest.mark.slow
+def test_compiles_to_single_precision_that_rounds_each_operation(name, capability, tmp_path):
+    text = device.ptx(KERNELS[name], capability)
+    assert f".target sm_{capability[0]}{capability[1]}" in text
+    assert ".f64" not in text
+    assert not re.search(r"\bfma\.|\bmad\.\w*\.?f32|div\.(approx|full)|\.ftz", text)
+    assert not re.search(r"\bcall\b|\.local\b", text)
+    ptxas = shutil.which("ptxas")
+    if ptxas is None:
+        pytest.skip("without ptxas, spills are not looked for")
+    source = tmp_path / "kernel.ptx"
+    # What compiled it may be newer than ptxas; of what that brought, nothing is used.
+    source.write_text(re.sub(r"\.version \d+\.\d+", ".version 9.0", text))
+    found = subprocess.run(
+        [ptxas, "-v", f"-arch=sm_{capability[0]}{capability[1]}", source, "-o", tmp_path / "out"],
+        capture_output=True, text=True, check=True,
+    ).stderr  # fmt: skip
+    assert " 0 bytes spill stores, 0 bytes spill loads" in found
+    registers = re.search(r"Used (\d+) registers", found)
+    assert registers
+    assert int(registers[1]) <= REGISTERS
