@@ -40,6 +40,7 @@ from gpuio.decode import versions
 from gpuio.decode.base import Opened
 from gpuio.decode.hardware import Engines, find_engines, load_nvjpeg, warn_if_hidden
 from gpuio.decode.nvimgcodec_base import CPU_MODULES, FORMATS, NvImageCodec, is_jpeg
+from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.reader.dataset import Dataset
 
@@ -76,7 +77,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             `versions.gpu_windows` says for this nvImageCodec.
 
     Raises:
-        BackendError: nvImageCodec or nvJPEG is not installed, or does not start.
+        BackendError: nvImageCodec or nvJPEG is not installed, or does not start; or nothing is
+            left to decode with.
         ValueError: There is no kind of that name.
     """
 
@@ -99,17 +101,19 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         if unknown or not kinds:
             raise ValueError(f"kinds must be some of {', '.join(KINDS)}, got {kinds!r}")
         library = abi.load()
-        self.engines, modules = Engines(0, 0, "the device is the CPU"), CPU_MODULES
-        wanted = [kind for kind in KINDS if kind in kinds]
+        modules: tuple[str, ...] = CPU_MODULES
         if backend.device_id is None:
-            wanted = ["cpu"]
+            self.engines, kinds = Engines(0, 0, "the device is the CPU"), ("cpu",)
         else:
             nvjpeg, modules = load_nvjpeg(library.cuda), (*CPU_MODULES, _GPU_MODULE)
             with backend.scope():
                 self.engines = find_engines(nvjpeg)
             warn_if_hidden(self.engines, _capability(backend.device_id))
-        if deterministic or not self.engines.count:
-            wanted = [kind for kind in wanted if kind != "hardware"]
+        without = ("hardware",) if deterministic or not self.engines.count else ()
+        wanted = [kind for kind in KINDS if kind in kinds and kind not in without]
+        if not wanted:
+            reason = "deterministic" if deterministic else self.engines.reason
+            raise BackendError(f"hardware alone was asked to decode, but: {reason}")
         self._notes = np.zeros(2, np.uint64)
         # An instance for this decoder alone: what it tells is about this one's images.
         listener = codec_calls.note().address, self._notes

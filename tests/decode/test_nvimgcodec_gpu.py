@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import sys
 import threading
@@ -17,14 +18,15 @@ import pytest
 from gpuio.backends.cpu import CpuBackend
 from gpuio.backends.ring import Ring
 from gpuio.codec import imdecode
-from gpuio.decode import make_decoder, nvimgcodec_abi, versions
+from gpuio.decode import hardware, make_decoder, nvimgcodec_abi, nvimgcodec_gpu, versions
 from gpuio.decode.base import Windows
-from gpuio.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
+from gpuio.decode.hardware import Engines
+from gpuio.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
 from gpuio.errors import BackendError, DecodeError
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.order import Order
 from gpuio.reader.reader import RecordReader
-from gpuio.testing import decode_all, draw, encode, write_rec
+from gpuio.testing import decode_all, draw, encode, open_backend, write_rec
 
 SMOOTH = draw(101, 133, seed=3)
 GRAY = draw(40, 52, 1, seed=2)
@@ -79,7 +81,9 @@ class Memory:
         import cupy
 
         with self.backend.scope():
-            return cupy.full(nbytes, 0xAA, np.uint8)
+            array = cupy.full(nbytes, 0xAA, np.uint8)
+            cupy.cuda.get_current_stream().synchronize()
+        return array
 
     def address(self, array):
         return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
@@ -95,7 +99,10 @@ class Memory:
         return stream, stream.ptr
 
     def to_host(self, array):
-        return array if isinstance(array, np.ndarray) else array.get()
+        if isinstance(array, np.ndarray):
+            return array
+        with self.backend.scope():
+            return array.get()
 
 
 def run(decoder, dataset, windows=None):
@@ -120,7 +127,8 @@ def run(decoder, dataset, windows=None):
     try:
         (link,) = batch.links
         bases = np.array([memory.address(item) for item in items], np.uint64)
-        link.kernel(link.table, bases, handle)
+        with decoder.backend.scope():
+            link.kernel(link.table, bases, handle)
         if stream is not None:
             stream.synchronize()
         decoder.retry(batch)
@@ -352,7 +360,7 @@ def test_memory_stays_level(dataset, opened):
     data = dataset([*PICTURES.values(), *BROKEN.values()])
     decoder = opened(data)
     seen = []
-    for number in range(240):
+    for number in range(200):
         run(decoder, data)
         if number % 40 == 39:
             seen.append(_resident())
@@ -364,12 +372,12 @@ def test_memory_stays_level(dataset, opened):
 def test_closed_decoders_leave_nothing(dataset):
     data = dataset([PICTURES["jpeg 4:2:0"], b"text"])
     seen = []
-    for number in range(200):
+    for number in range(100):
         decoder = NvImageCodecGpuDecoder(CpuBackend(2), 3, data)
         run(decoder, data)
         decoder.close()
         decoder.close()
-        if number % 40 == 39:
+        if number % 20 == 19:
             gc.collect()
             seen.append(_resident())
     assert seen[-1] - seen[1] < 4 << 20, seen
@@ -419,6 +427,35 @@ def test_unknown_kinds_are_named(dataset):
             NvImageCodecGpuDecoder(CpuBackend(1), 3, data, kinds=kinds)
 
 
+def test_the_hardware_alone_is_refused_where_it_may_not_be_used(dataset, monkeypatch):
+    class Gpu(CpuBackend):
+        device_id = 0
+
+    monkeypatch.setattr(nvimgcodec_gpu, "load_nvjpeg", lambda cuda: None)
+    monkeypatch.setattr(nvimgcodec_gpu, "_capability", lambda device_id: (7, 5))
+    for engines, options, reason in (
+        (Engines(7, 1), {"deterministic": True}, "deterministic"),
+        (Engines(0, 0, "none in this slice"), {}, "none in this slice"),
+    ):
+        monkeypatch.setattr(nvimgcodec_gpu, "find_engines", lambda nvjpeg, found=engines: found)
+        with pytest.raises(BackendError, match=reason):
+            NvImageCodecGpuDecoder(
+                Gpu(1), 3, dataset([PICTURES["png"]]), kinds=("hardware",), **options
+            )
+
+
+def test_without_nvjpeg_there_is_no_decoder_for_a_gpu(dataset, monkeypatch):
+    class Gpu(CpuBackend):
+        device_id = 0
+
+    monkeypatch.setattr(hardware, "_NAMES", {})
+    monkeypatch.setattr(hardware, "_FOLDERS", {})
+    library = dataclasses.replace(nvimgcodec_abi.load(), cuda=99)
+    monkeypatch.setattr(nvimgcodec_abi, "load", lambda: library)
+    with pytest.raises(BackendError, match=r"nvJPEG cannot be loaded .*gpuio\[cuda99\]"):
+        NvImageCodecGpuDecoder(Gpu(1), 3, dataset([PICTURES["png"]]))
+
+
 def test_windows_are_trusted_to_known_versions_only():
     assert versions.gpu_windows((0, 8, 0))
     assert not versions.gpu_windows((0, 9, 0))
@@ -430,3 +467,227 @@ def test_versions_with_other_structures_are_refused():
     for version in ((0, 8, 0), (0, 10, 0), (1, 9, 0)):
         with pytest.raises(BackendError, match=r"lib\.so: version is .*, not 0\.9: pip install"):
             versions.check(version, Path("lib.so"))
+
+
+# From here on: what only a GPU can show. Pictures are compared with those of libjpeg-turbo, as
+# other decoders round differently.
+
+CHAIN = tuple(KINDS)
+
+
+@pytest.fixture
+def gpu():
+    return open_backend("cuda:0")
+
+
+@pytest.fixture(params=[("hardware",), ("hybrid",), ("cpu",), CHAIN], ids="+".join)
+def on_gpu(request, gpu, opened):
+    """A function that makes decoders of one kind of codec, or of all."""
+
+    def make(dataset, channels=3, **options):
+        decoder = opened(dataset, channels, gpu, kinds=CHAIN)
+        if request.param == ("hardware",) and not decoder.engines.count:
+            pytest.skip(f"no JPEG engine: {decoder.engines.reason}")
+        return opened(dataset, channels, gpu, kinds=request.param, **options)
+
+    return make
+
+
+def assert_alike(got, expected, name=""):
+    """The same picture, up to rounding."""
+    assert got.shape == expected.shape, name
+    apart = np.abs(got.astype(np.int16) - expected)
+    assert apart.mean() < 0.5, f"{name}: {apart.mean():.3f} levels apart on average"
+    assert (apart > 8).mean() < 0.001, f"{name}: {(apart > 8).sum()} of {apart.size} differ by 9"
+
+
+def photographs(count, seed=0):
+    """Baseline JPEGs of several sizes."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(33, 400, (count, 2)).tolist()
+    return [
+        encode(draw(height, width, seed=seed + n), "JPEG", subsampling=n % 3, quality=95)
+        for n, (height, width) in enumerate(sizes)
+    ]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_gpu_pictures_are_those_of_the_cpu(dataset, on_gpu, channels):
+    images = [*PICTURES.values(), *photographs(32)]
+    data = dataset(images)
+    found, faults = run(on_gpu(data, channels), data)
+    expected, expected_faults = by_item(data, channels)
+    assert sorted(faults) == sorted(expected_faults)
+    for place, (got, image) in enumerate(zip(found, expected, strict=True)):
+        if image is not None:
+            assert_alike(got, image, [*PICTURES, *map(str, range(32))][place])
+
+
+@pytest.mark.gpu
+def test_gpu_each_codec_gets_its_pictures(dataset, gpu, opened):
+    data = dataset([*photographs(32), *PICTURES.values()])
+    decoder = opened(data, backend=gpu)
+    _, faults = run(decoder, data)
+    assert not faults
+    stats = decoder.stats()
+    first = "hardware" if stats["engines"] else "hybrid"
+    assert stats[first] >= 32
+    assert stats["hybrid"] >= 2, "4:1:1 and progressive"
+    assert stats["cpu"] >= 4, "PNG, BMP, WebP, PPM"
+    assert stats["portable"] == 4, "CMYK, TIFF and what is turned"
+    decoded = sum(stats[kind] for kind in (*KINDS, "portable"))
+    assert decoded == len(data)
+
+
+@pytest.mark.gpu
+def test_gpu_engines_take_the_share_of_the_warm_up(dataset, gpu, opened):
+    count = 64
+    data = dataset(photographs(count))
+    decoder = opened(data, backend=gpu)
+    if not decoder.engines.count:
+        pytest.skip(f"no JPEG engine: {decoder.engines.reason}")
+    memory = Memory(gpu)
+    scratch = memory.empty(decoder.warm_up_nbytes)
+    stream, handle = memory.stream()
+    with gpu.scope():
+        decoder.warm_up(count, np.full(count, memory.address(scratch), np.uint64), handle)
+    stream.synchronize()
+    run(decoder, dataset(photographs(3), "three"))  # a small batch in between changes nothing
+    for times in (1, 2):
+        run(decoder, data)
+        assert decoder.stats()["hardware"] == 3 + times * count
+
+
+@pytest.mark.gpu
+@pytest.mark.timeout(120)
+def test_gpu_damage_harms_no_other_picture(dataset, on_gpu):
+    good = photographs(1, seed=5)[0]
+    data = dataset([image for broken in BROKEN.values() for image in (good, broken)] + [good])
+    decoder = on_gpu(data)
+    expected, _ = by_item(data)
+    for _ in range(3):  # it is fit for use afterwards
+        images, faults = run(decoder, data)
+        assert {1, 3, 5, 9, 11} <= set(faults), "what no decoder can read"
+        for got in images[::2]:
+            assert_alike(got, expected[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.timeout(120)
+def test_gpu_survives_random_damage(dataset, on_gpu):
+    rng = np.random.default_rng(9)
+    good, damaged = photographs(16, seed=40), []
+    for image in photographs(48, seed=80):
+        spoilt = np.frombuffer(image, np.uint8).copy()
+        at = rng.integers(0, len(spoilt) - 2, rng.integers(1, 30))
+        spoilt[at] = rng.integers(0, 256, len(at))
+        damaged.append(spoilt.tobytes())
+    data, only_good = dataset(good + damaged), dataset(good, "good")
+    decoder = on_gpu(data)
+    images, faults = run(decoder, data)
+    assert not {*range(16)} & set(faults)
+    after, _ = run(decoder, only_good)
+    for got, again, expected in zip(images, after, by_item(only_good)[0], strict=False):
+        assert_alike(got, expected)
+        assert_alike(again, expected)
+
+
+@pytest.mark.gpu
+def test_gpu_deterministic_pictures_do_not_depend_on_the_batch(dataset, gpu, opened):
+    images = photographs(48, seed=3)
+    data = dataset(images)
+    decoder = opened(data, backend=gpu, deterministic=True)
+    first, _ = run(decoder, data)
+    again, _ = run(opened(data, backend=gpu, deterministic=True, chunk=5), data)
+    turned = dataset(images[::-1], "turned")
+    last, _ = run(opened(turned, backend=gpu, deterministic=True), turned)
+    for one, two, three in zip(first, again, last[::-1], strict=True):
+        npt.assert_array_equal(one, two)
+        npt.assert_array_equal(one, three)
+    assert decoder.stats()["hardware"] == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_gpu_what_follows_on_the_stream_finds_the_pictures(dataset, on_gpu):
+    """Decode into the same memory again and again; each time a copy follows, after slow work.
+
+    The host waits for the copy before the memory is written again, and for nothing else: that
+    is what the backend promises, as engines of Hopper do not keep to the stream.
+    """
+    import cupy
+
+    count, rounds = 16, 60
+    sets = [dataset(photographs(count, seed=1000 * n), f"set{n}") for n in range(3)]
+    expected = [by_item(data)[0] for data in sets]
+    decoder = on_gpu(sets[0])
+    memory, backend = Memory(decoder.backend), decoder.backend
+    stream, handle = memory.stream()
+    slots = [memory.empty(400 * 400 * 3 + 64) for _ in range(count)]
+    bases = np.array([memory.address(slot) for slot in slots], np.uint64)
+    with backend.scope(), stream:
+        slow = cupy.ones((2048, 2048), np.float32)
+        slow @ slow
+        stream.synchronize()
+    kept = []
+    for number in range(rounds):
+        data = sets[number % 3]
+        records = RecordReader(data, backend)
+        ring = Ring(backend.empty_host, 1)
+        (batch,) = records(Order(count, count).batches(0), ring)
+        opened_images = decoder.open(batch)
+        box = np.zeros((count, 4), np.int32)
+        box[:, 2:] = opened_images.size
+        (link,) = decoder.links(opened_images, box, box[:, 3].astype(np.int64) * 3)
+        with backend.scope(), stream:
+            link.kernel(link.table, bases, handle)
+            assert not decoder.failed(opened_images).any()
+            for _ in range(5):
+                slow @ slow
+            copies = [slot.copy() for slot in slots]
+        stream.synchronize()
+        decoder.finish(opened_images)
+        kept.append((number % 3, opened_images.size, copies))
+    for which, size, copies in kept:
+        for copy, (height, width), image in zip(
+            copies, size.tolist(), expected[which], strict=True
+        ):
+            pixels = memory.to_host(copy)[: height * width * 3]
+            assert_alike(pixels.reshape(height, width, 3), image)
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_gpu_memory_stays_level(dataset, gpu, opened):
+    import cupy
+
+    data = dataset([*photographs(32), *PICTURES.values(), *BROKEN.values()])
+    decoder = opened(data, backend=gpu)
+    seen = []
+    for number in range(200):
+        run(decoder, data)
+        if number % 50 == 49:
+            with gpu.scope():
+                cupy.get_default_memory_pool().free_all_blocks()
+                seen.append(cupy.cuda.runtime.memGetInfo()[0])
+    assert seen[0] - seen[-1] < 32 << 20, seen
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_gpu_closed_decoders_leave_nothing(dataset, gpu):
+    import cupy
+
+    data, seen = dataset(photographs(8)), []
+    for number in range(12):
+        decoder = NvImageCodecGpuDecoder(gpu, 3, data)
+        run(decoder, data)
+        decoder.close()
+        del decoder
+        gc.collect()
+        if number % 4 == 3:
+            with gpu.scope():
+                cupy.get_default_memory_pool().free_all_blocks()
+                seen.append(cupy.cuda.runtime.memGetInfo()[0])
+    assert seen[0] - seen[-1] < 64 << 20, seen
