@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def committed(*paths: str | os.PathLike[str]) -> Iterator[list[Path]]:
-    """Other names for `paths`, with `.partial` added, to write to.
+def committed(*paths: str | os.PathLike[str], tag: str = "") -> Iterator[list[Path]]:
+    """Other names for `paths`, with `tag` and `.partial` added, to write to.
+
+    A tag of its own keeps apart what several processes may write at a time: the last one stays.
 
     On leaving, the files get their own names; after an exception, whichever it is, they are
     removed. The first file is the main one: if the process is killed between two renamings, it
     stands alone, never beside an old one of the others.
     """
-    partial = [Path(f"{os.fspath(path)}.partial") for path in paths]
+    partial = [Path(f"{os.fspath(path)}{tag}.partial") for path in paths]
     try:
         yield partial
         for path in paths[1:]:

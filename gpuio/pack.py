@@ -17,6 +17,7 @@ from array import array
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,9 +30,10 @@ from gpuio.format.image_record import IRHeader, pack
 from gpuio.format.index import Index
 from gpuio.format.recordio import frame
 from gpuio.ordered import in_order
+from gpuio.shards import shard_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -125,6 +127,7 @@ def pack_list(
     *,
     threads: int | None = None,
     progress: Callable[[int], object] = lambda _: None,
+    tag: str = "",
 ) -> Report:
     """Pack listed images into `prefix`.rec and `prefix`.idx, in the order of the list.
 
@@ -136,12 +139,13 @@ def pack_list(
         threads: That read, decode and encode; as many as there are cores if None. The output is
             the same for any number.
         progress: Called with the number of lines done since the last call.
+        tag: Part of the names of unfinished files; see `committed`.
     """
     options = options or Options()
     rec, idx = f"{os.fspath(prefix)}.rec", f"{os.fspath(prefix)}.idx"
     keys, offsets = array("q"), array("q")
     skipped: list[Skipped] = []
-    with committed(rec, idx) as (partial_rec, partial_idx):
+    with committed(rec, idx, tag=tag) as (partial_rec, partial_idx):
         work = partial(_record, root=os.fspath(root), options=options)
         threads = threads or default_threads()
         ready = in_order(work, _lines(images), threads=threads, name="gpuio-pack")
@@ -157,6 +161,56 @@ def pack_list(
             nbytes = file.tell()
         Index(np.array(keys, np.int64), np.array(offsets, np.int64)).save(partial_idx)
     return Report(len(keys), nbytes, skipped)
+
+
+def pack_shards(
+    images: ImageList,
+    root: Path_,
+    prefix: Path_,
+    count: int,
+    options: Options | None = None,
+    *,
+    threads: int | None = None,
+    progress: Callable[[int], object] = lambda _: None,
+) -> Report:
+    """Pack listed images into shards, `prefix`-00000-of-00128.rec and .idx and so on.
+
+    Args:
+        images: As for `pack_list`.
+        root: As for `pack_list`.
+        prefix: Path of the shards without number and suffix.
+        count: Number of shards.
+        options: As for `pack_list`.
+        threads: As for `pack_list`.
+        progress: As for `pack_list`.
+
+    Raises:
+        ValueError: There are fewer images than shards.
+    """
+    return total(
+        pack_list(part, root, name, options, threads=threads, progress=progress)
+        for name, part in shards(images, prefix, count)
+    )
+
+
+def shards(images: ImageList, prefix: Path_, count: int) -> Iterator[tuple[str, ImageList]]:
+    """The prefix of each shard, and its lines: neighbours, and as many in each, give or take one.
+
+    Raises:
+        ValueError: There are fewer images than shards.
+    """
+    if not 1 <= count <= max(1, len(images)):
+        raise ValueError(f"{len(images)} images cannot be cut into {count} shards")
+    bounds = [number * len(images) // count for number in range(count + 1)]
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        yield shard_name(prefix, number, count), images.part(start, stop)
+
+
+def total(reports: Iterable[Report]) -> Report:
+    """What became of several lists."""
+    every = list(reports)
+    skipped = [image for report in every for image in report.skipped]
+    return Report(sum(r.packed for r in every), sum(r.nbytes for r in every), skipped)
 
 
 def default_threads() -> int:

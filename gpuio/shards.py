@@ -56,8 +56,8 @@ def find_files(given: PathLike | Sequence[PathLike], suffix: str) -> list[str]:
         names = [*given]
     found: list[str] = []
     missing: list[str] = []
-    for name in map(os.fspath, names):
-        for spelled in _spelled(name):
+    for name in names:
+        for spelled in _spelled(os.fspath(name)):
             some = _matches(spelled, suffix)
             found += some
             if not some:

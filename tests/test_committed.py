@@ -19,6 +19,16 @@ def test_files_appear_at_the_end(tmp_path):
     assert sorted(tmp_path.iterdir()) == [a, b]
 
 
+def test_a_tag_keeps_writers_apart(tmp_path):
+    path = tmp_path / "a"
+    with committed(path, tag=".1") as (one,), committed(path, tag=".2") as (other,):
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"
+    assert one.name == "a.1.partial"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_after_an_exception_all_is_as_before(tmp_path, error):
     def write():

@@ -18,7 +18,7 @@ from gpuio.format.image_list import ImageList
 from gpuio.format.image_record import IRHeader, unpack
 from gpuio.format.index import Index
 from gpuio.format.recordio import MAGIC, RecordFile
-from gpuio.pack import Options, Report, Skipped, encode_image, pack_list
+from gpuio.pack import Options, Report, Skipped, encode_image, pack_list, pack_shards, shards
 
 SIZES = [(40, 60), (60, 40), (50, 50), (33, 77), (90, 31), (64, 64), (20, 21)]
 IDS = [30, 2, 7, 11, 5, 0, 19]
@@ -198,6 +198,35 @@ pack.pack_list(images, sys.argv[1], sys.argv[2], progress=lambda _: time.sleep(0
             time.sleep(0.01)
         process.send_signal(number)
     assert {path.name for path in tmp_path.iterdir()} <= {root.name, partial.name}
+
+
+def test_shards_hold_the_records_of_one_file(tmp_path, root):
+    (root / "3.png").unlink()
+    one = pack_list(listing(), root, tmp_path / "one")
+    done: list[int] = []
+    several = pack_shards(listing(), root, tmp_path / "data", 3, progress=done.append)
+    assert several == one
+    assert sum(done) == len(IDS)
+    names = [f"data-0000{number}-of-00003" for number in range(3)]
+    parts = [records(tmp_path / name) for name in names]
+    assert [record for part in parts for record in part] == records(tmp_path / "one")
+    assert [len(part) for part in parts] == [2, 1, 3]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_a_list_is_cut_into_equal_shards(count):
+    parts = list(shards(listing(), "data", count))
+    assert [name for name, _ in parts] == [f"data-0000{n}-of-0000{count}" for n in range(count)]
+    sizes = [len(part) for _, part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert [number for _, part in parts for number in part.ids.tolist()] == IDS
+
+
+@pytest.mark.parametrize("count", [0, -1, 8])
+def test_a_shard_has_at_least_one_image(count, tmp_path, root):
+    with pytest.raises(ValueError, match=f"7 images cannot be cut into {count} shards"):
+        pack_shards(listing(), root, tmp_path / "data", count)
+    assert list(tmp_path.iterdir()) == [root]
 
 
 @pytest.mark.parametrize(

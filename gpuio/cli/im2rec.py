@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from gpuio.errors import FormatError
 from gpuio.listing import EXTENSIONS, find_images, find_lists, make_lists
-from gpuio.pack import Options, Report, default_threads, pack_list
+from gpuio.pack import Options, Report, default_threads, pack_list, pack_shards
+
+_SHARD: Final = 10_000  # images: about as many as one thread packs in a minute
 
 _EPILOG: Final = """\
 With --list, PREFIX.lst is written (or its parts); without, the lists of PREFIX are packed:
 PREFIX.lst, PREFIX_train.lst, PREFIX_val.lst, PREFIX_test.lst and PREFIX_0.lst and so on, or every
-list in PREFIX if that is a folder.
+list in PREFIX if that is a folder. With --num-shards or --ray each list becomes a set of shards,
+PREFIX-00000-of-00128.rec and .idx and so on: neighbouring lines of the list, the same with and
+without Ray. A set is read as one data set, by its pattern: "PREFIX-*.rec".
 
 Exit status: 0 if all images were packed, 1 if some were left out because they cannot be read (each
 is reported), 2 for wrong arguments, a missing list or one that cannot be parsed.
@@ -30,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", metavar="ROOT", help="folder of the images")
     _configure_lists(parser.add_argument_group("making lists"))
     _configure_packing(parser.add_argument_group("packing"))
+    _configure_shards(parser.add_argument_group("packing in shards"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,9 +108,9 @@ def _configure_packing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--num-thread",
         type=int,
-        default=default_threads(),
         metavar="T",
-        help="threads; the result is the same for any number (default: all cores, %(default)s)",
+        help="threads; the result is the same for any number (default: all cores, "
+        f"{default_threads()}; with --ray, 1 for each shard)",
     )
     group.add_argument(
         "--color",
@@ -122,6 +129,24 @@ def _configure_packing(group: argparse._ArgumentGroup) -> None:
         "--pack-label",
         action="store_true",
         help="store all labels of a line; without it, the first",
+    )
+
+
+def _configure_shards(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--num-shards",
+        type=int,
+        metavar="N",
+        help=f"cut each list into N shards (default: 1 file; with --ray, {_SHARD} images a shard)",
+    )
+    group.add_argument(
+        "--ray",
+        nargs="?",
+        const="auto",
+        metavar="ADDRESS",
+        help="pack the shards on a Ray cluster: that of RAY_ADDRESS or of this machine, or the one "
+        "at ADDRESS. ROOT and PREFIX must be the same on all its machines: shared folders, or "
+        "URLs. Give it last, or as --ray=ADDRESS",
     )
 
 
@@ -150,8 +175,10 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _pack(args: argparse.Namespace) -> int:
-    if args.num_thread < 1:
-        raise ValueError(f"--num-thread must be at least 1, got {args.num_thread}")
+    for name in ("num_thread", "num_shards"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     options = Options(
         pass_through=args.pass_through,
         center_crop=args.center_crop,
@@ -175,20 +202,30 @@ def _pack_one(path: Path, args: argparse.Namespace, options: Options) -> Report:
 
     start = time.perf_counter()
     images = ImageList.load(path)
-    with progress_bar(len(images), "images", path.stem) as progress:
-        report = pack_list(
-            images,
-            args.root,
-            path.with_suffix(""),
-            options,
-            threads=args.num_thread,
-            progress=progress,
-        )
+    pack, count = _packer(args, len(images))
+    prefix = path.with_suffix("")
+    with progress_bar(len(images), "images", prefix.name) as progress:
+        report = pack(images, args.root, prefix, options=options, progress=progress)
     for image in report.skipped:
         print(f"skipped {image.path}: {image.reason}", file=sys.stderr)
+    shards = "" if count is None else f"-*-of-{count:05d}"
     rate = report.packed / max(time.perf_counter() - start, 1e-9)
     print(
-        f"{path.with_suffix('.rec')}: {report.packed} images, {len(report.skipped)} skipped, "
+        f"{prefix}{shards}.rec: {report.packed} images, {len(report.skipped)} skipped, "
         f"{report.nbytes / 1e6:.1f} MB, {rate:.0f} images/s"
     )
     return report
+
+
+def _packer(args: argparse.Namespace, lines: int) -> tuple[Callable[..., Report], int | None]:
+    """What packs a list of so many lines, and the number of shards; None if it is not cut."""
+    count, threads = args.num_shards, args.num_thread
+    if args.ray is not None:
+        from gpuio.ray_pack import pack_on_ray
+
+        if count is None:
+            count = max(1, -(-lines // _SHARD))
+        return partial(pack_on_ray, count=count, address=args.ray, threads=threads or 1), count
+    if count is not None:
+        return partial(pack_shards, count=count, threads=threads), count
+    return partial(pack_list, threads=threads), None

@@ -27,6 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.format.index import Index
+from gpuio.location import is_url
+from gpuio.shards import sizes_of
 
 try:
     import fcntl
@@ -72,11 +74,11 @@ def keep(
     """What `parse` returns, joined; from a file on disk, if that is worth it.
 
     Args:
-        idxs: The .idx files; local ones.
+        idxs: The .idx files; of those at URLs nothing is kept.
         sizes: Bytes in each .rec.
         parse: Reads and checks the .idx files: an index for each .rec.
     """
-    if sum(os.stat(idx).st_size for idx in set(idxs)) < _LARGE:  # noqa: PTH116
+    if any(map(is_url, idxs)) or sum(sizes_of(sorted(set(idxs)))) < _LARGE:
         return join(parse())
     stamp, places = _stamp(idxs, sizes), _places(idxs)
     found = _first(places, stamp, len(sizes))

@@ -17,6 +17,7 @@ from gpuio.cli import main
 from gpuio.format.image_record import unpack
 from gpuio.format.index import Index
 from gpuio.format.recordio import RecordFile
+from gpuio.reader.dataset import Dataset
 
 
 @pytest.fixture
@@ -76,6 +77,19 @@ def test_all_lists_of_a_prefix_are_packed(work):
     assert sorted(path.name for path in work.glob("*.rec")) == ["data_train.rec", "data_val.rec"]
 
 
+def test_lists_are_cut_into_shards(work, capsys):
+    lines = [f"{n}\t1\t{'dog' if n % 2 else 'cat'}/{n}.jpg\n" for n in range(6)]
+    for name in ("data_train", "data_val"):
+        (work / f"{name}.lst").write_text("".join(lines))
+    assert main(["im2rec", "data", "images", "--num-shards", "4"]) == 0
+    out = capsys.readouterr().out
+    for name in ("data_train", "data_val"):
+        assert f"{work / name}-*-of-00004.rec: 6 images, 0 skipped, " in out
+        assert Dataset.open(f"{name}-*.rec").keys.tolist() == [0, 1, 2, 3, 4, 5]
+    assert main(["im2rec", "data", "images", "--num-shards", "7"]) == 2
+    assert "6 images cannot be cut into 7 shards" in capsys.readouterr().err
+
+
 def test_skipped_images_are_named_and_make_the_status_1(work, capsys):
     (work / "data.lst").write_text("0\t1\tcat/0.jpg\n1\t1\tgone.jpg\n2\t1\tcat\n")
     assert main(["im2rec", "data", "images"]) == 1
@@ -115,6 +129,7 @@ def test_no_images_are_an_error(work, capsys):
         (["data", "images", "--encoding", ".gif"], "invalid choice: '.gif'"),
         (["data", "images", "--what"], "unrecognized arguments: --what"),
         (["data", "images", "--num-thread", "0"], "--num-thread must be at least 1, got 0"),
+        (["data", "images", "--num-shards", "0"], "--num-shards must be at least 1, got 0"),
         (["data", "images", "--quality", "101"], "quality must be in [0, 100], got 101"),
         (["data", "images", "--list", "--chunks", "0"], "no .jpeg"),
         (["data", "nowhere", "--list"], "No such file or directory: 'nowhere'"),

@@ -112,6 +112,15 @@ def test_no_lines_give_no_labels(tmp_path):
     assert labels.shape == (0, 3)
 
 
+def test_a_part_is_a_list_of_its_lines():
+    images = ImageList.of([4, 5, 6, 7], [[1], [2, 3], [4], [5]], list("abcd"))
+    part = images.part(1, 3)
+    assert (part.ids.tolist(), part.paths) == ([5, 6], ["b", "c"])
+    npt.assert_array_equal(part.labels, [[2, 3], [4, np.nan]])
+    assert len(images.part(2, 2)) == 0
+    assert images.part(0, 4).labels.tolist()[1] == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
