@@ -232,7 +232,7 @@ class _Deciding:
         if self._labels is not None:
             self._relabel(samples, keys, self._labels)
         self.decided.append(samples)
-        sound = size.all(axis=1)
+        sound = (size > 0).min(axis=1)
         sound[list(samples.faults)] = False
         with self.turns.take():
             drawn = self._compiled.draw(size, sound)

@@ -153,20 +153,20 @@ class CenterCropAug(Augmenter):
 class RandomSizedCropAug(Augmenter):
     """`random_size_crop` to `size`, (width, height); `min_area` is the former name of `area`."""
 
+    @suggest
     def __init__(
         self,
         size: Sequence[int],
         area: float | Sequence[float],
         ratio: Sequence[float],
         interp: int = 2,
-        **kwargs: Any,
+        *,
+        min_area: float | None = None,
     ) -> None:
         super().__init__(size=size, area=area, ratio=ratio, interp=interp)
-        if "min_area" in kwargs:
-            warnings.warn("min_area is deprecated: use area", DeprecationWarning, stacklevel=2)
-            area = kwargs.pop("min_area")
-        unknown = ", ".join(kwargs)
-        assert not kwargs, f"unexpected keyword arguments for RandomSizedCropAug: {unknown}"
+        if min_area is not None:
+            warnings.warn("min_area is deprecated: use area", DeprecationWarning, stacklevel=3)
+            area = min_area
         self.size = size
         self.area = area
         self.ratio = ratio

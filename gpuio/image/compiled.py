@@ -106,7 +106,9 @@ class Compiled:
     @classmethod
     def of(cls, augs: Sequence[Any], shape: tuple[int, int, int]) -> Compiled | None:
         """`augs` compiled, or None where that cannot be."""
-        moving, coloring, cast = [], [], False
+        moving: list[Any] = []
+        coloring: list[Any] = []
+        cast = False
         for aug in _flat(augs):
             kind = type(aug)
             if kind in _MOVING and not (coloring or cast) and _is_plain(aug):
@@ -179,7 +181,7 @@ def _flat(augs: Sequence[Any]) -> Iterator[Any]:
 def _is_plain(aug: Any) -> bool:
     """Whether the size that `aug` makes is of whole numbers above 0."""
     sides = [aug.size] if type(aug) is a.ResizeAug else list(aug.size)
-    return all(isinstance(side, Integral) and side > 0 for side in sides)
+    return all(isinstance(side, Integral) and int(side) > 0 for side in sides)
 
 
 def _is_coloring(aug: Any) -> bool:

@@ -203,8 +203,15 @@ def center_box(height: int, width: int, size: Size) -> Box:
     return (width - w) // 2, (height - h) // 2, w, h
 
 
+@p.suggest
 def random_size_crop(
-    src: Image, size: Size, area: float | Range, ratio: Range, interp: int = 2, **kwargs: Any
+    src: Image,
+    size: Size,
+    area: float | Range,
+    ratio: Range,
+    interp: int = 2,
+    *,
+    min_area: float | None = None,
 ) -> tuple[NDArray, Box]:
     """A window of random area and aspect ratio at a random place, resized to `size`.
 
@@ -216,16 +223,15 @@ def random_size_crop(
         area: Least and largest area, as parts of that of the image; the least one alone, to 1.
         ratio: Least and largest width / height.
         interp: As of `resize_short`.
-        **kwargs: `min_area`, the former name of `area`.
+        min_area: The former name of `area`.
 
     Returns:
         The image, and the window (x0, y0, width, height).
     """
     height, width, _ = src.shape
-    if "min_area" in kwargs:
-        warnings.warn("min_area is deprecated: use area", DeprecationWarning, stacklevel=2)
-        area = kwargs.pop("min_area")
-    assert not kwargs, f"unexpected keyword arguments for random_size_crop: {', '.join(kwargs)}"
+    if min_area is not None:
+        warnings.warn("min_area is deprecated: use area", DeprecationWarning, stacklevel=3)
+        area = min_area
     box = random_size_box(height, width, size, area, ratio)
     return fixed_crop(src, *box, size, interp), box
 

@@ -20,6 +20,7 @@ from gpuio.image.augmenters import statistics
 from gpuio.image.detection import CreateDetAugmenter
 from gpuio.image.image_iter import ImageIter
 from gpuio.ndarray import NDArray
+from gpuio.parameters import suggest
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,7 +64,25 @@ class ImageDetIter(ImageIter):
         label_name: Of the labels, in `provide_label`.
         last_batch_handle: "pad", "discard" or "roll_over".
         preprocess_threads: Threads that decode.
-        **kwargs: Of `CreateDetAugmenter`.
+        resize: This and what follows as of `CreateDetAugmenter`; without effect with `aug_list`.
+        rand_crop: Probability of a crop.
+        rand_pad: Probability of a border.
+        rand_gray: Probability of gray.
+        rand_mirror: Mirror one image in two.
+        mean: To subtract; True for that of ImageNet.
+        std: To divide by, likewise.
+        brightness: Largest jitter.
+        contrast: Largest jitter.
+        saturation: Largest jitter.
+        pca_noise: Standard deviation of the lighting.
+        hue: Largest jitter.
+        inter_method: Of resizing.
+        min_object_covered: Least part of an object that a crop must hold.
+        aspect_ratio_range: Of crops and borders.
+        area_range: Of crops and borders, as parts of the image.
+        min_eject_coverage: Objects of which a crop holds less are dropped.
+        max_attempts: To find a crop or border.
+        pad_val: Colour of the border.
 
     Attributes:
         label_shape: Most objects of a sample, and values of an object.
@@ -73,6 +92,7 @@ class ImageDetIter(ImageIter):
         InvalidLabelError: A sample has no valid object, or its label another form.
     """
 
+    @suggest
     def __init__(
         self,
         batch_size: int,
@@ -91,7 +111,25 @@ class ImageDetIter(ImageIter):
         last_batch_handle: str = "pad",
         *,
         preprocess_threads: int | None = None,
-        **kwargs: Any,
+        resize: int = 0,
+        rand_crop: float = 0,
+        rand_pad: float = 0,
+        rand_gray: float = 0,
+        rand_mirror: bool = False,
+        mean: Any = None,
+        std: Any = None,
+        brightness: float = 0,
+        contrast: float = 0,
+        saturation: float = 0,
+        pca_noise: float = 0,
+        hue: float = 0,
+        inter_method: int = 2,
+        min_object_covered: float | list[float] = 0.1,
+        aspect_ratio_range: Any = (0.75, 1.33),
+        area_range: Any = (0.05, 3.0),
+        min_eject_coverage: float | list[float] = 0.3,
+        max_attempts: int = 50,
+        pad_val: float | Sequence[float] = (127, 127, 127),
     ) -> None:
         super().__init__(
             batch_size,
@@ -111,7 +149,30 @@ class ImageDetIter(ImageIter):
             preprocess_threads=preprocess_threads,
         )
         self.auglist = (
-            CreateDetAugmenter(self.data_shape, **kwargs) if aug_list is None else aug_list
+            aug_list
+            if aug_list is not None
+            else CreateDetAugmenter(
+                self.data_shape,
+                resize=resize,
+                rand_crop=rand_crop,
+                rand_pad=rand_pad,
+                rand_gray=rand_gray,
+                rand_mirror=rand_mirror,
+                mean=mean,
+                std=std,
+                brightness=brightness,
+                contrast=contrast,
+                saturation=saturation,
+                pca_noise=pca_noise,
+                hue=hue,
+                inter_method=inter_method,
+                min_object_covered=min_object_covered,
+                aspect_ratio_range=aspect_ratio_range,
+                area_range=area_range,
+                min_eject_coverage=min_eject_coverage,
+                max_attempts=max_attempts,
+                pad_val=pad_val,
+            )
         )
         self.label_shape = self._estimate_label_shape()
         self.provide_label = [(label_name, (self.batch_size, *self.label_shape))]
@@ -161,7 +222,7 @@ class ImageDetIter(ImageIter):
         label[...] = -1
         return data, label
 
-    def _put(self, data: NDArray, label: NDArray, place: int, found: Any, image: NDArray) -> bool:
+    def _put(self, data: NDArray, label: NDArray, place: int, found: Any, image: Image) -> bool:
         try:
             self.check_valid_image([image])
             pixels, objects = self.augmentation_transform(image, self._parse_label(found))

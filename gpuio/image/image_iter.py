@@ -91,7 +91,19 @@ class ImageIter(DataIter):
             epoch, where it is filled up, and what was added counted as `pad`.
         preprocess_threads: Threads that decode and augment; all cores that this process may use
             when None. With one, callables of others draw in MXNet's order, too.
-        **kwargs: Of `CreateAugmenter`.
+        resize: This and what follows as of `CreateAugmenter`; without effect with `aug_list`.
+        rand_crop: Crop at a random place.
+        rand_resize: Crop a part of random area and aspect ratio; with `rand_crop`.
+        rand_mirror: Mirror one image in two.
+        mean: To subtract; True for that of ImageNet.
+        std: To divide by, likewise.
+        brightness: Largest jitter.
+        contrast: Largest jitter.
+        saturation: Largest jitter.
+        hue: Largest jitter.
+        pca_noise: Standard deviation of the lighting.
+        rand_gray: Probability of gray.
+        inter_method: Of resizing.
 
     Attributes:
         seq: Keys of the samples, in the order of this epoch; None for a .rec read in order.
@@ -110,6 +122,7 @@ class ImageIter(DataIter):
         ValueError: An argument has a wrong value.
     """
 
+    @p.suggest
     def __init__(
         self,
         batch_size: int,
@@ -130,7 +143,19 @@ class ImageIter(DataIter):
         last_batch_handle: str = "pad",
         *,
         preprocess_threads: int | None = None,
-        **kwargs: Any,
+        resize: int = 0,
+        rand_crop: bool = False,
+        rand_resize: bool = False,
+        rand_mirror: bool = False,
+        mean: Any = None,
+        std: Any = None,
+        brightness: float = 0,
+        contrast: float = 0,
+        saturation: float = 0,
+        hue: float = 0,
+        pca_noise: float = 0,
+        rand_gray: float = 0,
+        inter_method: int = 2,
     ) -> None:
         super().__init__(p.integer("batch_size", batch_size, least=1))
         given = path_imgrec or path_imglist or isinstance(imglist, list)
@@ -163,7 +188,24 @@ class ImageIter(DataIter):
         self.seq = keys
         self.num_image = None if keys is None else len(keys)
         self.auglist: Sequence[Any] = (
-            CreateAugmenter(self.data_shape, **kwargs) if aug_list is None else aug_list
+            aug_list
+            if aug_list is not None
+            else CreateAugmenter(
+                self.data_shape,
+                resize=resize,
+                rand_crop=rand_crop,
+                rand_resize=rand_resize,
+                rand_mirror=rand_mirror,
+                mean=mean,
+                std=std,
+                brightness=brightness,
+                contrast=contrast,
+                saturation=saturation,
+                hue=hue,
+                pca_noise=pca_noise,
+                rand_gray=rand_gray,
+                inter_method=inter_method,
+            )
         )
         labels = (self.batch_size, label_width) if label_width > 1 else (self.batch_size,)
         self.provide_data = [(data_name, (self.batch_size, *self.data_shape))]
@@ -185,7 +227,7 @@ class ImageIter(DataIter):
             self.imgidx = list(self.imgrec.keys)
         if self.imglist is not None and not idx:
             warnings.warn(
-                "labels of a list need path_imgidx; those in the .rec are used", stacklevel=3
+                "labels of a list need path_imgidx; those in the .rec are used", stacklevel=4
             )
             self.imglist = None
 
@@ -478,7 +520,7 @@ class ImageIter(DataIter):
         Raises:
             BrokenImageError: There is none.
         """
-        return _decode_one(s, self._where())
+        return _decode_one(s, self._where()).view(NDArray)
 
     def read_image(self, fname: str) -> bytes:
         """The bytes of a file under `path_root`."""
