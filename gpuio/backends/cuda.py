@@ -94,8 +94,8 @@ class CudaDriver(Driver):
         runtime = cupy.cuda.runtime
         runtime.memcpyAsync(to, start, nbytes, runtime.memcpyDefault, stream.ptr)
 
-    def zero(self, start: int, nbytes: int, stream: Any) -> None:
-        cupy.cuda.runtime.memsetAsync(start, 0, nbytes, stream.ptr)
+    def fill(self, start: int, value: int, nbytes: int, stream: Any) -> None:
+        cupy.cuda.runtime.memsetAsync(start, value, nbytes, stream.ptr)
 
     def launch(
         self, kernel: Any, grid: tuple[int, int, int], args: tuple[int, ...], stream: Any

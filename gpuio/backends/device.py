@@ -97,8 +97,8 @@ class Driver(ABC):
         """Copy bytes from address `start`, of the device or of pinned memory."""
 
     @abstractmethod
-    def zero(self, start: int, nbytes: int, stream: Any) -> None:
-        """Set device memory to 0."""
+    def fill(self, start: int, value: int, nbytes: int, stream: Any) -> None:
+        """Set bytes of device memory to `value`."""
 
     @abstractmethod
     def launch(
@@ -272,7 +272,8 @@ class _Work(Work):
 
     def _sample(self, table: npt.NDArray[np.void], channels: int) -> list[Launch]:
         args = (self._place(table, channels), channels)
-        launches = [(kernels.SAMPLE, kernels.grid(kernels.SAMPLE, table), args)]
+        grid = kernels.grid(kernels.SAMPLE, table)
+        launches: list[Launch] = [(kernels.SAMPLE, grid, args)]
         if ((table["color"] != 0) & (table["kind"] != SKIP)).any():
             launches.append((kernels.COLOR, kernels.grid(kernels.COLOR, table), args))
         return launches
@@ -329,14 +330,14 @@ class DeviceBackend(Backend):
         desk.tables.clear()
         return _Work(self, self._driver, self._stream, desk)
 
-    def settle(self, data: Array, places: npt.NDArray[np.int64]) -> None:
+    def settle(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
         before = self.empty(data.shape, data.dtype)
         nbytes = data.nbytes // len(data)
         to, start = self.address(data), self.address(before)
         self._driver.copy(start, to, data.nbytes, self._stream)
         for place, source in enumerate(places.tolist()):
             if source < 0:
-                self._driver.zero(to + place * nbytes, nbytes, self._stream)
+                self._driver.fill(to + place * nbytes, fill, nbytes, self._stream)
             elif source != place:
                 at = start + source * nbytes
                 self._driver.copy(to + place * nbytes, at, nbytes, self._stream)

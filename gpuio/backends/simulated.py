@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -76,14 +76,20 @@ class _Block:
 
 
 class SimulatedMemory:
-    """Allocations by address, with the order in which they are used.
+    """A device: allocations by address, with the order in which they are used.
 
     Attributes:
         host: What the host knows.
+        numbers: Those of streams to come.
+        default: The stream of threads that have chosen none.
+        current: The stream that each thread has chosen.
     """
 
     def __init__(self) -> None:
         self.host: Clock = {_HOST: 0}
+        self.numbers = itertools.count(_HOST + 1)  # of streams
+        self.default = SimulatedStream(next(self.numbers))
+        self.current = threading.local()
         self._starts: list[int] = []
         self._blocks: list[_Block] = []
         self._touched: dict[int, tuple[_Block, bool]] = {}
@@ -203,24 +209,21 @@ class SimulatedArray(NDArray):
 class SimulatedDriver(Driver):
     """CUDA's part, played by NumPy and Numba's simulator.
 
-    Attributes:
-        memory: All allocations.
+    Args:
+        memory: The device; one of its own if None.
     """
 
     device = "simulated"
     device_id = None
 
-    def __init__(self) -> None:
-        self.memory = SimulatedMemory()
-        self._numbers = itertools.count(1)
-        self._default = self.new_stream()
-        self._current = threading.local()
+    def __init__(self, memory: SimulatedMemory | None = None) -> None:
+        self.memory = SimulatedMemory() if memory is None else memory
 
     def new_stream(self) -> SimulatedStream:
-        return SimulatedStream(next(self._numbers))
+        return SimulatedStream(next(self.memory.numbers))
 
     def current_stream(self) -> SimulatedStream:
-        stream: SimulatedStream = getattr(self._current, "stream", self._default)
+        stream: SimulatedStream = getattr(self.memory.current, "stream", self.memory.default)
         return stream
 
     def handle(self, stream: SimulatedStream) -> int:
@@ -255,10 +258,10 @@ class SimulatedDriver(Driver):
             self.memory.use(to, nbytes, written=True)
             ctypes.memmove(to, start, nbytes)
 
-    def zero(self, start: int, nbytes: int, stream: SimulatedStream) -> None:
+    def fill(self, start: int, value: int, nbytes: int, stream: SimulatedStream) -> None:
         with self.memory.step(stream):
             self.memory.use(start, nbytes, written=True)
-            ctypes.memset(start, 0, nbytes)
+            ctypes.memset(start, value, nbytes)
 
     def launch(
         self,
@@ -289,8 +292,14 @@ class SimulatedDriver(Driver):
     @contextmanager
     def scope(self, stream: SimulatedStream) -> Generator[None]:
         before = self.current_stream()
-        self._current.stream = stream
+        self.memory.current.stream = stream
         try:
             yield
         finally:
-            self._current.stream = before
+            self.memory.current.stream = before
+
+
+@cache
+def simulated_device() -> SimulatedMemory:
+    """The one simulated device of this process."""
+    return SimulatedMemory()

@@ -67,9 +67,9 @@ def test_another_stream_must_wait_before_it_overwrites(driver, memory):
     copy(driver, other, device, reader)
     driver.wait(writer, wrote)
     with pytest.raises(OrderError, match=r"stream \d+ writes device memory .* has yet to read"):
-        driver.zero(driver.address(device), 16, writer)
+        driver.fill(driver.address(device), 0, 16, writer)
     driver.wait(writer, driver.record(reader))
-    driver.zero(driver.address(device), 16, writer)
+    driver.fill(driver.address(device), 0, 16, writer)
     assert not device.any()
 
 
@@ -80,7 +80,7 @@ def test_an_event_knows_only_what_came_before_it(driver, memory):
     copy(driver, device, pinned, first)
     driver.wait(second, early)
     with pytest.raises(OrderError):
-        driver.zero(driver.address(device), 16, second)
+        driver.fill(driver.address(device), 0, 16, second)
 
 
 def test_events_hand_on_what_they_know(driver, memory):
@@ -89,21 +89,21 @@ def test_events_hand_on_what_they_know(driver, memory):
     copy(driver, device, pinned, first)
     driver.wait(second, driver.record(first))
     driver.wait(third, driver.record(second))
-    driver.zero(driver.address(device), 16, third)
+    driver.fill(driver.address(device), 0, 16, third)
 
 
 @pytest.mark.parametrize(("offset", "nbytes"), [(-1, 1), (16, 1), (13, 4), (-4, 32)])
 def test_memory_ends_where_it_ends(driver, memory, offset, nbytes):
     address = driver.address(memory[1]) + offset
     with pytest.raises(BackendError, match="bytes at"):
-        driver.zero(address, nbytes, driver.new_stream())
+        driver.fill(address, 0, nbytes, driver.new_stream())
 
 
 def test_memory_that_is_gone_cannot_be_used(driver):
     address = driver.address(driver.empty((8,), np.uint8))
     gc.collect()
     with pytest.raises(BackendError, match=r"nothing is allocated there|bytes into"):
-        driver.zero(address, 8, driver.new_stream())
+        driver.fill(address, 0, 8, driver.new_stream())
 
 
 def test_memory_cannot_be_pageable(driver, memory):
@@ -120,7 +120,7 @@ def test_what_is_handed_out_is_in_order_with_the_readers_stream(driver, memory):
         array = driver.hand_out(device, driver.record(own), lease)
     assert lease.readers == [users]
     assert array[2:4].asnumpy().tolist() == [3, 4]
-    driver.zero(driver.address(device), 1, users)
+    driver.fill(driver.address(device), 0, 1, users)
 
 
 def test_each_threads_stream_is_its_own(driver):
