@@ -277,7 +277,9 @@ class Instance:
         if status or not instance.value:
             raise BackendError(f"nvImageCodec does not start, status {status}")
         self.handle = instance.value
-        weakref.finalize(self, _end, library, instance, messenger, listener).atexit = False
+        end = weakref.finalize(self, _end, library, instance, messenger, listener)
+        # Compiled code that listens is gone before the library ends by itself.
+        end.atexit = listener is not None
         for path in sorted(library.extensions.iterdir()):
             if path.name.removeprefix("lib").startswith(modules):
                 description, extension = ExtensionDesc.new(), c_void_p()
@@ -335,10 +337,11 @@ def load() -> Library:
     dll.nvimgcodecGetProperties(ctypes.byref(properties))
     number = properties.version
     version = (number // 1000, number // 100 % 10, number % 100)
-    versions.check(version, path)
+    cuda = properties.cudart_version // 1000
+    versions.check(version, path, cuda)
     addresses = [ctypes.cast(dll[f"nvimgcodec{name}"], c_void_p).value for name in FUNCTIONS]
     functions = np.array(addresses, np.uint64)
-    return Library(dll, functions, root / "extensions", version, properties.cudart_version // 1000)
+    return Library(dll, functions, root / "extensions", version, cuda)
 
 
 def _package() -> Path:

@@ -12,6 +12,8 @@ What is known of it, and how it is met:
   call, and we do not let nvImageCodec wait for the stream either.
 * The share of the hardware is fixed by the first batch. Hence `warm_up`.
 * A batch of one image hangs in 0.9 where threads share a CUDA stream. Each thread gets its own.
+* One picture that the engines refuse sends all those of its call to the next codec: slower, and
+  the same for the user.
 * Whether the engines notice damage is not known. A JPEG without its end marker, which is how one
   that was cut off looks, goes to the portable codec. Damage inside is met as by other decoders:
   some pixels are wrong, or the next codec of the chain gets it.
@@ -65,10 +67,10 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         dataset: For messages.
         kinds: Those of `KINDS` that may be used. What none of them decodes, the portable codec
             does.
-        deterministic: Do without the engines. They are no further from libjpeg-turbo than the
-            hybrid, but different from it, so a picture would change with who happens to take it.
-            The hybrid takes the same pictures each time, and its arithmetic has no order that
-            could change; on another kind of GPU, or with another nvJPEG, it may differ.
+        deterministic: Do without the engines, whose pixels differ a little from those of the
+            other codecs: a picture would change with who happens to take it. Without them each
+            picture always has the same codec, and the same pixels on one kind of GPU with one
+            version of nvJPEG.
         share: Of a batch that the engines may get, 0 to 1.
         chunk: Most images in one call of nvImageCodec; whole batches if None.
         options: More of nvImageCodec's, as it takes them: `module:name=value`, with a blank

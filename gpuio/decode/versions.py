@@ -20,12 +20,13 @@ GPU_WINDOWS: Final[dict[Version, bool]] = {
 """Whether a GPU decodes a part of an image; no version is trusted that is not here."""
 
 
-def check(version: Version, path: Path) -> None:
+def check(version: Version, path: Path, cuda: int) -> None:
     """Refuse a version that cannot be used.
 
     Args:
         version: Of the library.
         path: Where it is, for the message.
+        cuda: Major version of CUDA that it was built for, likewise.
 
     Raises:
         BackendError: Its structures are not known.
@@ -34,7 +35,7 @@ def check(version: Version, path: Path) -> None:
         found, wanted = (".".join(map(str, numbers[:2])) for numbers in (version, SUPPORTED))
         raise BackendError(
             f"{path}: version is {found}, not {wanted}: "
-            f"pip install 'nvidia-nvimgcodec-cu13=={wanted}.*'"
+            f"pip install 'nvidia-nvimgcodec-cu{cuda}=={wanted}.*'"
         )
 
 
