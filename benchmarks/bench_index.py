@@ -2,6 +2,10 @@
 
     python benchmarks/bench_index.py --out index.json
 
+A data set of 42 million records is opened twice: the first time its index is parsed and kept, the
+second time it is mapped, and then all of it is looked at. "MB" is by how much a process grew at
+most, "own" what is left of it once the work is done and shared with no other process.
+
 Each figure is from a fresh process, so that the growth of its memory is the index and nothing
 else. The .idx is compared with the loop of mxnet.recordio, which makes a dict and a list. Files
 are read from the page cache: what is measured is the parser, not the disk.
@@ -13,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +30,8 @@ import numpy as np
 from gpuio.format.index import Index
 from gpuio.format.mapping import KeyOffsets
 from gpuio.format.recordio import frame, scan
+from gpuio.reader.dataset import Dataset
+from gpuio.shards import shard_name
 
 
 def parse(path: str) -> int:
@@ -71,26 +78,66 @@ def scan_length(path: str) -> int:
     return len(scan(path))
 
 
-TASKS: dict[str, Callable[[str], int]] = {
-    task.__name__: task for task in (parse, parse_as_mxnet, look_up, scan_length, scan_as_python)
+def open_first(path: str) -> Dataset:
+    """A data set whose index was not kept before."""
+    for cache in Path(path).glob("*.cache"):
+        cache.unlink()
+    return Dataset.open(path)
+
+
+def open_again(path: str) -> Dataset:
+    """One whose index is there."""
+    return Dataset.open(path)
+
+
+def open_and_use(path: str) -> Dataset:
+    """The same, with every page of the index."""
+    dataset = Dataset.open(path)
+    assert dataset.keys is not None
+    assert int(dataset.keys.max()) >= 0 < int(dataset.offsets.max())
+    return dataset
+
+
+TASKS: dict[str, Callable[[str], int | Dataset]] = {
+    task.__name__: task
+    for task in (
+        parse,
+        parse_as_mxnet,
+        look_up,
+        open_first,
+        open_again,
+        open_and_use,
+        scan_length,
+        scan_as_python,
+    )
 }
 
 
-def peak() -> int:
-    """Most bytes of memory this process has held; 0 where the system does not tell."""
+def memory(kind: str) -> int:
+    """Bytes of this process; 0 where the system does not tell.
+
+    Args:
+        kind: "VmHWM" for the most it has held, "RssAnon" for what it shares with no file.
+    """
     status = Path("/proc/self/status")
     if not status.exists():
         return 0
-    line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+    line = next(x for x in status.read_text().splitlines() if x.startswith(kind))
     return 1024 * int(line.split()[1])
 
 
 def run(task: str, path: str) -> dict[str, float]:
     """One task, timed here."""
-    before, start = peak(), time.perf_counter()
-    count = TASKS[task](path)
+    before, own = memory("VmHWM"), memory("RssAnon")
+    start = time.perf_counter()
+    result = TASKS[task](path)
     seconds = time.perf_counter() - start
-    return {"records": count, "seconds": seconds, "growth": peak() - before}
+    return {
+        "records": result if isinstance(result, int) else len(result),
+        "seconds": seconds,
+        "growth": memory("VmHWM") - before,
+        "own": memory("RssAnon") - own,
+    }
 
 
 def measure(task: str, path: Path, repeats: int) -> dict[str, float]:
@@ -111,6 +158,22 @@ def write_index(path: Path, count: int, *, shuffled: bool) -> None:
     Index(keys, offsets - offsets[0]).save(path)
 
 
+def write_data_set(folder: Path, count: int, files: int) -> None:
+    """Shards with the .idx of `count` records; of each .rec only the first and last are there."""
+    choose = np.random.default_rng(0)
+    for number in range(files):
+        begin, end = (n * count // files for n in (number, number + 1))
+        ends = np.cumsum(4 * choose.integers(1250, 3750, end - begin))
+        offsets = np.append(0, ends[:-1])
+        prefix = folder / shard_name("train", number, files)
+        Index(np.arange(begin, end), offsets).save(f"{prefix}.idx")
+        with Path(f"{prefix}.rec").open("wb") as file:
+            for offset in (0, int(offsets[-1])):
+                file.seek(offset)
+                file.write(frame(b""))
+            file.truncate(int(ends[-1]))
+
+
 def write_records(path: Path, nbytes: int, total: int) -> None:
     """About `total` bytes of records of about `nbytes`, random as JPEGs are."""
     choose = np.random.default_rng(0)
@@ -125,6 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--records", type=int, default=10_000_000, help="lines of the .idx")
+    parser.add_argument("--large", type=int, default=42_000_000, help="records of the data set")
     parser.add_argument("--gigabytes", type=float, default=1.5, help="size of each .rec")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many counts")
     parser.add_argument("--folder", type=Path, help="where the files are made, and removed")
@@ -138,16 +202,18 @@ def main() -> None:
     def add(name: str, tasks: dict[str, str], path: Path) -> None:
         for label, task in tasks.items():
             result = measure(task, path, arguments.repeats)
-            size = path.stat().st_size
+            files = [path] if path.is_file() else path.glob("*.idx")
+            size = sum(file.stat().st_size for file in files)
             rate = size / result["seconds"] / 1e9
             rows.append({"file": name, "reader": label, **result, "gigabytes_per_second": rate})
             print(
                 f"{name:30} {label:24} {result['records']:>11,} {result['seconds']:>9.3f}"
-                f" {result['growth'] / 1e6:>9.0f} {rate:>7.2f}",
+                f" {result['growth'] / 1e6:>9.0f} {result['own'] / 1e6:>9.0f} {rate:>7.2f}",
                 flush=True,
             )
 
-    print(f"{'file':30} {'reader':24} {'records':>11} {'seconds':>9} {'MB':>9} {'GB/s':>7}")
+    heads = f"{'records':>11} {'seconds':>9} {'MB':>9} {'own MB':>9} {'GB/s':>7}"
+    print(f"{'file':30} {'reader':24} {heads}")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         path = Path(folder) / "a.idx"
         for kind in ("in order", "shuffled"):
@@ -155,6 +221,13 @@ def main() -> None:
             readers = {"gpuio": "parse", "gpuio, first key": "look_up"}
             add(f"idx, keys {kind}", readers | {"mxnet's loop": "parse_as_mxnet"}, path)
         path.unlink()
+        for files in (1, 128):
+            path = Path(folder) / str(files)
+            path.mkdir()
+            write_data_set(path, arguments.large, files)
+            readers = {"first": "open_first", "again": "open_again", "all of it": "open_and_use"}
+            add(f"data set of {files} files", readers, path)
+            shutil.rmtree(path)
         path = Path(folder) / "a.rec"
         readers = {"gpuio": "scan_length", "loop over heads": "scan_as_python"}
         for nbytes in (100_000, 8_000, 100):
