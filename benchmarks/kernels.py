@@ -24,8 +24,8 @@ import machine
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.backends.cpu import CpuBackend
 from gpuio.kernels.output import FLOAT16, FLOAT32, INT8, UINT8
+from gpuio.kernels.parallel import run_chain
 from gpuio.kernels.resample import STEP, finish, resample
 from gpuio.kernels.taps import kinds
 
@@ -114,13 +114,13 @@ def ours(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np
     table["y"], table["x"], table["rows"], table["cols"] = top, left, CROP, CROP
     table["dst"] = out.ctypes.data + np.arange(count) * out[0].nbytes
 
-    backend = CpuBackend(1)
+    scratch = np.empty(CROP * CROP * 3, np.uint8)
     words = (table.ctypes.data, 3, kind, int(step.interleaved))
 
     def run() -> None:
         assert table.size  # whose address the kernel has, as that of
         assert norm.size
-        backend.run([(finish, words)], count, CROP * CROP * 3)
+        run_chain([(finish, words)], count, 1, scratch.ctypes.data)
 
     return run, out
 
