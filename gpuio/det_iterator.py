@@ -33,10 +33,12 @@ class ImageDetRecordIter(RecordIter):
     start of an epoch, inside one, or at its end, as `ImageRecordIter` is.
 
     Args:
-        path_imgrec: A .rec file; several joined with ";" or in a list; a folder; or a glob.
+        path_imgrec: A .rec file; or several, as one data set: joined with ";", in a list, as
+            braces (`train-{00000..00127}-of-00128.rec`), as a glob or a folder.
         data_shape: Channels (1 gray, 3 RGB, 4 RGBA), height, width of the output, in pixels.
         batch_size: N, images in a batch.
-        path_imgidx: The .idx files; without them the .rec files are gone through once.
+        path_imgidx: The .idx files, given the same way, or one for all; by default those beside
+            the .rec files. Where one has none, the .rec files are gone through once.
         path_imglist: A .lst whose labels replace those in the records, by id; its last column is
             the path.
         label_width: Labels that every record must have; -1 for any number.
@@ -126,11 +128,11 @@ class ImageDetRecordIter(RecordIter):
     @p.suggest
     def __init__(
         self,
-        path_imgrec: PathLike | list[PathLike],
+        path_imgrec: PathLike | Sequence[PathLike],
         data_shape: Sequence[int],
         batch_size: int,
         *,
-        path_imgidx: PathLike = "",
+        path_imgidx: PathLike | Sequence[PathLike] = "",
         path_imglist: PathLike = "",
         label_width: int = -1,
         label_pad_width: int = 0,

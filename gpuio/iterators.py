@@ -27,10 +27,12 @@ class ImageRecordIter(RecordIter):
     StopIteration; `reset`, and a new `for` loop, begin the next epoch there.
 
     Args:
-        path_imgrec: A .rec file; several joined with ";" or in a list; a folder; or a glob.
+        path_imgrec: A .rec file; or several, as one data set: joined with ";", in a list, as
+            braces (`train-{00000..00127}-of-00128.rec`), as a glob or a folder.
         data_shape: Channels (1 gray, 3 RGB, 4 RGBA), height, width of the output, in pixels.
         batch_size: N, images in a batch.
-        path_imgidx: The .idx files; without them the .rec files are gone through once.
+        path_imgidx: The .idx files, given the same way, or one for all; by default those beside
+            the .rec files. Where one has none, the .rec files are gone through once.
         path_imglist: A .lst whose labels replace those in the records, by id.
         label_width: W, labels of every image; -1, for boxes and points, the most that any record
             has.
@@ -134,11 +136,11 @@ class ImageRecordIter(RecordIter):
     @p.suggest
     def __init__(
         self,
-        path_imgrec: PathLike | list[PathLike],
+        path_imgrec: PathLike | Sequence[PathLike],
         data_shape: Sequence[int],
         batch_size: int,
         *,
-        path_imgidx: PathLike = "",
+        path_imgidx: PathLike | Sequence[PathLike] = "",
         path_imglist: PathLike = "",
         label_width: int = 1,
         label_kind: str = "values",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gpuio.cli import loader
+from gpuio.iterators import ImageRecordIter
 
 _SHAPE: Final = (3, 224, 224)
 _BATCH: Final = 128
@@ -106,7 +107,7 @@ def measure(file: str, parameters: dict[str, Any], seconds: float) -> Measuremen
     """
     found = Measurement()
     start = time.perf_counter()
-    with loader.open_loader(file, **parameters) as batches:
+    with ImageRecordIter(file, **parameters) as batches:
         if not len(batches):
             raise ValueError("an epoch has no batch: batch_size is above the number of records")
         next(batches)

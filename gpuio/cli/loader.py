@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
-from pathlib import Path
 from typing import Any, Final
 
 from gpuio.iterators import ImageRecordIter
@@ -21,9 +20,7 @@ PARAMETERS: Final = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add an option for each parameter: `--rand-crop` or `--no-rand-crop`, `--resize 256`."""
     parser.add_argument("file", metavar="FILE", help="the .rec; or several, as path_imgrec")
-    group = parser.add_argument_group(
-        "loader", "Parameters of gpuio.ImageRecordIter. The .idx beside FILE is used, if there."
-    )
+    group = parser.add_argument_group("loader", "Parameters of gpuio.ImageRecordIter.")
     texts = _texts(inspect.getdoc(ImageRecordIter) or "")
     for name, parameter in PARAMETERS.items():
         flag = f"--{name.replace('_', '-')}"
@@ -39,17 +36,6 @@ def chosen(args: argparse.Namespace) -> dict[str, Any]:
     """The parameters that were given, by name: true, false, or text for the iterator to parse."""
     given = vars(args)
     return {name: given[name] for name in PARAMETERS if name in given}
-
-
-def open_loader(file: str, **parameters: Any) -> ImageRecordIter:
-    """An iterator over `file` and the .idx beside it; `parameters` come first."""
-    return ImageRecordIter(file, **{"path_imgidx": index_of(file), **parameters})
-
-
-def index_of(file: str) -> str:
-    """The .idx beside a .rec, "" if there is none."""
-    path = Path(file).with_suffix(".idx")
-    return str(path) if path.is_file() else ""
 
 
 def _texts(doc: str) -> dict[str, str]:

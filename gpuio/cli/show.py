@@ -71,7 +71,7 @@ def stored(file: str, count: int) -> Iterator[Tile]:
     from gpuio.format.image_record import unpack
     from gpuio.reader.dataset import Dataset
 
-    dataset = Dataset.open(file, loader.index_of(file))
+    dataset = Dataset.open(file)
     numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
     for number in np.rint(numbers).astype(int).tolist():
         header, data = unpack(dataset.payload(number))
@@ -88,7 +88,7 @@ def stored(file: str, count: int) -> Iterator[Tile]:
 def augmented(file: str, options: dict[str, Any], count: int) -> Iterator[Tile]:
     """The first `count` images of epoch 0, as an iterator with these parameters gives them."""
     defaults = {"data_shape": _SHAPE, "batch_size": count, "dtype": "uint8"}
-    with loader.open_loader(file, **{**defaults, **options}) as batches:
+    with ImageRecordIter(file, **{**defaults, **options}) as batches:
         yield from islice(_tiles(batches, options.get("layout", "NCHW")), count)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,8 +29,9 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
     spawned; these read the index anew.
 
     Args:
-        path_imgrec: A .rec file; several joined with ";" or in a list; a folder; or a glob.
-        path_imgidx: The .idx files, given the same way.
+        path_imgrec: A .rec file; or several, as one data set: joined with ";", in a list, as
+            braces (`train-{00000..00127}-of-00128.rec`), as a glob or a folder.
+        path_imgidx: The .idx files, given the same way; by default those beside the .rec files.
         raw: Images are bytes, as they are stored.
         channels: Of a decoded image: 1 gray, 3 RGB or 4 RGBA.
         label_width: Labels of every image.
@@ -46,8 +47,8 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
 
     def __init__(
         self,
-        path_imgrec: PathLike | list[PathLike],
-        path_imgidx: PathLike = "",
+        path_imgrec: PathLike | Sequence[PathLike],
+        path_imgidx: PathLike | Sequence[PathLike] = "",
         *,
         raw: bool = False,
         channels: int = 3,

@@ -40,11 +40,7 @@ def test_help_is_what_the_iterator_says(capsys):
 
 def test_text_is_parsed_by_the_iterator(rec):
     parameters = loader.chosen(parse("--data-shape", "3,20,22", "--batch-size", "4"))
-    with loader.open_loader(str(rec), **parameters) as batches:
+    with ImageRecordIter(str(rec), **parameters) as batches:
         batch = next(batches)
     assert batch.data[0].shape == (4, 3, 20, 22)
     assert batch.index.tolist() == [100, 101, 102, 103]  # keys of the .idx, found beside the .rec
-
-
-def test_a_set_without_an_index_has_none(tmp_path):
-    assert loader.index_of(str(tmp_path / "set.rec")) == ""
