@@ -310,6 +310,9 @@ class ImageIter(Side):
             **options,
         )
 
+    def warm(self):
+        return 4  # the chunk that is handed out, and those that are drawn ahead of it
+
     def batch(self):
         try:
             batch = self.iterator.next()

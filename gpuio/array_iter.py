@@ -273,7 +273,7 @@ def _on_host(value: Any) -> Any:
     if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):
         return value
     if hasattr(value, "detach"):
-        return value.detach().cpu().float()  # NumPy has no bfloat16
+        return value.detach().cpu().float().numpy()  # NumPy has no bfloat16
     if hasattr(value, "__cuda_array_interface__"):
         return value.get()
     return value if hasattr(value, "__array__") else np.from_dlpack(value)

@@ -329,7 +329,8 @@ def test_arrays_of_other_libraries():
 
     class Tracked(OnDevice):
         def detach(self):
-            return SimpleNamespace(cpu=lambda: np.arange(3))
+            floats = SimpleNamespace(numpy=lambda: np.arange(3))
+            return SimpleNamespace(cpu=lambda: SimpleNamespace(float=lambda: floats))
 
     class ByArray:
         def __array__(self, *args, **keywords):
@@ -341,9 +342,10 @@ def test_arrays_of_other_libraries():
 
 def test_tensors_of_pytorch():
     torch = pytest.importorskip("torch")
-    it = NDArrayIter(torch.arange(3.0, requires_grad=True), torch.arange(3), 3)
-    batch = next(it)
-    assert batch.data[0].tolist() == batch.label[0].tolist() == [0, 1, 2]
+    tracked, short = torch.arange(3.0, requires_grad=True), torch.arange(3.0, dtype=torch.bfloat16)
+    batch = next(NDArrayIter([tracked, short], torch.arange(3), 3))
+    for values in (*batch.data, *batch.label):
+        assert values.tolist() == [0, 1, 2]
 
 
 def test_a_longer_source_is_used_as_far_as_there_are_samples():

@@ -394,7 +394,7 @@ class ImageIter(DataIter):
                 runs = _runs(self.cur, start, len(order), self.batch_size, handle, kept=kept)
                 ahead.start(runs, order, self._ids_of)
                 chunk = ahead.take()
-        except BaseException as error:
+        except Exception as error:
             place = ahead.failed()
             ahead.stop()
             self.cur += count if place is None else place + 1
