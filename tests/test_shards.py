@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy.testing as npt
 import pytest
 
-from gpuio.errors import FormatError
+from gpuio import ImageRecordIter
+from gpuio.errors import FormatError, StateError
 from gpuio.shards import beside, expand_braces, find_files, shard_name
+from gpuio.testing import draw, encode, write_rec
 
 
 @pytest.fixture
@@ -111,3 +114,41 @@ def test_nothing_named_is_an_error():
 def test_a_neighbour_differs_in_its_suffix():
     assert beside("a.b/train.x.rec", ".idx") == "a.b/train.x.idx"
     assert beside("s3://bucket/train.rec", ".idx") == "s3://bucket/train.idx"
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """A file of 20 records with keys from 50, and the same as a set of three shards."""
+    images = [encode(draw(20, 20, seed=number)) for number in range(20)]
+    write_rec(tmp_path / "whole.rec", images, ids=range(50, 70))
+    for number, (start, stop) in enumerate([(0, 6), (6, 13), (13, 20)]):
+        path = tmp_path / f"{shard_name('cut', number, 3)}.rec"
+        write_rec(path, images[start:stop], ids=range(50 + start, 50 + stop))
+    return tmp_path
+
+
+def load(path, **options) -> ImageRecordIter:
+    return ImageRecordIter(path, (3, 20, 20), 4, shuffle=True, seed=3, **options)
+
+
+def test_shards_are_shuffled_as_one_file(sets):
+    for part in range(2):
+        where = {"num_parts": 2, "part_index": part}
+        with (
+            load(sets / "whole.rec", **where) as whole,
+            load(f"{sets}/cut-{{00000..00002}}-of-00003.rec", **where) as cut,
+        ):
+            for one, other in zip(whole, cut, strict=True):
+                npt.assert_array_equal(one.index, other.index)
+                npt.assert_array_equal(one.data[0], other.data[0])
+
+
+def test_a_state_is_of_the_shards_in_their_order(sets):
+    names = find_files(f"{sets}/cut-*.rec", ".rec")
+    with load(names) as loader, load(names[::-1]) as other:
+        next(loader)
+        state = loader.state_dict()
+        with pytest.raises(StateError, match="state has dataset="):
+            other.load_state_dict(state)
+    with load(tuple(names)) as again:
+        again.load_state_dict(state)
