@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gpuio.context import Context, cpu, current_context, gpu
     from gpuio.det_iterator import ImageDetRecordIter
     from gpuio.iterators import ImageRecordInt8Iter, ImageRecordIter, ImageRecordUInt8Iter
+    from gpuio.profiling import profile, progress
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,8 @@ _HOMES = {
     "io": "gpuio.io",
     "nd": "gpuio.nd",
     "ndarray": "gpuio.ndarray",
+    "profile": "gpuio.profiling:profile",
+    "progress": "gpuio.profiling:progress",
     "recordio": "gpuio.recordio",
     "torch": "gpuio.torch",  # not in __all__: it needs PyTorch
 }
@@ -79,6 +82,8 @@ __all__ = [
     "io",
     "nd",
     "ndarray",
+    "profile",
+    "progress",
     "recordio",
 ]
 

@@ -23,6 +23,7 @@ from gpuio.augment.op import Op, Sketch
 from gpuio.augment.plan import Options, Plan, geometry_of, make_plan
 from gpuio.backends.base import Backend
 from gpuio.errors import DecodeError, GpuioError
+from gpuio.meter import Account, Mark
 from gpuio.pipeline import Pipeline
 from gpuio.reader.dataset import Dataset, PathLike
 from gpuio.reader.order import Selection
@@ -180,6 +181,16 @@ class MaskedPipeline:
         """End everything and give the decoders back."""
         self._images.close()
         self._masks.close()
+
+    def accounts(self) -> dict[str, Account]:
+        """What each has done since it was made."""
+        return {"": self._images.account(), "masks": self._masks.account()}
+
+    def mark(self, marks: Iterable[Mark]) -> None:
+        """Show to profilers what all threads are at, from now on."""
+        marks = tuple(marks)
+        self._images.mark(marks)
+        self._masks.mark(marks)
 
     def stats(self) -> dict[str, Any]:
         """Where the time went, of the images, and of the masks under "masks"."""

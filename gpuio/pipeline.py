@@ -16,7 +16,8 @@ How a pipeline ends. Where the code and this list differ, the code is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -25,9 +26,10 @@ from gpuio.augment.faults import FaultLog
 from gpuio.backends.base import Backend
 from gpuio.backends.ring import Ring
 from gpuio.decode.base import Decoder
+from gpuio.meter import Account, Mark, Meter, Stopwatch, Tally
 from gpuio.prefetch import Prefetch
 from gpuio.reader.order import Selection
-from gpuio.reader.reader import RecordReader
+from gpuio.reader.reader import RecordBatch, RecordReader
 
 
 class Pipeline:
@@ -55,9 +57,16 @@ class Pipeline:
         self.augment = augment
         self.backend = backend
         self.depth = depth
-        # One slot is filled while one waits, and each lane decodes one.
-        self._host = Ring(backend.empty_host, 2 + backend.lanes, read.nbytes(augment.batch_size))
+        # One slot is filled while one waits, and each lane decodes one; some are on their way.
+        self._ahead = read.ahead(augment.batch_size)
+        slots, nbytes = 2 + backend.lanes + self._ahead, read.nbytes(augment.batch_size)
+        self._host = Ring(backend.empty_host, slots, nbytes)
         self._stages: tuple[Prefetch[Any], ...] = ()
+        # What is measured goes on from one epoch to the next.
+        self._reading, self._decoding = Meter("gpuio.read"), Meter("gpuio.decode")
+        self._files = Stopwatch("gpuio.files")
+        self._read, self._made, self._epochs = Tally(), Tally(), 0
+        self._before = self.account()
 
     @property
     def faults(self) -> FaultLog:
@@ -77,12 +86,21 @@ class Pipeline:
         """
         self.stop()
         self._host.reset()
+        self._before = self.account()
+        self._epochs += 1
         host, scope = self._host, self.backend.scope
-        records = self.read(selections, host)
+        records = _noted(self.read(selections, host, self._ahead), self._files, self._read)
         opened = self.decode(records, partial(self.augment.sketch, epoch=epoch, given=given))
-        ready = Prefetch(opened, 1, name="gpuio-read", waits=(host,))
-        made = self.augment(ready, self.decode, host)
-        batches = Prefetch(made, self.depth, name="gpuio-decode", scope=scope, waits=(host,))
+        ready = Prefetch(opened, 1, name="gpuio-read", waits=(host, self.read), meter=self._reading)
+        made = _counted(self.augment(ready, self.decode, host), self._made)
+        batches = Prefetch(
+            made,
+            self.depth,
+            name="gpuio-decode",
+            scope=scope,
+            waits=(host,),
+            meter=self._decoding,
+        )
         self._stages = (ready, batches)
         return batches
 
@@ -96,25 +114,70 @@ class Pipeline:
         self.stop()
         self.decode.close()
 
+    def account(self) -> Account:
+        """What was done since the pipeline was made, and how long it took."""
+        read, decode = self._reading, self._decoding
+        starved = read.awaited.read()
+        busy = max(decode.making.read() - starved, 0.0)
+        return Account(
+            epochs=self._epochs,
+            read=self._read.work(read.making.read(), 0.0, read.blocked.read()),
+            decode=self._made.work(busy, starved, decode.blocked.read()),
+            files=self._files.read(),
+            waited=decode.awaited.read(),
+            first=decode.first,
+            decoding=self.augment.decoding / 1e9,
+            augmenting=self.augment.augmenting / 1e9,
+        )
+
+    def accounts(self) -> dict[str, Account]:
+        """The account of every pipeline that this one consists of, by name: here of one."""
+        return {"": self.account()}
+
+    def mark(self, marks: Iterable[Mark]) -> None:
+        """Show to profilers what the threads are at, from now on."""
+        marks = tuple(marks)
+        for watch in (*self._reading.stopwatches, *self._decoding.stopwatches, self._files):
+            watch.marks = marks
+
     def stats(self) -> dict[str, Any]:
         """Where the time went: see `ImageRecordIter.stats`."""
-        stages, starved = {}, 0.0
-        for stage, name in zip(self._stages, ("read", "decode"), strict=False):
-            meter = stage.meter
-            stages[name] = {
-                "batches": meter["items"],
-                "busy": max(meter["made"] - starved, 0.0),
-                "starved": starved,
-                "blocked": meter["full"],
-            }
-            starved = meter["empty"]
+        spent = self.account() - self._before
         return {
-            "stages": stages,
-            "waited": starved,
-            "decoding": self.augment.decoding / 1e9,
-            "augmenting": self.augment.augmenting / 1e9,
+            "stages": {"read": asdict(spent.read), "decode": asdict(spent.decode)},
+            "files": spent.files,
+            "waited": spent.waited,
+            "decoding": spent.decoding,
+            "augmenting": spent.augmenting,
+            "threads": self.backend.threads,
             "decoder": self.decode.name,
             "decoded_in_part": self.decode.windows,
             "decoded_by_portable": self.decode.ported,
             "faults": self.faults.count,
         }
+
+
+# What threads run holds no pipeline: one that nobody has any more is to be collected.
+
+
+def _noted(
+    batches: Iterable[RecordBatch], files: Stopwatch, tally: Tally
+) -> Generator[RecordBatch, None, None]:
+    """Records as they come; how many there are, and how long files take, is noted."""
+    left = iter(batches)
+    while True:
+        with files:
+            batch = next(left, None)
+        if batch is None:
+            return
+        tally.add(len(batch.nbytes), int(batch.nbytes.sum()))
+        yield batch
+        del batch
+
+
+def _counted(batches: Iterable[Batch], tally: Tally) -> Generator[Batch, None, None]:
+    """Batches as they come, counted."""
+    for batch in batches:
+        tally.add(len(batch.data), batch.data.nbytes)
+        yield batch
+        del batch  # the consumer alone decides how long it lives

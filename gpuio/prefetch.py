@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -13,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, Protocol, TypeVar
 
 from gpuio.errors import PipelineClosedError
+from gpuio.meter import Meter
 
 T = TypeVar("T")
 
@@ -38,9 +38,10 @@ class Prefetch(Generic[T]):
         name: Thread name, as debuggers and profilers show it.
         scope: Makes what the thread enters around its whole life, such as `backend.scope`.
         waits: Closed first on close, so that `source` does not wait on them for ever.
+        meter: Says where the time goes; a new one when None.
 
     Attributes:
-        meter: Where the time went, in seconds.
+        meter: As given.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class Prefetch(Generic[T]):
         name: str,
         scope: Callable[[], AbstractContextManager[None]] = nullcontext,
         waits: Iterable[Closable] = (),
+        meter: Meter | None = None,
     ) -> None:
-        self._exchange: _Exchange[T] = _Exchange(depth)
-        self.meter = self._exchange.meter
+        self.meter = Meter(name) if meter is None else meter
+        self._exchange: _Exchange[T] = _Exchange(depth, self.meter)
         self._pid = os.getpid()
         thread = threading.Thread(
             target=_work, args=(source, self._exchange, scope), name=name, daemon=True
@@ -84,8 +86,9 @@ class Prefetch(Generic[T]):
 class _Exchange(Generic[T]):
     """A bounded buffer that both sides can close."""
 
-    def __init__(self, depth: int) -> None:
-        self.meter = {"made": 0.0, "full": 0.0, "empty": 0.0, "items": 0}
+    def __init__(self, depth: int, meter: Meter) -> None:
+        self.meter = meter
+        self._before: float | None = meter.awaited.read()  # None once an item was asked for
         self._items: deque[T] = deque()
         self._depth = depth
         self._changed = threading.Condition()
@@ -94,15 +97,14 @@ class _Exchange(Generic[T]):
 
     def offer(self, item: T) -> bool:
         """Wait for room and leave `item` there; False once closed."""
-        begin = time.perf_counter()
         with self._changed:
-            while len(self._items) >= self._depth and not self._closed:
-                self._changed.wait()
-            self.meter["full"] += time.perf_counter() - begin
+            if len(self._items) >= self._depth and not self._closed:
+                with self.meter.blocked:
+                    while len(self._items) >= self._depth and not self._closed:
+                        self._changed.wait()
             if self._closed:
                 return False
             self._items.append(item)
-            self.meter["items"] += 1
             self._changed.notify_all()
             return True
 
@@ -112,11 +114,14 @@ class _Exchange(Generic[T]):
             self._changed.notify_all()
 
     def take(self) -> T:
-        begin = time.perf_counter()
         with self._changed:
-            while not (self._items or self._ended or self._closed):
-                self._changed.wait()
-            self.meter["empty"] += time.perf_counter() - begin
+            if not (self._items or self._ended or self._closed):
+                with self.meter.awaited:
+                    while not (self._items or self._ended or self._closed):
+                        self._changed.wait()
+            if self._before is not None:
+                self.meter.first += self.meter.awaited.read() - self._before
+                self._before = None
             if self._items:
                 self._changed.notify_all()
                 return self._items.popleft()
@@ -159,13 +164,11 @@ def _work(
     try:
         with scope():
             while True:
-                begin = time.perf_counter()
                 try:
-                    item = next(items)
+                    with exchange.meter.making:
+                        item = next(items)
                 except StopIteration:
                     break
-                finally:
-                    exchange.meter["made"] += time.perf_counter() - begin
                 if not exchange.offer(item):
                     break
                 del item  # the consumer alone decides how long it lives

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from gpuio.decode.mask import MaskDecoder
 from gpuio.errors import PipelineClosedError, StateError
 from gpuio.format import saved_array
 from gpuio.masks import MaskedPipeline, Masks, noting_size, unlabelled
+from gpuio.meter import Tally
 from gpuio.ndarray import NDArray
 from gpuio.pipeline import Pipeline
 from gpuio.reader.dataset import Dataset
@@ -82,6 +84,7 @@ class RecordIter(DataIter):
         placed: Whether nothing was asked for since the iterator was made, or sent to an epoch or
             a state.
         part: Which part of the data set this reads, and who says so.
+        taken: What was handed out since the iterator was made, without padding.
         faults: Images that could not be had: how many, and the first errors.
     """
 
@@ -128,6 +131,8 @@ class RecordIter(DataIter):
         self._pipeline = self._assemble(self._backend)
         self._batches: Iterator[Batch] | None = None
         self._current: Batch | None = None
+        self.taken = self._before = Tally()
+        self._began = self._last = 0.0  # of the epoch, in seconds of time.perf_counter
         self._ended = self._closed = False
         self.epoch, self._start, self._done = 0, 0, 0
         self.placed = True
@@ -211,6 +216,16 @@ class RecordIter(DataIter):
         return len(self._dataset)
 
     @property
+    def left(self) -> int:
+        """Batches that are left of the epoch."""
+        return 0 if self._ended else self._order.length(self._start, self._done)
+
+    @property
+    def pipeline(self) -> Pipeline | MaskedPipeline:
+        """What makes the batches."""
+        return self._pipeline
+
+    @property
     def faults(self) -> FaultLog:
         return self._pipeline.faults
 
@@ -251,6 +266,7 @@ class RecordIter(DataIter):
         if self._batches is None:
             selections = self._order.batches(self.epoch, self._start, self._done)
             self._batches = self._pipeline.batches(selections, epoch=self.epoch)
+            self._before, self._began = replace(self.taken), time.perf_counter()
         self._current = None
         try:
             batch = next(self._batches)
@@ -259,6 +275,8 @@ class RecordIter(DataIter):
             return False
         self._current = batch
         self._done += self.batch_size
+        self.taken.add(len(batch.data) - batch.pad, batch.data.nbytes)
+        self._last = time.perf_counter()
         return True
 
     def next(self) -> DataBatch:
@@ -425,16 +443,29 @@ class RecordIter(DataIter):
             self._go_to(state["epoch"], start, done)
 
     def stats(self) -> dict[str, Any]:
-        """Where the time goes.
+        """Where the time goes, in the epoch under way; `gpuio.profile` also names the limit.
 
-        Of the epoch under way, in seconds: `stages` has for "read" (records and headers) and
-        "decode" (decoding and augmentation) how long it was `busy`, `starved` for lack of input
-        and `blocked` because its output was full; `waited` is how long the consumer waited.
-        Since the iterator was made: `decoding` and `augmenting`, seconds of all threads together;
-        `decoded_in_part`, images of which only a window was decoded; `decoded_by_portable`, those
-        that the decoder left to the portable codec; `faults`. And `part`, what this reads.
+        `batches` and `images`, without padding, that were handed out within `seconds` of its start;
+        `images_per_second`. `stages` has for "read" (files, headers and random numbers) and
+        "decode" (decoding and augmentation) what came out of it (`batches`, `images`, `nbytes`),
+        and for how many seconds it was `busy`, `starved` for lack of input and `blocked` because
+        its output was full; `files` is what files took of it. `waited` is how long the consumer
+        waited. `decoding` and `augmenting` are CPU seconds of all `threads` together.
+
+        Since the iterator was made: `decoded_in_part`, images of which only a window was decoded;
+        `decoded_by_portable`, those that the decoder left to the portable codec; `faults`. And
+        `part`, what this reads.
         """
-        return {**self._pipeline.stats(), "part": asdict(self.part)}
+        images = self.taken.images - self._before.images
+        seconds = max(self._last - self._began, 0.0)
+        return {
+            "seconds": seconds,
+            "batches": self.taken.batches - self._before.batches,
+            "images": images,
+            "images_per_second": images / seconds if images else 0.0,
+            **self._pipeline.stats(),
+            "part": asdict(self.part),
+        }
 
     def close(self) -> None:
         """End all threads and give memory back; batches handed out stay as they are."""

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 
 import pytest
 
 from gpuio.errors import PipelineClosedError
+from gpuio.meter import Meter
 from gpuio.prefetch import Prefetch
 from gpuio.testing import our_threads
 
@@ -270,7 +272,38 @@ next(ahead)
 
 
 def test_time_is_accounted_for():
+    meter = Meter(NAME)
+
+    def slow():
+        for number in range(4):
+            time.sleep(0.02)
+            yield number
+
+    for _ in range(2):  # one meter for two of them
+        ahead = Prefetch(slow(), 1, name=NAME, meter=meter)
+        assert next(ahead) == 0
+        time.sleep(0.1)
+        assert list(ahead) == [1, 2, 3]
+    assert meter.making.read() >= 8 * 0.02
+    assert meter.blocked.read() >= 2 * 0.02
+    assert meter.awaited.read() >= 2 * 2 * 0.02 * 0.9
+    assert 2 * 0.02 * 0.9 <= meter.first <= meter.awaited.read()
+
+
+def test_waiting_counts_before_it_is_over():
     ahead = Prefetch(range(5), 1, name=NAME)
-    assert list(ahead) == [0, 1, 2, 3, 4]
-    assert ahead.meter["items"] == 5
-    assert min(ahead.meter["made"], ahead.meter["full"], ahead.meter["empty"]) >= 0
+    until(lambda: ahead.meter.blocked.read() > 0.05)
+    release = threading.Event()
+    slow = Prefetch(iter(release.wait, True), 1, name=NAME)
+    until(lambda: slow.meter.making.read() > 0.05)
+    release.set()
+    ahead.close()
+    slow.close()
+
+
+def until(condition):
+    """Wait for something that is to become true."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
