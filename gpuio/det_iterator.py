@@ -62,10 +62,12 @@ class ImageDetRecordIter(RecordIter):
         last_batch: "pad", "short" or "drop"; replaces `round_batch`.
         preprocess_threads: CPU threads; all cores that this process may use when None.
         prefetch_buffer: Finished batches that may wait, at least 1.
-        dtype: float32 (also None), float16, int8 or uint8.
+        dtype: float32 (also None), float16, bfloat16, int8 or uint8.
         layout: "NCHW" or "NHWC".
         device: "cpu", or "cuda" or "cuda:N" for a GPU; None takes a GPU where one can be used.
-        decoder: "auto", "nvimgcodec" or "portable".
+        decoder: "auto", "nvimgcodec", "dali" or "portable".
+        deterministic: On a GPU, decode only with what gives the same pixels each time: without
+            the hardware's JPEG engines.
         on_error: What happens to an image that cannot be had: "raise"; "skip" it and fill the
             batch up; "replace" it by another one of the batch; "zero" its pixels.
         resize: Length of the shorter edge, in pixels, before anything else; -1 leaves it.
@@ -153,6 +155,7 @@ class ImageDetRecordIter(RecordIter):
         layout: str = "NCHW",
         device: str | None = None,
         decoder: str = "auto",
+        deterministic: bool = False,
         on_error: str = "raise",
         resize: int = -1,
         inter_method: int = 1,

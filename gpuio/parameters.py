@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.location import Storage
 
@@ -98,12 +99,25 @@ def shape(name: str, value: Any, length: int) -> tuple[int, ...]:
     return tuple(integer(name, side) for side in given)
 
 
+def element(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """A NumPy dtype, also that of "bfloat16", which ml_dtypes brings.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if isinstance(dtype, str) and dtype == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(dtype)
+
+
 def dtype_name(name: str, value: Any, allowed: Sequence[str]) -> str:
     """The name of a dtype; None is float32."""
     if value is None:
         return "float32"
     try:
-        found = np.dtype(value).name
+        found = element(value).name
     except TypeError:
         found = repr(value)
     if found not in allowed:

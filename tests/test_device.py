@@ -231,3 +231,18 @@ def test_uploads_are_copies(simulated):
     array = simulated.upload(host)
     host[:] = 0
     assert array.tolist() == list(range(10))
+
+
+def test_bfloat16_is_the_upper_half_of_float32(rec, device):
+    pytest.importorskip("ml_dtypes")
+    options = {"mean_r": 100.3, "std_g": 57.1, "rand_mirror": True}
+    halves = batches(rec, device, dtype="bfloat16", **options)
+    wholes = batches(rec, "cpu", **options)
+    for (half, *_), (whole, *_) in zip(halves, wholes, strict=True):
+        assert half.dtype == "bfloat16"
+        np.testing.assert_array_equal(half, whole.astype(half.dtype))
+
+
+def test_a_device_can_be_asked_for_the_same_pixels_each_time(rec, device):
+    wanted = batches(rec, device, deterministic=True, dtype="uint8")
+    assert_equal(batches(rec, device, deterministic=True, dtype="uint8"), wanted)

@@ -21,6 +21,7 @@ from gpuio.decode.base import Decoder, ImageBatch, Windows
 from gpuio.errors import GpuioError
 from gpuio.kernels.taps import TAPS
 from gpuio.kernels.warp import weight_table
+from gpuio.parameters import element
 from gpuio.reader.reader import Samples
 
 
@@ -98,7 +99,7 @@ class Augmenter:
         self._seed = seed
         self._on_error: OnError = on_error
         self._backend = backend
-        self._pool = OutputPool(backend, plan.output_shape(batch_size), plan.dtype, keep)
+        self._pool = OutputPool(backend, plan.output_shape(batch_size), element(plan.dtype), keep)
         image = plan.normalisation.mean_image(plan.dtype)
         self._mean = None if image is None else backend.upload(image)
         self._mean_image = 0 if image is None else backend.address(self._mean)
@@ -147,6 +148,7 @@ class Augmenter:
             decoder: Where they come from.
             host: The ring of their encoded images, which are given back.
         """
+        decoder.prepare(self.batch_size)
         waiting: deque[_Launched] = deque()
         try:
             for images in batches:

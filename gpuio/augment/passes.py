@@ -14,6 +14,7 @@ from gpuio.backends.base import Link, Work
 from gpuio.decode.base import ImageBatch
 from gpuio.kernels.resample import SKIP, STEP, finish, resample
 from gpuio.kernels.taps import COPY, WARP_CUBIC, WARP_LANCZOS
+from gpuio.parameters import element
 
 _ALIGNMENT = 64
 _COLORS = ("jitter", "hls", "multiply", "lighting", "gray")
@@ -95,7 +96,7 @@ class Passes:
         table["mean_image"], table["mirror"] = mean_image, sketch.mirror[places]
         table["kind"][self._faults] = SKIP
         size = int(np.prod(plan.shape))
-        nbytes = np.uint64(size * np.dtype(plan.dtype).itemsize)
+        nbytes = np.uint64(size * element(plan.dtype).itemsize)
         table["dst"] = np.uint64(data) + places.astype(np.uint64) * nbytes
         table["scratch"] = self.nbytes
         self.nbytes = self.nbytes + size

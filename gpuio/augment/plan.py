@@ -80,7 +80,7 @@ class Plan:
     Attributes:
         ops: In the order they apply.
         shape: Channels, height and width of the output, in pixels.
-        dtype: float32, float16, int8 or uint8.
+        dtype: float32, float16, bfloat16, int8 or uint8.
         layout: NCHW or NHWC.
         normalisation: Of the output.
     """

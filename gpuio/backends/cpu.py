@@ -28,12 +28,18 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-class Owned:
+class _Owned:
     """What NumPy takes as the base of an array; unlike an array, it is never skipped over."""
 
     def __init__(self, memory: npt.NDArray[Any], owner: object) -> None:
         self.__array_interface__ = memory.__array_interface__
         self._owner = owner
+
+
+def adopted(memory: npt.NDArray[Any], owner: object) -> npt.NDArray[Any]:
+    """An array over `memory` that keeps `owner` alive, as do all views of it."""
+    # The interface knows types of NumPy's own only; any other one is so many bytes.
+    return np.asarray(_Owned(memory, owner)).view(memory.dtype)
 
 
 class _Running:
@@ -113,7 +119,7 @@ class CpuBackend(Backend):
         return int(array.ctypes.data)
 
     def adopt(self, memory: Array, owner: object) -> Array:
-        return np.asarray(Owned(memory, owner))
+        return adopted(memory, owner)
 
     def work(self) -> Work:
         return _Work(self._memory, self._free, self.threads)

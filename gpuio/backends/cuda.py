@@ -80,6 +80,11 @@ class CudaDriver(Driver):
         with self._device:
             return cupy.ndarray(shape, dtype)
 
+    def empty_alone(self, nbytes: int) -> Array:
+        with self._device:
+            pointer = cupy.cuda.MemoryPointer(cupy.cuda.Memory(nbytes), 0)  # from no pool
+            return cupy.ndarray((nbytes,), np.uint8, pointer)
+
     def address(self, array: Array) -> int:
         return int(array.data.ptr)
 

@@ -85,6 +85,14 @@ class Driver(ABC):
         """Device memory."""
 
     @abstractmethod
+    def empty_alone(self, nbytes: int) -> Array:
+        """Device memory, uint8, that no work queued on any stream still uses.
+
+        Memory from a pool may have been given back while work on it was queued: that is in order
+        for what keeps to streams, and for nothing else.
+        """
+
+    @abstractmethod
     def address(self, array: Array) -> int:
         """Where device memory starts."""
 
@@ -191,7 +199,7 @@ class _Desk:
 
     def __init__(self, driver: Driver) -> None:
         self.tables = _Tables(driver)
-        self.arena = Slot(lambda nbytes: driver.empty((nbytes,), np.uint8))
+        self.arena = Slot(driver.empty_alone)
         self.fence: Event = DONE
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.backends.base import Array
-from gpuio.backends.cpu import Owned
+from gpuio.backends.cpu import adopted
 from gpuio.backends.device import Driver
 from gpuio.backends.pool import Lease
 from gpuio.errors import BackendError
@@ -246,11 +246,14 @@ class SimulatedDriver(Driver):
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return self.memory.allocate(nbytes, "device memory").view(dtype).reshape(shape)
 
+    def empty_alone(self, nbytes: int) -> Array:
+        return self.memory.allocate(nbytes, "device memory")
+
     def address(self, array: Array) -> int:
         return int(array.ctypes.data)
 
     def adopt(self, memory: Array, owner: object) -> Array:
-        return np.asarray(Owned(memory, owner))
+        return adopted(memory, owner)
 
     def copy(self, to: int, start: int, nbytes: int, stream: SimulatedStream) -> None:
         with self.memory.step(stream):

@@ -115,6 +115,9 @@ class Decoder(ABC):
         self.windows = 0  # images of which only a part was decoded
         self.ported = 0  # images that the portable codec decoded for another decoder
 
+    def prepare(self, count: int) -> None:  # noqa: B027  most are ready
+        """Get ready for batches of `count` images: in the thread that decodes, before an epoch."""
+
     @abstractmethod
     def open(self, records: RecordBatch) -> Opened:
         """Read the headers of all images."""

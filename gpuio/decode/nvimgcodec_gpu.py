@@ -123,6 +123,9 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         super().__init__(backend, channels, dataset, instance)
         self.windowed = versions.gpu_windows(library.version) if windowed is None else windowed
         self._chunk = chunk
+        picture = np.zeros((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), np.uint8)
+        self._small = np.frombuffer(imencode(".jpg", picture), np.uint8)  # for `warm_up`
+        self._warm = False
         self._lock = threading.Lock()
         self._decoded = np.zeros(codec_calls.DECODED_BY, np.int64)
         with backend.scope():
@@ -141,6 +144,19 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         table["dst"], table["pitch"] = 0, pitch
         return [Link(self._step, table)]
 
+    def prepare(self, count: int) -> None:
+        if not self._warm:
+            self._warm = True
+
+            def step(
+                table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
+            ) -> None:
+                self.warm_up(count, bases, stream)
+
+            sizes = np.full(count, self.warm_up_nbytes, np.int64)
+            link = Link(step, np.zeros(count, codec_calls.IMAGE_JOB))
+            self.backend.work().start([link], sizes).join()
+
     def warm_up(self, batch_size: int, bases: npt.NDArray[np.uint64], stream: int) -> None:
         """Decode a batch of small JPEGs, so that nvImageCodec gets ready for batches of that size.
 
@@ -152,10 +168,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
                 same.
             stream: As for a `HostStep`.
         """
-        picture = np.zeros((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), np.uint8)
-        jpeg = np.frombuffer(imencode(".jpg", picture), np.uint8)
-        address = np.full(batch_size, jpeg.ctypes.data, np.uint64)
-        table = self._probe(address, np.full(batch_size, jpeg.size))
+        address = np.full(batch_size, self._small.ctypes.data, np.uint64)
+        table = self._probe(address, np.full(batch_size, self._small.size))
         table["rows"], table["cols"] = _WARM_UP_SIZE, _WARM_UP_SIZE
         table["pitch"] = _WARM_UP_SIZE * self.channels
         self._decode(table, bases, stream)

@@ -47,6 +47,9 @@ class Pictures(SimpleNamespace):
     def retry(self, images):
         return []
 
+    def prepare(self, count):
+        pass
+
     def finish(self, opened):
         pass
 
