@@ -1,0 +1,111 @@
+"""The examples that train, on small data."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from gpuio.testing import draw, encode, write_rec
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SMALL = ("--classes", "4", "--side", "32", "--batch-size", "4")
+
+
+@pytest.fixture(scope="module")
+def rec(tmp_path_factory):
+    """Forty pictures in four classes."""
+    path = tmp_path_factory.mktemp("examples") / "train.rec"
+    images = [encode(draw(48, 56, seed=n), "JPEG") for n in range(40)]
+    write_rec(path, images, labels=[n % 4 for n in range(40)])
+    return path
+
+
+def command_of(name, *arguments, processes=0):
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    words = [*(launcher if processes else []), str(EXAMPLES / name), *arguments, *SMALL]
+    return [sys.executable, *map(str, words)]
+
+
+def run(name, *arguments, processes=0, **environment):
+    """What an example prints."""
+    done = subprocess.run(
+        command_of(name, *arguments, processes=processes),
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def kill_after_a_checkpoint(path, name, *arguments, processes=0):
+    """Start an example, and kill it with all its processes once it has saved something."""
+    launcher = subprocess.Popen(
+        command_of(name, *arguments, processes=processes),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 200
+    while not path.exists():
+        assert launcher.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    for pid in (launcher.pid, *map(int, children)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    launcher.wait()
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_training_with_torch_goes_on_after_a_kill_as_if_there_was_none(rec, tmp_path, processes):
+    pytest.importorskip("torch")
+    if not Path("/proc/self/task").exists():
+        pytest.skip("needs /proc to find processes")
+    whole = run("train_torch.py", rec, "--epochs", 3, processes=processes)
+    path = tmp_path / "run.pt"
+    arguments = (rec, "--epochs", 3, "--checkpoint", path, "--every", 1)
+    kill_after_a_checkpoint(path, "train_torch.py", *arguments, processes=processes)
+    again = run("train_torch.py", *arguments, processes=processes)
+    assert f"epoch 2: step {15 if processes else 30}, loss" in whole
+    assert again.splitlines()[-2:] == whole.splitlines()[-2:]
+
+
+def test_training_with_lightning_goes_on(rec, tmp_path):
+    pytest.importorskip("lightning")
+    folder = tmp_path / "run"
+    out = run("train_lightning.py", rec, folder, "--epochs", 1, "--every", 4)
+    assert "step 10 ('loss', tensor(" in out
+    out = run("train_lightning.py", rec, folder, "--epochs", 2, "--every", 4)
+    assert "step 20 ('loss', tensor(" in out
+
+
+def test_training_with_jax_uses_all_devices(rec):
+    pytest.importorskip("jax")
+    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    out = run("train_jax.py", rec, "--epochs", 2, **flags)
+    assert "epoch 1: loss" in out
+    assert "on 2 devices" in out
+
+
+def test_training_with_ray_goes_on(rec, tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("ray.train")
+    environment = {"RAY_USAGE_STATS_ENABLED": "0"}
+    arguments = (rec, tmp_path / "run", "--workers", 2, "--every", 2)
+    out = run("train_ray.py", *arguments, "--epochs", 1, **environment)
+    assert "step 5, loss" in out
+    out = run("train_ray.py", *arguments, "--epochs", 2, **environment)
+    assert "step 10, loss" in out
