@@ -150,9 +150,7 @@ class Pipeline:
             "decoding": spent.decoding,
             "augmenting": spent.augmenting,
             "threads": self.backend.threads,
-            "decoder": self.decode.name,
-            "decoded_in_part": self.decode.windows,
-            "decoded_by_portable": self.decode.ported,
+            **self.decode.stats(),
             "faults": self.faults.count,
         }
 

@@ -125,6 +125,7 @@ class RecordIter(DataIter):
             last_batch=last_batch,
         )
         self._decoder_name = given["decoder"]
+        self._deterministic = p.boolean("deterministic", given["deterministic"])
         self.plan = plan_of(None)
         if given["mean_img"]:
             self.plan = plan_of(self._mean_image(Path(given["mean_img"]), self.plan))
@@ -136,7 +137,7 @@ class RecordIter(DataIter):
         self._ended = self._closed = False
         self.epoch, self._start, self._done = 0, 0, 0
         self.placed = True
-        dtype, shape = np.dtype(self.plan.dtype).type, self.plan.output_shape(self.batch_size)
+        dtype, shape = p.element(self.plan.dtype).type, self.plan.output_shape(self.batch_size)
         self.provide_data = [DataDesc(given["data_name"], shape, dtype, self.plan.layout)]
         rows = (self.batch_size, *labels.shape)
         self.provide_label = [DataDesc(given["label_name"], rows, np.float32, "NCHW")]
@@ -164,7 +165,13 @@ class RecordIter(DataIter):
             relabel=labels.relabel,
             ragged=labels.ragged,
         )
-        decode = make_decoder(self._decoder_name, backend, plan.shape[0], self._dataset)
+        decode = make_decoder(
+            self._decoder_name,
+            backend,
+            plan.shape[0],
+            self._dataset,
+            deterministic=self._deterministic,
+        )
         return self._rooms(plan, backend, read, decode, on_error)
 
     def _rooms(
@@ -187,7 +194,8 @@ class RecordIter(DataIter):
             image = next(iter(saved_array.load(path).values()))
             return image.astype(np.float32)
         plain = replace(plan, dtype="float32", layout="NCHW", normalisation=Normalisation())
-        pipeline = self._of_images(plain, self._backend, self._on_error)
+        backend = make_backend("cpu", self._backend.threads)  # which decodes to exact pixels
+        pipeline = self._of_images(plain, backend, self._on_error)
         total, count = np.zeros(plan.shape), 0
         try:
             for batch in pipeline.batches(self._order.batches(0), epoch=0):
