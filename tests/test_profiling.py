@@ -16,7 +16,7 @@ import gpuio
 from gpuio import ImageRecordIter
 from gpuio.augment.augmenter import Augmenter
 from gpuio.meter import Account, Work
-from gpuio.profiling import Report, Spent
+from gpuio.profile_report import Report, Spent
 from gpuio.reader.reader import RecordReader
 from gpuio.testing import draw, encode, our_threads, write_rec
 
