@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,26 @@ MEMORY = 80 << 20
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def store():
+    """An S3 API on this machine, which processes begun later find by themselves; or None."""
+    if not (find_spec("moto") and find_spec("s3fs")):
+        yield None
+        return
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+        patch.setenv("AWS_ACCESS_KEY_ID", "one")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "two")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(store):
     """A node for the driver, which runs no tasks, and two more with a CPU each."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
@@ -123,6 +143,21 @@ def test_the_command_packs_on_a_cluster(cluster, tmp_path, root, capsys):
         "train-00001-of-00002.rec",
         "train.lst",
     ]
+
+
+def test_shards_may_go_to_a_store(store, cluster, images, root, expected):
+    s3fs = pytest.importorskip("s3fs")
+    if store is None:
+        pytest.skip("moto, which serves S3, is not installed")
+
+    from gpuio.ray_pack import pack_on_ray
+
+    files = s3fs.S3FileSystem()
+    files.mkdir("bucket")
+    prefix = "s3://bucket/faces/train"
+    report = pack_on_ray(images, root, prefix, SHARDS, OPTIONS, address=cluster.address)
+    found = {name.rpartition("/")[2]: files.cat(name) for name in files.ls("bucket/faces")}
+    assert (report, found) == expected
 
 
 def test_an_error_of_a_task_is_that_of_the_command(cluster, tmp_path, images):
