@@ -221,8 +221,10 @@ class ImageRecordIter(RecordIter):
         verbose: bool = True,
     ) -> None:
         given = dict(locals())
+        p.paths(given, "path_imgrec", "path_imgidx", "path_imglist", "masks", "mean_img")
         p.choice("aug_seq", aug_seq, ("aug_default",))
-        given["dtype"] = p.dtype_name("dtype", dtype or self._dtype, tuple(OUTPUTS))
+        dtype = self._dtype if dtype is None else dtype
+        given["dtype"] = p.dtype_name("dtype", dtype, tuple(OUTPUTS))
         options, normalisation = p.fields_of(Options, given), _normalisation(given)
         make_plan(options, normalisation)  # what is wrong with it is found before files are opened
         width = _label_width(label_width, label_kind)
@@ -261,8 +263,8 @@ class ImageRecordInt8Iter(ImageRecordIter):
 def _normalisation(given: Mapping[str, Any]) -> Normalisation:
     mean, std = p.channels("mean", given), p.channels("std", given)
     for channel, value in zip("rgba", std, strict=True):
-        if value == 0:
-            raise ValueError(f"std_{channel} must not be 0")
+        if np.float32(value) == 0:
+            raise ValueError(f"std_{channel} must not be 0, got {value}")
     return Normalisation(mean, std, p.number("scale", given["scale"]))
 
 

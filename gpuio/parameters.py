@@ -6,6 +6,7 @@ import difflib
 import functools
 import inspect
 import operator
+import os
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -18,6 +19,9 @@ from gpuio.location import Storage
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_LARGEST = float(np.finfo(np.float32).max)
+_MOST = 1 << 15  # pixels, degrees, levels
 
 
 def suggest(function: Callable[P, R]) -> Callable[P, R]:
@@ -60,14 +64,19 @@ def integer(name: str, value: Any, *, least: int | None = None, most: int | None
     return number
 
 
+def amount(name: str, value: Any) -> int:
+    """A whole number of pixels, degrees or levels, no more than can be worked with."""
+    return integer(name, value, least=-_MOST, most=_MOST)
+
+
 def number(name: str, value: Any) -> float:
-    """A finite number, or the text of one."""
+    """A number that float32 can hold, or the text of one."""
     try:
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be a number, got {value!r}") from None
-    if not np.isfinite(result):
-        raise ValueError(f"{name} must be finite, got {value!r}")
+    if not abs(result) <= _LARGEST:
+        raise ValueError(f"{name} must be finite in float32, got {value!r}")
     return result
 
 
@@ -96,7 +105,7 @@ def shape(name: str, value: Any, length: int) -> tuple[int, ...]:
             given = None
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != length:
         raise ValueError(f"{name} must be {length} integers, got {value!r}")
-    return tuple(integer(name, side) for side in given)
+    return tuple(amount(name, side) for side in given)
 
 
 def element(dtype: npt.DTypeLike) -> np.dtype[Any]:
@@ -118,7 +127,7 @@ def dtype_name(name: str, value: Any, allowed: Sequence[str]) -> str:
         return "float32"
     try:
         found = element(value).name
-    except TypeError:
+    except (TypeError, ValueError):
         found = repr(value)
     if found not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {found}")
@@ -132,7 +141,7 @@ def integers(name: str, value: Any) -> tuple[int, ...]:
     parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     if not isinstance(parts, Sequence | np.ndarray):
         raise ValueError(f"{name} must be a list of integers, got {value!r}")  # noqa: TRY004  a wrong value, as for all of them
-    return tuple(integer(name, part) for part in parts)
+    return tuple(amount(name, part) for part in parts)
 
 
 def numbers(name: str, value: Any) -> tuple[float, ...]:
@@ -155,9 +164,25 @@ def storage(given: Mapping[str, Any]) -> Storage:
     return Storage(given["storage_options"] or {}, given["cache_dir"], size)
 
 
+def text(name: str, value: Any) -> str:
+    """Text."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be text, got {value!r}")  # noqa: TRY004  a wrong value, as for all of them
+    return value
+
+
+def paths(given: Mapping[str, Any], *names: str) -> None:
+    """Refuse what is neither a path nor a list of paths; None is none."""
+    for name in names:
+        value = given[name]
+        some = value if isinstance(value, list | tuple) else [value]
+        if value is not None and not all(isinstance(path, str | os.PathLike) for path in some):
+            raise ValueError(f"{name} must be a path, or a list of paths, got {value!r}")
+
+
 def choice(name: str, value: Any, allowed: Sequence[str]) -> None:
     """Refuse a value that is not one of `allowed`."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
@@ -178,7 +203,8 @@ def fields_of(cls: type[R], given: Mapping[str, Any]) -> R:
 
 _CONVERTERS: dict[Any, Callable[[str, Any], Any]] = {
     "bool": boolean,
-    "int": integer,
+    "int": amount,
+    "str": text,
     "float": single,
     # MXNet reads these in another way: to the nearest float32.
     "float | None": lambda name, value: (

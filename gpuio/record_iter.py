@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gpuio.interop.numpy import NumpyLoader
     from gpuio.interop.torch import TorchLoader
 
+_MOST_THREADS = 1024
 _STATE_VERSION = 2
 _LAST_BATCH = ("pad", "short", "drop")
 MeanImage = npt.NDArray[np.float32]
@@ -107,7 +108,7 @@ class RecordIter(DataIter):
         self._seed_aug = seed if seed_aug is None else p.integer("seed_aug", seed_aug)
         threads = given["preprocess_threads"]
         if threads is not None:
-            threads = p.integer("preprocess_threads", threads, least=1)
+            threads = p.integer("preprocess_threads", threads, least=1, most=_MOST_THREADS)
         self._depth = p.integer("prefetch_buffer", given["prefetch_buffer"], least=1)
         self._backend = make_backend(given["device"], threads)
         self.part = ranks.choose(given["num_parts"], given["part_index"])
@@ -124,7 +125,7 @@ class RecordIter(DataIter):
             part_index=self.part.index,
             last_batch=last_batch,
         )
-        self._decoder_name = given["decoder"]
+        self._decoder_name = p.text("decoder", given["decoder"])
         self._deterministic = p.boolean("deterministic", given["deterministic"])
         self.plan = plan_of(None)
         if given["mean_img"]:

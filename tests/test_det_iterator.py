@@ -286,7 +286,7 @@ def test_a_mean_image_is_made_and_used(three, tmp_path):
         ({"resize_mode": "crop"}, "resize_mode must be one of force, shrink, fit"),
         ({"rand_crop_prob": 1, "crop_emit_mode": "any"}, "crop_emit_mode must be one of"),
         ({"rand_crop_prob": 1, "num_crop_sampler": 3, "min_crop_scales": (0, 1)}, "1 value or 3"),
-        ({"rand_crop_prob": 1, "max_crop_scales": 2}, r"crop scales must be in \[0, 1\]"),
+        ({"rand_crop_prob": 1, "max_crop_scales": 2}, r"max_crop_scales must be in \[0, 1\]"),
         ({"rand_crop_prob": 1, "min_crop_overlaps": 0.5, "max_crop_overlaps": 0.2}, "is less than"),
         ({"rand_crop_prob": 1, "max_crop_trials": 2.5}, "max_crop_trials must be integers"),
         ({"max_random_hue": 9, "data_shape": (1, 8, 8)}, "max_random_hue needs .* 3 channels"),

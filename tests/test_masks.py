@@ -291,10 +291,10 @@ def test_damage_to_the_file_of_masks_is_a_fault_like_others(broken):
     data = bytearray((broken / "masks.rec").read_bytes())
     data[starts[1] + 1] ^= 0xFF
     (broken / "masks.rec").write_bytes(data)
-    idx = {"path_imgidx": broken / "images.idx", "batch_size": 3}
-    with faulty(broken, on_error="skip", **idx) as batches:
+    with faulty(broken, on_error="skip", batch_size=3) as batches:
         assert batches.next().pad == 1
-    with faulty(broken, **idx) as batches, pytest.raises(CorruptRecordError, match=r"masks\.rec"):
+    damaged = pytest.raises(CorruptRecordError, match=r"masks\.rec")
+    with faulty(broken, batch_size=3) as batches, damaged:
         batches.next()
 
 
@@ -309,15 +309,15 @@ def test_masks_must_be_as_many_as_images(maps, tmp_path):
 
 def test_masks_must_have_the_keys_of_their_images(maps, tmp_path):
     mask = encode(np.zeros((9, 9), np.uint8))
-    options = {"path_imgidx": maps / "x.idx", "label_width": 3, "masks": tmp_path / "m.rec"}
+    options = {"label_width": 3, "masks": tmp_path / "m.rec"}
     write_rec(tmp_path / "m.rec", [mask] * COUNT, ids=[*range(7, 17), 18, 17, 19])
     with pytest.raises(ValueError, match=r"record 10 at byte \d+ has key 18, its image 17"):
         ImageRecordIter(maps / "x.rec", SHAPE, 4, **options)
     write_rec(tmp_path / "m.rec", [mask] * COUNT, ids=range(7, 20))
     ImageRecordIter(maps / "x.rec", SHAPE, 4, **options).close()
-    # Without an .idx of the images, or of the masks, only their number can be compared.
+    # Without an .idx only their number can be compared.
     write_rec(tmp_path / "m.rec", [mask] * COUNT)
-    del options["path_imgidx"]
+    (tmp_path / "m.idx").unlink()
     ImageRecordIter(maps / "x.rec", SHAPE, 4, **options).close()
 
 
@@ -327,9 +327,7 @@ def test_masks_may_lie_in_several_files(maps, tmp_path):
     write_rec(paths[0], levels[:2], ids=[0, 1])
     write_rec(paths[1], levels[2:], ids=[2, 3, 4, 5])
     write_rec(tmp_path / "images.rec", levels, ids=range(6))
-    with ImageRecordIter(
-        tmp_path / "images.rec", (1, 40, 40), 6, path_imgidx=tmp_path / "images.idx", masks=paths
-    ) as batches:
+    with ImageRecordIter(tmp_path / "images.rec", (1, 40, 40), 6, masks=paths) as batches:
         assert batches.next().masks[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
 
 

@@ -18,7 +18,6 @@ from gpuio.kernels.taps import WARP_CUBIC, WARP_LANCZOS, WARP_LINEAR, WARP_NEARE
 
 # Area has no meaning for a warp, and becomes bilinear.
 _KIND_OF = np.array([WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LINEAR, WARP_LANCZOS])
-_LARGEST = 1 << 15  # side of a canvas, in pixels: more does not fit the fixed point of the warp
 _F32 = np.float32
 
 
@@ -54,11 +53,17 @@ class Affine(Op):
         for name, (low, high) in (("max_random_scale", self.scale), ("max_img_size", self.limits)):
             if high < low:
                 raise ValueError(f"{name}={high} is less than {name.replace('max', 'min')}={low}")
-        if self.scale[0] <= 0:
+        if _F32(self.scale[0]) <= 0:
             raise ValueError(f"min_random_scale must be more than 0, got {self.scale[0]}")
+        low, high = self.limits
+        if not 0 <= low <= geometry.LARGEST:
+            limit = f"in [0, {geometry.LARGEST}]"
+            raise ValueError(f"min_img_size must be {limit}, got {low}")
+        if high < 1:
+            raise ValueError(f"max_img_size must be at least 1, got {high}")
         if self.shear < 0:
             raise ValueError(f"max_shear_ratio must be at least 0, got {self.shear}")
-        if self.ratio is not None and not 0 < self.ratio[0] <= self.ratio[1]:
+        if self.ratio is not None and not 0 < _F32(self.ratio[0]) <= _F32(self.ratio[1]):
             low, high = self.ratio
             raise ValueError(
                 f"aspect ratios must be more than 0 and in order, got {low} (min_aspect_ratio) "
@@ -86,7 +91,7 @@ class Affine(Op):
         tx = (wide - (m00 * width + m01 * height)) / _F32(2)
         ty = (tall - (m10 * width + m11 * height)) / _F32(2)
         matrix = np.stack([m00, m01, tx, m10, m11, ty], axis=1)
-        size = np.clip(np.stack([tall, wide], axis=1).astype(np.int64), 1, _LARGEST)
+        size = sketch.bounded(np.trunc(np.stack([tall, wide], axis=1)))
         draw = Draw.WARP_INTERPOLATION
         method = sketch.take(
             "warp_interpolation",

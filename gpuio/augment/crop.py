@@ -55,12 +55,13 @@ class Crop(Op):
             low = size[:, 0] < height
             size[low, 1] = _scaled(height, size[low, 0], size[low, 1])
             size[low, 0] = height
-            frame.resize(np.maximum(size, 1), method)
+            frame.resize(sketch.bounded(size), method)
             size = frame.size.copy()
             narrow = size[:, 1] < width
             size[narrow, 0] = _scaled(width, size[narrow, 1], size[narrow, 0])
             size[narrow, 1] = width
-            frame.resize(np.maximum(size, self.shape), method)
+            size = np.maximum(size, self.shape)
+            frame.resize(sketch.bounded(size), method)
         sketch.crop = _window(sketch, np.array(self.shape), random=self.random)
 
 

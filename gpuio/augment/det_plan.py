@@ -128,7 +128,9 @@ def det_normalisation(
         image = None
     else:
         mean = (0,) * len(mean)
-    return Normalisation(mean, tuple(value if value > 0 else 1 for value in std), scale, image)
+    return Normalisation(
+        mean, tuple(value if np.float32(value) > 0 else 1 for value in std), scale, image
+    )
 
 
 def _check(o: DetOptions, normalisation: Normalisation) -> None:

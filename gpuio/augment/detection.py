@@ -117,6 +117,11 @@ class PadObjects(Op):
     largest: float
     fill: int = 127
 
+    def __post_init__(self) -> None:
+        if self.largest > geometry.LARGEST:
+            most = geometry.LARGEST
+            raise ValueError(f"max_pad_scale must be at most {most}, got {self.largest}")
+
     def __call__(self, sketch: Sketch) -> None:
         frame = sketch.frame
         canvas = sketch.take("pad_box", lambda: self._canvases(sketch.draws))
@@ -129,6 +134,7 @@ class PadObjects(Op):
         right = ((scale - x - _F32(1)) * width).astype(np.int64)
         bottom = ((scale - y - _F32(1)) * height).astype(np.int64)
         size = frame.size + np.stack([top + bottom, left + right], axis=1)
+        size = sketch.bounded(size)
         one, zero = np.ones(len(size)), np.zeros(len(size))
         matrix = np.stack([one, zero, -left, zero, one, -top], axis=1)
         frame.warp(size, np.where(where, WARP_NEAREST, COPY), matrix, self.fill)

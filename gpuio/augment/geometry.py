@@ -25,6 +25,8 @@ Kinds = npt.NDArray[np.int64]
 Matrices = npt.NDArray[np.float64]
 """(N, 6) canvas (x, y, 1) to source x and y, in pixels."""
 
+LARGEST = 1 << 20
+"""Side of a picture, in pixels, most of which need never be there: places in 1/1024 fit 32 bits."""
 INTER_METHODS = (0, 1, 2, 3, 4, 9, 10)
 _AUTO, _RANDOM = 9, 10
 _REACH = np.array([0, 0, 1, 2, 0, 4, 1, 0, 0, 1, 2, 4, 0])

@@ -60,6 +60,29 @@ class Normalisation:
         table[:, 2 * _CHANNELS :] = (offset * scale)[:, None] / std
         return table
 
+    def check(
+        self, dtype: str, channels: int, contrast: float = 0, illumination: float = 0
+    ) -> None:
+        """Refuse numbers that give values which `dtype` cannot hold.
+
+        Args:
+            dtype: Of the output.
+            channels: That it has.
+            contrast: Gains are up to 1 + this.
+            illumination: Offsets are up to this, in levels.
+        """
+        if dtype in ("int8", "uint8"):
+            return
+        most = float(np.finfo("float16" if dtype == "float16" else "float32").max)
+        mean = np.abs(self.mean[:channels] if self.image is None else self.image).max()
+        std = np.abs(self.std[:channels]).min()
+        value = (255 + float(mean) + illumination) * abs(self.scale) * (1 + contrast) / std
+        if not value <= most:
+            raise ValueError(
+                "mean, std, scale, max_random_contrast and max_random_illumination allow values of "
+                f"up to {value:.3g}, and {dtype} holds up to {most:.3g}"
+            )
+
     def mean_image(self, dtype: str) -> npt.NDArray[np.float32] | None:
         """`image` as kernels take it."""
         if self.image is None:

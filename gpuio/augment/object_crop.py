@@ -53,7 +53,10 @@ class Sampler:
             if high < low:
                 raise ValueError(f"max_crop_{name}={high} is less than min_crop_{name}={low}")
         if self.scale[0] < 0 or self.scale[1] > 1:
-            raise ValueError(f"crop scales must be in [0, 1], got {self.scale}")
+            raise ValueError(
+                "min_crop_scales and max_crop_scales must be in [0, 1], got "
+                f"{self.scale[0]} and {self.scale[1]}"
+            )
         if self.ratio[0] < 0:
             raise ValueError(f"min_crop_aspect_ratios must be at least 0, got {self.ratio[0]}")
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.augment.geometry import Boxes, Frame
+from gpuio.augment.geometry import LARGEST, Boxes, Frame, Sizes
 from gpuio.augment.random import Draws
 from gpuio.kernels.color import COLOR
 
@@ -57,9 +57,9 @@ class Sketch:
         given: Mapping[str, Column] | None = None,
     ) -> Sketch:
         """A sketch that leaves images of (N, 2) `size` as they are."""
-        count = len(size)
-        frame = Frame(np.maximum(size.astype(np.int64), 1))
-        return cls(
+        count, given_size = len(size), size.astype(np.int64)
+        frame = Frame(np.clip(given_size, 1, LARGEST))
+        sketch = cls(
             frame,
             draws,
             np.concatenate([np.zeros((count, 2), np.int64), frame.size], axis=1),
@@ -69,6 +69,8 @@ class Sketch:
             np.zeros(count, np.float32),
             given or {},
         )
+        sketch.bounded(given_size)
+        return sketch
 
     def take(self, name: str, draw: Callable[[], Column]) -> Column:
         """(N, ...) values that are given under `name`, else drawn; noted either way."""
@@ -77,6 +79,17 @@ class Sketch:
             values = values.astype(np.float32, copy=False)  # also what came through a text file
         self.drawn[name] = values
         return values
+
+    def bounded(self, size: Sizes) -> Sizes:
+        """(N, 2) `size` of pictures to come, cut to LARGEST; images that go beyond are refused."""
+        for place in np.flatnonzero((size > LARGEST).any(axis=1)).tolist():
+            height, width = size[place].tolist()
+            self.refused.setdefault(
+                place,
+                f"image would become {width:.0f} x {height:.0f} pixels, and {LARGEST} are the most "
+                "of a side",
+            )
+        return np.fmin(np.fmax(size, 1), LARGEST).astype(np.int64)
 
 
 class Op(ABC):

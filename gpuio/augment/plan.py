@@ -203,6 +203,7 @@ def check_output(o: Output, normalisation: Normalisation) -> None:
     image = normalisation.image
     if image is not None and image.shape != o.data_shape:
         raise ValueError(f"mean_img must be of shape {o.data_shape}, got {image.shape}")
+    normalisation.check(o.dtype, channels)
 
 
 def _check(o: Options, normalisation: Normalisation) -> None:
@@ -210,9 +211,12 @@ def _check(o: Options, normalisation: Normalisation) -> None:
     if o.label_kind not in LABEL_KINDS:
         wanted = ", ".join(LABEL_KINDS)
         raise ValueError(f"label_kind must be one of {wanted}, got {o.label_kind!r}")
+    MoveBoxes(cast("EmitMode", o.crop_emit_mode), o.emit_overlap_thresh)  # checks them
     for name in (*_EXPOSURE, "max_rotate_angle"):
         if getattr(o, name) < 0:
             raise ValueError(f"{name} must be at least 0, got {getattr(o, name)}")
+    exposure = o.max_random_contrast, o.max_random_illumination
+    normalisation.check(o.dtype, o.data_shape[0], *exposure)
     on = [name for name in _COLORS if getattr(o, name)]
     if on and o.data_shape[0] != 3:
         raise ValueError(f"{on[0]} needs data_shape with 3 channels, got {o.data_shape[0]}")
@@ -284,5 +288,18 @@ def _crop(o: Options) -> Op:
         area = (o.min_random_area, o.max_random_area)
         return RandomResizedCrop(shape, area, _aspect(o), o.inter_method)
     if squares:
+        left = _shortest(o)
+        if left < o.max_crop_size:
+            raise ValueError(
+                f"max_crop_size={o.max_crop_size} is more than the shorter side of any image can "
+                f"have after resize={o.resize}, scaling and pad={o.pad}, {left} pixels"
+            )
         return SquareCrop(shape, o.min_crop_size, o.max_crop_size, o.rand_crop, o.inter_method)
     return Crop(shape, o.rand_crop, o.inter_method)
+
+
+def _shortest(o: Options) -> int:
+    """Pixels that the shorter side of an image can have at most when it is cropped."""
+    side = float("inf") if o.resize == -1 else o.resize
+    side = max(min(side * o.max_random_scale, o.max_img_size), o.min_img_size)
+    return int(side) + 2 * max(o.pad, 0)

@@ -38,7 +38,7 @@ class ResizeShorterEdge(Op):
         longer = np.maximum(self.edge * source.max(axis=1) // source.min(axis=1), 1)
         tall = height > width
         sides = np.where(tall, longer, self.edge), np.where(tall, self.edge, longer)
-        size = np.stack(sides, axis=1)
+        size = sketch.bounded(np.stack(sides, axis=1))
         draw = Draw.RESIZE_INTERPOLATION
         method = sketch.take(
             "resize_interpolation",

@@ -69,12 +69,24 @@ def ops_plan(*ops, shape, dtype="uint8"):
     return Plan(ops, shape, dtype)
 
 
-def samples_of(ids):
+def samples_of(ids, label=(0,)):
     ids = np.asarray(ids, np.int64)
-    return Samples(ids, ids, np.zeros((len(ids), 1), np.float32), 0)
+    return Samples(ids, ids, np.array([label] * len(ids), np.float32), 0)
 
 
-def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0):
+def surrounded(image, box, poison):
+    """The window `box` of an image among bytes of `poison`: the memory, pixel (0, 0), the pitch."""
+    y, x, height, width = box
+    channels = image.shape[2]
+    memory = np.full((height + 4, (width + 5) * channels), poison, np.uint8)
+    memory[2:-2, 2 * channels : (2 + width) * channels] = (
+        image[y : y + height, x : x + width].reshape(height, -1)
+    )  # fmt: skip
+    pitch = memory.strides[0]
+    return memory, memory.ctypes.data + (2 - y) * pitch + (2 - x) * channels, pitch
+
+
+def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0, place=surrounded, label=(0,)):
     """The batch that a plan makes of decoded images.
 
     Only the windows that the plan asks for are there; all bytes around them are `poison`.
@@ -86,27 +98,23 @@ def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0):
         seed: Of the augmentation.
         epoch: Likewise.
         poison: A byte.
+        place: Puts windows into memory.
+        label: Of every image.
     """
     backend = Guarded(poison)
     augmenter = Augmenter(plan, len(images), backend, seed=seed)
-    samples = samples_of(range(len(images)) if ids is None else ids)
+    samples = samples_of(range(len(images)) if ids is None else ids, label)
     size = np.array([image.shape[:2] for image in images], np.int32)
     windows = augmenter.sketch(samples, size, epoch=epoch)
     assert not windows.refused, windows.refused
     origin, pitch, keep = np.empty(len(images), np.uint64), np.empty(len(images), np.int64), []
-    for place, (image, box) in enumerate(zip(images, windows.box.tolist(), strict=True)):
+    for number, (image, box) in enumerate(zip(images, windows.box.tolist(), strict=True)):
         y, x, height, width = box
         assert 0 <= y < y + height <= image.shape[0]
         assert 0 <= x < x + width <= image.shape[1]
-        channels = image.shape[2]
-        memory = np.full((height + 4, (width + 5) * channels), poison, np.uint8)
-        memory[2:-2, 2 * channels : (2 + width) * channels] = (
-            image[y : y + height, x : x + width].reshape(height, -1)
-        )  # fmt: skip
+        memory, start, pitch[number] = place(image, box, poison)
         keep.append(memory)
-        start = (2 - y) * memory.strides[0] + (2 - x) * channels
-        origin[place] = np.uint64((memory.ctypes.data + start) % 2**64)
-        pitch[place] = memory.strides[0]
+        origin[number] = np.uint64(start % 2**64)
     nowhere = Pictures(slot=None)
     batch = ImageBatch(
         samples, [], origin, pitch, np.zeros(len(images), bool),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from gpuio import ImageRecordIter
+from gpuio import ImageDetRecordIter, ImageRecordIter
+from gpuio.augment.det_plan import RESIZE_MODES, DetOptions, make_det_plan
 from gpuio.augment.normalise import Normalisation
 from gpuio.testing import draw
 
@@ -133,6 +134,128 @@ def test_an_image_comes_out_the_same_in_any_company(room, data):
         npt.assert_array_equal(alone[0], together[number])
 
 
+# Legal, and far from what anybody would ask for.
+HUGE = st.floats(1e-30, 1e30)
+
+
+@st.composite
+def extremes(draw_):
+    """Keywords at the ends of what is legal; sizes are held small by `max_img_size`."""
+    o = {
+        "data_shape": (3, draw_(SIDES), draw_(SIDES)),
+        "dtype": "uint8",
+        "inter_method": draw_(METHODS),
+        "resize": draw_(st.sampled_from([-1, 1, 32768])),
+        "rotate": draw_(st.sampled_from([-32768, 90, 32768])),
+        "max_shear_ratio": draw_(st.floats(0, 1e30)),
+        "min_img_size": draw_(st.sampled_from([0, 1e-30, 300])),
+        "max_img_size": draw_(st.sampled_from([300, 32768])),
+        "pad": draw_(st.sampled_from([0, 32768])),
+        "rand_crop": draw_(st.booleans()),
+    }
+    o["min_random_scale"], o["max_random_scale"] = draw_(ordered(HUGE))
+    o["min_aspect_ratio"], o["max_aspect_ratio"] = draw_(ordered(HUGE))
+    for name in ("brightness", "contrast", "saturation", "pca_noise"):
+        o[name] = draw_(sometimes(HUGE, 0))
+    for name in ("random_h", "random_s", "random_l"):
+        o[name] = draw_(st.sampled_from([-32768, 0, 32768]))
+    if o["resize"] == -1 and draw_(st.booleans()):
+        o["min_crop_size"] = o["max_crop_size"] = draw_(st.sampled_from([1, 300]))
+    return o
+
+
+@pytest.mark.filterwarnings("ignore:invalid value", "ignore:overflow", "ignore:divide by zero")
+@given(data=st.data())
+@settings(SLOW, max_examples=150)
+def test_parameters_at_the_ends_of_what_is_legal_read_nothing_outside(room, data):
+    o = data.draw(extremes())
+    images = data.draw(pictures(3))
+    plan = room.plan_of(**o)
+    assume(not room.sketch(plan.ops, [image.shape[:2] for image in images]).refused)
+    first, second = (room.run(plan, images, poison=byte).data for byte in (0x00, 0xFF))
+    assert first.shape == plan.output_shape(len(images))
+    npt.assert_array_equal(first, second)
+
+
+@st.composite
+def large(draw_):
+    """One picture of any size up to 4000 x 3000, sides of every magnitude."""
+    height, width = (
+        min(round(2 ** draw_(st.floats(0, np.log2(most + 1)))), most) for most in (4000, 3000)
+    )
+    channels = draw_(st.sampled_from([1, 3, 4]))
+    return np.resize(draw(67, 61, channels), (height, width, channels))
+
+
+@pytest.mark.slow
+@given(image=large(), data=st.data())
+@settings(SLOW, max_examples=80)
+def test_pictures_of_any_size_give_the_declared_batch_from_the_windows_alone(room, image, data):
+    o = data.draw(parameters()) | {"min_img_size": 0, "max_img_size": 5000}
+    o["data_shape"] = (image.shape[2], *o["data_shape"][1:])
+    if image.shape[2] != 3:
+        o = {name: value for name, value in o.items() if name not in COLORS}
+    assume(fits(o, [image]))
+    plan = room.plan_of(normalisation(o), **o)
+    first, second = (room.run(plan, [image], poison=byte).data for byte in (0x00, 0xFF))
+    assert first.shape == plan.output_shape(1)
+    assert np.isfinite(first.astype(np.float32)).all()
+    npt.assert_array_equal(first, second)
+
+
+COLORS = (
+    "brightness", "contrast", "saturation", "pca_noise", "random_h", "random_s", "random_l",
+    "rand_gray",
+)  # fmt: skip
+
+
+@st.composite
+def det_parameters(draw_):
+    """Legal keywords of `ImageDetRecordIter`."""
+    o = {
+        "data_shape": (3, draw_(SIDES), draw_(SIDES)),
+        "dtype": draw_(st.sampled_from(["float32", "float16", "int8", "uint8"])),
+        "layout": draw_(st.sampled_from(["NCHW", "NHWC"])),
+        "inter_method": draw_(METHODS),
+        "resize_mode": draw_(st.sampled_from(RESIZE_MODES)),
+        "resize": draw_(sometimes(st.integers(1, 60), -1)),
+        "fill_value": draw_(st.integers(0, 255)),
+        "rand_mirror_prob": draw_(st.floats(0, 1)),
+        "rand_pad_prob": draw_(st.floats(0, 1)),
+        "max_pad_scale": draw_(st.floats(1, 5)),
+        "rand_crop_prob": draw_(st.floats(0, 1)),
+        "num_crop_sampler": draw_(st.integers(1, 3)),
+        "random_contrast_prob": draw_(st.floats(0, 1)),
+        "max_random_contrast": draw_(st.floats(0, 3)),
+    }
+    for name in ("hue", "saturation", "illumination"):
+        o[f"random_{name}_prob"] = draw_(st.floats(0, 1))
+        o[f"max_random_{name}"] = draw_(st.integers(-32768, 32768))
+    for name, most in (("scales", 1), ("aspect_ratios", 1e3), ("overlaps", 1)):
+        low, high = draw_(ordered(st.floats(0, most)))
+        o[f"min_crop_{name}"], o[f"max_crop_{name}"] = (low,), (high,)
+    return o
+
+
+@given(data=st.data())
+@settings(SLOW, max_examples=150)
+def test_any_parameters_of_detection_give_the_declared_batch_from_the_windows_alone(room, data):
+    o = data.draw(det_parameters())
+    images = data.draw(pictures(3))
+    plan = make_det_plan(DetOptions(**o), normalisation(o), 20)
+    label = [2, 5, *[1, 0.2, 0.1, 0.9, 0.6], *[2, 0, 0, 0.3, 1]]
+    first, second = (
+        room.run(plan, images, seed=2, poison=byte, label=label) for byte in (0x00, 0xFF)
+    )
+    assert first.data.shape == plan.output_shape(len(images))
+    assert np.isfinite(first.data.astype(np.float32)).all()
+    npt.assert_array_equal(first.data, second.data)
+    assert first.labels.shape == (len(images), 24)
+    boxes = first.labels[:, 6:16].reshape(-1, 5)
+    boxes = boxes[boxes[:, 0] >= 0]
+    assert ((boxes[:, 1:] >= -1e-5) & (boxes[:, 1:] <= 1 + 1e-5)).all()
+
+
 @given(
     height=SIDES,
     width=SIDES,
@@ -217,6 +340,66 @@ ILLEGAL = [
     ("pad", {"pad": 1.5}),
     ("mirror", {"mirror": 2}),
     ("aug_seq", {"aug_seq": "aug_other"}),
+    # Numbers that nothing can be done with.
+    *[
+        (name, {name: value})
+        for name in (
+            "resize",
+            "pad",
+            "rotate",
+            "max_rotate_angle",
+            "random_h",
+            "random_s",
+            "random_l",
+            "max_crop_size",
+        )
+        for value in (32769, 2**31, 2**63, 10**30)
+    ],
+    ("rotate_list", {"rotate_list": (1, 2**40)}),
+    ("data_shape", {"data_shape": (3, 8, 32769)}),
+    *[
+        (name, {name: value})
+        for name in (
+            "brightness",
+            "contrast",
+            "saturation",
+            "pca_noise",
+            "max_shear_ratio",
+            "max_aspect_ratio",
+            "max_random_scale",
+            "mean_g",
+            "std_b",
+            "scale",
+            "max_random_illumination",
+        )
+        for value in (1e39, float("nan"), "1e400", 10**400)
+    ],
+    ("std_a", {"std_a": 1e-60}),
+    ("min_random_scale", {"min_random_scale": 1e-60}),
+    ("min_aspect_ratio", {"min_aspect_ratio": 1e-60, "max_aspect_ratio": 1}),
+    ("min_img_size", {"min_img_size": 2**21}),
+    ("min_img_size", {"min_img_size": -1}),
+    ("max_img_size", {"max_img_size": 0.5}),
+    ("max_random_contrast", {"max_random_contrast": 3e38}),
+    ("scale", {"dtype": "float16", "scale": 300}),
+    # Of the wrong kind.
+    *[
+        (name, {name: value})
+        for name in ("path_imgidx", "path_imglist", "masks", "mean_img")
+        for value in (1, 0.5, b"x", [1], np.arange(3), object())
+    ],
+    *[
+        (name, {name: value})
+        for name in ("dtype", "layout", "label_kind", "crop_emit_mode", "aug_seq")
+        for value in (7, ["x"], {}, np.arange(2), b"x", "1_0")
+    ],
+    # No image can ever be large enough.
+    ("max_crop_size", {"resize": 100, "min_crop_size": 50, "max_crop_size": 101}),
+    (
+        "max_crop_size",
+        {"resize": 100, "max_random_scale": 1.5, "min_crop_size": 151, "max_crop_size": 151},
+    ),
+    ("max_crop_size", {"max_img_size": 100, "pad": 5, "min_crop_size": 111, "max_crop_size": 111}),
     *[
         (name, {name: 0.5 if name != "random_h" else 5, "data_shape": (channels, 8, 8)})
         for name in ("brightness", "contrast", "saturation", "random_h", "pca_noise", "rand_gray")
@@ -225,7 +408,60 @@ ILLEGAL = [
 ]
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("name", "wrong"), ILLEGAL, ids=str)
 def test_wrong_parameters_are_refused_by_name_before_anything_is_read(name, wrong):
     with pytest.raises(ValueError, match=name):
         ImageRecordIter("no such file.rec", **({"data_shape": (3, 8, 8), "batch_size": 1} | wrong))
+
+
+ILLEGAL_DET = [
+    ("num_crop_sampler", {"rand_crop_prob": 1, "num_crop_sampler": 10**30}),
+    ("num_crop_sampler", {"rand_crop_prob": 1, "num_crop_sampler": 897}),
+    ("max_crop_scales", {"rand_crop_prob": 1, "max_crop_scales": 1.5}),
+    ("min_crop_scales", {"rand_crop_prob": 1, "min_crop_scales": -0.5}),
+    ("max_crop_trials", {"rand_crop_prob": 1, "max_crop_trials": -1}),
+    ("min_crop_overlaps", {"rand_crop_prob": 1, "min_crop_overlaps": (0, 0, 0)}),
+    ("max_pad_scale", {"rand_pad_prob": 1, "max_pad_scale": 2e6}),
+    ("max_random_hue", {"max_random_hue": 2**31}),
+    ("resize_mode", {"resize_mode": "stretch"}),
+    ("resize", {"resize": 10**30}),
+    ("scale", {"scale": 3e38}),
+    ("path_imglist", {"path_imglist": 1}),
+]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("name", "wrong"), ILLEGAL_DET, ids=str)
+def test_wrong_parameters_of_detection_are_refused_by_name(name, wrong):
+    with pytest.raises(ValueError, match=name):
+        ImageDetRecordIter(
+            "no such file.rec", **({"data_shape": (3, 8, 8), "batch_size": 1} | wrong)
+        )
+
+
+@pytest.mark.parametrize(
+    "o",
+    [
+        {"min_random_scale": 1000, "max_random_scale": 1001},
+        {"min_aspect_ratio": 1, "max_aspect_ratio": 2, "max_random_scale": 1e30},
+        {"resize": 32768, "rand_crop": True},
+        {"data_shape": (3, 32768, 1), "resize": 1},
+    ],
+)
+def test_images_that_would_become_too_large_are_refused(room, o):
+    plan = room.plan_of(**({"data_shape": (3, 8, 8)} | o))
+    sketch = room.sketch(plan.ops, [(40, 40), (1, 60_000)], ids=[0, 1], seed=1)
+    assert 1 in sketch.refused
+    for reason in sketch.refused.values():
+        assert "image would become" in reason
+    for step in sketch.frame.steps:
+        assert (step.size >= 1).all()
+        assert (step.size <= 2**20).all()
+
+
+def test_an_image_of_more_pixels_on_a_side_than_places_can_tell_is_refused(room):
+    sketch = room.sketch(room.plan_of(data_shape=(3, 1, 8), rotate=5).ops, [(1, 2**20), (1, 2**21)])
+    assert sketch.refused == {
+        1: "image would become 2097152 x 1 pixels, and 1048576 are the most of a side"
+    }
