@@ -14,9 +14,9 @@ from gpuio.interop.loader import Loader
 class CupyLoader(Loader):
     """`(images, labels)` in CuPy arrays: images on a GPU as they are, others copied to one."""
 
-    def _images(self, array: Any) -> Any:
-        return cupy.asarray(array) if isinstance(array, np.ndarray) else cupy.from_dlpack(array)
+    def _taken(self, array: Any) -> Any:
+        return cupy.asarray(array) if isinstance(array, np.ndarray) else array
 
-    def _beside(self, array: npt.NDArray[Any], images: Any) -> Any:
+    def _brought(self, array: npt.NDArray[Any], images: Any) -> Any:
         with images.device:
             return cupy.asarray(array)

@@ -59,13 +59,13 @@ class JaxLoader(Loader):
                 f"each of {processes} processes: {error}"
             ) from error
 
-    def _images(self, array: Any) -> Any:
+    def _taken(self, array: Any) -> Any:
         if self._sharding is None:
             return jax.dlpack.from_dlpack(array)
         host = isinstance(array, np.ndarray)
         return self._shared(np.asarray(array) if host else jax.dlpack.from_dlpack(array))
 
-    def _beside(self, array: npt.NDArray[Any], images: Any) -> Any:
+    def _brought(self, array: npt.NDArray[Any], images: Any) -> Any:
         if self._sharding is None:
             return jax.device_put(array, images.sharding)
         return self._shared(array)

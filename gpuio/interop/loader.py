@@ -54,20 +54,20 @@ class Loader(ABC):
         yield from map(self._convert, self.source)
 
     def _convert(self, batch: DataBatch) -> tuple[Any, ...]:
-        images = self._images(batch.data[0])  # type: ignore[index]
+        images = self._taken(batch.data[0])  # type: ignore[index]
         stored = np.asarray(batch.label[0])  # type: ignore[index]
-        targets = self._beside(labels.convert(stored, self._label_dtype), images)
+        targets = self._brought(labels.convert(stored, self._label_dtype), images)
         if batch.masks is None:
             return images, targets
-        return images, targets, self._beside(np.asarray(batch.masks), images)
+        return images, targets, self._taken(batch.masks)
 
     @abstractmethod
-    def _images(self, array: Any) -> Any:
-        """The images of a batch as the framework's array."""
+    def _taken(self, array: Any) -> Any:
+        """An array of the iterator's device as the framework's, over the same memory."""
 
     @abstractmethod
-    def _beside(self, array: npt.NDArray[Any], images: Any) -> Any:
-        """An array on the host as the framework's array, where `images` are."""
+    def _brought(self, array: npt.NDArray[Any], images: Any) -> Any:
+        """An array of the host as the framework's, where `images` are."""
 
     @property
     def batch_size(self) -> int:

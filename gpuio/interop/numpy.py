@@ -13,9 +13,9 @@ from gpuio.interop.loader import Loader
 class NumpyLoader(Loader):
     """`(images, labels)` in NumPy arrays; images on a GPU are copied to the host."""
 
-    def _images(self, array: Any) -> npt.NDArray[Any]:
-        images: npt.NDArray[Any] = array.asnumpy()
-        return images
+    def _taken(self, array: Any) -> npt.NDArray[Any]:
+        taken: npt.NDArray[Any] = array.asnumpy()
+        return taken
 
-    def _beside(self, array: npt.NDArray[Any], images: np.ndarray[Any, Any]) -> npt.NDArray[Any]:
+    def _brought(self, array: npt.NDArray[Any], images: np.ndarray[Any, Any]) -> npt.NDArray[Any]:
         return array

@@ -69,22 +69,21 @@ class TorchLoader(Loader):
         return SimpleNamespace(sampler=self)
 
     def _convert(self, batch: DataBatch) -> tuple[Any, ...]:
-        made = super()._convert(batch)
+        images, *others = super()._convert(batch)
+        if self._permuted:
+            images = images.permute(0, 3, 1, 2)
+        if self._reordered:
+            images = images.contiguous(memory_format=torch.channels_last)
         if self._out is None:
-            return made
-        rows = tuple(tensor[: len(made[0])] for tensor in self._out)
-        for row, tensor in zip(rows, made, strict=True):
+            return images, *others
+        rows = tuple(tensor[: len(images)] for tensor in self._out)
+        for row, tensor in zip(rows, (images, *others), strict=True):
             row.copy_(tensor, non_blocking=True)
         return rows
 
-    def _images(self, array: Any) -> torch.Tensor:
-        images = torch.from_dlpack(array)
-        if self._permuted:
-            return images.permute(0, 3, 1, 2)
-        if self._reordered:
-            return images.contiguous(memory_format=torch.channels_last)
-        return images
+    def _taken(self, array: Any) -> torch.Tensor:
+        return torch.from_dlpack(array)
 
-    def _beside(self, array: npt.NDArray[Any], images: torch.Tensor) -> torch.Tensor:
+    def _brought(self, array: npt.NDArray[Any], images: torch.Tensor) -> torch.Tensor:
         # From pageable memory this returns once the values are read, so they may go away.
         return torch.from_dlpack(array).to(images.device, non_blocking=True)

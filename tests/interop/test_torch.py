@@ -12,7 +12,7 @@ import numpy.testing as npt
 import pytest
 
 from gpuio import ImageDetRecordIter, ImageRecordIter
-from gpuio.testing import draw, encode, write_rec
+from gpuio.testing import draw, encode, open_backend, write_rec
 
 torch = pytest.importorskip("torch")
 
@@ -146,6 +146,19 @@ def test_out_of_another_shape_is_refused(make):
         make().torch(out=[torch.empty(4, *SHAPE)] * 3)
 
 
+def test_masks_come_third(make, tmp_path):
+    masks, path = [draw(20, 24, 1, seed=n) for n in range(6)], tmp_path / "images.rec"
+    write_rec(path, [encode(draw(20, 24, seed=n)) for n in range(6)])
+    write_rec(tmp_path / "masks.rec", [encode(mask) for mask in masks])
+    options = {"path_imgrec": path, "masks": tmp_path / "masks.rec", "layout": "NHWC"}
+    for out in (None, [torch.empty(4, *SHAPE), torch.empty(4), torch.empty(4, 16, 16)]):
+        loader = make(**options).torch(channels_last=True, out=out)
+        for (_, labels, found), batch in zip(loader, make(**options), strict=True):
+            npt.assert_array_equal(found.numpy(), batch.masks)
+            npt.assert_array_equal(labels.numpy(), batch.label[0])
+        assert found.shape == (4, 16, 16)
+
+
 def test_detection_labels_are_floats(tmp_path):
     path = tmp_path / "boxes.rec"
     label = [2, 5, 1, 0.1, 0.2, 0.6, 0.7]
@@ -184,3 +197,48 @@ def test_a_training_loop_may_change_images_in_place(make):
         for (images, _), pixels in zip(loader, expected, strict=True):
             npt.assert_array_equal(images.numpy(), pixels)
             images.mul_(-1).sub_(7)
+
+
+# On a GPU
+
+
+@pytest.fixture
+def gpu(make, rec):
+    """Options of an iterator on the GPU; a skip where there is none."""
+    open_backend("cuda:0")
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    return {"device": "cuda:0", "decoder": "portable"}
+
+
+@pytest.mark.gpu
+def test_tensors_are_on_the_gpu_over_the_same_memory(make, gpu):
+    source = make(**gpu)
+    for (images, labels), expected in zip(source.torch(), make(decoder="portable"), strict=True):
+        assert images.device == labels.device == torch.device("cuda:0")
+        assert images.data_ptr() == source.getdata()[0].data.ptr
+        npt.assert_array_equal(images.cpu().numpy(), expected.data[0])
+        npt.assert_array_equal(labels.cpu().numpy(), expected.label[0])
+
+
+@pytest.mark.gpu
+def test_memory_waits_for_the_stream_that_took_it(make, gpu):
+    loader = make(**gpu, shuffle=True, prefetch_buffer=1).torch()
+    other = make(decoder="portable", shuffle=True)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for _ in range(5):
+            found = []
+            for images, _ in loader:
+                torch.cuda._sleep(10_000_000)
+                found.append(images.sum(dtype=torch.float64))
+                del images
+            expected = [batch.data[0].sum(dtype=np.float64) for batch in other]
+            npt.assert_array_equal(torch.stack(found).cpu().numpy(), expected)
+
+
+@pytest.mark.gpu
+def test_out_may_be_on_the_gpu(make, gpu):
+    for options in (gpu, {"decoder": "portable"}):
+        out = torch.empty(4, *SHAPE, device="cuda"), torch.empty(4, device="cuda")
+        for (images, _), expected in zip(make(**options).torch(out=out), make(), strict=True):
+            npt.assert_array_equal(images.cpu().numpy(), expected.data[0])
