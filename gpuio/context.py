@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from gpuio import parameters as p
-from gpuio.errors import BackendError
 
 __all__ = ["Context", "cpu", "current_context", "gpu", "num_gpus"]
 
@@ -32,18 +31,6 @@ class Context:
     def __repr__(self) -> str:
         return f"{self.device_type}({self.device_id})"
 
-    def require_cpu(self) -> None:
-        """Refuse a GPU.
-
-        Raises:
-            BackendError: This is one.
-        """
-        if self.device_type != "cpu":
-            raise BackendError(
-                f"{self}: arrays of gpuio.nd lie in the memory of the CPU; give them to your "
-                "framework, which brings them to the GPU"
-            )
-
 
 def cpu(device_id: int = 0) -> Context:
     """The CPU."""
@@ -51,7 +38,7 @@ def cpu(device_id: int = 0) -> Context:
 
 
 def gpu(device_id: int = 0) -> Context:
-    """A GPU; it can be named and compared, but holds no array yet."""
+    """A GPU, as CUDA counts those that this process sees."""
     return Context("gpu", device_id)
 
 
@@ -61,5 +48,7 @@ def current_context() -> Context:
 
 
 def num_gpus() -> int:
-    """How many GPUs can hold arrays of `gpuio.nd`: none yet."""
-    return 0
+    """How many GPUs this process sees."""
+    from gpuio.backends.visible import visible_gpus
+
+    return visible_gpus()

@@ -61,29 +61,27 @@ class NDArray(np.ndarray[Any, np.dtype[Any]]):
         """Always `cpu(0)`."""
         return cpu()
 
-    def as_in_context(self, context: Context) -> NDArray:
-        """This array.
+    def as_in_context(self, context: Context) -> Any:
+        """This array on a device: itself, or a copy on a GPU.
 
         Raises:
-            BackendError: `context` is a GPU.
+            BackendError: `context` is a GPU that cannot be used.
         """
-        context.require_cpu()
-        return self
+        return placed(self, context)
 
-    def as_in_ctx(self, ctx: Context) -> NDArray:
+    def as_in_ctx(self, ctx: Context) -> Any:
         """`as_in_context`, as later versions of MXNet call it."""
         return self.as_in_context(ctx)
 
-    def copyto(self, other: NDArray | Context) -> NDArray:
+    def copyto(self, other: NDArray | Context) -> Any:
         """Copy the values into another array, or into a new one on a device; that array.
 
         Raises:
-            BackendError: `other` is a GPU.
+            BackendError: `other` is a GPU that cannot be used.
             ValueError: `other` is an array of another shape.
         """
         if isinstance(other, Context):
-            other.require_cpu()
-            return self.copy()
+            return placed(self.copy(), other)
         if other.shape != self.shape:
             raise ValueError(f"other must have shape {self.shape}, got {other.shape}")
         np.copyto(other, self, casting="unsafe")
@@ -93,48 +91,61 @@ class NDArray(np.ndarray[Any, np.dtype[Any]]):
         """Return: the values are there."""
 
 
-def array(
-    source_array: Any, ctx: Context | None = None, dtype: npt.DTypeLike | None = None
-) -> NDArray:
+def placed(host: NDArray, context: Context | None) -> Any:
+    """An array on a device: `host` itself on the CPU (and for None), a copy of it on a GPU.
+
+    Raises:
+        BackendError: `context` is a GPU that cannot be used.
+    """
+    if context is None or context.device_type == "cpu":
+        return host
+    from gpuio.backends.cuda import CudaDriver
+
+    CudaDriver(context.device_id)  # says what is wrong with it
+    from gpuio.backends.cuda_array import device_array
+
+    return device_array(host, context)
+
+
+def array(source_array: Any, ctx: Context | None = None, dtype: npt.DTypeLike | None = None) -> Any:
     """A copy of an array, or of nested lists.
 
     Args:
         source_array: What NumPy can make an array of.
-        ctx: The CPU; None is `cpu(0)`.
+        ctx: Where it is to be; None is `cpu(0)`. On a GPU it is a CuPy array that answers the
+            same questions.
         dtype: Of the elements; None is that of an NDArray, and float32 for anything else.
 
     Raises:
-        BackendError: `ctx` is a GPU.
+        BackendError: `ctx` is a GPU that cannot be used.
         TypeError: `source_array` is nothing like an array.
     """
-    (ctx or cpu()).require_cpu()
     if dtype is None:
         dtype = source_array.dtype if isinstance(source_array, NDArray) else np.float32
     try:
-        return np.array(source_array, dtype).view(NDArray)
+        host = np.array(source_array, dtype).view(NDArray)
     except (TypeError, ValueError) as error:
         kind = type(source_array).__name__
         raise TypeError(f"source_array must be like an array, got {kind}: {error}") from error
+    return placed(host, ctx)
 
 
 def zeros(
     shape: int | tuple[int, ...],
     ctx: Context | None = None,
     dtype: npt.DTypeLike | None = None,
-) -> NDArray:
+) -> Any:
     """An array of zeros, float32 unless `dtype` says otherwise."""
-    (ctx or cpu()).require_cpu()
-    return np.zeros(shape, dtype or np.float32).view(NDArray)
+    return placed(np.zeros(shape, dtype or np.float32).view(NDArray), ctx)
 
 
 def ones(
     shape: int | tuple[int, ...],
     ctx: Context | None = None,
     dtype: npt.DTypeLike | None = None,
-) -> NDArray:
+) -> Any:
     """An array of ones, float32 unless `dtype` says otherwise."""
-    (ctx or cpu()).require_cpu()
-    return np.ones(shape, dtype or np.float32).view(NDArray)
+    return placed(np.ones(shape, dtype or np.float32).view(NDArray), ctx)
 
 
 def waitall() -> None:

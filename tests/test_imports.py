@@ -51,7 +51,8 @@ def test_reading_and_writing_records_loads_numpy_alone(tmp_path):
 
 
 def test_an_epoch_on_the_cpu_loads_no_cupy(rec):
-    script = f"import gpuio; list(gpuio.ImageRecordIter({str(rec)!r}, (3, 16, 16), 4))"
+    made = f"gpuio.ImageRecordIter({str(rec)!r}, (3, 16, 16), 4, device='cpu')"
+    script = f"import gpuio; list({made})"
     got = loaded(script)
     assert "numba" in got
     assert not got & {"cupy", "torch", "cv2"}

@@ -108,8 +108,8 @@ def test_copyto():
         array.copyto(nd.zeros(3))
 
 
-def test_a_gpu_is_refused():
-    gpu, array = mx.gpu(1), nd.zeros(2)
+def test_a_gpu_that_is_not_there_is_refused():
+    gpu, array = mx.gpu(99), nd.zeros(2)
     for use in (
         lambda: nd.array([1], gpu),
         lambda: nd.zeros(1, gpu),
@@ -117,7 +117,7 @@ def test_a_gpu_is_refused():
         lambda: array.as_in_context(gpu),
         lambda: array.copyto(gpu),
     ):
-        with pytest.raises(BackendError, match=r"gpu\(1\): arrays of gpuio.nd lie in the memory"):
+        with pytest.raises(BackendError, match="cuda:99"):
             use()
 
 

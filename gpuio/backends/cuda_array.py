@@ -10,13 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import cupy
-import numpy as np
 import numpy.typing as npt
 
 from gpuio.backends.pool import Lease
 from gpuio.context import Context, gpu
 from gpuio.ndarray import NDArray
-from gpuio.ndarray import array as host_array
 
 _LEGACY = 1
 
@@ -130,11 +128,8 @@ def hand_out(data: Any, ready: Any, lease: Lease) -> DeviceNDArray:
     return array
 
 
-def device_array(
-    source: Any, context: Context, dtype: npt.DTypeLike | None = None
-) -> DeviceNDArray:
-    """A copy of an array, or of nested lists, on a GPU; `dtype` as in `gpuio.nd.array`."""
-    host = host_array(source, dtype=dtype)
+def device_array(host: NDArray, context: Context) -> DeviceNDArray:
+    """A copy of an array on a GPU."""
     with cupy.cuda.Device(context.device_id):
-        made: DeviceNDArray = cupy.asarray(np.asarray(host)).view(type=DeviceNDArray)
+        made: DeviceNDArray = cupy.asarray(host.asnumpy()).view(type=DeviceNDArray)
     return made
