@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
+from gpuio import ImageRecordIter
 from gpuio.cli import main
-from gpuio.cli.bench import Measurement, measure, verdict
+from gpuio.cli.bench import measure
+from gpuio.testing import draw, encode, write_rec
 
 SMALL = {"data_shape": "3,16,16", "batch_size": "4"}
 
 
 def test_whole_epochs_are_counted_without_repeats(rec):
-    found = measure(str(rec), SMALL, 0.3)
-    assert found.seconds >= 0.3
-    assert found.epochs > 1
-    whole, rest = divmod(found.batches, 4)
-    assert found.images == 13 * whole + 4 * rest  # the last batch of each epoch has one image
-    assert whole in (found.epochs - 1, found.epochs)
+    found = measure(str(rec), SMALL, 0.3).report.to_dict()
+    assert found["seconds"] >= 0.3
+    assert found["epochs"] > 1
+    whole, rest = divmod(found["batches"], 4)
+    assert found["images"] == 13 * whole + 4 * rest  # the last batch of each epoch has one image
+    assert whole in (found["epochs"] - 1, found["epochs"])
 
 
-def test_time_is_split_between_busy_starved_and_blocked(rec):
-    found = measure(str(rec), SMALL, 0.3)
-    assert list(found.stages) == ["read", "decode"]
-    for name in found.stages:
-        shares = [found.share(name, state) for state in ("busy", "starved", "blocked")]
-        assert min(shares) >= 0
-        assert sum(shares) <= 1.1
+def test_the_time_to_the_first_batch_is_apart(rec, monkeypatch):
+    real = ImageRecordIter.next
+
+    def late(self):
+        time.sleep(0.3)
+        return real(self)
+
+    monkeypatch.setattr(ImageRecordIter, "next", late)
+    found = measure(str(rec), SMALL, 0.1)
+    assert found.first_batch >= 0.3
+    assert found.report.to_dict()["seconds"] < found.first_batch
 
 
 def test_the_report_ends_in_a_verdict(rec, tmp_path, capsys):
@@ -35,35 +42,22 @@ def test_the_report_ends_in_a_verdict(rec, tmp_path, capsys):
     arguments = ["--seconds", "0.2", "--data-shape", "3,16,16", "--batch-size", "4", "--shuffle"]
     assert main(["bench", str(rec), *arguments, "--json", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "images/s" in lines[0]
+    assert lines[0].startswith("first batch after ")
+    assert lines[1].endswith(" images/s")
     assert "limit" in lines[-1]
     figures = json.loads(path.read_text())
     assert figures["images_per_second"] == pytest.approx(figures["images"] / figures["seconds"])
     assert figures["parameters"]["shuffle"] is True
-    assert set(figures["stages"]) == {"read", "decode"}
+    assert set(figures["stages"]) == {"read", "decode", "augment", "training"}
+    assert figures["sentence"] == lines[-1]
 
 
-@pytest.mark.parametrize(
-    ("busy", "sentence"),
-    [
-        ((9, 5), "The limit is read: busy 90 % of the time."),
-        (
-            (1, 8),
-            (
-                "The limit is decode: busy 80 % of the time, 75 % of its work decoding, the rest "
-                "augmentation."
-            ),
-        ),
-        (
-            (2, 3),
-            "No room is the limit: decode is busy most, 30 % of the time; epochs may be too short.",
-        ),
-    ],
-)
-def test_the_busiest_room_is_the_limit(busy, sentence):
-    times = [{"busy": seconds, "starved": 0, "blocked": 0} for seconds in busy]
-    stages = dict(zip(("read", "decode"), times, strict=True))
-    assert verdict(Measurement(seconds=10, stages=stages, decoding=3, augmenting=1)) == sentence
+def test_faults_are_told(tmp_path, capsys):
+    path = tmp_path / "holes.rec"
+    write_rec(path, [encode(draw(16, 16)), b"broken"] * 4)
+    arguments = ["--seconds", "0.1", "--data-shape", "3,16,16", "--batch-size", "4"]
+    assert main(["bench", str(path), *arguments, "--on-error", "skip"]) == 0
+    assert " images could not be had" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
