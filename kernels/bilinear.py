@@ -12,6 +12,7 @@ from numba import carray, njit
 
 from gpuio.kernels.native import address, hold, pointer
 from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, convert
+from gpuio.kernels.stages import linear_down
 from gpuio.kernels.taps import LINEAR, fixed_taps
 from gpuio.kernels.vector import LANES, blend_pixels, warp_pixels
 from gpuio.kernels.warp import column_places, line_places, matrix_at, warp_linear
@@ -43,8 +44,7 @@ def _across(source, index, weight, cols, line, stride):
 def _down(upper, lower, u, v, out, size):
     """Two rows along y into one of uint8."""
     for k in range(size):
-        a, b = (np.int32(upper[k]) * u) >> 16, (np.int32(lower[k]) * v) >> 16
-        out[k] = (a + b + 2) >> 2
+        out[k] = linear_down(upper[k], lower[k], u, v)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)

@@ -54,6 +54,7 @@ from gpuio.kernels.stages import (
     cubic_term,
     cubic_weight,
     fixed_level,
+    fixed_term,
     float16_bits,
     in_cubic_vector,
     linear_across,
@@ -202,14 +203,14 @@ def _fixed_across(at, taps, count, cols, x, channels):
     for k in range(count):
         weight = load32(_column(weights, cols, k, x))
         pixel = _pixel(at + _U64(load32(_column(taps, cols, k, x))), channels)
-        first = _I32(first + pixel[0] * weight)
-        second = _I32(second + pixel[1] * weight)
-        third = _I32(third + pixel[2] * weight)
-        fourth = _I32(fourth + pixel[3] * weight)
+        first = _I32(first + fixed_term(pixel[0], weight))
+        second = _I32(second + fixed_term(pixel[1], weight))
+        third = _I32(third + fixed_term(pixel[2], weight))
+        fourth = _I32(fourth + fixed_term(pixel[3], weight))
     return first, second, third, fourth
 
 
-@part(_INT(_INT, _INT, _INT, types.boolean, types.float32, _LONG))
+@part(_INT(_INT, _INT, _INT, types.boolean, types.float32, _INT))
 def _cubic_value(at, whole, channels, in_order, real, total):
     if in_cubic_vector(at, whole, channels, in_order):
         return saturate(_I32(nearest(real)))
@@ -219,7 +220,7 @@ def _cubic_value(at, whole, channels, in_order, real, total):
 @part(_FOUR(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _cubic(step, src, pitch, taps, y, x, rows, cols, channels):
     """Both sums of `in_cubic_vector`, of which each value takes one."""
-    a, b, c, d = _I64(0), _I64(0), _I64(0), _I64(0)
+    a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
     e, f, g, h = _F32(0), _F32(0), _F32(0), _F32(0)
     down = _column(taps, cols, 8, 0)
     for j in range(4):
@@ -227,8 +228,8 @@ def _cubic(step, src, pitch, taps, y, x, rows, cols, channels):
         real = cubic_weight(weight)
         at = _at(src, load32(_column(down, rows, j, y)), pitch, 0)
         line = _fixed_across(at, taps, 4, cols, x, channels)
-        a, b = a + _I64(line[0]) * weight, b + _I64(line[1]) * weight
-        c, d = c + _I64(line[2]) * weight, d + _I64(line[3]) * weight
+        a, b = _I32(a + fixed_term(line[0], weight)), _I32(b + fixed_term(line[1], weight))
+        c, d = _I32(c + fixed_term(line[2], weight)), _I32(d + fixed_term(line[3], weight))
         e, f = e + cubic_term(line[0], real), f + cubic_term(line[1], real)
         g, h = g + cubic_term(line[2], real), h + cubic_term(line[3], real)
     in_order = load32(step + _FILL) == 1
@@ -244,14 +245,14 @@ def _cubic(step, src, pitch, taps, y, x, rows, cols, channels):
 
 @part(_FOUR(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _lanczos(src, pitch, taps, y, x, rows, cols, channels):
-    a, b, c, d = _I64(0), _I64(0), _I64(0), _I64(0)
+    a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
     down = _column(taps, cols, 16, 0)
     for j in range(8):
         weight = load32(_column(down, rows, 8 + j, y))
         at = _at(src, load32(_column(down, rows, j, y)), pitch, 0)
         line = _fixed_across(at, taps, 8, cols, x, channels)
-        a, b = a + _I64(line[0]) * weight, b + _I64(line[1]) * weight
-        c, d = c + _I64(line[2]) * weight, d + _I64(line[3]) * weight
+        a, b = _I32(a + fixed_term(line[0], weight)), _I32(b + fixed_term(line[1], weight))
+        c, d = _I32(c + fixed_term(line[2], weight)), _I32(d + fixed_term(line[3], weight))
     return fixed_level(a), fixed_level(b), fixed_level(c), fixed_level(d)
 
 

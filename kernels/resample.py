@@ -18,6 +18,21 @@ from gpuio.kernels.color import COLOR, color_image
 from gpuio.kernels.native import hold, pointer
 from gpuio.kernels.output import NORM, emit_row
 from gpuio.kernels.parallel import Task, arguments
+from gpuio.kernels.stages import (
+    area_term,
+    block_level,
+    block_reciprocal,
+    cubic_term,
+    cubic_vector,
+    cubic_weight,
+    fixed_level,
+    fixed_term,
+    in_cubic_vector,
+    linear_across,
+    linear_down,
+    nearest,
+    saturate,
+)
 from gpuio.kernels.taps import (
     AREA,
     AREA_INTEGER,
@@ -55,7 +70,7 @@ STEP = np.dtype(
         ("scratch", np.uint64),  # offset of rows * cols * channels bytes in the worker's memory
         ("src_pitch", np.int64),  # bytes between source rows
         ("dst_pitch", np.int64),  # bytes between rows written by `resample`
-        ("kind", np.int32),  # of kernels/taps.py, or BLANK
+        ("kind", np.int32),  # of kernels/taps.py, or SKIP
         ("mirror", np.int32),
         ("fill", np.int32),  # value outside the picture, for a warp or border; of a cubic
         # resize, 1 where OpenCV would have the colours in this order, and not reversed
@@ -92,46 +107,75 @@ def _linear_across(source, index, weight, out, cols, channels):
             a, b = np.uint32(left[x]), np.uint32(right[x])
             u, v = left_weight[x], right_weight[x]
             k = 3 * x
-            out[k] = (np.int32(source[a]) * u + np.int32(source[b]) * v) >> 4
-            out[k + 1] = (np.int32(source[a + 1]) * u + np.int32(source[b + 1]) * v) >> 4
-            out[k + 2] = (np.int32(source[a + 2]) * u + np.int32(source[b + 2]) * v) >> 4
+            out[k] = linear_across(source[a], source[b], u, v)
+            out[k + 1] = linear_across(source[a + 1], source[b + 1], u, v)
+            out[k + 2] = linear_across(source[a + 2], source[b + 2], u, v)
     else:
         for x in range(cols):
             a, b = np.uint32(left[x]), np.uint32(right[x])
             u, v = left_weight[x], right_weight[x]
             for c in range(channels):
-                pair = np.int32(source[a + c]) * u + np.int32(source[b + c]) * v
-                out[channels * x + c] = pair >> 4
+                out[channels * x + c] = linear_across(source[a + c], source[b + c], u, v)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def _linear_down(upper, lower, u, v, out, size):
     for k in range(size):
-        out[k] = (((upper[k] * u) >> 16) + ((lower[k] * v) >> 16) + 2) >> 2
+        out[k] = linear_down(upper[k], lower[k], u, v)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def _taps_across(source, index, weight, taps, out, cols, channels):
+    """One source row, resized along x with a fixed number of taps, in 1/2048."""
+    one, two = np.uint32(1), np.uint32(2)
+    if channels == 3:
+        for x in range(cols):
+            red, green, blue = np.int32(0), np.int32(0), np.int32(0)
+            for k in range(taps):
+                at, share = np.uint32(index[k * cols + x]), weight[k * cols + x]
+                red = np.int32(red + fixed_term(source[at], share))
+                green = np.int32(green + fixed_term(source[at + one], share))
+                blue = np.int32(blue + fixed_term(source[at + two], share))
+            out[3 * x], out[3 * x + 1], out[3 * x + 2] = red, green, blue
+        return
     for x in range(cols):
         for c in range(channels):
             total = np.int32(0)
             for k in range(taps):
-                at = np.uint32(index[k * cols + x] + c)
-                total += np.int32(source[at]) * weight[k * cols + x]
+                at, share = np.uint32(index[k * cols + x] + c), weight[k * cols + x]
+                total = np.int32(total + fixed_term(source[at], share))
+            out[channels * x + c] = total
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _area_across(source, index, weight, taps, out, cols, channels):
+    """One source row, resized along x to the sums of an area average."""
+    one, two = np.uint32(1), np.uint32(2)
+    if channels == 3:
+        for x in range(cols):
+            red, green, blue = np.float32(0), np.float32(0), np.float32(0)
+            for k in range(taps):
+                at, share = np.uint32(index[k * cols + x]), weight[k * cols + x]
+                red = red + area_term(source[at], share)
+                green = green + area_term(source[at + one], share)
+                blue = blue + area_term(source[at + two], share)
+            out[3 * x], out[3 * x + 1], out[3 * x + 2] = red, green, blue
+        return
+    for x in range(cols):
+        for c in range(channels):
+            total = np.float32(0)
+            for k in range(taps):
+                at, share = np.uint32(index[k * cols + x] + c), weight[k * cols + x]
+                total = total + area_term(source[at], share)
             out[channels * x + c] = total
 
 
 @njit(inline="always")
-def _saturate(value):
-    return np.uint8(min(max(value, 0), 255))
-
-
-@njit(inline="always")
 def _cubic_level(a, b, c, d, fa, fb, fc, fd):
-    value = np.float32(a) * fa + np.float32(b) * fb
-    value = value + np.float32(c) * fc
-    value = value + np.float32(d) * fd
-    return _saturate(np.int32(np.rint(value)))
+    value = cubic_term(a, fa) + cubic_term(b, fb)
+    value = value + cubic_term(c, fc)
+    value = value + cubic_term(d, fd)
+    return saturate(np.int32(nearest(value)))
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -153,32 +197,28 @@ def _cubic_down(ring, slot, weight, first, whole, channels, in_order, out, size)
         size: Values in the window.
     """
     a, b, c, d = ring[slot[0]], ring[slot[1]], ring[slot[2]], ring[slot[3]]
-    unit = np.float32(1.0 / (2048.0 * 2048.0))
-    fa, fb = np.float32(weight[0]) * unit, np.float32(weight[1]) * unit
-    fc, fd = np.float32(weight[2]) * unit, np.float32(weight[3]) * unit
-    vector = whole // 8 * 8
-    split = np.int64(0)  # values before the tail in the pixel where it begins, if reversed
-    if not in_order:
-        split = np.int64(vector % channels)
-    tail = min(max(vector - split - first, 0), size)
-    for k in range(tail):
+    fa, fb = cubic_weight(weight[0]), cubic_weight(weight[1])
+    fc, fd = cubic_weight(weight[2]), cubic_weight(weight[3])
+    # From here on, some values may be in the tail.
+    start = min(max(cubic_vector(whole) - channels - first, 0), size)
+    for k in range(start):
         out[k] = _cubic_level(a[k], b[k], c[k], d[k], fa, fb, fc, fd)
-    for k in range(tail, size):
-        at = first + k
-        if at < vector - split + channels and at % channels >= channels - split:
+    for k in range(start, size):
+        if in_cubic_vector(first + k, whole, channels, in_order):
             out[k] = _cubic_level(a[k], b[k], c[k], d[k], fa, fb, fc, fd)
         else:
             total = a[k] * weight[0] + b[k] * weight[1] + c[k] * weight[2] + d[k] * weight[3]
-            out[k] = _saturate((total + (1 << 21)) >> 22)
+            out[k] = fixed_level(np.int32(total))
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def _lanczos_down(ring, slot, weight, out, size):
+    a, b, c, d = ring[slot[0]], ring[slot[1]], ring[slot[2]], ring[slot[3]]
+    e, f, g, h = ring[slot[4]], ring[slot[5]], ring[slot[6]], ring[slot[7]]
     for k in range(size):
-        total = np.int32(1 << 21)
-        for j in range(8):
-            total += ring[slot[j], k] * weight[j]
-        out[k] = _saturate(total >> 22)
+        total = a[k] * weight[0] + b[k] * weight[1] + c[k] * weight[2] + d[k] * weight[3]
+        total += e[k] * weight[4] + f[k] * weight[5] + g[k] * weight[6] + h[k] * weight[7]
+        out[k] = fixed_level(np.int32(total))
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -222,35 +262,38 @@ def _area_row(
         if beta == 0:
             continue
         source = _source_row(step, rows[j * step.rows + y], channels)
-        for x in range(step.cols):
-            for c in range(channels):
-                total = np.float32(0)
-                for k in range(column_taps):
-                    at = np.uint32(columns[k * step.cols + x] + c)
-                    total += np.float32(source[at]) * across[k * step.cols + x]
-                across_row[channels * x + c] = total
+        _area_across(source, columns, across, column_taps, across_row, step.cols, channels)
         for k in range(size):
-            sums[k] += beta * across_row[k]
+            sums[k] += area_term(across_row[k], beta)
     for k in range(size):
-        out[k] = _saturate(np.int32(np.rint(sums[k])))
+        out[k] = saturate(np.int32(nearest(sums[k])))
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _block_row(step, y, channels, factor_y, factor_x, out):
+def _block_row(step, y, channels, height, width, out):
     """One output row of an area average over whole blocks."""
-    reciprocal = np.float32(1.0 / (factor_y * factor_x))
+    reciprocal = block_reciprocal(height, width)
+    top, left = (step.y + y) * height, step.x * width
+    if height == 2 and width == 2:
+        upper = _source_row(step, top, channels)[left * channels :]
+        lower = _source_row(step, top + 1, channels)[left * channels :]
+        for x in range(step.cols):
+            for c in range(channels):
+                at = np.uint32(2 * x * channels + c)
+                beside = np.uint32(at + channels)
+                total = np.int32(upper[at]) + np.int32(upper[beside])
+                total += np.int32(lower[at]) + np.int32(lower[beside])
+                out[channels * x + c] = block_level(total, height, width, reciprocal)
+        return
     for x in range(step.cols):
         for c in range(channels):
             total = np.int32(0)
-            for j in range(factor_y):
-                source = _source_row(step, (step.y + y) * factor_y + j, channels)
-                start = (step.x + x) * factor_x * channels + c
-                for k in range(factor_x):
+            for j in range(height):
+                source = _source_row(step, top + j, channels)
+                start = (left + x * width) * channels + c
+                for k in range(width):
                     total += np.int32(source[np.uint32(start + k * channels)])
-            if factor_y == 2 and factor_x == 2:
-                out[channels * x + c] = (total + 2) >> 2
-            else:
-                out[channels * x + c] = _saturate(np.int32(np.rint(np.float32(total) * reciprocal)))
+            out[channels * x + c] = block_level(total, height, width, reciprocal)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)

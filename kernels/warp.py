@@ -15,10 +15,9 @@ import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.native import pointer
-from gpuio.kernels.stages import FAR
+from gpuio.kernels.stages import FAR, warp_fraction, warp_level, warp_linear_level
 from gpuio.kernels.taps import cubic_weights, lanczos_weights
 
-_HALF = 1 << 14  # of the weights' unit, 2**15
 _FRACTIONS = 32
 _U32 = np.uint32
 _FAR = np.float64(FAR)
@@ -138,24 +137,23 @@ def warp_nearest(image, height, width, pitch, channels, fill, xs, ys, count, out
 def warp_linear(image, height, width, pitch, channels, fill, xs, ys, count, out):
     """One row by bilinear interpolation; arguments as `warp_row`."""
     for k in range(count):
-        fx, fy = (xs[k] >> 5) & 31, (ys[k] >> 5) & 31
+        fx, fy = warp_fraction(xs[k]), warp_fraction(ys[k])
         x, y = xs[k] >> 10, ys[k] >> 10
-        a, b = (32 - fx) * (32 - fy), fx * (32 - fy)
-        d, e = (32 - fx) * fy, fx * fy
         if x >= 0 and y >= 0 and x + 1 < width and y + 1 < height:
             p = np.uint32(y * pitch + x * channels)
             q = np.uint32(p + pitch)
             for c in range(channels):
-                total = np.int32(image[p + c]) * a + np.int32(image[p + channels + c]) * b
-                total += np.int32(image[q + c]) * d + np.int32(image[q + channels + c]) * e
-                out[channels * k + c] = (total + 512) >> 10
+                out[channels * k + c] = warp_linear_level(
+                    image[p + c], image[p + channels + c], image[q + c], image[q + channels + c],
+                    fx, fy,
+                )  # fmt: skip
         else:
             for c in range(channels):
-                total = tap(image, y, x, c, height, width, pitch, channels, fill) * a
-                total += tap(image, y, x + 1, c, height, width, pitch, channels, fill) * b
-                total += tap(image, y + 1, x, c, height, width, pitch, channels, fill) * d
-                total += tap(image, y + 1, x + 1, c, height, width, pitch, channels, fill) * e
-                out[channels * k + c] = (total + 512) >> 10
+                a = tap(image, y, x, c, height, width, pitch, channels, fill)
+                b = tap(image, y, x + 1, c, height, width, pitch, channels, fill)
+                d = tap(image, y + 1, x, c, height, width, pitch, channels, fill)
+                e = tap(image, y + 1, x + 1, c, height, width, pitch, channels, fill)
+                out[channels * k + c] = warp_linear_level(a, b, d, e, fx, fy)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -179,12 +177,12 @@ def warp_row(taps, table, image, height, width, pitch, channels, fill, xs, ys, c
     before = taps // 2 - 1
     size = taps * taps
     for k in range(count):
-        fraction = ((ys[k] >> 5) & 31) * 32 + ((xs[k] >> 5) & 31)
+        fraction = warp_fraction(ys[k]) * 32 + warp_fraction(xs[k])
         weights = table[fraction * size : (fraction + 1) * size]
         x, y = (xs[k] >> 10) - before, (ys[k] >> 10) - before
         inside = x >= 0 and y >= 0 and x + taps <= width and y + taps <= height
         if inside and channels == 3:
-            red, green, blue = np.int32(_HALF), np.int32(_HALF), np.int32(_HALF)
+            red, green, blue = np.int32(0), np.int32(0), np.int32(0)
             for j in range(taps):
                 p = _U32((y + j) * pitch + x * 3)
                 for i in range(taps):
@@ -193,17 +191,16 @@ def warp_row(taps, table, image, height, width, pitch, channels, fill, xs, ys, c
                     green += np.int32(image[p + _U32(1)]) * weight
                     blue += np.int32(image[p + _U32(2)]) * weight
                     p += _U32(3)
-            out[3 * k] = min(max(red >> 15, 0), 255)
-            out[3 * k + 1] = min(max(green >> 15, 0), 255)
-            out[3 * k + 2] = min(max(blue >> 15, 0), 255)
+            out[3 * k], out[3 * k + 1] = warp_level(red), warp_level(green)
+            out[3 * k + 2] = warp_level(blue)
             continue
         for c in range(channels):
-            total = np.int32(_HALF)
+            total = np.int32(0)
             for j in range(taps):
                 for i in range(taps):
                     value = tap(image, y + j, x + i, c, height, width, pitch, channels, fill)
                     total += value * weights[j * taps + i]
-            out[channels * k + c] = min(max(total >> 15, 0), 255)
+            out[channels * k + c] = warp_level(total)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
