@@ -212,13 +212,6 @@ def test_without_the_wait_for_the_consumer_that_fails(rec, monkeypatch):
             read_all(loader, driver, slow)
 
 
-def test_a_stream_that_is_not_told_cannot_read(rec):
-    with gpuio.ImageRecordIter(rec, SHAPE, 1, device="simulated") as loader:
-        driver, batch = loader._backend._driver, loader.next()
-        with pytest.raises(OrderError, match="has yet to write"):
-            read_by(driver, batch.data[0], driver.new_stream())
-
-
 def test_threads_end_with_the_loader(rec, device):
     loader = gpuio.ImageRecordIter(rec, SHAPE, 2, device=device)
     loader.next()

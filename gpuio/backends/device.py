@@ -318,11 +318,11 @@ class DeviceBackend(Backend):
         return self._driver.empty(shape, dtype)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
-        array, tables = self.empty(host.shape, host.dtype), _Tables(self._driver)
-        pinned, _ = tables.reserve(host.nbytes)
-        pinned[:] = np.ascontiguousarray(host).view(np.uint8).reshape(-1)
-        self._driver.copy(self.address(array), pinned.ctypes.data, host.nbytes, self._stream)
-        self.record().synchronize()
+        with self.scope():  # memory comes from a pool, in order with the stream that is current
+            array, pinned = self.empty(host.shape, host.dtype), self.empty_host(host.nbytes)
+            pinned[:] = np.ascontiguousarray(host).view(np.uint8).reshape(-1)
+            self._driver.copy(self.address(array), pinned.ctypes.data, host.nbytes, self._stream)
+            self.record().synchronize()
         return array
 
     def address(self, array: Array) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import numpy.typing as npt
@@ -47,6 +48,7 @@ class OutputPool:
         self._dtype = dtype
         self._keep = keep
         self._free: deque[tuple[Array, Event]] = deque()
+        weakref.finalize(self, _drop, self._free).atexit = False
 
     def take(self) -> tuple[Array, Lease]:
         """An array of the shape, uninitialised, that nobody else refers to, and its lease."""
@@ -56,19 +58,28 @@ class OutputPool:
         except IndexError:
             memory = self._backend.empty(self._shape, self._dtype)
         lease = Lease(memory)
-        back = (self._free, self._keep, self._backend, memory, lease.readers)
+        back = (weakref.ref(self), self._backend, memory, lease.readers)
         weakref.finalize(lease, _take_back, *back).atexit = False
         return self._backend.adopt(memory, lease), lease
 
+    def put(self, memory: Array, fence: Event) -> None:
+        """Take an array back, to be written again after `fence`."""
+        self._free.append((memory, fence))
+        if len(self._free) > self._keep:
+            _drop([self._free.popleft()])
+
 
 def _take_back(
-    free: deque[tuple[Array, Event]],
-    keep: int,
-    backend: Backend,
-    memory: Array,
-    readers: list[Any],
+    pool: weakref.ref[OutputPool], backend: Backend, memory: Array, readers: list[Any]
 ) -> None:
-    free.append((memory, backend.after(readers)))
-    if len(free) > keep:
-        _, fence = free.popleft()
-        fence.synchronize()  # what frees the memory does not know who reads it
+    fence, owner = backend.after(readers), pool()
+    if owner is None:
+        _drop([(memory, fence)])
+    else:
+        owner.put(memory, fence)
+
+
+def _drop(arrays: Iterable[tuple[Array, Event]]) -> None:
+    """Wait until arrays are not read any more: where memory goes when it is freed, nobody does."""
+    for _, fence in arrays:
+        fence.synchronize()

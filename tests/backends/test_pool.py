@@ -83,3 +83,61 @@ def test_arrays_outlive_the_pool(pool):
     del pool
     gc.collect()
     assert (array == 7).all()
+
+
+class Fence:
+    """An event that notes who waits for it."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def wait(self):
+        self.log.append("stream")
+
+    def synchronize(self):
+        self.log.append("host")
+
+
+def fenced_pool():
+    """A pool whose arrays are read until a fence, and what waits for those."""
+    backend, log = CpuBackend(1), []
+    backend.after = lambda readers: Fence(log)
+    return OutputPool(backend, (2,), np.float32, keep=2), log
+
+
+def test_memory_is_taken_again_after_its_readers():
+    pool, log = fenced_pool()
+    pool.take()
+    gc.collect()
+    assert log == []
+    kept, _ = pool.take()
+    assert log == ["stream"]
+    assert kept.shape == (2,)
+
+
+def test_what_is_too_much_is_freed_after_its_readers():
+    pool, log = fenced_pool()
+    arrays = [pool.take() for _ in range(4)]
+    arrays.clear()
+    gc.collect()
+    assert log == ["host", "host"]
+
+
+def test_what_outlives_the_pool_is_freed_after_its_readers():
+    pool, log = fenced_pool()
+    array, lease = pool.take()
+    del pool
+    gc.collect()
+    del array, lease
+    gc.collect()
+    assert log == ["host"]
+
+
+def test_what_is_free_when_the_pool_ends_is_freed_after_its_readers():
+    pool, log = fenced_pool()
+    arrays = [pool.take(), pool.take()]
+    arrays.clear()
+    gc.collect()
+    del pool
+    gc.collect()
+    assert log == ["host", "host"]
