@@ -98,7 +98,7 @@ class Pipeline:
             self.depth,
             name="gpuio-decode",
             scope=scope,
-            waits=(host,),
+            waits=(host, self.read),  # the room before may wait for a store
             meter=self._decoding,
         )
         self._stages = (ready, batches)
