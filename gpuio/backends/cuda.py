@@ -33,17 +33,21 @@ class CudaDriver(Driver):
     """One GPU.
 
     Args:
-        device_id: Its number, as CUDA counts the visible ones.
+        device_id: Its number, as CUDA counts the visible ones; None for the current one, which
+            `torch.cuda.set_device` and `cupy.cuda.Device(...).use()` choose.
 
     Raises:
         BackendError: There is no such GPU, or no driver for it.
     """
 
-    def __init__(self, device_id: int) -> None:
+    def __init__(self, device_id: int | None) -> None:
+        runtime = cupy.cuda.runtime
         try:
-            count = cupy.cuda.runtime.getDeviceCount()
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise BackendError(f"device 'cuda:{device_id}': {error}") from error
+            count = runtime.getDeviceCount()
+            device_id = runtime.getDevice() if device_id is None else device_id
+        except runtime.CUDARuntimeError as error:
+            name = "cuda" if device_id is None else f"cuda:{device_id}"
+            raise BackendError(f"device {name!r}: {error}") from error
         if device_id >= count:
             raise BackendError(f"device 'cuda:{device_id}': CUDA sees {count} GPUs, from 0 on")
         self.device, self.device_id = f"cuda:{device_id}", device_id
