@@ -96,24 +96,25 @@ def mean_level(total, count):
 
 @njit(inline="always")
 def _to_hls(red, green, blue):
-    """Hue in half degrees, lightness and saturation in levels."""
+    """Hue in half degrees, lightness and saturation in levels.
+
+    Without a branch, so that loops over pixels become vectors.
+    """
     unit = _F32(1) / _F32(255)
     r, g, b = times(_F32(red), unit), times(_F32(green), unit), times(_F32(blue), unit)
     high, low = max(r, g, b), min(r, g, b)
     delta, total = high - low, high + low
     light = times(total, _F32(0.5))
-    h, s = _F32(0), _F32(0)
-    if delta > _EPSILON:
-        s = delta / total if light < _F32(0.5) else delta / (_F32(2) - total)
-        scale = _F32(60) / delta
-        if high == r:
-            h = times(g - b, scale)
-        elif high == g:
-            h = times(b - r, scale) + _F32(120)
-        else:
-            h = times(r - g, scale) + _F32(240)
-        if h < _F32(0):
-            h += _F32(360)
+    colored = delta > _EPSILON
+    range_ = total if light < _F32(0.5) else _F32(2) - total
+    s = delta / (range_ if colored else _F32(1))
+    scale = _F32(60) / (delta if colored else _F32(1))
+    ahead = (g - b) if high == r else ((b - r) if high == g else (r - g))
+    turn = _F32(0) if high == r else (_F32(120) if high == g else _F32(240))
+    h = times(ahead, scale) + turn
+    h = h + _F32(360) if h < _F32(0) else h
+    h = h if colored else _F32(0)
+    s = s if colored else _F32(0)
     return level(times(h, _F32(0.5))), level(times(light, _F32(255))), level(times(s, _F32(255)))
 
 
@@ -122,30 +123,21 @@ def _from_hls(hue, lightness, saturation):
     """Red, green and blue of `_to_hls`."""
     unit = _F32(1) / _F32(255)
     light, s = times(_F32(lightness), unit), times(_F32(saturation), unit)
-    if saturation == 0:
-        red, green, blue = light, light, light
-    else:
-        product = times(light, s)
-        p2 = times(light, _F32(1) + s) if light <= _F32(0.5) else light + s - product
-        p1 = times(_F32(2), light) - p2
-        h6 = times(_F32(hue), _F32(6) / _F32(180))
-        if h6 >= _F32(6):
-            h6 -= _F32(6)
-        sector = _I32(h6)
-        f = h6 - _F32(sector)
-        down, up = p1 + times(p2 - p1, _F32(1) - f), p1 + times(p2 - p1, f)
-        if sector == 0:
-            red, green, blue = p2, up, p1
-        elif sector == 1:
-            red, green, blue = down, p2, p1
-        elif sector == 2:
-            red, green, blue = p1, p2, up
-        elif sector == 3:
-            red, green, blue = p1, down, p2
-        elif sector == 4:
-            red, green, blue = up, p1, p2
-        else:
-            red, green, blue = p2, p1, down
+    upper = times(light, _F32(1) + s) if light <= _F32(0.5) else light + s - times(light, s)
+    p2 = light if saturation == 0 else upper
+    p1 = light if saturation == 0 else times(_F32(2), light) - p2
+    h6 = times(_F32(hue), _F32(6) / _F32(180))
+    h6 = h6 - _F32(6) if h6 >= _F32(6) else h6
+    sector = _I32(h6)
+    f = h6 - _F32(sector)
+    down, up = p1 + times(p2 - p1, _F32(1) - f), p1 + times(p2 - p1, f)
+    # Each channel is at the top for two of six sectors, falls, is at the bottom for two, rises.
+    red = p2 if sector == 0 or sector == 5 else p1
+    red = down if sector == 1 else (up if sector == 4 else red)
+    green = p2 if sector == 1 or sector == 2 else p1
+    green = down if sector == 3 else (up if sector == 0 else green)
+    blue = p2 if sector == 3 or sector == 4 else p1
+    blue = down if sector == 5 else (up if sector == 2 else blue)
     return (
         level(times(red, _F32(255))),
         level(times(green, _F32(255))),
@@ -164,10 +156,13 @@ def hls_moved(red, green, blue, hue, lightness, saturation):
     )
 
 
+# Places in an image are unsigned: Numba would look for negative ones, and loops stay no vectors.
+_FIRST, _SECOND = np.uint32(1), np.uint32(2)
+
+
 @njit(inline="always")
-def _gray(image, k):
-    at = np.uint32(k)
-    return gray_of(image[at], image[at + np.uint32(1)], image[at + np.uint32(2)])
+def _place(pixel):
+    return np.uint32(3 * pixel)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -180,10 +175,11 @@ def brightness(image, factor):
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def contrast(image, factor):
     """Every value times `factor`, plus what keeps the mean gray of the image where it is."""
-    total = np.int64(0)
-    for k in range(0, len(image), 3):
-        total += _gray(image, k)
-    rest = times(_F32(1) - factor, mean_level(_U64(total), _U64(len(image) // 3)))
+    total, count = np.int64(0), len(image) // 3
+    for pixel in range(count):
+        k = _place(pixel)
+        total += gray_of(image[k], image[k + _FIRST], image[k + _SECOND])
+    rest = times(_F32(1) - factor, mean_level(_U64(total), _U64(count)))
     for k in range(len(image)):
         image[k] = scaled(image[k], factor, rest)
 
@@ -193,35 +189,42 @@ def saturation(image, factor):
     """Every value times `factor`, plus the rest of its pixel's gray."""
     rest = _F32(1) - factor
     for pixel in range(len(image) // 3):
-        gray = times(_F32(_gray(image, 3 * pixel)), rest)
-        for c in range(3):
-            at = np.uint32(3 * pixel + c)
-            image[at] = scaled(image[at], factor, gray)
+        k = _place(pixel)
+        red, green, blue = image[k], image[k + _FIRST], image[k + _SECOND]
+        gray = times(_F32(gray_of(red, green, blue)), rest)
+        image[k] = scaled(red, factor, gray)
+        image[k + _FIRST] = scaled(green, factor, gray)
+        image[k + _SECOND] = scaled(blue, factor, gray)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def lighting(image, red, green, blue):
     """A shift for each channel; the sum is cut to a whole number."""
-    for k in range(0, len(image), 3):
+    for pixel in range(len(image) // 3):
+        k = _place(pixel)
         image[k] = moved(image[k], red)
-        image[k + 1] = moved(image[k + 1], green)
-        image[k + 2] = moved(image[k + 2], blue)
+        image[k + _FIRST] = moved(image[k + _FIRST], green)
+        image[k + _SECOND] = moved(image[k + _SECOND], blue)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def hls_shift(image, hue, lightness, satur):
     """Shifts of hue, lightness and saturation, each clamped: 0..180, 0..255, 0..255."""
-    for k in range(0, len(image), 3):
-        pixel = hls_moved(image[k], image[k + 1], image[k + 2], hue, lightness, satur)
-        image[k], image[k + 1], image[k + 2] = pixel
+    for pixel in range(len(image) // 3):
+        k = _place(pixel)
+        red, green, blue = hls_moved(
+            image[k], image[k + _FIRST], image[k + _SECOND], hue, lightness, satur
+        )
+        image[k], image[k + _FIRST], image[k + _SECOND] = red, green, blue
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def make_gray(image):
     """All channels 0.21 R + 0.72 G + 0.07 B, rounded."""
-    for k in range(0, len(image), 3):
-        value = luma(image[k], image[k + 1], image[k + 2])
-        image[k], image[k + 1], image[k + 2] = value, value, value
+    for pixel in range(len(image) // 3):
+        k = _place(pixel)
+        value = luma(image[k], image[k + _FIRST], image[k + _SECOND])
+        image[k], image[k + _FIRST], image[k + _SECOND] = value, value, value
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)

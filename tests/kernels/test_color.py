@@ -8,8 +8,11 @@ from itertools import permutations
 import numpy as np
 import numpy.testing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import njit
 
-from gpuio.kernels.color import COLOR, ORDERS, color_image
+from gpuio.kernels.color import COLOR, ORDERS, color_image, mean_level
 from gpuio.testing import draw
 
 F32 = np.float32
@@ -185,3 +188,33 @@ def test_a_single_pixel_has_a_mean():
     image = np.array([[[10, 200, 90]]], np.uint8)
     factors = {"brightness": 1, "contrast": F32(0.5), "saturation": 1}
     npt.assert_array_equal(apply(image, jitter=1, **factors), contrast(image, 0.5))
+
+
+@njit
+def mean(total, count):
+    return mean_level(total, count)
+
+
+@st.composite
+def totals(draw):
+    """Sums of levels, with the number of pixels: any, and near a tie of float32."""
+    count = draw(st.integers(1, 2**27))
+    total = draw(st.integers(0, 255 * count))
+    if draw(st.booleans()):
+        tie = (2 * draw(st.integers(2**23, 2**24 - 1)) + 1) * 2.0 ** draw(st.integers(-40, -17))
+        total = min(max(round(count * tie) + draw(st.integers(-1, 1)), 0), 255 * count)
+    return total, count
+
+
+@given(totals())
+@settings(max_examples=500, deadline=None)
+def test_the_mean_by_integers_is_that_of_double_precision(case):
+    total, count = case
+    expected = F32(np.float64(total) / np.float64(count))
+    assert mean(np.uint64(total), np.uint64(count)) == expected
+
+
+def test_the_mean_of_a_tie_is_even():
+    for total, count in ((2**24 + 1, 2**24), (2**24 + 3, 2**24), (0, 5), (255, 1), (1, 2**27)):
+        got = mean(np.uint64(total), np.uint64(count))
+        assert got == F32(np.float64(total) / np.float64(count))

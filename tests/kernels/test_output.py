@@ -7,12 +7,13 @@ import numpy.testing as npt
 import pytest
 from numba import njit
 
-from gpuio.kernels.output import FLOAT16, FLOAT32, INT8, NORM, UINT8, convert
+from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, NORM, UINT8, convert
 from gpuio.kernels.resample import SKIP, STEP, finish, resize
 from gpuio.kernels.taps import COPY, LINEAR
 from gpuio.testing import draw
 
 KINDS = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8, "uint8": UINT8}
+BITS = {**KINDS, "int16": BFLOAT16}
 DTYPE = pytest.mark.parametrize("dtype", KINDS)
 CHANNELS = pytest.mark.parametrize("channels", [1, 3, 4])
 NORMS = np.array([123.68, 116.78, 103.94, 7, 1 / 58.4, 0.3, -2.5, 1e-3, 0.25, 0, -1, 3], np.float32)
@@ -35,7 +36,7 @@ def batch(images, dtype, *, norm=NORMS, mirror=False, layout="NCHW", mean=None, 
     table["kind"], table["mirror"] = step.pop("kind", COPY), mirror
     table["src_height"], table["src_width"] = height, width
     table["dst_height"], table["dst_width"] = table["rows"], table["cols"] = rows, cols
-    words = channels, KINDS[dtype], layout == "NHWC"
+    words = channels, BITS[dtype], layout == "NHWC"
     finish(count, 2, table.ctypes.data, *words)
     assert (memory[:32] == POISON).all()
     assert (memory[-32:] == POISON).all()
@@ -132,3 +133,49 @@ def test_float16_overflows_to_infinity_and_keeps_nan():
     assert np.isnan(half(np.float32([np.nan]))).all()
     tiny = np.float32([1e-45, 2**-25, np.nextafter(np.float32(2**-25), np.float32(1)), -1e-30])
     npt.assert_array_equal(bits(half(tiny)), bits(tiny.astype(np.float16)))
+
+
+@njit
+def to_bfloat(values, out):
+    minus_zero = np.float32(-0.0)
+    for k in range(len(values)):
+        out[k] = convert(out, values[k], np.float32(0), np.float32(1), minus_zero)
+
+
+def bfloat(values):
+    """As float32, which holds every bfloat16."""
+    out = np.empty(len(values), np.int16)
+    to_bfloat(values.astype(np.float32), out)
+    return (out.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def test_bfloat16_rounds_to_even_at_every_number_and_every_tie():
+    every = np.arange(0x7F80, dtype=np.uint32)
+    exact = (every << 16).view(np.float32)
+    npt.assert_array_equal(bits(bfloat(exact)), bits(exact))
+    npt.assert_array_equal(bits(bfloat(-exact)), bits(-exact))
+    above = (every[1:] << 16).view(np.float32)
+    lower, upper = exact[:-1], above
+    ties = ((every[:-1] << 16) + 0x8000).view(np.float32)
+    even = np.where(every[:-1] % 2 == 0, lower, upper)
+    npt.assert_array_equal(bfloat(ties), even)
+    npt.assert_array_equal(bfloat(np.nextafter(ties, np.float32(0))), lower)
+    npt.assert_array_equal(bfloat(np.nextafter(ties, np.float32(np.inf))), upper)
+
+
+def test_bfloat16_keeps_infinity_and_nan():
+    largest = np.uint32(0x7F7FFFFF).view(np.float32)
+    edge = bfloat(np.float32([np.inf, -np.inf, largest]))
+    npt.assert_array_equal(edge, np.float32([np.inf, -np.inf, np.inf]))
+    nans = np.array([0x7FC00000, 0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF], np.uint32).view(np.float32)
+    assert np.isnan(bfloat(nans)).all()
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("kind", [COPY, LINEAR])
+def test_bfloat16_is_float32_rounded(layout, kind):
+    image = draw(31, 40)
+    options = {"layout": layout, "kind": kind, "size": (12, 13), "mirror": True}
+    exact = batch([image], "float32", **options)
+    got = batch([image], "int16", **options).view(np.uint16).astype(np.uint32) << 16
+    npt.assert_array_equal(got.view(np.float32).ravel(), bfloat(exact.ravel()))

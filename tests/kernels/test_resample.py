@@ -140,6 +140,17 @@ def test_extremes_do_not_wrap_around(method):
     assert np.abs(got - plain).max() <= 2
 
 
+@pytest.mark.parametrize("method", [CUBIC, LANCZOS])
+def test_the_largest_sums_fit_in_32_bits(method):
+    # Halfway between two pixels, all weights are at their largest, and every other one is negative.
+    signs = np.array([-1, 1, -1, 1, 1, -1, 1, -1])
+    image = np.zeros((16, 16, 1), np.uint8)
+    image[3:11, 3:11, 0] = np.where(np.outer(signs, signs) > 0, 255, 0)
+    for picture, level in (image, 255), (255 - image, 0):
+        assert resize(picture, 8, 8, method)[3, 3] == level
+        assert opencv(picture, (8, 8), method)[3, 3] == level
+
+
 def test_an_image_may_be_gray_without_an_axis_and_any_view():
     image = noise((40, 52), 3)
     npt.assert_array_equal(

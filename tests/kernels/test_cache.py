@@ -1,0 +1,37 @@
+"""Compiled code on disk is dropped when any source changes, that of CUDA as that of the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpuio.kernels import _drop_stale_code
+
+CACHED = ("color.color_image-1.py311.nbi", "device._sample-2.py311.1.nbc")
+
+
+def test_code_goes_when_a_source_changes(tmp_path):
+    cache = tmp_path / "__pycache__"
+    cache.mkdir()
+    source = tmp_path / "device.py"
+    source.write_text("a = 1\n")
+    _drop_stale_code(tmp_path)
+    for name in CACHED:
+        (cache / name).touch()
+    _drop_stale_code(tmp_path)
+    assert all((cache / name).exists() for name in CACHED)
+    source.write_text("a = 1234\n")
+    _drop_stale_code(tmp_path)
+    assert not any((cache / name).exists() for name in CACHED)
+
+
+def test_code_of_a_device_lies_beside_that_of_the_cpu_under_the_same_endings(monkeypatch):
+    dispatcher = pytest.importorskip("numba.cuda.dispatcher")
+    from gpuio.kernels import device
+
+    monkeypatch.setattr("numba.cuda.core.config.CACHE_DIR", "")
+    cache = dispatcher.CUDACache(device.SAMPLE.body)
+    assert Path(cache.cache_path) == Path(device.__file__).parent / "__pycache__"
+    assert cache._cache_file._index_name.endswith(".nbi")
+    assert cache._cache_file._data_name(1).endswith(".nbc")
