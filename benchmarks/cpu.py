@@ -38,13 +38,14 @@ FIELDS = ("images", "mean", "std", "shape")
 
 @dataclass(frozen=True)
 class Kind:
-    """One side: its name in tables, its class in sides.py, its interpreter and what it needs."""
+    """One side: its name in tables, its class in a script, its interpreter and what it needs."""
 
     name: str
     side: str
     python: str = sys.executable
     options: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    script: Path = SCRIPT
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Child:
         self.kind = kind
         command = [
             kind.python,
-            str(SCRIPT),
+            str(kind.script),
             kind.side,
             json.dumps(settings | {"options": kind.options}),
         ]
@@ -83,10 +84,14 @@ class Child:
 
     def ask(self, count: int) -> dict[str, Any]:
         """Have at least `count` images delivered."""
+        self.begin(count)
+        return self.answer()
+
+    def begin(self, count: int) -> None:
+        """Let the side begin with that."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{count}\n")
         self.process.stdin.flush()
-        return self.answer()
 
     def answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 MEAN = (123.68, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -94,7 +95,7 @@ class Gpuio(Side):
             resize=self.edge,
             rand_crop=True,
             rand_mirror=True,
-            preprocess_threads=self.threads,
+            **{"preprocess_threads": self.threads, **settings.get("options", {})},
             mean_r=MEAN[0],
             mean_g=MEAN[1],
             mean_b=MEAN[2],
@@ -415,17 +416,30 @@ SIDES = {
 def rest():
     """Wait until this process does nothing any more: queues are full, threads asleep."""
     while True:
-        before = time.process_time()
+        before = work()
         time.sleep(REST)
-        if time.process_time() - before < REST / 20:
+        if work() - before < REST / 20:
             return
 
 
-def main():
+def work():
+    """CPU seconds of this process, and of those that it has started by multiprocessing."""
+    total = time.process_time()
+    if "multiprocessing" in sys.modules:
+        for child in sys.modules["multiprocessing"].active_children():
+            stat = Path(f"/proc/{child.pid}/stat")
+            if stat.exists():
+                user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+                total += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def main(sides):
+    """Answer what is asked for, as a side of these."""
     # Libraries print; the answers go to where the output was, and all else to the errors.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    side = SIDES[sys.argv[1]](json.loads(sys.argv[2]))
+    side = sides[sys.argv[1]](json.loads(sys.argv[2]))
     checked = side.check(side.settings["check"])
     rest()
     print(json.dumps({**checked, "versions": side.versions}), file=answers)
@@ -436,4 +450,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(SIDES)
