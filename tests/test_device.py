@@ -239,3 +239,59 @@ def test_bfloat16_is_the_upper_half_of_float32(rec, device):
 def test_a_device_can_be_asked_for_the_same_pixels_each_time(rec, device):
     wanted = batches(rec, device, deterministic=True, dtype="uint8")
     assert_equal(batches(rec, device, deterministic=True, dtype="uint8"), wanted)
+
+
+@pytest.mark.gpu
+def test_gpu_memory_is_not_written_before_a_slow_consumer_has_read_it(rec):
+    """The consumer's stream sleeps before it copies each batch; it holds none of them."""
+    open_backend("cuda:0")
+    import cupy
+    from numba import cuda
+
+    @cuda.jit
+    def sleep():
+        for _ in range(50):
+            cuda.nanosleep(1_000_000)
+
+    options = {"rand_crop": True, "rand_mirror": True, "decoder": "portable"}
+    wanted = [array for array, *_ in batches(rec, "cpu", batch_size=1, **options)]
+    stream, copies = cupy.cuda.Stream(non_blocking=True), []
+    with gpuio.ImageRecordIter(rec, SHAPE, 1, device="cuda:0", **options) as loader, stream:
+        for _ in range(3):
+            loader.set_epoch(0)
+            for batch in loader:
+                sleep[1, 1, cuda.external_stream(stream.ptr)]()
+                copies.append(cupy.array(batch.data[0], copy=True))
+                del batch
+        stream.synchronize()
+    for found, expected in zip(copies, wanted * 3, strict=True):
+        np.testing.assert_array_equal(found.get(), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("framework", ["cupy", "torch", "jax"])
+def test_gpu_arrays_go_to_frameworks_without_a_copy(rec, framework):
+    open_backend("cuda:0")
+    if framework != "cupy":
+        module = pytest.importorskip(framework)
+        if framework == "torch" and not module.cuda.is_available():
+            pytest.skip("this torch has no CUDA")
+        if framework == "jax" and module.default_backend() != "gpu":
+            pytest.skip("this JAX has no CUDA")
+    wanted = [array for array, *_ in batches(rec, "cpu", decoder="portable")]
+    with gpuio.ImageRecordIter(rec, SHAPE, 2, device="cuda:0", decoder="portable") as loader:
+        for (images, labels), expected in zip(getattr(loader, framework)(), wanted, strict=True):
+            source = loader.getdata()[0].data.ptr
+            place = {
+                "cupy": lambda a: a.data.ptr,
+                "torch": lambda a: a.data_ptr(),
+                "jax": lambda a: a.unsafe_buffer_pointer(),
+            }[framework](images)
+            assert place == source
+            host = images.cpu().numpy() if framework == "torch" else np.asarray(_host(images))
+            np.testing.assert_array_equal(host, expected)
+            assert len(labels) == len(images)
+
+
+def _host(array):
+    return array.get() if hasattr(array, "get") else array
