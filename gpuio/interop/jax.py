@@ -60,9 +60,11 @@ class JaxLoader(Loader):
             ) from error
 
     def _taken(self, array: Any) -> Any:
-        if self._sharding is None:
-            return jax.dlpack.from_dlpack(array)
         host = isinstance(array, np.ndarray)
+        if self._sharding is None:
+            if host and array.dtype.name == "bfloat16":  # not NumPy's own, so not DLPack's: a copy
+                return jax.numpy.asarray(array)
+            return jax.dlpack.from_dlpack(array)
         return self._shared(np.asarray(array) if host else jax.dlpack.from_dlpack(array))
 
     def _brought(self, array: npt.NDArray[Any], images: Any) -> Any:

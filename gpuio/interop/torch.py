@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -82,6 +83,8 @@ class TorchLoader(Loader):
         return rows
 
     def _taken(self, array: Any) -> torch.Tensor:
+        if isinstance(array, np.ndarray) and array.dtype.name == "bfloat16":  # not NumPy's own
+            return torch.from_dlpack(array.view(np.uint16)).view(torch.bfloat16)
         return torch.from_dlpack(array)
 
     def _brought(self, array: npt.NDArray[Any], images: torch.Tensor) -> torch.Tensor:

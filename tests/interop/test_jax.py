@@ -133,3 +133,10 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(rec):
     message = r"sharding cannot share batches of shape \(6, 3, 16, 16\) out over the 4 devices"
     with pytest.raises(AssertionError, match=message):
         run(1, 4, rec, 6)
+
+
+def test_bfloat16_keeps_its_values(rec):
+    with ImageRecordIter(rec, (3, 16, 16), 4, dtype="bfloat16", device="cpu") as source:
+        images, _ = next(iter(source.jax()))
+        assert images.dtype == "bfloat16"
+        np.testing.assert_array_equal(np.asarray(images), source.getdata()[0])

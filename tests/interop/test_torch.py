@@ -242,3 +242,12 @@ def test_out_may_be_on_the_gpu(make, gpu):
         out = torch.empty(4, *SHAPE, device="cuda"), torch.empty(4, device="cuda")
         for (images, _), expected in zip(make(**options).torch(out=out), make(), strict=True):
             npt.assert_array_equal(images.cpu().numpy(), expected.data[0])
+
+
+def test_bfloat16_takes_no_copy_either(rec):
+    with ImageRecordIter(rec, (3, 16, 16), 4, dtype="bfloat16", device="cpu") as source:
+        images, _ = next(iter(source.torch()))
+        stored = source.getdata()[0]
+        assert images.dtype == torch.bfloat16
+        assert images.data_ptr() == stored.ctypes.data
+        np.testing.assert_array_equal(images.float().numpy(), stored.astype(np.float32))
