@@ -16,6 +16,7 @@ import numpy as np
 
 from gpuio.committed import committed
 from gpuio.format.image_list import ImageList
+from gpuio.location import Location, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -124,23 +125,39 @@ def make_lists(
     return counts
 
 
-def find_lists(prefix: str | os.PathLike[str]) -> list[Path]:
+def find_lists(prefix: str | os.PathLike[str]) -> list[str]:
     """The lists that belong to `prefix`, sorted.
 
     If it is a folder, all in it; else those with the names that `make_lists` gives. mxnet's im2rec
     takes whatever starts with `prefix`, so that `data` packs `database.lst`, too.
     """
+    if is_url(prefix):
+        return _find_lists_at(os.fspath(prefix))
     prefix = Path(prefix)
     if prefix.is_dir():
-        return sorted(path for path in prefix.glob("*.lst") if path.is_file())
+        return sorted(str(path) for path in prefix.glob("*.lst") if path.is_file())
     if prefix.suffix == ".lst" and prefix.is_file():
-        return [prefix]
-    name = re.compile(rf"{re.escape(prefix.name)}(_\d+)?(_train|_val|_test)?\.lst")
+        return [str(prefix)]
     if not prefix.parent.is_dir():
         return []
-    return sorted(
-        path for path in prefix.parent.iterdir() if name.fullmatch(path.name) and path.is_file()
-    )
+    files = (path for path in prefix.parent.iterdir() if path.is_file())
+    return sorted(str(path) for path in files if _belongs(path.name, prefix.name))
+
+
+def _find_lists_at(prefix: str) -> list[str]:
+    """The same, at a URL, where a folder ends with a slash."""
+    from gpuio.remote.files import find
+
+    folder, _, name = prefix.rpartition("/")
+    found = [str(url) for url in find(Location(f"{folder}/"), ".lst")]
+    if not name:
+        return found
+    return [url for url in found if url == prefix or _belongs(url.rpartition("/")[2], name)]
+
+
+def _belongs(name: str, prefix: str) -> bool:
+    """Whether `make_lists` gives such a name to a list of `prefix`."""
+    return bool(re.fullmatch(rf"{re.escape(prefix)}(_\d+)?(_train|_val|_test)?\.lst", name))
 
 
 def _image_list(found: Found, ids: list[int]) -> ImageList:

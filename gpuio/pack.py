@@ -29,6 +29,7 @@ from gpuio.format.image_list import ImageList
 from gpuio.format.image_record import IRHeader, pack
 from gpuio.format.index import Index
 from gpuio.format.recordio import frame
+from gpuio.location import is_url
 from gpuio.ordered import in_order
 from gpuio.shards import shard_name
 
@@ -106,7 +107,7 @@ def encode_image(path: Path_, options: Options) -> bytes:
         DecodeError: It is no image, or damaged.
         ValueError: It cannot be resized or encoded as `options` ask.
     """
-    data = Path(path).read_bytes()
+    data = _read(os.fspath(path))
     if options.pass_through:
         return data
     from gpuio.codec import imdecode, imencode
@@ -159,7 +160,8 @@ def pack_list(
                     file.write(record)
                 progress(1)
             nbytes = file.tell()
-        Index(np.array(keys, np.int64), np.array(offsets, np.int64)).save(partial_idx)
+        with partial_idx.open("wb") as file:
+            Index(np.array(keys, np.int64), np.array(offsets, np.int64)).write(file)
     return Report(len(keys), nbytes, skipped)
 
 
@@ -225,6 +227,14 @@ def _lines(images: ImageList) -> Iterator[tuple[int, npt.NDArray[np.float32], st
     starts = images.starts.tolist()
     for line, path in enumerate(images.paths):
         yield int(images.ids[line]), images.values[starts[line] : starts[line + 1]], path
+
+
+def _read(path: str) -> bytes:
+    if not is_url(path):
+        return Path(path).read_bytes()
+    from gpuio.remote.files import read_bytes
+
+    return read_bytes(path)
 
 
 def _record(

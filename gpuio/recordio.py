@@ -18,26 +18,34 @@ there is none. On purpose it differs in this:
 * `reset` of a reader keeps the index.
 * A record and its line in the index are in their files when `write_idx` returns, or neither is.
 
+Paths may be URLs, as in "s3://bucket/train.rec". There a file appears when its writer is closed,
+the index last; what is left by an exception, or never closed, does not appear.
+
 Only NumPy is needed, and a codec for `pack_img` and `unpack_img`.
 """
 
 from __future__ import annotations
 
+import io
 import operator
 import os
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TextIO, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.errors import DecodeError, FormatError
+from gpuio.errors import DecodeError, FormatError, RemoteError
 from gpuio.format.image_record import IRHeader, pack, unpack
 from gpuio.format.index import Index
 from gpuio.format.mapping import KeyList, KeyOffsets, numbers
 from gpuio.format.recordio import RecordFile, frame, open_records, scan
+from gpuio.location import is_url
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -77,7 +85,7 @@ class MXRecordIO:
     writable = False
     pid: int | None = None
     _reader: RecordFile | None = None
-    _writer: _Appender | None = None
+    _writer: _Appender | _RemoteAppender | None = None
 
     def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
         self.uri = os.fsdecode(uri)
@@ -96,9 +104,15 @@ class MXRecordIO:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None:
+            self._abandon()
         self.close()
 
     def __del__(self) -> None:
+        if isinstance(self._writer, _RemoteAppender):
+            reason = "its writer was not closed, so it does not appear"
+            warnings.warn(f"{self.uri}: {reason}", RuntimeWarning, stacklevel=2)
+            self._abandon()
         self.close()
 
     def __repr__(self) -> str:
@@ -112,7 +126,7 @@ class MXRecordIO:
         self.close()
         self.writable = self.flag == "w"
         if self.writable:
-            self._writer = _Appender(self.uri)
+            self._writer = _appender(self.uri)
         else:
             self._reader = open_records(self.uri)
         self._position = 0
@@ -121,13 +135,19 @@ class MXRecordIO:
 
     def close(self) -> None:
         """Close the file; again is allowed."""
-        if self._reader is not None:
-            self._reader.close()
-        if self._writer is not None:
-            self._writer.close()
+        reader, writer = self._reader, self._writer
         self._reader = self._writer = None
         self.is_open = False
         self.pid = None
+        if reader is not None:
+            reader.close()
+        if writer is not None:
+            writer.close()
+
+    def _abandon(self) -> None:
+        """Let what is half written to a URL not appear."""
+        if self._writer is not None:
+            self._writer.abandon()
 
     def reset(self) -> None:
         """Go back to the first record. This empties the file of a writer, as in MXNet."""
@@ -192,6 +212,8 @@ class MXRecordIO:
         return reader.read(int(places[number]))[0]
 
     def __getstate__(self) -> dict[str, Any]:
+        if isinstance(self._writer, _RemoteAppender):
+            raise TypeError(f"{self.uri}: a file half written to a URL cannot be pickled")
         state = self.__dict__.copy()
         if self._writer is not None:
             state["_position"] = self._writer.position
@@ -244,7 +266,7 @@ class MXRecordIO:
         assert self._reader is not None
         return self._reader
 
-    def _checked_writer(self) -> _Appender:
+    def _checked_writer(self) -> _Appender | _RemoteAppender:
         if not self.writable:
             raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
         self._check_pid(adopt=False)
@@ -273,7 +295,7 @@ class MXIndexedRecordIO(MXRecordIO):
         OSError: A file cannot be opened.
     """
 
-    fidx: _Appender | None = None
+    fidx: _Appender | _RemoteAppender | None = None
 
     def __init__(
         self,
@@ -296,7 +318,7 @@ class MXIndexedRecordIO(MXRecordIO):
         try:
             if self.writable:
                 assert self.idx_path is not None
-                self.fidx = _Appender(self.idx_path)
+                self.fidx = _appender(self.idx_path)
                 self.idx, self.keys = {}, []
             elif self._offsets is None:
                 self._load()
@@ -306,10 +328,23 @@ class MXIndexedRecordIO(MXRecordIO):
 
     def close(self) -> None:
         """Close both files; again is allowed."""
-        super().close()
+        fidx, self.fidx = self.fidx, None
+        if fidx is None:
+            super().close()
+            return
+        try:
+            fidx.remove_old()
+            super().close()
+        except BaseException:
+            fidx.abandon()
+            raise
+        finally:
+            fidx.close()
+
+    def _abandon(self) -> None:
+        super()._abandon()
         if self.fidx is not None:
-            self.fidx.close()
-        self.fidx = None
+            self.fidx.abandon()
 
     def seek(self, idx: Any) -> None:
         """Let `read` go on with the record of key `idx`.
@@ -494,11 +529,94 @@ class _Appender:
     def close(self) -> None:
         self._file.close()
 
+    def remove_old(self) -> None:
+        """An old file is gone already: opening this one has emptied it."""
+
+    def abandon(self) -> None:
+        """What was written stays."""
+
+
+class _RemoteAppender:
+    """A file at a URL that grows by whole pieces, and appears when it is closed.
+
+    Args:
+        url: Where it will be.
+
+    Raises:
+        RemoteError: It cannot be written.
+    """
+
+    def __init__(self, url: str) -> None:
+        from gpuio.remote.output import Upload
+
+        self._upload = Upload(url)
+        self._file = self._upload.open()
+        self._state: Literal["open", "broken", "closed"] = "open"
+        self.position = 0
+
+    def append(self, data: bytes) -> int:
+        """Where `data` will be."""
+        start = self.position
+        try:
+            self._file.write(data)
+        except BaseException:
+            self._state = "broken"
+            raise
+        self.position = start + len(data)
+        return start
+
+    def cut(self, position: int) -> None:
+        """Give the whole file up: what was sent cannot be taken back."""
+        self._state = "broken"
+
+    def remove_old(self) -> None:
+        """Remove a file of that name, if this one will replace it."""
+        if self._state == "open":
+            self._upload.remove()
+
+    def abandon(self) -> None:
+        """Let it never appear."""
+        if self._state == "open":
+            self._state = "broken"
+
+    def close(self) -> None:
+        """Let the file appear; again is allowed.
+
+        Raises:
+            RemoteError: It cannot be completed.
+        """
+        state, self._state = self._state, "closed"
+        if state == "closed" or sys.is_finalizing():  # fsspec's thread is gone then
+            return
+        try:
+            if state == "open":
+                self._file.close()
+                self._upload.commit()
+                return
+        except BaseException:
+            self._upload.discard()
+            raise
+        with suppress(RemoteError):
+            self._file.close()
+        self._upload.discard()
+
+
+def _appender(path: str) -> _Appender | _RemoteAppender:
+    return _RemoteAppender(path) if is_url(path) else _Appender(path)
+
 
 def _framed(buf: bytes) -> bytes:
     if not isinstance(buf, (bytes, bytearray, memoryview)):
         raise TypeError(f"buf must be bytes, got {type(buf).__name__}")
     return frame(buf)
+
+
+def _open_text(path: str) -> TextIO:
+    if not is_url(path):
+        return Path(path).open(encoding="utf-8")
+    from gpuio.remote.files import open_bytes
+
+    return io.TextIOWrapper(io.BufferedReader(open_bytes(path)), encoding="utf-8")
 
 
 def _load_keys(
@@ -507,7 +625,7 @@ def _load_keys(
     """Keys and offsets of a .idx whose keys are no integers."""
     keys: list[Any] = []
     offsets: list[int] = []
-    with Path(path).open(encoding="utf-8") as file:
+    with _open_text(path) as file:
         for number, line in enumerate(file, 1):
             if line.isspace():
                 continue

@@ -106,7 +106,7 @@ def sizes_of(paths: Sequence[str]) -> list[int]:
         return [Path(path).stat().st_size for path in paths]
     from gpuio.remote.files import sizes
 
-    far = dict(zip(urls, sizes(urls), strict=True))
+    far: dict[str, int] = dict(zip(urls, sizes(urls), strict=True))
     return [far[path] if is_url(path) else Path(path).stat().st_size for path in paths]
 
 

@@ -166,16 +166,16 @@ def test_a_prefix_stands_for_its_own_lists_only(tmp_path):
     own = ["data.lst", "data_0.lst", "data_1_train.lst", "data_test.lst", "data_train.lst"]
     touch(tmp_path, *own, "database.lst", "data2.lst", "data_old.lst", "data.rec", "my_data.lst")
     (tmp_path / "data_val.lst").mkdir()
-    assert [path.name for path in find_lists(tmp_path / "data")] == own
+    assert [Path(path).name for path in find_lists(tmp_path / "data")] == own
 
 
 def test_a_folder_stands_for_all_lists_in_it(tmp_path):
     touch(tmp_path, "b.lst", "a.lst", "c.rec", "d/e.lst")
-    assert [path.name for path in find_lists(tmp_path)] == ["a.lst", "b.lst"]
+    assert [Path(path).name for path in find_lists(tmp_path)] == ["a.lst", "b.lst"]
 
 
 def test_a_list_stands_for_itself(tmp_path):
     touch(tmp_path, "a.lst")
-    assert find_lists(tmp_path / "a.lst") == [tmp_path / "a.lst"]
+    assert find_lists(tmp_path / "a.lst") == [str(tmp_path / "a.lst")]
     assert find_lists(tmp_path / "b.lst") == []
     assert find_lists(tmp_path / "nowhere" / "a") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from typing import Final
 
 from gpuio.errors import FormatError
 from gpuio.listing import EXTENSIONS, find_images, find_lists, make_lists
+from gpuio.location import is_url
 from gpuio.pack import Options, Report, default_threads, pack_list, pack_shards
+from gpuio.shards import beside
 
 _SHARD: Final = 10_000  # images: about as many as one thread packs in a minute
 
@@ -32,7 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    parser.add_argument("prefix", metavar="PREFIX", help="path of .lst, .rec and .idx without that")
+    parser.add_argument(
+        "prefix", metavar="PREFIX", help="path or URL of .lst, .rec and .idx without that"
+    )
     parser.add_argument("root", metavar="ROOT", help="folder of the images")
     _configure_lists(parser.add_argument_group("making lists"))
     _configure_packing(parser.add_argument_group("packing"))
@@ -41,7 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make lists, or pack them; the exit status."""
-    args.prefix = Path(args.prefix).absolute()
+    if not is_url(args.prefix):
+        args.prefix = os.path.abspath(args.prefix)  # noqa: PTH100  a Path would spoil a URL
     return _list(args) if args.list else _pack(args)
 
 
@@ -196,15 +202,15 @@ def _pack(args: argparse.Namespace) -> int:
     return 1 if any(report.skipped for report in reports) else 0
 
 
-def _pack_one(path: Path, args: argparse.Namespace, options: Options) -> Report:
+def _pack_one(path: str, args: argparse.Namespace, options: Options) -> Report:
     from gpuio.cli.progress import progress_bar
     from gpuio.format.image_list import ImageList
 
     start = time.perf_counter()
     images = ImageList.load(path)
     pack, count = _packer(args, len(images))
-    prefix = path.with_suffix("")
-    with progress_bar(len(images), "images", prefix.name) as progress:
+    prefix = beside(path, "")
+    with progress_bar(len(images), "images", Path(prefix).name) as progress:
         report = pack(images, args.root, prefix, options=options, progress=progress)
     for image in report.skipped:
         print(f"skipped {image.path}: {image.reason}", file=sys.stderr)

@@ -16,16 +16,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from io import TextIOWrapper
+from io import RawIOBase, TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import Final, Literal
+from typing import IO, TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import FormatError
 from gpuio.location import is_url
+
+if TYPE_CHECKING:
+    from gpuio.remote.output import Upload
 
 _LINES: Final = 1 << 16  # lines turned into numbers at a time
 
@@ -93,8 +96,8 @@ class ImageList:
         starts = np.cumsum(np.concatenate(widths))
         return cls(np.concatenate(ids), np.concatenate(values), starts, paths)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a .lst file, as im2rec does it.
+    def save(self, path: str | os.PathLike[str] | Upload) -> None:
+        """Write a .lst file, as im2rec does it; or an upload that becomes one.
 
         A label is written with six decimals where they are enough to give the same float32.
         """
@@ -165,14 +168,17 @@ def load_labels(
     return ids, labels
 
 
-def _open(path: str | os.PathLike[str], mode: Literal["r", "w"]) -> TextIOWrapper:
-    # Names of files are bytes: those that are no UTF-8 go through unchanged.
-    if mode == "r" and is_url(path):
+def _open(path: str | os.PathLike[str] | Upload, mode: Literal["r", "w"]) -> TextIOWrapper:
+    if not isinstance(path, (str, os.PathLike)):
+        file: IO[bytes] | RawIOBase = path.open("wb")
+    elif mode == "r" and is_url(path):
         from gpuio.remote.files import open_bytes
 
-        copy = io.BufferedReader(open_bytes(os.fspath(path)))
-        return TextIOWrapper(copy, newline="\n", encoding="utf-8", errors="surrogateescape")
-    return Path(path).open(mode, newline="\n", encoding="utf-8", errors="surrogateescape")
+        file = io.BufferedReader(open_bytes(os.fspath(path)))
+    else:
+        file = Path(path).open(f"{mode}b")  # noqa: SIM115  the text closes it
+    # Names of files are bytes: those that are no UTF-8 go through unchanged.
+    return TextIOWrapper(file, newline="\n", encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
 
 
 def _batches(path: str) -> Iterator[list[tuple[int, str]]]:

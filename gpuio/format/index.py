@@ -18,14 +18,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.committed import committed
 from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.format.recordio import open_records, scan
 from gpuio.location import is_url
+
+
+class Writable(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of `data`."""
+
 
 Int64s = npt.NDArray[np.int64]
 
@@ -93,13 +102,15 @@ class Index:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a .idx file; a file of that name is replaced once the new one is complete."""
-        partial = Path(f"{os.fspath(path)}.partial")
+        with committed(path) as (partial,), partial.open("wb") as file:
+            self.write(file)
+
+    def write(self, file: Writable) -> None:
+        """Write what is in a .idx file."""
         rows = np.stack((self.keys, self.offsets), axis=1)
-        with partial.open("wb") as file:
-            for start in range(0, len(rows), _LINES):
-                block = rows[start : start + _LINES]
-                file.write(b"%d\t%d\n" * len(block) % tuple(block.ravel().tolist()))
-        partial.replace(path)
+        for start in range(0, len(rows), _LINES):
+            block = rows[start : start + _LINES]
+            file.write(b"%d\t%d\n" * len(block) % tuple(block.ravel().tolist()))
 
     def sorted(self) -> Index:
         """The same records in the order in which they lie in the .rec."""

@@ -114,9 +114,12 @@ def _status(error: BaseException) -> int | None:
         answer = getattr(cause, "response", None)
         if isinstance(answer, dict):  # botocore
             status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        else:  # aiohttp; gcsfs; requests
-            status = getattr(cause, "status", None) or getattr(cause, "code", None)
-            status = status or getattr(answer, "status_code", None)
+        elif hasattr(cause, "request_info"):  # aiohttp; its errors of parsing have a `code`, too
+            status = getattr(cause, "status", None)
+        elif type(cause).__module__.startswith("aiohttp"):
+            continue
+        else:  # gcsfs; requests
+            status = getattr(cause, "code", None) or getattr(answer, "status_code", None)
         if isinstance(status, int) and 300 <= status < 600:
             return status
     return None

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import ssl
 import time
 from abc import ABC, abstractmethod
 from concurrent.futures import Executor
+from functools import lru_cache
 from typing import Any, Final
 
 from gpuio.errors import RemoteError
@@ -92,7 +94,7 @@ async def open_source(url: Location, executor: Executor) -> Source:
         FileNotFoundError: There is no such file.
         RemoteError: The store cannot be reached, or does not let us in.
     """
-    fs, path = filesystem(url)
+    fs, path = filesystem(url, asks_again=False)
     schemes = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     if schemes & {"http", "https"}:
         return await _HttpSource.open(url, fs, path)
@@ -106,8 +108,12 @@ async def open_source(url: Location, executor: Executor) -> Source:
     return await _FilesystemSource.open(url, fs, path, executor)
 
 
-def filesystem(url: Location) -> tuple[Any, str]:
+def filesystem(url: Location, *, asks_again: bool = True) -> tuple[Any, str]:
     """Fsspec's filesystem for a URL, and the path in it.
+
+    Args:
+        url: With what it takes to open it.
+        asks_again: Whether the client may repeat requests by itself, where that can be told.
 
     Raises:
         RemoteError: fsspec, or what it needs for this kind of URL, is not installed.
@@ -119,11 +125,10 @@ def filesystem(url: Location) -> tuple[Any, str]:
     options = dict(url.storage.options)
     if url.startswith("s3://"):
         # Signatures of version 4 are what all regions take.
-        options["config_kwargs"] = {
-            "max_pool_connections": 100,
-            "signature_version": "s3v4",
-            **options.get("config_kwargs", {}),
-        }
+        config: dict[str, Any] = {"max_pool_connections": 100, "signature_version": "s3v4"}
+        if not asks_again:
+            config["retries"] = {"total_max_attempts": 1}
+        options["config_kwargs"] = {**config, **options.get("config_kwargs", {})}
     try:
         fs, path = url_to_fs(str(url), **options)
     except (ImportError, ValueError, TypeError) as error:
@@ -137,6 +142,7 @@ class _HttpSource(Source):
 
     def __init__(self, url: Location, client: Any, address: str) -> None:
         self.url, self._client, self._address = url, client, address
+        self._given = dict(client.kwargs)  # of every request
         self.size, self.version, self._etag = 0, "", ""
 
     @classmethod
@@ -170,11 +176,10 @@ class _HttpSource(Source):
 
         session = await self._client.set_session()
         address = URL(await self._signed(), encoded=self._client.encoded)
-        given = dict(self._client.kwargs)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
+        given = {"timeout": limits, **self._given}
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
         headers.update(given.pop("headers", {}))
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
-        given.setdefault("timeout", limits)
         async with session.get(address, headers=headers, **given) as answer:
             if answer.status >= 400 and answer.status != 416:
                 code = _CODE.search(await answer.content.read(2000))
@@ -198,10 +203,12 @@ class _SignedSource(_HttpSource):
 
         client = filesystem("http", client_kwargs={"trust_env": True}, encoded=True)
         super().__init__(url, client, "")
-        self._fs, self._path, self._since = fs, path, -float(_SIGN_AFTER)
+        self._fs, self._path, self._since = fs, path, 0.0
+        if bundle := os.environ.get("AWS_CA_BUNDLE"):
+            self._given["ssl"] = _trust(bundle)
 
     async def _signed(self) -> str:
-        if time.monotonic() - self._since > _SIGN_AFTER or not self._address:
+        if not self._address or time.monotonic() - self._since > _SIGN_AFTER:
             self._address = await self._fs._url(self._path, expires=_SIGNED_FOR)
             self._since = time.monotonic()
         return self._address
@@ -251,5 +258,10 @@ def _is_plain(fs: Any) -> bool:
     """Whether a signed URL gets what s3fs would get."""
     client, config = set(fs.client_kwargs), set(fs.config_kwargs)
     special = fs.req_kw or fs.s3_additional_kwargs or fs.version_aware
-    plain = client <= _PLAIN_CLIENT and config <= _PLAIN_CONFIG
-    return plain and not special and not os.environ.get("AWS_CA_BUNDLE")
+    return client <= _PLAIN_CLIENT and config <= _PLAIN_CONFIG and not special
+
+
+@lru_cache
+def _trust(bundle: str) -> ssl.SSLContext:
+    """What botocore trusts besides the certificates of the system."""
+    return ssl.create_default_context(cafile=bundle)

@@ -1,0 +1,276 @@
+"""Batches from URLs are those from disk, whatever the store does in between."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+
+import fsspec
+import numpy as np
+import numpy.testing as npt
+import pytest
+
+from gpuio import ImageDetRecordIter, ImageRecordIter
+from gpuio.errors import RemoteError
+from gpuio.reader import reader as reader_module
+from gpuio.remote import patience
+from gpuio.testing import our_threads, write_rec
+
+SHAPE = (3, 24, 28)
+
+
+def batches(path, epochs=2, **options):
+    """Data, labels and keys of each batch."""
+    options = {"preprocess_threads": 1, "shuffle": True, "seed": 5, **options}
+    with ImageRecordIter(path, SHAPE, 6, **options) as it:
+        return [
+            (batch.data[0].copy(), batch.label[0].copy(), batch.index.copy())
+            for _ in range(epochs)
+            for batch in it
+        ]
+
+
+def check_equal(got, expected):
+    assert len(got) == len(expected)
+    for mine, other in zip(got, expected, strict=True):
+        for a, b in zip(mine, other, strict=True):
+            npt.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def served(store, far_rec):
+    """The .rec and its .idx in a store, as if it were S3: URL, and options."""
+    for suffix in (".rec", ".idx"):
+        store.files[f"/data/faces/train{suffix}"] = far_rec.with_suffix(suffix).read_bytes()
+    options = {"key": "one", "secret": "two", "endpoint_url": store.url}
+    return "s3://data/faces/train.rec", {"storage_options": options}
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches_over_http_are_those_from_disk(store, far_rec, shuffle):
+    for suffix in (".rec", ".idx"):
+        store.files[f"/train{suffix}"] = far_rec.with_suffix(suffix).read_bytes()
+    got = batches(f"{store.url}/train.rec", shuffle=shuffle)
+    check_equal(got, batches(far_rec, shuffle=shuffle))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches_from_s3_are_those_from_disk(s3, far_rec, shuffle):
+    options, fs = s3
+    for suffix in (".rec", ".idx"):
+        fs.pipe(f"data/a/train{suffix}", far_rec.with_suffix(suffix).read_bytes())
+    got = batches("s3://data/a/train.rec", storage_options=options, shuffle=shuffle)
+    check_equal(got, batches(far_rec, shuffle=shuffle))
+
+
+def test_filesystems_that_block_are_read_by_threads(far_rec):
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/blocks/train.rec", far_rec.read_bytes())
+    with pytest.warns(UserWarning, match="without its .idx all of it is read"):
+        got = batches("memory://blocks/train.rec")
+    for mine, other in zip(got, batches(far_rec), strict=True):
+        npt.assert_array_equal(mine[0], other[0])
+
+
+def test_shards_on_disk_and_far_away_are_one_data_set(s3, tmp_path, far_rec):
+    options, fs = s3
+    records = [bytes([n]) * 40 for n in range(12)]
+    for number in range(3):
+        write_rec(tmp_path / f"{number}.rec", records[4 * number : 4 * number + 4])
+    for number in (0, 2):
+        for suffix in (".rec", ".idx"):
+            data = (tmp_path / f"{number}{suffix}").read_bytes()
+            fs.pipe(f"data/shards/{number}{suffix}", data)
+    paths = ["s3://data/shards/0.rec", str(tmp_path / "1.rec"), "s3://data/shards/2.rec"]
+    from gpuio.backends.cpu import CpuBackend
+    from gpuio.backends.ring import Ring
+    from gpuio.location import Storage
+    from gpuio.reader.dataset import Dataset
+    from gpuio.reader.order import Selection
+    from gpuio.reader.reader import RecordReader
+
+    dataset = Dataset.open(Storage(options).locate(paths))
+    backend = CpuBackend(1)
+    ring, ids = Ring(backend.empty_host, 1), np.array([11, 3, 5, 4, 8, 0])
+    (batch,) = RecordReader(dataset, backend)([Selection(ids, 0)], ring)
+    assert not batch.samples.faults
+    base = batch.slot.data.ctypes.data
+    for record, address, nbytes in zip(ids, batch.address, batch.nbytes, strict=True):
+        start = int(address) - base
+        assert batch.slot.data[start : start + nbytes].tobytes() == records[record]
+    ring.release(batch.slot)
+    braces = Storage(options).locate("s3://data/shards/{0,2}.rec")
+    pattern = Storage(options).locate("s3://data/shards/*.rec")
+    folder = Storage(options).locate("s3://data/shards/")
+    for given in (braces, pattern, folder):
+        assert list(Dataset.open(given).paths) == [paths[0], paths[2]]
+
+
+def test_boxes_are_counted_far_away_as_on_disk(store, tmp_path, pictures):
+    from gpuio.testing import encode
+
+    boxes = [[2, 5] + [1, 0.2, 0.3, 0.6, 0.9] * (1 + n % 4) for n in range(13)]
+    path = tmp_path / "boxes.rec"
+    write_rec(path, [encode(picture, "JPEG") for picture in pictures], labels=boxes)
+    store.files["/boxes.rec"] = path.read_bytes()
+    store.files["/boxes.idx"] = path.with_suffix(".idx").read_bytes()
+    options = {"data_shape": SHAPE, "batch_size": 5, "preprocess_threads": 1}
+    with (
+        ImageDetRecordIter(path, **options) as near,
+        ImageDetRecordIter(f"{store.url}/boxes.rec", **options) as far,
+    ):
+        assert far.label_pad_width == near.label_pad_width == 2 + 4 * 5
+        for a, b in zip(near, far, strict=True):
+            npt.assert_array_equal(a.data[0], b.data[0])
+            npt.assert_array_equal(a.label[0], b.label[0])
+
+
+def test_labels_come_from_a_list_far_away(store, far_rec):
+    store.files["/train.rec"] = far_rec.read_bytes()
+    store.files["/train.idx"] = far_rec.with_suffix(".idx").read_bytes()
+    lines = [f"{n}\t{n + 0.5}\tx.jpg\n" for n in range(70, 110)]
+    store.files["/train.lst"] = "".join(lines).encode()
+    got = batches(f"{store.url}/train.rec", path_imglist=f"{store.url}/train.lst", epochs=1)
+    for _, labels, keys in got:
+        npt.assert_array_equal(labels, keys + 0.5)
+
+
+@pytest.mark.parametrize("fault", [503, 500, 429, "reset", "truncate"])
+def test_what_fails_at_first_is_asked_for_again(store, served, far_rec, fault):
+    url, options = served
+    store.fault = lambda first, last, times: fault if times % 3 and (first // 4) % 2 else None
+    check_equal(batches(url, **options), batches(far_rec))
+    assert len(store.asked) > len(set(store.asked))
+
+
+def test_what_never_comes_is_an_error_with_bucket_key_and_range(store, served, monkeypatch):
+    url, options = served
+    monkeypatch.setattr(patience, "TRIES", 3)
+    bad = 9000
+    with ImageRecordIter(url, SHAPE, 6, preprocess_threads=1, **options) as it:
+        store.fault = lambda first, last, times: 503 if first <= bad <= last else None
+        with pytest.raises(RemoteError) as caught:
+            list(it)
+    text = str(caught.value)
+    place = re.match(r"s3://data/faces/train\.rec: bytes (\d+) to (\d+): ", text)
+    assert place
+    assert int(place[1]) <= bad <= int(place[2])
+    assert "3 tries" in text
+    assert "503" in text
+    assert "go on from a saved state" in text
+
+
+@pytest.mark.parametrize("policy", ["skip", "replace", "zero"])
+def test_a_store_out_of_order_is_no_bad_image(store, served, monkeypatch, policy):
+    url, options = served
+    monkeypatch.setattr(patience, "TRIES", 2)
+    with ImageRecordIter(url, SHAPE, 6, on_error=policy, preprocess_threads=1, **options) as it:
+        store.fault = lambda *_: 500
+        with pytest.raises(RemoteError, match=r"\d tries"):
+            list(it)
+        assert it.faults.count == 0
+        store.fault = lambda *_: None
+        it.hard_reset()
+        assert len(list(it)) == 7  # the store is back, and so are all batches
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_what_will_not_change_is_an_error_at_once(store, served, status):
+    url, options = served
+    with ImageRecordIter(url, SHAPE, 6, preprocess_threads=1, **options) as it:
+        store.asked.clear()
+        store.fault = lambda first, last, times: status if last > first else None
+        with pytest.raises((RemoteError, FileNotFoundError), match=r"train\.rec"):
+            next(it)
+    assert max(store.asked.count(wanted) for wanted in store.asked if wanted != (0, 0)) == 1
+
+
+def test_files_and_buckets_that_are_not_there_are_found_out_before_training(s3):
+    options, _ = s3
+    for url in ("s3://data/none.rec", "s3://nowhere/none.rec"):
+        with pytest.raises(FileNotFoundError, match=f"{url}: no such file"):
+            ImageRecordIter(url, SHAPE, 6, storage_options=options)
+    with pytest.raises(FileNotFoundError, match=r"s3://data/none-\*.rec: no such file"):
+        ImageRecordIter("s3://data/none-*.rec", SHAPE, 6, storage_options=options)
+
+
+def test_a_store_that_cannot_be_reached_is_found_out_before_training(store):
+    url = store.url
+    store.close()
+    begin = time.perf_counter()
+    with pytest.raises(RemoteError, match=r"train\.rec: 4 tries in"):
+        ImageRecordIter(f"{url}/train.rec", SHAPE, 6)
+    assert time.perf_counter() - begin < 10
+
+
+def test_kinds_of_urls_that_are_not_known_are_named():
+    with pytest.raises(RemoteError, match="Protocol not known: nosuch"):
+        ImageRecordIter("nosuch://a/train.rec", SHAPE, 6)
+
+
+def test_servers_that_ignore_ranges_are_refused(store):
+    store.files["/train.rec"] = bytes(1000)
+    store.ranges = False
+    with pytest.raises(RemoteError, match="the server does not serve ranges"):
+        ImageRecordIter(f"{store.url}/train.rec", SHAPE, 6)
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(store, served):
+    url, options = served
+    with ImageRecordIter(url, SHAPE, 6, preprocess_threads=1, **options) as it:
+        next(it)
+        it.reset()
+        store.fault = lambda first, last, times: setattr(store, "etag", f'"{first}"')
+        with pytest.raises(RemoteError, match="the file has changed since it was opened"):
+            list(it)
+
+
+def test_several_batches_are_on_their_way_at_once(store, served, monkeypatch):
+    url, options = served
+    store.delay = 0.05
+    monkeypatch.setattr(reader_module, "_MOST", 4)
+    with ImageRecordIter(url, SHAPE, 2, preprocess_threads=1, shuffle=True, **options) as it:
+        next(it)
+    assert store.most >= 6  # ranges of one batch are at most 2
+
+
+@pytest.mark.parametrize("end", ["close", "reset", "collected"])
+def test_closing_does_not_wait_for_what_never_comes(store, served, end):
+    url, options = served
+    it = ImageRecordIter(url, SHAPE, 6, preprocess_threads=1, **options)
+    store.fault = lambda first, last, times: "hang" if first >= 9000 else None
+    next(it)
+    begin = time.perf_counter()
+    if end == "close":
+        it.close()
+    elif end == "reset":
+        it.reset()
+        store.fault = lambda *_: None
+        assert len(list(it)) == 7
+        it.close()
+    del it
+    assert time.perf_counter() - begin < 5
+    assert not our_threads()
+
+
+def test_only_fsspecs_thread_is_left(store, served):
+    url, options = served
+    before = set(threading.enumerate())
+    batches(url, **options)
+    left = {thread.name for thread in set(threading.enumerate()) - before if thread.is_alive()}
+    assert not [name for name in left if name.startswith("gpuio")]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"cache_size": 2 << 30}, "cache_size needs a cache_dir"),
+        ({"cache_size": 1000, "cache_dir": "here"}, "cache_size must be at least 1073741824"),
+        ({"cache_dir": "s3://there"}, "cache_dir must be a folder on disk"),
+        ({"storage_options": "anon"}, "storage_options must be a dict"),
+    ],
+)
+def test_wrong_parameters_are_named(far_rec, options, reason):
+    with pytest.raises(ValueError, match=reason):
+        ImageRecordIter(far_rec, SHAPE, 6, **options)
