@@ -100,9 +100,16 @@ _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 _WORD = np.uint64(4)
 _INT, _LONG, _ADDRESS = types.int32, types.int64, types.uint64
 _FOUR, _THREE_INTS = types.UniTuple(types.int32, 4), types.UniTuple(types.int32, 3)
+_THREE_FLOATS = types.UniTuple(types.float32, 3)
 _STEP_BYTES = np.uint64(STEP.itemsize)
 THREADS = 256
-"""Threads in a block of COLOR, and in blocks of 32 x 8 pixels of the others."""
+"""Threads in a block of COLOR."""
+
+_PIXELS = (
+    32,
+    4,
+    1,
+)  # a block of the others: a warp writes neighbours; small, as registers are many
 
 
 def _places(dtype: np.dtype[Any], names: str) -> list[np.uint64]:
@@ -430,20 +437,22 @@ def _sample(table, channels):
         _store_pixel(_at(load64(step + _DST), y, pitch, x * channels), pixel, channels)
 
 
-@part(types.void(_ADDRESS, *[_INT] * 9))
-def _emit(step, value, c, y, x, rows, cols, channels, output, interleaved):
-    """Value `c` of pixel (y, x), normalised, into the batch."""
-    norm = load64(step + _NORM) + _WORD * _U64(c)
-    means, to = load64(step + _MEAN_IMAGE), x
+@part(types.void(_ADDRESS, _INT, _ADDRESS, _ADDRESS, _LONG, _LONG, _INT))
+def _emit(norm, value, means, out, pixel, place, output):
+    """One value, normalised, into the batch.
+
+    Args:
+        norm: Address of its mean; gain and bias are 4 and 8 values on.
+        value: int32, the level.
+        means: Address of its channel in the mean image, or 0.
+        out: Address of the image in the batch.
+        pixel: Where the pixel was before it was mirrored, from which its mean is taken.
+        place: Where the value goes.
+        output: Type of kernels/output.py.
+    """
     mean = load_float(norm)
-    if means != _U64(0):  # taken where the pixel was before it was mirrored
-        mean = load_float(means + _WORD * _U64((_I64(c) * rows + y) * cols + x))
-    if load32(step + _MIRROR) != 0:
-        to = cols - 1 - x
-    place = (_I64(c) * rows + y) * cols + to
-    if interleaved != 0:
-        place = (_I64(y) * cols + to) * channels + c
-    out = load64(step + _DST)
+    if means != _U64(0):
+        mean = load_float(means + _WORD * _U64(pixel))
     if output == FLOAT32 or output == FLOAT16 or output == BFLOAT16:
         gain, bias = load_float(norm + _U64(16)), load_float(norm + _U64(32))
         real = normalised(value, mean, gain, bias)
@@ -473,47 +482,74 @@ def _finish(table, channels, output, interleaved):
     step = table + _U64(cuda.blockIdx.z) * _STEP_BYTES
     kind, rows, cols = load32(step + _KIND), load32(step + _ROWS), load32(step + _COLS)
     if kind != SKIP and y < rows and x < cols:
-        pixel = _sampled(step, kind, y, x, rows, cols, channels)
-        for c in range(channels):
-            value = pixel[0]
-            if c == 1:
-                value = pixel[1]
-            elif c == 2:
-                value = pixel[2]
-            elif c == 3:
-                value = pixel[3]
-            _emit(step, value, c, y, x, rows, cols, channels, output, interleaved)
+        norm, means, out = load64(step + _NORM), load64(step + _MEAN_IMAGE), load64(step + _DST)
+        plane = _I64(rows) * cols
+        pixel = _I64(y) * cols + x
+        place, apart = pixel, plane  # of the first value, and from each to the next
+        if load32(step + _MIRROR) != 0:
+            place = _I64(y) * cols + (cols - 1 - x)
+        if interleaved != 0:
+            place, apart = place * channels, _I64(1)
+        first, second, third, fourth = _sampled(step, kind, y, x, rows, cols, channels)
+        _emit(norm, first, means, out, pixel, place, output)
+        if channels != 1:
+            next_mean = _U64(0)
+            if means != _U64(0):
+                next_mean = _WORD * _U64(plane)
+            means, place = means + next_mean, place + apart
+            _emit(norm + _WORD, second, means, out, pixel, place, output)
+            means, place = means + next_mean, place + apart
+            _emit(norm + _U64(8), third, means, out, pixel, place, output)
+            if channels == 4:
+                means, place = means + next_mean, place + apart
+                _emit(norm + _U64(12), fourth, means, out, pixel, place, output)
 
 
-@part(_THREE_INTS(_ADDRESS, *[_INT] * 5, types.float32))
-def _jittered(color, first, last, red, green, blue, rest):
-    """A pixel after jitters number `first` to `last` - 1 of its COLOR row.
+@part(_THREE_FLOATS(_ADDRESS, _INT, types.float32))
+def _jitter(color, place, rest):
+    """Jitter number `place` of a COLOR row as the three numbers that `_jittered` takes.
 
     Args:
         color: Address of the row.
-        first: 0 to 2.
-        last: 1 to 3.
-        red: int32.
-        green: int32.
-        blue: int32.
+        place: 0 to 2.
         rest: float32, what contrast adds.
     """
-    order = load32(color + _ORDER)
-    for place in range(first, last):
-        which = ORDERS[order, place]
-        if which == BRIGHTNESS:
-            factor, shift = load_float(color + _BRIGHTNESS), _F32(0)
-        elif which == CONTRAST:
-            factor, shift = load_float(color + _CONTRAST), rest
-        else:
-            factor = load_float(color + _SATURATION)
-            shift = times(_F32(gray_of(red, green, blue)), _F32(1) - factor)
-        red, green = scaled(red, factor, shift), scaled(green, factor, shift)
-        blue = scaled(blue, factor, shift)
-    return red, green, blue
+    which = ORDERS[load32(color + _ORDER), place]
+    factor, share, shift = load_float(color + _BRIGHTNESS), _F32(0), _F32(0)
+    if which == CONTRAST:
+        factor, shift = load_float(color + _CONTRAST), rest
+    elif which != BRIGHTNESS:
+        factor = load_float(color + _SATURATION)
+        share = _F32(1) - factor
+    return factor, share, shift
 
 
-@njit(inline="always")
+@part(_THREE_INTS(*[_INT] * 3, _THREE_FLOATS))
+def _jittered(red, green, blue, jitter):
+    """A pixel after one jitter: times a factor, plus a share of its gray or the same for all."""
+    factor, share, shift = jitter
+    shift = times(_F32(gray_of(red, green, blue)), share) + shift  # one of the two is 0
+    return scaled(red, factor, shift), scaled(green, factor, shift), scaled(blue, factor, shift)
+
+
+@part(_THREE_INTS(*[_INT] * 6))
+def _hls_moved(red, green, blue, hue, lightness, satur):
+    return hls_moved(red, green, blue, hue, lightness, satur)
+
+
+@part(types.float32(_ADDRESS, _ADDRESS))
+def _mean_level(total, count):
+    return mean_level(total, count)
+
+
+@part(_ADDRESS(_ADDRESS, _LONG, _INT, _INT))
+def _rgb_at(picture, pitch, number, cols):
+    """The address of pixel `number` of an RGB picture."""
+    y = np.uint32(number) // np.uint32(cols)
+    return _at(picture, _I32(y), pitch, 3 * (number - _I32(y) * cols))
+
+
+@part(_INT(_ADDRESS))
 def _contrast_place(color):
     """Which of the jitters is contrast: 0 to 2."""
     order = load32(color + _ORDER)
@@ -521,28 +557,6 @@ def _contrast_place(color):
     while ORDERS[order, place] != CONTRAST:
         place += 1
     return place
-
-
-@part(_THREE_INTS(_ADDRESS, *[_INT] * 3, types.float32))
-def _colored(color, red, green, blue, rest):
-    """A pixel after everything that its COLOR row says."""
-    if load32(color + _JITTER) != 0:
-        red, green, blue = _jittered(color, 0, 3, red, green, blue, rest)
-    if load32(color + _HLS) != 0:
-        hue, light = load32(color + _HUE), load32(color + _LIGHTNESS)
-        satur = load32(color + _COLOR_SATURATION)
-        red, green, blue = hls_moved(red, green, blue, hue, light, satur)
-    if load32(color + _MULTIPLY) != 0:
-        factor = load_float(color + _FACTOR)
-        red, green = scaled(red, factor, _F32(0)), scaled(green, factor, _F32(0))
-        blue = scaled(blue, factor, _F32(0))
-    if load32(color + _LIGHTING) != 0:
-        red, green = moved(red, load_float(color + _RED)), moved(green, load_float(color + _GREEN))
-        blue = moved(blue, load_float(color + _BLUE))
-    if load32(color + _GRAY) != 0:
-        red = luma(red, green, blue)
-        green, blue = red, red
-    return red, green, blue
 
 
 def _color(table, channels):
@@ -558,26 +572,60 @@ def _color(table, channels):
     if color != _U64(0) and kind != SKIP:  # the same for all threads of a block
         rows, cols = load32(step + _ROWS), load32(step + _COLS)
         picture, pitch = load64(step + _DST), _I64(load64(step + _DST_PITCH))
-        count, rest = _I64(rows) * cols, _F32(0)
-        first, stride = _I64(cuda.threadIdx.x), _I64(cuda.blockDim.x)
-        if load32(color + _JITTER) != 0:
-            last, sum_here = _contrast_place(color), _I64(0)
+        count, rest = rows * cols, _F32(0)
+        first, stride = _I32(cuda.threadIdx.x), _I32(cuda.blockDim.x)
+        jitter = load32(color + _JITTER)
+        if jitter != 0:
+            before, sum_here = _contrast_place(color), _I64(0)
+            one, two = _jitter(color, 0, rest), _jitter(color, 1, rest)
             for k in range(first, count, stride):
-                at = _at(picture, k // cols, pitch, k % cols * channels)
+                at = _rgb_at(picture, pitch, k, cols)
                 red, green, blue, _ = _pixel(at, channels)
-                red, green, blue = _jittered(color, 0, last, red, green, blue, rest)
+                if before > 0:
+                    red, green, blue = _jittered(red, green, blue, one)
+                if before > 1:
+                    red, green, blue = _jittered(red, green, blue, two)
                 sum_here += gray_of(red, green, blue)
             if cuda.threadIdx.x == 0:
                 totals[0] = 0
             cuda.syncthreads()
             cuda.atomic.add(totals, 0, sum_here)
             cuda.syncthreads()
-            mean = mean_level(_U64(totals[0]), _U64(count))
+            mean = _mean_level(_U64(totals[0]), _U64(count))
             rest = times(_F32(1) - load_float(color + _CONTRAST), mean)
+        one, two, three = (
+            _jitter(color, 0, rest),
+            _jitter(color, 1, rest),
+            _jitter(color, 2, rest),
+        )
+        hls, hue, lightness = (
+            load32(color + _HLS),
+            load32(color + _HUE),
+            load32(color + _LIGHTNESS),
+        )
+        satur = load32(color + _COLOR_SATURATION)
+        multiply, factor = load32(color + _MULTIPLY), load_float(color + _FACTOR)
+        lighting, gray = load32(color + _LIGHTING), load32(color + _GRAY)
+        red_shift, green_shift = load_float(color + _RED), load_float(color + _GREEN)
+        blue_shift = load_float(color + _BLUE)
         for k in range(first, count, stride):
-            at = _at(picture, k // cols, pitch, k % cols * channels)
+            at = _rgb_at(picture, pitch, k, cols)
             red, green, blue, _ = _pixel(at, channels)
-            red, green, blue = _colored(color, red, green, blue, rest)
+            if jitter != 0:
+                red, green, blue = _jittered(red, green, blue, one)
+                red, green, blue = _jittered(red, green, blue, two)
+                red, green, blue = _jittered(red, green, blue, three)
+            if hls != 0:
+                red, green, blue = _hls_moved(red, green, blue, hue, lightness, satur)
+            if multiply != 0:
+                red, green = scaled(red, factor, _F32(0)), scaled(green, factor, _F32(0))
+                blue = scaled(blue, factor, _F32(0))
+            if lighting != 0:
+                red, green = moved(red, red_shift), moved(green, green_shift)
+                blue = moved(blue, blue_shift)
+            if gray != 0:
+                red = luma(red, green, blue)
+                green, blue = red, red
             store8(at, red)
             store8(at + _ONE, green)
             store8(at + _TWO, blue)
@@ -603,7 +651,8 @@ def compile_device(kernel):
 
     Code is kept on disk for each kind of device.
     """
-    return cuda.jit(kernel.signature, cache=True)(kernel.body)
+    # Without optimisation across libraries it is, for each capability, what `ptx` gives.
+    return cuda.jit(kernel.signature, cache=True, lto=False)(kernel.body)
 
 
 def ptx(kernel, capability):
@@ -613,7 +662,7 @@ def ptx(kernel, capability):
 
 
 _TABLE = (types.uint64, types.int32)
-SAMPLE = DeviceKernel("sample", _sample, types.void(*_TABLE), (32, 8, 1))
+SAMPLE = DeviceKernel("sample", _sample, types.void(*_TABLE), _PIXELS)
 """`(table, channels)`: the window of each row, as pixels at `dst`; Task `resample` without colours.
 Kind SKIP does nothing."""
 
@@ -621,6 +670,6 @@ COLOR = DeviceKernel("color", _color, types.void(*_TABLE), (THREADS, 1, 1), sync
 """`(table, channels)`: of each row with a `color` that is not SKIP, the RGB picture at `dst`, in
 place: everything its COLOR row says, in MXNet's order. A block takes a picture."""
 
-FINISH = DeviceKernel("finish", _finish, types.void(*_TABLE, types.int32, types.int32), (32, 8, 1))
+FINISH = DeviceKernel("finish", _finish, types.void(*_TABLE, types.int32, types.int32), _PIXELS)
 """`(table, channels, output, interleaved)`: the window of each row, normalised, mirrored and cast,
 into the batch at `dst`; Task `finish` without colours. Kind SKIP does nothing."""

@@ -330,7 +330,7 @@ def test_a_grid_covers_the_largest_window():
     table = np.zeros(5, STEP)
     table["rows"], table["cols"] = [1, 9, 8, 99, 2], [33, 1, 32, 99, 1]
     table["kind"][3] = SKIP
-    assert device.grid(device.SAMPLE, table) == (2, 2, 5)
+    assert device.grid(device.SAMPLE, table) == (2, 3, 5)
     assert device.grid(device.COLOR, table) == (5, 1, 1)
     table["kind"] = SKIP
     assert device.grid(device.FINISH, table) == (1, 1, 5)
