@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -159,11 +159,17 @@ def started(sides: list[Kind], settings: dict[str, Any]) -> Iterator[list[Child]
 
 
 def compare(
-    data: Records, shape: tuple[int, int, int], resize: int, args: argparse.Namespace
+    data: Records,
+    shape: tuple[int, int, int],
+    resize: int,
+    args: argparse.Namespace,
+    sides: list[Kind],
+    targets: list[Target],
+    augment: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """All sides on one data set, in turns."""
-    sides, targets = kinds(args, windows=data.name == "windows")
+    """All sides on one data set, in turns; `augment` are keywords of ImageRecordIter."""
     settings = {
+        "augment": augment or {},
         "rec": data.path,
         "epoch": EPOCH,
         "shape": shape,
@@ -299,7 +305,7 @@ def cases(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     ) -> dict[str, Any]:
         data = records.save(name, chosen, count, folder)
         try:
-            return compare(data, shape, resize, args)
+            return compare(data, shape, resize, args, *kinds(args, windows=name == "windows"))
         finally:
             Path(data.path).unlink()
 

@@ -3,7 +3,8 @@
     python benchmarks/kernels.py
     python benchmarks/kernels.py --out kernels.json
 
-Every step ends in the batch: resized or copied, cropped, mirrored, normalised, cast and laid out.
+Every step ends in the batch: resized, warped or copied, cropped, its colours changed, mirrored,
+normalised, cast and laid out.
 gpuio computes the pixels of the crop only, and in one pass; OpenCV has a call for each step, of
 which the fastest known to us are used. Images and batch are larger than the caches, as in training.
 Both take turns, and the median is shown.
@@ -24,10 +25,20 @@ import machine
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.kernels.color import COLOR
 from gpuio.kernels.output import FLOAT16, FLOAT32, INT8, UINT8
 from gpuio.kernels.parallel import run_chain
 from gpuio.kernels.resample import STEP, finish, resample
-from gpuio.kernels.taps import kinds
+from gpuio.kernels.taps import (
+    BORDER,
+    TAPS,
+    WARP_CUBIC,
+    WARP_LANCZOS,
+    WARP_LINEAR,
+    WARP_NEAREST,
+    kinds,
+)
+from gpuio.kernels.warp import weight_table
 
 MEAN = np.array([123.68, 116.28, 103.53], np.float32)
 STD = np.array([58.395, 57.12, 57.375], np.float32)
@@ -40,6 +51,23 @@ METHODS = {
     "area": (3, cv2.INTER_AREA),
     "Lanczos": (4, cv2.INTER_LANCZOS4),
 }
+WARPS = {
+    "nearest": (WARP_NEAREST, cv2.INTER_NEAREST),
+    "bilinear": (WARP_LINEAR, cv2.INTER_LINEAR),
+    "cubic": (WARP_CUBIC, cv2.INTER_CUBIC),
+    "Lanczos": (WARP_LANCZOS, cv2.INTER_LANCZOS4),
+}
+ANGLE, SHEAR, FILL, MARGIN = 10, 0.1, 255, 12
+COLORS = {
+    "brightness, contrast, saturation": {
+        "jitter": 1, "brightness": 1.2, "contrast": 0.8, "saturation": 1.3,
+    },
+    "hue, lightness, saturation": {
+        "hls": 1, "hue": 9, "lightness": 20, "color_saturation": -15,
+    },
+    "lighting": {"lighting": 1, "red": 5.3, "green": -3.7, "blue": 8.1},
+    "gray": {"gray": 1},
+}  # fmt: skip
 DTYPES = {
     "float32": (FLOAT32, np.float32),
     "float16": (FLOAT16, np.float16),
@@ -62,6 +90,9 @@ class Step:
         dtype: Of DTYPES; None writes the whole resized image as pixels.
         mirror: Whether all images are mirrored.
         interleaved: Whether the batch is (N, H, W, C).
+        warp: Of WARPS, turned and sheared about the middle instead of resized.
+        border: Whether there is one, and the crop begins in its corner.
+        color: Of COLORS.
     """
 
     name: str
@@ -71,6 +102,15 @@ class Step:
     dtype: str | None = "float32"
     mirror: bool = False
     interleaved: bool = False
+    warp: str | None = None
+    border: bool = False
+    color: str | None = None
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Where the crop begins, y and x."""
+        top, left = ((side - CROP) // 2 for side in self.size)
+        return (0, 0) if self.border else (top, left)
 
 
 STEPS = (
@@ -84,13 +124,16 @@ STEPS = (
     Step("copy, int8", dtype="int8"),
     Step("copy, uint8", dtype="uint8"),
     Step("copy, uint8, NHWC", dtype="uint8", interleaved=True),
+    *(Step(f"warp, {name}", warp=name) for name in WARPS),
+    Step("border", border=True),
+    *(Step(f"copy, {name}", color=name) for name in COLORS),
 )
 
 
 def ours(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np.generic]]:
     """gpuio's kernel on a batch, and where its output goes."""
     count = len(images)
-    top, left = ((side - CROP) // 2 for side in step.size)
+    top, left = step.corner
     norm = np.concatenate([MEAN, [0], 1 / STD, [1], np.zeros(4)]).astype(np.float32)
     if step.dtype == "int8":
         norm[:4] = np.round(norm[:4])
@@ -103,6 +146,18 @@ def ours(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np
     table["dst_height"], table["dst_width"] = step.size
     table["mirror"] = step.mirror
     table["norm"] = norm.ctypes.data
+    matrix, color, weights = canvas_to_source(step), color_row(step), None
+    table["fill"] = FILL
+    if step.warp is not None:
+        table["kind"] = kind = WARPS[step.warp][0]
+        table["matrix"] = matrix.ctypes.data
+        weights = weight_table(int(TAPS[kind])) if kind in (WARP_CUBIC, WARP_LANCZOS) else None
+        table["weights"] = 0 if weights is None else weights.ctypes.data
+    if step.border:
+        table["kind"], table["margin"] = BORDER, MARGIN
+        table["dst_height"], table["dst_width"] = (side + 2 * MARGIN for side in step.size)
+    if step.color is not None:
+        table["color"] = color.ctypes.data
     if step.dtype is None:
         out = np.empty((count, *step.size, 3), np.uint8)
         table["rows"], table["cols"] = step.size
@@ -118,19 +173,60 @@ def ours(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np
     words = (table.ctypes.data, 3, kind, int(step.interleaved))
 
     def run() -> None:
-        assert table.size  # whose address the kernel has, as that of
-        assert norm.size
+        # What the kernel has the addresses of.
+        assert all(held is None or held.size for held in (table, norm, matrix, color, weights))
         run_chain([(finish, words)], count, 1, scratch.ctypes.data)
 
     return run, out
+
+
+def canvas_to_source(step: Step) -> npt.NDArray[np.float64]:
+    """(2, 3) places in the image by places on the canvas, both x and y in pixels."""
+    height, width = step.size
+    forward = cv2.getRotationMatrix2D((width / 2, height / 2), ANGLE, 1)
+    forward[0] += SHEAR * forward[1]
+    forward[0, 2] -= SHEAR * height / 2
+    return np.ascontiguousarray(cv2.invertAffineTransform(forward))
+
+
+def color_row(step: Step) -> npt.NDArray[np.void]:
+    """What becomes of the colours, as kernels take it."""
+    row = np.zeros(1, COLOR)
+    for name, value in COLORS.get(step.color or "", {}).items():
+        row[name] = value
+    return row
+
+
+def recolored(crop: Pixels, name: str) -> Pixels:
+    """The same with OpenCV."""
+    given = COLORS[name]
+    if name == "hue, lightness, saturation":
+        hls = cv2.cvtColor(crop, cv2.COLOR_RGB2HLS)
+        shifts = [given["hue"], given["lightness"], given["color_saturation"]]
+        hls = cv2.add(hls, np.array([*shifts, 0], float))
+        cv2.min(hls, (180, 255, 255, 255), dst=hls)
+        return cv2.cvtColor(hls, cv2.COLOR_HLS2RGB)
+    if name == "lighting":
+        return cv2.add(crop, np.array([given["red"], given["green"], given["blue"], 0]))
+    if name == "gray":
+        return cv2.transform(crop, np.array([[0.21, 0.72, 0.07]] * 3, np.float32))
+    b, c, s = given["brightness"], given["contrast"], given["saturation"]
+    bright = cv2.addWeighted(crop, b, crop, 0, 0)
+    # MXNet's gray exchanges the weights of red and blue.
+    mean = cv2.mean(cv2.cvtColor(bright, cv2.COLOR_BGR2GRAY))[0]
+    plain = cv2.addWeighted(bright, c, bright, 0, (1 - c) * mean)
+    gray = cv2.cvtColor(cv2.cvtColor(plain, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(plain, s, gray, 1 - s, 0)
 
 
 def theirs(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np.generic]]:
     """The same step with OpenCV, image by image."""
     count = len(images)
     height, width = step.size
-    top, left = ((side - CROP) // 2 for side in step.size)
+    top, left = step.corner
     method = METHODS[step.method][1]
+    matrix = canvas_to_source(step)
+    matrix[:, 2] += matrix[:, :2] @ (left, top)  # of the crop alone
     if step.dtype is None:
         pixels = np.empty((count, height, width, 3), np.uint8)
 
@@ -154,7 +250,18 @@ def theirs(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[
             whole = image
             if step.source != step.size:
                 whole = cv2.resize(image, (width, height), interpolation=method)
-            crop = whole[top : top + CROP, left : left + CROP]
+            if step.warp is not None:
+                flags = WARPS[step.warp][1] | cv2.WARP_INVERSE_MAP
+                crop = cv2.warpAffine(
+                    image, matrix, (CROP, CROP), flags=flags, borderValue=[FILL] * 3
+                )
+            elif step.border:
+                inner, outer = image[: CROP - MARGIN, : CROP - MARGIN], (MARGIN, 0, MARGIN, 0)
+                crop = cv2.copyMakeBorder(inner, *outer, cv2.BORDER_CONSTANT, value=[FILL] * 3)
+            else:
+                crop = whole[top : top + CROP, left : left + CROP]
+            if step.color is not None:
+                crop = recolored(crop, step.color)
             if step.mirror:
                 crop = cv2.flip(crop, 1)
             if step.interleaved and dtype is np.uint8:
@@ -217,13 +324,13 @@ def main() -> None:
         f"{LARGE[0]} x {LARGE[1]} to {SMALL[0]} x {SMALL[1]} pixels, crop of {CROP} x {CROP}, RGB"
     )
     print(
-        f"{'ms for an image on one core':28} {'gpuio':>8} {'OpenCV':>8} {'ratio':>7} {'levels':>7}"
+        f"{'ms for an image on one core':38} {'gpuio':>8} {'OpenCV':>8} {'ratio':>7} {'levels':>7}"
     )
     for step in STEPS:
         row = measure(step, args.images, args.rounds)
         rows.append(row)
         print(
-            f"{row['step']:28} {row['gpuio']:8.3f} {row['opencv']:8.3f} "
+            f"{row['step']:38} {row['gpuio']:8.3f} {row['opencv']:8.3f} "
             f"{row['times_faster']:7.2f} {row['levels_apart']:7.2f}",
             flush=True,
         )
