@@ -98,15 +98,20 @@ class _Exchange(Generic[T]):
     def offer(self, item: T) -> bool:
         """Wait for room and leave `item` there; False once closed."""
         with self._changed:
-            if len(self._items) >= self._depth and not self._closed:
+            if not self._has_room():
                 with self.meter.blocked:
-                    while len(self._items) >= self._depth and not self._closed:
-                        self._changed.wait()
+                    self._changed.wait_for(self._has_room)
             if self._closed:
                 return False
             self._items.append(item)
             self._changed.notify_all()
             return True
+
+    def _has_room(self) -> bool:
+        return len(self._items) < self._depth or self._closed
+
+    def _has_news(self) -> bool:
+        return bool(self._items) or self._ended or self._closed
 
     def end(self, failure: BaseException | None) -> None:
         with self._changed:
@@ -115,10 +120,9 @@ class _Exchange(Generic[T]):
 
     def take(self) -> T:
         with self._changed:
-            if not (self._items or self._ended or self._closed):
+            if not self._has_news():
                 with self.meter.awaited:
-                    while not (self._items or self._ended or self._closed):
-                        self._changed.wait()
+                    self._changed.wait_for(self._has_news)
             if self._before is not None:
                 self.meter.first += self.meter.awaited.read() - self._before
                 self._before = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import time
 from contextlib import contextmanager
@@ -457,7 +458,9 @@ def test_progress_begins_where_the_epoch_is(make):
     it, file = make(), io.StringIO()
     left = list(gpuio.progress(it, file=file, disable=False, mininterval=0))
     assert len(left) == COUNT // BATCH - 1
-    assert f" 1/{COUNT // BATCH} " in file.getvalue()
+    shown = [int(n) for n in re.findall(rf" (\d+)/{COUNT // BATCH} ", file.getvalue())]
+    assert shown[:2] == [0, 2]  # the second batch is the first one here
+    assert shown[-1] == COUNT // BATCH
     loader = it.numpy()
     assert len(list(gpuio.progress(loader))) == COUNT // BATCH
 
@@ -480,3 +483,21 @@ def test_a_report_is_of_what_comes_after_it_was_made(make):
     consume(it)
     report = Report(it)
     assert report.to_dict()["batches"] == 0
+
+
+def test_stats_are_of_the_epoch_under_way(make):
+    it = make()
+    consume(it)
+    first = it.stats()
+    assert (first["batches"], first["images"]) == (COUNT // BATCH, COUNT)
+    assert first["images_per_second"] == pytest.approx(COUNT / first["seconds"])
+    assert first["stages"]["read"]["images"] == first["stages"]["decode"]["images"] == COUNT
+    assert first["stages"]["decode"]["nbytes"] == COUNT * 3 * 16 * 16 * 4
+    time.sleep(0.05)
+    assert it.stats()["seconds"] == first["seconds"]  # up to the last batch
+    it.reset()
+    next(it)
+    second = it.stats()
+    assert (second["batches"], second["images"]) == (1, BATCH)
+    assert second["decoding"] < first["decoding"]
+    assert second["waited"] <= second["seconds"]
