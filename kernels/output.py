@@ -66,7 +66,7 @@ def _convert(out, value, mean, gain, bias):
 
 @njit(inline="always")
 def _three_planes(row, norm, out, offset, plane, width, mirror):
-    """The hot loop: all three channels in one pass over the row."""
+    """All three channels in one pass over the row."""
     a, b, c = offset, offset + plane, offset + 2 * plane
     line0, line1, line2 = out[a : a + width], out[b : b + width], out[c : c + width]
     m0, m1, m2 = norm[0], norm[1], norm[2]
@@ -87,6 +87,27 @@ def _three_planes(row, norm, out, offset, plane, width, mirror):
 
 
 @njit(inline="always")
+def _three_interleaved(row, norm, out, offset, width, mirror):
+    """All three channels of pixels that stay together."""
+    line = out[offset : offset + 3 * width]
+    m0, m1, m2 = norm[0], norm[1], norm[2]
+    g0, g1, g2 = norm[4], norm[5], norm[6]
+    b0, b1, b2 = norm[8], norm[9], norm[10]
+    if mirror:
+        for x in range(width):
+            k, to = _U32(3 * (width - 1 - x)), _U32(3 * x)
+            line[to] = convert(out, row[k], m0, g0, b0)
+            line[to + _U32(1)] = convert(out, row[k + _U32(1)], m1, g1, b1)
+            line[to + _U32(2)] = convert(out, row[k + _U32(2)], m2, g2, b2)
+    else:
+        for x in range(width):
+            k = _U32(3 * x)
+            line[k] = convert(out, row[k], m0, g0, b0)
+            line[k + _U32(1)] = convert(out, row[k + _U32(1)], m1, g1, b1)
+            line[k + _U32(2)] = convert(out, row[k + _U32(2)], m2, g2, b2)
+
+
+@njit(inline="always")
 def _any_layout(row, norm, means, out, y, height, width, channels, mirror, interleaved):
     for x in range(width):
         source = (width - 1 - x if mirror else x) * channels
@@ -101,8 +122,11 @@ def _any_layout(row, norm, means, out, y, height, width, channels, mirror, inter
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def _store(row, norm, means, out, y, height, width, channels, mirror, interleaved):
-    if channels == 3 and not interleaved and len(means) == 0:
-        _three_planes(row, norm, out, y * width, height * width, width, mirror)
+    if channels == 3 and len(means) == 0:
+        if interleaved:
+            _three_interleaved(row, norm, out, 3 * y * width, width, mirror)
+        else:
+            _three_planes(row, norm, out, y * width, height * width, width, mirror)
     else:
         _any_layout(
             row, norm, means, out, y, height, width, channels, mirror, interleaved
