@@ -1,4 +1,4 @@
-"""Many images on one sheet, each with a line of text under it."""
+"""Many images on one sheet, each with a line of text under it, and sheets beside each other."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def draw(
     *,
     columns: int = 8,
     tile: int = 160,
+    title: str = "",
 ) -> Image.Image:
     """A sheet of images in rows, from left to right.
 
@@ -31,6 +32,7 @@ def draw(
         columns: Images in a row.
         tile: Length in pixels to which the longer side of an image is shrunk. Small images keep
             their size.
+        title: A line above all, if any.
 
     Raises:
         ValueError: There is no image, or not one caption for each.
@@ -40,11 +42,14 @@ def draw(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     step = np.array([tile + _GAP, tile + _GAP + _LINE])
-    width, height = (step * (columns, rows) + _GAP).tolist()
+    head = _LINE if title else 0
+    width, height = (step * (columns, rows) + (_GAP, _GAP + head)).tolist()
     sheet = Image.new("RGB", (width, height), _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    pen.text((_GAP, _GAP // 2), _fitted(title, font, width - 2 * _GAP), _INK, font)
     for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        x, y = (step * (number % columns, number // columns) + _GAP).tolist()
+        place = step * (number % columns, number // columns) + (_GAP, _GAP + head)
+        x, y = place.tolist()
         if image is None:
             pen.rectangle((x, y, x + tile - 1, y + tile - 1), outline=_FRAME)
         else:
@@ -54,6 +59,16 @@ def draw(
             sheet.paste(picture, (left, top))
         pen.text((x, y + tile + 1), _fitted(caption, font, tile), _INK, font)
     return sheet
+
+
+def stack(sheets: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Sheets of one size in `columns`, filled from top to bottom, the first one first."""
+    rows = -(-len(sheets) // columns)
+    width, height = sheets[0].size
+    whole = Image.new("RGB", (columns * width, rows * height), _PAPER)
+    for number, sheet in enumerate(sheets):
+        whole.paste(sheet, (number // rows * width, number % rows * height))
+    return whole
 
 
 def as_pixels(data: npt.NDArray[Any], layout: str) -> npt.NDArray[np.uint8]:

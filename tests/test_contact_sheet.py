@@ -42,6 +42,26 @@ def test_captions_are_written_and_cut_off():
     assert not ink[:, -5:].any()
 
 
+def test_a_title_stands_above_all():
+    images = [plain(30, 30, 255, 255, 255)] * 2
+    bare, titled = (contact_sheet.draw(images, ["", ""], tile=30, title=t) for t in ("", "x" * 99))
+    assert titled.height > bare.height
+    ink = np.asarray(titled).min(axis=2) < 128
+    assert ink[: titled.height - bare.height + 6].any()
+    assert not ink[:, -5:].any()
+    assert (np.asarray(bare) == 255).all()
+
+
+def test_sheets_stand_in_columns_from_top_to_bottom():
+    sheets = [contact_sheet.draw([plain(9, 9, n, n, n)], [""], tile=9) for n in (0, 50, 100)]
+    width, height = sheets[0].size
+    whole = contact_sheet.stack(sheets, 2)
+    assert whole.size == (2 * width, 2 * height)
+    for sheet, place in zip(sheets, ((0, 0), (0, height), (width, 0)), strict=True):
+        box = (*place, place[0] + width, place[1] + height)
+        npt.assert_array_equal(np.asarray(whole.crop(box)), np.asarray(sheet))
+
+
 def test_what_is_transparent_is_white():
     sheet = np.asarray(contact_sheet.draw([plain(10, 10, 0, 0, 0, 0)], [""], tile=10))
     assert (sheet == 255).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gpuio import contact_sheet
+from gpuio import contact_sheet, gallery
 from gpuio.cli import loader
 from gpuio.iterators import ImageRecordIter
 
@@ -33,34 +34,43 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "over FILE are drawn as they are stored; with any, the first ones of the epoch after "
         "augmentation: uint8, unless --dtype is given (then the least value is drawn black, the "
         f"greatest white), and {_SHAPE} if there is no --data-shape. "
+        "--gallery draws a row of images for each augmentation alone, and one for all together: of "
+        "those among the loader options, or of all that there are. "
         "Example: gpuio show train.rec -o sheet.png --resize 256 --rand-crop --rand-mirror. "
         "Exit status: 0, or 2 for a wrong parameter or a file that cannot be used."
     )
-    parser.usage = "%(prog)s FILE [-o PATH] [--count N] [--columns N] [loader options]"
+    parser.usage = "%(prog)s FILE [-o PATH] [--count N] [--columns N] [--gallery] [loader options]"
     loader.configure(parser)
     parser.add_argument(
         "-o", "--output", default="sheet.png", metavar="PATH", help="to write (default: sheet.png)"
     )
     parser.add_argument("--count", type=int, default=32, metavar="N", help="images (default: 32)")
     parser.add_argument(
-        "--columns", type=int, default=8, metavar="N", help="images in a row (default: 8)"
+        "--columns", type=int, metavar="N", help="images in a row (default: 8; of a gallery: 5)"
+    )
+    parser.add_argument(
+        "--gallery", action="store_true", help="a row of images for each augmentation"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw the sheet; the exit status."""
-    for name, value in (("--count", args.count), ("--columns", args.columns)):
+    columns = (5 if args.gallery else 8) if args.columns is None else args.columns
+    for name, value in (("--count", args.count), ("--columns", columns)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     options = loader.chosen(args)
-    found = augmented(args.file, options, args.count) if options else stored(args.file, args.count)
-    tiles = list(found)
-    sheet = contact_sheet.draw(
-        [tile.image for tile in tiles], [tile.caption for tile in tiles], columns=args.columns
-    )
+    if args.gallery:
+        sheet = gallery.draw(partial(ImageRecordIter, args.file), options, columns)
+        what = f"{columns} images of each augmentation"
+    else:
+        some = augmented(args.file, options, args.count)
+        tiles = list(some if options else stored(args.file, args.count))
+        images, captions = zip(*tiles, strict=True)
+        sheet, what = contact_sheet.draw(images, captions, columns=columns), f"{len(tiles)} images"
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     sheet.save(args.output)
-    print(f"{args.output}: {len(tiles)} images, {sheet.width} x {sheet.height} pixels")
+    print(f"{args.output}: {what}, {sheet.width} x {sheet.height} pixels")
     return 0
 
 

@@ -65,11 +65,22 @@ def test_the_sheet_is_written(rec, tmp_path, capsys, options):
     assert capsys.readouterr().out == f"{path}: 6 images, {size}\n"
 
 
+@pytest.mark.parametrize("options", [[], ["--rand-mirror", "--data-shape", "3,16,16"]])
+def test_a_gallery_is_written(rec, tmp_path, capsys, options):
+    path = tmp_path / "gallery.png"
+    assert main(["show", str(rec), "--gallery", "-o", str(path), "--columns", "2", *options]) == 0
+    with Image.open(path) as sheet:
+        size = f"{sheet.width} x {sheet.height} pixels"
+    assert capsys.readouterr().out == f"{path}: 2 images of each augmentation, {size}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--count", "0"], "--count must be at least 1, got 0"),
         (["--columns", "0"], "--columns must be at least 1, got 0"),
+        (["--gallery", "--columns", "0"], "--columns must be at least 1, got 0"),
+        (["--gallery", "--pad", "x"], "pad must be an integer, got 'x'"),
         (["--resize", "0"], "resize must be at least 1"),
         (["--data-shape", "3,x"], "data_shape must be 3 integers, got '3,x'"),
     ],
