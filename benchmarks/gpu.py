@@ -272,6 +272,7 @@ class Bench:
             "fewer_threads": [n for n in FEWER_THREADS if n < machine.cores()],
             "seconds": args.turn / 4,
             "count": args.count,
+            "rounds": args.rounds,
             "copied": args.copied,
             "matmul": args.matmul,
             "turns": 5,

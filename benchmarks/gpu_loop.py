@@ -19,7 +19,6 @@ from gpu_sides import gpu, make_loader  # noqa: E402
 WARM = 4  # batches before the clock starts
 COPIES = 8
 REST = 0.2  # seconds
-ROUNDS = 5
 
 
 class Marks:
@@ -199,7 +198,7 @@ def overlap(settings: Row) -> Iterator[Row]:
         product = timed(settings["count"], 4, loaded=False) / 4
         products = max(1, round(1.5 * alone / product))
         resident, fed = [], []
-        for _ in range(ROUNDS):
+        for _ in range(settings["rounds"]):
             resident.append(timed(settings["count"], products, loaded=False))
             fed.append(timed(settings["count"], products, loaded=True))
     ratios = [with_ / without for with_, without in zip(fed, resident, strict=True)]
