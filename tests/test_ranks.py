@@ -271,6 +271,13 @@ def worker(tmp_path, rec):
     return SimpleNamespace(write=write, told=told)
 
 
+def needs(*packages):
+    """Skip where one is missing; they are imported in other processes only."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+
+
 def run(*command):
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -278,8 +285,7 @@ def run(*command):
 
 @pytest.mark.slow
 def test_two_processes_of_torchrun_before_and_after_init_process_group(worker):
-    if importlib.util.find_spec("torch") is None:
-        pytest.skip("torch is not installed")
+    needs("torch")
     script = worker.write("""
 assert "torch" not in sys.modules
 tell()
@@ -297,8 +303,7 @@ dist.destroy_process_group()
 
 @pytest.mark.slow
 def test_two_processes_of_jax_whose_backends_stay_asleep(worker):
-    if importlib.util.find_spec("jax") is None:
-        pytest.skip("jax is not installed")
+    needs("jax")
     script = worker.write("""
 import jax
 from jax._src import xla_bridge
@@ -320,8 +325,7 @@ jax.distributed.shutdown()
 
 @pytest.mark.slow
 def test_two_workers_of_ray_train(worker, tmp_path):
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("ray is not installed")
+    needs("ray", "pandas", "pyarrow", "pydantic")  # ray[train]
     script = worker.write(f"""
 import ray
 import ray.train
