@@ -107,8 +107,9 @@ def draw(open_loader: Open, options: Mapping[str, Any], count: int) -> Image.Ima
     for title, keywords, shows in _rows(options):
         with open_loader(**(keywords | _OUTPUT | {"batch_size": count})) as batches:
             batch = batches.next()
+            data = np.asarray(batches.getdata()[0])
         captions = [_caption(batch, place, shows) for place in range(count)]
-        images = np.clip(np.rint(np.asarray(batch.data[0])), 0, 255).astype(np.uint8)
+        images = np.clip(np.rint(data), 0, 255).astype(np.uint8)
         tiles = list(images.transpose(0, 2, 3, 1))
         rows.append(contact_sheet.draw(tiles, captions, columns=count, tile=SIDE, title=title))
     return contact_sheet.stack(rows, _BESIDE)
@@ -135,7 +136,7 @@ def _rows(
         return
     base["data_shape"] = (3, SIDE, SIDE)
     yield "original", {"resize": SIDE} | base, {}
-    together = {}
+    together: dict[str, Any] = {}
     for row in AUGMENTATIONS:
         yield _title(row.example), {"resize": row.edge, **row.example} | base, row.shows
         together.update(row.together or {})

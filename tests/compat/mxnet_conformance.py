@@ -9,8 +9,7 @@ the largest difference by step, and the parameters where there is one that must 
 multiples of 1/256: of others MXNet reads the text with an error in the last bit of float32.
 Not collected by pytest: it needs MXNet 1.9.1, which in turn needs an old Python and NumPy.
 
-Source of the order of draws: MXNet 1.9.1, src/io/image_aug_default.cc and
-iter_image_recordio_2.cc; GNU libstdc++, bits/random.tcc.
+Source of the order of draws: MXNet 1.9.1, src/io/image_aug_default.cc and iter_image_recordio_2.cc.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from itertools import permutations
 from pathlib import Path
 
 import numpy as np
+from mxnet_random import F32, Engine
 
-F32 = np.float32
 IMAGES = 18  # in each file
 SEED_OFFSET = 111  # what MXNet adds to seed_aug and the number of the record
 EIGENVALUES = (55.46, 4.794, 1.148)  # of the lighting noise
@@ -269,43 +268,7 @@ def steps_of(parameters):
     return [*steps, f"to {parameters['dtype']}", f"{channels} channel{'s' * (channels > 1)}"]
 
 
-# MXNet's random numbers
-
-
-class Engine:
-    """One image's mt19937, and the distributions of GNU's C++ library."""
-
-    def __init__(self, seed):
-        self._state = np.random.RandomState(seed)
-
-    def word(self):
-        return int(self._state.randint(0, 2**32, dtype=np.uint32))
-
-    def unit(self):
-        return min(F32(self.word()) / F32(2**32), np.nextafter(F32(1), F32(0)))
-
-    def uniform(self, low, high):
-        return self.unit() * (F32(high) - F32(low)) + F32(low)
-
-    def integer(self, low, high):
-        count = high - low + 1
-        quotient = (2**32 - 1) // count
-        while (word := self.word()) >= count * quotient:
-            pass
-        return low + word // quotient
-
-    def coin(self):
-        return (self.word() + self.word() * 2**32) / 2**64 < 0.5
-
-    def normals(self):
-        """Two, by the polar method."""
-        while True:
-            x, y = F32(2) * self.unit() - F32(1), F32(2) * self.unit() - F32(1)
-            square = x * x + y * y
-            if 0 < square <= 1:
-                break
-        radius = np.sqrt(F32(-2) * np.log(square) / square)
-        return y * radius, x * radius
+# What MXNet draws
 
 
 def mxnet_augmentation(p, size):
@@ -426,11 +389,8 @@ def _draw_color(p, engine, drawn):
     if any(p.get(name, 0) > 0 for name in jitter):
         for name in jitter:
             drawn[name] = F32(1) + engine.uniform(-p.get(name, 0), p.get(name, 0))
-        order = [0, 1, 2]
-        for place in (1, 2):
-            other = engine.integer(0, place)
-            order[place], order[other] = order[other], order[place]
-        drawn["jitter_order"] = list(permutations(range(3))).index(tuple(order))
+        orders = list(permutations(range(3)))
+        drawn["jitter_order"] = orders.index(tuple(engine.shuffled(3)))
     if any(map(p.get, ("random_h", "random_s", "random_l"))):
         shifts = (("hue", "random_h"), ("color_saturation", "random_s"), ("lightness", "random_l"))
         for name, key in shifts:

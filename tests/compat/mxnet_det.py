@@ -3,10 +3,11 @@
     python tests/compat/mxnet_det.py --mxnet-python /path/to/python-with-mxnet
 
 Both load the same files. Half of the parameter sets leave nothing to chance; for the others
-`Chance` draws what MXNet's generator draws, and gpuio replays that. Labels must be the same to the
-last bit, and so must pixels be, but for colours, which may differ by a few levels where they are
-enlarged; float32 values to 1e-5. Where a picture does not fill the output, MXNet leaves what was
-there, which is not compared. Not collected by pytest: it needs MXNet 1.9.1, and that an old Python.
+`mxnet_draws` draws what MXNet's generator draws, and gpuio replays that. Labels must be the same to
+the last bit, and so must pixels be, but for colours, which may differ by a few levels where they
+are enlarged; float32 values to 1e-5. Where a picture does not fill the output, MXNet leaves what
+was there, which is not compared. Not collected by pytest: it needs MXNet 1.9.1, and that an old
+Python.
 
 Source of the order of draws: MXNet 1.9.1, src/io/image_det_aug_default.cc.
 """
@@ -25,8 +26,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from mxnet_random import F32, Engine
 
-F32 = np.float32
 IMAGES = 16  # in each file
 SEED = 233  # of MXNet's only thread
 SEVERAL = ("scales", "aspect_ratios", "overlaps", "sample_coverages", "object_coverages")
@@ -161,37 +162,7 @@ def arguments_of(parameters, folder):
     return {**arguments, "batch_size": IMAGES}
 
 
-# MXNet's random numbers
-
-
-class Chance:
-    """An mt19937 that runs on from image to image, and the distributions of GNU's C++ library."""
-
-    def __init__(self):
-        self._state = np.random.RandomState(SEED)
-
-    def _word(self):
-        return int(self._state.randint(0, 2**32, dtype=np.uint32))
-
-    def unit(self):
-        return min(F32(self._word()) / F32(2**32), np.nextafter(F32(1), F32(0)))
-
-    def uniform(self, low, high):
-        return self.unit() * (F32(high) - F32(low)) + F32(low)
-
-    def integer(self, low, high):
-        count = high - low + 1
-        quotient = (2**32 - 1) // count
-        while (word := self._word()) >= count * quotient:
-            pass
-        return low + word // quotient
-
-    def shuffled(self, count):
-        order = list(range(count))
-        for place in range(1, count):
-            other = self.integer(0, place)
-            order[place], order[other] = order[other], order[place]
-        return order
+# What MXNet draws
 
 
 def mxnet_draws(p, plan, sizes, labels):
@@ -206,7 +177,7 @@ def mxnet_draws(p, plan, sizes, labels):
     from gpuio.augment.object_crop import CropObjects
 
     crops = next((op for op in plan.ops if isinstance(op, CropObjects)), None)
-    chance, rows = Chance(), []
+    chance, rows = Engine(SEED), []
     for size, row in zip(sizes, labels, strict=True):
         rows.append(_draw_image(p, crops, size, row, chance))
     names = {name for row in rows for name in row}
