@@ -12,11 +12,10 @@ from typing import Any, Final, TypeVar
 from gpuio.errors import PipelineClosedError, RemoteError
 from gpuio.location import Location
 from gpuio.remote.cache import cached
-from gpuio.remote.source import Source, open_source
+from gpuio.remote.source import CONNECTIONS, Source, open_source
 
 T = TypeVar("T")
 
-IN_FLIGHT: Final = 96  # requests; clients of fsspec open 100 connections
 _THREADS: Final = 32  # for filesystems that block
 
 
@@ -35,7 +34,7 @@ class Fetcher:
         self._loop: asyncio.AbstractEventLoop = get_loop()
         self._pid = os.getpid()
         self._executor = ThreadPoolExecutor(_THREADS, "gpuio-remote")
-        self._room = asyncio.Semaphore(IN_FLIGHT)
+        self._room = asyncio.Semaphore(CONNECTIONS)
         self._lock = threading.Lock()
         self._tasks: set[Future[Any]] = set()
         self._closed = False

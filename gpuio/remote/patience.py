@@ -15,7 +15,6 @@ T = TypeVar("T")
 TRIES: Final = 8
 FIRST_DELAY: Final = 0.2  # seconds; doubled after each try, so that all of them take half a minute
 OPENING_TRIES: Final = 4  # a wrong endpoint should not take that long to be found out
-_LONGEST_TRY: Final = 300  # seconds; clients notice a silent connection long before
 _LASTING: Final = (
     FileNotFoundError,
     PermissionError,
@@ -56,8 +55,7 @@ async def patiently(ask: Callable[[], Awaitable[T]], what: str, *, tries: int | 
     begin, tries = time.monotonic(), tries or TRIES
     for number in range(1, tries + 1):
         try:
-            async with asyncio.timeout(_LONGEST_TRY):
-                return await ask()
+            return await ask()
         except Exception as error:
             if not passes(error):
                 raise _refused(error, what) from error

@@ -17,14 +17,19 @@ from abc import ABC, abstractmethod
 from concurrent.futures import Executor
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from gpuio.errors import RemoteError
 from gpuio.location import Location
 from gpuio.remote.patience import OPENING_TRIES, ChangedError, ShortReadError, passes, patiently
 
+CONNECTIONS: Final = 256  # and requests in flight: with 20 ms each, 12,800 a second
+
 _SIGNED_FOR: Final = 3600  # seconds
 _SIGN_AFTER: Final = 300  # seconds: temporary credentials may end sooner than the signature
 _SILENCE: Final = 30  # seconds without a byte, after which a connection is given up
+_LONGEST: Final = 300  # seconds that a request may take
 _RANGE: Final = re.compile(r"bytes (?:\d+-\d+|\*)/(\d+)")
 _CODE: Final = re.compile(rb"<Code>(\w+)</Code>")
 # What infos of fsspec's filesystems have that changes with the file, the best first.
@@ -125,10 +130,12 @@ def filesystem(url: Location, *, asks_again: bool = True) -> tuple[Any, str]:
     options = dict(url.storage.options)
     if url.startswith("s3://"):
         # Signatures of version 4 are what all regions take.
-        config: dict[str, Any] = {"max_pool_connections": 100, "signature_version": "s3v4"}
+        config: dict[str, Any] = {"max_pool_connections": CONNECTIONS, "signature_version": "s3v4"}
         if not asks_again:
             config["retries"] = {"total_max_attempts": 1}
         options["config_kwargs"] = {**config, **options.get("config_kwargs", {})}
+    elif url.startswith(("http://", "https://")):
+        options.setdefault("get_client", _client)
     try:
         fs, path = url_to_fs(str(url), **options)
     except (ImportError, ValueError, TypeError) as error:
@@ -141,8 +148,13 @@ class _HttpSource(Source):
     """A file on a web server that serves ranges."""
 
     def __init__(self, url: Location, client: Any, address: str) -> None:
-        self.url, self._client, self._address = url, client, address
-        self._given = dict(client.kwargs)  # of every request
+        import aiohttp
+
+        self.url, self._client = url, client
+        self._address = client.encode_url(address)
+        limits = aiohttp.ClientTimeout(_LONGEST, sock_connect=_SILENCE, sock_read=_SILENCE)
+        self._given = {"timeout": limits, **client.kwargs}  # of every request
+        self._headers = {"Accept-Encoding": "identity", **self._given.pop("headers", {})}
         self.size, self.version, self._etag = 0, "", ""
 
     @classmethod
@@ -171,16 +183,9 @@ class _HttpSource(Source):
         return body
 
     async def _get(self, start: int, stop: int) -> tuple[int, Any, bytes]:
-        import aiohttp
-        from yarl import URL
-
-        session = await self._client.set_session()
-        address = URL(await self._signed(), encoded=self._client.encoded)
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
-        given = {"timeout": limits, **self._given}
-        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        headers.update(given.pop("headers", {}))
-        async with session.get(address, headers=headers, **given) as answer:
+        session, address = await self._client.set_session(), await self._signed()
+        headers = {"Range": f"bytes={start}-{stop - 1}", **self._headers}
+        async with session.get(address, headers=headers, **self._given) as answer:
             if answer.status >= 400 and answer.status != 416:
                 code = _CODE.search(await answer.content.read(2000))
                 answer.reason = code[1].decode() if code else answer.reason
@@ -190,8 +195,8 @@ class _HttpSource(Source):
                 return 200, answer.headers, b""
             return answer.status, answer.headers, await answer.read()
 
-    async def _signed(self) -> str:
-        """The address to ask."""
+    async def _signed(self) -> Any:
+        """The address to ask, a yarl.URL."""
         return self._address
 
 
@@ -201,16 +206,18 @@ class _SignedSource(_HttpSource):
     def __init__(self, url: Location, fs: Any, path: str) -> None:
         from fsspec import filesystem
 
-        client = filesystem("http", client_kwargs={"trust_env": True}, encoded=True)
-        super().__init__(url, client, "")
-        self._fs, self._path, self._since = fs, path, 0.0
+        super().__init__(url, filesystem("http", encoded=True, get_client=_client), "")
+        self._fs, self._path, self._until = fs, path, 0.0
         if bundle := os.environ.get("AWS_CA_BUNDLE"):
             self._given["ssl"] = _trust(bundle)
 
-    async def _signed(self) -> str:
-        if not self._address or time.monotonic() - self._since > _SIGN_AFTER:
-            self._address = await self._fs._url(self._path, expires=_SIGNED_FOR)
-            self._since = time.monotonic()
+    async def _signed(self) -> Any:
+        if time.monotonic() > self._until:
+            address = await self._fs._url(self._path, expires=_SIGNED_FOR)
+            # aiohttp would look for proxies at every request, and in a thread.
+            self._given["proxy"] = _proxy(address)
+            self._address = self._client.encode_url(address)
+            self._until = time.monotonic() + _SIGN_AFTER
         return self._address
 
 
@@ -240,11 +247,13 @@ class _FilesystemSource(Source):
         self.version = next((str(info[name]) for name in _VERSIONS if info.get(name)), "")
 
     async def _ask(self, start: int, stop: int) -> bytes:
-        if self._fs.async_impl:
-            return await self._fs._cat_file(self._path, start=start, end=stop)
-        return await self._elsewhere(self._fs.cat_file, self._path, start, stop)
+        async with asyncio.timeout(_LONGEST):
+            if self._fs.async_impl:
+                return await self._fs._cat_file(self._path, start=start, end=stop)
+            return await self._elsewhere(self._fs.cat_file, self._path, start, stop)
 
     async def _elsewhere(self, work: Any, *args: Any) -> Any:
+        """What `work` returns, called by another thread."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
 
 
@@ -259,6 +268,23 @@ def _is_plain(fs: Any) -> bool:
     client, config = set(fs.client_kwargs), set(fs.config_kwargs)
     special = fs.req_kw or fs.s3_additional_kwargs or fs.version_aware
     return client <= _PLAIN_CLIENT and config <= _PLAIN_CONFIG and not special
+
+
+async def _client(**options: Any) -> Any:
+    """A session that opens as many connections as we use: 100 would be the most by default."""
+    import aiohttp
+
+    options.pop("loop", None)
+    options.setdefault("connector", aiohttp.TCPConnector(limit=CONNECTIONS))
+    return aiohttp.ClientSession(**options)
+
+
+def _proxy(address: str) -> str | None:
+    """What the environment says to ask instead of a server."""
+    parts = urlsplit(address)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 @lru_cache
