@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from gpuio.testing import backend as backend
@@ -21,3 +23,10 @@ def rec(tmp_path_factory, pictures):
     images = [encode(picture, "BMP") for picture in pictures]
     write_rec(path, images, ids=range(100, 113))
     return path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_collections():
+    """Let the tests that collect garbage not go through all that other modules have imported."""
+    gc.collect()
+    gc.freeze()
