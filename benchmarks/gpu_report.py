@@ -53,8 +53,8 @@ class Tests:
 
 
 TESTS = (
-    # All tests that run on a GPU, but for those below. The others are the CPU's, which CI runs; they
-    # show nothing of a GPU, and are written for machines whose default device is the CPU.
+    # All tests that run on a GPU, but for those below. The others are the CPU's, which CI runs:
+    # they show nothing of a GPU, and are written for where the default device is the CPU.
     Tests("tests", ("tests", "-m", "gpu", "--ignore=tests/gpu"), 150),
     Tests("comparison", ("tests/gpu/test_same_pixels.py",), 60),
     Tests("faults", ("tests/gpu/test_faults.py",), 60),
