@@ -39,7 +39,7 @@ class Child:
     ) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name(script)), *arguments],
+            [sys.executable, str(Path(__file__).parent / script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -60,20 +60,16 @@ class Slots:
         self.backend: Any = make_backend(device, None)
         self.decoder = NvImageCodecGpuDecoder(self.backend, 3, Dataset.open(rec, ""), **options)
         self.put(images)
-        longest = max(self.nbytes(image) for image in images)
+        sizes = [decode_rgb(image, 3).nbytes for image in images]
+        self.nbytes = -(-max(*sizes, self.decoder.warm_up_nbytes) // 256) * 256 + 256
         driver = self.backend._driver
         self.stream = driver.new_stream()
-        self.arena = driver.empty_alone(longest * len(images))
+        self.arena = driver.empty_alone(self.nbytes * len(images))
         start = np.uint64(driver.address(self.arena))
-        self.bases = start + np.arange(len(images), dtype=np.uint64) * np.uint64(longest)
-
-    def nbytes(self, image: bytes) -> int:
-        """Room for a picture."""
-        height, width = decode_rgb(image, 3).shape[:2]
-        return -(-(height * width * 3 + 64) // 256) * 256
+        self.bases = start + np.arange(len(images), dtype=np.uint64) * np.uint64(self.nbytes)
 
     def put(self, images: list[bytes]) -> None:
-        """Other images, none larger than the first ones were."""
+        """Other images: what is larger than the first ones were is not decoded."""
         self.memory = [np.frombuffer(image, np.uint8) for image in images]
         ids = np.arange(len(images))
         samples = Samples(ids, ids, np.zeros((len(ids), 1), np.float32), 0)
@@ -89,6 +85,7 @@ class Slots:
         if windows is not None:
             box[:] = windows
         box[list(opened.pixels)] = 0
+        box[3 * box[:, 2:].astype(np.int64).prod(axis=1) > self.nbytes - 256] = 0
         self.box = box
         (link,) = self.decoder.links(opened, box, 3 * box[:, 3].astype(np.int64))
         with self.backend._driver.scope(self.stream):
