@@ -222,7 +222,9 @@ class ImageRecordIter(RecordIter):
         verbose: bool = True,
     ) -> None:
         given = dict(locals())
-        p.paths(given, "path_imgrec", "path_imgidx", "path_imglist", "masks", "mean_img")
+        p.paths(
+            given, "path_imgrec", "path_imgidx", "path_imglist", "masks", "mean_img", "cache_dir"
+        )
         p.choice("aug_seq", aug_seq, ("aug_default",))
         dtype = self._dtype if dtype is None else dtype
         given["dtype"] = p.dtype_name("dtype", dtype, tuple(OUTPUTS))

@@ -159,9 +159,11 @@ def numbers(name: str, value: Any) -> tuple[float, ...]:
 
 def storage(given: Mapping[str, Any]) -> Storage:
     """How files at URLs are opened: `storage_options`, `cache_dir` and `cache_size`."""
-    size = given["cache_size"]
+    options, size = given["storage_options"], given["cache_size"]
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"storage_options must be a dictionary, got {options!r}")
     size = None if size is None else integer("cache_size", size)
-    return Storage(given["storage_options"] or {}, given["cache_dir"], size)
+    return Storage(options or {}, given["cache_dir"], size)
 
 
 def text(name: str, value: Any) -> str:

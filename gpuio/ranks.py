@@ -67,7 +67,7 @@ def choose(num_parts: Any, part_index: Any) -> Part:
     Raises:
         ValueError: A parameter is wrong, or what was found is.
     """
-    if num_parts != AUTO:
+    if not isinstance(num_parts, str) or num_parts != AUTO:
         count = p.integer("num_parts", num_parts, least=1)
         index = p.integer("part_index", part_index)
         if not 0 <= index < count:

@@ -110,7 +110,9 @@ class RecordIter(DataIter):
         if threads is not None:
             threads = p.integer("preprocess_threads", threads, least=1, most=_MOST_THREADS)
         self._depth = p.integer("prefetch_buffer", given["prefetch_buffer"], least=1)
-        self._backend = make_backend(given["device"], threads)
+        device = given["device"]
+        device = None if device is None else p.text("device", device)
+        self._backend = make_backend(device, threads)
         self.part = ranks.choose(given["num_parts"], given["part_index"])
         self._dataset = dataset
         self._fingerprint = dataset.fingerprint()

@@ -77,8 +77,8 @@ class PrefetchingIter(EpochIter):
     """The batches of one or more iterators joined, each made ahead in a thread of its own.
 
     A batch has the data and labels of all iterators, one after the other, `index` and `bucket_key`
-    of the first, and the `pad` of those that say one. Threads run from the first batch of an epoch
-    to its end, to `reset` or `close`; what they had made is dropped then.
+    of the first, the `pad` of those that say one, and the first `masks`. Threads run from the first
+    batch of an epoch to its end, to `reset` or `close`; what they had made is dropped then.
 
     Unlike in MXNet: an exception in an iterator reaches who asks for the next batch, and ends the
     epoch; pads or numbers of batches that differ are a ValueError; names left out of `rename_data`
@@ -158,8 +158,10 @@ class PrefetchingIter(EpochIter):
             raise ValueError(f"iters must give batches of the same pad, got {pads}")
         first = batches[0]
         augmentation: dict[str, Any] = {}
+        masks = None
         for batch in batches:
             augmentation |= getattr(batch, "augmentation", {})
+            masks = getattr(batch, "masks", None) if masks is None else masks
         return DataBatch(
             list(chain.from_iterable(batch.data or () for batch in batches)),
             list(chain.from_iterable(batch.label or () for batch in batches)),
@@ -169,6 +171,7 @@ class PrefetchingIter(EpochIter):
             self._of_batch("provide_data", batches, self.rename_data),
             self._of_batch("provide_label", batches, self.rename_label),
             augmentation,
+            masks,
         )
 
     def _of_batch(

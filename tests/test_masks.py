@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
 
+import gpuio as mx
 from gpuio import ImageRecordIter
 from gpuio.errors import CorruptRecordError, DecodeError
 from gpuio.masks import shared
@@ -195,6 +196,18 @@ def test_masks_are_never_overwritten_while_they_are_held(maps):
             npt.assert_array_equal(masks, copy)
 
 
+def test_they_come_through_other_iterators(maps):
+    with open_maps(maps, batch_size=4) as batches:
+        alone = batches.next().masks
+        batches.hard_reset()
+        resized = mx.io.ResizeIter(batches, 2)
+        npt.assert_array_equal(resized.next().masks, alone)
+        batches.hard_reset()
+        plain = mx.io.NDArrayIter(np.zeros((COUNT, 1)), batch_size=4)
+        with mx.io.PrefetchingIter([plain, batches]) as both:
+            npt.assert_array_equal(both.next().masks, alone)
+
+
 def test_all_threads_end(maps):
     before = our_threads()
     batches = open_maps(maps, batch_size=2)
@@ -296,6 +309,19 @@ def test_damage_to_the_file_of_masks_is_a_fault_like_others(broken):
     damaged = pytest.raises(CorruptRecordError, match=r"masks\.rec")
     with faulty(broken, batch_size=3) as batches, damaged:
         batches.next()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["skip", "replace", "zero"])
+def test_on_a_gpu_masks_are_the_same(broken, policy):
+    options = {"on_error": policy, "mask_fill": 200, "rand_mirror": True, "rotate": 20, "pad": 3}
+    batches = []
+    for device in ("cpu", "simulated"):
+        with faulty(broken, device=device, **options) as loader:
+            batch = loader.next()
+            batches.append((batch.masks.asnumpy(), batch.data[0].asnumpy(), batch.index))
+    for mine, theirs in zip(*batches, strict=True):
+        npt.assert_array_equal(mine, theirs)
 
 
 # Wrong parameters

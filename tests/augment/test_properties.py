@@ -385,7 +385,7 @@ ILLEGAL = [
     # Of the wrong kind.
     *[
         (name, {name: value})
-        for name in ("path_imgidx", "path_imglist", "masks", "mean_img")
+        for name in ("path_imgidx", "path_imglist", "masks", "mean_img", "cache_dir")
         for value in (1, 0.5, b"x", [1], np.arange(3), object())
     ],
     *[
@@ -413,6 +413,19 @@ ILLEGAL = [
 def test_wrong_parameters_are_refused_by_name_before_anything_is_read(name, wrong):
     with pytest.raises(ValueError, match=name):
         ImageRecordIter("no such file.rec", **({"data_shape": (3, 8, 8), "batch_size": 1} | wrong))
+
+
+@pytest.mark.parametrize("value", [-1, 0.5, float("nan"), [1], b"x", {}, np.arange(2), "x"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "batch_size", "num_parts", "part_index", "round_batch", "last_batch", "preprocess_threads",
+        "prefetch_buffer", "device", "decoder", "on_error", "label_width", "mask_fill",
+    ],
+)  # fmt: skip
+def test_nor_can_the_wrong_kind_of_value_be_given_to_any_other(rec, name, value):
+    with pytest.raises(ValueError, match=name):
+        ImageRecordIter(rec, **({"data_shape": (3, 8, 8), "batch_size": 1} | {name: value}))
 
 
 ILLEGAL_DET = [
