@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import gc
 
+import hypothesis
 import pytest
 
 from gpuio.testing import backend as backend
 from gpuio.testing import draw, encode, write_rec
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("gpuio", deadline=None)
+hypothesis.settings.load_profile("gpuio")
 
 
 @pytest.fixture(scope="session")
