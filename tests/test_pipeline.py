@@ -120,6 +120,23 @@ def test_2_an_error_of_the_first_room_comes_through_unchanged(open_rec, monkeypa
         assert caught.value.__notes__[0] == "raised in thread 'gpuio-read'"
 
 
+def test_2_what_was_read_before_the_first_room_raised_comes_first(open_rec, monkeypatch):
+    read, seen = RecordReader._read, []
+
+    def third_fails(*arguments):
+        seen.append(arguments)
+        if len(seen) == 3:
+            raise OSError("the disk is gone")
+        return read(*arguments)
+
+    monkeypatch.setattr(RecordReader, "_read", third_fails)
+    with open_rec() as it:
+        labels = [next(it).label[0].tolist() for _ in range(2)]
+        assert labels == [[0, 1, 2, 3], [4, 5, 6, 7]]
+        with pytest.raises(OSError, match="the disk is gone"):
+            next(it)
+
+
 @pytest.mark.parametrize("taken", [0, 1, 2])
 @pytest.mark.parametrize("end", ["close", "reset", "with", "set_epoch"])
 def test_3_when_the_consumer_stops_early_every_thread_is_joined(open_rec, end, taken):

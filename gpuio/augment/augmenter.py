@@ -150,8 +150,16 @@ class Augmenter:
         """
         decoder.prepare(self.batch_size)
         waiting: deque[_Launched] = deque()
+        left, failure = iter(batches), None
         try:
-            for images in batches:
+            while True:
+                try:
+                    images = next(left)
+                except StopIteration:
+                    break
+                except Exception as error:  # what was launched before it is handed on first
+                    failure = error
+                    break
                 waiting.append(self._launch(images))
                 if len(waiting) == self._backend.lanes:
                     yield self._complete(waiting.popleft(), decoder, host)
@@ -160,6 +168,8 @@ class Augmenter:
         finally:
             for launched in waiting:
                 self._end(launched, decoder, host)
+        if failure is not None:
+            raise failure
 
     def _launch(self, images: ImageBatch) -> _Launched:
         places = np.arange(len(images.origin))
