@@ -55,8 +55,8 @@ class Tests:
 TESTS = (
     # All tests that run on a GPU, but for those below. The others are the CPU's, which CI runs:
     # they show nothing of a GPU, and are written for where the default device is the CPU.
-    Tests("tests", ("tests", "-m", "gpu", "--ignore=tests/gpu"), 150),
-    Tests("comparison", ("tests/gpu/test_same_pixels.py",), 60),
+    Tests("tests", ("tests", "-m", "gpu", "--ignore=tests/gpu"), 170),
+    Tests("comparison", ("tests/gpu/test_same_pixels.py",), 90),
     Tests("faults", ("tests/gpu/test_faults.py",), 60),
     Tests("soak", ("tests/gpu/test_soak.py",), 60),
 )

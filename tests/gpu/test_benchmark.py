@@ -186,6 +186,7 @@ def test_an_error_is_told_with_its_message(scripts, tmp_path):
     assert found["error"].endswith("No module named 'not_there'")
 
 
+@pytest.mark.slow
 def test_the_whole_benchmark_goes_on_without_what_is_missing(scripts, few, tmp_path, monkeypatch):
     gpu = scripts["gpu"]
     sides = [gpu.SideOf("gpuio", "Gpuio"), gpu.SideOf("not there", "Nothing")]
@@ -263,6 +264,7 @@ def test_a_report_is_named_after_its_gpu(scripts):
     assert scripts["gpu_report"].where(report).name == "gpu-nvidia-h200-sxm.json"
 
 
+@pytest.mark.slow
 def test_the_report_is_one_command(tmp_path):
     out = tmp_path / "report.json"
     command = [sys.executable, str(BENCHMARKS / "gpu_report.py"), "--device", "simulated"]
