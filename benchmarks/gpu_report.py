@@ -79,7 +79,7 @@ def run_tests(part: Tests, limit: float, extra: list[str]) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.xml"
         # -P: what is imported is the installed package, not the folder with its sources.
-        command = [sys.executable, "-P", "-m", "pytest", "-q"]
+        command = [sys.executable, "-P", "-m", "pytest", "-q", "--continue-on-collection-errors"]
         command += [f"--junitxml={found}", f"--session-timeout={max(limit - GRACE, 1):.0f}"]
         process = subprocess.Popen(
             [*command, *part.arguments, *extra],
