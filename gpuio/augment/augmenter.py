@@ -134,7 +134,7 @@ class Augmenter:
                 f"the ops of the plan end in windows of up to {found} pixels, and the output has "
                 f"{self.plan.shape[1:]}: let the last one that moves pixels be a crop"
             )
-        sketch.frame.finish(sketch.crop)
+        sketch.finish()
         refused = {place: reason for place, reason in sketch.refused.items() if size[place].all()}
         return Windows(sketch.frame.window.astype(np.int32), refused, sketch)
 

@@ -27,6 +27,8 @@ Matrices = npt.NDArray[np.float64]
 
 LARGEST = 1 << 20
 """Side of a picture, in pixels, most of which need never be there: places in 1/1024 fit 32 bits."""
+MOST_PIXELS = 1 << 28
+"""Of the part of a picture that a step makes: one odd image must not take all memory."""
 INTER_METHODS = (0, 1, 2, 3, 4, 9, 10)
 _AUTO, _RANDOM = 9, 10
 _REACH = np.array([0, 0, 1, 2, 0, 4, 1, 0, 0, 1, 2, 4, 0])

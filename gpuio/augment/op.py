@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.augment.geometry import LARGEST, Boxes, Frame, Sizes
+from gpuio.augment.geometry import LARGEST, MOST_PIXELS, Boxes, Frame, Sizes
 from gpuio.augment.random import Draws
 from gpuio.kernels.color import COLOR
 
@@ -90,6 +90,18 @@ class Sketch:
                 "of a side",
             )
         return np.fmin(np.fmax(size, 1), LARGEST).astype(np.int64)
+
+    def finish(self) -> None:
+        """Let every step know its window; images with one of too many pixels are refused."""
+        self.frame.finish(self.crop)
+        for step in self.frame.steps:
+            pixels = step.box[:, 2:].prod(axis=1)
+            for place in np.flatnonzero(step.active & (pixels > MOST_PIXELS)).tolist():
+                self.refused.setdefault(
+                    place,
+                    f"{pixels[place]} pixels would have to be made on the way, and {MOST_PIXELS} "
+                    "are the most",
+                )
 
 
 class Op(ABC):

@@ -133,7 +133,7 @@ def sketch(ops, size, *, ids=None, seed=0, epoch=0, given=None):
     made = Sketch.of(sizes, Draws(ids, seed=seed, epoch=epoch), given)
     for op in ops:
         op(made)
-    made.frame.finish(made.crop)
+    made.finish()
     return made
 
 
