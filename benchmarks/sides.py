@@ -103,7 +103,11 @@ class Gpuio(Side):
             self.shape,
             self.batch_size,
             shuffle=True,
-            **{"preprocess_threads": self.threads, **settings.get("options", {})},
+            **{
+                "device": "cpu",
+                "preprocess_threads": self.threads,
+                **settings.get("options", {}),
+            },
             **self.keywords(),
         )
 
