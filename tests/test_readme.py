@@ -17,8 +17,10 @@ from gpuio.testing import draw, encode, write_rec
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-OPTIONAL = ("torch", "jax")
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCKS = BLOCK.findall(README)
+SCALING = BLOCK.findall((ROOT / "docs" / "scaling-out.md").read_text())
+OPTIONAL = ("torch", "jax", "accelerate")
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +67,9 @@ def test_links_inside_the_repository_lead_somewhere():
 
 
 def test_extras_are_those_of_the_package():
-    named = re.search(r"^\| `demo`, (.*?) \|", README, re.MULTILINE)
-    assert named
-    assert {"cpu", "demo", *re.findall(r"`(\w+)`", named[1])} == _extras()
+    section = README.split("## Install")[1].split("\n## ")[0]
+    first = "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", first)) == _extras()
 
 
 def _extras():
@@ -82,7 +84,8 @@ def scope(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     pictures = [draw(240, 256 + 8 * n, seed=n) for n in range(5)]
     images = [encode(picture, "JPEG") for picture in pictures]
-    write_rec(folder / "train.rec", images)
+    for name in ("train", "train-00000-of-00002", "train-00001-of-00002"):
+        write_rec(folder / f"{name}.rec", images)
     boxes = [[1, 0.2, 0.3, 0.6, 0.9] * count for count in range(1, 6)]
     write_rec(folder / "boxes.rec", images, labels=boxes)
     write_rec(folder / "masks.rec", [encode(picture[:, :, :1]) for picture in pictures])
@@ -95,13 +98,24 @@ def test_python_blocks_run_one_after_the_other(number, scope, monkeypatch):
     folder, names = scope
     monkeypatch.chdir(folder)
     for module in OPTIONAL:
-        if f"import {module}" in BLOCKS[number] and importlib.util.find_spec(module) is None:
+        asked = re.search(rf"^(import|from) {module}\b", BLOCKS[number], re.MULTILINE)
+        if asked and importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
     exec(compile(BLOCKS[number], f"README.md block {number}", "exec"), names)
 
 
 def test_there_are_blocks():
     assert len(BLOCKS) >= 5
+    assert len(SCALING) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", SCALING, ids=range(len(SCALING)))
+def test_python_blocks_about_scaling_out_run(block, scope, monkeypatch):
+    if ".torch()" in block:
+        pytest.importorskip("torch")
+    monkeypatch.chdir(scope[0])
+    exec(compile(block, "a block of scaling-out.md", "exec"), {})
 
 
 def test_scripts_are_listed_where_they_are_explained():
