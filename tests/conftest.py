@@ -35,3 +35,9 @@ def _quick_collections():
     """Let the tests that collect garbage not go through all that other modules have imported."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _the_cpu_where_no_device_is_named(monkeypatch):
+    """Also on a machine with a GPU: most tests are about the pixels of the CPU."""
+    monkeypatch.setattr("gpuio.backends.visible_gpus", lambda: 0)

@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from gpuio import backends
 from gpuio.backends import make_backend
 from gpuio.backends.cpu import available_cores
 from gpuio.errors import BackendError
@@ -64,3 +65,17 @@ def test_a_device_that_cannot_be_used_is_a_backenderror():
         make_backend("cuda:99", None)
     except BackendError as error:
         assert "cuda:99" in str(error)  # noqa: PT017  with such a device there is no error
+
+
+def test_the_default_is_a_gpu_where_one_can_be_used(monkeypatch):
+    assert backends.default_device() == "cpu"
+    monkeypatch.setattr(backends, "visible_gpus", lambda: 1)
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: name)
+    assert backends.default_device() == "cuda"
+
+
+def test_a_gpu_without_its_libraries_is_told_of(monkeypatch):
+    monkeypatch.setattr(backends, "visible_gpus", lambda: 1)
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match=r"pip install 'gpuio\[cuda13\]'"):
+        assert backends.default_device() == "cpu"
