@@ -112,6 +112,7 @@ class Pipeline:
     def close(self) -> None:
         """End everything and give the decoder back."""
         self.stop()
+        self.backend.record().synchronize()
         self.decode.close()
 
     def account(self) -> Account:

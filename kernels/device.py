@@ -67,7 +67,7 @@ from gpuio.kernels.stages import (
     warp_level,
     warp_linear_level,
 )
-from gpuio.kernels.tables import AREA_EXTRA, tabulate, tap_bytes
+from gpuio.kernels.tables import AREA_EXTRA
 from gpuio.kernels.taps import (
     AREA,
     AREA_LINEAR,
@@ -82,19 +82,6 @@ from gpuio.kernels.taps import (
     WARP_NEAREST,
 )
 
-__all__ = [
-    "COLOR",
-    "FINISH",
-    "SAMPLE",
-    "THREADS",
-    "DeviceKernel",
-    "compile_device",
-    "grid",
-    "ptx",
-    "tabulate",
-    "tap_bytes",
-]
-
 _F32, _I32, _I64, _U64 = np.float32, np.int32, np.int64, np.uint64
 _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 _WORD = np.uint64(4)
@@ -105,11 +92,8 @@ _STEP_BYTES = np.uint64(STEP.itemsize)
 THREADS = 256
 """Threads in a block of COLOR."""
 
-_PIXELS = (
-    32,
-    4,
-    1,
-)  # a block of the others: a warp writes neighbours; small, as registers are many
+# A block of the others: a warp writes neighbours; small, as registers are many.
+_PIXELS = (32, 4, 1)
 
 
 def _places(dtype: np.dtype[Any], names: str) -> list[np.uint64]:

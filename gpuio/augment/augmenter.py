@@ -93,6 +93,11 @@ class Augmenter:
         on_error: OnError = "raise",
         keep: int = 4,
     ) -> None:
+        if batch_size > backend.most_items:
+            raise ValueError(
+                f"batch_size must be at most {backend.most_items} on {backend.device}, "
+                f"got {batch_size}"
+            )
         self.plan = plan
         self.batch_size = batch_size
         self.faults = FaultLog()
@@ -160,7 +165,12 @@ class Augmenter:
                 except Exception as error:  # what was launched before it is handed on first
                     failure = error
                     break
-                waiting.append(self._launch(images))
+                try:
+                    waiting.append(self._launch(images))
+                except BaseException:
+                    decoder.finish(images.opened)
+                    host.release(images.records.slot, after=self._backend.record())
+                    raise
                 if len(waiting) == self._backend.lanes:
                     yield self._complete(waiting.popleft(), decoder, host)
             while waiting:

@@ -115,12 +115,14 @@ class Backend(ABC):
         device_id: Number of the GPU; None where the device's memory is the host's.
         threads: CPU threads that may work at once.
         lanes: Works that may run at once.
+        most_items: Largest batch.
     """
 
     device: str
     device_id: int | None = None
     threads: int
     lanes: int = 1
+    most_items: int = 2**31 - 1
 
     @abstractmethod
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:

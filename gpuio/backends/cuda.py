@@ -1,11 +1,13 @@
 """CUDA through CuPy (memory, streams, events) and Numba (kernels): the thin part below `device.py`.
 
-No order is decided here, and nothing here runs where there is no GPU: `simulated.py` stands in for
-it in the tests.
+No order is decided here, but for `cuda_array.py`, and nothing here runs where there is no GPU:
+`simulated.py` stands in for it in the tests. A handle of a stream such as 1, the default one, means
+that of the current device: so each call makes its device current.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
@@ -27,6 +29,8 @@ except ImportError as error:
         f"device 'cuda' needs CuPy and numba-cuda: pip install 'gpuio[cuda13]', or 'gpuio[cuda12]' "
         f"where the driver is of CUDA 12 ({error})"
     ) from error
+
+_PER_THREAD = 2  # handle of the default stream of whichever thread uses it
 
 
 class CudaDriver(Driver):
@@ -52,28 +56,30 @@ class CudaDriver(Driver):
             raise BackendError(f"device 'cuda:{device_id}': CUDA sees {count} GPUs, from 0 on")
         self.device, self.device_id = f"cuda:{device_id}", device_id
         self._device = cupy.cuda.Device(device_id)
+        self._pool = cupy.cuda.MemoryPool()  # goes with its loader; CuPy's own keeps what it had
 
     def new_stream(self) -> Any:
         with self._device:
             return cupy.cuda.Stream(non_blocking=True)
-
-    def current_stream(self) -> Any:
-        return cupy.cuda.get_current_stream(self.device_id)
 
     def handle(self, stream: Any) -> int:
         return int(stream.ptr)
 
     def record(self, stream: Any) -> Any:
         with self._device:
+            if stream.ptr == _PER_THREAD:  # who records is not always who reads
+                cupy.cuda.runtime.deviceSynchronize()
             event = cupy.cuda.Event(block=True, disable_timing=True)
-            event.record(stream)
+            cupy.cuda.runtime.eventRecord(event.ptr, stream.ptr)
         return event
 
     def wait(self, stream: Any, event: Any) -> None:
-        stream.wait_event(event)
+        with self._device:
+            cupy.cuda.runtime.streamWaitEvent(stream.ptr, event.ptr)
 
     def synchronize(self, event: Any) -> None:
-        event.synchronize()
+        with self._device:
+            event.synchronize()
 
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
         with self._device:
@@ -82,7 +88,8 @@ class CudaDriver(Driver):
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         with self._device:
-            return cupy.ndarray(shape, dtype)
+            nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+            return cupy.ndarray(shape, dtype, self._pool.malloc(nbytes))
 
     def empty_alone(self, nbytes: int) -> Array:
         with self._device:
@@ -109,7 +116,9 @@ class CudaDriver(Driver):
     def launch(
         self, kernel: Any, grid: tuple[int, int, int], args: tuple[int, ...], stream: Any
     ) -> None:
-        _compiled(kernel)[grid, kernel.block, _numba_stream(stream.ptr)](*args)
+        # Not `compiled[grid, block, stream](...)`: that keeps a configuration for every grid, and
+        # warns of grids that leave a part of the GPU idle, as those of small batches do.
+        _compiled(kernel).launch(args, grid, kernel.block, cuda.external_stream(stream.ptr))
 
     def host_writes(self, start: int) -> None:
         pass
@@ -121,8 +130,7 @@ class CudaDriver(Driver):
 
     @contextmanager
     def scope(self, stream: Any) -> Generator[None]:
-        cuda.select_device(self.device_id)
-        with self._device, stream:
+        with cuda.gpus[self.device_id], self._device, stream:
             yield
 
 
@@ -130,9 +138,4 @@ class CudaDriver(Driver):
 def _compiled(kernel: Any) -> Any:
     from gpuio.kernels.device import compile_device
 
-    return compile_device(kernel)
-
-
-@cache
-def _numba_stream(handle: int) -> Any:
-    return cuda.external_stream(handle)
+    return next(iter(compile_device(kernel).overloads.values()))

@@ -7,7 +7,7 @@ noted in the batch's lease, so that its memory is not used again before that str
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cupy
 import numpy.typing as npt
@@ -17,6 +17,12 @@ from gpuio.context import Context, gpu
 from gpuio.ndarray import NDArray
 
 _LEGACY = 1
+
+
+class _Handle(NamedTuple):
+    """A stream of somebody else's."""
+
+    ptr: int
 
 
 class DeviceNDArray(cupy.ndarray):  # type: ignore[misc]
@@ -39,13 +45,15 @@ class DeviceNDArray(cupy.ndarray):  # type: ignore[misc]
         """
         if stream != -1:
             self.record_stream(stream)
-        return super().__dlpack__(stream=stream, **kwargs)
+        with self.device:
+            return super().__dlpack__(stream=stream, **kwargs)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         """CuPy's, whose stream is the current one, which waits for the batch."""
-        self._order(cupy.cuda.get_current_stream())
-        interface: dict[str, Any] = super().__cuda_array_interface__
+        self._order()
+        with self.device:
+            interface: dict[str, Any] = super().__cuda_array_interface__
         return interface
 
     def record_stream(self, stream: Any = None) -> None:
@@ -58,20 +66,23 @@ class DeviceNDArray(cupy.ndarray):  # type: ignore[misc]
             stream: A CuPy stream, or the handle of one; None is the default stream.
         """
         if stream is None or isinstance(stream, int):
-            handle = _LEGACY if stream is None else stream
-            stream = cupy.cuda.ExternalStream(handle, self.device.id)
+            stream = _Handle(_LEGACY if stream is None else stream)
         self._order(stream)
 
-    def _order(self, stream: Any) -> None:
-        if self._ready is not None and self._lease is not None:
-            stream.wait_event(self._ready)
-            if all(stream.ptr != known.ptr for known in self._lease.readers):
-                self._lease.readers.append(stream)
+    def _order(self, stream: Any = None) -> None:
+        """Let a stream wait for the batch, and note it; the current one if None."""
+        if self._ready is None or self._lease is None:
+            return
+        stream = _current(self.device) if stream is None else stream
+        _wait(self.device, stream, self._ready)
+        if all(stream.ptr != known.ptr for known in self._lease.readers):
+            self._lease.readers.append(stream)
 
     def asnumpy(self) -> npt.NDArray[Any]:
         """A copy on the host, once the batch is there."""
-        self._order(cupy.cuda.get_current_stream())
-        copied: npt.NDArray[Any] = self.get()
+        self._order()
+        with self.device:
+            copied: npt.NDArray[Any] = self.get()
         return copied
 
     def asscalar(self) -> Any:
@@ -100,8 +111,14 @@ class DeviceNDArray(cupy.ndarray):  # type: ignore[misc]
             return self
         if context.device_type == "cpu":
             return self.asnumpy().view(NDArray)
+        self._order()
+        with self.device:
+            cupy.cuda.get_current_stream().synchronize()
         with cupy.cuda.Device(context.device_id):
-            return cupy.array(self).view(type=DeviceNDArray)
+            copied: DeviceNDArray = cupy.array(self).view(type=DeviceNDArray)
+            copied._ready = copied._lease = None
+            cupy.cuda.get_current_stream().synchronize()
+        return copied
 
     def as_in_ctx(self, ctx: Context) -> DeviceNDArray | NDArray:
         """`as_in_context`, as later versions of MXNet call it."""
@@ -109,9 +126,20 @@ class DeviceNDArray(cupy.ndarray):  # type: ignore[misc]
 
     def wait_to_read(self) -> None:
         """Hold the calling thread back until the values are there."""
-        if self._ready is not None:
-            self._ready.synchronize()
-        cupy.cuda.get_current_stream().synchronize()
+        with self.device:
+            if self._ready is not None:
+                self._ready.synchronize()
+            cupy.cuda.get_current_stream().synchronize()
+
+
+def _current(device: Any) -> Any:
+    with device:
+        return cupy.cuda.get_current_stream()
+
+
+def _wait(device: Any, stream: Any, event: Any) -> None:
+    with device:  # handles such as that of the default stream mean the current device's
+        cupy.cuda.runtime.streamWaitEvent(stream.ptr, event.ptr)
 
 
 def hand_out(data: Any, ready: Any, lease: Lease) -> DeviceNDArray:
@@ -124,7 +152,7 @@ def hand_out(data: Any, ready: Any, lease: Lease) -> DeviceNDArray:
     """
     array: DeviceNDArray = data.view(type=DeviceNDArray)
     array._ready, array._lease = ready, lease
-    array._order(cupy.cuda.get_current_stream())
+    array._order()
     return array
 
 

@@ -13,6 +13,7 @@ whatever the stream waits for.
 from __future__ import annotations
 
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -55,10 +56,6 @@ class Driver(ABC):
     @abstractmethod
     def new_stream(self) -> Any:
         """A stream that does not wait for the default stream."""
-
-    @abstractmethod
-    def current_stream(self) -> Any:
-        """The stream that the calling thread works on."""
 
     @abstractmethod
     def handle(self, stream: Any) -> int:
@@ -236,17 +233,19 @@ class _Work(Work):
         for link in chain:
             if isinstance(link.kernel, Task):
                 launches += self._launches(link, bases)
-        self._desk.tables.send(self._stream)
         spent = np.zeros(len(chain), np.int64)
-        for number, link in enumerate(chain):
-            if not isinstance(link.kernel, Task):
-                self._driver.host_writes(start)
-                begin = time.perf_counter_ns()
-                link.kernel(link.table, bases, self._driver.handle(self._stream))
-                spent[number] = time.perf_counter_ns() - begin
-        for kernel, grid, args in launches:
-            self._driver.launch(kernel, grid, args, self._stream)
-        self._desk.fence = self._backend.record()
+        try:
+            self._desk.tables.send(self._stream)
+            for number, link in enumerate(chain):
+                if not isinstance(link.kernel, Task):
+                    self._driver.host_writes(start)
+                    begin = time.perf_counter_ns()
+                    link.kernel(link.table, bases, self._driver.handle(self._stream))
+                    spent[number] = time.perf_counter_ns() - begin
+            for kernel, grid, args in launches:
+                self._driver.launch(kernel, grid, args, self._stream)
+        finally:
+            self._desk.fence = self._backend.record()
         return _Queued(spent)
 
     def _launches(self, link: Link, bases: npt.NDArray[np.uint64]) -> list[Launch]:
@@ -304,12 +303,16 @@ class DeviceBackend(Backend):
         threads: CPU threads for reading, headers and tables; all available cores when None.
     """
 
+    most_items = 65535  # blocks along the third axis of a grid
+
     def __init__(self, driver: Driver, threads: int | None = None) -> None:
         self.device, self.device_id = driver.device, driver.device_id
         self.threads = available_cores() if threads is None else threads
         self._driver = driver
         self._stream = driver.new_stream()
         self._desks = deque(_Desk(driver) for _ in range(_DESKS))
+        # Memory that is given back may be used by others at once.
+        weakref.finalize(self, _finish, driver, self._stream).atexit = False
 
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
         return self._driver.empty_host(nbytes)
@@ -363,3 +366,7 @@ class DeviceBackend(Backend):
 
     def scope(self) -> AbstractContextManager[None]:
         return self._driver.scope(self._stream)
+
+
+def _finish(driver: Driver, stream: Any) -> None:
+    driver.synchronize(driver.record(stream))

@@ -53,7 +53,7 @@ class OutputPool:
     def take(self) -> tuple[Array, Lease]:
         """An array of the shape, uninitialised, that nobody else refers to, and its lease."""
         try:
-            memory, fence = self._free.pop()
+            memory, fence = self._free.popleft()  # whose readers have had the most time
             fence.wait()
         except IndexError:
             memory = self._backend.empty(self._shape, self._dtype)

@@ -62,10 +62,11 @@ class DaliDecoder(NvImageCodec):
         self._hints = {"hw_decoder_load": 0.0} if deterministic else {}
         self._pipeline: Any = None
         self._most = 0
-        self._sent: deque[Any] = deque(maxlen=_ON_THE_WAY)
+        self._sent: deque[list[Any]] = deque(maxlen=_ON_THE_WAY)
 
     def close(self) -> None:
         self._pool.shutdown()
+        self.backend.record().synchronize()
         self._pipeline = None
         self._sent.clear()
 
@@ -106,6 +107,7 @@ class DaliDecoder(NvImageCodec):
                 ctypes.memmove(to, np.array(image).ctypes.data, nbytes)
             row["status"] = abi.SUCCESS
 
+        self._sent.append([])
         self._decode(table, np.flatnonzero(table["rows"] > 0).tolist(), copy, stream)
 
     def _decode(
@@ -129,7 +131,7 @@ class DaliDecoder(NvImageCodec):
         for number, place in enumerate(places):
             take(place, images[number] if self._on_gpu else images.at(number))
         if self._on_gpu:
-            self._sent.append(images)
+            self._sent[-1].append(images)
 
     def _run(self, rows: npt.NDArray[np.void], stream: int | None) -> Any:
         """A list of tensors."""

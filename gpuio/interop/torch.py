@@ -79,7 +79,7 @@ class TorchLoader(Loader):
             return images, *others
         rows = tuple(tensor[: len(images)] for tensor in self._out)
         for row, tensor in zip(rows, (images, *others), strict=True):
-            row.copy_(tensor, non_blocking=True)
+            row.copy_(tensor, non_blocking=row.is_cuda)  # on the host they are to be there
         return rows
 
     def _taken(self, array: Any) -> torch.Tensor:

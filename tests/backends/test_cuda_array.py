@@ -14,7 +14,8 @@ from gpuio.backends.pool import Lease
 from gpuio.testing import open_backend
 
 cupy = pytest.importorskip("cupy")
-from gpuio.backends.cuda_array import DeviceNDArray  # noqa: E402  needs CuPy
+from gpuio.backends import cuda_array  # noqa: E402  needs CuPy
+from gpuio.backends.cuda_array import DeviceNDArray  # noqa: E402
 
 
 class Stream:
@@ -23,8 +24,13 @@ class Stream:
     def __init__(self, ptr):
         self.ptr, self.waits = ptr, []
 
-    def wait_event(self, event):
-        self.waits.append(event)
+
+@pytest.fixture(autouse=True)
+def _no_cuda(monkeypatch):
+    def wait(device, stream, event):
+        stream.waits.append(event)
+
+    monkeypatch.setattr(cuda_array, "_wait", wait)
 
 
 class Owner:

@@ -19,6 +19,7 @@ from gpuio.kernels import device, simulated
 from gpuio.kernels.color import COLOR, color_image
 from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, NORM, UINT8
 from gpuio.kernels.resample import SKIP, STEP, finish, resample
+from gpuio.kernels.tables import tabulate, tap_bytes
 from gpuio.kernels.taps import (
     AREA,
     AREA_INTEGER,
@@ -87,13 +88,13 @@ def run(memory, name, table, *words, block=(4, 4, 1)):
     namespace = simulated.load(memory)
     kernel = replace(getattr(namespace, name), block=block)
     table = table.copy()
-    nbytes = device.tap_bytes(table, words[0])
+    nbytes = tap_bytes(table, words[0])
     taps = memory.add(np.full(int(nbytes.sum()) + 16, POISON, np.uint8))
     at = -(-taps.ctypes.data // 16) * 16
     table["taps"] = np.uint64(at) + (np.cumsum(nbytes) - nbytes).astype(np.uint64)
     shifted = table.copy()  # as if the tables of the device were elsewhere
     shifted["taps"] -= np.uint64(4096)
-    device.tabulate(len(table), 1, shifted.ctypes.data, words[0], 4096)
+    tabulate(len(table), 1, shifted.ctypes.data, words[0], 4096)
     memory.add(table)
     simulated.simulate(kernel, namespace.grid(kernel, table), (table.ctypes.data, *words))
 
