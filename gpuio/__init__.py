@@ -5,7 +5,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+if not os.path.isdir(os.path.join(__path__[0], "kernels")):  # noqa: PTH112, PTH118  pathlib is slow
+    # This is the checkout, where kernels/ lies beside this folder, not an installed package. Python
+    # started there takes this folder even where gpuio is installed elsewhere.
+    __path__.append(os.path.dirname(os.path.abspath(__path__[0])))  # noqa: PTH100, PTH120
 
 from gpuio import lazy
 from gpuio.errors import (

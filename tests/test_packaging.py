@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import venv
 import zipfile
 from pathlib import Path
 
@@ -124,3 +126,38 @@ def test_reading_and_writing_records_needs_only_numpy(installed):
         "assert not heavy, heavy"
     )
     run(sys.executable, "-c", code, cwd=elsewhere, PYTHONPATH=str(folder))
+
+
+@pytest.fixture(scope="module", params=["plain", "editable", "wheel"])
+def environment(request, dist, tmp_path_factory):
+    """Python of an environment where gpuio is installed from a checkout, and that checkout."""
+    folder = tmp_path_factory.mktemp(request.param)
+    source = folder / "source"
+    shutil.copytree(dist / "source", source)
+    venv.create(folder / "venv", symlinks=True)
+    python = folder / "venv" / "bin" / "python"
+    site = run(
+        str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder
+    )
+    # What gpuio needs comes from here, but not this environment's gpuio.
+    (Path(site.strip()) / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    what = {
+        "plain": [str(source)],
+        "editable": ["--editable", str(source)],
+        "wheel": [str(next(dist.glob("*.whl")))],
+    }[request.param]
+    pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps")
+    run(*pip, "--no-build-isolation", "--force-reinstall", *what, cwd=folder)
+    return python, source
+
+
+@pytest.mark.parametrize("place", ["in the checkout", "elsewhere"])
+def test_it_can_be_imported_however_it_is_installed(environment, place, tmp_path):
+    python, source = environment
+    folder = source if place == "in the checkout" else tmp_path
+    code = (
+        "import gpuio, gpuio.kernels.resample; gpuio.ImageRecordIter; "
+        "from pathlib import Path; folder = Path(gpuio.kernels.__file__).resolve(); "
+        f"assert folder.is_relative_to({str(source.parent.resolve())!r}), folder"
+    )
+    run(str(python), "-c", code, cwd=folder)
