@@ -12,10 +12,10 @@ from numba import carray, njit
 
 from gpuio.kernels.native import address, hold, pointer
 from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, convert
-from gpuio.kernels.stages import linear_down
+from gpuio.kernels.stages import FAR, linear_across, linear_down
 from gpuio.kernels.taps import LINEAR, fixed_taps
 from gpuio.kernels.vector import LANES, blend_pixels, warp_pixels
-from gpuio.kernels.warp import column_places, line_places, matrix_at, warp_linear
+from gpuio.kernels.warp import column_places, line_places, matrix_at, row_place, warp_linear
 
 CHANNELS = 3
 
@@ -27,7 +27,10 @@ def _padded(count):
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def _across(source, index, weight, cols, line, stride):
-    """One source row along x into three planes of int16, `stride` values from one to the next."""
+    """One source row along x into three planes of int16, `stride` values from one to the next.
+
+    One byte behind a pixel is read, too, which belongs to the window in every row but its last.
+    """
     size = np.uint64(4 * cols)
     left, left_weight = address(index), address(weight)
     for x in range(0, cols, LANES):
@@ -38,6 +41,18 @@ def _across(source, index, weight, cols, line, stride):
         )  # fmt: skip
     hold(index)
     hold(weight)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _across_last(source, index, weight, cols, line, stride):
+    """As `_across`, for the last row of a window: no byte behind a pixel is read."""
+    row = carray(pointer(source), 1, np.uint8)  # longer: places are those of `index`
+    for x in range(cols):
+        left, right = np.uint32(index[x]), np.uint32(index[cols + x])
+        u, v = weight[x], weight[cols + x]
+        for c in range(CHANNELS):
+            a, b = row[left + np.uint32(c)], row[right + np.uint32(c)]
+            line[c * stride + x] = linear_across(a, b, u, v)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -97,22 +112,35 @@ def resize_to_planes(step, norm, output):
     for k in range(2):
         index[k * stride : k * stride + cols] = part[k * cols : (k + 1) * cols]
         weight[k * stride : k * stride + cols] = part_weight[k * cols : (k + 1) * cols]
+        index[k * stride + cols : (k + 1) * stride] = part[(k + 1) * cols - 1]  # in the window
     places, share = np.empty(2 * rows, np.int32), np.empty(2 * rows, np.int32)
     height = (LINEAR, step.src_height, step.dst_height, step.y, rows, 1, False)
     fixed_taps(*height, places, share)
     size = CHANNELS * stride
     ring, row = np.empty((2, size), np.int16), np.empty(size, np.uint8)
     held = np.full(2, -1, np.int32)
+    last = places[2 * rows - 1]
     for y in range(rows):
         for k in range(2):
             wanted = places[k * rows + y]
             if held[wanted & 1] != wanted:
                 source = step.src + np.uint64(wanted * step.src_pitch)
-                _across(source, index, weight, stride, ring[wanted & 1], stride)
+                if wanted == last:
+                    _across_last(source, index, weight, stride, ring[wanted & 1], stride)
+                else:
+                    _across(source, index, weight, stride, ring[wanted & 1], stride)
                 held[wanted & 1] = wanted
         upper, lower = ring[places[y] & 1], ring[places[rows + y] & 1]
         _down(upper, lower, share[y], share[rows + y], row, size)
         _emit_row(row, stride, norm, step, output, y)
+
+
+@njit(inline="always")
+def _last_line(step, matrix, column_ys):
+    """The largest y, in whole pixels, at which a warp reads for its window."""
+    first, last = row_place(matrix, step.y)[1], row_place(matrix, step.y + step.rows - 1)[1]
+    place = max(first, last) + max(column_ys[0], column_ys[step.cols - 1]) + 16
+    return np.int64(min(max(place, -FAR), FAR)) >> 10
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -120,7 +148,8 @@ def warp_to_planes(step, norm, output):
     """Finish a STEP row of kind WARP_LINEAR with three channels and without colour or mean image.
 
     A row of the canvas is a straight line in the source: where both ends of sixteen pixels lie
-    in it, all do.
+    in it, all do. The last row of the source that is wanted is read pixel by pixel, as the vector
+    code reads one byte behind each.
 
     Args:
         step: The row; `dst` is the image in a batch that is (N, 3, H, W).
@@ -131,13 +160,15 @@ def warp_to_planes(step, norm, output):
     stride = _padded(cols)
     matrix = matrix_at(step.matrix)
     column_xs, column_ys = np.empty(stride), np.empty(stride)
-    column_places(matrix, step.x, stride, column_xs, column_ys)
+    column_places(matrix, step.x, cols, column_xs, column_ys)
+    column_xs[cols:], column_ys[cols:] = column_xs[cols - 1], column_ys[cols - 1]
     xs, ys = np.empty(stride, np.int32), np.empty(stride, np.int32)
     row, pixel = np.empty(CHANNELS * stride, np.uint8), np.empty(CHANNELS, np.uint8)
     image = carray(pointer(step.src), 1, np.uint8)  # longer: places are checked one by one
     source, pitch = step.src, np.uint64(step.src_pitch)
     picture = (image, step.src_height, step.src_width, step.src_pitch, CHANNELS, step.fill)
-    right, bottom = np.int64(step.src_width - 1) << 10, np.int64(step.src_height - 1) << 10
+    right = np.int64(step.src_width - 1) << 10
+    bottom = min(np.int64(step.src_height - 2), _last_line(step, matrix, column_ys)) << 10
     for y in range(step.rows):
         line_places(matrix, step.y + y, np.int32(16), column_xs, column_ys, xs, ys)
         for x in range(0, stride, LANES):
@@ -145,9 +176,9 @@ def warp_to_planes(step, norm, output):
             low, high = min(xs[x], xs[last]), max(xs[x], xs[last])
             top, floor = min(ys[x], ys[last]), max(ys[x], ys[last])
             if low >= 0 and top >= 0 and high < right and floor < bottom:
-                skip = np.uint64(4 * x)
+                skip, first = np.uint64(4 * x), np.uint64(top >> 10) * pitch
                 warp_pixels(
-                    source, pitch, address(xs) + skip, address(ys) + skip,
+                    source, pitch, first, address(xs) + skip, address(ys) + skip,
                     address(row) + np.uint64(x), np.uint64(stride),
                 )  # fmt: skip
             else:

@@ -24,6 +24,13 @@ def _constant(kind, value):
     return ir.Constant(kind, [value] * LANES)
 
 
+def _spread(builder, value):
+    """Sixteen times the same int32."""
+    nothing = ir.Constant(_V32, ir.Undefined)
+    first = builder.insert_element(nothing, value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first, nothing, _constant(_V32, 0))
+
+
 def _load(builder, address):
     value = builder.load(builder.inttoptr(address, _V32.as_pointer()))
     value.align = 4
@@ -51,7 +58,7 @@ def blend_pixels(typingctx, source, left, right, left_weight, right_weight, plan
     Each is `(left * left_weight + right * right_weight) >> 4`. All arguments are uint64.
 
     Args:
-        source: Address of the source row; up to one byte behind a pixel is read.
+        source: Address of the source row; one byte behind each pixel is read.
         left: Address of sixteen int32, bytes from `source` to the left pixel.
         right: Address of sixteen int32, to the right pixel.
         left_weight: Address of sixteen int32 in 1/2048.
@@ -80,14 +87,15 @@ def blend_pixels(typingctx, source, left, right, left_weight, right_weight, plan
 
 
 @intrinsic
-def warp_pixels(typingctx, source, pitch, xs, ys, planes, plane):
+def warp_pixels(typingctx, source, pitch, first, xs, ys, planes, plane):
     """Sixteen RGB pixels of a bilinear warp, all of whose taps lie in the picture, to three planes.
 
     All arguments are uint64.
 
     Args:
-        source: Address of the source pixel (0, 0); up to one byte behind a pixel is read.
+        source: Address of the source pixel (0, 0); one byte behind each pixel is read.
         pitch: Bytes between its rows.
+        first: Bytes from there to the topmost of the rows that are read.
         xs: Address of sixteen int32, places in 1/1024 pixels.
         ys: Address of sixteen int32.
         planes: Address of sixteen uint8, the reds.
@@ -95,7 +103,9 @@ def warp_pixels(typingctx, source, pitch, xs, ys, planes, plane):
     """
 
     def codegen(context, builder, signature, args):
-        start, pitch, x_table, y_table, out, step = args
+        source, pitch, first_row, x_table, y_table, out, step = args
+        # Places are 32 bits from the topmost row on: from row 0 on they might take more.
+        start = builder.add(source, first_row)
         x, y = _load(builder, x_table), _load(builder, y_table)
 
         def fraction(place):
@@ -108,11 +118,10 @@ def warp_pixels(typingctx, source, pitch, xs, ys, planes, plane):
         right, below = fraction(x), fraction(y)
         left = builder.sub(_constant(_V32, 32), right)
         above = builder.sub(_constant(_V32, 32), below)
-        nothing = ir.Constant(_V32, ir.Undefined)
-        first = builder.insert_element(nothing, builder.trunc(pitch, _I32), ir.Constant(_I32, 0))
-        pitches = builder.shuffle_vector(first, nothing, _constant(_V32, 0))
+        pitches, skipped = (_spread(builder, builder.trunc(n, _I32)) for n in (pitch, first_row))
         column = builder.mul(whole(x), _constant(_V32, 3))
-        near = builder.add(builder.mul(whole(y), pitches), column)
+        lines = builder.sub(builder.mul(whole(y), pitches), skipped)
+        near = builder.add(lines, column)
         next_pixel = builder.add(near, _constant(_V32, 3))
         taps = []
         for offsets, across in ((near, left), (next_pixel, right)):
@@ -130,4 +139,4 @@ def warp_pixels(typingctx, source, pitch, xs, ys, planes, plane):
             out = builder.add(out, step)
         return context.get_dummy_value()
 
-    return types.void(*[types.uint64] * 6), codegen
+    return types.void(*[types.uint64] * 7), codegen

@@ -19,7 +19,7 @@ from gpuio.kernels.stages import FAR, warp_fraction, warp_level, warp_linear_lev
 from gpuio.kernels.taps import cubic_weights, lanczos_weights
 
 _FRACTIONS = 32
-_U32 = np.uint32
+_U32, _U64 = np.uint32, np.uint64
 _FAR = np.float64(FAR)
 _EXACT = 2.0**52  # sums of two numbers up to here are exact in double precision
 
@@ -120,14 +120,14 @@ def warp_nearest(image, height, width, pitch, channels, fill, xs, ys, count, out
         x, y = xs[k] >> 10, ys[k] >> 10
         to = np.uint32(channels * k)
         if x >= 0 and y >= 0 and x < width and y < height:
-            at = np.uint32(y * pitch + x * channels)
+            at = _U64(y * pitch + x * channels)
             if channels == 3:
                 out[to] = image[at]
-                out[to + np.uint32(1)] = image[at + np.uint32(1)]
-                out[to + np.uint32(2)] = image[at + np.uint32(2)]
+                out[to + np.uint32(1)] = image[at + _U64(1)]
+                out[to + np.uint32(2)] = image[at + _U64(2)]
             else:
                 for c in range(channels):
-                    out[to + np.uint32(c)] = image[at + np.uint32(c)]
+                    out[to + np.uint32(c)] = image[at + _U64(c)]
         else:
             for c in range(channels):
                 out[to + np.uint32(c)] = np.uint8(fill) if c < 3 else np.uint8(0)
@@ -140,13 +140,13 @@ def warp_linear(image, height, width, pitch, channels, fill, xs, ys, count, out)
         fx, fy = warp_fraction(xs[k]), warp_fraction(ys[k])
         x, y = xs[k] >> 10, ys[k] >> 10
         if x >= 0 and y >= 0 and x + 1 < width and y + 1 < height:
-            p = np.uint32(y * pitch + x * channels)
-            q = np.uint32(p + pitch)
+            p, beside = _U64(y * pitch + x * channels), _U64(channels)
+            q = p + _U64(pitch)
             for c in range(channels):
                 out[channels * k + c] = warp_linear_level(
-                    image[p + c], image[p + channels + c], image[q + c], image[q + channels + c],
-                    fx, fy,
-                )  # fmt: skip
+                    image[p], image[p + beside], image[q], image[q + beside], fx, fy
+                )
+                p, q = p + _U64(1), q + _U64(1)
         else:
             for c in range(channels):
                 a = tap(image, y, x, c, height, width, pitch, channels, fill)
@@ -184,13 +184,13 @@ def warp_row(taps, table, image, height, width, pitch, channels, fill, xs, ys, c
         if inside and channels == 3:
             red, green, blue = np.int32(0), np.int32(0), np.int32(0)
             for j in range(taps):
-                p = _U32((y + j) * pitch + x * 3)
+                p = _U64((y + j) * pitch + x * 3)
                 for i in range(taps):
                     weight = weights[_U32(j * taps + i)]
                     red += np.int32(image[p]) * weight
-                    green += np.int32(image[p + _U32(1)]) * weight
-                    blue += np.int32(image[p + _U32(2)]) * weight
-                    p += _U32(3)
+                    green += np.int32(image[p + _U64(1)]) * weight
+                    blue += np.int32(image[p + _U64(2)]) * weight
+                    p += _U64(3)
             out[3 * k], out[3 * k + 1] = warp_level(red), warp_level(green)
             out[3 * k + 2] = warp_level(blue)
             continue

@@ -36,7 +36,6 @@ from gpuio.kernels.taps import COPY
 _DESKS = 3  # one is filled, one is at work, one is free already
 _ALIGNMENT = 256  # of memory for an item or a table: what CUDA's own allocations have
 _CHUNK = 1 << 20
-_PAD = 64  # bytes behind the last picture, for kernels that read a little too far
 
 Launch = tuple[Any, tuple[int, int, int], tuple[int, ...]]
 """A `gpuio.kernels.device.DeviceKernel`, its grid, its arguments."""
@@ -226,7 +225,7 @@ class _Work(Work):
 
     def start(self, chain: Sequence[Link], nbytes: npt.NDArray[np.int64]) -> Running:
         sizes = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
-        arena = self._desk.arena.reserve(int(sizes.sum()) + _PAD)
+        arena = self._desk.arena.reserve(int(sizes.sum()))
         start = self._driver.address(arena)
         bases = np.uint64(start) + (np.cumsum(sizes) - sizes).astype(np.uint64)
         launches: list[Launch] = []

@@ -69,8 +69,7 @@ class ImageBatch:
         sketch: From `Windows`.
         opened: From `Decoder.open`.
         records: The encoded images.
-        pixels: By place in the batch, flat uint8 of images that are in host memory already, with
-            some bytes behind them.
+        pixels: By place in the batch, flat uint8 of images that are in host memory already.
     """
 
     samples: Samples
@@ -86,9 +85,7 @@ class ImageBatch:
 
     def put(self, place: int, pixels: npt.NDArray[np.uint8]) -> None:
         """Make decoded pixels, (H, W, C), the image at `place`."""
-        memory = np.empty(pixels.size + _PAD, np.uint8)  # kernels may read a little too far
-        memory[: pixels.size] = pixels.reshape(-1)
-        self.pixels[place] = memory
+        self.pixels[place] = np.ascontiguousarray(pixels).reshape(-1)
         self.pitch[place] = pixels.shape[1] * pixels.shape[2]
         self.local[place] = False
 

@@ -1,8 +1,7 @@
 """Kernels read and write inside of what they are given: outside is memory that cannot be touched.
 
 Windows of images end, or begin, at pages without access, where a read too far ends the process; so
-all of it runs in one of its own. Vector loads may reach up to 64 bytes behind a window, where every
-decoder keeps room for them.
+all of it runs in one of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-_BEHIND = 64  # bytes that may be read behind a window
+_FENCE = 64 * mmap.PAGESIZE  # pixel (0, 0), which is not there, may lie far before a window
 _NO_ACCESS = 0
 
 
@@ -30,7 +29,7 @@ class Fenced:
     def __call__(self, image, box, poison):
         y, x, height, width = box
         window = image[y : y + height, x : x + width]
-        memory, used = self._pages(window.size + _BEHIND)
+        memory, used = self._pages(window.size)
         start = memory.size - used if self.at_end else 0
         memory[:] = poison
         memory[start : start + window.size] = window.reshape(-1)
@@ -41,20 +40,21 @@ class Fenced:
         """Memory of whole pages between two fences, and how much of it is asked for."""
         page = mmap.PAGESIZE
         inner = -(-nbytes // page) * page
-        pages = mmap.mmap(-1, inner + 2 * page)
+        pages = mmap.mmap(-1, inner + 2 * _FENCE)
         whole = np.frombuffer(pages, np.uint8)
         self.held.append(pages)
         protect = ctypes.CDLL(None, use_errno=True).mprotect
-        for start in (whole.ctypes.data, whole.ctypes.data + page + inner):
-            assert protect(ctypes.c_void_p(start), page, _NO_ACCESS) == 0, ctypes.get_errno()
-        return whole[page : page + inner], nbytes
+        for start in (whole.ctypes.data, whole.ctypes.data + _FENCE + inner):
+            length = ctypes.c_size_t(_FENCE)
+            assert protect(ctypes.c_void_p(start), length, _NO_ACCESS) == 0, ctypes.get_errno()
+        return whole[_FENCE : _FENCE + inner], nbytes
 
 
 def touch(what):
     """Read one byte behind, or before, a fenced window, to see that this ends the process."""
     image = np.zeros((4, 5, 3), np.uint8)
     _, start, _ = Fenced(at_end=what == "behind")(image, (0, 0, 4, 5), 0)
-    ctypes.string_at(start + image.size + _BEHIND if what == "behind" else start - 1, 1)
+    ctypes.string_at(start + image.size if what == "behind" else start - 1, 1)
 
 
 def load():

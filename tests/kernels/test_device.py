@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba.cuda.simulator")
 
+from gpuio.augment.geometry import Frame
 from gpuio.kernels import device, simulated
 from gpuio.kernels.color import COLOR, color_image
 from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, NORM, UINT8
@@ -227,6 +228,37 @@ def test_a_mean_image_is_taken_where_the_pixel_was(channels, output):
     for interleaved in False, True:
         got = pictures.finish("device", output, interleaved=interleaved)
         npt.assert_array_equal(got, pictures.finish("cpu", output, interleaved=interleaved))
+
+
+@CHANNELS
+@pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_kernel_reads_its_window_alone(kind, corner, channels):
+    """Of the picture only that window is memory which may be read, to the byte."""
+    pictures = Pictures((kind,), channels, before=(18, 21), after=(15, 13))
+    (row,), (image,) = pictures.table, pictures.images
+    frame = Frame(np.array([image.shape[:2]]))
+    if kind == BORDER:
+        frame.border(2, 128)
+    elif kind in WARPS:
+        frame.warp(np.array([(15, 13)]), np.array([kind]), pictures.matrix, 128)
+    else:
+        frame.resize(np.array([(row["dst_height"], row["dst_width"])]), np.array([0]))
+        frame.steps[0].kind[:] = kind
+    size = frame.size[0]
+    extent = np.minimum(size, (4, 5))
+    box = np.concatenate([(size - extent) * corner, extent])
+    frame.finish(box[None])
+    row["y"], row["x"], row["rows"], row["cols"] = box
+    wanted = pictures.sample("cpu")
+    y, x, height, width = frame.window[0]
+    del pictures.memory.arrays[image.ctypes.data]
+    part = pictures.memory.add(image[y : y + height, x : x + width].copy())
+    skipped = int(y) * part.strides[0] + int(x) * channels
+    row["src"] = (part.ctypes.data - skipped) % 2**64
+    row["src_pitch"] = part.strides[0]
+    npt.assert_array_equal(pictures.sample("device"), wanted)
+    npt.assert_array_equal(pictures.sample("cpu"), wanted)
 
 
 @st.composite
