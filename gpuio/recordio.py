@@ -35,7 +35,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -611,12 +611,12 @@ def _framed(buf: bytes) -> bytes:
     return frame(buf)
 
 
-def _open_text(path: str) -> TextIO:
+def _open_lines(path: str) -> io.BufferedReader:
     if not is_url(path):
-        return Path(path).open(encoding="utf-8")
+        return Path(path).open("rb")
     from gpuio.remote.files import open_bytes
 
-    return io.TextIOWrapper(io.BufferedReader(open_bytes(path)), encoding="utf-8")
+    return io.BufferedReader(open_bytes(path))
 
 
 def _load_keys(
@@ -625,16 +625,16 @@ def _load_keys(
     """Keys and offsets of a .idx whose keys are no integers."""
     keys: list[Any] = []
     offsets: list[int] = []
-    with _open_text(path) as file:
+    with _open_lines(path) as file:
         for number, line in enumerate(file, 1):
             if line.isspace():
                 continue
-            key, _, offset = line.strip().partition("\t")
+            key, _, offset = line.strip().partition(b"\t")
             try:
-                keys.append(key_type(key))
-                offsets.append(int(offset))
-            except ValueError as error:
-                found = ascii(line.strip()[:80])
-                reason = f"a key and an integer separated by a tab expected, found {found}"
+                keys.append(key_type(key.decode()))
+                offsets.append(int(np.int64(int(offset))))
+            except Exception as error:  # `key_type` may be anything
+                found = ascii(line.strip()[:80].decode(errors="backslashreplace"))
+                reason = f"a key and a 64-bit integer separated by a tab expected, found {found}"
                 raise FormatError(f"{path}: line {number}: {reason}") from error
     return keys, np.array(offsets, np.int64)

@@ -527,3 +527,15 @@ def test_real_records_hold_what_their_list_says():
                 assert header.id == key
                 assert header.label == float(labels[str(key)])
                 assert image.startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize("line", [b"\xff\t0", b"a\t" + b"9" * 30, b"a", b"bad\t0"])
+def test_what_is_no_line_of_an_index_of_other_keys_is_named(paths, tmp_path, line):
+    idx = tmp_path / "other.idx"
+    idx.write_bytes(b"a\t0\n\n" + line + b"\n")
+
+    def key_type(text):
+        return {"a": 1}[text]
+
+    with pytest.raises(FormatError, match=r"other\.idx: line 3: a key and a 64-bit integer"):
+        MXIndexedRecordIO(str(idx), paths[1], "r", key_type=key_type)

@@ -108,8 +108,15 @@ def _describe_faces(path: str, offsets: npt.NDArray[np.int64], headers: Headers)
 
     if headers.flags[0] != 2 or headers.nbytes[0]:
         return
+    import math
+
     with open_records(path) as file:
-        first, last = map(int, unpack(file.read(int(offsets[0]))[0])[0].label)
+        label = unpack(file.read(int(offsets[0]))[0])[0].label.tolist()
+    if not all(map(math.isfinite, label)):
+        found = f"[{label[0]:g}, {label[1]:g}]"
+        yield f"faces     the first record has no image, and its two labels {found} are no keys"
+        return
+    first, last = map(int, label)
     yield "faces     the first record is InsightFace's header, not an image. By it keys"
     yield f"          1 to {first - 1} are images and {first} to {last - 1} are identities, records"
     yield "          without an image whose two labels are the range of keys of their images"

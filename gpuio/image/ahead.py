@@ -154,7 +154,14 @@ class Ahead:
         self.stop()
         self._host.reset()
         host, turns, threads = self._host, Turns(), self._backend.threads
-        deciding = _Deciding(self._compiled, self._augment, turns, self._label_width, self._labels)
+        deciding = _Deciding(
+            self._compiled,
+            self._augment,
+            turns,
+            self._read.dataset,
+            self._label_width,
+            self._labels,
+        )
         records = _unturned(self._read(deciding.selections(runs, order, ids_of), host))
         opened = _then(turns.close, self._decode(records, deciding))
         ready = Prefetch(opened, 1, name="gpuio-read", waits=(turns, host, self._read))
@@ -208,12 +215,13 @@ class _Deciding:
         compiled: Compiled,
         augment: Augmenter,
         turns: Turns,
+        dataset: Dataset,
         label_width: int,
         labels: Labels | None,
     ) -> None:
         self.turns = turns
         self.decided: deque[Samples] = deque()  # chunks that were not yet taken
-        self._compiled, self._augment = compiled, augment
+        self._compiled, self._augment, self._dataset = compiled, augment, dataset
         self._label_width, self._labels = label_width, labels
         self._keys: deque[Sequence[Any]] = deque()
 
@@ -235,8 +243,11 @@ class _Deciding:
         sound = (size > 0).min(axis=1)
         sound[list(samples.faults)] = False
         with self.turns.take():
-            drawn = self._compiled.draw(size, sound)
+            drawn = self._compiled.draw(size, sound, lambda place: self._name(samples, place))
         return self._augment.sketch(samples, size, epoch=0, given=drawn)
+
+    def _name(self, samples: Samples, place: int) -> str:
+        return f"{self._dataset.where(int(samples.ids[place]))}, key {samples.keys[place]}"
 
     def _relabel(self, samples: Samples, keys: Sequence[Any], labels: Labels) -> None:
         for place, key in enumerate(keys):
@@ -244,7 +255,8 @@ class _Deciding:
             if values.size == self._label_width:
                 samples.labels[place] = values
             else:
-                reason = f"{key}: it has {values.size} labels, not label_width={self._label_width}"
+                where, width = self._name(samples, place), self._label_width
+                reason = f"{where}: it has {values.size} labels, not label_width={width}"
                 samples.faults.setdefault(place, LabelError(reason))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -19,6 +19,7 @@ import numpy as np
 from gpuio.augment.normalise import Normalisation
 from gpuio.augment.op import Column, Op, Sketch
 from gpuio.augment.plan import Plan
+from gpuio.errors import FormatError
 from gpuio.image import augmenters as a
 from gpuio.image.functions import center_box, random_box, random_size_box, short_size
 from gpuio.image.interpolation import choose
@@ -123,15 +124,21 @@ class Compiled:
                 return None
         return cls(moving, coloring, shape)
 
-    def draw(self, size: npt.NDArray[np.int32], sound: npt.NDArray[np.bool_]) -> dict[str, Column]:
+    def draw(
+        self,
+        size: npt.NDArray[np.int32],
+        sound: npt.NDArray[np.bool_],
+        name: Callable[[int], str] = "image {}".format,
+    ) -> dict[str, Column]:
         """What each image gets, by the names under which `plan` and `color` take it.
 
         Args:
             size: (N, 2) heights and widths, in pixels.
             sound: (N,) bool, images that can be had: nothing is drawn for the others.
+            name: The file and place of an image, by its place here, for messages.
 
         Raises:
-            ValueError: An image does not get the shape of the result.
+            FormatError: An image does not get the shape of the result.
         """
         windows = _nothing(len(size), len(self._moving))
         windows[:, :1, 4:6] = self._shape[1:]
@@ -144,13 +151,16 @@ class Compiled:
             if not sound[place]:
                 continue
             for number, aug in enumerate(self._moving):
-                row = _window(aug, height, width)
+                try:
+                    row = _window(aug, height, width)
+                except ValueError as error:
+                    raise FormatError(f"{name(place)}: {error}") from None
                 windows[place, number] = row
                 height, width = row[4:6]
             if (height, width) != self._shape[1:]:
-                raise ValueError(
-                    f"augmenters must make images of {self._shape[1:]}, as data_shape says, and "
-                    f"made one of {(height, width)}"
+                raise FormatError(
+                    f"{name(place)}: augmenters must make images of {self._shape[1:]}, as "
+                    f"data_shape says, and made one of {(height, width)}"
                 )
             for aug in self._coloring:
                 if type(aug) is a.HorizontalFlipAug:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpuio.backends.ring import Ring, Slot
 from gpuio.errors import DecodeError
+from gpuio.image.functions import read_file
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.order import Selection
 from gpuio.reader.reader import RecordBatch, Samples
@@ -74,7 +75,7 @@ class FileReader:
 
     def _load(self, number: np.int64) -> bytes | OSError:
         try:
-            return (self._root / self.dataset.paths[number]).read_bytes()
+            return read_file(self._root / self.dataset.paths[number])
         except OSError as error:
             return error
 

@@ -13,6 +13,7 @@ Source: MXNet 1.9.1, python/mxnet/image/image.py and src/io/image_io.cc.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import random
@@ -98,11 +99,23 @@ def imread(
         OSError: The file cannot be read.
         DecodeError: It is no image, or damaged.
     """
-    data = Path(filename).read_bytes()
+    data = read_file(Path(filename))
     try:
         return imdecode(data, flag, to_rgb, out)
     except DecodeError as error:
         raise DecodeError(f"{os.fspath(filename)}: {error}") from error
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        OSError: It cannot be read, or no file can have such a name: one with a NUL in it.
+    """
+    try:
+        return path.read_bytes()
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"no file name: {error}", os.fspath(path)) from error
 
 
 def scale_down(src_size: Size, size: Size) -> tuple[int, int]:

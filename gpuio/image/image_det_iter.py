@@ -180,31 +180,46 @@ class ImageDetIter(ImageIter):
     def _estimate_label_shape(self) -> tuple[int, int]:
         """Most objects of a sample, and the values of an object."""
         self.reset()
-        most, widths = 0, set()
+        most = width = 0
+        first = ""
         while True:
             try:
                 found, _ = self.next_sample()
             except StopIteration:
                 break
-            label = self._parse_label(found)
+            where = self._where()
+            try:
+                label = self._parse_label(found)
+            except InvalidLabelError as error:
+                raise InvalidLabelError(f"{where}: {error}") from error
             most = max(most, len(label))
-            widths.add(label.shape[1])
+            if width not in (0, label.shape[1]):
+                raise InvalidLabelError(
+                    f"{where}: objects must have the same number of values, got "
+                    f"{label.shape[1]} here and {width} in {first}"
+                )
+            first, width = first or where, label.shape[1]
         self.reset()
-        if len(widths) != 1:
-            reason = f"objects must have the same number of values, got {sorted(widths)}"
-            raise InvalidLabelError(reason)
-        return most, widths.pop()
+        if not width:
+            raise InvalidLabelError(
+                f"{self._paths[0] or self._list_name}: no sample in it, so no label"
+            )
+        return most, width
 
     def _parse_label(self, label: Any) -> Label:
         """(objects, B) float32, the valid objects of a sample."""
         raw = np.asarray(label, np.float32).ravel()
         if raw.size < _LEAST:
             raise InvalidLabelError(f"label must have {_LEAST} values or more, got {raw.size}")
-        header, width = int(raw[0]), int(raw[1])
+        header, width = (int(v) if np.isfinite(v) else 0 for v in raw[:2])
         if header < 2 or width < 5 or (raw.size - header) % width:
-            found = f"{raw.size} values with {header} of header and {width} of an object"
+            found = f"{raw.size} values with {raw[0]:g} of header and {raw[1]:g} of an object"
             raise InvalidLabelError(f"label must be a header and whole objects, got {found}")
         objects = raw[header:].reshape(-1, width)
+        wrong = np.flatnonzero(~np.isfinite(objects[:, :5]).all(axis=1))
+        if len(wrong):
+            found = ", ".join(f"{v:g}" for v in objects[wrong[0], :5].tolist())
+            raise InvalidLabelError(f"objects must be finite numbers, object {wrong[0]} is {found}")
         objects = objects[(objects[:, 3] > objects[:, 1]) & (objects[:, 4] > objects[:, 2])]
         if not len(objects):
             raise InvalidLabelError("sample without an object of positive size")
@@ -230,7 +245,7 @@ class ImageDetIter(ImageIter):
         except RuntimeError as error:
             _log.debug("invalid sample left out: %s", error)
             return False
-        data[place] = self.postprocess_data(pixels)
+        data[place] = self._checked(self.postprocess_data(pixels))
         label[place, : len(objects)] = objects
         label[place, len(objects) :] = -1
         return True

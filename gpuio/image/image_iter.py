@@ -26,6 +26,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -35,11 +36,17 @@ import numpy as np
 from gpuio import parameters as p
 from gpuio import recordio
 from gpuio.batch import DataBatch, DataIter
-from gpuio.errors import DecodeError, LabelError, PipelineClosedError
+from gpuio.errors import (
+    CorruptRecordError,
+    DecodeError,
+    FormatError,
+    LabelError,
+    PipelineClosedError,
+)
 from gpuio.format.image_list import ImageList
 from gpuio.format.index import Index
 from gpuio.image.augmenters import Augmenter, CreateAugmenter
-from gpuio.image.functions import imdecode
+from gpuio.image.functions import imdecode, read_file
 from gpuio.ndarray import NDArray
 from gpuio.shards import sizes_of
 
@@ -176,6 +183,7 @@ class ImageIter(DataIter):
         self.imgrec: recordio.MXIndexedRecordIO | None = None
         self.imgidx: list[Any] | None = None
         self._paths = path_imgrec, path_imgidx
+        self._list_name = os.fspath(path_imglist) if path_imglist else "imglist"
         if path_imgrec:
             self._open(
                 path_imgrec, path_imgidx, shown=bool(path_imgidx or shuffle or num_parts > 1)
@@ -214,7 +222,7 @@ class ImageIter(DataIter):
         self._allow_read, self._closed = True, False
         self._kept: tuple[NDArray, NDArray, int] | None = None
         self._workers = _Workers(preprocess_threads)
-        self._waiting: deque[tuple[Any, Future[Image]]] = deque()
+        self._waiting: deque[tuple[Any, str, Future[Image]]] = deque()
         self._ahead: Ahead | None = None
         self._compiled_from: list[Any] | None = None
         self._at = 0  # where the chunk that `_ahead` will give begins
@@ -281,6 +289,7 @@ class ImageIter(DataIter):
 
         Raises:
             StopIteration: The sequence is over.
+            CorruptRecordError: The record cannot be read, or is no image record.
         """
         self._check_open()
         if not self._allow_read:
@@ -291,7 +300,7 @@ class ImageIter(DataIter):
         key = self._order[self.cur]
         self.cur += 1
         if self.imgrec is not None:
-            header, image = recordio.unpack(self.imgrec.read_idx(key))
+            header, image = _unpack(self.imgrec, key)
             return header.label if self.imglist is None else self.imglist[key][0], image
         assert self.imglist is not None
         label, name = self.imglist[key]
@@ -309,6 +318,7 @@ class ImageIter(DataIter):
             StopIteration: The epoch is over.
             BrokenImageError: An image cannot be decoded; the next batch begins after it.
             LabelError: An image has not `label_width` labels.
+            FormatError: The augmenters gave an image of another shape than `data_shape`.
         """
         self._check_open()
         if self._kept is not None:
@@ -359,9 +369,10 @@ class ImageIter(DataIter):
             ended = ended or not self._read_ahead(self.batch_size - count)
             if not self._waiting:
                 break
-            found, image = self._waiting.popleft()
-            if self._put(data, label, count, found, image.result()):
-                count += 1
+            found, where, image = self._waiting.popleft()
+            pixels = image.result()
+            with _naming(where):
+                count += self._put(data, label, count, found, pixels)
         return count
 
     def _fill_compiled(self, data: NDArray, label: NDArray, start: int) -> int:
@@ -401,7 +412,7 @@ class ImageIter(DataIter):
             if isinstance(error.__cause__, OSError):
                 raise error.__cause__ from None
             if isinstance(error, DecodeError):
-                raise BrokenImageError(f"Broken image {self._where()}: {error}") from error
+                raise BrokenImageError(f"Broken image {self._name()}: {error}") from error
             raise
         assert chunk is not None
         self.cur += count
@@ -474,10 +485,20 @@ class ImageIter(DataIter):
             image = self.augmentation_transform(image)
         values = np.asarray(found, np.float32).ravel()
         if values.size != max(self.label_width, 1):
-            raise LabelError(f"label_width is {self.label_width}, but a sample has {values.size}")
-        data[place] = self.postprocess_data(image)
+            raise LabelError(f"it has {values.size} labels, not label_width={self.label_width}")
+        data[place] = self._checked(self.postprocess_data(image))
         label[place] = values if self.label_width > 1 else values[0]
         return True
+
+    def _checked(self, image: Image) -> Image:
+        """An image for the batch, which must have `data_shape`, or one that becomes it."""
+        try:
+            return np.broadcast_to(image, self.data_shape)
+        except ValueError:
+            raise FormatError(
+                f"after augmentation the image has the shape {np.shape(image)}, not data_shape="
+                f"{self.data_shape}: the augmenters must resize or crop it"
+            ) from None
 
     def _read_ahead(self, wanted: int) -> bool:
         """Have some of the next `wanted` samples decoded; False once the sequence is over.
@@ -489,7 +510,7 @@ class ImageIter(DataIter):
                 label, encoded = self.next_sample()
             except StopIteration:
                 return False
-            self._waiting.append((label, self._decode(encoded)))
+            self._waiting.append((label, self._where(), self._decode(encoded)))
         return True
 
     def _decode(self, encoded: bytes) -> Future[Image]:
@@ -507,12 +528,21 @@ class ImageIter(DataIter):
         own = all(getattr(type(self), name) is getattr(ImageIter, name) for name in _HOOKS)
         return own and not all(map(_is_own, self.auglist))
 
-    def _where(self) -> str:
-        """What is known of the sample that was read last."""
+    def _name(self) -> str:
+        """The sample that was read last, as MXNet names it."""
         if self.seq is None:
             return "in a .rec read in order"
         key = self.seq[self.cur - 1]
         return f"index: {key}" if self.imglist is None else f"filename: {self.imglist[key][1]}"
+
+    def _where(self) -> str:
+        """The sample that was read last: its file, its place there and its key."""
+        key = self._order[self.cur - 1]
+        if self.imgrec is not None:
+            place = f"{self.imgrec.uri}: record at byte {self.imgrec.idx[key]}, key {key}"
+        else:
+            place = f"key {key} of {self._list_name}"
+        return f"{self._name()} ({place})"
 
     def imdecode(self, s: bytes) -> NDArray:
         """The image in an encoded file, (H, W, 3) uint8 RGB.
@@ -526,7 +556,7 @@ class ImageIter(DataIter):
         """The bytes of a file under `path_root`."""
         if self.path_root is None:
             raise TypeError(_NO_ROOT)
-        return (Path(self.path_root) / fname).read_bytes()
+        return read_file(Path(self.path_root) / fname)
 
     def check_data_shape(self, data_shape: Sequence[int]) -> None:
         """Refuse what is not (3, height, width).
@@ -597,6 +627,20 @@ def _runs(
             at, ending = 0, not kept
         else:
             return
+
+
+def _unpack(file: recordio.MXIndexedRecordIO, key: Any) -> tuple[recordio.IRHeader, bytes]:
+    """Header and image of the record of a key.
+
+    Raises:
+        CorruptRecordError: It cannot be read, or is no image record.
+    """
+    payload = file.read_idx(key)
+    try:
+        return recordio.unpack(payload)
+    except FormatError as error:
+        reason, offset = f"key {key}: {error}", int(file.idx[key])
+        raise CorruptRecordError(reason, path=file.uri, offset=offset) from error
 
 
 def _dataset(path: str, index: Index) -> Dataset:
@@ -708,6 +752,27 @@ def _decode_one(encoded: bytes, where: str, augs: Sequence[Any] = ()) -> Image:
         image: Image = imdecode(encoded)
     except (DecodeError, ValueError) as error:
         raise BrokenImageError(f"Broken image {where}: {error}") from error
-    for aug in augs:
-        image = aug(image)
+    with _naming(where):
+        for aug in augs:
+            image = aug(image)
     return image
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Add the file and place of a sample to what it makes fail: to the text, or in a note."""
+    try:
+        yield
+    except Exception as error:
+        kind = _NAMED.get(type(error))
+        if kind is not None:
+            raise kind(f"{where}: {error}") from error
+        error.add_note(f"raised for {where}")
+        raise
+
+
+_NAMED: Final[dict[type[Exception], type[Exception]]] = {
+    LabelError: LabelError,
+    FormatError: FormatError,
+    ValueError: FormatError,
+}

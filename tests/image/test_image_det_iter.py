@@ -54,6 +54,9 @@ def test_headers_and_flat_objects_are_left_out(folder):
         ([*ONE, 3], "label must be a header and whole objects"),
         ([2, 4, *ONE[2:]], "label must be a header and whole objects"),
         ([2, 5, 1, 0.5, 0.2, 0.5, 0.6], "sample without an object of positive size"),
+        ([np.nan, *ONE[1:]], "values with nan of header and 5 of an object"),
+        ([2, np.inf, *ONE[2:]], "values with 2 of header and inf of an object"),
+        ([2, 5, 1, 0.1, 0.2, np.inf, 0.6], "finite numbers, object 0 is 1, 0.1, 0.2, inf, 0.6"),
     ],
 )
 def test_a_sample_without_objects_is_an_error_at_once(folder, label, reason):
@@ -64,7 +67,10 @@ def test_a_sample_without_objects_is_an_error_at_once(folder, label, reason):
 
 
 def test_objects_of_different_widths_are_an_error(folder):
-    with pytest.raises(image.InvalidLabelError, match=r"same number of values, got \[5, 6\]"):
+    with pytest.raises(
+        image.InvalidLabelError,
+        match=r"key 2 of .* got 6 here and 5 in .*key 1 of",
+    ):
         make(folder, ONE, [2, 6, *ONE[2:], 0])
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gpuio import image, recordio
-from gpuio.errors import FormatError, LabelError
+from gpuio.errors import CorruptRecordError, FormatError, LabelError
 from gpuio.ndarray import NDArray
 from gpuio.testing import draw, encode
 
@@ -206,10 +206,10 @@ def test_labels_of_another_length_are_a_labelerror(indexed, folder):
 
 def test_images_of_another_size_are_a_valueerror(indexed):
     it = image.ImageIter(2, (3, 5, 5), aug_list=[], **indexed)
-    with pytest.raises(ValueError, match=r"images of \(5, 5\), .* made one of \(8, 9\)"):
+    with pytest.raises(ValueError, match=r"at byte 0, key 100: .*of \(5, 5\), .* one of \(8, 9\)"):
         next(it)
     it = image.ImageIter(2, (3, 5, 5), aug_list=[np.asarray], **indexed)
-    with pytest.raises(ValueError, match="broadcast"):
+    with pytest.raises(ValueError, match=r"shape \(3, 8, 9\), not data_shape=\(3, 5, 5\)"):
         next(it)
 
 
@@ -270,3 +270,89 @@ def test_nothing_warns(indexed):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         list(image.ImageIter(4, SHAPE, rand_mirror=True, mean=True, std=True, **indexed))
+
+
+OWN = [image.ForceResizeAug((9, 8)), lambda pixels: pixels]
+
+
+def pack_two(folder, second):
+    """A .rec of a good image with key 5 and of `second` with key 6, and where that begins."""
+    path = folder / "two.rec"
+    with recordio.MXIndexedRecordIO(str(folder / "two.idx"), str(path), "w") as writer:
+        writer.write_idx(5, recordio.pack((0, 1.0, 5, 0), encode(draw(8, 9, seed=1))))
+        place = writer.tell()
+        writer.write_idx(6, second)
+    return path, place
+
+
+@pytest.mark.parametrize("aug_list", [None, OWN])
+@pytest.mark.parametrize(
+    ("second", "kind", "reason"),
+    [
+        (b"abc", CorruptRecordError, "image record header of 24 bytes, 3 found"),
+        (recordio.pack((0, [1.0, 2.0], 6, 0), b"")[:-4], FormatError, "2 labels in 8 bytes, 4"),
+        (recordio.pack((0, [1.0, 2.0], 6, 0), b"xyz"), LabelError, "2 labels, not label_width=1"),
+        (recordio.pack((0, 1.0, 6, 0), b"xyz"), image.BrokenImageError, "78 79 7a"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_said_with_its_file_and_place(
+    tmp_path, aug_list, second, kind, reason
+):
+    path, place = pack_two(tmp_path, second)
+    if kind is LabelError and aug_list:  # after its image was decoded
+        second = recordio.pack((0, [1.0, 2.0], 6, 0), encode(draw(8, 9, seed=1)))
+        path, place = pack_two(tmp_path, second)
+    with (
+        image.ImageIter(2, SHAPE, path_imgrec=path, aug_list=aug_list) as it,
+        pytest.raises(kind, match=reason) as raised,
+    ):
+        it.next()
+    assert str(path) in str(raised.value)
+    assert f"byte {place}" in str(raised.value)
+
+
+def test_what_an_augmenter_cannot_take_is_named(tmp_path):
+    second = recordio.pack((0, 1.0, 6, 0), encode(draw(8, 9, seed=1)))
+    path, _ = pack_two(tmp_path, second)
+
+    def refuse(pixels):
+        raise ValueError("too dark")
+
+    with (
+        image.ImageIter(2, SHAPE, path_imgrec=path, aug_list=[*OWN, refuse]) as it,
+        pytest.raises(FormatError, match=rf"{path}: record at byte 0, key 0\): too dark"),
+    ):
+        it.next()
+
+    def fail(pixels):
+        raise KeyError("mine")
+
+    with (
+        image.ImageIter(2, SHAPE, path_imgrec=path, aug_list=[*OWN, fail]) as it,
+        pytest.raises(KeyError, match="mine") as raised,
+    ):
+        it.next()
+    assert f"{path}: record at byte 0" in raised.value.__notes__[0]
+
+
+def test_an_image_that_augmenters_leave_in_another_shape_is_named(tmp_path):
+    second = recordio.pack((0, 1.0, 6, 0), encode(draw(20, 9, seed=1)))
+    path, place = pack_two(tmp_path, second)
+    reason = rf"byte {place}, key .*shape \(3, 20, 9\), not data_shape=\(3, 8, 9\)"
+    with (
+        image.ImageIter(2, SHAPE, path_imgrec=path, aug_list=[lambda pixels: pixels]) as it,
+        pytest.raises(FormatError, match=reason),
+    ):
+        it.next()
+
+
+@pytest.mark.parametrize("aug_list", [None, OWN])
+def test_a_name_that_no_file_can_have_is_an_oserror_with_the_name(tmp_path, aug_list):
+    (tmp_path / "a.lst").write_bytes(b"0\t1\ta\0b.jpg\n")
+    names = {"path_imglist": tmp_path / "a.lst", "path_root": tmp_path}
+    with (
+        image.ImageIter(1, SHAPE, aug_list=aug_list, **names) as it,
+        pytest.raises(OSError, match="embedded null") as raised,
+    ):
+        it.next()
+    assert raised.value.filename == str(tmp_path / "a\0b.jpg")
