@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio import parameters as p
+from gpuio.augment.advice import advise_det
 from gpuio.augment.det_plan import DetOptions, det_normalisation, make_det_plan
 from gpuio.augment.normalise import OUTPUTS
 from gpuio.format.object_label import faults_of
@@ -215,7 +216,9 @@ class ImageDetRecordIter(RecordIter):
         if max(mean) > 0:
             given["mean_img"] = ""
         options, factor = p.fields_of(DetOptions, given), p.number("scale", scale)
-        make_det_plan(options, det_normalisation(mean, std, factor), 0)  # before files are opened
+        normalisation = det_normalisation(mean, std, factor)
+        make_det_plan(options, normalisation, 0)  # before files are opened
+        advise_det(options, normalisation)
         width = p.integer("label_width", label_width)
         room = p.integer("label_pad_width", label_pad_width)
         storage = p.storage(given)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio import parameters as p
+from gpuio.augment.advice import advise, warn
 from gpuio.augment.normalise import OUTPUTS, Normalisation
 from gpuio.augment.plan import Options, make_plan
 from gpuio.augment.targets import LABEL_KINDS
@@ -230,8 +231,11 @@ class ImageRecordIter(RecordIter):
         given["dtype"] = p.dtype_name("dtype", dtype, tuple(OUTPUTS))
         options, normalisation = p.fields_of(Options, given), _normalisation(given)
         make_plan(options, normalisation)  # what is wrong with it is found before files are opened
+        advise(options, normalisation)
         width = _label_width(label_width, label_kind)
         fill = p.integer("mask_fill", mask_fill, least=0, most=255)
+        if fill != 255 and not masks:
+            warn(f"mask_fill={fill} has no effect without masks")
         storage = p.storage(given)
         dataset = Dataset.open(storage.locate(path_imgrec), storage.locate(path_imgidx))
         path_imglist = storage.locate_one(path_imglist)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpuio import parameters as p
 from gpuio.context import Context, cpu
 from gpuio.lazy import missing
 
@@ -123,7 +124,7 @@ def array(source_array: Any, ctx: Context | None = None, dtype: npt.DTypeLike | 
     if dtype is None:
         dtype = source_array.dtype if isinstance(source_array, NDArray) else np.float32
     try:
-        host = np.array(source_array, dtype).view(NDArray)
+        host = np.array(source_array, p.element(dtype)).view(NDArray)
     except (TypeError, ValueError) as error:
         kind = type(source_array).__name__
         raise TypeError(f"source_array must be like an array, got {kind}: {error}") from error
@@ -136,7 +137,7 @@ def zeros(
     dtype: npt.DTypeLike | None = None,
 ) -> Any:
     """An array of zeros, float32 unless `dtype` says otherwise."""
-    return placed(np.zeros(shape, dtype or np.float32).view(NDArray), ctx)
+    return placed(np.zeros(shape, p.element(dtype or np.float32)).view(NDArray), ctx)
 
 
 def ones(
@@ -145,7 +146,7 @@ def ones(
     dtype: npt.DTypeLike | None = None,
 ) -> Any:
     """An array of ones, float32 unless `dtype` says otherwise."""
-    return placed(np.ones(shape, dtype or np.float32).view(NDArray), ctx)
+    return placed(np.ones(shape, p.element(dtype or np.float32)).view(NDArray), ctx)
 
 
 def waitall() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import operator
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.location import Storage
+from gpuio.suggestions import suggestion
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,18 +25,17 @@ _MOST = 1 << 15  # pixels, degrees, levels
 
 
 def suggest(function: Callable[P, R]) -> Callable[P, R]:
-    """Make an unknown keyword a TypeError that names the nearest known one."""
+    """Make an unknown keyword a TypeError that says what to use instead, where that is known."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         unknown = [name for name in kwargs if name not in signature.parameters]
         if unknown:
-            name = unknown[0]
-            near = difflib.get_close_matches(name, signature.parameters, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
             owner = function.__qualname__.removesuffix(".__init__")
-            raise TypeError(f"{owner} has no parameter {name!r}{hint}")
+            known = [name for name in signature.parameters if name != "self"]
+            hints = [f"{name!r}{suggestion(name, known)}" for name in unknown]
+            raise TypeError("\n".join(f"{owner} has no parameter {hint}" for hint in hints))
         return function(*args, **kwargs)
 
     return checked
@@ -109,16 +108,23 @@ def shape(name: str, value: Any, length: int) -> tuple[int, ...]:
 
 
 def element(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """A NumPy dtype, also that of "bfloat16", which ml_dtypes brings.
+    """A NumPy dtype, also that of "bfloat16", which ml_dtypes brings, or of a torch.dtype.
 
     Raises:
         TypeError: It is none.
     """
+    dtype = untorched(dtype)
     if isinstance(dtype, str) and dtype == "bfloat16":
         import ml_dtypes
 
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(dtype)
+
+
+def untorched(dtype: Any) -> Any:
+    """The name of a torch.dtype, "float16" for torch.float16; anything else as it is."""
+    name = str(dtype)
+    return name.removeprefix("torch.") if name.startswith("torch.") else dtype
 
 
 def dtype_name(name: str, value: Any, allowed: Sequence[str]) -> str:
@@ -132,6 +138,21 @@ def dtype_name(name: str, value: Any, allowed: Sequence[str]) -> str:
     if found not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {found}")
     return found
+
+
+def device(name: str, value: Any) -> str | None:
+    """The name of a device: text, or what a torch.device or a `Context` is; None is none."""
+    if value is None:
+        return None
+    if type(value).__module__.partition(".")[0] == "torch":
+        value = str(value)
+    elif hasattr(value, "device_type") and hasattr(value, "device_id"):
+        value = f"cuda:{value.device_id}" if value.device_type == "gpu" else "cpu"
+    if not isinstance(value, str):
+        raise ValueError(  # noqa: TRY004  a wrong value, as for all of them
+            f"{name} must be 'cpu', 'cuda', 'cuda:N' or a torch.device, got {value!r}"
+        )
+    return "cpu" if value.startswith("cpu:") else value  # PyTorch numbers its only one
 
 
 def integers(name: str, value: Any) -> tuple[int, ...]:

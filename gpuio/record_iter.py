@@ -110,9 +110,7 @@ class RecordIter(DataIter):
         if threads is not None:
             threads = p.integer("preprocess_threads", threads, least=1, most=_MOST_THREADS)
         self._depth = p.integer("prefetch_buffer", given["prefetch_buffer"], least=1)
-        device = given["device"]
-        device = None if device is None else p.text("device", device)
-        self._backend = make_backend(device, threads)
+        self._backend = make_backend(p.device("device", given["device"]), threads)
         self.part = ranks.choose(given["num_parts"], given["part_index"])
         self._dataset = dataset
         self._fingerprint = dataset.fingerprint()
@@ -369,6 +367,7 @@ class RecordIter(DataIter):
         finally:
             pipeline.close()
 
+    @p.suggest
     def torch(
         self,
         *,
@@ -381,18 +380,21 @@ class RecordIter(DataIter):
 
         return TorchLoader(self, channels_last=channels_last, label_dtype=label_dtype, out=out)
 
+    @p.suggest
     def jax(self, *, label_dtype: npt.DTypeLike | None = None, sharding: Any = None) -> JaxLoader:
         """The batches as JAX arrays: see `gpuio.interop.jax.JaxLoader` for the arguments."""
         from gpuio.interop.jax import JaxLoader
 
         return JaxLoader(self, label_dtype=label_dtype, sharding=sharding)
 
+    @p.suggest
     def cupy(self, *, label_dtype: npt.DTypeLike | None = None) -> CupyLoader:
         """The batches as CuPy arrays, with labels of `label_dtype`: see `numpy`."""
         from gpuio.interop.cupy import CupyLoader
 
         return CupyLoader(self, label_dtype)
 
+    @p.suggest
     def numpy(self, *, label_dtype: npt.DTypeLike | None = None) -> NumpyLoader:
         """The batches as `(images, labels)` in NumPy arrays.
 

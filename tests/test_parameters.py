@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 
+import gpuio
 from gpuio import parameters as p
+from gpuio.suggestions import SYNONYMS, suggestion
 
 
 @pytest.mark.parametrize("value", [True, 1, "True", "true", "TRUE", "1", np.True_])
@@ -125,6 +130,130 @@ def test_an_unknown_keyword_names_the_nearest_known_one():
         Thing(1, color="blue")
     with pytest.raises(TypeError, match=r"^Thing has no parameter 'qqqq'$"):
         Thing(1, qqqq=2)
+
+
+DOORS = (
+    gpuio.ImageRecordIter,
+    gpuio.ImageDetRecordIter,
+    gpuio.image.ImageIter,
+    gpuio.image.ImageDetIter,
+    gpuio.image.CreateAugmenter,
+    gpuio.io.CSVIter,
+    gpuio.io.LibSVMIter,
+    gpuio.io.MNISTIter,
+    gpuio.io.NDArrayIter,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("num_workers", "use preprocess_threads: CPU threads do the work"),
+        ("drop_last", "use last_batch='drop'"),
+        ("transforms", "use resize, rand_crop and rand_mirror: each augmentation is a keyword"),
+        ("mean", "use mean_r, mean_g and mean_b: of levels from 0 to 255: 123.675"),
+        ("std", "use std_r, std_g and std_b: of levels from 0 to 255: 58.395"),
+        ("image_size", "use data_shape: (channels, height, width)"),
+        ("prefetch_factor", "use prefetch_buffer"),
+        ("pin_memory", "leave it out"),
+        ("world_size", "use num_parts and part_index"),
+        ("horizontal_flip", "did you mean 'rand_mirror'?"),
+        ("root", "did you mean 'path_imgrec'?"),
+        ("fp16", "use dtype='float16'"),
+        ("random_crop", "did you mean 'rand_crop'?"),
+    ],
+)
+def test_names_of_other_libraries_get_ours(name, said):
+    with pytest.raises(TypeError, match=re.escape(f"no parameter {name!r}; {said}")):
+        gpuio.ImageRecordIter("a.rec", (3, 8, 8), 2, **{name: 1})
+
+
+@pytest.mark.parametrize(
+    ("door", "name", "said"),
+    [
+        (gpuio.image.ImageIter, "drop_last", "use last_batch_handle='discard'"),
+        (gpuio.image.ImageIter, "transform", "use aug_list: a list of callables"),
+        (gpuio.io.CSVIter, "drop_last", "use round_batch=False"),
+        (gpuio.io.CSVIter, "path", "did you mean 'data_csv'?"),
+        (gpuio.ImageRecordIter.torch, "pin_memory", "leave it out: "),
+        (gpuio.ImageDetRecordIter, "hflip", "did you mean 'rand_mirror_prob'?"),
+    ],
+)
+def test_each_door_gets_what_it_has(door, name, said):
+    with pytest.raises(TypeError, match=re.escape(f"no parameter {name!r}; {said}")):
+        door(**{name: 1})
+
+
+def test_all_unknown_keywords_are_told_at_once():
+    with pytest.raises(TypeError, match=r"'num_workers'; use .*\n.*'qqqq'$"):
+        gpuio.ImageRecordIter("a.rec", (3, 8, 8), 2, num_workers=1, qqqq=2)
+
+
+def test_only_near_names_are_meant():
+    known = ["num_parts", "rotate_list", "data_shape", "label_width", "label_name"]
+    assert suggestion("num_wings", known) == ""
+    assert suggestion("drop_list", known) == ""
+    assert suggestion("data_shap", known) == "; did you mean 'data_shape'?"
+    assert suggestion("label", known) == "; did you mean 'label_width' or 'label_name'?"
+
+
+def test_synonyms_lead_to_parameters_that_there_are():
+    known = {name for door in DOORS for name in inspect.signature(door).parameters}
+    for synonym in SYNONYMS:
+        names = [item.partition("=")[0] for item in synonym.instead.split()]
+        assert set(names) <= known, synonym
+        assert names or synonym.reason
+        assert any(
+            set(names) <= set(inspect.signature(door).parameters)
+            and set(synonym.names.split()) - set(inspect.signature(door).parameters)
+            for door in DOORS
+        ), synonym
+
+
+class FakeTorch:
+    """What PyTorch's dtypes and devices look like from outside."""
+
+    __module__ = "torch"
+
+    def __init__(self, text):
+        self.text = text
+
+    def __str__(self):
+        return self.text
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (FakeTorch("torch.float16"), "float16"),
+        (FakeTorch("torch.bfloat16"), "bfloat16"),
+        ("torch.uint8", "uint8"),
+        (type("Scalar", (), {"dtype": np.dtype("float16")}), "float16"),  # as those of jax.numpy
+    ],
+)
+def test_dtypes_of_frameworks(value, name):
+    assert p.dtype_name("x", value, ("float16", "bfloat16", "uint8")) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (None, None),
+        ("cuda:1", "cuda:1"),
+        (FakeTorch("cuda:1"), "cuda:1"),
+        (FakeTorch("cuda"), "cuda"),
+        (FakeTorch("cpu:0"), "cpu"),
+        (gpuio.gpu(2), "cuda:2"),
+        (gpuio.cpu(), "cpu"),
+    ],
+)
+def test_devices(value, name):
+    assert p.device("x", value) == name
+
+
+def test_what_is_no_device_is_refused():
+    with pytest.raises(ValueError, match=r"x must be 'cpu', 'cuda', 'cuda:N' or a torch\.device"):
+        p.device("x", 0)
 
 
 def test_known_keywords_pass():

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpuio.augment import advice
 from gpuio.image.arrays import by_channel, floating, image_array, ndarray
 from gpuio.image.functions import (
     center_crop,
@@ -29,7 +30,7 @@ from gpuio.image.functions import (
 )
 from gpuio.image.interpolation import choose, imresize
 from gpuio.ndarray import NDArray
-from gpuio.parameters import suggest
+from gpuio.parameters import suggest, untorched
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -334,6 +335,7 @@ class CastAug(Augmenter):
     """Convert to the dtype `typ`."""
 
     def __init__(self, typ: npt.DTypeLike = "float32") -> None:
+        typ = untorched(typ)
         super().__init__(type=typ)
         self.typ = typ
 
@@ -435,6 +437,9 @@ def statistics(mean: Any, std: Any) -> tuple[Image | None, Image | None]:
             fits = isinstance(value, np.ndarray) and value.shape[:1] in ((1,), (3,))
             assert fits, f"{name} must be True or an array of 1 or 3 values, got {value!r}"
         found.append(value)
+    means, stds = ([] if value is None else np.ravel(value).tolist() for value in found)
+    for text in advice.about_scale(means, stds, 1, lambda kind, c: f"{kind}[{c}]"):
+        advice.warn(text.replace(", or scale=1/255", ""))
     return found[0], found[1]
 
 

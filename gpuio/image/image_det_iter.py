@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpuio.augment.advice import advise_list
 from gpuio.errors import LabelError
 from gpuio.image.augmenters import statistics
 from gpuio.image.detection import CreateDetAugmenter
@@ -148,32 +149,30 @@ class ImageDetIter(ImageIter):
             last_batch_handle=last_batch_handle,
             preprocess_threads=preprocess_threads,
         )
-        self.auglist = (
-            aug_list
-            if aug_list is not None
-            else CreateDetAugmenter(
-                self.data_shape,
-                resize=resize,
-                rand_crop=rand_crop,
-                rand_pad=rand_pad,
-                rand_gray=rand_gray,
-                rand_mirror=rand_mirror,
-                mean=mean,
-                std=std,
-                brightness=brightness,
-                contrast=contrast,
-                saturation=saturation,
-                pca_noise=pca_noise,
-                hue=hue,
-                inter_method=inter_method,
-                min_object_covered=min_object_covered,
-                aspect_ratio_range=aspect_ratio_range,
-                area_range=area_range,
-                min_eject_coverage=min_eject_coverage,
-                max_attempts=max_attempts,
-                pad_val=pad_val,
-            )
-        )
+        made = {
+            "resize": resize,
+            "rand_crop": rand_crop,
+            "rand_pad": rand_pad,
+            "rand_gray": rand_gray,
+            "rand_mirror": rand_mirror,
+            "mean": mean,
+            "std": std,
+            "brightness": brightness,
+            "contrast": contrast,
+            "saturation": saturation,
+            "pca_noise": pca_noise,
+            "hue": hue,
+            "inter_method": inter_method,
+            "min_object_covered": min_object_covered,
+            "aspect_ratio_range": aspect_ratio_range,
+            "area_range": area_range,
+            "min_eject_coverage": min_eject_coverage,
+            "max_attempts": max_attempts,
+            "pad_val": pad_val,
+        }
+        if aug_list is not None:
+            advise_list(made, CreateDetAugmenter)
+        self.auglist = CreateDetAugmenter(self.data_shape, **made) if aug_list is None else aug_list
         self.label_shape = self._estimate_label_shape()
         self.provide_label = [(label_name, (self.batch_size, *self.label_shape))]
 

@@ -35,6 +35,7 @@ import numpy as np
 
 from gpuio import parameters as p
 from gpuio import recordio
+from gpuio.augment.advice import advise_list
 from gpuio.batch import DataBatch, DataIter
 from gpuio.errors import (
     CorruptRecordError,
@@ -167,7 +168,10 @@ class ImageIter(DataIter):
         super().__init__(p.integer("batch_size", batch_size, least=1))
         given = path_imgrec or path_imglist or isinstance(imglist, list)
         assert given, "one of path_imgrec, path_imglist and imglist (a list) is required"
-        assert dtype in _LABEL_DTYPES, f"dtype must be one of {', '.join(_LABEL_DTYPES)}"
+        try:
+            dtype = p.dtype_name("dtype", dtype, _LABEL_DTYPES)
+        except ValueError as error:
+            raise AssertionError(str(error)) from None  # as in mxnet
         p.choice("last_batch_handle", last_batch_handle, _LAST_BATCH)
         self.check_data_shape(data_shape)
         self.data_shape = tuple(data_shape)
@@ -195,25 +199,25 @@ class ImageIter(DataIter):
             keys = keys[part_index * count : (part_index + 1) * count]
         self.seq = keys
         self.num_image = None if keys is None else len(keys)
+        made = {
+            "resize": resize,
+            "rand_crop": rand_crop,
+            "rand_resize": rand_resize,
+            "rand_mirror": rand_mirror,
+            "mean": mean,
+            "std": std,
+            "brightness": brightness,
+            "contrast": contrast,
+            "saturation": saturation,
+            "hue": hue,
+            "pca_noise": pca_noise,
+            "rand_gray": rand_gray,
+            "inter_method": inter_method,
+        }
+        if aug_list is not None:
+            advise_list(made, CreateAugmenter)
         self.auglist: Sequence[Any] = (
-            aug_list
-            if aug_list is not None
-            else CreateAugmenter(
-                self.data_shape,
-                resize=resize,
-                rand_crop=rand_crop,
-                rand_resize=rand_resize,
-                rand_mirror=rand_mirror,
-                mean=mean,
-                std=std,
-                brightness=brightness,
-                contrast=contrast,
-                saturation=saturation,
-                hue=hue,
-                pca_noise=pca_noise,
-                rand_gray=rand_gray,
-                inter_method=inter_method,
-            )
+            CreateAugmenter(self.data_shape, **made) if aug_list is None else aug_list
         )
         labels = (self.batch_size, label_width) if label_width > 1 else (self.batch_size,)
         self.provide_data = [(data_name, (self.batch_size, *self.data_shape))]

@@ -45,6 +45,7 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
         FormatError: A file is not what it should be.
     """
 
+    @p.suggest
     def __init__(
         self,
         path_imgrec: PathLike | Sequence[PathLike],
