@@ -3,8 +3,8 @@
     python benchmarks/bench_index.py --out index.json
 
 A data set of 42 million records is opened twice: the first time its index is parsed and kept, the
-second time it is mapped, and then all of it is looked at. "MB" is by how much a process grew at
-most, "own" what is left of it once the work is done and shared with no other process.
+second time it is read from there, and then all of it is looked at. "MB" is by how much a process
+grew at most, "own" what is left of it once the work is done and shared with no other process.
 
 Each figure is from a fresh process, so that the growth of its memory is the index and nothing
 else. The .idx is compared with the loop of mxnet.recordio, which makes a dict and a list. Files

@@ -192,8 +192,7 @@ class RecordIter(DataIter):
     def _mean_image(self, path: Path, plan: Plan) -> npt.NDArray[np.float32]:
         """The mean image in a file, or the mean of the augmented images, which it then holds."""
         if path.exists():
-            image = next(iter(saved_array.load(path).values()))
-            return image.astype(np.float32)
+            return saved_array.load_mean(path, plan.shape)
         plain = replace(plan, dtype="float32", layout="NCHW", normalisation=Normalisation())
         backend = make_backend("cpu", self._backend.threads)  # which decodes to exact pixels
         pipeline = self._of_images(plain, backend, self._on_error)

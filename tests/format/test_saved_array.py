@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from contextlib import suppress
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpuio.errors import FormatError
-from gpuio.format.saved_array import load, save
+from gpuio.format.saved_array import load, load_mean, save
 
 MEAN = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
 
@@ -62,7 +63,7 @@ def test_an_array_that_is_a_view_is_written_in_order(tmp_path):
 
 def test_another_file_is_refused(tmp_path):
     (tmp_path / "a").write_bytes(b"\x89PNG" + bytes(40))
-    with pytest.raises(FormatError, match="not 0x112: not saved arrays"):
+    with pytest.raises(FormatError, match=r"a: byte 0 of 44: expected magic 0x112, found 0x47"):
         load(tmp_path / "a")
 
 
@@ -78,7 +79,7 @@ def test_names_that_are_too_few_are_refused(tmp_path):
     data[16:24] = struct.pack("<Q", 2)
     array = data[24:-24]
     (tmp_path / "a").write_bytes(data[:24] + array + array + data[-24:])
-    with pytest.raises(FormatError, match="1 names for 2 arrays"):
+    with pytest.raises(FormatError, match=r"expected 0 names or one for each of 2 arrays, found 1"):
         load(tmp_path / "a")
 
 
@@ -86,8 +87,92 @@ def test_a_sparse_array_is_refused(tmp_path):
     data = bytearray(written())
     data[28] = 1
     (tmp_path / "a").write_bytes(data)
-    with pytest.raises(FormatError, match="is not a dense array"):
+    with pytest.raises(FormatError, match=r"byte 24 of 144: expected a dense array .* storage 1"):
         load(tmp_path / "a")
+
+
+def declared(*, count=1, ndim=2, sides=(1, 5), dtype=1, rest=bytes(400)) -> bytes:
+    """A file whose numbers may be anything, with `rest` behind them."""
+    array = struct.pack("<IiI", 0xF993FAC9, 0, ndim) + struct.pack(f"<{len(sides)}q", *sides)
+    return struct.pack("<QQQ", 0x112, 0, count) + array + struct.pack("<iii", 1, 0, dtype) + rest
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (
+            declared(count=1 << 40),
+            r"byte 16 of 464: expected 1099511627776 arrays, found 440",
+        ),
+        (declared(count=1 << 63), r"byte 16 of 464: expected \d+ arrays"),
+        (declared(sides=(-1, 5)), r"byte 36 of 464: expected sides of at least 0, found \(-1, 5\)"),
+        (declared(sides=(-4, -4)), r"byte 36 of 464: expected sides of at least 0"),
+        (
+            declared(sides=(1 << 32, 1 << 32)),
+            r"byte 64 of 464: expected 1475739525896764129\d\d bytes",
+        ),
+        (declared(sides=(1 << 62, 4)), r"expected 147573952589676412928 bytes of an array"),
+        (declared(sides=(51, 1)), r"expected 408 bytes of an array of shape .* found 400"),
+        (declared(ndim=1 << 30), r"byte 32 of 464: expected at most 32 sides of an array"),
+        (declared(ndim=(1 << 32) - 1), r"expected at most 32 sides of an array"),
+        (declared(dtype=-1), r"byte 60 of 464: expected a dtype from 0 to 6, found -1"),
+        (declared(dtype=7), r"expected a dtype from 0 to 6, found 7"),
+        (declared(sides=(0, 1 << 62)), r"expected sides that NumPy can have, found"),
+        (
+            declared(rest=bytes(40) + struct.pack("<QQ", 1, 1 << 50)),
+            r"byte 120 of 120: expected 1125899906842624 bytes of a name, found 0",
+        ),
+        (
+            declared(rest=bytes(40) + struct.pack("<QQ", 1, 2) + b"\xff\xff"),
+            r"byte 120 of 122: expected a name in UTF-8",
+        ),
+    ],
+)
+def test_what_a_file_declares_is_checked_against_what_it_holds(tmp_path, data, reason):
+    (tmp_path / "a").write_bytes(data)
+    with pytest.raises(FormatError, match=reason):
+        load(tmp_path / "a")
+
+
+def test_sides_whose_product_is_negative_do_not_lead_back(tmp_path):
+    # Each array says that it takes 40 bytes less than none: as many as its own head.
+    array = declared(sides=(-1, 5), rest=b"")[24:]
+    (tmp_path / "a").write_bytes(struct.pack("<QQQ", 0x112, 0, 500) + array + bytes(40 * 1000))
+    with pytest.raises(FormatError, match="sides of at least 0"):
+        load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder"])
+def test_what_is_no_plain_file_is_not_waited_for(tmp_path, kind):
+    path = tmp_path / "a"
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(
+        FormatError, match="a: a plain file expected, found a folder, pipe or device; no file of"
+    ):
+        load(path)
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none"):
+        load(tmp_path / "none")
+
+
+def test_a_mean_image_has_the_shape_of_the_images(tmp_path):
+    save(tmp_path / "a", {"mean_img": MEAN.astype(np.float64)})
+    mean = load_mean(tmp_path / "a", (3, 2, 2))
+    assert mean.dtype == np.float32
+    npt.assert_array_equal(mean, MEAN)
+    with pytest.raises(FormatError, match=r"a: mean_img must be of shape \(3, 4, 1\), got"):
+        load_mean(tmp_path / "a", (3, 4, 1))
+
+
+def test_a_mean_image_is_not_taken_from_a_file_without_arrays(tmp_path):
+    save(tmp_path / "a", {})
+    with pytest.raises(FormatError, match="found no array"):
+        load_mean(tmp_path / "a", (3, 2, 2))
 
 
 @given(changes=st.lists(st.tuples(st.integers(0, len(written()) - 1), st.integers(0, 255))))

@@ -1,0 +1,65 @@
+"""Files in places where others may put something: only plain ones are opened.
+
+A name may lead to a FIFO, whose opening waits for a writer for ever, to a device without an end, or
+by a symbolic link to a file of someone else.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Final
+
+_BASE: Final = (
+    getattr(os, "O_NONBLOCK", 0)  # of no effect on plain files
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def open_plain(
+    path: str | os.PathLike[str],
+    flags: int = os.O_RDONLY,
+    *,
+    mode: int = 0o666,
+    follow: bool = False,
+    dir_fd: int | None = None,
+) -> int:
+    """The descriptor of a plain file.
+
+    Args:
+        path: Its name.
+        flags: As `os.open` takes them.
+        mode: Permissions of a file that is made.
+        follow: Whether a symbolic link leads to it; if not, one is an error.
+        dir_fd: The folder that a relative path starts in.
+
+    Raises:
+        OSError: It cannot be opened, or is no plain file.
+    """
+    flags |= _BASE | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
+    descriptor = os.open(path, flags, mode, dir_fd=dir_fd)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{os.fspath(path)}: a plain file expected, found a folder, pipe or device")
+    return descriptor
+
+
+def is_trusted(status: os.stat_result) -> bool:
+    """Whether only this user or root can have written a file or folder, by its status."""
+    if not hasattr(os, "geteuid"):  # Windows
+        return True
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & _OTHERS_WRITE
+
+
+def restrict(descriptor: int) -> None:
+    """Take the permission to write an open file from others than its owner.
+
+    Raises:
+        PermissionError: This filesystem lets others write.
+    """
+    if hasattr(os, "fchmod"):
+        os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & ~_OTHERS_WRITE)
+    if not is_trusted(os.fstat(descriptor)):
+        raise PermissionError("others may write the files of this filesystem")
