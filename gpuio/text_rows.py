@@ -8,7 +8,7 @@ from ast import literal_eval
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +83,12 @@ class TextRows:
             if low < high:
                 with path.open("rb") as file:
                     file.seek(starts[low])
-                    text = file.read(starts[high] - starts[low])
+                    nbytes = int(starts[high] - starts[low])
+                    text = file.read(nbytes)
+                if len(text) < nbytes:
+                    place = f"{path}: {nbytes} bytes expected at byte {starts[low]}"
+                    reason = "the file became shorter since it was opened"
+                    raise FormatError(f"{place}, found {len(text)}: {reason}")
                 parts.append(text if text.endswith(b"\n") else text + b"\n")
         return b"".join(parts)
 
@@ -112,27 +117,39 @@ def _files(given: PathLike | Sequence[PathLike]) -> list[Path]:
 
 def _starts(path: Path, comments: bool) -> tuple[Ids, bool]:
     """Where the rows of a file begin, and where it ends, in bytes; whether lines are left out."""
-    size = path.stat().st_size
-    if not size:
-        return np.zeros(1, np.int64), False
-    data = np.memmap(path, np.uint8, "r")
-    ends = [
-        np.flatnonzero(data[place : place + _BLOCK] == _NEWLINE) + (place + 1)
-        for place in range(0, size, _BLOCK)
-    ]
-    bounds = np.concatenate([[0], *ends])
-    if bounds[-1] != size:
-        bounds = np.append(bounds, size)
-    if bytes(data[: len(_MARK)]) == _MARK:
-        bounds[0] = len(_MARK)
-    starts, lengths = bounds[:-1], np.diff(bounds)
-    heads = data[np.minimum(starts, size - 1)]
-    out = (heads == _NEWLINE) | (lengths == 0)
-    for line in np.flatnonzero(np.isin(heads, _BLANKS)):
-        out[line] = not data[starts[line] : bounds[line + 1]].tobytes().strip()
+    with path.open("rb") as file:
+        bounds, heads = _lines(file)
+        starts, lengths = bounds[:-1], np.diff(bounds)
+        out = (heads == _NEWLINE) | (lengths == 0)
+        for line in np.flatnonzero(np.isin(heads, _BLANKS)):
+            file.seek(starts[line])
+            out[line] = not file.read(lengths[line]).strip()
     if comments:
         out |= heads == _HASH
-    return np.append(starts[~out], size), bool(out.any())
+    return np.append(starts[~out], bounds[-1]), bool(out.any())
+
+
+def _lines(file: BinaryIO) -> tuple[Ids, npt.NDArray[np.uint8]]:
+    """(N + 1,) int64, where the lines of a file begin, and it ends; (N,) uint8, their first bytes.
+
+    A mark of UTF-8 at the start of the file is no part of its first line.
+    """
+    bounds, heads = [np.zeros(1, np.int64)], [np.zeros(0, np.uint8)]
+    size, begins = 0, True  # bytes read; whether a line begins after them
+    while block := file.read(_BLOCK):
+        data = np.frombuffer(block, np.uint8)
+        ends = np.flatnonzero(data == _NEWLINE) + 1
+        if not size and block.startswith(_MARK):
+            bounds[0][:] = len(_MARK)
+            heads.append(data[min(len(_MARK), len(data) - 1) :][:1])
+        elif begins:
+            heads.append(data[:1])
+        bounds.append(ends + size)
+        heads.append(data[ends[ends < len(data)]])
+        size, begins = size + len(data), data[-1] == _NEWLINE
+    if not begins:
+        bounds.append(np.array([size]))
+    return np.concatenate(bounds), np.concatenate(heads)
 
 
 def sides(name: str, value: Any) -> tuple[int, ...]:

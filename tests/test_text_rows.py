@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,29 @@ def test_a_mark_at_the_start_is_no_text(tmp_path):
     assert rows_of(b"\xef\xbb\xbfab\n", tmp_path).read(np.array([0])) == b"ab\n"
     with pytest.raises(FormatError, match="no row in it"):
         rows_of(b"\xef\xbb\xbf", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mark", "block"),
+    [(b"", 1), (b"", 2), (b"", 5), *((b"\xef\xbb\xbf", size) for size in (3, 4, 5, 64))],
+)
+def test_rows_are_found_wherever_the_blocks_of_a_file_end(tmp_path, monkeypatch, mark, block):
+    monkeypatch.setattr(text_rows, "_BLOCK", block)
+    lines = [b"ab", b"", b" c", b"   ", b"def", b"#g", b"\t", b"h"]
+    for end in (b"", b"\n", b"\n\n", b"\n  "):
+        rows = rows_of(mark + b"\n".join(lines) + end, tmp_path)
+        expected = [b"ab", b"c", b"def", b"#g", b"h"]
+        assert len(rows) == 5
+        assert [rows.read(np.array([n])).strip() for n in range(5)] == expected
+        assert len(rows_of(b"\n".join(lines) + end, tmp_path, comments=True)) == 4
+
+
+def test_a_file_that_is_cut_is_an_error_that_says_where(tmp_path):
+    rows = rows_of(b"ab\ncd\nef\n", tmp_path)
+    os.truncate(rows.paths[0], 4)
+    assert rows.read(np.array([0])) == b"ab\n"
+    with pytest.raises(FormatError, match="6 bytes expected at byte 3, found 1: the file became"):
+        rows.read(np.array([1, 2]))
 
 
 def test_comments_can_be_left_out(tmp_path):

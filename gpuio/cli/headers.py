@@ -1,26 +1,24 @@
-"""The headers of many records at once, straight from the file's pages."""
+"""The headers of many records at once, of which few bytes each are read."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gpuio.errors import FormatError
+from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.format.image_record import HEADER_NBYTES, unpack
-from gpuio.format.recordio import HEAD_NBYTES, MAX_PAYLOAD, RecordFile, open_records
-from gpuio.location import is_url
+from gpuio.format.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile, open_records
+from gpuio.format.words import read_words
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 _BLOCK: Final = 1 << 16  # records at a time
-_HEADER_WORDS: Final = HEADER_NBYTES // 4
-_FETCHED_WORDS: Final = 64  # of each record at a URL
-_HEAD_WORDS: Final = HEAD_NBYTES // 4
+_WORDS: Final = 64  # read of each record: mostly up to the image
+_LABELS: Final = (HEAD_NBYTES + HEADER_NBYTES) // 4  # the word where labels begin, or the image
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,12 @@ class Headers:
 
 
 def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -> Headers:
-    """The headers of the records at `offsets`, bytes."""
+    """The headers of the records at `offsets`, bytes, ascending.
+
+    Raises:
+        FormatError: No whole record is at one of them, now.
+        RemoteError: A file at a URL cannot be read.
+    """
     count = len(offsets)
     headers = Headers(
         np.empty(count, np.uint32),
@@ -53,68 +56,52 @@ def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -
         np.zeros((count, 4), np.uint8),
     )
     if count:
-        if is_url(path):
-            _fetch(os.fspath(path), offsets, headers)
-        else:
-            words = np.memmap(path, "<u4", "r", shape=Path(path).stat().st_size // 4)
+        with open_records(path) as file:
             for first in range(0, count, _BLOCK):
                 rows = slice(first, min(first + _BLOCK, count))
-                _gather(words, offsets[rows] // 4, headers, rows)
-        with open_records(path) as file:
+                _gather(file, offsets[rows], headers, rows)
             for row in np.flatnonzero(headers.nbytes < 0).tolist():
                 _read_one(file, int(offsets[row]), headers, row)
     return headers
 
 
-def _fetch(url: str, offsets: npt.NDArray[np.int64], headers: Headers) -> None:
-    """Fill in what the first bytes of records at a URL tell; others get a negative `nbytes`."""
-    from gpuio.remote.record_file import RemoteRecordFile
-
-    with RemoteRecordFile(url) as file:
-        for first in range(0, len(offsets), _BLOCK):
-            rows = slice(first, min(first + _BLOCK, len(offsets)))
-            words = file.heads(offsets[rows], 4 * _FETCHED_WORDS).view("<u4")
-            _gather(words.ravel(), np.arange(len(words)) * _FETCHED_WORDS, headers, rows)
-            labels = headers.flags[rows].astype(np.int64)
-            headers.nbytes[rows][_HEAD_WORDS + _HEADER_WORDS + labels >= _FETCHED_WORDS] = -1
-
-
 def _gather(
-    words: npt.NDArray[np.uint32], heads: npt.NDArray[np.int64], headers: Headers, rows: slice
+    file: RecordFile, offsets: npt.NDArray[np.int64], headers: Headers, rows: slice
 ) -> None:
-    """Fill in what is not split; split and damaged records get a negative `nbytes`.
+    """Fill in what is not split; split records and others get a negative `nbytes`.
 
     Args:
-        words: The file.
-        heads: (n,) the words where the records start.
+        file: The .rec.
+        offsets: (n,) the bytes where the records start.
         headers: To fill in.
         rows: Their places in `headers`.
     """
-    last = len(words) - 1
-    length = words[heads + 1].astype(np.int64)
-    whole = length == (length & MAX_PAYLOAD)
-    start = heads + _HEAD_WORDS
-
-    def word(place: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
-        return words[np.minimum(place, last)]
-
-    flags = word(start)
-    images = start + _HEADER_WORDS + flags
-    labels = word(np.where(flags > 0, start + _HEADER_WORDS, start + 1))
-    nbytes = length - HEADER_NBYTES - 4 * flags.astype(np.int64)
-    headers.flags[rows] = flags
-    headers.labels[rows] = labels.view(np.float32)
-    headers.ids[rows] = (word(start + 2) | word(start + 3).astype(np.uint64) << np.uint64(32)).view(
-        np.int64
-    )
-    headers.nbytes[rows] = np.where(whole & (nbytes >= 0), nbytes, -1)
-    begins = word(images).astype("<u4").view(np.uint8).reshape(-1, 4)
-    headers.starts[rows] = np.where(nbytes[:, None] >= 4, begins, 0)
+    words = read_words(file, offsets, _WORDS)
+    length = (words[:, 1] & MAX_PAYLOAD).astype(np.int64)
+    wrong = (words[:, 0] != MAGIC) | (offsets + HEAD_NBYTES + length > file.size)
+    if wrong.any():
+        reason = "the whole record that was here is gone: the file changed while it was read"
+        raise CorruptRecordError(reason, path=file.path, offset=int(offsets[np.argmax(wrong)]))
+    whole = length == words[:, 1]
+    flags = words[:, 2].astype(np.int64)
+    nbytes = np.where(whole, length - HEADER_NBYTES - 4 * flags, -1)
+    headers.flags[rows] = words[:, 2]
+    headers.labels[rows] = np.where(flags > 0, words[:, _LABELS], words[:, 3]).view(np.float32)
+    headers.ids[rows] = words[:, 4:6].copy().view("<i8")[:, 0]
+    headers.nbytes[rows] = np.maximum(nbytes, -1)
+    begins = np.zeros(len(words), "<u4")
+    images = np.flatnonzero(nbytes >= 4)
+    near = images[_LABELS + flags[images] < _WORDS]
+    far = images[_LABELS + flags[images] >= _WORDS]
+    begins[near] = words[near, _LABELS + flags[near]]
+    begins[far] = read_words(file, offsets[far] + 4 * (_LABELS + flags[far]), 1)[:, 0]
+    headers.starts[rows] = begins.view(np.uint8).reshape(-1, 4)
 
 
 def _read_one(file: RecordFile, offset: int, headers: Headers, row: int) -> None:
+    payload, _ = file.read(offset)
     try:
-        header, image = unpack(file.read(offset)[0])
+        header, image = unpack(payload)
     except FormatError:
         headers.flags[row] = headers.labels[row] = headers.ids[row] = 0
         return

@@ -5,43 +5,52 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.errors import FormatError
 from gpuio.format.image_list import ImageList, load_labels
 from gpuio.format.image_record import HEADER_NBYTES
-from gpuio.format.recordio import MAGIC
-from gpuio.location import is_url
+from gpuio.format.recordio import MAGIC, RecordFile, open_records
+from gpuio.format.words import read_words
 from gpuio.reader.dataset import Dataset, PathLike
 from gpuio.reader.reader import Relabel
 
 _HEAD = 3  # words of a frame up to the flag of the image record
+_BLOCK = 1 << 16  # records at a time
 
 
 def label_counts(dataset: Dataset) -> npt.NDArray[np.int64]:
     """(count,) int64, how many labels each record has; 0 for one in the header, or damage.
 
     A few bytes of every record are read, wherever they lie.
+
+    Raises:
+        FormatError: A file is shorter than it was when the data set was opened.
+        RemoteError: A file at a URL cannot be read.
     """
     counts = np.zeros(len(dataset), np.int64)
     for number, path in enumerate(dataset.paths):
-        ids = np.arange(dataset.first[number], dataset.first[number + 1])
-        if not len(ids):
-            continue  # an empty file cannot be mapped
-        offsets, room = dataset.offsets[ids], dataset.nbytes(ids)
-        whole = room >= HEADER_NBYTES + 8
-        magics, _, flags = _first_words(path, offsets[whole]).astype(np.int64).T
-        sound = (magics == MAGIC) & (HEADER_NBYTES + 8 + 4 * flags <= room[whole])
-        counts[ids[whole]] = np.where(sound, flags, 0)
+        begin, end = dataset.first[number : number + 2].tolist()
+        if begin == end:
+            continue  # nothing to read; the file need not even be open
+        with open_records(path) as file:
+            if file.size < (expected := int(dataset.sizes[number])):
+                found = f"{expected} bytes expected, found {file.size}"
+                raise FormatError(f"{path}: {found}: it became shorter since it was opened")
+            for first in range(begin, end, _BLOCK):
+                ids = np.arange(first, min(first + _BLOCK, end))
+                counts[ids] = _counts(file, dataset.offsets[ids], dataset.nbytes(ids))
     return counts
 
 
-def _first_words(path: str, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
-    """(N, 3) uint32, what is in a file at each of N offsets."""
-    if is_url(path):
-        from gpuio.remote.record_file import RemoteRecordFile
-
-        with RemoteRecordFile(path) as file:
-            return file.heads(offsets, 4 * _HEAD).view("<u4")
-    words = np.memmap(path, "<u4", "r")
-    return words[np.minimum(offsets[:, None] // 4 + np.arange(_HEAD), len(words) - 1)]
+def _counts(
+    file: RecordFile, offsets: npt.NDArray[np.int64], room: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """(N,) int64, the labels of records at `offsets`, each with so many bytes up to the next."""
+    counts = np.zeros(len(offsets), np.int64)
+    whole = np.flatnonzero(room >= HEADER_NBYTES + 8)
+    magics, _, flags = read_words(file, offsets[whole], _HEAD).astype(np.int64).T
+    sound = (magics == MAGIC) & (HEADER_NBYTES + 8 + 4 * flags <= room[whole])
+    counts[whole] = np.where(sound, flags, 0)
+    return counts
 
 
 def list_labels(path: PathLike, label_width: int) -> Relabel:

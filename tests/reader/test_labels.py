@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import numpy.testing as npt
+import pytest
 
+from gpuio.errors import FormatError
+from gpuio.reader import labels as labels_module
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.labels import label_counts, ragged_list_labels
 from gpuio.testing import write_rec
@@ -39,3 +44,23 @@ def test_lines_of_a_list_may_have_any_number_of_labels(tmp_path):
     npt.assert_array_equal(
         relabel(np.array([1, 2, 3])), [[5, nan, nan], [nan, nan, nan], [6, 7, 8]]
     )
+
+
+@pytest.mark.parametrize("nbytes", [40, 30_000], ids=["small", "large"])
+def test_labels_are_counted_wherever_records_lie(tmp_path, monkeypatch, nbytes):
+    monkeypatch.setattr(labels_module, "_BLOCK", 7)
+    labels = [[1.0] * (1 + n % 5) for n in range(40)]
+    write_rec(tmp_path / "a.rec", [bytes(nbytes + n) for n in range(40)], labels=labels)
+    dataset = Dataset.open(tmp_path / "a.rec")
+    assert label_counts(dataset).tolist() == [1 + n % 5 for n in range(40)]
+
+
+@pytest.mark.parametrize("left", [0, 4, 1000])
+def test_a_file_that_was_cut_since_it_was_opened_is_an_error(tmp_path, left):
+    path = tmp_path / "a.rec"
+    write_rec(path, [bytes(200)] * 9, labels=[[1, 2]] * 9)
+    dataset = Dataset.open(path)
+    size = path.stat().st_size
+    os.truncate(path, left)
+    with pytest.raises(FormatError, match=rf"a\.rec: {size} bytes expected, found {left}: it bec"):
+        label_counts(dataset)
