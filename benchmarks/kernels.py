@@ -28,7 +28,7 @@ import numpy.typing as npt
 from gpuio.kernels.color import COLOR
 from gpuio.kernels.output import FLOAT16, FLOAT32, INT8, UINT8
 from gpuio.kernels.parallel import run_chain
-from gpuio.kernels.resample import STEP, finish, resample
+from gpuio.kernels.resample import STEP, finish, lend_memory, resample
 from gpuio.kernels.taps import (
     BORDER,
     TAPS,
@@ -163,19 +163,28 @@ def ours(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np
         table["rows"], table["cols"] = step.size
         table["dst_pitch"] = out.strides[1]
         table["dst"] = out.ctypes.data + np.arange(count) * out[0].nbytes
-        return lambda: resample(count, 1, table.ctypes.data, 3), out
+        memory = lend_memory(table[:1], 3)
+        table["taps"] = table["taps"][0]
+
+        def run_resample() -> None:
+            assert memory.size  # which the kernel has the address of
+            resample(count, 1, table.ctypes.data, 3)
+
+        return run_resample, out
     kind, dtype = DTYPES[step.dtype]
     out = np.empty((count, CROP, CROP, 3) if step.interleaved else (count, 3, CROP, CROP), dtype)
     table["y"], table["x"], table["rows"], table["cols"] = top, left, CROP, CROP
     table["dst"] = out.ctypes.data + np.arange(count) * out[0].nbytes
 
-    scratch = np.empty(CROP * CROP * 3, np.uint8)
+    scratch = lend_memory(table[:1], 3)
+    table["taps"], table["scratch"] = table["taps"][0], table["scratch"][0]
     words = (table.ctypes.data, 3, kind, int(step.interleaved))
 
     def run() -> None:
         # What the kernel has the addresses of.
-        assert all(held is None or held.size for held in (table, norm, matrix, color, weights))
-        run_chain([(finish, words)], count, 1, scratch.ctypes.data)
+        held = (table, norm, matrix, color, weights, scratch)
+        assert all(array is None or array.size for array in held)
+        run_chain([(finish, words)], count, 1)
 
     return run, out
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from gpuio.kernels.native import address, hold, pointer
+from gpuio.kernels.native import address, cut, hold, pointer, stack
 from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, convert
 from gpuio.kernels.stages import FAR, linear_across, linear_down
 from gpuio.kernels.taps import LINEAR, fixed_taps
@@ -95,41 +95,48 @@ def _emit_row(row, stride, norm, step, output, y):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def resize_to_planes(step, norm, output):
+def resize_to_planes(step, norm, output, tables):
     """Finish a STEP row of kind LINEAR with three channels and without colour or mean image.
 
     Args:
         step: The row; `dst` is the image in a batch that is (N, 3, H, W).
         norm: (NORM,) float32.
         output: Type of the batch, of kernels/output.py.
+        tables: Address of as many bytes as `table_bytes` of kernels/resample.py says.
     """
-    cols, rows = step.cols, step.rows
+    cols, rows = np.int64(step.cols), np.int64(step.rows)
     stride = _padded(cols)
-    index, weight = np.zeros(2 * stride, np.int32), np.zeros(2 * stride, np.int32)
-    part, part_weight = np.empty(2 * cols, np.int32), np.empty(2 * cols, np.int32)
+    size = CHANNELS * stride
+    index, at = cut(tables, 2 * stride, np.int32)
+    weight, at = cut(at, 2 * stride, np.int32)
+    part, at = cut(at, 2 * cols, np.int32)
+    part_weight, at = cut(at, 2 * cols, np.int32)
+    places, at = cut(at, 2 * rows, np.int32)
+    share, at = cut(at, 2 * rows, np.int32)
+    ring, at = cut(at, (2, size), np.int16)
+    row, at = cut(at, size, np.uint8)
     width = (LINEAR, step.src_width, step.dst_width, step.x, cols, CHANNELS, True)
     fixed_taps(*width, part, part_weight)
     for k in range(2):
-        index[k * stride : k * stride + cols] = part[k * cols : (k + 1) * cols]
-        weight[k * stride : k * stride + cols] = part_weight[k * cols : (k + 1) * cols]
+        for x in range(cols):
+            index[k * stride + x] = part[k * cols + x]
+            weight[k * stride + x] = part_weight[k * cols + x]
         index[k * stride + cols : (k + 1) * stride] = part[(k + 1) * cols - 1]  # in the window
-    places, share = np.empty(2 * rows, np.int32), np.empty(2 * rows, np.int32)
+        weight[k * stride + cols : (k + 1) * stride] = 0
     height = (LINEAR, step.src_height, step.dst_height, step.y, rows, 1, False)
     fixed_taps(*height, places, share)
-    size = CHANNELS * stride
-    ring, row = np.empty((2, size), np.int16), np.empty(size, np.uint8)
-    held = np.full(2, -1, np.int32)
+    even = odd = np.int32(-1)  # rows of the source that are in the ring
     last = places[2 * rows - 1]
     for y in range(rows):
         for k in range(2):
             wanted = places[k * rows + y]
-            if held[wanted & 1] != wanted:
+            if (odd if wanted & 1 else even) != wanted:
                 source = step.src + np.uint64(wanted * step.src_pitch)
                 if wanted == last:
                     _across_last(source, index, weight, stride, ring[wanted & 1], stride)
                 else:
                     _across(source, index, weight, stride, ring[wanted & 1], stride)
-                held[wanted & 1] = wanted
+                even, odd = (even, wanted) if wanted & 1 else (wanted, odd)
         upper, lower = ring[places[y] & 1], ring[places[rows + y] & 1]
         _down(upper, lower, share[y], share[rows + y], row, size)
         _emit_row(row, stride, norm, step, output, y)
@@ -144,7 +151,7 @@ def _last_line(step, matrix, column_ys):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def warp_to_planes(step, norm, output):
+def warp_to_planes(step, norm, output, tables):
     """Finish a STEP row of kind WARP_LINEAR with three channels and without colour or mean image.
 
     A row of the canvas is a straight line in the source: where both ends of sixteen pixels lie
@@ -155,15 +162,19 @@ def warp_to_planes(step, norm, output):
         step: The row; `dst` is the image in a batch that is (N, 3, H, W).
         norm: (NORM,) float32.
         output: Type of the batch, of kernels/output.py.
+        tables: Address of as many bytes as `table_bytes` of kernels/resample.py says.
     """
-    cols = step.cols
+    cols = np.int64(step.cols)
     stride = _padded(cols)
     matrix = matrix_at(step.matrix)
-    column_xs, column_ys = np.empty(stride), np.empty(stride)
+    column_xs, at = cut(tables, stride, np.float64)
+    column_ys, at = cut(at, stride, np.float64)
+    xs, at = cut(at, stride, np.int32)
+    ys, at = cut(at, stride, np.int32)
+    row, at = cut(at, CHANNELS * stride, np.uint8)
+    pixel = carray(pointer(stack(4)), CHANNELS, np.uint8)
     column_places(matrix, step.x, cols, column_xs, column_ys)
     column_xs[cols:], column_ys[cols:] = column_xs[cols - 1], column_ys[cols - 1]
-    xs, ys = np.empty(stride, np.int32), np.empty(stride, np.int32)
-    row, pixel = np.empty(CHANNELS * stride, np.uint8), np.empty(CHANNELS, np.uint8)
     image = carray(pointer(step.src), 1, np.uint8)  # longer: places are checked one by one
     source, pitch = step.src, np.uint64(step.src_pitch)
     picture = (image, step.src_height, step.src_width, step.src_pitch, CHANNELS, step.fill)

@@ -11,7 +11,17 @@ from functools import cache
 import numpy as np
 from numba import carray, cfunc, njit, types
 
-from gpuio.kernels.native import address, call, hold, load32, load64, pointer, store32, store64
+from gpuio.kernels.native import (
+    address,
+    call,
+    cut,
+    load32,
+    load64,
+    pointer,
+    stack,
+    store32,
+    store64,
+)
 from gpuio.kernels.parallel import Task, arguments
 
 _FUNCTIONS = 10
@@ -56,12 +66,12 @@ _UINT8 = 0x0802
 
 
 @njit(inline="always")
-def _copy(template, size):
-    """A private copy of a structure, with room to spare for alignment."""
-    mine = np.empty(size, np.uint8)
+def _copy(template, to, size):
+    """Copy a structure from one address to another; the latter."""
+    structure, mine = carray(pointer(template), size, np.uint8), carray(pointer(to), size, np.uint8)
     for k in range(size):
-        mine[k] = template[k]
-    return mine
+        mine[k] = structure[k]
+    return to
 
 
 @njit(inline="always")
@@ -122,18 +132,18 @@ def probe(words, item, worker, base):
             break
     functions = carray(pointer(given[1]), _FUNCTIONS, np.uint64)
     zero = np.uint64(0)
-    handle = np.zeros(1, np.uint64)  # a handle that is not null would be used again
+    handle = stack(8)
+    store64(handle, zero)  # a handle that is not null would be used again
     nbytes = np.uint64(row.nbytes)
-    if call(functions[CREATE], (given[2], address(handle), row.data, nbytes, zero)) != 0:
+    if call(functions[CREATE], (given[2], handle, row.data, nbytes, zero)) != 0:
         return
-    info = _copy(carray(pointer(given[3]), INFO_SIZE, np.uint8), INFO_SIZE)
-    at = address(info)
-    if call(functions[INFO], (handle[0], at)) == 0:
+    at = _copy(given[3], stack(INFO_SIZE), INFO_SIZE)
+    if call(functions[INFO], (load64(handle), at)) == 0:
         plane = at + np.uint64(_PLANE)
         width, height = load32(plane + np.uint64(24)), load32(plane + np.uint64(28))
         turned = load32(at + np.uint64(_TURN))
         flips = load32(at + np.uint64(_TURN + 4)) | load32(at + np.uint64(_TURN + 8))
-        row.stream = handle[0]
+        row.stream = load64(handle)
         row.turned = 1 if turned != 0 or flips != 0 else 0
         row.height, row.width = height, width
         if turned == 90 or turned == 270:
@@ -142,9 +152,7 @@ def probe(words, item, worker, base):
         planes = load32(at + np.uint64(_PLANES))
         row.channels = planes if planes > 1 else load32(plane + np.uint64(40))
     else:
-        call(functions[DESTROY], (handle[0], zero))
-    hold(info)
-    hold(handle)
+        call(functions[DESTROY], (load64(handle), zero))
 
 
 @Task
@@ -161,25 +169,23 @@ def decode(words, item, worker, base):
     if row.stream == 0 or row.rows == 0:
         return
     functions = carray(pointer(given[1]), _FUNCTIONS, np.uint64)
-    info = _copy(carray(pointer(given[3]), INFO_SIZE, np.uint8), INFO_SIZE)
     decoder = carray(pointer(given[6]), worker + 1, np.uint64)[worker]
     # Code stream, image, future, status, count; a handle that is not null would be used again.
-    handles = np.zeros(5, np.uint64)
-    for_stream = address(handles)
+    for_stream = stack(40)
+    handles = carray(pointer(for_stream), 5, np.uint64)
+    handles[:] = 0
     for_image, for_future = for_stream + np.uint64(8), for_stream + np.uint64(16)
     zero = np.uint64(0)
     row.status = 3
     part = _partial(row)
     if part:
-        view = _copy(carray(pointer(given[4]), VIEW_SIZE, np.uint8), VIEW_SIZE)
-        _window(address(view), row)
-        failed = call(functions[VIEW], (row.stream, for_stream, address(view)))
-        hold(view)
-        if failed != 0:
+        view = _copy(given[4], stack(VIEW_SIZE), VIEW_SIZE)
+        _window(view, row)
+        if call(functions[VIEW], (row.stream, for_stream, view)) != 0:
             return
     else:
         handles[0] = row.stream
-    at = address(info)
+    at = _copy(given[3], stack(INFO_SIZE), INFO_SIZE)
     _output(at, row, base, given[7], given[8], given[9], given[10], zero)
     if call(functions[IMAGE], (given[2], for_image, at)) == 0:
         wanted = (decoder, for_stream, for_image, np.uint64(1), given[5], for_future)
@@ -192,8 +198,6 @@ def decode(words, item, worker, base):
         call(functions[IMAGE_END], (handles[1], zero))
     if part:
         call(functions[DESTROY], (handles[0], zero))
-    hold(info)
-    hold(handles)
     _close(functions, row)
 
 
@@ -208,10 +212,15 @@ def release(words, item, worker, base):
     _close(carray(pointer(given[1]), _FUNCTIONS, np.uint64), row)
 
 
-BATCH_WORDS = 17
+BATCH_WORDS = 18
 _TABLE, _COUNT, _BASES, _CUDA_STREAM, _CALLS, _INSTANCE, _INFO, _TEMPLATE = range(8)
 _PARAMS, _DECODER, _CHANNELS, _SAMPLE_FORMAT, _COLOR, _BUFFER_KIND, _CHUNK, _NOTES = range(8, 16)
-_OUTCOME = 16
+_SCRATCH, _OUTCOME = 16, 17
+
+
+def batch_bytes(chunk):
+    """Bytes that `decode_batch` takes for tables, with at most `chunk` images in one call."""
+    return 32 * chunk + 5 * 64
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -222,21 +231,23 @@ def decode_batch(words):
     stream. Rows tell how it went, and who decoded them.
 
     Args:
-        words: (17,) uint64: addresses of table, count of rows, addresses of (N,) uint64 bases, a
+        words: (18,) uint64: addresses of table, count of rows, addresses of (N,) uint64 bases, a
             CUDA stream or 0, functions, instance, ImageInfo template, CodeStreamView template,
             DecodeParams, decoder, channels, sample format, colour spec, buffer kind, most images
-            in one call, the address of what `note` is given; last, written here, the first status
-            of the library that was an error, or 0.
+            in one call, the address of what `note` is given, the address of `batch_bytes` bytes;
+            last, written here, the first status of the library that was an error, or 0.
     """
     chunk = int(words[_CHUNK])
     functions = carray(pointer(words[_CALLS]), _FUNCTIONS, np.uint64)
     rows = carray(pointer(words[_TABLE]), int(words[_COUNT]), IMAGE_JOB)
     bases = carray(pointer(words[_BASES]), len(rows), np.uint64)
-    info = _copy(carray(pointer(words[_INFO]), INFO_SIZE, np.uint8), INFO_SIZE)
-    view = _copy(carray(pointer(words[_TEMPLATE]), VIEW_SIZE, np.uint8), VIEW_SIZE)
-    places = np.zeros(chunk, np.int64)
-    streams, images = np.zeros(chunk, np.uint64), np.zeros(chunk, np.uint64)
-    statuses, codes = np.zeros(chunk, np.int32), np.zeros(chunk, np.int8)
+    info = _copy(words[_INFO], stack(INFO_SIZE), INFO_SIZE)
+    view = _copy(words[_TEMPLATE], stack(VIEW_SIZE), VIEW_SIZE)
+    places, for_streams = cut(words[_SCRATCH], chunk, np.int64)
+    streams, for_images = cut(for_streams, chunk, np.uint64)
+    images, for_statuses = cut(for_images, chunk, np.uint64)
+    statuses, for_codes = cut(for_statuses, chunk, np.int32)
+    codes = carray(pointer(for_codes), chunk, np.int8)
     zero = np.uint64(0)
     used = 0
     for item in range(len(rows)):
@@ -248,12 +259,12 @@ def decode_batch(words):
             ready = True
             if _partial(row):
                 streams[used] = zero
-                _window(address(view), row)
-                stream = address(streams) + np.uint64(8 * used)
-                ready = call(functions[VIEW], (row.stream, stream, address(view))) == 0
+                _window(view, row)
+                stream = for_streams + np.uint64(8 * used)
+                ready = call(functions[VIEW], (row.stream, stream, view)) == 0
             if ready:
                 _output(
-                    address(info),
+                    info,
                     row,
                     bases[item],
                     words[_CHANNELS],
@@ -262,8 +273,8 @@ def decode_batch(words):
                     words[_BUFFER_KIND],
                     words[_CUDA_STREAM],
                 )
-                image = address(images) + np.uint64(8 * used)
-                if call(functions[IMAGE], (words[_INSTANCE], image, address(info))) == 0:
+                image = for_images + np.uint64(8 * used)
+                if call(functions[IMAGE], (words[_INSTANCE], image, info)) == 0:
                     places[used] = item
                     used += 1
                 elif _partial(row):
@@ -273,15 +284,15 @@ def decode_batch(words):
             used = 0
     for item in range(len(rows)):
         _close(functions, rows[item])
-    hold(info)
-    hold(view)
 
 
 @njit(nogil=True, error_model="numpy")
 def _decode_chunk(words, functions, rows, places, streams, images, statuses, codes, used):
     """One call of the decoder, for the first `used` streams and images, which are then closed."""
     zero = np.uint64(0)
-    future, size = np.zeros(1, np.uint64), np.zeros(1, np.uint64)
+    future, size = stack(8), stack(8)
+    store64(future, zero)  # a handle that is not null would be used again
+    statuses[:used] = 0
     notes = carray(pointer(words[_NOTES]), 2, np.uint64)
     codes[:used] = BY_BATCH
     notes[0], notes[1] = address(codes), np.uint64(used)
@@ -291,13 +302,13 @@ def _decode_chunk(words, functions, rows, places, streams, images, statuses, cod
         address(images),
         np.uint64(used),
         words[_PARAMS],
-        address(future),
+        future,
     )
     failed = call(functions[DECODE], wanted)
     if failed == 0:
-        failed = call(functions[WAIT], (future[0], zero))
-        call(functions[STATUS], (future[0], address(statuses), address(size)))
-        call(functions[FUTURE_END], (future[0], zero))
+        failed = call(functions[WAIT], (load64(future), zero))
+        call(functions[STATUS], (load64(future), address(statuses), size))
+        call(functions[FUTURE_END], (load64(future), zero))
     if words[_OUTCOME] == 0:
         words[_OUTCOME] = np.uint64(failed)
     notes[1] = zero
@@ -309,10 +320,6 @@ def _decode_chunk(words, functions, rows, places, streams, images, statuses, cod
         call(functions[IMAGE_END], (images[k], zero))
         if streams[k] != row.stream:
             call(functions[DESTROY], (streams[k], zero))
-    hold(future)
-    hold(size)
-    hold(codes)
-    hold(statuses)
 
 
 _CHARACTERS = 256  # no message that is looked for is longer

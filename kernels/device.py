@@ -67,9 +67,9 @@ from gpuio.kernels.stages import (
     warp_level,
     warp_linear_level,
 )
-from gpuio.kernels.tables import AREA_EXTRA
 from gpuio.kernels.taps import (
     AREA,
+    AREA_EXTRA,
     AREA_LINEAR,
     BORDER,
     COPY,

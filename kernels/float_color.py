@@ -20,32 +20,33 @@ _U32 = np.uint32
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _sums(pixels, count, out):
-    """Sums of the three channels of `count` pixels."""
+def _sums(pixels, count):
+    """Sums of the three channels of `count` pixels, int64."""
     red, green, blue = np.int64(0), np.int64(0), np.int64(0)
     for k in range(count):
         red += pixels[_U32(3 * k)]
         green += pixels[_U32(3 * k + 1)]
         blue += pixels[_U32(3 * k + 2)]
-    out[0], out[1], out[2] = red, green, blue
+    return red, green, blue
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def _mapped(pixels, count, table, out):
     """`count` interleaved colours through a map, into three planes."""
-    offset = np.empty(_CHANNELS, np.float64)
+    of_means = False
+    for k in range(9, 18):
+        of_means = of_means or table[k] != 0
+    sums = np.int64(0), np.int64(0), np.int64(0)
+    if of_means:
+        sums = _sums(pixels, count)
     for c in range(_CHANNELS):
-        offset[c] = table[18 + c]
-    if table[9:18].any():
-        sums = np.empty(_CHANNELS, np.int64)
-        _sums(pixels, count, sums)
-        for c in range(_CHANNELS):
+        offset = table[18 + c]
+        if of_means:
             for k in range(_CHANNELS):
-                offset[c] += table[9 + 3 * c + k] * sums[k] / count
-    for c in range(_CHANNELS):
+                offset += table[9 + 3 * c + k] * sums[k] / count
         plane = out[c * count : (c + 1) * count]
         a, b = np.float32(table[3 * c]), np.float32(table[3 * c + 1])
-        d, e = np.float32(table[3 * c + 2]), np.float32(offset[c])
+        d, e = np.float32(table[3 * c + 2]), np.float32(offset)
         for k in range(count):
             red, green = np.float32(pixels[_U32(3 * k)]), np.float32(pixels[_U32(3 * k + 1)])
             plane[k] = red * a + green * b + np.float32(pixels[_U32(3 * k + 2)]) * d + e

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
 
+from gpuio.kernels.native import pointer, stack
 from gpuio.kernels.taps import (
     AREA,
     AREA_INTEGER,
@@ -43,7 +44,7 @@ def _fixed_taps(kind, src, dst, count, index, weight):
         weight: (count, dst) float32, overwritten.
     """
     scale = 1.0 / (np.float64(dst) / np.float64(src))
-    real = np.empty(8, np.float32)
+    real = carray(pointer(stack(32)), 8, np.float32)
     for d in range(dst):
         first = int(math.floor(d * scale))
         if kind == NEAREST:

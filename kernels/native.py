@@ -13,7 +13,7 @@ import inspect
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -49,6 +49,25 @@ def address_of(typingctx, void):
         return builder.ptrtoint(args[0], _INT64)
 
     return types.uint64(types.voidptr), codegen
+
+
+@intrinsic(prefer_literal=True)
+def stack(typingctx, nbytes):
+    """The address (uint64) of `nbytes`, a constant, on the stack of the function that asks.
+
+    They are not cleared, aligned to 16, and good until that function returns. Kernels allocate
+    nothing: what is small stands here, and what is large is memory that the host gives them.
+    """
+    if not isinstance(nbytes, types.IntegerLiteral):
+        return None
+    count = nbytes.literal_value
+
+    def codegen(context, builder, signature, args):
+        memory = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), count))
+        memory.align = 16
+        return builder.ptrtoint(memory, _INT64)
+
+    return types.uint64(nbytes), codegen
 
 
 @intrinsic
@@ -237,6 +256,13 @@ def part(signature):
         return intrinsic(typing)
 
     return decorate
+
+
+@njit(inline="always")
+def cut(at, shape, dtype):
+    """An array at the address `at`, and the address behind it, a multiple of 64 bytes on."""
+    array = carray(pointer(at), shape, dtype)
+    return array, at + np.uint64((array.nbytes + 63) // 64 * 64)
 
 
 @njit(inline="always")

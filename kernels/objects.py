@@ -10,7 +10,9 @@ Source: MXNet 1.9.1, src/io/image_det_aug_default.cc.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
+
+from gpuio.kernels.native import pointer, stack
 
 SAMPLER = np.dtype(
     [
@@ -222,7 +224,7 @@ def _philox(counter, key, out):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def find_crops(
-    labels, widths, aspects, where, ids, key, high, blocks, samplers, mode, threshold, boxes
+    labels, widths, aspects, where, ids, key, high, blocks, samplers, order, mode, threshold, boxes
 ):
     """Try random crops, sampler by sampler in random order, until one suits.
 
@@ -236,12 +238,12 @@ def find_crops(
         high: uint64, the fourth word of their counters.
         blocks: (2,) uint64, counter of the order, and of the first trial; others follow.
         samplers: (S,) SAMPLER.
+        order: (S,) int64, overwritten.
         mode: CENTER or OVERLAP.
         threshold: As of `crop_objects`.
         boxes: (N, 4) float32, overwritten with x, y, width, height; all 0 where no crop suits.
     """
-    words, u = np.empty(4, np.uint64), np.empty(4, np.float32)
-    order = np.empty(len(samplers), np.int64)
+    words, u = carray(pointer(stack(32)), 4, _U64), carray(pointer(stack(16)), 4, _F32)
     keys = (key[0], key[1])
     for i in range(len(labels)):
         boxes[i] = 0

@@ -8,6 +8,9 @@ Starting a thread costs some 20 us, a batch takes tens of milliseconds.
 Kernels that follow each other are run item by item, not kernel by kernel: what the first one
 leaves in the cache is still there for the next. For that each worker has memory of its own, and
 kernels find their places in it by adding its `base` to offsets in their tables.
+
+Kernels allocate nothing: nobody would hear of it if that failed. What they need beside source and
+result is small and on their stack (`native.stack`), or part of the worker's memory.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, njit, types
 
-from gpuio.kernels.native import address, call, fetch_add, hold, load64, pointer
+from gpuio.kernels.native import call, fetch_add, load64, pointer, stack
 
 _ITEM = types.void(types.uint64, types.int64, types.int64, types.uint64)
 _LINK = 2  # words a kernel takes in a chain: its address, and that of its words
@@ -53,18 +56,18 @@ def arguments(words, size):
 
 @njit(inline="always")
 def _now(clock, which, time):
-    """Nanoseconds by a clock, or 0 where there is none; `time` is room for a timespec."""
+    """Nanoseconds by a clock, or 0 where there is none; `time` is the address of a timespec."""
     if clock == 0:
         return np.int64(0)
-    call(clock, (which, address(time)))
-    return time[0] * 1_000_000_000 + time[1]
+    call(clock, (which, time))
+    return np.int64(load64(time)) * 1_000_000_000 + np.int64(load64(time + np.uint64(8)))
 
 
 @njit(nogil=True, error_model="numpy")
 def _work(at):
     job = carray(pointer(at), 1, JOB)[0]
     spent = carray(pointer(job.spent), job.length, np.int64)
-    time = np.zeros(2, np.int64)
+    time = stack(16)
     cpu = _now(job.clock, _CPU, time)
     begin = before = _now(job.clock, _WALL, time)
     while True:
@@ -84,7 +87,6 @@ def _work(at):
     if cpu < before - begin:
         for k in range(job.length):
             spent[k] = np.int64(spent[k] * (cpu / (before - begin)))
-    hold(time)
 
 
 def _worker(at):
@@ -93,7 +95,7 @@ def _worker(at):
 
 
 @njit(cache=True)
-def _start(create, worker, jobs, stride, threads):
+def _start(create, worker, jobs, stride, threads, count):
     """Run `worker` on rows of `stride` bytes from `jobs`, each on a POSIX thread.
 
     Args:
@@ -101,24 +103,25 @@ def _start(create, worker, jobs, stride, threads):
         worker: Address of what each thread runs.
         jobs: Address of the rows.
         stride: Bytes of a row.
-        threads: (N,) uint64, overwritten with the threads; those that cannot be had are missing.
+        threads: Address of `count` uint64, overwritten with the threads.
+        count: Number of rows.
 
     Returns:
-        The number of threads started.
+        The number of threads started: fewer where no more can be had.
     """
-    for k in range(len(threads)):
-        handle, row = address(threads) + np.uint64(8 * k), jobs + np.uint64(stride * k)
+    for k in range(count):
+        handle, row = threads + np.uint64(8 * k), jobs + np.uint64(stride * k)
         if call(create, (handle, np.uint64(0), worker, row)) != 0:
             return k
-    return len(threads)
+    return count
 
 
 @njit(nogil=True, cache=True)
-def _join(join, threads, worker, jobs):
-    """Wait for threads; where none could be started, do their work here."""
-    for k in range(len(threads)):
-        call(join, (threads[k], np.uint64(0)))
-    if len(threads) == 0:
+def _join(join, threads, count, worker, jobs):
+    """Wait for `count` threads; where none could be started, do their work here."""
+    for k in range(count):
+        call(join, (load64(threads + np.uint64(8 * k)), np.uint64(0)))
+    if count == 0:
         call(worker, (jobs,))
 
 
@@ -182,7 +185,8 @@ class Launch:
         base: Address of the workers' memory, or 0.
         stride: Bytes of it for each worker.
         first: Number of the first worker.
-        here: Use no thread of its own; all is done in `join`.
+        held: What owns the memory that the kernels use, kept until they are done.
+        here: Use no thread of its own; all is done in `join`, as also where no thread can be had.
     """
 
     def __init__(
@@ -193,9 +197,12 @@ class Launch:
         base: int = 0,
         stride: int = 0,
         first: int = 0,
+        held: Sequence[Any] = (),
         *,
         here: bool = False,
     ) -> None:
+        self._started = 0  # threads that nobody has waited for
+        self._held = held
         workers = max(1, min(threads, count))
         self._spent = np.zeros((workers, len(chain)), np.int64)
         self._counter = np.zeros(1, np.int64)
@@ -210,12 +217,12 @@ class Launch:
         jobs["chain"], jobs["length"] = self._links.ctypes.data, len(chain)
         jobs["spent"] = self._spent.ctypes.data + self._spent.strides[0] * numbers
         self._pool = None
-        self._threads = np.zeros(0 if here else workers, np.uint64)
+        self._threads = np.zeros(workers, np.uint64)
         if os.name == "posix":
             create, _, jobs["clock"] = _posix()
             rows = np.uint64(jobs.ctypes.data), jobs.strides[0]
-            done = _start(create, self._worker, *rows, self._threads)
-            self._threads = self._threads[:done]
+            threads = np.uint64(self._threads.ctypes.data), 0 if here else workers
+            self._started = _start(create, self._worker, *rows, *threads)
         elif not here:
             at, size = (
                 int(jobs.ctypes.data),
@@ -224,6 +231,11 @@ class Launch:
             self._pool = ThreadPoolExecutor(workers)  # ctypes lets the GIL go
             work = _compiled_worker().ctypes
             self._futures = [self._pool.submit(work, at + size * k) for k in range(workers)]
+            self._started = workers
+
+    def __del__(self) -> None:
+        if self._started:  # nobody has waited: the threads still use what is held here
+            self.join()
 
     @property
     def _worker(self) -> np.uint64:
@@ -236,13 +248,14 @@ class Launch:
             (kernels,) int64 nanoseconds of CPU time that the workers spent in each, added up; 0
             where there is no clock.
         """
+        started, self._started = self._started, 0
         if self._pool is not None:
             for future in self._futures:
                 future.result()
             self._pool.shutdown()
         elif os.name == "posix":
-            rows = np.uint64(self._jobs.ctypes.data)
-            _join(_posix()[1], self._threads, self._worker, rows)
+            threads = np.uint64(self._threads.ctypes.data), started
+            _join(_posix()[1], *threads, self._worker, np.uint64(self._jobs.ctypes.data))
         else:
             _compiled_worker().ctypes(int(self._jobs.ctypes.data))
         return self._spent.sum(axis=0)

@@ -5,6 +5,8 @@ sizes, and which window of the result is wanted; addresses are those of pixel (0
 only a window of the picture is in memory. `resample` writes the window as pixels, for a next
 pass; `finish` sends it on, through colours and `emit_row`, into the batch.
 
+What both need for tables lies at `taps`: of how many bytes, `table_bytes` says.
+
 Source of the formulas: OpenCV 3.4, modules/imgproc/src/resize.cpp, which MXNet 1.9.1 bundles.
 """
 
@@ -15,7 +17,7 @@ from numba import carray, njit
 
 from gpuio.kernels.bilinear import resize_to_planes, warp_to_planes
 from gpuio.kernels.color import COLOR, color_image
-from gpuio.kernels.native import hold, pointer
+from gpuio.kernels.native import cut, pointer, stack
 from gpuio.kernels.output import NORM, emit_row
 from gpuio.kernels.parallel import Task, arguments
 from gpuio.kernels.stages import (
@@ -35,6 +37,7 @@ from gpuio.kernels.stages import (
 )
 from gpuio.kernels.taps import (
     AREA,
+    AREA_EXTRA,
     AREA_INTEGER,
     BORDER,
     COPY,
@@ -66,8 +69,10 @@ STEP = np.dtype(
         ("matrix", np.uint64),  # address of 6 float64, canvas to source, for a warp
         ("weights", np.uint64),  # address of a `weight_table`, for a cubic or Lanczos warp
         ("color", np.uint64),  # address of a COLOR row, or 0
-        ("taps", np.uint64),  # address of the tables of `tabulate`, for device kernels
-        ("scratch", np.uint64),  # offset of rows * cols * channels bytes in the worker's memory
+        # Offset of `table_bytes` bytes in the worker's memory; for kernels of a device, address of
+        # the tables of `tabulate`.
+        ("taps", np.uint64),
+        ("scratch", np.uint64),  # likewise of rows * cols * channels bytes, for `finish`
         ("src_pitch", np.int64),  # bytes between source rows
         ("dst_pitch", np.int64),  # bytes between rows written by `resample`
         ("kind", np.int32),  # of kernels/taps.py, or SKIP
@@ -89,6 +94,60 @@ STEP = np.dtype(
 )
 SKIP = -1
 """The kind of a row that is to be left alone."""
+
+_STEP_BYTES = STEP.itemsize
+_SPARE = 1024  # bytes: each of at most ten tables begins at a multiple of 64
+
+
+def tap_counts(table):
+    """(N,) int64 taps down and (N,) across that each row of a STEP table has tables for."""
+    kind = table["kind"]
+    none = np.isin(kind, (SKIP, COPY, BORDER, AREA_INTEGER))
+    fixed = np.where(none, 0, TAPS[np.where(none, COPY, kind)]).astype(np.int64)
+    down, across = (
+        np.where(
+            kind == AREA,
+            table[f"src_{side}"] // np.maximum(table[f"dst_{side}"], 1) + AREA_EXTRA,
+            fixed,
+        )
+        for side in ("height", "width")
+    )
+    return down, across
+
+
+def table_bytes(table, channels):
+    """(N,) int64 bytes that the kernels take for tables of each row, at most; a multiple of 64.
+
+    Args:
+        table: (N,) STEP.
+        channels: 1, 3 or 4.
+    """
+    kind = table["kind"]
+    down, across = tap_counts(table)
+    rows, cols = table["rows"].astype(np.int64), -(-table["cols"].astype(np.int64) // 16) * 16
+    lines = np.where(kind == AREA, 2, across) * 4 * channels + 16  # kept, resized along x
+    nbytes = 8 * (across * cols + down * rows) + lines * cols
+    nbytes = np.where((kind >= WARP_NEAREST) & (kind < BORDER), 32 * cols, nbytes)
+    return np.where(across > 0, -(-nbytes // 64) * 64 + _SPARE, 0)
+
+
+def lend_memory(table, channels):
+    """Let each row of a STEP table have memory of its own, where there is no worker's.
+
+    Args:
+        table: (N,) STEP, `taps` and `scratch` of which are written.
+        channels: 1, 3 or 4.
+
+    Returns:
+        That memory, which must be kept until the kernels are done.
+    """
+    tables = table_bytes(table, channels)
+    pixels = table["rows"].astype(np.int64) * table["cols"] * channels
+    sizes = tables + -(-pixels // 64) * 64
+    memory = np.empty(int(sizes.sum()) + 64, np.uint8)
+    start = -(-memory.ctypes.data // 64) * 64 + np.cumsum(sizes) - sizes
+    table["taps"], table["scratch"] = start, start + tables
+    return memory
 
 
 @njit(inline="always")
@@ -227,7 +286,7 @@ def _fixed_row(
 ):
     """One output row of a kind with a fixed number of taps; rows resized along x are kept."""
     size = step.cols * channels
-    slot = np.empty(8, np.int32)
+    slot = carray(pointer(stack(32)), 8, np.int32)
     for k in range(taps):
         wanted = rows[k * step.rows + y]
         slot[k] = wanted % taps
@@ -297,9 +356,9 @@ def _block_row(step, y, channels, height, width, out):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _resize_rows(step, channels, out, pitch):
-    """The window of a resize, row by row into `out`."""
-    kind, cols, rows = step.kind, step.cols, step.rows
+def _resize_rows(step, channels, out, pitch, tables):
+    """The window of a resize, row by row into `out`; `tables` is room for `table_bytes`."""
+    kind, cols, rows = step.kind, np.int64(step.cols), np.int64(step.rows)
     size = cols * channels
     taps = TAPS[kind]
     fixed = taps > 1
@@ -307,18 +366,20 @@ def _resize_rows(step, channels, out, pitch):
     row_taps = np.int64(taps)
     column_taps = np.int64(taps)
     if area:
-        row_taps = np.int64(step.src_height // step.dst_height + 3)
-        column_taps = np.int64(step.src_width // step.dst_width + 3)
-    column_index = np.empty(cols * max(column_taps, 1), np.int32)
-    row_index = np.empty(rows * max(row_taps, 1), np.int32)
-    column_weights = np.empty(len(column_index) if fixed or kind == NEAREST else 0, np.int32)
-    row_weights = np.empty(len(row_index) if fixed or kind == NEAREST else 0, np.int32)
-    across = np.empty(len(column_index) if area else 0, np.float32)
-    down = np.empty(len(row_index) if area else 0, np.float32)
-    sums = np.empty(size if area else 0, np.float32)
-    line = np.empty(size if area else 0, np.float32)
-    ring = np.empty((8 if taps > 2 else 2, size if fixed else 0), np.int32)
-    held = np.full(8, -1, np.int32)
+        row_taps = np.int64(step.src_height // step.dst_height + AREA_EXTRA)
+        column_taps = np.int64(step.src_width // step.dst_width + AREA_EXTRA)
+    column_index, at = cut(tables, cols * column_taps, np.int32)
+    row_index, at = cut(at, rows * row_taps, np.int32)
+    column_weights, row_weights_at = cut(at, cols * column_taps, np.int32)
+    row_weights, at_lines = cut(row_weights_at, rows * row_taps, np.int32)
+    # Weights of AREA are float32, in the same place, and it has two lines where others have a ring.
+    across = carray(pointer(at), cols * column_taps, np.float32)
+    down = carray(pointer(row_weights_at), rows * row_taps, np.float32)
+    sums, at_line = cut(at_lines, size if area else 0, np.float32)
+    line = carray(pointer(at_line), size if area else 0, np.float32)
+    ring = carray(pointer(at_lines), (np.int64(taps), size if fixed else 0), np.int32)
+    held = carray(pointer(stack(32)), 8, np.int32)
+    held[:] = -1
     if fixed or kind == NEAREST:
         args = (kind, step.src_width, step.dst_width, step.x, cols, channels, True)
         fixed_taps(*args, column_index, column_weights)
@@ -353,14 +414,17 @@ def _resize_rows(step, channels, out, pitch):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _warp_rows(step, channels, out, pitch):
-    """The window of a warp or border, row by row into `out`."""
-    kind, cols = step.kind, step.cols
+def _warp_rows(step, channels, out, pitch, tables):
+    """The window of a warp or border, row by row into `out`; `tables` is room for `table_bytes`."""
+    kind, cols = step.kind, np.int64(step.cols)
     image = carray(pointer(step.src), 1, np.uint8)  # longer: places are checked one by one
     height, width, source_pitch = step.src_height, step.src_width, step.src_pitch
     taps = TAPS[kind]
-    xs, ys = np.empty(cols, np.int32), np.empty(cols, np.int32)
-    column_xs, column_ys = np.empty(cols), np.empty(cols)
+    count = cols if kind != BORDER else 0
+    column_xs, at = cut(tables, count, np.float64)
+    column_ys, at = cut(at, count, np.float64)
+    xs, at = cut(at, count, np.int32)
+    ys, at = cut(at, count, np.int32)
     if kind != BORDER:
         column_places(matrix_at(step.matrix), step.x, cols, column_xs, column_ys)
     for y in range(step.rows):
@@ -394,32 +458,41 @@ def _copy_rows(step, channels, out, pitch):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _pixels(step, channels, out, pitch):
+def _pixels(step, channels, out, pitch, tables):
     """The window of one step as pixels, `pitch` bytes from row to row."""
     if step.kind == COPY:
         _copy_rows(step, channels, out, pitch)
     elif step.kind < WARP_NEAREST:
-        _resize_rows(step, channels, out, pitch)
+        _resize_rows(step, channels, out, pitch, tables)
     else:
-        _warp_rows(step, channels, out, pitch)
+        _warp_rows(step, channels, out, pitch, tables)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _finish(step, channels, output, interleaved, scratch):
-    """One image: its window, colours, normalisation, into the batch."""
+def _finish(step, channels, output, interleaved, scratch, tables):
+    """One image: its window, colours, normalisation, into the batch.
+
+    Args:
+        step: A STEP row.
+        channels: 1, 3 or 4.
+        output: Type of the batch, of kernels/output.py.
+        interleaved: Whether the batch is (N, H, W, C).
+        scratch: (rows * cols * channels,) uint8 that may be used.
+        tables: Address of `table_bytes` bytes that may be used.
+    """
     cols, rows = step.cols, step.rows
     size = cols * channels
     norm = carray(pointer(step.norm), NORM, np.float32)
     plain = step.color == 0 and step.mean_image == 0 and not interleaved
     if plain and channels == 3 and (step.kind == LINEAR or step.kind == WARP_LINEAR):
         if step.kind == LINEAR:
-            resize_to_planes(step, norm, output)
+            resize_to_planes(step, norm, output, tables)
         else:
-            warp_to_planes(step, norm, output)
+            warp_to_planes(step, norm, output, tables)
         return
     direct = step.kind == COPY and step.color == 0
     if not direct:
-        _pixels(step, channels, scratch, size)
+        _pixels(step, channels, scratch, size, tables)
         if step.color != 0:
             color_image(scratch, carray(pointer(step.color), 1, COLOR)[0])
     for y in range(rows):
@@ -435,8 +508,9 @@ def _finish(step, channels, output, interleaved, scratch):
 
 
 @njit(inline="always")
-def _step(table, item, base, copy):
-    """A row of a STEP table, its source an address; `copy` is room for it."""
+def _step(table, item, base, room):
+    """A row of a STEP table, its source an address; `room` is that of a copy."""
+    copy = carray(pointer(room), 1, STEP)
     copy[0] = carray(pointer(table), item + 1, STEP)[item]
     step = copy[0]
     if step.local != 0:
@@ -453,14 +527,12 @@ def resample(words, item, worker, base):
     Words: address of the table, channels.
     """
     given = arguments(words, 2)
-    copy = np.empty(1, STEP)
-    step = _step(given[0], item, base, copy)
+    step = _step(given[0], item, base, stack(_STEP_BYTES))
     if step.kind != SKIP:
         out = carray(pointer(step.dst + base), step.rows * step.dst_pitch, np.uint8)
-        _pixels(step, np.int64(given[1]), out, step.dst_pitch)
+        _pixels(step, np.int64(given[1]), out, step.dst_pitch, step.taps + base)
         if step.color != 0:
             color_image(out, carray(pointer(step.color), 1, COLOR)[0])
-    hold(copy)
 
 
 @Task
@@ -473,17 +545,11 @@ def finish(words, item, worker, base):
     (N, H, W, C).
     """
     given = arguments(words, 4)
-    copy = np.empty(1, STEP)
-    step = _step(given[0], item, base, copy)
+    step = _step(given[0], item, base, stack(_STEP_BYTES))
     if step.kind != SKIP:
         channels, output, interleaved = np.int64(given[1]), np.int64(given[2]), given[3] != 0
-        size = step.rows * step.cols * channels
-        if base == 0:
-            _finish(step, channels, output, interleaved, np.empty(size, np.uint8))
-        else:
-            scratch = carray(pointer(base + step.scratch), size, np.uint8)
-            _finish(step, channels, output, interleaved, scratch)
-    hold(copy)
+        scratch = carray(pointer(step.scratch + base), step.rows * step.cols * channels, np.uint8)
+        _finish(step, channels, output, interleaved, scratch, step.taps + base)
 
 
 def resize(image, height, width, inter=1):
@@ -510,5 +576,7 @@ def resize(image, height, width, inter=1):
     step["src_height"], step["src_width"] = rows, cols
     step["dst_height"], step["dst_width"] = height, width
     step["rows"], step["cols"] = height, width
+    memory = lend_memory(step, channels)
     resample(1, 1, step.ctypes.data, channels)
+    del memory
     return out

@@ -17,9 +17,10 @@ from numba import carray, njit
 
 from gpuio.kernels.native import pointer
 from gpuio.kernels.parallel import Task, arguments
-from gpuio.kernels.resample import SKIP, STEP
+from gpuio.kernels.resample import SKIP, STEP, tap_counts
 from gpuio.kernels.taps import (
     AREA,
+    AREA_EXTRA,
     AREA_INTEGER,
     BORDER,
     COPY,
@@ -33,9 +34,6 @@ from gpuio.kernels.warp import column_places, matrix_at, row_place
 ALIGNMENT = 16
 """Bytes that the tables of a row are a multiple of."""
 
-AREA_EXTRA = 3
-"""Taps of AREA besides whole source pixels: part of one before, of one after, and rounding."""
-
 
 def tap_bytes(table, channels):
     """(N,) int64 bytes that the tables of each row take, a multiple of ALIGNMENT.
@@ -46,18 +44,9 @@ def tap_bytes(table, channels):
     """
     kind = table["kind"]
     rows, cols = table["rows"].astype(np.int64), table["cols"].astype(np.int64)
-    none = np.isin(kind, (SKIP, COPY, BORDER, AREA_INTEGER))
-    fixed = TAPS[np.where(none, COPY, kind)].astype(np.int64)
-    area = kind == AREA
-    down, across = (
-        np.where(
-            area, table[f"src_{side}"] // np.maximum(table[f"dst_{side}"], 1) + AREA_EXTRA, fixed
-        )
-        for side in ("height", "width")
-    )
+    down, across = tap_counts(table)
     nbytes = 8 * (across * cols + down * rows)
     nbytes = np.where((kind >= WARP_NEAREST) & (kind < BORDER), 16 * (cols + rows), nbytes)
-    nbytes[none] = 0
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
@@ -91,10 +80,7 @@ def _tabulate_warp(step, out):
     cols, rows = np.int64(step.cols), np.int64(step.rows)
     places = carray(pointer(out), 2 * (cols + rows), np.int64)
     matrix = matrix_at(step.matrix)
-    xs, ys = np.empty(cols), np.empty(cols)
-    column_places(matrix, step.x, cols, xs, ys)
-    for k in range(cols):
-        places[k], places[cols + k] = np.int64(xs[k]), np.int64(ys[k])
+    column_places(matrix, step.x, cols, places[:cols], places[cols : 2 * cols])
     for y in range(rows):
         at = row_place(matrix, step.y + y)
         places[2 * cols + y], places[2 * cols + rows + y] = np.int64(at[0]), np.int64(at[1])

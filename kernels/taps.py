@@ -12,7 +12,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
+
+from gpuio.kernels.native import pointer, stack
 
 COPY, NEAREST, LINEAR, CUBIC, AREA, LANCZOS, AREA_LINEAR, AREA_INTEGER = range(8)
 """Kinds of resize. AREA_LINEAR is what area means when a side grows, AREA_INTEGER what it means
@@ -23,6 +25,9 @@ WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LANCZOS, BORDER = range(8, 13)
 
 TAPS = np.array([1, 1, 2, 4, 0, 8, 2, 0, 1, 2, 4, 8, 1], np.int32)
 """Taps on each axis, by kind; 0 where it depends on the scale."""
+
+AREA_EXTRA = 3
+"""Taps of AREA besides whole source pixels: part of one before, of one after, and rounding."""
 
 _KIND_OF = np.array([NEAREST, LINEAR, CUBIC, AREA, LANCZOS])
 _F32 = np.float32
@@ -113,7 +118,7 @@ def fixed_taps(kind, src, dst, first, count, step, horizontal, index, weight):
         weight: (taps * count,) int32, overwritten with weights in 1/2048.
     """
     scale = 1.0 / (np.float64(dst) / np.float64(src))
-    real = np.empty(8, np.float32)
+    real = carray(pointer(stack(32)), 8, np.float32)
     for j in range(count):
         d = first + j
         if kind == NEAREST:

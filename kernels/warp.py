@@ -68,8 +68,8 @@ def column_places(matrix, first, count, xs, ys):
         matrix: (6,) float64, canvas (x, y, 1) to source x and y.
         first: First column wanted.
         count: Columns wanted.
-        xs: (count,) float64 whole numbers, overwritten.
-        ys: (count,) float64, overwritten.
+        xs: (count,) float64 or int64 whole numbers, overwritten.
+        ys: (count,) float64 or int64, overwritten.
     """
     for k in range(count):
         xs[k] = _whole(matrix[0] * (first + k) * 1024)

@@ -113,7 +113,8 @@ class CropObjects(Op):
         blocks = np.array([Draw.SAMPLER_ORDER // 4, Draw.CROP_TRIALS // 4], np.uint64)
         objects = sketch.labels, sketch.widths, width / height, where
         mode = OVERLAP if self.emit == "overlap" else CENTER
-        limits = table(self.samplers), mode, _F32(self.threshold)
+        order = np.empty(len(self.samplers), np.int64)
+        limits = table(self.samplers), order, mode, _F32(self.threshold)
         find_crops(*objects, *sketch.draws.stream, blocks, *limits, boxes)
         return boxes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from gpuio.augment.normalise import OUTPUTS
 from gpuio.augment.plan import Plan
 from gpuio.backends.base import Link, Work
 from gpuio.decode.base import ImageBatch
-from gpuio.kernels.resample import SKIP, STEP, finish, resample
+from gpuio.kernels.resample import SKIP, STEP, finish, resample, table_bytes
 from gpuio.kernels.taps import COPY, WARP_CUBIC, WARP_LANCZOS
 from gpuio.parameters import element
 
@@ -24,7 +25,8 @@ class Passes:
     """The kernels for some images of a batch.
 
     Steps that others follow write into the item's memory, behind the decoded window; the last one
-    goes into the batch. An image whose steps all do nothing is copied as it was decoded.
+    goes into the batch. An image whose steps all do nothing is copied as it was decoded. What a
+    kernel needs besides lies behind that, as kernels allocate nothing.
 
     Args:
         plan: What is done.
@@ -48,6 +50,7 @@ class Passes:
     ) -> None:
         self.links: list[Link] = []
         self.nbytes = images.nbytes[places]
+        self._used = self.nbytes.copy()  # by what is still needed
         self._plan, self._work, self._places, self._weights_of = plan, work, places, weights_of
         self._sketch = images.sketch
         origin = images.origin[places]
@@ -98,8 +101,8 @@ class Passes:
         size = int(np.prod(plan.shape))
         nbytes = np.uint64(size * element(plan.dtype).itemsize)
         table["dst"] = np.uint64(data) + places.astype(np.uint64) * nbytes
-        table["scratch"] = self.nbytes
-        self.nbytes = self.nbytes + size
+        table["scratch"] = self._used
+        table["taps"] = self._reserve(table, self._used + _aligned(size))
         words = (plan.shape[0], OUTPUTS[plan.dtype], plan.layout == "NHWC")
         self.links.append(Link(finish, table, words))
 
@@ -126,20 +129,35 @@ class Passes:
         channels, table = self._plan.shape[0], self._table
         mine = table.copy()
         mine["kind"][np.setdiff1d(np.arange(len(table)), rows)] = SKIP
-        mine["dst"], mine["dst_pitch"] = self.nbytes, table["cols"].astype(np.int64) * channels
+        pitch = table["cols"].astype(np.int64) * channels
+        mine["dst"], mine["dst_pitch"] = self._used, pitch
+        nbytes = np.where(mine["kind"] == SKIP, 0, _aligned(pitch * table["rows"]))
+        mine["taps"] = self._reserve(mine, self._used + nbytes)
         self.links.append(Link(resample, mine, (channels,)))
-        part = table[rows]
-        pitch = part["cols"].astype(np.int64) * channels
+        part, pitch = table[rows], pitch[rows]
         box = np.stack([part[name] for name in ("y", "x", "rows", "cols")], axis=1)
         skipped = box[:, 0] * pitch + box[:, 1].astype(np.int64) * channels
-        result = _rows((self.nbytes[rows] - skipped).astype(np.uint64), pitch, box)
+        result = _rows((self._used[rows] - skipped).astype(np.uint64), pitch, box)
         result["local"] = 1
         table[rows] = result
-        self.nbytes[rows] += -(-pitch * part["rows"] // _ALIGNMENT) * _ALIGNMENT
+        self._used += nbytes
+
+    def _reserve(
+        self, table: npt.NDArray[np.void], start: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Room in the items' memory, from `start` on, for what a kernel's rows need; `start`."""
+        needed = start + table_bytes(table, self._plan.shape[0])
+        self.nbytes = np.maximum(self.nbytes, needed)
+        return start
 
     def _addresses(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
         """(N,) addresses, for kernels, of the N rows of `values`."""
         return _each(self._work.upload(values), values)
+
+
+def _aligned(nbytes: Any) -> Any:
+    """Bytes, rounded up to a multiple of `_ALIGNMENT`."""
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def _each(address: int, values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:

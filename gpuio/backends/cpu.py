@@ -43,10 +43,10 @@ def adopted(memory: npt.NDArray[Any], owner: object) -> npt.NDArray[Any]:
 
 
 class _Running:
-    """A launch with its lane, which is free again after `join`, and with what it reads."""
+    """A launch with its lane, which is free again after `join`."""
 
-    def __init__(self, launch: Launch, lane: int, free: list[int], kept: list[Any]) -> None:
-        self._launch, self._lane, self._free, self._kept = launch, lane, free, kept
+    def __init__(self, launch: Launch, lane: int, free: list[int]) -> None:
+        self._launch, self._lane, self._free = launch, lane, free
 
     def join(self) -> npt.NDArray[np.int64]:
         spent: npt.NDArray[np.int64] = self._launch.join()
@@ -70,14 +70,15 @@ class _Work(Work):
 
     def start(self, chain: Sequence[Link], nbytes: npt.NDArray[np.int64]) -> Running:
         self._kept += chain
-        lane = self._free.pop()  # empty only if more works are started than there are lanes
         stride = -(-int(nbytes.max(initial=0)) // _PAGE) * _PAGE
+        lane = self._free[-1]  # empty only if more works are started than there are lanes
         memory = self._memory[lane].reserve(stride * self._threads + _PAGE)
         base = -(-int(memory.ctypes.data) // _PAGE) * _PAGE
         calls = [link.call for link in chain]
-        first = lane * self._threads
-        launch = Launch(calls, len(nbytes), self._threads, base, stride, first)
-        return _Running(launch, lane, self._free, self._kept)
+        first, held = lane * self._threads, [memory, *self._kept]
+        launch = Launch(calls, len(nbytes), self._threads, base, stride, first, held)
+        self._free.pop()
+        return _Running(launch, lane, self._free)
 
 
 class CpuBackend(Backend):

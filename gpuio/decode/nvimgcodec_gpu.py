@@ -219,6 +219,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         sample_format, color = FORMATS[self.channels]
         on_host = self.backend.device_id is None
         templates = map(ctypes.addressof, (self._info, self._view, self._params))
+        chunk = self._chunk or len(table)
+        scratch = np.empty(codec_calls.batch_bytes(chunk), np.uint8)
         words = np.array(
             [
                 table.ctypes.data,
@@ -233,8 +235,9 @@ class NvImageCodecGpuDecoder(NvImageCodec):
                 sample_format,
                 color,
                 abi.HOST_BUFFER if on_host else abi.DEVICE_BUFFER,
-                self._chunk or len(table),
+                chunk,
                 self._notes.ctypes.data,
+                scratch.ctypes.data,
                 0,
             ],
             np.uint64,

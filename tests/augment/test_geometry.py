@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpuio.augment.geometry import Frame, choose
 from gpuio.augment.random import Draw, Draws
-from gpuio.kernels.resample import STEP, resample, resize
+from gpuio.kernels.resample import STEP, lend_memory, resample, resize
 from gpuio.kernels.taps import kinds
 from gpuio.testing import draw
 
@@ -33,7 +33,9 @@ def window(image, size, method, box):
     step["src_height"], step["src_width"] = height, width
     step["dst_height"], step["dst_width"] = size
     step["y"], step["x"], step["rows"], step["cols"] = box
+    lent = lend_memory(step, channels)
     resample(1, 1, step.ctypes.data, channels)
+    del lent
     return out
 
 

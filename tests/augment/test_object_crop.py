@@ -18,7 +18,8 @@ def find(labels, widths, samplers, ids, *, seed=0, epoch=0, mode=CENTER, thresho
     count = len(ids)
     boxes, aspects = np.full((count, 4), np.nan, F32), np.full(count, 1.5, F32)
     draws = Draws(np.asarray(ids, np.int64), seed=seed, epoch=epoch)
-    rows = table(tuple(samplers)), mode, F32(threshold)
+    order = np.empty(len(samplers), np.int64)
+    rows = table(tuple(samplers)), order, mode, F32(threshold)
     objects = labels, widths, aspects, np.ones(count, bool)
     find_crops(*objects, *draws.stream, BLOCKS, *rows, boxes)
     return boxes, draws

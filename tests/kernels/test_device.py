@@ -19,7 +19,7 @@ from gpuio.augment.geometry import Frame
 from gpuio.kernels import device, simulated
 from gpuio.kernels.color import COLOR, color_image
 from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, NORM, UINT8
-from gpuio.kernels.resample import SKIP, STEP, finish, resample
+from gpuio.kernels.resample import SKIP, STEP, finish, lend_memory, resample
 from gpuio.kernels.tables import tabulate, tap_bytes
 from gpuio.kernels.taps import (
     AREA,
@@ -168,7 +168,9 @@ class Pictures:
         table["dst"] = out.ctypes.data + np.cumsum(nbytes) - nbytes
         table["dst_pitch"] = pitch
         if how == "cpu":
+            lent = lend_memory(table, self.channels)
             resample(len(table), 1, table.ctypes.data, self.channels)
+            del lent
         else:
             self.memory.add(out, writable=True)
             run(self.memory, "SAMPLE", table, self.channels)
@@ -184,7 +186,9 @@ class Pictures:
         table["dst"] = out.ctypes.data + np.cumsum(nbytes) - nbytes
         words = self.channels, kind, int(interleaved)
         if how == "cpu":
+            lent = lend_memory(table, self.channels)
             finish(len(table), 1, table.ctypes.data, *words)
+            del lent
         else:
             self.memory.add(out, writable=True)
             run(self.memory, "FINISH", table, *words)

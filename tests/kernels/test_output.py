@@ -8,7 +8,7 @@ import pytest
 from numba import njit
 
 from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, NORM, UINT8, convert
-from gpuio.kernels.resample import SKIP, STEP, finish, resize
+from gpuio.kernels.resample import SKIP, STEP, finish, lend_memory, resize
 from gpuio.kernels.taps import COPY, LINEAR
 from gpuio.testing import draw
 
@@ -37,7 +37,9 @@ def batch(images, dtype, *, norm=NORMS, mirror=False, layout="NCHW", mean=None, 
     table["src_height"], table["src_width"] = height, width
     table["dst_height"], table["dst_width"] = table["rows"], table["cols"] = rows, cols
     words = channels, BITS[dtype], layout == "NHWC"
+    memory_lent = lend_memory(table, channels)
     finish(count, 2, table.ctypes.data, *words)
+    del memory_lent
     assert (memory[:32] == POISON).all()
     assert (memory[-32:] == POISON).all()
     return out

@@ -136,6 +136,13 @@ def test_two_launches_may_run_at_once_each_with_workers_of_its_own():
     assert not workers[1, :2].any()
 
 
+def test_a_launch_that_nobody_waits_for_keeps_what_it_uses_until_it_is_done():
+    counts, workers = np.zeros(51, np.int64), np.zeros(4, np.uint8)
+    chain = [(count_items, (counts.ctypes.data, workers.ctypes.data))]
+    Launch(chain, 50, 2, held=[counts, workers])
+    npt.assert_array_equal(counts[:50], 1)
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
 def test_waiting_for_a_core_is_no_time_spent():
     total, cores = np.zeros(1, np.int64), os.sched_getaffinity(0)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuio.kernels import taps
-from gpuio.kernels.resample import STEP, resample, resize
+from gpuio.kernels.resample import STEP, lend_memory, resample, resize
 from gpuio.kernels.taps import kinds
 from gpuio.testing import draw
 
@@ -172,7 +172,9 @@ def window(image, size, method, box, *, poison):
     step["kind"] = kinds(np.array([[height, width]]), np.array([size]), np.array([method]))
     step["y"], step["x"], step["rows"], step["cols"] = box
     before = source.copy()
+    lent = lend_memory(step, channels)
     resample(1, 1, step.ctypes.data, channels)
+    del lent
     npt.assert_array_equal(source, before)
     got = out[3:-3, 11 : 11 + cols * channels].copy()
     out[3:-3, 11 : 11 + cols * channels] = poison
@@ -211,6 +213,8 @@ def test_images_of_a_batch_do_not_mix():
         step["kind"] = taps.LINEAR
         step["src_height"], step["src_width"] = image.shape[:2]
         step["dst_height"] = step["dst_width"] = step["rows"] = step["cols"] = 20
+    lent = lend_memory(steps, 3)
     resample(len(steps), 3, steps.ctypes.data, 3)
+    del lent
     for image, out in zip(images, outs, strict=True):
         npt.assert_array_equal(out, resize(image, 20, 20, LINEAR))

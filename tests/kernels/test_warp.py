@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuio.kernels.resample import STEP, resample
+from gpuio.kernels.resample import STEP, lend_memory, resample
 from gpuio.kernels.taps import BORDER, WARP_CUBIC, WARP_LANCZOS, WARP_LINEAR, WARP_NEAREST
 from gpuio.kernels.warp import weight_table
 
@@ -63,7 +63,9 @@ def place(image, kind, size, *, matrix=None, fill=77, margin=0, box=None, poison
         step["matrix"] = matrix.ctypes.data
         if kind in (WARP_CUBIC, WARP_LANCZOS):
             step["weights"] = weight_table(TAPS[kind]).ctypes.data
+    lent = lend_memory(step, channels)
     resample(1, 1, step.ctypes.data, channels)
+    del lent
     got = out[3:-3, 11 : 11 + cols * channels].copy()
     out[3:-3, 11 : 11 + cols * channels] = poison
     assert (out == poison).all(), "written beside the window"

@@ -1,8 +1,8 @@
-"""Kernels touch no byte before or behind the window that they are given, at any edge of a picture.
+"""Kernels touch no byte beside the window that they are given, at any edge of a picture.
 
 A window lies between pages that nobody may touch, with no byte to spare; only addresses of
-pixel (0, 0) are known, which may lie in such a page. A read outside ends the process, so all of
-it runs in one of its own, which says what it was about to do.
+pixel (0, 0) are known, which may lie in such a page. So do result and scratch. A read outside ends
+the process, so all of it runs in one of its own, which says what it was about to do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 
 from gpuio.augment.geometry import Frame
 from gpuio.kernels.output import NORM, UINT8
-from gpuio.kernels.resample import STEP, finish, resample
+from gpuio.kernels.resample import STEP, finish, resample, table_bytes
 from gpuio.kernels.taps import WARP_CUBIC, WARP_LANCZOS, WARP_LINEAR, WARP_NEAREST
 from gpuio.kernels.warp import weight_table
 
@@ -27,12 +27,13 @@ SIZES = ((64, 20000), (5, 30000), (30000, 21), (61, 83), (2, 3), (1, 1))
 WINDOWS = ((36, 36), (7, 53), (1, 1))
 """Heights and widths of windows; not all are whole vectors."""
 TAPS = {WARP_CUBIC: 4, WARP_LANCZOS: 8}
+POISON = 0xA5
 PAGE = mmap.PAGESIZE
 FENCE = 256 * PAGE  # column 0 may lie far before a window
 
 
 class Fences:
-    """Two areas of whole pages, each between pages without access, used again and again."""
+    """Memory between pages without access, used again and again."""
 
     def __init__(self, nbytes):
         self.inner = -(-nbytes // PAGE) * PAGE
@@ -110,16 +111,23 @@ def step_of(frame, channels):
     return row, held
 
 
-def run(row, how, channels, source, pitch, out):
+def run(row, how, channels, source, pitch, out, areas):
     row["src"], row["src_pitch"], row["dst"] = np.uint64(source % 2**64), pitch, out.ctypes.data
+    nbytes = int(table_bytes(row, channels)[0]), int(row["rows"][0] * row["cols"][0] * channels)
+    tables, scratch = (
+        fences.at(size, at_end=True) for fences, size in zip(areas[2:], nbytes, strict=True)
+    )
+    tables[:], scratch[:] = POISON, POISON
+    row["taps"], row["scratch"] = tables.ctypes.data, scratch.ctypes.data
     if how == "pixels":
         resample(1, 1, row.ctypes.data, channels)
     else:
         finish(1, 1, row.ctypes.data, channels, UINT8, how == "NHWC")
 
 
-def check(image, move, window, channels, inner, outer):
+def check(image, move, window, channels, areas):
     """All windows of one size of one picture, after one step."""
+    inner, outer, *_ = areas
     frame = Frame(np.array([image.shape[:2]]))
     move(frame)
     for box in corners(frame.size[0], window):
@@ -129,7 +137,7 @@ def check(image, move, window, channels, inner, outer):
         part = image[y : y + rows, x : x + cols]
         for how in ("pixels", "NCHW", "NHWC"):
             wanted = np.empty(box[2] * box[3] * channels, np.uint8)
-            run(row, how, channels, image.ctypes.data, image.strides[0], wanted)
+            run(row, how, channels, image.ctypes.data, image.strides[0], wanted, areas)
             for at_end in (True, False):
                 source = inner.at(part.size, at_end=at_end)
                 source[:] = part.reshape(-1)
@@ -137,13 +145,14 @@ def check(image, move, window, channels, inner, outer):
                 out[:] = 0
                 pitch = int(cols * channels)
                 first = source.ctypes.data - int(y) * pitch - int(x) * channels
-                run(row, how, channels, first, pitch, out)
+                run(row, how, channels, first, pitch, out, areas)
                 assert (out == wanted).all(), (box, how, at_end)
         del held
 
 
-def check_far_down(inner, outer):
+def check_far_down(areas):
     """A warp of a picture whose rows lie further apart than 32 bits can say."""
+    inner, outer, *_ = areas
     width, at, window = 1500, 1_000_000, (20, 53)
     image = np.random.default_rng(1).integers(0, 256, (61, width, 3), dtype=np.uint8)
     for kind in (WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LANCZOS):
@@ -158,7 +167,8 @@ def check_far_down(inner, outer):
             source[:] = image.reshape(-1)
             for how in ("pixels", "NCHW"):
                 out = outer.at(window[0] * window[1] * 3, at_end=True)
-                run(row, how, 3, source.ctypes.data - skipped * 3 * width, 3 * width, out)
+                first = source.ctypes.data - skipped * 3 * width
+                run(row, how, 3, first, 3 * width, out, areas)
                 made.append(out.copy())
             del held
         assert (made[0] == made[2]).all()
@@ -167,14 +177,14 @@ def check_far_down(inner, outer):
 
 def main():
     rng = np.random.default_rng(0)
-    inner, outer = Fences(1 << 20), Fences(1 << 16)
+    areas = [Fences(nbytes) for nbytes in (1 << 20, 1 << 16, 1 << 20, 1 << 16)]
     for size, channels in itertools.product(SIZES, (1, 3, 4)):
         image = rng.integers(0, 256, (*size, channels), dtype=np.uint8)
         for (name, move), window in itertools.product(moves(size), WINDOWS):
             print(f"{size}, {channels} channels: {window} of {name}", flush=True)
-            check(image, move, window, channels, inner, outer)
+            check(image, move, window, channels, areas)
     print("far down", flush=True)
-    check_far_down(inner, outer)
+    check_far_down(areas)
     print("all", flush=True)
 
 

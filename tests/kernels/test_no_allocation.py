@@ -1,0 +1,48 @@
+"""Compiled kernels allocate nothing: a failed allocation there would be heard by nobody."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+
+import pytest
+
+import gpuio.kernels
+from gpuio.kernels import codec_calls, parallel
+from gpuio.kernels.parallel import Task
+
+NEEDS_A_GPU = {"device", "simulated"}
+ALLOCATES = re.compile(r"NRT_\w*[Aa]lloc\w*|\bmalloc\b|PyTuple_Pack|PyUnicode_FromKindAndData")
+
+
+def tasks():
+    """By name, every kernel of the package that threads run item by item."""
+    found = {}
+    for module in pkgutil.iter_modules(gpuio.kernels.__path__):
+        if module.name not in NEEDS_A_GPU:
+            members = vars(importlib.import_module(f"gpuio.kernels.{module.name}"))
+            found |= {name: task for name, task in members.items() if isinstance(task, Task)}
+    return found
+
+
+def code_of(compiled):
+    """The LLVM code of a `cfunc` and of all that it calls."""
+    return str(compiled._library._get_module_for_linking())
+
+
+def test_tasks_are_found():
+    assert {"resample", "finish", "decode", "probe", "read_spans"} <= set(tasks())
+
+
+@pytest.mark.parametrize("name", tasks())
+def test_a_kernel_allocates_nothing(name):
+    assert set(ALLOCATES.findall(code_of(tasks()[name]._compiled))) == set()
+
+
+def test_what_a_thread_runs_allocates_nothing():
+    assert ALLOCATES.search(code_of(parallel._compiled_worker())) is None
+
+
+def test_the_callback_of_a_codec_allocates_nothing():
+    assert ALLOCATES.search(code_of(codec_calls.note())) is None
