@@ -222,7 +222,9 @@ class ImageDetRecordIter(RecordIter):
         width = p.integer("label_width", label_width)
         room = p.integer("label_pad_width", label_pad_width)
         storage = p.storage(given)
-        dataset = Dataset.open(storage.locate(path_imgrec), storage.locate(path_imgidx))
+        dataset = Dataset.open(
+            storage.locate(path_imgrec), storage.locate(path_imgidx), on_error=on_error
+        )
         path_imglist = storage.locate_one(path_imglist)
         labels = _labels(dataset, path_imglist, width, room)
         self.label_pad_width = labels.shape[0] - _HEADER

@@ -6,6 +6,7 @@ GpuioError
 ├── DecodeError            a codec rejected an image
 ├── LabelError             a record's labels are not those asked for (a ValueError)
 ├── BackendError           the device or a library it needs is missing, or failed
+├── ReadError              the system cannot read a file on disk (an OSError)
 ├── RemoteError            a file at a URL cannot be read or written (an OSError)
 ├── StateError             a saved state does not fit this loader (a ValueError)
 └── PipelineClosedError    a batch was asked of a closed pipeline
@@ -55,6 +56,10 @@ class LabelError(GpuioError, ValueError):
 
 class BackendError(GpuioError):
     """The device, or a library it needs, is missing or failed."""
+
+
+class ReadError(GpuioError, OSError):
+    """The system cannot read a file on disk; the message has its errno."""
 
 
 class RemoteError(GpuioError, OSError):

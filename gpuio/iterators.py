@@ -237,7 +237,11 @@ class ImageRecordIter(RecordIter):
         if fill != 255 and not masks:
             warn(f"mask_fill={fill} has no effect without masks")
         storage = p.storage(given)
-        dataset = Dataset.open(storage.locate(path_imgrec), storage.locate(path_imgidx))
+        # What is left out of images or masks alone would shift one against the other.
+        policy = "raise" if masks else on_error
+        dataset = Dataset.open(
+            storage.locate(path_imgrec), storage.locate(path_imgidx), on_error=policy
+        )
         path_imglist = storage.locate_one(path_imglist)
         if width < 0:
             labels = _places(dataset, path_imglist, label_kind)

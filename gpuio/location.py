@@ -20,6 +20,11 @@ def is_url(path: object) -> bool:
     return isinstance(path, str) and _URL.match(path) is not None
 
 
+def absolute(path: str) -> str:
+    """`path` from the root of the file system, so that it stays the same file after a `chdir`."""
+    return path if is_url(path) else os.path.abspath(path)  # noqa: PTH100  a URL is no Path
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
     """How files at URLs are opened.
@@ -40,6 +45,8 @@ class Storage:
             raise ValueError(f"storage_options must be a dict, got {found}")  # noqa: TRY004  a wrong value, as for all parameters
         if is_url(self.cache_dir):
             raise ValueError(f"cache_dir must be a folder on disk, got {self.cache_dir}")
+        if self.cache_dir:
+            object.__setattr__(self, "cache_dir", absolute(os.fspath(self.cache_dir)))
         if self.cache_size is None:
             return
         if not self.cache_dir:

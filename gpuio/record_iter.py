@@ -131,6 +131,7 @@ class RecordIter(DataIter):
         if given["mean_img"]:
             self.plan = plan_of(self._mean_image(Path(given["mean_img"]), self.plan))
         self._pipeline = self._assemble(self._backend)
+        self._pipeline.faults.note(dataset.losses.count, dataset.losses.faults)
         self._batches: Iterator[Batch] | None = None
         self._current: Batch | None = None
         self.taken = self._before = Tally()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from gpuio.kernels.native import call_long, pointer
+from gpuio.kernels.native import call_long, load32, pointer
 from gpuio.kernels.parallel import Task, arguments
 
 SPAN = np.dtype(
@@ -15,6 +15,7 @@ SPAN = np.dtype(
         ("nbytes", np.int64),
         ("dst", np.uint64),  # address to read to
         ("got", np.int64),  # bytes read; fewer where the file ends or fails
+        ("errno", np.int64),  # why it failed; 0 where it did not
     ],
     align=True,
 )
@@ -31,6 +32,7 @@ RECORD = np.dtype(
     align=True,
 )
 
+_EINTR = 4  # a signal came: ask again
 _MAGIC = np.uint32(0xCED7230A)
 _HEADER = 24
 
@@ -39,19 +41,27 @@ _HEADER = 24
 def read_spans(words, item, worker, base):
     """Read a row of a SPAN table from its file.
 
-    Words: address of the table, address of `pread`.
+    Words: address of the table, address of `pread`, address of what returns the address of this
+    thread's errno.
     """
-    given = arguments(words, 2)
+    given = arguments(words, 3)
     span = carray(pointer(given[0]), item + 1, SPAN)[item]
-    span.got = 0
+    span.got = span.errno = 0
     while span.got < span.nbytes:
         done = np.uint64(span.got)
         left = np.uint64(span.nbytes) - done
         at = np.uint64(span.offset) + done
         got = call_long(given[1], (np.uint64(span.fd), span.dst + done, left, at))
-        if got <= 0:
-            break
-        span.got += got
+        if got > 0:
+            span.got += got
+            continue
+        if got < 0:
+            # A C function is free to leave an argument alone: this one takes none.
+            errno = load32(np.uint64(call_long(given[2], (np.uint64(0),))))
+            if errno == _EINTR:
+                continue
+            span.errno = errno
+        break
 
 
 @njit(inline="always")

@@ -30,7 +30,11 @@ class FaultLog:
 
     def add(self, errors: list[GpuioError]) -> None:
         """Count `errors` in."""
-        self.count += len(errors)
+        self.note(len(errors), errors)
+
+    def note(self, count: int, errors: list[GpuioError]) -> None:
+        """Count `count` errors in, of which `errors` are the first."""
+        self.count += count
         self.first += errors[: _KEPT - len(self.first)]
 
 

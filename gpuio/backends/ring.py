@@ -20,20 +20,28 @@ class Slot:
         allocate: Makes memory of a number of bytes.
         least: Bytes to begin with.
         data: (capacity,) uint8, the memory; replaced when a larger batch comes by.
-        fence: The last device work that reads or writes `data`.
+        more: Memory beside `data`, for what turned out to be larger than was thought.
+        fence: The last device work that reads or writes any of it.
     """
 
     allocate: Callable[[int], Array]
     least: int = 0
     data: Array = None
+    more: list[Array] = field(default_factory=list)
     fence: Event = field(default=DONE)
 
     def reserve(self, nbytes: int) -> Array:
         """`data`, at least `nbytes` long; what it held is lost when it must grow."""
+        self.more.clear()
         if self.data is None or len(self.data) < nbytes:
             self.data = None  # give the old memory back first
             self.data = self.allocate(max(int(nbytes * _GROWTH), self.least))
         return self.data
+
+    def extend(self, nbytes: int) -> Array:
+        """Memory of `nbytes` bytes beside `data`, until the next `reserve`."""
+        self.more.append(self.allocate(nbytes))
+        return self.more[-1]
 
 
 class Ring:

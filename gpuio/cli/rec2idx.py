@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import argparse
+
+_SHOWN: Final = 20  # damaged places
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = (
-        "Exit status: 0, or 2 if the .rec is damaged (`gpuio verify` tells where) or the .idx "
-        "cannot be written."
+        "Of a damaged .rec, or one that was cut off, the .idx names the whole records, and what is "
+        "damaged is listed. Exit status: 0; 1 if the .rec is damaged; 2 if it has no whole record, "
+        "or the .idx cannot be written."
     )
     parser.add_argument("record", metavar="RECORD", help="the .rec")
-    parser.add_argument("index", metavar="INDEX", help="the .idx to write")
+    parser.add_argument(
+        "index",
+        metavar="INDEX",
+        nargs="?",
+        help="the .idx to write (default: that beside the .rec)",
+    )
     parser.add_argument(
         "--keys",
         choices=("position", "id"),
@@ -27,18 +36,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the index; the exit status."""
+    from gpuio.errors import CorruptRecordError
     from gpuio.format.index import Index
+    from gpuio.shards import beside
 
-    index = Index.scan(args.record)
+    path = args.index or beside(args.record, ".idx")
+    index, damages = Index.scan_whole(args.record)
+    if damages and not len(index):
+        raise CorruptRecordError(damages[0].reason, path=args.record, offset=damages[0].offset)
     if args.keys == "id":
         from gpuio.cli.headers import read_headers
-        from gpuio.errors import CorruptRecordError
 
         headers = read_headers(args.record, index.offsets)
         for offset in index.offsets[headers.nbytes < 0][:1].tolist():
             reason = "no image record, so it has no id; use --keys position"
             raise CorruptRecordError(reason, path=args.record, offset=offset)
         index = Index(headers.ids, index.offsets)
-    index.save(args.index)
-    print(f"{args.index}: {len(index)} records")
-    return 0
+    index.save(path)
+    print(f"{path}: {len(index)} records")
+    for damage in damages[:_SHOWN]:
+        where = f"{args.record}: record at byte {damage.offset}"
+        print(f"{where}: {damage.reason}; lost until byte {damage.resumed}", file=sys.stderr)
+    if damages:
+        places = f"{len(damages)} damaged place{'s' if len(damages) > 1 else ''}"
+        print(f"{args.record}: {places}, left out of the index", file=sys.stderr)
+    return 1 if damages else 0

@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.committed import committed
-from gpuio.errors import CorruptRecordError, FormatError
-from gpuio.format.recordio import open_records, scan
+from gpuio.errors import FormatError
+from gpuio.format.index_fit import Coverage, check_fit
+from gpuio.format.recordio import Damage, scan, verify
 from gpuio.location import is_url
 
 
@@ -91,14 +92,16 @@ class Index:
         Raises:
             CorruptRecordError: The .rec is damaged.
         """
-        if is_url(path):
-            warnings.warn(
-                f"{path}: without its .idx all of it is read to find the records; write one with "
-                "`gpuio rec2idx` and give it as path_imgidx",
-                stacklevel=2,
-            )
+        _warn_of_scan(path)
         offsets = scan(path)
         return cls(np.arange(len(offsets)), offsets)
+
+    @classmethod
+    def scan_whole(cls, path: str | os.PathLike[str]) -> tuple[Index, list[Damage]]:
+        """The index of the whole records of a .rec, found by going through it; and its damage."""
+        _warn_of_scan(path)
+        offsets, damages = verify(path)
+        return cls(np.arange(len(offsets)), offsets), damages
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a .idx file; a file of that name is replaced once the new one is complete."""
@@ -119,43 +122,40 @@ class Index:
         order = np.argsort(self.offsets, kind="stable")
         return Index(self.keys[order], self.offsets[order])
 
-    def check(self, rec: str | os.PathLike[str], *, idx: str | os.PathLike[str]) -> None:
+    def check(self, rec: str | os.PathLike[str], *, idx: str | os.PathLike[str]) -> Coverage:
         """Find out whether this is the index of a .rec, without reading all of it.
 
         Args:
             rec: The .rec.
             idx: Where the index comes from, for messages.
 
+        Returns:
+            What part of the .rec it names.
+
         Raises:
-            FormatError: An offset cannot be a record of `rec`, or no record is at the first or
-                last one.
+            FormatError: The .rec is shorter than its index, or an offset cannot be one of its
+                records, or no record is at the first or the last one.
         """
-        if not len(self):
-            return
-        rec, idx = os.fspath(rec), os.fspath(idx)
-        with open_records(rec) as file:
-            size, first, last = file.size, int(self.offsets.min()), int(self.offsets.max())
-            # Three passes that need no memory; which offset it is, is looked for only then.
-            if first < 0 or last > size - 8 or np.bitwise_or.reduce(self.offsets) % 4:
-                wrong = (self.offsets % 4 != 0) | (self.offsets < 0) | (self.offsets > size - 8)
-                place = int(self.offsets[np.argmax(wrong)])
-                reason = f"no record can be at byte {place} of a file of {size} bytes"
-                raise FormatError(_mismatch(rec, idx, reason))
-            for place in (first, last):
-                try:
-                    file.read(place)
-                except CorruptRecordError as error:
-                    reason = f"no record is at byte {place}: {error.reason}"
-                    raise FormatError(_mismatch(rec, idx, reason)) from error
+        return check_fit(self, os.fspath(rec), os.fspath(idx))
 
 
-def _mismatch(rec: str, idx: str, reason: str) -> str:
-    return f"{idx} is not the index of {rec}: {reason}; make a new one with `gpuio rec2idx {rec}`"
+def _warn_of_scan(path: str | os.PathLike[str]) -> None:
+    if is_url(path):
+        warnings.warn(
+            f"{path}: without its .idx all of it is read to find the records; write one with "
+            "`gpuio rec2idx` and give it as path_imgidx",
+            stacklevel=3,
+        )
 
 
 def _load(path: str) -> tuple[Int64s, Int64s]:
-    with _open(path) as file:
-        return _parse(file, path)
+    try:
+        with _open(path) as file:
+            return _parse(file, path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = path
+        raise
 
 
 def _open(path: str) -> FileIO:

@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.errors import CorruptRecordError
+from gpuio.errors import CorruptRecordError, PipelineClosedError
 from gpuio.location import is_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from io import FileIO
     from types import TracebackType
     from typing import Self
 
@@ -47,6 +49,7 @@ _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _SPARSE: Final = 64 << 10
 _SMALL_WINDOW: Final = 4 << 10
 _LARGE_WINDOW: Final = 1 << 20
+_MOST_PARTS: Final = 1000  # whose heads are followed for the length of a record
 _SMALL_RECORD: Final = 16 << 10  # bytes read at once: mostly a whole record of a face
 
 
@@ -104,18 +107,37 @@ def unframe(view: ReadableBuffer, *, path: str, offset: int) -> tuple[memoryview
             return memoryview(_MAGIC_BYTES.join(pieces)), position
 
 
+class _Opened:
+    """An open file, which is closed once nobody refers to it.
+
+    A read refers to it until it is done. So the number of a descriptor is never given to another
+    file while a read uses it.
+    """
+
+    __slots__ = ("file", "number")
+
+    def __init__(self, file: FileIO) -> None:
+        self.file = file
+        self.number = file.fileno()
+
+    def __del__(self) -> None:
+        self.file.close()
+
+
 class RecordFile:
     """A .rec open for reading at any offset, from any number of threads at once.
+
+    A read that is under way when another thread closes the file is completed; later ones raise.
 
     Attributes:
         path: As given.
     """
 
-    __slots__ = ("_file", "_lock", "path")
+    __slots__ = ("_lock", "_open", "path")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115, PTH123  closed by close()
+        self._open: _Opened | None = _Opened(open(self.path, "rb", buffering=0))  # noqa: SIM115, PTH123  closed by close()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -130,22 +152,44 @@ class RecordFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file; again is allowed."""
-        self._file.close()
+        """Close the file, once the reads under way are done; again is allowed."""
+        self._open = None
+
+    def _opened(self) -> _Opened:
+        """The open file, for one read.
+
+        Raises:
+            PipelineClosedError: It was closed.
+        """
+        opened = self._open
+        if opened is None:
+            raise PipelineClosedError(f"{self.path}: this file was closed, and is read no more")
+        return opened
 
     def fileno(self) -> int:
-        """The file descriptor."""
-        return self._file.fileno()
+        """The file descriptor, which is another file's after `close`."""
+        return self._opened().number
 
     @property
     def size(self) -> int:
         """Bytes in the file now: it may be growing."""
-        return os.fstat(self._file.fileno()).st_size
+        opened = self._opened()
+        return os.fstat(opened.number).st_size
 
     def pread(self, nbytes: int, offset: int) -> bytes:
-        """`nbytes` bytes from `offset`; fewer only where the file ends."""
+        """`nbytes` bytes from `offset`; fewer only where the file ends.
+
+        Raises:
+            OSError: The system cannot read them.
+            PipelineClosedError: The file was closed.
+        """
         if hasattr(os, "pread"):
-            data = os.pread(self._file.fileno(), nbytes, offset)
+            opened = self._opened()
+            try:
+                data = os.pread(opened.number, nbytes, offset)
+            except OSError as error:
+                error.filename = self.path
+                raise
             if len(data) == nbytes or not data:
                 return data
         # No pread (Windows), or it stopped short: Linux reads at most 2 GiB at once, and network
@@ -154,20 +198,39 @@ class RecordFile:
         return bytes(memoryview(buffer)[: self.readinto(buffer, offset)])
 
     def readinto(self, buffer: WriteableBuffer, offset: int) -> int:
-        """Fill `buffer` with what lies at `offset`; the bytes read, fewer where the file ends."""
-        view = memoryview(buffer).cast("B")
+        """Fill `buffer` with what lies at `offset`; the bytes read, fewer where the file ends.
+
+        Raises:
+            OSError: The system cannot read them.
+            PipelineClosedError: The file was closed.
+        """
+        opened, view = self._opened(), memoryview(buffer).cast("B")
         done = 0
         while done < len(view):
-            if hasattr(os, "preadv"):
-                got = os.preadv(self._file.fileno(), [view[done:]], offset + done)
-            else:
-                with self._lock:
-                    self._file.seek(offset + done)
-                    got = self._file.readinto(view[done:]) or 0
+            try:
+                got = self._readinto(opened, view[done:], offset + done)
+            except OSError as error:
+                error.filename = self.path
+                raise
             if not got:
                 break
             done += got
         return done
+
+    def _readinto(self, opened: _Opened, view: memoryview, offset: int) -> int:
+        """Read some of what lies at `offset`; how many bytes, 0 where the file ends."""
+        if hasattr(os, "preadv"):
+            return os.preadv(opened.number, [view], offset)
+        with self._lock:
+            opened.file.seek(offset)
+            return opened.file.readinto(view) or 0
+
+    def heads(self, offsets: npt.NDArray[np.int64], nbytes: int) -> npt.NDArray[np.uint8]:
+        """(N, nbytes) uint8, what is at each of N ascending offsets; zeros past the end."""
+        found = np.zeros((len(offsets), nbytes), np.uint8)
+        for row, offset in zip(found, offsets.tolist(), strict=True):
+            self.readinto(row.data, offset)
+        return found
 
     def read(self, offset: int) -> tuple[bytes, int]:
         """The payload of the record at `offset`, and where the next record starts.
@@ -184,22 +247,53 @@ class RecordFile:
                 return block[HEAD_NBYTES : HEAD_NBYTES + word], offset + end
         pieces: list[bytes] = []
         position = offset
+        for start, length in self._parts(offset):
+            pieces.append(self.pread(length, start))
+            position = start + _padded(length)
+        return _MAGIC_BYTES.join(pieces), position
+
+    def end(self, offset: int) -> int:
+        """Where the record at `offset` ends, by the heads of its parts; payloads are not read.
+
+        Raises:
+            CorruptRecordError: There is no whole record at `offset`.
+        """
+        position = offset
+        for start, length in self._parts(offset):
+            position = start + _padded(length)
+        return position
+
+    def is_cut_off(self, offset: int) -> bool:
+        """Whether a record begins at `offset`, and the file ends inside it."""
+        position, begins = offset, True
         while True:
             head = self.pread(HEAD_NBYTES, position)
-            flag, length = _parse_head(
-                head, begins=not pieces, path=self.path, record=offset, at=position - offset
-            )
+            if len(head) < HEAD_NBYTES:
+                return True
+            magic, word = _HEAD.unpack(head)
+            flag = word >> 29
+            if magic != MAGIC or flag > _LAST or (flag <= _FIRST) != begins:
+                return False
+            position += HEAD_NBYTES + _padded(word & MAX_PAYLOAD)
+            if position > self.size:
+                return True
+            if flag in (_WHOLE, _LAST):
+                return False
+            begins = False
+
+    def _parts(self, offset: int) -> Iterator[tuple[int, int]]:
+        """Where the payload of each part of the record at `offset` starts, and its bytes."""
+        flag, position = _FIRST, offset
+        while flag in (_FIRST, _MIDDLE):
+            head = self.pread(HEAD_NBYTES, position)
+            at = position - offset
+            flag, length = _parse_head(head, begins=not at, path=self.path, record=offset, at=at)
             start, position = position + HEAD_NBYTES, position + HEAD_NBYTES + _padded(length)
             size = self.size
             if position > size:
                 reason = _truncated(_padded(length), size - start)
-                at = start - HEAD_NBYTES - offset
                 raise _corrupt(reason, path=self.path, record=offset, at=at)
-            pieces.append(self.pread(length, start))
-            if flag == _WHOLE:
-                return pieces[0], position
-            if flag == _LAST:
-                return _MAGIC_BYTES.join(pieces), position
+            yield start, length
 
     def find_head(self, offset: int) -> int:
         """Where the first record head at or after `offset` lies; the file's size if none does.
@@ -216,6 +310,43 @@ class RecordFile:
                 return position + 4 * int(hits[0])
             position += 4 * max(len(words) - 1, 1)
         return size
+
+
+def frame_ends(
+    offsets: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    read: Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], npt.NDArray[np.uint32]],
+) -> npt.NDArray[np.int64]:
+    """(N,) int64, where records end by the heads of their parts; 0 where there is no whole record.
+
+    A record of more than 1000 parts is taken to end with its file.
+
+    Args:
+        offsets: (N,) where the records start, in bytes.
+        sizes: (N,) bytes in the file of each.
+        read: Numbers of records, (n,), and a place in the file of each, (n,), to the two words that
+            lie there, (n, 2).
+    """
+    ends, rows, begins = offsets.copy(), np.arange(len(offsets)), True
+    for _ in range(_MOST_PARTS):
+        if not len(rows):
+            return ends
+        magics, words = read(rows, ends[rows]).T
+        flags = words >> np.uint32(29)
+        ends[rows] += HEAD_NBYTES + ((words & MAX_PAYLOAD).astype(np.int64) + 3 & ~3)
+        lost = (magics != MAGIC) | (flags > _LAST) | ((flags <= _FIRST) != begins)
+        lost |= ends[rows] > sizes[rows]
+        ends[rows[lost]] = 0
+        rows, begins = rows[~lost & ((flags == _FIRST) | (flags == _MIDDLE))], False
+    ends[rows] = sizes[rows]
+    return ends
+
+
+def begin_here(heads: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """(N,) whether records begin with these heads, (N, 8) uint8."""
+    magics, words = heads.view("<u4").T
+    begin: npt.NDArray[np.bool_] = (magics == MAGIC) & (words >> 29 <= _FIRST)
+    return begin
 
 
 def open_records(path: str | os.PathLike[str]) -> RecordFile:

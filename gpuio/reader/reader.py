@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
@@ -12,11 +13,12 @@ import numpy.typing as npt
 
 from gpuio.backends.base import Backend
 from gpuio.backends.ring import Ring, Slot
-from gpuio.errors import CorruptRecordError, GpuioError, LabelError, RemoteError
-from gpuio.format.image_record import unpack
+from gpuio.errors import GpuioError, LabelError, ReadError
+from gpuio.format.recordio import frame
 from gpuio.kernels.records import RECORD, SPAN, unpack_records
 from gpuio.location import is_url
 from gpuio.reader.dataset import Dataset
+from gpuio.reader.frames import SecondLook, frame_nbytes
 from gpuio.reader.order import Selection
 from gpuio.reader.spans import LocalFiles, files_of
 
@@ -96,13 +98,15 @@ class RecordReader:
         self._relabel = relabel
         self._ragged = ragged
         self._backend = backend
+        self._look_again = SecondLook(dataset)
         self._files: LocalFiles | None = None
 
     def nbytes(self, count: int) -> int:
         """Bytes that hold almost every choice of `count` records; judged by a sample of them."""
-        dataset = self.dataset
+        dataset, spacing = self.dataset, self.dataset.spacing
         some = np.linspace(0, len(dataset) - 1, min(len(dataset), _SAMPLE)).astype(np.int64)
-        sizes = dataset.nbytes(some)
+        apart = np.minimum(dataset.nbytes(some), spacing.limit)
+        sizes = apart if spacing.limit else spacing.lengths
         return int(count * sizes.mean() + _DEVIATIONS * sizes.std() * count**0.5)
 
     def ahead(self, count: int) -> int:
@@ -121,7 +125,7 @@ class RecordReader:
             ring: With more than `ahead` slots.
             ahead: Batches to begin before the first of them is handed out.
         """
-        self._files = files_of(self.dataset.paths)
+        self._files = files_of(self.dataset)
         return self._run(batches, ring, ahead, self._files)
 
     def close(self) -> None:
@@ -148,7 +152,7 @@ class RecordReader:
         """Ask for the records of a batch."""
         ids = selection.ids
         records = np.zeros(len(ids), RECORD)
-        records["nbytes"] = self.dataset.nbytes(ids)
+        records["nbytes"] = self._sizes(ids, files)
         places = np.argsort(ids, kind="stable")  # neighbours in the file become one read
         sizes = records["nbytes"][places]
         starts = np.cumsum(sizes) - sizes
@@ -157,19 +161,29 @@ class RecordReader:
         spans = self._spans(ids[places], records["address"][places], sizes)
         return _Reading(selection, slot, records, places, spans, files.begin(spans))
 
+    def _sizes(self, ids: npt.NDArray[np.int64], files: LocalFiles) -> npt.NDArray[np.int64]:
+        """(N,) int64, how many bytes to read of each record."""
+        sizes = self.dataset.nbytes(ids)
+        far = np.flatnonzero(sizes > self.dataset.spacing.limit)
+        if len(far):
+            sizes[far] = np.minimum(sizes[far], frame_nbytes(self.dataset, ids[far], files))
+        return sizes
+
     def _finish(self, reading: _Reading, files: LocalFiles) -> RecordBatch:
         """The batch, once its records are there."""
         files.finish(reading.asked)
         selection, records, slot = reading.selection, reading.records, reading.slot
         ids, dataset, places = selection.ids, self.dataset, reading.places
         addresses, sizes = records["address"][places], records["nbytes"][places]
-        records["nbytes"][places] = _received(addresses, sizes, reading.spans)
+        failures = np.zeros(len(ids), np.int64)
+        records["nbytes"][places], failures[places] = _received(addresses, sizes, reading.spans)
         labels = np.zeros((len(ids), self.label_width), np.float32)
         unpack_records(records, labels, self._ragged is not None)
+        faults = self._repair(ids, records, labels, failures, slot)
         header_ids = records["id"].astype(np.int64)
         keys = header_ids if dataset.keys is None else dataset.keys[ids]
         widths = None if self._ragged is None else records["label_count"].copy()
-        samples = Samples(ids, keys, labels, selection.pad, widths=widths)
+        samples = Samples(ids, keys, labels, selection.pad, faults, widths)
         self._check(samples, records)
         if self._relabel is not None:
             self._replace_labels(samples, header_ids)
@@ -203,16 +217,14 @@ class RecordReader:
             strict=True,
         )
         rows = [
-            (number, at, min(_LONGEST_SPAN, end - at), address + at - offset, 0)
+            (number, at, min(_LONGEST_SPAN, end - at), address + at - offset, 0, 0)
             for number, offset, end, address in runs
             for at in range(offset, end, _LONGEST_SPAN)
         ]
         return np.array(rows, SPAN)
 
     def _check(self, samples: Samples, records: npt.NDArray[np.void]) -> None:
-        """Name the fault of every record that is damaged or has other labels."""
-        for place in np.flatnonzero(records["sound"] == 0).tolist():
-            samples.faults[place] = self._diagnose(int(samples.ids[place]))
+        """Name the fault of every record that has other labels."""
         if self._relabel is None:
             counts = records["label_count"]
             fits = counts <= self.label_width if self._ragged else counts == self.label_width
@@ -223,22 +235,47 @@ class RecordReader:
                     f"{self.label_width}"
                 )
 
-    def _diagnose(self, record: int) -> GpuioError:
-        """Read a damaged record again, by itself, for the exact reason."""
-        path = self.dataset.paths[int(self.dataset.file_of(np.array([record]))[0])]
-        offset = int(self.dataset.offsets[record])
-        reason = "it could be read only when it was read again; is the file being written to?"
-        try:
-            unpack(self.dataset.payload(record))
-        except CorruptRecordError as error:
-            reason = error.reason
-        except RemoteError:
-            raise  # a store out of order is no damaged record
-        except (OSError, ValueError) as error:
-            reason = str(error)
-        if self.dataset.keys is not None:
-            reason = f"key {self.dataset.keys[record]}: {reason}"
-        return CorruptRecordError(reason, path=path, offset=offset)
+    def _repair(
+        self,
+        ids: npt.NDArray[np.int64],
+        records: npt.NDArray[np.void],
+        labels: npt.NDArray[np.float32],
+        failures: npt.NDArray[np.int64],
+        slot: Slot,
+    ) -> dict[int, GpuioError]:
+        """Read anew what is not sound, since the index may be wrong; the faults, by place.
+
+        Args:
+            ids: (N,) numbers of the records.
+            records: (N,) RECORD, what was read; sound records are put in place.
+            labels: (N, W), likewise.
+            failures: (N,) errno of records that the system could not read, else 0.
+            slot: Where to.
+        """
+        faults: dict[int, GpuioError] = {}
+        payloads: dict[int, bytes] = {}
+        for place in np.flatnonzero(records["sound"] == 0).tolist():
+            record, errno = int(ids[place]), int(failures[place])
+            if errno:
+                where = self._look_again.where(record)
+                faults[place] = ReadError(f"{where}: {OSError(errno, os.strerror(errno))}")
+                continue
+            found = self._look_again(record)
+            if isinstance(found, GpuioError):
+                faults[place] = found
+            else:
+                payloads[place] = found
+        if payloads:
+            frames, places = [frame(payload) for payload in payloads.values()], [*payloads]
+            some, rows = np.zeros(len(places), RECORD), labels[places]
+            sizes = some["nbytes"] = np.array([len(each) for each in frames])
+            memory = slot.extend(int(sizes.sum()))
+            memory[:] = np.frombuffer(b"".join(frames), np.uint8)
+            starts = np.cumsum(sizes) - sizes
+            some["address"] = starts.astype(np.uint64) + np.uint64(memory.ctypes.data)
+            unpack_records(some, rows, self._ragged is not None)
+            records[places], labels[places] = some, rows
+        return faults
 
     def _replace_labels(self, samples: Samples, header_ids: npt.NDArray[np.int64]) -> None:
         assert self._relabel is not None
@@ -292,13 +329,18 @@ class _Reading:
 
 def _received(
     addresses: npt.NDArray[np.uint64], sizes: npt.NDArray[np.int64], spans: npt.NDArray[np.void]
-) -> npt.NDArray[np.int64]:
-    """(N,) int64, how much is there of each record at ascending addresses."""
-    got, begins = sizes.copy(), addresses.astype(np.int64)
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """How much is there of each record at ascending addresses, and why not more.
+
+    Returns:
+        (N,) int64 bytes; and (N,) int64, the errno of a read that failed, 0 where none did.
+    """
+    got, begins, failures = sizes.copy(), addresses.astype(np.int64), np.zeros_like(sizes)
     for span in spans[spans["got"] != spans["nbytes"]]:
         # What an earlier batch left there must not pass for a record.
         start = int(span["dst"])
         stop, end = start + int(span["got"]), start + int(span["nbytes"])
         cut = (begins < end) & (begins + sizes > stop)
         got[cut] = np.clip(stop - begins[cut], 0, got[cut])
-    return got
+        failures[cut] = span["errno"]
+    return got, failures

@@ -6,6 +6,7 @@ import pytest
 
 from gpuio.cli import main
 from gpuio.format.image_record import IRHeader, pack
+from gpuio.format.index import Index
 from gpuio.format.recordio import MAGIC, frame
 
 IDS = [7, 0, 2**63 - 1, 5]
@@ -48,11 +49,41 @@ def test_an_empty_file_has_an_empty_index(tmp_path):
         assert (tmp_path / "a.idx").read_bytes() == b""
 
 
-def test_damage_is_an_error_and_leaves_no_index(rec, tmp_path, capsys):
+def test_the_index_lies_beside_the_record_by_default(rec, capsys):
+    path, starts = rec
+    assert main(["rec2idx", str(path)]) == 0
+    assert Index.load(path.with_suffix(".idx")).offsets.tolist() == starts
+    assert capsys.readouterr().out == f"{path.with_suffix('.idx')}: 5 records\n"
+
+
+def test_of_a_file_that_was_cut_off_the_whole_records_are_written(rec, tmp_path, capsys):
     path, starts = rec
     path.write_bytes(path.read_bytes()[:-1])
-    assert main(["rec2idx", str(path), str(tmp_path / "a.idx")]) == 2
-    assert f"{path}: record at byte {starts[-1]}" in capsys.readouterr().err
+    for keys in ("position", "id"):
+        assert main(["rec2idx", str(path), str(tmp_path / "a.idx"), "--keys", keys]) == 1
+        assert Index.load(tmp_path / "a.idx").offsets.tolist() == starts[:-1]
+        out, err = capsys.readouterr()
+        assert out == f"{tmp_path / 'a.idx'}: 4 records\n"
+        assert f"{path}: record at byte {starts[-1]}: part at byte" in err
+        assert "1 damaged place, left out of the index" in err
+
+
+def test_damage_in_the_middle_is_left_out(rec, tmp_path, capsys):
+    path, starts = rec
+    data = bytearray(path.read_bytes())
+    data[starts[2]] ^= 1
+    path.write_bytes(data)
+    assert main(["rec2idx", str(path)]) == 1
+    expected = [start for start in starts if start != starts[2]]
+    assert Index.load(path.with_suffix(".idx")).offsets.tolist() == expected
+    assert f"lost until byte {starts[3]}" in capsys.readouterr().err
+
+
+def test_what_is_no_recordio_file_gets_no_index(tmp_path, capsys):
+    path = tmp_path / "a.rec"
+    path.write_bytes(b"PK" + bytes(98))
+    assert main(["rec2idx", str(path)]) == 2
+    assert f"{path}: record at byte 0: magic is 0x00004b50" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -1,0 +1,92 @@
+"""What tells a file from one that took its place, or that was written anew."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, Self
+
+from gpuio.errors import FormatError
+
+_EDGE: Final = 4096  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """A file on disk as it was when it was opened first.
+
+    Some file systems (FUSE) give a file another number each time it is opened. So a file of another
+    number, but of the same size and time, is held to be the same one if both its ends are.
+
+    Attributes:
+        nbytes: Its size.
+        changed: When it was last written, in nanoseconds.
+        place: Its device and its number there.
+        edges: Digest of its first and last bytes.
+    """
+
+    nbytes: int
+    changed: int
+    place: tuple[int, int]
+    edges: bytes
+
+    @classmethod
+    def of(cls, path: str) -> Self:
+        """The identity of the file at `path`.
+
+        Raises:
+            OSError: It cannot be opened or read.
+        """
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return cls._of(file.fileno())
+
+    @classmethod
+    def _of(cls, descriptor: int) -> Self:
+        status = os.fstat(descriptor)
+        place = status.st_dev, status.st_ino
+        return cls(status.st_size, status.st_mtime_ns, place, _edges(descriptor, status.st_size))
+
+    def check(self, descriptor: int, path: str) -> None:
+        """Find out whether an open file is this one, as it was.
+
+        Args:
+            descriptor: Of the open file.
+            path: Its path, for messages.
+
+        Raises:
+            FormatError: It is another file, or it was written to.
+        """
+        status = os.fstat(descriptor)
+        place = status.st_dev, status.st_ino
+        if (self.nbytes, self.changed) == (status.st_size, status.st_mtime_ns) and (
+            place == self.place or _edges(descriptor, self.nbytes) == self.edges
+        ):
+            return
+        how = "replaced" if place != self.place else "written to"
+        then = _described(self.nbytes, self.changed)
+        now = _described(status.st_size, status.st_mtime_ns)
+        raise FormatError(
+            f"{path} was {how} since it was opened first: it had {then}, and has {now}; its index "
+            "may be wrong now, so make a new iterator or reader"
+        )
+
+
+def _edges(descriptor: int, nbytes: int) -> bytes:
+    digest = blake2b(digest_size=16)
+    for offset in (0, max(nbytes - _EDGE, 0)):
+        digest.update(_read(descriptor, offset))
+    return digest.digest()
+
+
+def _read(descriptor: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, _EDGE, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, _EDGE)
+
+
+def _described(nbytes: int, changed: int) -> str:
+    day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(changed / 1e9))
+    return f"{nbytes} bytes of {day}.{changed % 10**9:09d}"
