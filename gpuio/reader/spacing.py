@@ -61,7 +61,7 @@ def distances(ids: Int64s, first: Int64s, sizes: Int64s, offsets: Int64s) -> Int
     stop, starts, last = first[number + 1], offsets[ids], len(offsets) - 1
     after = ids + 1
     repeated = np.flatnonzero((after < stop) & (offsets[np.minimum(after, last)] == starts))
-    for file in np.unique(number[repeated]):
+    for file in set(number[repeated].tolist()):
         rows = repeated[number[repeated] == file]
         begin, end = first[file], first[file + 1]
         after[rows] = begin + np.searchsorted(offsets[begin:end], starts[rows], side="right")
@@ -86,17 +86,18 @@ def look_at_spacing(
         The spacing; and by number of a file, where a record lies in it that the index leaves out.
     """
     count = len(offsets)
-    some = np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64))
+    some = np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64)
     apart = distances(some, first, sizes, offsets)
     looks = _LOOKS_AT_URLS if any(map(is_url, paths)) else _LOOKS
     if len(some) > looks:
         widest = np.argpartition(apart, -(looks // 2))[-(looks // 2) :]
         spread = np.linspace(0, len(some) - 1, looks // 2).astype(np.int64)
-        chosen = np.unique(np.concatenate([widest, spread]))
+        chosen = np.zeros(len(some), bool)
+        chosen[widest] = chosen[spread] = True
         some, apart = some[chosen], apart[chosen]
     numbers, starts = np.searchsorted(first, some, side="right") - 1, offsets[some]
     ends, gaps = np.zeros_like(starts), {}
-    for number in np.unique(numbers).tolist():
+    for number in sorted(set(numbers.tolist())):
         rows = np.flatnonzero(numbers == number)
         with open_records(paths[number]) as file:
             ends[rows] = _ends(file, starts[rows], int(sizes[number]))

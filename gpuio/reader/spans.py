@@ -80,7 +80,7 @@ class LocalFiles:
                 spans["got"], spans["errno"] = table["got"], table["errno"]
             else:
                 self._read_one_by_one(spans)
-            for number in np.unique(spans["fd"]).tolist():
+            for number in set(spans["fd"].tolist()):
                 self._check_identity(number)
 
     def _read_one_by_one(self, spans: Spans) -> None:
