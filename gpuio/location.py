@@ -25,6 +25,19 @@ def absolute(path: str) -> str:
     return path if is_url(path) else os.path.abspath(path)  # noqa: PTH100  a URL is no Path
 
 
+def absolute_all(given: PathLike | Sequence[PathLike]) -> PathLike | list[PathLike]:
+    """Paths as iterators take them, each from the root of the file system.
+
+    Args:
+        given: A path; several joined with ";" or in a list.
+    """
+    if isinstance(given, Location) or not given:
+        return given if isinstance(given, str | os.PathLike) else [*given]
+    if isinstance(given, str | os.PathLike):
+        return ";".join(path and absolute(path) for path in os.fspath(given).split(";"))
+    return [absolute_all(path) for path in given]
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
     """How files at URLs are opened.

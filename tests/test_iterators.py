@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gpuio import ImageRecordInt8Iter, ImageRecordIter, ImageRecordUInt8Iter
 from gpuio.errors import DecodeError, FormatError, LabelError, StateError
 from gpuio.format import saved_array
+from gpuio.format.index import Index
 from gpuio.testing import draw, encode, write_rec
 
 COUNT = 13
@@ -650,12 +651,12 @@ def test_a_batch_without_any_good_image_may_be_zeros(make, holes):
 
 @pytest.mark.parametrize("policy", ["skip", "replace", "zero"])
 def test_a_damaged_record_is_treated_as_a_bad_image(make, rec, tmp_path, policy):
-    path = tmp_path / "a.rec"
-    path.write_bytes(rec.read_bytes())
-    it = make(path_imgrec=path, on_error=policy)
-    data = bytearray(path.read_bytes())
-    data[int(it._dataset.offsets[5])] ^= 1
+    path, index = tmp_path / "a.rec", Index.scan(rec)
+    data = bytearray(rec.read_bytes())
+    data[int(index.offsets[5])] ^= 1
     path.write_bytes(data)
+    index.save(path.with_suffix(".idx"))
+    it = make(path_imgrec=path, on_error=policy)
     batches = list(it)
     assert it.faults.count == 1
     assert "magic is 0xced7230b" in str(it.faults.first[0])

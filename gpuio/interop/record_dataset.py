@@ -15,6 +15,7 @@ from gpuio.codec import decode_rgb
 from gpuio.errors import DecodeError, FormatError, LabelError
 from gpuio.format.image_record import unpack
 from gpuio.interop import labels
+from gpuio.location import absolute_all
 from gpuio.reader.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
         self.label_width = p.integer("label_width", label_width, least=1)
         self.raw, self.channels, self.transform = raw, channels, transform
         self._label_dtype = labels.label_dtype(label_dtype, single=label_width == 1)
-        self._path_imgrec, self._path_imgidx = path_imgrec, path_imgidx
+        self._path_imgrec = absolute_all(path_imgrec)
+        self._path_imgidx = absolute_all(path_imgidx)
         self._records: Dataset | None = Dataset.open(self._path_imgrec, self._path_imgidx)
         self._count = len(self._records)
 

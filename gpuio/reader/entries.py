@@ -95,9 +95,11 @@ def find_entries(
     short = {n: _left_out(c) for n, c in enumerate(coverage) if c.start or c.end < c.size}
     if asked:
         _warn(
-            f"{named[n]} names no record in {what} of {recs[n]}, which is not read; if it should "
-            f"be, make a new index with {advice(recs[n], named[n])}"
-            for n, what in short.items()
+            [
+                f"{named[n]} names no record in {what} of {recs[n]}, which is not read; "
+                f"if it should be, make a new index with {advice(recs[n], named[n])}"
+                for n, what in short.items()
+            ]
         )
         return Entries(joined, True, spacing, losses)
     for number, place in gaps.items():
@@ -281,7 +283,6 @@ def _cut(index: Index, sizes: Sequence[int]) -> list[Index]:
 
 def _warn(messages: Sequence[str]) -> None:
     """Say what is wrong with the first of some files."""
-    messages = [*messages]
     for message in messages[:_WARNED]:
         warnings.warn(message, stacklevel=2)
     if len(messages) > _WARNED:

@@ -211,5 +211,5 @@ def _c_functions() -> tuple[int, int]:
     """The addresses of `pread`, and of what returns the address of a thread's errno."""
     process = ctypes.CDLL(None)
     errno = process.__error if sys.platform == "darwin" else process.__errno_location
-    pread, errno = (ctypes.cast(f, ctypes.c_void_p).value or 0 for f in (process.pread, errno))
-    return pread, errno
+    first, second = (ctypes.cast(f, ctypes.c_void_p).value or 0 for f in (process.pread, errno))
+    return first, second

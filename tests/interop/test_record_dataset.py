@@ -90,13 +90,13 @@ def test_a_label_that_is_not_whole_needs_another_dtype(tmp_path):
 
 def test_what_is_damaged_is_named(tmp_path):
     path = tmp_path / "a.rec"
-    *_, last, _ = write_rec(path, [b"no image", encode(draw(20, 20))])
+    _, middle, *_ = write_rec(path, [b"no image", encode(draw(20, 20)), b"another"])
+    data = bytearray(path.read_bytes())
+    data[middle] ^= 1
+    path.write_bytes(data)
     dataset = RecordDataset(path)
     with pytest.raises(DecodeError, match=r"a\.rec: record 0 at byte 0: no known image format"):
         dataset[0]
-    data = bytearray(path.read_bytes())
-    data[last] ^= 1
-    path.write_bytes(data)
     with pytest.raises(CorruptRecordError, match="magic"):
         dataset[1]
 
@@ -109,6 +109,26 @@ def test_what_is_damaged_is_named(tmp_path):
 def test_wrong_values_are_named(rec, options, name):
     with pytest.raises(ValueError, match=name):
         RecordDataset(rec, **options)
+
+
+def test_a_replaced_file_is_named(tmp_path):
+    path = tmp_path / "a.rec"
+    write_rec(path, [b"first"] * 3)
+    dataset = RecordDataset(path, raw=True)
+    assert dataset[1][0] == b"first"
+    write_rec(tmp_path / "b.rec", [b"other"] * 3)
+    (tmp_path / "b.rec").replace(path)
+    with pytest.raises(FormatError, match=r"a\.rec was replaced since it was opened first"):
+        dataset[1]
+
+
+def test_the_files_are_found_from_another_folder(tmp_path, monkeypatch):
+    write_rec(tmp_path / "a.rec", [b"raw"])
+    monkeypatch.chdir(tmp_path)
+    dataset = RecordDataset("a.rec", "a.idx", raw=True)
+    pickled = pickle.dumps(dataset)
+    monkeypatch.chdir("/")
+    assert dataset[0][0] == pickle.loads(pickled)[0][0] == b"raw"
 
 
 def test_a_pickle_is_small_and_opens_the_files_anew(tmp_path):
