@@ -31,11 +31,11 @@ def absolute_all(given: PathLike | Sequence[PathLike]) -> PathLike | list[PathLi
     Args:
         given: A path; several joined with ";" or in a list.
     """
-    if isinstance(given, Location) or not given:
-        return given if isinstance(given, str | os.PathLike) else [*given]
+    if isinstance(given, Location):
+        return given
     if isinstance(given, str | os.PathLike):
         return ";".join(path and absolute(path) for path in os.fspath(given).split(";"))
-    return [absolute_all(path) for path in given]
+    return [path and absolute(os.fspath(path)) for path in given]
 
 
 @dataclass(frozen=True, slots=True)
