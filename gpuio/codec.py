@@ -11,7 +11,13 @@ JPEG, PNG, BMP, WebP, GIF and PNM are equal to OpenCV bit for bit but for these,
 the gray of a 16-bit colour PNG. Pillow reads 8 bits of those also for flag -1. TIFF: 16-bit colour
 and CMYK are within one level; colours are not multiplied by alpha; Lab is converted by Pillow.
 
-On purpose unlike OpenCV: damaged pixel data is an error. OpenCV paints the rest of a cut JPEG gray.
+On purpose unlike OpenCV: damaged pixel data is an error. Of a JPEG that is whatever libjpeg-turbo
+warns of, but for what no pixel depends on: a missing end marker, bytes behind the pixels, oddities
+of the head. `tolerant` takes the pixels that libjpeg-turbo makes up, as OpenCV and MXNet do.
+
+JPEGs are decoded by libjpeg-turbo by way of simplejpeg; by Pillow's, which keeps its warnings to
+itself, where simplejpeg is missing, and those of CMYK with subsampled colours. Pillow decodes all
+other formats.
 
 Source: OpenCV 4.8, modules/imgcodecs; libpng, pngrtran.c (png_do_rgb_to_gray).
 """
@@ -20,7 +26,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import tempfile
 import threading
 from functools import cache
@@ -30,14 +35,16 @@ import numpy as np
 
 from gpuio.errors import DecodeError
 from gpuio.exif import jpeg_orientation, orient, tiff_orientation
+from gpuio.jpeg import is_harmless, mended
 
 if TYPE_CHECKING:
     import types
+    from collections.abc import Sequence
     from typing import BinaryIO
 
     import numpy.typing as npt
     from _typeshed import ReadableBuffer
-    from PIL import Image
+    from PIL import Image, ImageFile
 
     Gray = tuple[int, int, int, int, int]
     Data = ReadableBuffer | npt.NDArray[np.uint8]
@@ -45,17 +52,18 @@ if TYPE_CHECKING:
 
 Order = Literal["BGR", "RGB"]
 
+MAX_IMAGE_PIXELS = 178_956_970
+"""Most pixels of an image that any decoder of gpuio takes, as in Pillow: a damaged header, or one
+that lies, may claim any number. Set `gpuio.codec.MAX_IMAGE_PIXELS` for larger images."""
+
 _JPEG: Final = b"\xff\xd8\xff"
-_END_OF_IMAGE: Final = b"\xff\xd9"
 _JPEG_KINDS: Final = ("JPEG", "MPO")
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
 _SAVE_OPTIONS: Final[dict[str, dict[str, Any]]] = {"WEBP": {"lossless": True}}
 
-# What libjpeg warns of although every pixel could be decoded.
-_HARMLESS: Final = re.compile(
-    "extraneous bytes|bad ICC|unknown JFIF|Unknown Adobe|Invalid SOS|Inconsistent progression"
-)
+_MENDS: Final = 3  # a head and an end; and one to see that there is no more
+_START_NBYTES: Final = 16  # from which a plugin sees whether a file is its own
 
 # Red, green, blue, rounding, shift. PNG: as libpng cuts 0.299 and 0.587 to 15 bits.
 _PNG_GRAY: Final = (9797, 19234, 3737, 0, 15)
@@ -63,7 +71,34 @@ _WEBP_GRAY: Final = (9798, 19235, 3735, 1 << 14, 15)
 _OTHER_GRAY: Final = (4899, 9617, 1868, 1 << 13, 14)
 
 
-def imdecode(data: Data, flag: int = 1, *, order: Order = "BGR", turn: bool = True) -> Pixels:
+def check_size(height: int, width: int, kind: str = "image") -> None:
+    """Refuse an image before memory is taken for it.
+
+    Args:
+        height: As its header has it, in pixels.
+        width: Likewise.
+        kind: Name of its format, for the message.
+
+    Raises:
+        DecodeError: It has no pixels, or more than `MAX_IMAGE_PIXELS`.
+    """
+    if height <= 0 or width <= 0:
+        raise DecodeError(f"{kind}: its header claims {width} x {height} pixels")
+    if height * width > MAX_IMAGE_PIXELS:
+        raise DecodeError(
+            f"{kind}: its header claims {width} x {height} pixels, and at most {MAX_IMAGE_PIXELS} "
+            "are decoded: if that is right, set gpuio.codec.MAX_IMAGE_PIXELS to more"
+        )
+
+
+def imdecode(
+    data: Data,
+    flag: int = 1,
+    *,
+    order: Order = "BGR",
+    turn: bool = True,
+    tolerant: bool = False,
+) -> Pixels:
     """An image as OpenCV decodes it.
 
     Args:
@@ -72,9 +107,11 @@ def imdecode(data: Data, flag: int = 1, *, order: Order = "BGR", turn: bool = Tr
             or (H, W, 4), uint16 where gray has 16 bits.
         order: Of the colours. Alpha comes last.
         turn: False leaves a JPEG as it is stored, whatever its EXIF orientation.
+        tolerant: Take the pixels that libjpeg-turbo makes up where a JPEG is damaged.
 
     Raises:
-        DecodeError: `data` is no image, an unsupported one, or damaged.
+        DecodeError: `data` is no image, an unsupported one, damaged, or claims more pixels than
+            `MAX_IMAGE_PIXELS`.
         ValueError: `flag` or `order` is none of those.
     """
     if flag not in (-1, 0, 1):
@@ -86,14 +123,15 @@ def imdecode(data: Data, flag: int = 1, *, order: Order = "BGR", turn: bool = Tr
         raise DecodeError("image of 0 bytes")
     if bytes(view[:3]) != _JPEG:
         return _decode_with_pillow(view, flag, order)
-    pixels = _decode_jpeg(view, flag, order)
+    pixels = _decode_jpeg(view, flag, order, tolerant=tolerant)
     return orient(pixels, jpeg_orientation(view)) if turn and flag >= 0 else pixels
 
 
-def decode_rgb(data: Data, channels: int) -> npt.NDArray[np.uint8]:
+def decode_rgb(data: Data, channels: int, *, tolerant: bool = False) -> npt.NDArray[np.uint8]:
     """(H, W, channels) uint8 for training: RGB, gray or RGBA.
 
-    4 channels are never made up, and come as stored, without the EXIF orientation.
+    4 channels are never made up, and come as stored, without the EXIF orientation. `tolerant` is
+    as for `imdecode`.
 
     Raises:
         DecodeError: As `imdecode`; or 4 channels are asked of an image that has not got them.
@@ -102,7 +140,7 @@ def decode_rgb(data: Data, channels: int) -> npt.NDArray[np.uint8]:
     flag = {1: 0, 3: 1, 4: -1}.get(channels)
     if flag is None:
         raise ValueError(f"channels must be 1, 3 or 4, got {channels}")
-    pixels = imdecode(data, flag, order="RGB")
+    pixels = imdecode(data, flag, order="RGB", tolerant=tolerant)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.shape[2] != channels:
@@ -145,67 +183,122 @@ def imencode(ext: str, image: Pixels, quality: int = 95, *, order: Order = "BGR"
     return _encode_other(name, picture)
 
 
-def _decode_jpeg(data: memoryview, flag: int, order: Order) -> Pixels:
+def _decode_jpeg(data: memoryview, flag: int, order: Order, *, tolerant: bool) -> Pixels:
     turbo = _simplejpeg()
     if turbo is None:
         return _decode_with_pillow(data, flag, order)
     try:
-        if flag == 1:
-            return turbo.decode_jpeg(data, colorspace=order)
-    except (ValueError, KeyError):
-        pass  # it is CMYK, or damaged: a closer look will tell
-    try:
-        stored = turbo.decode_jpeg_header(data, strict=False)[2]
+        height, width, stored, _ = turbo.decode_jpeg_header(data, strict=False)
     except (ValueError, KeyError) as error:  # KeyError: its own tables, without a description
         if "subsampling" in str(error):  # one it has no name for, such as 4:2:0 of CMYK
             return _decode_with_pillow(data, flag, order)
-        raise DecodeError("JPEG: damaged header") from error
+        raise DecodeError(f"JPEG: damaged header: {error}") from error
+    check_size(height, width, "JPEG")
     if stored in ("CMYK", "YCCK"):
-        return _converted(_rgb_of_cmyk(_turbo(turbo, data, "CMYK")), flag, order, _OTHER_GRAY)
-    if flag == 0 or (flag < 0 and stored == "Gray"):
-        return _turbo(turbo, data, "GRAY")[..., 0]
-    return _turbo(turbo, data, order)
+        colorspace = "CMYK"
+    else:
+        colorspace = "GRAY" if flag == 0 or (flag < 0 and stored == "Gray") else order
+    try:
+        pixels = _turbo(turbo, data, colorspace, tolerant=tolerant)
+    except MemoryError as error:
+        raise DecodeError(f"JPEG: no memory for its {width} x {height} pixels") from error
+    _check_delivered(pixels, height, width, "JPEG")
+    if colorspace == "CMYK":
+        return _converted(_rgb_of_cmyk(pixels), flag, order, _OTHER_GRAY)
+    return pixels[..., 0] if colorspace == "GRAY" else pixels
 
 
-def _turbo(turbo: types.ModuleType, data: memoryview, colorspace: str) -> Pixels:
+def _turbo(
+    turbo: types.ModuleType, data: memoryview | bytes, colorspace: str, *, tolerant: bool
+) -> Pixels:
     """Decode with libjpeg-turbo, for which a stray byte is a warning, and half a file lost too."""
-    try:
-        return turbo.decode_jpeg(data, colorspace=colorspace)
-    except ValueError as error:
-        reason = str(error)
-        if "Premature end of JPEG file" in reason and bytes(data[-2:]) != _END_OF_IMAGE:
-            # If only the end marker is missing, this mends it; if pixels are, it fails again.
-            mended = memoryview(bytes(data) + _END_OF_IMAGE)
-            return _turbo(turbo, mended, colorspace)
-        if not _HARMLESS.search(reason):
-            raise DecodeError(f"JPEG: {reason}") from error
-    try:
-        return turbo.decode_jpeg(data, colorspace=colorspace, strict=False)
-    except ValueError as error:
-        raise DecodeError(f"JPEG: {error}") from error
+    strict = not tolerant
+    for _ in range(_MENDS):
+        try:
+            return turbo.decode_jpeg(data, colorspace=colorspace, strict=strict)
+        except ValueError as error:
+            reason = str(error)
+            if not strict:
+                raise DecodeError(f"JPEG: {reason}") from error
+            if is_harmless(reason):
+                strict = False
+            elif (better := mended(bytes(data), reason)) is not None:
+                data = better
+            else:
+                raise DecodeError(f"JPEG: {reason}") from error
+    raise DecodeError(f"JPEG: {reason}")
 
 
 def _decode_with_pillow(data: memoryview, flag: int, order: Order) -> Pixels:
-    from PIL import Image, UnidentifiedImageError
-
     exif = b""
-    try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as picture:
-            if flag == 0 and picture.format in _JPEG_KINDS:
+    with _opened(data) as picture:
+        kind, (width, height) = picture.format or "image", picture.size
+        check_size(height, width, kind)
+        try:
+            if flag == 0 and kind in _JPEG_KINDS:
                 picture.draft("L", None)  # the luma itself
             picture.load()
-            if picture.format in ("PNG", "WEBP"):  # a TIFF is turned by Pillow, a JPEG by imdecode
+            if kind in ("PNG", "WEBP"):  # a TIFF is turned by Pillow, a JPEG by imdecode
                 exif = picture.info.get("exif", b"")
             pixels, gray = _unpack(picture)
-    except UnidentifiedImageError:
-        start = bytes(data[:8]).hex(" ")
-        raise DecodeError(f"no known image format starts with {start}") from None
-    except (DecodeError, MemoryError):
-        raise
-    except Exception as error:  # whatever a plugin's parser stumbles over
-        raise DecodeError(f"{type(error).__name__}: {error}") from error
+        except DecodeError:
+            raise
+        except MemoryError as error:
+            raise DecodeError(f"{kind}: no memory for its {width} x {height} pixels") from error
+        except Exception as error:  # whatever a plugin's parser stumbles over
+            raise DecodeError(f"{kind}: {_described(error)}") from error
+    if picture.size != (width, height):  # Pillow has turned a TIFF
+        height, width = width, height
+    _check_delivered(pixels, height, width, kind)
     pixels = _converted(pixels, flag, order, gray)
     return pixels if flag < 0 else orient(pixels, tiff_orientation(exif))
+
+
+def _opened(data: memoryview, formats: Sequence[str] | None = None) -> ImageFile.ImageFile:
+    """An image whose header Pillow has read; of what it looks like, as its plugin takes it.
+
+    `Image.open` would say of all that is wrong that no format is known, and has a limit of its own.
+
+    Args:
+        data: The encoded image.
+        formats: Those that are allowed, by Pillow's names; all that are known if None.
+
+    Raises:
+        DecodeError: It is of no known format, or its header is damaged.
+    """
+    from PIL import Image
+
+    start = bytes(data[:_START_NBYTES])
+    reasons = []
+    for kind in _formats() if formats is None else formats:
+        plugin, accept = Image.OPEN[kind]
+        if accept is not None and not accept(start):
+            continue
+        try:
+            return plugin(io.BytesIO(data), "")
+        except Exception as error:  # whatever a plugin's parser stumbles over
+            reasons.append(f"{kind}: damaged header: {_described(error)}")
+    if reasons:
+        raise DecodeError("; ".join(reasons))
+    raise DecodeError(f"no known image format starts with {start[:8].hex(' ')}")
+
+
+def _check_delivered(pixels: Pixels, height: int, width: int, kind: str) -> None:
+    """Refuse pixels that are not as many as the header claimed.
+
+    Raises:
+        DecodeError: They are not.
+    """
+    if pixels.shape[:2] != (height, width):
+        high, wide = pixels.shape[:2]
+        raise DecodeError(
+            f"{kind}: its header claims {width} x {height} pixels, and it has {wide} x {high}"
+        )
+
+
+def _described(error: Exception) -> str:
+    """What a plugin says, which may be no more than the name of the exception."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _unpack(picture: Image.Image) -> tuple[Pixels, Gray]:

@@ -72,6 +72,8 @@ class ImageDetRecordIter(RecordIter):
             the hardware's JPEG engines.
         on_error: What happens to an image that cannot be had: "raise"; "skip" it and fill the
             batch up; "replace" it by another one of the batch; "zero" its pixels.
+        tolerate: "warnings" takes the pixels that libjpeg makes up where a JPEG is damaged, as
+            MXNet does; by default such an image cannot be had.
         resize: Length of the shorter edge, in pixels, before anything else; -1 leaves it.
         inter_method: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 random.
         resize_mode: "force" to the size of the output; "shrink", in proportion, what is larger;
@@ -159,6 +161,7 @@ class ImageDetRecordIter(RecordIter):
         decoder: str = "auto",
         deterministic: bool = False,
         on_error: str = "raise",
+        tolerate: str | None = None,
         resize: int = -1,
         inter_method: int = 1,
         resize_mode: str = "force",

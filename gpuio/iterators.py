@@ -75,6 +75,8 @@ class ImageRecordIter(RecordIter):
             the hardware's JPEG engines.
         on_error: What happens to an image that cannot be had: "raise"; "skip" it and fill the
             batch up; "replace" it by another one of the batch; "zero" its pixels.
+        tolerate: "warnings" takes the pixels that libjpeg makes up where a JPEG is damaged, as
+            MXNet does; by default such an image cannot be had.
         resize: Length of the shorter edge, in pixels, before anything else; -1 leaves it.
         inter_method: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 random.
         max_rotate_angle: Turn by -v to v whole degrees.
@@ -171,6 +173,7 @@ class ImageRecordIter(RecordIter):
         decoder: str = "auto",
         deterministic: bool = False,
         on_error: str = "raise",
+        tolerate: str | None = None,
         resize: int = -1,
         inter_method: int = 1,
         rand_crop: bool = False,

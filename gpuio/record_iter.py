@@ -105,6 +105,10 @@ class RecordIter(DataIter):
         p.choice("last_batch", last_batch, _LAST_BATCH)
         p.choice("on_error", given["on_error"], POLICIES)
         self._on_error = cast("OnError", given["on_error"])
+        tolerate = given["tolerate"]
+        if tolerate not in (None, "", "warnings"):
+            raise ValueError(f"tolerate must be 'warnings' or None, got {tolerate!r}")
+        self._tolerant = tolerate == "warnings"
         self._seed_aug = seed if seed_aug is None else p.integer("seed_aug", seed_aug)
         threads = given["preprocess_threads"]
         if threads is not None:
@@ -173,6 +177,7 @@ class RecordIter(DataIter):
             plan.shape[0],
             self._dataset,
             deterministic=self._deterministic,
+            tolerant=self._tolerant,
         )
         return self._rooms(plan, backend, read, decode, on_error)
 

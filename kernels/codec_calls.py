@@ -14,7 +14,9 @@ from numba import carray, cfunc, njit, types
 from gpuio.kernels.native import (
     address,
     call,
+    call_long,
     cut,
+    fetch_add,
     load32,
     load64,
     pointer,
@@ -44,7 +46,7 @@ IMAGE_JOB = np.dtype(
         ("cols", np.int32),
         ("status", np.int32),  # 1 is success, as in nvimgcodecProcessingStatus_t
         ("head", np.int32),  # its first four bytes
-        ("ended", np.int32),  # whether the end marker of a JPEG is among the last bytes
+        ("ended", np.int32),  # whether the markers of a JPEG lead to its end marker: see `probe`
         ("decoded_by", np.int32),  # one of the numbers below, written by `decode_batch`
     ],
     align=True,
@@ -54,7 +56,9 @@ DECODED_BY = 5
 BY_BATCH, BY_HARDWARE, BY_GPU, BY_HYBRID, BY_CPU = range(DECODED_BY)
 """BY_BATCH: by a codec that takes whole batches, which are those of the hardware."""
 
-_TAIL = 1024  # bytes in which the end marker of a JPEG is looked for
+JPEG_HEAD, PNG_HEAD = 0xFFD8FF, 0x474E5089
+"""First bytes, as in `IMAGE_JOB.head`; of a JPEG three."""
+_JPEG_BYTES = 0xFFFFFF
 
 # Offsets in nvimgcodecImageInfo_t, _Region_t within _CodeStreamView_t: nvimgcodec.h of 0.9.
 _SPEC, _FORMAT, _TURN, _PLANES, _PLANE = 280, 288, 320, 336, 344
@@ -63,6 +67,12 @@ _VIEW_REGION = 32
 _MESSAGE = 24  # in nvimgcodecDebugMessageData_t
 INFO_SIZE, VIEW_SIZE = 2160, 152
 _UINT8 = 0x0802
+_FAILED = 3  # of nvimgcodecProcessingStatus_t
+
+LISTENER = 4
+_GET, _SET, _KEY, HEARD = range(LISTENER)
+"""Words that `warned` is given: pthread_getspecific, pthread_setspecific, the key of both, and the
+warnings so far in threads that listen to none."""
 
 
 @njit(inline="always")
@@ -114,22 +124,68 @@ def _close(functions, row):
         row.stream = np.uint64(0)
 
 
+@njit(inline="always")
+def _ends_well(data):
+    """Whether the markers of a JPEG are those of a whole one, from its start to its end marker.
+
+    Segments follow each other without a byte between them, restart markers count from 0 to 7, and
+    pixel data is followed by no other marker than a whole file may have there. This finds files
+    that were cut off or written over, and costs a look at each byte; it cannot find bytes that
+    are lost or changed inside of pixel data.
+    """
+    at, last, scans, restarts = 2, len(data) - 2, 0, 0
+    while at <= last:
+        if data[at] != 0xFF:
+            if scans == 0:
+                return False
+            while at <= last and data[at] != 0xFF:
+                at += 1
+            continue
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif marker == 0:  # the byte 0xFF of pixel data
+            if scans == 0:
+                return False
+            at += 2
+        elif 0xD0 <= marker <= 0xD7:
+            if scans == 0 or marker - 0xD0 != restarts % 8:
+                return False
+            restarts += 1
+            at += 2
+        elif marker == 0xD9:
+            return scans > 0
+        elif marker < 0xC0 or marker == 0xD8 or marker == 0xC8 or 0xF0 <= marker < 0xFE:
+            return False
+        else:
+            if at + 3 > last + 1:
+                return False
+            if marker == 0xDA:
+                scans += 1
+                restarts = 0
+            at += 2 + (int(data[at + 2]) << 8 | int(data[at + 3]))
+    return False
+
+
 @Task
 def probe(words, item, worker, base):
     """Open the image of a row of an IMAGE_JOB table and read its header.
 
-    Words: address of the table, functions, instance, ImageInfo template.
+    JPEG and PNG alone are opened: the parsers and codecs of other formats are not trusted.
+
+    Words: address of the table, functions, instance, ImageInfo template, whether `ended` is
+    wanted.
     """
-    given = arguments(words, 4)
+    given = arguments(words, 5)
     row = carray(pointer(given[0]), item + 1, IMAGE_JOB)[item]
     if row.nbytes < 4:
         return
     row.head = load32(row.data)
-    data = carray(pointer(row.data), row.nbytes, np.uint8)
-    for k in range(row.nbytes - 2, max(row.nbytes - _TAIL, 0), -1):
-        if data[k] == 0xFF and data[k + 1] == 0xD9:
-            row.ended = 1
-            break
+    jpeg = row.head & _JPEG_BYTES == JPEG_HEAD
+    if not jpeg and row.head != PNG_HEAD:
+        return
+    if jpeg and given[4] != 0:
+        row.ended = _ends_well(carray(pointer(row.data), row.nbytes, np.uint8))
     functions = carray(pointer(given[1]), _FUNCTIONS, np.uint64)
     zero = np.uint64(0)
     handle = stack(8)
@@ -155,28 +211,68 @@ def probe(words, item, worker, base):
         call(functions[DESTROY], (load64(handle), zero))
 
 
+@njit(inline="always")
+def _listen(listener, cell):
+    """Let warnings of this thread be written to the uint64 at `cell`; 0 ends that."""
+    if listener != 0:
+        ways = carray(pointer(listener), LISTENER, np.uint64)
+        call(ways[_SET], (ways[_KEY], cell))
+
+
+def _warned(listener, template, text):
+    """Note that libjpeg warns of an image, in the thread that decodes it.
+
+    This stands where libjpeg believes to have `fprintf`, and `listener` where it believes to have
+    `stderr`. It prints the first warning of an image, and so calls this.
+
+    Args:
+        listener: Address of (LISTENER,) uint64.
+        template: Not looked at.
+        text: Not looked at.
+
+    Returns:
+        0 characters that were printed.
+    """
+    ways = carray(pointer(listener), LISTENER, np.uint64)
+    cell = np.uint64(call_long(ways[_GET], (ways[_KEY],)))
+    if cell != 0:
+        store64(cell, np.uint64(1))
+    else:
+        fetch_add(listener + np.uint64(8 * HEARD), np.int64(1))
+    return 0
+
+
+@cache
+def warned():
+    """`_warned`, compiled: its `address` can be called as `fprintf` is."""
+    signature = types.int32(types.uint64, types.uint64, types.uint64)
+    return cfunc(signature, cache=True, error_model="numpy")(_warned)
+
+
 @Task
 def decode(words, item, worker, base):
     """Decode the window of a row of an IMAGE_JOB table, and close its code stream.
 
-    Each worker has its own decoder.
+    Each worker has its own decoder. An image of which libjpeg warned has failed.
 
     Words: address of the table, functions, instance, ImageInfo template, CodeStreamView template,
-    DecodeParams, address of the decoders, channels, sample format, colour spec, buffer kind.
+    DecodeParams, address of the decoders, channels, sample format, colour spec, buffer kind, what
+    `warned` is given or 0.
     """
-    given = arguments(words, 11)
+    given = arguments(words, 12)
     row = carray(pointer(given[0]), item + 1, IMAGE_JOB)[item]
     if row.stream == 0 or row.rows == 0:
         return
     functions = carray(pointer(given[1]), _FUNCTIONS, np.uint64)
     decoder = carray(pointer(given[6]), worker + 1, np.uint64)[worker]
-    # Code stream, image, future, status, count; a handle that is not null would be used again.
-    for_stream = stack(40)
-    handles = carray(pointer(for_stream), 5, np.uint64)
+    # Code stream, image, future, status, count, whether libjpeg warned; a handle that is not null
+    # would be used again.
+    for_stream = stack(48)
+    handles = carray(pointer(for_stream), 6, np.uint64)
     handles[:] = 0
     for_image, for_future = for_stream + np.uint64(8), for_stream + np.uint64(16)
     zero = np.uint64(0)
-    row.status = 3
+    row.status = _FAILED
     part = _partial(row)
     if part:
         view = _copy(given[4], stack(VIEW_SIZE), VIEW_SIZE)
@@ -189,12 +285,16 @@ def decode(words, item, worker, base):
     _output(at, row, base, given[7], given[8], given[9], given[10], zero)
     if call(functions[IMAGE], (given[2], for_image, at)) == 0:
         wanted = (decoder, for_stream, for_image, np.uint64(1), given[5], for_future)
+        _listen(given[11], for_stream + np.uint64(40))
         if call(functions[DECODE], wanted) == 0:
             call(functions[WAIT], (handles[2], zero))
             results = for_stream + np.uint64(24), for_stream + np.uint64(32)
             call(functions[STATUS], (handles[2], results[0], results[1]))
             row.status = np.int32(handles[3] & np.uint64(0xFFFFFFFF))
             call(functions[FUTURE_END], (handles[2], zero))
+        _listen(given[11], zero)
+        if handles[5] != 0:
+            row.status = _FAILED
         call(functions[IMAGE_END], (handles[1], zero))
     if part:
         call(functions[DESTROY], (handles[0], zero))
@@ -253,7 +353,7 @@ def decode_batch(words):
     for item in range(len(rows)):
         row = rows[item]
         if row.stream != 0 and row.rows != 0:
-            row.status = 3
+            row.status = _FAILED
             # A handle that is not null would be used again.
             streams[used], images[used] = row.stream, zero
             ready = True

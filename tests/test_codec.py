@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
+import tracemalloc
+import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -222,3 +226,92 @@ def test_images_that_cannot_be_encoded_are_named():
 def test_importing_loads_no_codec():
     code = "import sys, gpuio.codec; print(*{'PIL', 'simplejpeg', 'cv2'} & set(sys.modules))"
     assert not subprocess.check_output([sys.executable, "-c", code], text=True).strip()
+
+
+def claiming(kind: str, width: int, height: int) -> bytes:
+    """A small image whose header claims another size."""
+    data = bytearray(EXACT[kind])
+    if kind.startswith("png"):
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif kind.startswith("bmp"):
+        data[18:26] = struct.pack("<II", width, height)
+    elif kind.startswith("jpeg"):
+        frame = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
+        data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    elif kind == "ppm":
+        data = bytearray(b"P6 %d %d 255\n" % (width, height)) + data[-COLOR.size :]
+    return bytes(data)
+
+
+LIES = [
+    *((kind, 2**31, 40) for kind in ("png rgb", "bmp rgb", "ppm")),
+    *((kind, 52, 2**32 - 16) for kind in ("png gray", "ppm")),
+    *((kind, 2**31, 2**31) for kind in ("png palette", "bmp gray", "ppm")),
+    *((kind, 0, 40) for kind in ("png rgb", "bmp rgb", "ppm", "jpeg 4:2:0")),
+    *((kind, 52, 0) for kind in ("png rgb", "bmp rgb", "ppm", "jpeg 4:2:0")),
+    *((kind, 65500, 65500) for kind in ("png rgb", "jpeg 4:2:0", "jpeg progressive", "jpeg cmyk")),
+    ("bmp rgb", 52, 2**31),
+]
+
+
+@pytest.mark.parametrize(("kind", "width", "height"), LIES)
+def test_a_header_that_lies_is_an_error_before_memory_is_taken(decoder, kind, width, height):
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError):
+            imdecode(claiming(kind, width, height))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_there_is_one_limit_for_every_format(decoder, name, monkeypatch):
+    pixels = imdecode(EXACT[name])
+    count = pixels.shape[0] * pixels.shape[1]
+    monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", count)
+    npt.assert_array_equal(imdecode(EXACT[name]), pixels)
+    monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", count - 1)
+    with pytest.raises(
+        DecodeError,
+        match=rf"claims \d+ x \d+ pixels, and at most {count - 1} .* gpuio.codec.MAX_IMAGE_PIXELS",
+    ):
+        imdecode(EXACT[name])
+
+
+def test_the_limit_of_pillow_is_not_ours(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        npt.assert_array_equal(imdecode(EXACT["png rgb"], order="RGB"), COLOR)
+
+
+def test_a_bitmap_may_begin_at_its_top():
+    rows = COLOR[::-1, :, ::-1].tobytes()  # 156 bytes each, a multiple of 4
+    head = struct.pack("<2sIHHI", b"BM", 54 + len(rows), 0, 0, 54)
+    upward, downward = (struct.pack("<IiiHHIIiiII", 40, 52, h, 1, 24, *[0] * 6) for h in (40, -40))
+    npt.assert_array_equal(imdecode(head + upward + rows, order="RGB"), COLOR)
+    npt.assert_array_equal(imdecode(head + downward + rows, order="RGB"), COLOR[::-1])
+
+
+@pytest.mark.parametrize("kind", ["png rgb", "bmp rgb", "webp rgb", "tiff rgb", "jpeg 4:2:0"])
+def test_a_broken_image_is_named_by_its_format(kind):
+    data = EXACT[kind]
+    for broken in (data[:30], data[:16] + bytes(20) + data[36:], data[:-30]):
+        with pytest.raises(DecodeError, match=f"^{kind.split()[0].upper()}: "):
+            imdecode(broken)
+
+
+def test_memory_that_there_is_not_is_an_error_of_the_image(decoder, monkeypatch):
+    def none(*_, **__):
+        raise MemoryError
+
+    module = codec._simplejpeg()
+    if module is not None:
+        monkeypatch.setattr(module, "decode_jpeg", none)
+    monkeypatch.setattr(Image.core, "decoder", none, raising=False)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", none)
+    for name in ("jpeg 4:2:0", "png rgb"):
+        with pytest.raises(DecodeError, match=r"no memory for its \d+ x \d+ pixels"):
+            imdecode(EXACT[name])

@@ -17,7 +17,7 @@ from gpuio.reader.dataset import Dataset
 from gpuio.reader.reader import RecordBatch, Samples
 
 _ALIGNMENT = 64
-_MOST_PIXELS = 178_956_970  # in an image, as in Pillow: a damaged header may claim any number
+_LONGEST = 1 << 20  # side of an image, in pixels: see `augment.geometry.LARGEST`
 _PAD = 64  # bytes behind a window, for decoders that write a little too far
 
 
@@ -97,6 +97,7 @@ class Decoder(ABC):
         backend: Where the images go.
         channels: 1 (gray), 3 (RGB) or 4 (RGBA, of images that have four).
         dataset: For messages.
+        tolerant: Take the pixels that libjpeg makes up where a JPEG is damaged.
 
     Attributes:
         windowed: Whether `links` can decode a part of an image.
@@ -105,10 +106,13 @@ class Decoder(ABC):
     name: str
     windowed = True
 
-    def __init__(self, backend: Backend, channels: int, dataset: Dataset) -> None:
+    def __init__(
+        self, backend: Backend, channels: int, dataset: Dataset, *, tolerant: bool = False
+    ) -> None:
         self.backend = backend
         self.channels = channels
         self.dataset = dataset
+        self.tolerant = tolerant
         self.windows = 0  # images of which only a part was decoded
         self.ported = 0  # images that the portable codec decoded for another decoder
 
@@ -135,6 +139,11 @@ class Decoder(ABC):
     def failed(self, opened: Opened) -> npt.NDArray[np.bool_]:
         """(N,) bool, images that `links` were to decode, and could not."""
 
+    def widen(  # noqa: B027  most see damage wherever it is
+        self, box: npt.NDArray[np.int32], opened: Opened, samples: Samples
+    ) -> None:
+        """Enlarge windows, (N, 4) y, x, height, width, to what is to be decoded for them."""
+
     def finish(self, opened: Opened) -> None:  # noqa: B027  most hold nothing
         """Give back what `open` holds."""
 
@@ -159,12 +168,7 @@ class Decoder(ABC):
     def _prepare(self, records: RecordBatch, plan: Plan) -> ImageBatch:
         samples = records.samples
         opened = self.open(records)
-        pixels = opened.size.astype(np.int64).prod(axis=1)
-        for place in np.flatnonzero(pixels > _MOST_PIXELS).tolist():
-            height, width = opened.size[place]
-            reason = f"{width} x {height} pixels are more than the {_MOST_PIXELS} that are decoded"
-            samples.faults.setdefault(place, self._error(records, place, reason))
-            opened.size[place] = 0
+        self._check_sizes(records, opened)
         wanted = plan(samples, opened.size)
         for place in np.flatnonzero((opened.size[:, 0] == 0) | (records.nbytes == 0)).tolist():
             if place not in samples.faults:
@@ -177,6 +181,7 @@ class Decoder(ABC):
         # libjpeg-turbo does not smooth the colours of the first column, if that is all it gets.
         column = (box[:, 1] == 0) & (box[:, 3] == 1)
         box[column, 3] = np.minimum(2, opened.size[column, 1])
+        self.widen(box, opened, samples)
         box[[*samples.faults, *opened.pixels], 2:] = 0
         self.windows += int(((box[:, 2] > 0) & (box[:, 2:] != opened.size).any(axis=1)).sum())
         pitch = box[:, 3].astype(np.int64) * self.channels
@@ -197,6 +202,21 @@ class Decoder(ABC):
             batch.put(place, pixels)
         return batch
 
+    def _check_sizes(self, records: RecordBatch, opened: Opened) -> None:
+        """Make faults of images whose size cannot be used, before memory is taken for any."""
+        from gpuio.codec import check_size
+
+        for place in np.flatnonzero(oversize(opened.size)).tolist():
+            height, width = opened.size[place].tolist()
+            try:
+                check_size(height, width)
+                reason = f"image: {width} x {height} pixels, and a side has at most {_LONGEST}"
+            except DecodeError as error:
+                reason = str(error)
+            records.samples.faults.setdefault(place, self._error(records, place, reason))
+            opened.size[place] = 0
+            opened.pixels.pop(place, None)
+
     def retry(self, batch: ImageBatch) -> list[int]:
         """Decode what failed with the portable codec; the places where that went well.
 
@@ -207,7 +227,10 @@ class Decoder(ABC):
         done = []
         for place in np.flatnonzero(self.failed(batch.opened)).tolist():
             try:
-                batch.put(place, decode_rgb(encoded(batch.records, place), self.channels))
+                data = encoded(batch.records, place)
+                pixels = decode_rgb(data, self.channels, tolerant=self.tolerant)
+                _check_planned(pixels, *batch.opened.size[place].tolist())
+                batch.put(place, pixels)
                 done.append(place)
             except DecodeError as error:
                 batch.samples.faults[place] = self._error(batch.records, place, str(error))
@@ -221,7 +244,7 @@ class Decoder(ABC):
         if not data:
             return "its image has 0 bytes"
         try:
-            decode_rgb(data, self.channels)
+            decode_rgb(data, self.channels, tolerant=self.tolerant)
         except DecodeError as error:
             return str(error)
         return f"{self.name} cannot decode it, though other codecs can"
@@ -229,6 +252,24 @@ class Decoder(ABC):
     def _error(self, records: RecordBatch, place: int, reason: str) -> DecodeError:
         where = self.dataset.where(int(records.samples.ids[place]))
         return DecodeError(f"{where}, key {records.samples.keys[place]}: {reason}")
+
+
+def _check_planned(pixels: npt.NDArray[np.uint8], height: int, width: int) -> None:
+    """Refuse pixels of another size than that with which everything was planned."""
+    if pixels.shape[:2] != (height, width):
+        high, wide = pixels.shape[:2]
+        raise DecodeError(
+            f"image: {wide} x {high} pixels by one decoder, {width} x {height} by another"
+        )
+
+
+def oversize(size: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """(N,) bool, images of (N, 2) height and width that cannot be; those of 0 x 0 are not."""
+    from gpuio import codec
+
+    height, width = size.astype(np.int64).T
+    wrong = (size < 0).any(axis=1) | ((height == 0) != (width == 0))
+    return wrong | (height * width > codec.MAX_IMAGE_PIXELS) | (size > _LONGEST).any(axis=1)
 
 
 def encoded(records: RecordBatch, place: int) -> bytes:

@@ -2,7 +2,8 @@
 
 DALI decodes with nvImageCodec, too, so the pixels are the same; it keeps its own threads, memory
 and choice of codecs. One damaged image ends its whole batch: the batch is then halved until the
-image is alone, and the portable codec has the last word on it.
+image is alone, and the portable codec has the last word on it. So it does where libjpeg was heard
+to warn: on the CPU that is where DALI loads the codec modules that we have loaded.
 
 Source: DALI 2.4, `nvidia.dali.fn.decoders.image` (`device="cpu"` and `"mixed"`).
 """
@@ -26,7 +27,6 @@ from gpuio.errors import BackendError
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.reader import RecordBatch
 
-_FAILED: Final = 3  # of nvimgcodecProcessingStatus_t, whose success is 1
 _ON_THE_WAY: Final = 4  # batches whose pixels the device may still be copying
 
 
@@ -38,6 +38,7 @@ class DaliDecoder(NvImageCodec):
         channels: 1, 3 or 4.
         dataset: For messages.
         deterministic: Do without the JPEG engines of the GPU.
+        tolerant: As for every decoder.
 
     Raises:
         BackendError: DALI or nvImageCodec is not installed.
@@ -45,9 +46,16 @@ class DaliDecoder(NvImageCodec):
 
     name = "dali"
     windowed = False
+    markers = True
 
     def __init__(
-        self, backend: Backend, channels: int, dataset: Dataset, *, deterministic: bool = False
+        self,
+        backend: Backend,
+        channels: int,
+        dataset: Dataset,
+        *,
+        deterministic: bool = False,
+        tolerant: bool = False,
     ) -> None:
         try:
             import nvidia.dali.fn
@@ -56,7 +64,7 @@ class DaliDecoder(NvImageCodec):
             raise BackendError(
                 f"DALI is not installed: pip install 'gpuio[dali]' ({error})"
             ) from error
-        super().__init__(backend, channels, dataset, cpu_instance())
+        super().__init__(backend, channels, dataset, cpu_instance(), tolerant=tolerant)
         self._dali = nvidia.dali
         self._on_gpu = backend.device_id is not None
         self._hints = {"hw_decoder_load": 0.0} if deterministic else {}
@@ -76,7 +84,9 @@ class DaliDecoder(NvImageCodec):
             places = set(np.flatnonzero(opened.size[:, 0]).tolist()) - opened.pixels.keys()
 
             def keep(place: int, image: Any) -> None:
-                opened.pixels[place] = np.array(image)
+                pixels = np.array(image)
+                if pixels.shape[:2] == tuple(opened.size[place].tolist()):
+                    opened.pixels[place] = pixels
 
             self._decode(opened.handle, sorted(places), keep)
         return opened
@@ -86,7 +96,7 @@ class DaliDecoder(NvImageCodec):
     ) -> list[Link]:
         table = opened.handle
         table["rows"], table["cols"] = box[:, 2:].T
-        table["status"] = _FAILED
+        table["status"] = abi.FAILED
         return [] if self.backend.device == "cpu" else [Link(self._step, table)]
 
     def _step(
@@ -96,6 +106,9 @@ class DaliDecoder(NvImageCodec):
 
         def copy(place: int, image: Any) -> None:
             row, to = table[place], int(bases[place])
+            shape = image.shape() if self._on_gpu else np.array(image).shape
+            if tuple(shape[:2]) != (row["rows"], row["cols"]):
+                return
             nbytes = int(row["rows"]) * int(row["cols"]) * self.channels
             if self._on_gpu:
                 import cupy
@@ -144,7 +157,10 @@ class DaliDecoder(NvImageCodec):
             )
             for row in rows
         ]
+        heard = self._heard
         (images,) = self._pipeline.run(stream if self._on_gpu else None, encoded=data)
+        if self._heard != heard:
+            raise RuntimeError("libjpeg warned of an image")
         return images
 
     def _build(self) -> Any:

@@ -16,7 +16,9 @@ import numpy.typing as npt
 from gpuio.backends.base import Backend, Link
 from gpuio.decode import nvimgcodec_abi as abi
 from gpuio.decode.base import Opened
-from gpuio.decode.nvimgcodec_base import CPU_MODULES, FORMATS, NvImageCodec
+from gpuio.decode.libjpeg_warnings import DAMAGED, SIDE, SOUND
+from gpuio.decode.nvimgcodec_base import CPU_MODULES, FORMATS, NvImageCodec, release
+from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.reader.dataset import Dataset
 
@@ -24,18 +26,29 @@ from gpuio.reader.dataset import Dataset
 class NvImageCodecDecoder(NvImageCodec):
     """Decodes with nvImageCodec's CPU codecs.
 
+    Args:
+        backend: Where the images go.
+        channels: 1, 3 or 4.
+        dataset: For messages.
+        tolerant: As for every decoder.
+
     Raises:
-        BackendError: nvImageCodec is not installed, or does not start.
+        BackendError: nvImageCodec is not installed, does not start, or does not let us hear what
+            libjpeg warns of, and that is wanted.
     """
 
     name = "nvimgcodec"
 
-    def __init__(self, backend: Backend, channels: int, dataset: Dataset) -> None:
+    def __init__(
+        self, backend: Backend, channels: int, dataset: Dataset, *, tolerant: bool = False
+    ) -> None:
         instance = _instance()
-        super().__init__(backend, channels, dataset, instance)
+        super().__init__(backend, channels, dataset, instance, tolerant=tolerant)
         count = backend.threads * backend.lanes
         self._decoders = np.array([self._new_decoder() for _ in range(count)], np.uint64)
         self._finalizer = weakref.finalize(self, instance.destroy, self._decoders.tolist())
+        if self._warnings is not None:
+            self._check_hearing()
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -57,8 +70,29 @@ class NvImageCodecDecoder(NvImageCodec):
             sample_format,
             color,
             abi.HOST_BUFFER,
+            0 if self._warnings is None else self._warnings.ctypes.data,
         )
         return [Link(codec_calls.decode, table, words)]
+
+    def _check_hearing(self) -> None:
+        """Decode a sound JPEG and a damaged one, of which libjpeg must have been heard to warn.
+
+        Raises:
+            BackendError: It was not.
+        """
+        files = [np.frombuffer(data, np.uint8) for data in (SOUND, DAMAGED)]
+        address = np.array([file.ctypes.data for file in files], np.uint64)
+        table = self._probe(address, np.array([file.size for file in files], np.int64))
+        size = np.stack([table["height"], table["width"]], axis=1)
+        box = np.concatenate([np.zeros_like(size), size], axis=1)
+        pixels = np.zeros((len(files), SIDE * SIDE * self.channels), np.uint8)
+        (link,) = self.links(Opened(size, {}, table), box, box[:, 3] * np.int64(self.channels))
+        table["dst"] = pixels.ctypes.data + pixels.strides[0] * np.arange(len(files))
+        task, words = link.call
+        task(len(files), 1, *words)
+        release(self._instance, table)
+        if (table["status"] == abi.SUCCESS).tolist() != [True, False] and self.channels != 4:
+            raise BackendError("what libjpeg warns of inside nvImageCodec cannot be heard")
 
     def _new_decoder(self) -> int:
         codecs = abi.Backend.new(

@@ -38,7 +38,8 @@ CPU_ONLY_DEVICE: Final = -99999
 FIXED_LOAD: Final = 2
 INFORMATION: Final = 0x100
 ANY_CATEGORY: Final = 0x0FFFFFFF
-SUCCESS: Final = 1
+SUCCESS: Final = 1  # of nvimgcodecProcessingStatus_t
+FAILED: Final = 3
 
 
 class Struct(ctypes.Structure):

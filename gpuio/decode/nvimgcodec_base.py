@@ -1,8 +1,9 @@
 """What nvImageCodec's decoders do alike on CPU and GPU: read headers, and say who decodes what.
 
-Some pictures are the portable codec's. Those that nvImageCodec decodes to other pixels than
-OpenCV: TIFF and CMYK, by a level or two; and pictures with an EXIF orientation, which it leaves
-as they are stored. What nvImageCodec fails to decode is tried once more, by itself.
+Some pictures are the portable codec's. All but JPEG and PNG, whose codecs cannot be trusted; CMYK,
+which nvImageCodec decodes to other pixels than OpenCV, by a level or two; and pictures with an EXIF
+orientation, which it leaves as they are stored. What nvImageCodec fails to decode, or libjpeg warns
+of, is tried once more, by itself.
 """
 
 from __future__ import annotations
@@ -17,22 +18,21 @@ import numpy.typing as npt
 
 from gpuio.backends.base import Backend, Link
 from gpuio.decode import nvimgcodec_abi as abi
-from gpuio.decode.base import Decoder, Opened
+from gpuio.decode.base import Decoder, ImageBatch, Opened
+from gpuio.decode.libjpeg_warnings import listener
 from gpuio.decode.portable import decode_places
 from gpuio.kernels import codec_calls
 from gpuio.reader.dataset import Dataset
-from gpuio.reader.reader import RecordBatch
+from gpuio.reader.reader import RecordBatch, Samples
 
-CPU_MODULES: Final = ("jpeg_turbo_ext", "nvbmp_ext", "nvpnm_ext", "opencv_ext", "tiff_ext")
+CPU_MODULES: Final = ("jpeg_turbo_ext", "opencv_ext")
+"""Codec modules: for JPEG, and for PNG; see `gpuio.decode`."""
 FORMATS: Final = {
     1: (abi.FORMAT_Y, abi.GRAY),
     3: (abi.FORMAT_RGB, abi.SRGB),
     4: (abi.FORMAT_UNCHANGED, abi.SRGB),
 }
 """Sample format and colour space by channels."""
-
-_JPEG = 0xFFD8FF
-_TIFF = np.array([int.from_bytes(head, "little") for head in (b"II*\0", b"MM\0*")], np.int32)
 
 
 class NvImageCodec(Decoder):
@@ -43,7 +43,13 @@ class NvImageCodec(Decoder):
         channels: 1, 3 or 4.
         dataset: For messages.
         instance: nvImageCodec, started.
+        tolerant: As for every decoder.
+
+    Raises:
+        BackendError: Damage of JPEGs cannot be seen, and is not tolerated.
     """
+
+    markers = False  # whether `_doubtful` looks at the markers of JPEGs
 
     def __init__(
         self,
@@ -51,8 +57,12 @@ class NvImageCodec(Decoder):
         channels: int,
         dataset: Dataset,
         instance: abi.Instance,
+        *,
+        tolerant: bool = False,
     ) -> None:
-        super().__init__(backend, channels, dataset)
+        super().__init__(backend, channels, dataset, tolerant=tolerant)
+        self._warnings = None if tolerant else listener(instance.library.extensions)
+        self._sound = np.zeros(len(dataset), bool)  # JPEGs that were decoded to their end
         self._pool = ThreadPoolExecutor(backend.threads, "gpuio-decode")  # starts no thread yet
         self._instance = instance
         self._info = abi.ImageInfo.new(
@@ -65,7 +75,7 @@ class NvImageCodec(Decoder):
     def open(self, records: RecordBatch) -> Opened:
         table = self._probe(records.address, records.nbytes)
         size = np.stack([table["height"], table["width"]], axis=1)
-        ported = (table["stream"] == 0) | np.isin(table["head"], _TIFF) | self._doubtful(table)
+        ported = (table["stream"] == 0) | self._doubtful(table)
         if self.channels == 4:  # MXNet leaves RGBA as it is stored
             ported |= table["channels"] != 4
             swapped = table["turned"] == 2
@@ -74,24 +84,46 @@ class NvImageCodec(Decoder):
             ported |= (table["turned"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
         size[ported] = 0
         places = np.flatnonzero(ported & (records.nbytes > 0)).tolist()
-        pixels = decode_places(self._pool, records, places, self.channels)
+        pixels = decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
         for place, image in pixels.items():
             size[place] = image.shape[:2]
         self.ported += len(pixels)
         opened = Opened(size, pixels, table)
         # For a batch that nobody decodes any more; after `finish` there is nothing left to do.
-        weakref.finalize(opened, _release, self._instance, table).atexit = False
+        weakref.finalize(opened, release, self._instance, table).atexit = False
         return opened
+
+    def widen(self, box: npt.NDArray[np.int32], opened: Opened, samples: Samples) -> None:
+        """Decode a JPEG to its last row when it is decoded for the first time.
+
+        libjpeg warns of bytes that are lost when it comes to the end of the data. What was found
+        sound is sound from then on, and a window of it is enough.
+        """
+        if self._warnings is not None:
+            new = is_jpeg(opened.handle) & ~self._sound[samples.ids] & (box[:, 2] > 0)
+            box[new, 2] = opened.size[new, 0] - box[new, 0]
+
+    def retry(self, batch: ImageBatch) -> list[int]:
+        sound = (batch.opened.handle["rows"] > 0) & ~self.failed(batch.opened)
+        done = super().retry(batch)
+        sound[done] = True
+        self._sound[batch.samples.ids[sound]] = True
+        return done
 
     def failed(self, opened: Opened) -> npt.NDArray[np.bool_]:
         return (opened.handle["rows"] > 0) & (opened.handle["status"] != abi.SUCCESS)
 
     def finish(self, opened: Opened) -> None:
-        _release(self._instance, opened.handle)
+        release(self._instance, opened.handle)
 
     def _doubtful(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
         """(N,) bool, images that only the portable codec can be trusted with."""
-        return np.zeros(len(table), bool)
+        return is_jpeg(table) & (table["ended"] == 0) & self.markers
+
+    @property
+    def _heard(self) -> int:
+        """How often libjpeg warned in threads of its own; 0 if that is tolerated."""
+        return 0 if self._warnings is None else int(self._warnings[codec_calls.HEARD])
 
     def _probe(
         self, address: npt.NDArray[np.uint64], nbytes: npt.NDArray[np.int64]
@@ -100,17 +132,19 @@ class NvImageCodec(Decoder):
         table = np.zeros(len(nbytes), codec_calls.IMAGE_JOB)
         table["data"], table["nbytes"] = address, nbytes
         functions = self._instance.library.functions.ctypes.data
-        words = (functions, self._instance.handle, ctypes.addressof(self._info))
+        words = (functions, self._instance.handle, ctypes.addressof(self._info), self.markers)
         self.backend.run(Link(codec_calls.probe, table, words))
         return table
 
 
 def is_jpeg(table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     """(N,) bool, rows of an IMAGE_JOB table whose images are JPEGs."""
-    return table["head"] & 0xFFFFFF == _JPEG
+    jpeg: npt.NDArray[np.bool_] = table["head"] & 0xFFFFFF == codec_calls.JPEG_HEAD
+    return jpeg
 
 
-def _release(instance: abi.Instance, table: npt.NDArray[np.void]) -> None:
+def release(instance: abi.Instance, table: npt.NDArray[np.void]) -> None:
+    """Close the code streams of an IMAGE_JOB table that are still open."""
     if not table["stream"].any():
         return
     functions = instance.library.functions.ctypes.data

@@ -14,9 +14,9 @@ What is known of it, and how it is met:
 * A batch of one image hangs in 0.9 where threads share a CUDA stream. Each thread gets its own.
 * One picture that the engines refuse sends all those of its call to the next codec: slower, and
   the same for the user.
-* Whether the engines notice damage is not known. A JPEG without its end marker, which is how one
-  that was cut off looks, goes to the portable codec. Damage inside is met as by other decoders:
-  some pixels are wrong, or the next codec of the chain gets it.
+* Engines and nvJPEG do not say what they warn of, as libjpeg does. A JPEG whose markers are not
+  those of a whole one goes to the portable codec: it was cut off, or written over. Bytes that are
+  lost or changed inside of pixel data may give wrong pixels without an error.
 * A decoder may be used by one thread at a time. There is a lock.
 
 Where the device's memory is the host's (a backend without `device_id`), all is the same with the
@@ -77,6 +77,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             between two.
         windowed: Decode only the part of an image that is wanted. By default as
             `versions.gpu_windows` says for this nvImageCodec.
+        tolerant: As for every decoder.
 
     Raises:
         BackendError: nvImageCodec or nvJPEG is not installed, or does not start; or nothing is
@@ -85,6 +86,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
     """
 
     name = "nvimgcodec"
+    markers = True
 
     def __init__(
         self,
@@ -98,6 +100,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         chunk: int | None = None,
         options: str = "",
         windowed: bool | None = None,
+        tolerant: bool = False,
     ) -> None:
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown or not kinds:
@@ -120,7 +123,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         # An instance for this decoder alone: what it tells is about this one's images.
         listener = codec_calls.note().address, self._notes
         instance = abi.Instance(library, modules, listener)
-        super().__init__(backend, channels, dataset, instance)
+        super().__init__(backend, channels, dataset, instance, tolerant=tolerant)
         self.windowed = versions.gpu_windows(library.version) if windowed is None else windowed
         self._chunk = chunk
         picture = np.zeros((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), np.uint8)
@@ -198,9 +201,6 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             "portable": self.ported,
         }
 
-    def _doubtful(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-        return is_jpeg(table) & (table["ended"] == 0)
-
     def _step(
         self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
     ) -> None:
@@ -243,7 +243,11 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             np.uint64,
         )
         with self._lock:
+            heard = self._heard
             codec_calls.decode_batch(words)
+            if self._heard != heard:  # of whom is not known: the portable codec finds out
+                warned = is_jpeg(table) & (table["decoded_by"] == codec_calls.BY_CPU)
+                table["status"][warned & (table["rows"] > 0)] = abi.FAILED
 
     def _new_decoder(self, kinds: list[str], share: float, options: str) -> int:
         codecs = (abi.Backend * len(kinds))(

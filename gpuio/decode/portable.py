@@ -20,13 +20,18 @@ from gpuio.reader.reader import RecordBatch
 
 
 def decode_places(
-    pool: ThreadPoolExecutor, records: RecordBatch, places: Sequence[int], channels: int
+    pool: ThreadPoolExecutor,
+    records: RecordBatch,
+    places: Sequence[int],
+    channels: int,
+    *,
+    tolerant: bool,
 ) -> dict[int, npt.NDArray[np.uint8]]:
     """(H, W, C) uint8 images by place in the batch, without those that cannot be decoded."""
 
     def decoded(place: int) -> npt.NDArray[np.uint8] | None:
         try:
-            return decode_rgb(encoded(records, place), channels)
+            return decode_rgb(encoded(records, place), channels, tolerant=tolerant)
         except DecodeError:
             return None
 
@@ -39,8 +44,10 @@ class PortableDecoder(Decoder):
 
     name = "portable"
 
-    def __init__(self, backend: Backend, channels: int, dataset: Dataset) -> None:
-        super().__init__(backend, channels, dataset)
+    def __init__(
+        self, backend: Backend, channels: int, dataset: Dataset, *, tolerant: bool = False
+    ) -> None:
+        super().__init__(backend, channels, dataset, tolerant=tolerant)
         self._pool = ThreadPoolExecutor(backend.threads, "gpuio-decode")
 
     def close(self) -> None:
@@ -48,7 +55,7 @@ class PortableDecoder(Decoder):
 
     def open(self, records: RecordBatch) -> Opened:
         places = range(len(records.nbytes))
-        pixels = decode_places(self._pool, records, places, self.channels)
+        pixels = decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
         size = np.zeros((len(places), 2), np.int32)
         for place, image in pixels.items():
             size[place] = image.shape[:2]

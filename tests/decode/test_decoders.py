@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import numpy.testing as npt
@@ -12,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gpuio import codec
 from gpuio.backends.cpu import CpuBackend
-from gpuio.decode import make_decoder, nvimgcodec_abi, versions
+from gpuio.decode import make_decoder, nvimgcodec_abi, nvimgcodec_base, versions
 from gpuio.errors import BackendError, DecodeError
 from gpuio.iterators import ImageRecordIter
 from gpuio.reader.dataset import Dataset
@@ -335,13 +337,170 @@ def test_nothing_is_printed(tmp_path):
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
+def png(width: int, height: int) -> bytes:
+    """A PNG that claims a size; its pixels are fewer."""
+    data = bytearray(OTHERS["png rgb"])
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+def bmp(width: int, height: int) -> bytes:
+    data = bytearray(OTHERS["bmp rgb"])
+    data[18:26] = struct.pack("<ii", width, height)
+    return bytes(data)
+
+
+def jpeg(width: int, height: int) -> bytes:
+    data = bytearray(JPEG["jpeg 4:2:0"])
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+LIES = {
+    "png width": png(2**31, 40),
+    "png height": png(52, 2**32 - 16),
+    "png, both": png(2**32 - 256, 2**32 - 256),
+    "png of no width": png(0, 40),
+    "png of no height": png(52, 0),
+    "png, product of 32 bits": png(1 << 16, 1 << 16),
+    "png, long": png((1 << 20) + 1, 2),
+    "bmp width": bmp(-(2**31), 40),
+    "bmp height": bmp(52, -(2**31)),
+    "bmp": bmp(30_000, 20_000),
+    "jpeg": jpeg(65_500, 65_500),
+    "ppm": b"P6 4294967295 4 255\n" + bytes(99),
+    "ppm of no width": b"P6 0 4 255\n" + bytes(99),
+}
+
+
+@pytest.mark.parametrize("augment", [{}, {"resize": 64}, {"resize": 64, "max_rotate_angle": 9}])
 @pytest.mark.parametrize("name", DECODERS)
-def test_a_header_that_claims_too_many_pixels_is_a_fault(tmp_path, name):
-    """Memory for them would be memory that nothing else can have."""
-    bmp = bytearray(encode(draw(5, 7), "BMP"))
-    bmp[18:26] = struct.pack("<ii", 30_000, 20_000)
-    write_rec(tmp_path / "huge.rec", [bytes(bmp)])
-    rec = tmp_path / "huge.rec"
-    with ImageRecordIter(rec, (3, 4, 4), 1, decoder=name) as it, pytest.raises(DecodeError) as info:
-        next(it)
-    assert "huge.rec: record 0 at byte 0" in str(info.value)
+def test_a_header_that_lies_is_a_fault_and_harms_no_other(tmp_path, name, augment):
+    """Memory for what it claims would be memory that nothing else can have."""
+    rec, good = tmp_path / "lies.rec", JPEG["jpeg 4:4:4"]
+    write_rec(rec, [image for lie in LIES.values() for image in (lie, good)])
+    some = {"decoder": name, "device": "cpu", "dtype": "uint8", "on_error": "zero", **augment}
+    with ImageRecordIter(rec, (3, 32, 32), 2 * len(LIES), **some) as it:
+        pixels = next(it).data[0].asnumpy()
+        faults = it.faults
+    assert faults.count == len(LIES), [str(error) for error in faults.first]
+    assert all("lies.rec: record " in str(error) for error in faults.first)
+    assert not pixels[::2].any()
+    if "max_rotate_angle" not in augment:
+        npt.assert_array_equal(pixels[1::2], pixels[1:2].repeat(len(LIES), axis=0))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_the_limit_holds_for_every_decoder(tmp_path, name, monkeypatch):
+    images = [JPEG["jpeg 4:2:0"], encode(SMOOTH), encode(SMOOTH, "BMP"), OTHERS["webp"]]
+    monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", 101 * 133)
+    assert not decode(name, tmp_path, images, 3)[0].faults
+    monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", 101 * 133 - 1)
+    faults = decode(name, tmp_path, images, 3)[0].faults
+    assert len(faults) == len(images)
+    for fault in faults.values():
+        assert "claims 133 x 101 pixels, and at most 13432 are decoded" in str(fault)
+        assert "set gpuio.codec.MAX_IMAGE_PIXELS" in str(fault)
+
+
+def test_a_bitmap_may_begin_at_its_top(tmp_path):
+    for name in DECODERS:
+        (image,) = decode(name, tmp_path, [bmp(52, -40)], 3)[0].images
+        npt.assert_array_equal(image, COLOR[::-1])
+
+
+def damaged(image: bytes) -> list[bytes]:
+    """Damage that libjpeg mends with pixels of its own."""
+    scan = image.index(b"\xff\xda") + 14
+    middle = (scan + len(image)) // 2
+    return [
+        image[:middle] + b"\xff\xd9",
+        image[:middle] + b"\xff" * 300 + image[middle + 300 :],
+        image[:middle] + image[middle + 300 :],
+        image[: middle - 1] + image[middle:],
+    ]
+
+
+PHOTOS = {
+    "baseline": encode(draw(300, 400, seed=9), "JPEG"),
+    "progressive": encode(draw(300, 400, seed=9), "JPEG", progressive=True),
+    "gray": encode(draw(300, 400, 1, seed=9), "JPEG"),
+    "with restarts": encode(draw(300, 400, seed=9), "JPEG", restart_marker_rows=1),
+}
+
+
+@pytest.mark.parametrize("window", [None, (2, 3, 20, 30), (250, 3, 20, 30)])
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_damage_is_found_by_all_decoders_wherever_the_window_is(tmp_path, photo, window):
+    good = PHOTOS[photo]
+    images = [good, *damaged(good), good]
+    windows = None if window is None else [window] * len(images)
+    whole, _ = decode("portable", tmp_path, images, 3)
+    assert {1, 2} <= whole.faults.keys() <= {1, 2, 3, 4}
+    found, _ = decode("nvimgcodec", tmp_path, images, 3, windows)
+    assert found.faults.keys() == whole.faults.keys()
+    reasons = {k: str(fault).split("key")[1] for k, fault in whole.faults.items()}
+    assert {k: str(fault).split("key")[1] for k, fault in found.faults.items()} == reasons
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("photo", PHOTOS)
+def test_warnings_are_tolerated_where_that_is_wanted(tmp_path, photo, decoder):
+    cv2 = pytest.importorskip("cv2")
+    images = [PHOTOS[photo], *damaged(PHOTOS[photo])[:1]]
+    write_rec(tmp_path / "a.rec", images)
+    some = {"decoder": decoder, "device": "cpu", "dtype": "uint8", "layout": "NHWC"}
+    with ImageRecordIter(tmp_path / "a.rec", (3, 300, 400), 2, tolerate="warnings", **some) as it:
+        pixels = next(it).data[0].asnumpy()
+    for got, data in zip(pixels, images, strict=True):
+        npt.assert_array_equal(got, cv2.imdecode(np.frombuffer(data, np.uint8), 1)[..., ::-1])
+    for strict in (None, ""):
+        with (
+            ImageRecordIter(tmp_path / "a.rec", (3, 300, 400), 2, tolerate=strict, **some) as it,
+            pytest.raises(DecodeError, match=r"a\.rec: record 1 .* JPEG: Corrupt JPEG data"),
+        ):
+            next(it)
+
+
+def test_what_else_could_be_tolerated_is_an_error(rec):
+    with pytest.raises(ValueError, match="tolerate must be 'warnings' or None, got 'errors'"):
+        ImageRecordIter(rec, (3, 4, 4), 1, tolerate="errors")
+
+
+def test_a_window_is_enough_of_what_was_found_sound(tmp_path):
+    """libjpeg warns at the end of the data, so an image is decoded to its end the first time."""
+    write_rec(tmp_path / "a.rec", [PHOTOS["baseline"]] * 3)
+    dataset = Dataset.open(tmp_path / "a.rec")
+    decoder = make_decoder("nvimgcodec", CpuBackend(1), 3, dataset)
+    wanted = np.array([[10, 0, 20, 400]] * 3, np.int32)
+    whole = decode("portable", tmp_path, [PHOTOS["baseline"]], 3)[0].images[0]
+    rows = []
+
+    def links(opened, box, pitch):
+        rows.append(box[:, 2].tolist())
+        return type(decoder).links(decoder, opened, box, pitch)
+
+    decoder.links = links
+    for _ in range(2):
+        for image in decode_all(decoder, dataset, wanted).images:
+            npt.assert_array_equal(image, whole[10:30])
+    decoder.close()
+    assert rows == [[290] * 3, [20] * 3]
+
+
+def test_without_a_way_to_hear_warnings_the_portable_decoder_is_used(tmp_path, monkeypatch):
+    def unheard(folder):
+        raise BackendError("what libjpeg warns of cannot be heard")
+
+    monkeypatch.setattr(nvimgcodec_base, "listener", unheard)
+    write_rec(tmp_path / "a.rec", [JPEG["jpeg 4:2:0"]])
+    dataset = Dataset.open(tmp_path / "a.rec")
+    with pytest.warns(UserWarning, match="simplejpeg and Pillow: what libjpeg warns of cannot"):
+        decoder = make_decoder("auto", CpuBackend(1), 3, dataset)
+    assert decoder.name == "portable"
+    decoder.close()
+    decoder = make_decoder("auto", CpuBackend(1), 3, dataset, tolerant=True)
+    assert decoder.name == "nvimgcodec"
+    decoder.close()

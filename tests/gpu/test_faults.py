@@ -62,9 +62,8 @@ pytestmark = pytest.mark.parametrize(
 def kinds(request, scale, rec, monkeypatch):
     """Lets loaders have these kinds of codecs alone."""
 
-    def make(backend, channels, dataset, *, deterministic):
-        chosen = {"kinds": request.param, "deterministic": deterministic}
-        return NvImageCodecGpuDecoder(backend, channels, dataset, **chosen)
+    def make(backend, channels, dataset, **chosen):
+        return NvImageCodecGpuDecoder(backend, channels, dataset, kinds=request.param, **chosen)
 
     plain = gpuio.decode._nvimgcodec
     monkeypatch.setattr(

@@ -1,0 +1,145 @@
+"""What libjpeg says of damage, heard inside nvImageCodec.
+
+libjpeg goes on where pixel data is damaged: it makes up what is missing, and warns. nvImageCodec
+does not report that, but its codec module prints the first warning of each image to stderr, with
+the C library's `fprintf`. Which function that is stands in a table of the module, where the
+dynamic linker has written it. Here it is exchanged for a compiled function of ours, which notes
+the warning for the thread that decodes the image. So hearing costs nothing where all is well, and
+misses nothing.
+
+Source: System V Application Binary Interface, chapters 4 and 5 (sections, symbols, relocations);
+libjpeg-turbo 3, jerror.c (emit_message, output_message).
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import mmap
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.errors import BackendError
+from gpuio.kernels import codec_calls
+
+SIDE: Final = 8  # pixels
+_HEAD: Final = b"".join((
+    b"\xff\xd8",
+    b"\xff\xdb\0\x43\0" + b"\x01" * 64,  # quantisation
+    b"\xff\xc0\0\x0b\x08\0\x08\0\x08\x01\x01\x11\0",  # 8 x 8 pixels of gray
+    b"\xff\xc4\0\x14\0\x01" + bytes(16),  # Huffman codes: the bit 0 for no difference
+    b"\xff\xc4\0\x14\x10\x01" + bytes(16),  # and for the end of a block
+    b"\xff\xda\0\x08\x01\x01\0\0\x3f\0",
+))  # fmt: skip
+SOUND: Final = _HEAD + b"\x3f\xff\xd9"
+"""The smallest of JPEGs."""
+DAMAGED: Final = _HEAD + b"\xff\xd9"
+"""The same without pixel data."""
+
+_MODULE: Final = "*jpeg_turbo_ext*"
+_ENTRY: Final = b"nvimgcodecExtensionModuleEntry"
+_PRINT, _STREAM = b"fprintf", b"stderr"
+_ELF64_LITTLE: Final = b"\x7fELF\x02\x01"
+_SYMBOLS, _RELOCATIONS = 11, 4  # types of sections
+_READ_WRITE: Final = 3  # of mprotect
+
+_SECTION = np.dtype("u4,u4,u8,u8,u8,u8,u4,u4,u8,u8")
+_SECTION.names = (
+    "name", "type", "flags", "address", "offset", "size", "link", "info", "align", "each",
+)  # fmt: skip
+_SYMBOL = np.dtype("u4,u2,u2,u8,u8")
+_SYMBOL.names = ("name", "kind", "section", "value", "size")
+_RELOCATION = np.dtype("u8,u4,u4,i8")
+_RELOCATION.names = ("offset", "type", "symbol", "addend")
+
+
+@cache
+def listener(extensions: Path) -> npt.NDArray[np.uint64]:
+    """What `codec_calls.decode` is given to hear warnings, once for the process.
+
+    Args:
+        extensions: Folder of nvImageCodec's codec modules, of which the one for JPEG is loaded.
+
+    Returns:
+        (LISTENER,) uint64, as `codec_calls.warned` takes it.
+
+    Raises:
+        BackendError: The module is not of a kind that is known.
+    """
+    path = next(iter(extensions.glob(_MODULE)), None)
+    if path is None:
+        raise BackendError(f"{extensions}: no module {_MODULE} is there; reinstall gpuio[cpu]")
+    slots = _slots(path)
+    words = np.zeros(codec_calls.LISTENER, np.uint64)
+    process, key = ctypes.CDLL(None), ctypes.c_uint()
+    if process.pthread_key_create(ctypes.byref(key), None):
+        raise BackendError("no key for data of threads is left (pthread_key_create)")
+    words[:3] = (
+        _address(process.pthread_getspecific),
+        _address(process.pthread_setspecific),
+        key.value,
+    )
+    stream = np.array([words.ctypes.data], np.uint64)  # a variable like `stderr`
+    values = {_PRINT: codec_calls.warned().address, _STREAM: stream.ctypes.data}
+    before = [(slot, _exchange(slot, values[name])) for name, slot in slots]
+    atexit.register(_restore, before, (words, stream))
+    return words
+
+
+def _slots(path: Path) -> list[tuple[bytes, int]]:
+    """Where a loaded module keeps the addresses of `fprintf` and `stderr`, by name.
+
+    Raises:
+        BackendError: They are not found.
+    """
+    data = path.read_bytes()
+    if not data.startswith(_ELF64_LITTLE):
+        raise BackendError(f"{path}: warnings of libjpeg are heard in 64-bit ELF modules only")
+    start, count = np.frombuffer(data, "u8", 1, 40)[0], np.frombuffer(data, "u2", 1, 60)[0]
+    sections = np.frombuffer(data, _SECTION, count, int(start))
+    (table,) = sections[sections["type"] == _SYMBOLS]
+    strings = _content(data, sections[table["link"]])
+    symbols = np.frombuffer(_content(data, table), _SYMBOL)
+    names = [strings[at : strings.index(b"\0", at)] for at in symbols["name"].tolist()]
+    entry = _address(ctypes.CDLL(str(path))[_ENTRY.decode()])
+    base = entry - int(symbols["value"][names.index(_ENTRY)])
+    found = []
+    for section in sections[sections["type"] == _RELOCATIONS]:
+        for relocation in np.frombuffer(_content(data, section), _RELOCATION):
+            name = names[relocation["symbol"]]
+            if name in (_PRINT, _STREAM):
+                found.append((name, base + int(relocation["offset"])))
+    if {name for name, _ in found} != {_PRINT, _STREAM}:
+        raise BackendError(f"{path}: it prints no warnings of libjpeg that could be heard")
+    return found
+
+
+def _content(data: bytes, section: npt.NDArray[np.void]) -> bytes:
+    start = int(section["offset"])
+    return data[start : start + int(section["size"])]
+
+
+def _exchange(slot: int, value: int) -> int:
+    """Write a word of a module's table of addresses; the word that was there."""
+    page = slot & -mmap.PAGESIZE
+    process = ctypes.CDLL(None, use_errno=True)
+    length = ctypes.c_size_t(slot + 8 - page)
+    if process.mprotect(ctypes.c_void_p(page), length, _READ_WRITE):
+        raise BackendError(f"memory of a module cannot be written, error {ctypes.get_errno()}")
+    word = ctypes.c_uint64.from_address(slot)
+    before, word.value = word.value, value
+    return before
+
+
+def _restore(slots: list[tuple[int, int]], _kept: tuple[npt.NDArray[np.uint64], ...]) -> None:
+    """Undo the exchange before compiled code is gone."""
+    for slot, value in slots:
+        ctypes.c_uint64.from_address(slot).value = value
+
+
+def _address(function: object) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
