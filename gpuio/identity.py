@@ -17,8 +17,9 @@ _EDGE: Final = 4096  # bytes
 class FileIdentity:
     """A file on disk as it was when it was opened first.
 
-    Some file systems (FUSE) give a file another number each time it is opened. So a file of another
-    number, but of the same size and time, is held to be the same one if both its ends are.
+    Some file systems (FUSE) give a file another number each time it is opened, and others give the
+    number of a removed file to the next one. So a file of the same size and time is held to be the
+    same one if both its ends are, whatever its number.
 
     Attributes:
         nbytes: Its size.
@@ -48,12 +49,13 @@ class FileIdentity:
         place = status.st_dev, status.st_ino
         return cls(status.st_size, status.st_mtime_ns, place, _edges(descriptor, status.st_size))
 
-    def check(self, descriptor: int, path: str) -> None:
+    def check(self, descriptor: int, path: str, *, again: bool = False) -> None:
         """Find out whether an open file is this one, as it was.
 
         Args:
             descriptor: Of the open file.
             path: Its path, for messages.
+            again: It was when it was opened; was it written to since then?
 
         Raises:
             FormatError: It is another file, or it was written to.
@@ -61,10 +63,11 @@ class FileIdentity:
         status = os.fstat(descriptor)
         place = status.st_dev, status.st_ino
         if (self.nbytes, self.changed) == (status.st_size, status.st_mtime_ns) and (
-            place == self.place or _edges(descriptor, self.nbytes) == self.edges
+            again or _edges(descriptor, self.nbytes) == self.edges
         ):
             return
-        how = "replaced" if place != self.place else "written to"
+        same = place == self.place and status.st_mtime_ns != self.changed
+        how = "written to" if same else "replaced"
         then = _described(self.nbytes, self.changed)
         now = _described(status.st_size, status.st_mtime_ns)
         raise FormatError(

@@ -664,6 +664,52 @@ def test_a_damaged_record_is_treated_as_a_bad_image(make, rec, tmp_path, policy)
     assert batches[1].label[0].tolist() == expected
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("policy", ["skip", "replace", "zero"])
+def test_of_a_file_that_was_cut_off_the_rest_is_read(make, rec, tmp_path, policy, indexed):
+    path, index = tmp_path / "a.rec", Index.scan(rec)
+    path.write_bytes(rec.read_bytes()[: int(index.offsets[9]) + 100])
+    if indexed:
+        index.save(path.with_suffix(".idx"))
+    it = make(path_imgrec=path, on_error=policy)
+    assert it.faults.count == (4 if indexed else 1)
+    assert "a.rec" in str(it.faults.first[0])
+    assert own(it) == own(it) == [*range(9)]
+    assert it.faults.count == (4 if indexed else 1)
+    with pytest.raises(FormatError, match=r"9 of 13 records are whole|record at byte"):
+        make(path_imgrec=path)
+
+
+def test_masks_of_a_file_that_was_cut_off_are_not_shifted(make, rec, tmp_path):
+    path = tmp_path / "a.rec"
+    path.write_bytes(rec.read_bytes()[:-100])
+    for images, masks in ((path, rec), (rec, path)):
+        with pytest.raises(FormatError, match=r"a\.rec: record at byte"):
+            make(path_imgrec=images, masks=masks, on_error="skip")
+
+
+def test_the_files_are_found_after_a_change_of_folder(make, rec, tmp_path, monkeypatch):
+    monkeypatch.chdir(rec.parent)
+    it = make(path_imgrec=rec.name)
+    monkeypatch.chdir(tmp_path)
+    assert own(it) == [*range(COUNT)]
+    monkeypatch.chdir("/")
+    assert own(it) == [*range(COUNT)]
+
+
+@pytest.mark.parametrize("policy", ["raise", "skip"])
+def test_a_file_that_was_replaced_between_epochs_is_named(make, rec, tmp_path, policy):
+    path = tmp_path / "a.rec"
+    path.write_bytes(rec.read_bytes())
+    it = make(path_imgrec=path, on_error=policy)
+    assert own(it) == [*range(COUNT)]
+    (tmp_path / "b.rec").write_bytes(rec.read_bytes())
+    (tmp_path / "b.rec").replace(path)
+    with pytest.raises(FormatError, match=r"a\.rec was replaced since it was opened first"):
+        list(it)
+
+
 @pytest.mark.parametrize("policy", ["skip", "replace", "zero"])
 def test_another_number_of_labels_is_treated_as_a_bad_image(make, tmp_path, policy):
     path = tmp_path / "a.rec"

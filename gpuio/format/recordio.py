@@ -127,7 +127,7 @@ class _Opened:
 class RecordFile:
     """A .rec open for reading at any offset, from any number of threads at once.
 
-    A read that is under way when another thread closes the file is completed; later ones raise.
+    Where another thread closes the file, a call that is under way is completed or raises.
 
     Attributes:
         path: As given.

@@ -81,7 +81,7 @@ class LocalFiles:
             else:
                 self._read_one_by_one(spans)
             for number in set(spans["fd"].tolist()):
-                self._check_identity(number)
+                self._check_identity(number, again=True)
 
     def _read_one_by_one(self, spans: Spans) -> None:
         for span in spans:
@@ -91,10 +91,10 @@ class LocalFiles:
             except OSError as error:
                 span["errno"] = error.errno or 0
 
-    def _check_identity(self, number: int) -> None:
+    def _check_identity(self, number: int, *, again: bool = False) -> None:
         identity = self._identities[number] if self._identities else None
         if identity is not None:
-            identity.check(int(self._numbers[number]), self._paths[number])
+            identity.check(int(self._numbers[number]), self._paths[number], again=again)
 
     def finish(self, asked: Any) -> None:
         """Wait until what was asked for is there."""
