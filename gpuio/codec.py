@@ -91,6 +91,19 @@ def check_size(height: int, width: int, kind: str = "image") -> None:
         )
 
 
+def check_resized(height: int, width: int, new_height: int, new_width: int) -> None:
+    """Refuse to make more pixels of an image than one may have, whatever its shape is.
+
+    Raises:
+        DecodeError: There would be more than `MAX_IMAGE_PIXELS`.
+    """
+    if new_height * new_width > MAX_IMAGE_PIXELS:
+        raise DecodeError(
+            f"image of {width} x {height} pixels would become one of {new_width} x {new_height}, "
+            f"and at most {MAX_IMAGE_PIXELS} are made (gpuio.codec.MAX_IMAGE_PIXELS)"
+        )
+
+
 def imdecode(
     data: Data,
     flag: int = 1,
@@ -231,9 +244,8 @@ def _turbo(
 
 def _decode_with_pillow(data: memoryview, flag: int, order: Order) -> Pixels:
     exif = b""
-    with _opened(data) as picture:
+    with opened(data) as picture:
         kind, (width, height) = picture.format or "image", picture.size
-        check_size(height, width, kind)
         try:
             if flag == 0 and kind in _JPEG_KINDS:
                 picture.draft("L", None)  # the luma itself
@@ -246,7 +258,7 @@ def _decode_with_pillow(data: memoryview, flag: int, order: Order) -> Pixels:
         except MemoryError as error:
             raise DecodeError(f"{kind}: no memory for its {width} x {height} pixels") from error
         except Exception as error:  # whatever a plugin's parser stumbles over
-            raise DecodeError(f"{kind}: {_described(error)}") from error
+            raise DecodeError(f"{kind}: {described(error)}") from error
     if picture.size != (width, height):  # Pillow has turned a TIFF
         height, width = width, height
     _check_delivered(pixels, height, width, kind)
@@ -254,8 +266,8 @@ def _decode_with_pillow(data: memoryview, flag: int, order: Order) -> Pixels:
     return pixels if flag < 0 else orient(pixels, tiff_orientation(exif))
 
 
-def _opened(data: memoryview, formats: Sequence[str] | None = None) -> ImageFile.ImageFile:
-    """An image whose header Pillow has read; of what it looks like, as its plugin takes it.
+def opened(data: bytes | memoryview, formats: Sequence[str] | None = None) -> ImageFile.ImageFile:
+    """An image whose header Pillow has read, of a size that may be decoded.
 
     `Image.open` would say of all that is wrong that no format is known, and has a limit of its own.
 
@@ -264,20 +276,25 @@ def _opened(data: memoryview, formats: Sequence[str] | None = None) -> ImageFile
         formats: Those that are allowed, by Pillow's names; all that are known if None.
 
     Raises:
-        DecodeError: It is of no known format, or its header is damaged.
+        DecodeError: It is of no such format, its header is damaged, or its size is wrong.
     """
     from PIL import Image
 
     start = bytes(data[:_START_NBYTES])
     reasons = []
-    for kind in _formats() if formats is None else formats:
+    for kind in _formats():
+        if formats is not None and kind not in formats:
+            continue
         plugin, accept = Image.OPEN[kind]
         if accept is not None and not accept(start):
             continue
         try:
-            return plugin(io.BytesIO(data), "")
+            picture = plugin(io.BytesIO(data), "")
         except Exception as error:  # whatever a plugin's parser stumbles over
-            reasons.append(f"{kind}: damaged header: {_described(error)}")
+            reasons.append(f"{kind}: damaged header: {described(error)}")
+        else:
+            check_size(picture.height, picture.width, kind)
+            return picture
     if reasons:
         raise DecodeError("; ".join(reasons))
     raise DecodeError(f"no known image format starts with {start[:8].hex(' ')}")
@@ -296,7 +313,7 @@ def _check_delivered(pixels: Pixels, height: int, width: int, kind: str) -> None
         )
 
 
-def _described(error: Exception) -> str:
+def described(error: Exception) -> str:
     """What a plugin says, which may be no more than the name of the exception."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 

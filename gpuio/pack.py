@@ -262,6 +262,7 @@ def _center(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _resized(image: npt.NDArray[Any], shorter: int) -> npt.NDArray[Any]:
     """An image whose shorter side has `shorter` pixels, with OpenCV's bilinear weights."""
+    from gpuio.codec import check_resized
     from gpuio.kernels.resample import resize
 
     if image.dtype != np.uint8:
@@ -271,4 +272,5 @@ def _resized(image: npt.NDArray[Any], shorter: int) -> npt.NDArray[Any]:
         size = height * shorter // width, shorter
     else:
         size = shorter, width * shorter // height
+    check_resized(height, width, *size)
     return resize(image, *size)

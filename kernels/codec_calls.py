@@ -59,6 +59,7 @@ BY_BATCH, BY_HARDWARE, BY_GPU, BY_HYBRID, BY_CPU = range(DECODED_BY)
 JPEG_HEAD, PNG_HEAD = 0xFFD8FF, 0x474E5089
 """First bytes, as in `IMAGE_JOB.head`; of a JPEG three."""
 _JPEG_BYTES = 0xFFFFFF
+_PIXELS, _ANIMATION = 0x49444154, 0x6163544C  # the chunks IDAT and acTL of a PNG
 
 # Offsets in nvimgcodecImageInfo_t, _Region_t within _CodeStreamView_t: nvimgcodec.h of 0.9.
 _SPEC, _FORMAT, _TURN, _PLANES, _PLANE = 280, 288, 320, 336, 344
@@ -167,11 +168,31 @@ def _ends_well(data):
     return False
 
 
+@njit(inline="always")
+def _big32(data, at):
+    """The number of 32 bits at a place of (N,) uint8, its highest byte first."""
+    high, low = int(data[at]) << 8 | int(data[at + 1]), int(data[at + 2]) << 8 | int(data[at + 3])
+    return high << 16 | low
+
+
+@njit(inline="always")
+def _is_still(data):
+    """Whether a PNG says nothing of animation before its pixels."""
+    at = 8
+    while at + 8 <= len(data):
+        kind = _big32(data, at + 4)
+        if kind == _PIXELS or kind == _ANIMATION:
+            return kind == _PIXELS
+        at += 12 + _big32(data, at)
+    return False
+
+
 @Task
 def probe(words, item, worker, base):
     """Open the image of a row of an IMAGE_JOB table and read its header.
 
-    JPEG and PNG alone are opened: the parsers and codecs of other formats are not trusted.
+    JPEG and PNG alone are opened: the parsers and codecs of other formats are not trusted. Nor is
+    the codec for PNG with animations, which does not look at checksums.
 
     Words: address of the table, functions, instance, ImageInfo template, whether `ended` is
     wanted.
@@ -184,8 +205,11 @@ def probe(words, item, worker, base):
     jpeg = row.head & _JPEG_BYTES == JPEG_HEAD
     if not jpeg and row.head != PNG_HEAD:
         return
+    data = carray(pointer(row.data), row.nbytes, np.uint8)
+    if not jpeg and not _is_still(data):
+        return
     if jpeg and given[4] != 0:
-        row.ended = _ends_well(carray(pointer(row.data), row.nbytes, np.uint8))
+        row.ended = _ends_well(data)
     functions = carray(pointer(given[1]), _FUNCTIONS, np.uint64)
     zero = np.uint64(0)
     handle = stack(8)

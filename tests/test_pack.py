@@ -13,12 +13,15 @@ import numpy.testing as npt
 import pytest
 from PIL import Image
 
+from gpuio import codec
 from gpuio.codec import imdecode
+from gpuio.errors import DecodeError
 from gpuio.format.image_list import ImageList
 from gpuio.format.image_record import IRHeader, unpack
 from gpuio.format.index import Index
 from gpuio.format.recordio import MAGIC, RecordFile
 from gpuio.pack import Options, Report, Skipped, encode_image, pack_list, pack_shards, shards
+from gpuio.testing import encode
 
 SIZES = [(40, 60), (60, 40), (50, 50), (33, 77), (90, 31), (64, 64), (20, 21)]
 IDS = [30, 2, 7, 11, 5, 0, 19]
@@ -108,6 +111,15 @@ def test_the_centre_is_cut_out(root):
         got = imdecode(encode_image(path, Options(encoding=".png", center_crop=True)), order="RGB")
         original = np.asarray(Image.open(path))
         npt.assert_array_equal(got, original[top : top + side, left : left + side])
+
+
+def test_resizing_to_more_pixels_than_an_image_may_have_is_an_error(root, monkeypatch):
+    path = root / "long.png"
+    path.write_bytes(encode(np.zeros((2, 3000, 3), np.uint8)))
+    monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", 10**6)
+    assert encode_image(path, Options(encoding=".png", resize=20))
+    with pytest.raises(DecodeError, match="of 3000 x 2 pixels would become one of 60000 x 40"):
+        encode_image(path, Options(encoding=".png", resize=40))
 
 
 @pytest.mark.parametrize("color", [-1, 0, 1])

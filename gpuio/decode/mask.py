@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.codec import described, opened
 from gpuio.decode.base import Opened, encoded
 from gpuio.decode.portable import PortableDecoder
 from gpuio.errors import DecodeError
@@ -24,16 +23,14 @@ def decode_mask(data: bytes) -> npt.NDArray[np.uint8]:
     Raises:
         DecodeError: It is no PNG, a damaged one, of several channels, or has labels above 255.
     """
-    from PIL import Image
-
     if not data.startswith(_SIGNATURE):
         found = f"it starts with {data[:8].hex(' ')}" if data else "it has 0 bytes"
         raise DecodeError(f"a mask must be a PNG, and {found}")
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+    with opened(data, ("PNG",)) as picture:
+        try:
             mode, labels = picture.mode, np.asarray(picture)
-    except Exception as error:  # whatever Pillow's parser stumbles over
-        raise DecodeError(f"mask: {type(error).__name__}: {error}") from error
+        except Exception as error:  # whatever Pillow's parser stumbles over
+            raise DecodeError(f"PNG: {described(error)}") from error
     if labels.ndim != 2:
         raise DecodeError(f"a mask must have one channel, gray or of a palette, and it is {mode}")
     if labels.dtype != np.uint8 and labels.max() > _LARGEST:

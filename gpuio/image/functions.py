@@ -138,9 +138,13 @@ def resize_short(src: Image, size: int, interp: int = 2) -> NDArray:
         src: (H, W, C).
         size: In pixels.
         interp: As of `imresize`; or 9, by size; or 10, random.
+
+    Raises:
+        DecodeError: That would be more than `gpuio.codec.MAX_IMAGE_PIXELS`.
     """
     height, width, _ = src.shape
     new_height, new_width = short_size(height, width, size)
+    codec.check_resized(height, width, new_height, new_width)
     interp = choose(interp, (height, width, new_height, new_width))
     return imresize(src, new_width, new_height, interp)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy.testing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from gpuio import codec
 from gpuio.backends.cpu import CpuBackend
@@ -504,3 +506,25 @@ def test_without_a_way_to_hear_warnings_the_portable_decoder_is_used(tmp_path, m
     decoder = make_decoder("auto", CpuBackend(1), 3, dataset, tolerant=True)
     assert decoder.name == "nvimgcodec"
     decoder.close()
+
+
+def test_a_png_with_animations_is_decoded_by_pillow(tmp_path):
+    """OpenCV looks at no checksum of such a PNG, and makes a picture of damaged pixels."""
+    pictures = [Image.fromarray(draw(40, 52, seed=k)) for k in range(3)]
+    file = io.BytesIO()
+    pictures[0].save(file, "PNG", save_all=True, append_images=pictures[1:])
+    whole = file.getvalue()
+    spoilt = bytearray(whole)
+    spoilt[whole.index(b"IDAT") + 1000] ^= 0xFF
+    for name in DECODERS:
+        result, _ = decode(name, tmp_path, [whole, bytes(spoilt)], 3)
+        npt.assert_array_equal(result.images[0], np.asarray(pictures[0]))
+        assert list(result.faults) == [1]
+
+
+def test_pixels_of_another_size_than_planned_are_a_fault(tmp_path):
+    """Two headers in one PNG: libpng refuses that, and Pillow believes the second one."""
+    data, other = OTHERS["png rgb"], png(52, 20)
+    result, _ = decode("nvimgcodec", tmp_path, [data[:33] + other[8:33] + data[33:], data], 3)
+    assert "52 x 20 pixels by one decoder, 52 x 40 by another" in str(result.faults[0])
+    npt.assert_array_equal(result.images[1], COLOR)

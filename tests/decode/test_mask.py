@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import numpy.testing as npt
@@ -20,6 +22,14 @@ def png(picture):
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()
+
+
+def claiming(width, height):
+    """A PNG whose header claims a size."""
+    data = bytearray(encode(LABELS))
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
 
 
 def test_gray_levels_are_labels():
@@ -51,8 +61,10 @@ def test_sixteen_bits_are_labels_while_they_fit():
         (b"", "a mask must be a PNG, and it has 0 bytes"),
         (encode(LABELS, "JPEG"), "a mask must be a PNG, and it starts with ff d8 ff"),
         (encode(np.stack([LABELS] * 3, axis=2)), "one channel, gray or of a palette.*it is RGB"),
-        (encode(LABELS)[:-30], "mask: "),
-        (b"\x89PNG\r\n\x1a\nnonsense", "mask: "),
+        (encode(LABELS)[:-30], "PNG: "),
+        (b"\x89PNG\r\n\x1a\nnonsense", "PNG: damaged header: "),
+        (claiming(2**31, 40), "PNG: its header claims 2147483648 x 40 pixels"),
+        (claiming(60_000, 60_000), "set gpuio.codec.MAX_IMAGE_PIXELS"),
     ],
 )
 def test_what_is_no_mask_is_an_error(data, message):

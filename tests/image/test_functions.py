@@ -7,7 +7,7 @@ import numpy.testing as npt
 import pytest
 from PIL import Image
 
-from gpuio import image
+from gpuio import codec, image
 from gpuio.errors import DecodeError, GpuioError
 from gpuio.image import functions
 from gpuio.ndarray import NDArray
@@ -236,3 +236,11 @@ def test_errors_are_those_of_the_library():
 
 def test_scale_down_of_what_fits_changes_nothing():
     assert functions.scale_down((10, 10), (10, 3)) == (10, 3)
+
+
+def test_resizing_to_more_pixels_than_an_image_may_have_is_an_error(monkeypatch):
+    long = np.zeros((2, 3000, 3), np.uint8)
+    monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", 10**6)
+    assert image.resize_short(long, 20).shape == (20, 30000, 3)
+    with pytest.raises(DecodeError, match="3000 x 2 pixels would become one of 60000 x 40"):
+        image.resize_short(long, 40)
