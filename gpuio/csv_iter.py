@@ -117,13 +117,14 @@ def _values(
     """(N, *shape) values of the rows `ids`.
 
     Raises:
-        FormatError: A row has another number of values, or one that is no number.
+        FormatError: A row has another number of values, or one that is no number; or a file is
+            not as it was.
     """
     text = rows.read(ids)
     if b",\n" in text or b",\r" in text:
         text = _LAST_COMMA.sub(b"", text)
     try:
-        return _parsed(text, dtype).reshape(len(ids), *shape).view(NDArray)
+        values = _parsed(text, dtype).reshape(len(ids), *shape).view(NDArray)
     except ValueError as error:
         count = int(np.prod(shape))
         for row in ids:
@@ -132,6 +133,8 @@ def _values(
                 place = rows.where(int(row))
                 raise FormatError(f"{place}: {fault}; {parameter} is {shape or (1,)}") from None
         raise FormatError(f"{rows}: {error}") from error
+    rows.check(ids)
+    return values
 
 
 def _parsed(text: bytes, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -139,7 +139,7 @@ def _matrix(rows: TextRows, columns: int, parameter: str, ids: Ids) -> tuple[CSR
     """The (N, columns) matrix of the rows `ids`, and the (N,) first numbers of the rows.
 
     Raises:
-        FormatError: A row is not as it should be.
+        FormatError: A row is not as it should be, or a file is not as it was.
     """
     text = rows.read(ids)
     found = _parse(text, columns)
@@ -149,6 +149,7 @@ def _matrix(rows: TextRows, columns: int, parameter: str, ids: Ids) -> tuple[CSR
             if isinstance(fault, str):
                 raise FormatError(f"{rows.where(int(row))}: {fault}; {parameter} is ({columns},)")
         raise FormatError(f"{rows}: {len(ids)} rows are not as they were when it was opened")
+    rows.check(ids)
     return found
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from gpuio import parameters as p
 from gpuio.errors import FormatError
+from gpuio.identity import FileIdentity
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -35,12 +36,14 @@ class TextRows:
         starts: For each file (count + 1,) int64, where its rows begin and the last one ends.
         first: (files + 1,) int64, number of the first row of each file.
         gaps: Whether lines were left out between the rows.
+        identities: Of each file, as it was when its rows were found.
     """
 
     paths: tuple[Path, ...]
     starts: tuple[Ids, ...]
     first: Ids
     gaps: bool
+    identities: tuple[FileIdentity, ...]
 
     def __len__(self) -> int:
         return int(self.first[-1])
@@ -61,10 +64,11 @@ class TextRows:
             FileNotFoundError: There is no such file.
             FormatError: There is no row.
         """
-        paths = tuple(_files(given))
+        paths = tuple(path.absolute() for path in _files(given))
+        identities = tuple(FileIdentity.of(str(path)) for path in paths)
         starts, gaps = zip(*(_starts(path, comments) for path in paths), strict=True)
         first = np.cumsum([0, *(len(places) - 1 for places in starts)])
-        rows = cls(paths, starts, first, any(gaps))
+        rows = cls(paths, starts, first, any(gaps), identities)
         if not len(rows):
             raise FormatError(f"{rows}: no row in it")
         return rows
@@ -91,6 +95,16 @@ class TextRows:
                     raise FormatError(f"{place}, found {len(text)}: {reason}")
                 parts.append(text if text.endswith(b"\n") else text + b"\n")
         return b"".join(parts)
+
+    def check(self, ids: Ids) -> None:
+        """Find out whether the files that hold the rows `ids`, which were read, are as they were.
+
+        Raises:
+            FormatError: One was replaced, or written to.
+        """
+        for number in set((np.searchsorted(self.first, ids, side="right") - 1).tolist()):
+            with self.paths[number].open("rb") as file:
+                self.identities[number].check(file.fileno(), str(self.paths[number]))
 
     def where(self, row: int) -> str:
         """File and number of a row in it, for messages."""

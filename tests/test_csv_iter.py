@@ -64,6 +64,23 @@ def test_every_epoch_has_every_row(write, size, round_batch, expected):
     assert rows(it) == expected  # a new loop is a new epoch
 
 
+def test_the_files_are_found_after_a_change_of_folder(write, tmp_path, monkeypatch):
+    write(FOUR)
+    monkeypatch.chdir(tmp_path)
+    it = CSVIter("data.csv", (3,), 4)
+    monkeypatch.chdir("/")
+    assert rows(it) == rows(it) == [([1, 2, 3, 4], 0)]
+
+
+def test_a_file_that_was_replaced_between_epochs_is_named(write, tmp_path):
+    it = CSVIter(write(FOUR), (3,), 4)
+    assert rows(it) == [([1, 2, 3, 4], 0)]
+    write(FOUR.replace("1", "7"), "other.csv")
+    (tmp_path / "other.csv").replace(tmp_path / "data.csv")
+    with pytest.raises(FormatError, match=r"data\.csv was replaced since"):
+        rows(it)
+
+
 def test_a_reset_in_mid_epoch_starts_over(write):
     it = CSVIter(write(FOUR), (3,), 1)
     it.reset()

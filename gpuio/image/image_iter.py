@@ -48,8 +48,8 @@ from gpuio.format.image_list import ImageList
 from gpuio.format.index import Index
 from gpuio.image.augmenters import Augmenter, CreateAugmenter
 from gpuio.image.functions import imdecode, read_file
+from gpuio.location import absolute
 from gpuio.ndarray import NDArray
-from gpuio.shards import sizes_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -178,7 +178,7 @@ class ImageIter(DataIter):
         self.label_width = label_width
         self.shuffle = shuffle
         self.last_batch_handle = last_batch_handle
-        self.path_root = path_root
+        self.path_root = None if path_root is None else absolute(os.fspath(path_root))
         self.imglist: Mapping[Any, Entry] | None = None
         if path_imglist:
             self.imglist = _Listed(ImageList.load(path_imglist), dtype)
@@ -186,6 +186,9 @@ class ImageIter(DataIter):
             self.imglist = _entries(imglist, dtype)
         self.imgrec: recordio.MXIndexedRecordIO | None = None
         self.imgidx: list[Any] | None = None
+        # Later the current folder may be another one.
+        path_imgrec = path_imgrec and absolute(os.fspath(path_imgrec))
+        path_imgidx = path_imgidx and absolute(os.fspath(path_imgidx))
         self._paths = path_imgrec, path_imgidx
         self._list_name = os.fspath(path_imglist) if path_imglist else "imglist"
         if path_imgrec:
@@ -651,8 +654,7 @@ def _dataset(path: str, index: Index) -> Dataset:
     """Exactly the records of an index, also where another one lies beside the .rec."""
     from gpuio.reader.dataset import Dataset
 
-    sizes, first = np.array(sizes_of([path])), np.array([0, len(index)])
-    return Dataset((path,), sizes, first, index.offsets, index.keys)
+    return Dataset.of_index(path, index)
 
 
 class _Numbers:

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import FormatError
+from gpuio.format.index import Index
 from gpuio.format.recordio import RecordFile, open_records
 from gpuio.identity import FileIdentity
 from gpuio.location import absolute, is_url
 from gpuio.reader.entries import Losses, find_entries
-from gpuio.reader.spacing import EXACT, Spacing, distances
+from gpuio.reader.spacing import EXACT, Spacing, distances, look_at_spacing
 from gpuio.shards import PathLike as PathLike
 from gpuio.shards import beside, exist, find_files, sizes_of
 
@@ -98,6 +99,27 @@ class Dataset:
             identities,
             found.spacing,
             found.losses,
+        )
+
+    @classmethod
+    def of_index(cls, path: str, index: Index) -> Dataset:
+        """The records of one .rec that an index names.
+
+        Args:
+            path: The .rec.
+            index: In the order in which they lie in it.
+        """
+        sizes, first = np.array(sizes_of([path]), np.int64), np.array([0, len(index)])
+        spacing, _ = look_at_spacing([path], first, sizes, index.offsets)
+        identity = None if is_url(path) else FileIdentity.of(path)
+        return cls(
+            (path,),
+            sizes,
+            first,
+            index.offsets,
+            index.keys,
+            identities=(identity,),
+            spacing=spacing,
         )
 
     def file_of(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -67,6 +67,39 @@ def test_a_batch_holds_the_pictures_and_is_the_callers(indexed):
     assert batches[0].index is None
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"path_imgrec": "a.rec"},
+        {"path_imgrec": "a.rec", "path_imgidx": "a.idx"},
+        {"path_imglist": "a.lst", "path_root": "."},
+    ],
+)
+@pytest.mark.parametrize("aug_list", [None, [image.ForceResizeAug((9, 8)), lambda x: x]])
+def test_the_files_are_found_after_a_change_of_folder(folder, monkeypatch, given, aug_list):
+    monkeypatch.chdir(folder)
+    it = image.ImageIter(5, SHAPE, aug_list=aug_list, **given)
+    monkeypatch.chdir("/")
+    scale = 10 if "path_imglist" in given else 1
+    expected = [[scale * n for n in range(start, start + 5)] for start in (0, 5)]
+    assert labels(it) == expected
+    it.reset()
+    assert labels(it) == expected
+    it.close()
+
+
+def test_a_file_that_was_replaced_between_epochs_is_named(folder, tmp_path):
+    for name in ("a.rec", "b.rec"):
+        (tmp_path / name).write_bytes((folder / "a.rec").read_bytes())
+    it = image.ImageIter(5, SHAPE, path_imgrec=tmp_path / "a.rec")
+    list(it)
+    (tmp_path / "b.rec").replace(tmp_path / "a.rec")
+    it.reset()
+    with pytest.raises(FormatError, match=r"a\.rec was replaced since"):
+        list(it)
+    it.close()
+
+
 def test_pad_ends_until_reset_where_it_padded_and_goes_on_where_it_did_not(indexed):
     it = image.ImageIter(4, SHAPE, **indexed)
     assert [len(list(it)) for _ in range(3)] == [3, 0, 0]
