@@ -21,6 +21,7 @@ from gpuio.errors import (
     FormatError,
     GpuioError,
     LabelError,
+    MissingPackageError,
     PipelineClosedError,
     StateError,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "ImageRecordIter",
     "ImageRecordUInt8Iter",
     "LabelError",
+    "MissingPackageError",
     "PipelineClosedError",
     "StateError",
     "base",

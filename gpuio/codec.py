@@ -35,6 +35,7 @@ import numpy as np
 
 from gpuio.errors import DecodeError
 from gpuio.exif import jpeg_orientation, orient, tiff_orientation
+from gpuio.extras import explained
 from gpuio.jpeg import is_harmless, mended
 
 if TYPE_CHECKING:
@@ -278,7 +279,8 @@ def opened(data: bytes | memoryview, formats: Sequence[str] | None = None) -> Im
     Raises:
         DecodeError: It is of no such format, its header is damaged, or its size is wrong.
     """
-    from PIL import Image
+    with explained("decoding other images than JPEG"):
+        from PIL import Image
 
     start = bytes(data[:_START_NBYTES])
     reasons = []
@@ -372,7 +374,8 @@ def _swapped(pixels: Pixels) -> Pixels:
 
 def _picture(image: Pixels, order: Order) -> Image.Image:
     """(H, W, 1|3|4) uint8 as a Pillow image L, RGB or RGBA."""
-    from PIL import Image
+    with explained("encoding images"):
+        from PIL import Image
 
     size = image.shape[1], image.shape[0]
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[image.shape[2]]

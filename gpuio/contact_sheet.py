@@ -14,6 +14,8 @@ _INK: Final = (32, 32, 32)
 _FRAME: Final = (200, 200, 200)
 _GAP: Final = 6  # pixels between tiles, and around the sheet
 _LINE: Final = 14  # height of a caption
+_LINES: Final = 80  # part of an image's side that a line of a box is wide: still seen when shrunk
+_HUES: Final = 137  # degrees between the colours of two classes: all of the first ones differ
 
 
 def draw(
@@ -69,6 +71,32 @@ def stack(sheets: Sequence[Image.Image], columns: int) -> Image.Image:
     for number, sheet in enumerate(sheets):
         whole.paste(sheet, (number // rows * width, number % rows * height))
     return whole
+
+
+def with_boxes(
+    image: npt.NDArray[np.uint8], objects: npt.NDArray[np.float32]
+) -> npt.NDArray[np.uint8]:
+    """An image with the boxes of its objects, in the colour of their class.
+
+    Args:
+        image: (H, W, 3).
+        objects: (K, 5) or wider: class, xmin, ymin, xmax, ymax, places from 0 to 1; those of a
+            negative class are none.
+
+    Returns:
+        (H, W, 3), a copy.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    pen, (width, height) = ImageDraw.Draw(picture), picture.size
+    line = max(1, max(width, height) // _LINES)
+    for kind, *place in objects[:, :5].tolist():
+        if kind < 0:
+            continue
+        ends = np.rint(np.clip(place, 0, 1) * ((width - 1, height - 1) * 2)).astype(int)
+        (left, right), (top, bottom) = sorted(ends[0::2].tolist()), sorted(ends[1::2].tolist())
+        hue = int(kind) * _HUES % 360
+        pen.rectangle((left, top, right, bottom), outline=f"hsl({hue}, 100%, 50%)", width=line)
+    return np.asarray(picture)
 
 
 def as_pixels(data: npt.NDArray[Any], layout: str) -> npt.NDArray[np.uint8]:

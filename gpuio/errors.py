@@ -6,6 +6,7 @@ GpuioError
 ├── DecodeError            a codec rejected an image
 ├── LabelError             a record's labels are not those asked for (a ValueError)
 ├── BackendError           the device or a library it needs is missing, or failed
+│   └── MissingPackageError    a package that an extra of gpuio brings is missing (an ImportError)
 ├── ReadError              the system cannot read a file on disk (an OSError)
 ├── RemoteError            a file at a URL cannot be read or written (an OSError)
 ├── StateError             a saved state does not fit this loader (a ValueError)
@@ -60,6 +61,10 @@ class BackendError(GpuioError):
 
 class ReadError(GpuioError, OSError):
     """The system cannot read a file on disk; the message has its errno."""
+
+
+class MissingPackageError(BackendError, ModuleNotFoundError):
+    """A package is not installed that one of gpuio's extras brings."""
 
 
 class RemoteError(GpuioError, OSError):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from gpuio.extras import explained
+
 
 def load(module: str, name: str, homes: Mapping[str, str]) -> Any:
     """What `name` stands for in `module`.
@@ -17,11 +19,13 @@ def load(module: str, name: str, homes: Mapping[str, str]) -> Any:
 
     Raises:
         AttributeError: There is no such name.
+        MissingPackageError: A package is not installed that it needs.
     """
     if name not in homes:
         raise missing(module, name)
     home, _, attribute = homes[name].partition(":")
-    found = import_module(home)
+    with explained(f"{module}.{name}"):
+        found = import_module(home)
     return getattr(found, attribute) if attribute else found
 
 

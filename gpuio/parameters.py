@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.extras import explained
 from gpuio.location import Storage
 from gpuio.suggestions import suggestion
 
@@ -115,7 +116,8 @@ def element(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """
     dtype = untorched(dtype)
     if isinstance(dtype, str) and dtype == "bfloat16":
-        import ml_dtypes
+        with explained("bfloat16"):
+            import ml_dtypes
 
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(dtype)

@@ -24,6 +24,7 @@ from gpuio.decode import make_decoder
 from gpuio.decode.base import Decoder
 from gpuio.decode.mask import MaskDecoder
 from gpuio.errors import PipelineClosedError, StateError
+from gpuio.extras import explained
 from gpuio.format import saved_array
 from gpuio.masks import MaskedPipeline, Masks, noting_size, unlabelled
 from gpuio.meter import Tally
@@ -381,21 +382,24 @@ class RecordIter(DataIter):
         out: Sequence[Any] | None = None,
     ) -> TorchLoader:
         """The batches as PyTorch tensors: see `gpuio.torch.TorchLoader` for the arguments."""
-        from gpuio.interop.torch import TorchLoader
+        with explained("torch()"):
+            from gpuio.interop.torch import TorchLoader
 
         return TorchLoader(self, channels_last=channels_last, label_dtype=label_dtype, out=out)
 
     @p.suggest
     def jax(self, *, label_dtype: npt.DTypeLike | None = None, sharding: Any = None) -> JaxLoader:
         """The batches as JAX arrays: see `gpuio.interop.jax.JaxLoader` for the arguments."""
-        from gpuio.interop.jax import JaxLoader
+        with explained("jax()"):
+            from gpuio.interop.jax import JaxLoader
 
         return JaxLoader(self, label_dtype=label_dtype, sharding=sharding)
 
     @p.suggest
     def cupy(self, *, label_dtype: npt.DTypeLike | None = None) -> CupyLoader:
         """The batches as CuPy arrays, with labels of `label_dtype`: see `numpy`."""
-        from gpuio.interop.cupy import CupyLoader
+        with explained("cupy()"):
+            from gpuio.interop.cupy import CupyLoader
 
         return CupyLoader(self, label_dtype)
 

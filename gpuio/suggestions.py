@@ -33,6 +33,7 @@ SYNONYMS: Final = (
         "preprocess_threads",
         "CPU threads do the work, there are no worker processes",
     ),
+    Synonym("num_workers workers num_threads threads nthreads jobs n_jobs", "num_thread"),
     Synonym(
         "prefetch_factor prefetch prefetch_size prefetch_batches prefetch_queue_depth buffer_size "
         "queue_size queue_depth batches_ahead",

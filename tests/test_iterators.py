@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpuio import ImageRecordInt8Iter, ImageRecordIter, ImageRecordUInt8Iter
-from gpuio.errors import DecodeError, FormatError, LabelError, StateError
+from gpuio.errors import DecodeError, FormatError, GpuioError, LabelError, StateError
 from gpuio.format import saved_array
 from gpuio.format.index import Index
 from gpuio.testing import draw, encode, write_rec
@@ -779,3 +779,24 @@ def test_missing_and_wrong_files_are_named(tmp_path, rec):
     (tmp_path / "no.idx").write_text("0\t4\n")
     with pytest.raises(FormatError, match=r"no\.idx is not the index of"):
         ImageRecordIter(rec, SHAPE, 4, path_imgidx=tmp_path / "no.idx")
+
+
+def test_a_detection_set_is_told_to_be_read_by_another_iterator(tmp_path, pictures):
+    path = tmp_path / "a.rec"
+    write_rec(path, [encode(pictures[0])], labels=[[2, 5, 7, 0.1, 0.1, 0.5, 0.5]])
+    with (
+        ImageRecordIter(path, (3, 8, 8), 1) as batches,
+        pytest.raises(LabelError, match=r"it has 7 labels, not .*; .*ImageDetRecordIter"),
+    ):
+        next(batches)
+
+
+@pytest.mark.parametrize("label_width", [1, 2])
+def test_the_header_of_a_face_set_names_itself(tmp_path, pictures, label_width):
+    path = tmp_path / "a.rec"
+    write_rec(path, [b"", encode(pictures[0])], labels=[[2, 4], [1] * label_width])
+    with (
+        ImageRecordIter(path, (3, 8, 8), 2, label_width=label_width) as batches,
+        pytest.raises(GpuioError, match=r"record 0 at byte 0, .*header of an InsightFace set"),
+    ):
+        next(batches)

@@ -13,13 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 COMMANDS: Final = {
     "im2rec": "make lists of images, or pack listed images into .rec and .idx",
     "rec2idx": "make the .idx of a .rec",
-    "info": "tell what is in a .rec",
-    "verify": "find the damaged records and images of a .rec",
+    "info": "tell what is in .rec files",
+    "verify": "find the damaged records and images of .rec files",
     "show": "draw images of a .rec on one sheet",
     "bench": "measure how fast a .rec is loaded, and what limits it",
 }
@@ -34,26 +34,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
-    args = _parser(argv).parse_args(argv)
-    if args.version:
-        from importlib.metadata import version
-
-        print(f"gpuio {version('gpuio')}")
-        return 0
     from gpuio.errors import GpuioError
+    from gpuio.extras import explained
 
+    argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        return int(args.run(args))
+        with explained(f"gpuio {argv[0]}" if argv else "gpuio"):
+            args = _parse(argv)
+            if args.version:
+                from importlib.metadata import version
+
+                print(f"gpuio {version('gpuio')}")
+                return 0
+            return int(args.run(args))
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:  # what reads our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except ModuleNotFoundError as error:
-        return _fail(f"{error}; install what is missing with: pip install 'gpuio[cpu]'", 2)
     except (GpuioError, OSError, ValueError) as error:
         return _fail(str(error), 2)
+    except ModuleNotFoundError as error:
+        return _fail(f"{error}; install what is missing with pip", 2)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _parser(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        command = getattr(args, "command", parser)
+        hints = "".join(_hints(unknown, command))
+        command.error(f"unrecognized arguments: {' '.join(unknown)}{hints}")
+    return args
+
+
+def _hints(arguments: Sequence[str], parser: argparse.ArgumentParser) -> Iterator[str]:
+    """What to use instead of options that `parser` does not know, a line for each."""
+    from gpuio.suggestions import suggestion
+
+    flags = [flag for flag in parser._option_string_actions if not flag.startswith("--no-")]
+    known = [flag.removeprefix("--").replace("-", "_") for flag in flags]
+    for argument in arguments:
+        flag = argument.partition("=")[0]
+        hint = suggestion(flag.lstrip("-").replace("-", "_"), known, _option)
+        if flag.startswith("-") and hint:
+            yield f"\n{flag}{hint}"
+
+
+def _option(name: str, value: str) -> str:
+    """A parameter, and a value if any, as options."""
+    flag = name.replace("_", "-")
+    if value == "False":
+        return f"--no-{flag}"
+    return f"--{flag} {value.strip(chr(39))}".rstrip()
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -69,7 +102,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         if name in argv[:1]:
             module = import_module(f"gpuio.cli.{name}")
             module.configure(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, command=command)
     return parser
 
 

@@ -1,12 +1,14 @@
-"""gpuio info: what is in a .rec."""
+"""gpuio info: what is in .rec files."""
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING, Any, Final
 
+from gpuio.cli import files
+
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     import numpy.typing as npt
@@ -30,176 +32,313 @@ _FORMATS: Final = {
     b"MM\0*": "TIFF",
     b"\x93NUM": "NumPy array",
 }
+_EPILOG: Final = f"""\
+All headers are read, but no image is decoded: `gpuio verify` does that. Widths, heights and objects
+come from {_SAMPLE} images spread over the file.
+
+JSON has for each file: file and error, or
+  file, bytes, records, without_image, no_image_records; damage, a number of places
+  index: file and entries, or null if there is none
+  faces, of an InsightFace set: images and identities, their first and last keys; else null
+  and of the images, or null if there are none
+  ids: the least and largest; label_widths: records by width; formats: images by format
+  classes, by the first label: count, least, largest, fewest_images, most_images, not_finite
+  objects, of a detection set: images (looked at), count, classes, least_class, largest_class,
+    fewest and most (in an image); else null
+  image_bytes, width, height: min, 10 %, median, 90 %, max; sizes: images that were measured
+
+Exit status: 0, or 2 if a FILE cannot be read or is no RecordIO file.
+"""
+_OF_IMAGES: Final = (
+    "ids",
+    "label_widths",
+    "classes",
+    "objects",
+    "formats",
+    "image_bytes",
+    "histogram",
+    "sizes",
+    "width",
+    "height",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.epilog = (
-        "All headers are read, but no image is decoded: `gpuio verify` does that. "
-        f"Widths and heights come from {_SAMPLE} images spread over the file. "
-        "Exit status: 0, or 2 if FILE cannot be read."
-    )
-    parser.add_argument("file", metavar="FILE", help="the .rec")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    files.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is in the file; the exit status."""
-    from gpuio.cli.headers import read_headers
-    from gpuio.format.recordio import verify
+    """Print what is in the files; the exit status."""
 
-    offsets, damages = verify(args.file)
-    headers = read_headers(args.file, offsets)
-    for line in describe(args.file, offsets, headers):
-        print(line)
-    if damages:
-        print(f"damage    {len(damages)} places; list them with: gpuio verify {args.file}")
-    return 0
+    def tell(path: str) -> tuple[dict[str, Any], int]:
+        offsets, damages = files.scan(path)
+        facts = inspect(path, offsets) | {"damage": len(damages)}
+        if not args.json:
+            print("\n".join(describe(facts)))
+        del facts["histogram"]
+        return facts, 0
+
+    return files.run(args, tell)
 
 
-def describe(path: str, offsets: npt.NDArray[np.int64], headers: Headers) -> Iterator[str]:
-    """The report, line by line.
+def inspect(path: str, offsets: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """What is in a .rec.
 
     Args:
         path: The .rec.
         offsets: (N,) where its records start, in bytes.
-        headers: Of these records.
     """
+    from gpuio.cli.headers import read_headers
     from gpuio.shards import size_of
 
-    nbytes = size_of(path)
-    yield f"file      {path}"
-    yield f"bytes     {nbytes} ({_si(nbytes)}B)"
+    headers = read_headers(path, offsets)
     images = headers.nbytes > 0
-    bare, other = int((headers.nbytes == 0).sum()), int((headers.nbytes < 0).sum())
-    yield f"records   {len(offsets)}" + (f", {bare} of them without an image" if bare else "")
-    if other:
-        yield f"          {other} of them are no image records, and are left out below"
-    yield _describe_index(path, len(offsets))
-    if not len(offsets):
-        return
-    yield from _describe_faces(path, offsets, headers)
+    facts: dict[str, Any] = {
+        "file": path,
+        "bytes": size_of(path),
+        "records": len(offsets),
+        "without_image": int((headers.nbytes == 0).sum()),
+        "no_image_records": int((headers.nbytes < 0).sum()),
+        "index": _index(path),
+        "faces": _faces(path, offsets, headers),
+        **dict.fromkeys(_OF_IMAGES),
+    }
     if images.any():
-        yield f"ids       {headers.ids[images].min()} to {headers.ids[images].max()}"
-        yield from _describe_labels(headers.flags[images], headers.labels[images])
-        yield f"formats   {_formats(headers.starts[images])}"
-        yield f"image B   {_spread(headers.nbytes[images])}"
-        yield from _histogram(headers.nbytes[images])
-        yield from _describe_sizes(path, offsets[images])
+        ids, nbytes = headers.ids[images], headers.nbytes[images]
+        widths, counts = _counted(headers.flags[images].clip(min=1))
+        sizes = _sizes(path, _sample(offsets[images]))
+        facts |= {
+            "ids": (int(ids.min()), int(ids.max())),
+            "label_widths": dict(zip(widths, counts, strict=True)),
+            "classes": _classes(headers.labels[images]),
+            "objects": _objects(path, offsets[images], headers.flags[images]),
+            "formats": _formats(headers.starts[images]),
+            "image_bytes": _spread(nbytes),
+            "histogram": _histogram(nbytes),
+            "sizes": len(sizes),
+            "width": _spread(sizes[:, 0]) if len(sizes) else None,
+            "height": _spread(sizes[:, 1]) if len(sizes) else None,
+        }
+    return facts
 
 
-def _describe_index(path: str, count: int) -> str:
+def describe(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What `inspect` found, line by line, and the "damage"."""
+    path, records, bare = facts["file"], facts["records"], facts["without_image"]
+    yield f"file      {path}"
+    yield f"bytes     {facts['bytes']} ({_si(facts['bytes'])}B)"
+    yield f"records   {records}" + (f", {bare} of them without an image" if bare else "")
+    if facts["no_image_records"]:
+        other = facts["no_image_records"]
+        yield f"          {other} of them are no image records, and are left out below"
+    yield _describe_index(path, facts["index"], records)
+    if facts["faces"]:
+        images, people = facts["faces"]["images"], facts["faces"]["identities"]
+        span = f"{people[0]} to {people[1]}"
+        yield "faces     the first record is InsightFace's header, not an image. By it keys"
+        yield f"          {images[0]} to {images[1]} are images and {span} are identities, records"
+        yield "          without an image whose two labels are the range of keys of their images"
+    if facts["ids"]:
+        yield "ids       {} to {}".format(*facts["ids"])
+        yield from _describe_labels(facts)
+        ranked = sorted(facts["formats"].items(), key=lambda item: -item[1])
+        yield f"formats   {', '.join(f'{name} {count}' for name, count in ranked)}"
+        yield f"image B   {_written(facts['image_bytes'])}"
+        yield from _bars(*facts["histogram"])
+        images = sum(facts["label_widths"].values())
+        some = f", of {facts['sizes']} images" if facts["sizes"] < images else ""
+        for name in ("width", "height"):
+            if facts[name]:
+                yield f"{name:<10}{_written(facts[name])}{some}"
+    if facts["damage"]:
+        yield f"damage    {facts['damage']} places; list them with: gpuio verify {path}"
+
+
+def _index(path: str) -> dict[str, Any] | None:
     from gpuio.format.index import Index
     from gpuio.shards import beside, exists
 
     idx = beside(path, ".idx")
-    if not exists(idx):
-        return f"index     none; make one with: gpuio rec2idx {path} {idx}"
-    entries = len(Index.load(idx))
+    return {"file": idx, "entries": len(Index.load(idx))} if exists(idx) else None
+
+
+def _describe_index(path: str, index: Mapping[str, Any] | None, count: int) -> str:
+    if index is None:
+        from gpuio.shards import beside
+
+        return f"index     none; make one with: gpuio rec2idx {path} {beside(path, '.idx')}"
+    entries = index["entries"]
     return f"index     {entries} entries" + (f", not {count}" if entries != count else "")
 
 
-def _describe_faces(path: str, offsets: npt.NDArray[np.int64], headers: Headers) -> Iterator[str]:
-    """What the first record of a face recognition set says about the others.
+def _faces(
+    path: str, offsets: npt.NDArray[np.int64], headers: Headers
+) -> dict[str, tuple[int, int]] | None:
+    """First and last keys of images and identities, as the first record of a face set has them."""
+    from gpuio.format.label_hint import face_keys
 
-    Source: InsightFace, recognition/_datasets_/face2rec2.py.
-    """
+    if not len(offsets) or headers.flags[0] != 2 or headers.nbytes[0]:
+        return None
+    keys = face_keys(_labels(path, offsets[:1])[0], 0)
+    if keys is None:
+        return None
+    return {"images": (1, keys[0] - 1), "identities": (keys[0], keys[1] - 1)}
+
+
+def _classes(labels: Numbers) -> dict[str, Any]:
+    """Of first labels: how many differ, the least and largest, and the images that each has."""
+    import numpy as np
+
+    values, counts = _counted(labels[np.isfinite(labels)])
+    return {
+        "count": len(values),
+        "least": values[0] if values else None,
+        "largest": values[-1] if values else None,
+        "fewest_images": min(counts, default=0),
+        "most_images": max(counts, default=0),
+        "not_finite": int((~np.isfinite(labels)).sum()),
+    }
+
+
+def _objects(path: str, offsets: npt.NDArray[np.int64], flags: Numbers) -> dict[str, Any] | None:
+    """What objects there are in the labels of a detection set; None for other sets."""
+    import numpy as np
+
+    from gpuio.format.object_label import HEADER_WIDTH, OBJECT_WIDTH, holds_objects, unpack_objects
+
+    some = flags >= HEADER_WIDTH + OBJECT_WIDTH  # other images have no object
+    if 2 * some.sum() < len(flags):
+        return None
+    labels = _labels(path, _sample(offsets[some]))
+    if not all(map(holds_objects, labels)):
+        return None
+    objects = [unpack_objects(label) for label in labels]
+    classes, _ = _counted(np.concatenate(objects)[:, 0])
+    counts = [len(rows) for rows in objects]
+    return {
+        "images": len(objects),
+        "count": sum(counts),
+        "classes": len(classes),
+        "least_class": classes[0],
+        "largest_class": classes[-1],
+        "fewest": min(counts) if some.all() else 0,
+        "most": max(counts),
+    }
+
+
+def _describe_labels(facts: Mapping[str, Any]) -> Iterator[str]:
+    widths = facts["label_widths"]
+    text = [f"{width} ({count} records)" for width, count in widths.items()]
+    yield f"labels    width {', '.join(text[:4]) if len(text) > 1 else next(iter(widths))}" + (
+        f" and {len(text) - 4} other widths" if len(text) > 4 else ""
+    )
+    found = facts["objects"]
+    if found:
+        looked = found["images"]
+        some = f", in {looked} images" if looked < sum(widths.values()) else ""
+        yield (
+            f"objects   {found['count']} of {found['classes']} classes, "
+            f"{found['least_class']:g} to {found['largest_class']:g}; "
+            f"{found['fewest']} to {found['most']} in an image{some}"
+        )
+        yield "          a detection set: read it by ImageDetRecordIter"
+        return
+    classes = facts["classes"]
+    if classes["count"]:
+        first = "first label " if max(widths) > 1 else ""
+        low, high = classes["fewest_images"], classes["most_images"]
+        each = f"{low} images each" if low == high else f"{low} to {high} images each"
+        span = f"{first}{classes['least']:g} to {classes['largest']:g}"
+        yield f"classes   {classes['count']} distinct, {span}, {each}"
+    if classes["not_finite"]:
+        yield f"          {classes['not_finite']} labels are no finite numbers"
+
+
+def _counted(values: Numbers) -> tuple[list[Any], list[int]]:
+    """Different values, ascending, and how often each occurs."""
+    import numpy as np
+
+    found, counts = np.unique(values, return_counts=True)
+    return found.tolist(), counts.tolist()
+
+
+def _labels(path: str, offsets: npt.NDArray[np.int64]) -> list[npt.NDArray[np.float32]]:
+    """All labels of each of the image records at `offsets`, bytes."""
+    import numpy as np
+
     from gpuio.format.image_record import unpack
     from gpuio.format.recordio import open_records
 
-    if headers.flags[0] != 2 or headers.nbytes[0]:
-        return
-    import math
-
     with open_records(path) as file:
-        label = unpack(file.read(int(offsets[0]))[0])[0].label.tolist()
-    if not all(map(math.isfinite, label)):
-        found = f"[{label[0]:g}, {label[1]:g}]"
-        yield f"faces     the first record has no image, and its two labels {found} are no keys"
-        return
-    first, last = map(int, label)
-    yield "faces     the first record is InsightFace's header, not an image. By it keys"
-    yield f"          1 to {first - 1} are images and {first} to {last - 1} are identities, records"
-    yield "          without an image whose two labels are the range of keys of their images"
+        headers = [unpack(file.read(offset)[0])[0] for offset in offsets.tolist()]
+    return [np.atleast_1d(np.asarray(header.label, np.float32)) for header in headers]
 
 
-def _describe_labels(flags: Numbers, labels: Numbers) -> Iterator[str]:
-    import numpy as np
-
-    widths, counts = np.unique(np.maximum(flags, 1), return_counts=True)
-    text = [f"{w} ({n} records)" for w, n in zip(widths.tolist(), counts.tolist(), strict=True)]
-    yield f"labels    width {', '.join(text[:4]) if len(text) > 1 else widths[0]}" + (
-        f" and {len(text) - 4} other widths" if len(text) > 4 else ""
-    )
-    first = "first label " if widths[-1] > 1 else ""
-    values, counts = np.unique(labels, return_counts=True)
-    span = f"{first}{values[0]:g} to {values[-1]:g}"
-    low, high = counts.min(), counts.max()
-    each = f"{low} images each" if low == high else f"{low} to {high} images each"
-    yield f"classes   {len(values)} distinct, {span}, {each}"
-
-
-def _formats(starts: npt.NDArray[np.uint8]) -> str:
-    import numpy as np
-
-    words, counts = np.unique(starts.view("<u4"), return_counts=True)
+def _formats(starts: npt.NDArray[np.uint8]) -> dict[str, int]:
+    """How many images there are of each format."""
     totals: dict[str, int] = {}
-    for word, count in zip(words.tolist(), counts.tolist(), strict=True):
+    for word, count in zip(*_counted(starts.view("<u4")), strict=True):
         start = word.to_bytes(4, "little")
         name = next((name for head, name in _FORMATS.items() if start.startswith(head)), "unknown")
         totals[name] = totals.get(name, 0) + count
-    ranked = sorted(totals.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} {count}" for name, count in ranked)
+    return totals
 
 
-def _describe_sizes(path: str, offsets: npt.NDArray[np.int64]) -> Iterator[str]:
-    """Widths and heights of a sample of the images at `offsets`, bytes."""
-    import numpy as np
-
-    sample = offsets[:: -(-len(offsets) // _SAMPLE)]
-    sizes = np.array(list(_sizes(path, sample)), np.int64).reshape(-1, 2)
-    if not len(sizes):
-        return
-    some = f", of {len(sizes)} images" if len(sizes) < len(offsets) else ""
-    yield f"width     {_spread(sizes[:, 0])}{some}"
-    yield f"height    {_spread(sizes[:, 1])}{some}"
+def _sample(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return offsets[:: -(-len(offsets) // _SAMPLE)]
 
 
-def _sizes(path: str, offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def _sizes(path: str, offsets: npt.NDArray[np.int64]) -> Numbers:
+    """(N, 2) widths and heights of those images at `offsets`, bytes, that tell them."""
     import io
+
+    import numpy as np
 
     from gpuio.errors import GpuioError
     from gpuio.format.image_record import unpack
     from gpuio.format.recordio import open_records
 
+    found: list[tuple[int, int]] = []
     try:
         from PIL import Image
     except ImportError:
-        return
+        return np.zeros((0, 2), np.int64)
     with open_records(path) as file:
         for offset in offsets.tolist():
             try:
                 _, image = unpack(file.read(offset)[0])
                 with Image.open(io.BytesIO(image[:_HEAD_NBYTES])) as picture:
-                    yield picture.size
+                    found.append(picture.size)
             except (GpuioError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
                 continue  # no image, or damaged: `verify` tells
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
-def _spread(values: Numbers) -> str:
+def _spread(values: Numbers) -> dict[str, int]:
     import numpy as np
 
-    found = np.percentile(values, _PERCENTILES, method="nearest").tolist()
-    names = ("min", "10 %", "median", "90 %", "max")
-    return ", ".join(f"{name} {value:.0f}" for name, value in zip(names, found, strict=True))
+    found = np.percentile(values, _PERCENTILES, method="nearest").astype(np.int64).tolist()
+    return dict(zip(("min", "10 %", "median", "90 %", "max"), found, strict=True))
 
 
-def _histogram(values: Numbers) -> Iterator[str]:
-    """Bars of equal width from 0 to the 99th percentile; the last one holds what is above."""
+def _written(spread: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in spread.items())
+
+
+def _histogram(values: Numbers) -> tuple[int, list[int]]:
+    """Width of a bin, and counts from 0 to the 99th percentile; the last also of what is above."""
     import numpy as np
 
     top = max(int(np.percentile(values, 99, method="higher")), _BINS)
     step = -(-top // _BINS)
-    counts = np.bincount(np.minimum(values // step, _BINS - 1), minlength=_BINS).tolist()
+    counts: list[int] = np.bincount(np.minimum(values // step, _BINS - 1), minlength=_BINS).tolist()
+    return step, counts
+
+
+def _bars(step: int, counts: list[int]) -> Iterator[str]:
     for number, count in enumerate(counts):
         bar = "#" * round(_BAR * count / max(counts))
         more = "+" if number == _BINS - 1 else " "

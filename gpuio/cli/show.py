@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio import contact_sheet, gallery
 from gpuio.cli import loader
+from gpuio.errors import CorruptRecordError
 from gpuio.iterators import ImageRecordIter
+
+if TYPE_CHECKING:
+    from gpuio.reader.dataset import Dataset
 
 _SHAPE: Final = (3, 224, 224)
 _LABELS: Final = 3  # of one image that are written out
+_BOX: Final = 5  # numbers of a box of ImageRecordIter
 
 
 class Tile(NamedTuple):
@@ -30,10 +36,11 @@ class Tile(NamedTuple):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = (
-        "Under each image stand its key and its labels. Without loader options, images spread "
-        "over FILE are drawn as they are stored; with any, the first ones of the epoch after "
-        "augmentation: uint8, unless --dtype is given (then the least value is drawn black, the "
-        f"greatest white), and {_SHAPE} if there is no --data-shape. "
+        "Under each image stand its key and its labels; the boxes of a detection set are drawn, "
+        "and their classes stand there. Without loader options, images spread over FILE are drawn "
+        "as they are stored; with any, the first ones of the epoch after augmentation: uint8, "
+        "unless --dtype is given (then the least value is drawn black, the greatest white), and "
+        f"{_SHAPE} if there is no --data-shape. "
         "--gallery draws a row of images for each augmentation alone, and one for all together: of "
         "those among the loader options, or of all that there are. "
         "Example: gpuio show train.rec -o sheet.png --resize 256 --rand-crop --rand-mirror. "
@@ -75,43 +82,70 @@ def run(args: argparse.Namespace) -> int:
 
 
 def stored(file: str, count: int) -> Iterator[Tile]:
-    """Up to `count` images, evenly spread over the file, as they are in it."""
-    from gpuio.codec import imdecode
-    from gpuio.errors import DecodeError
-    from gpuio.format.image_record import unpack
+    """Up to `count` images, evenly spread over the file, as they are in it.
+
+    A record that cannot be shown is an empty frame, and the reason goes to standard error.
+    """
     from gpuio.reader.dataset import Dataset
 
     dataset = Dataset.open(file)
     numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
     for number in np.rint(numbers).astype(int).tolist():
+        yield _stored(dataset, number)
+
+
+def _stored(dataset: Dataset, number: int) -> Tile:
+    from gpuio.codec import imdecode
+    from gpuio.errors import DecodeError, FormatError
+    from gpuio.format.image_record import unpack
+    from gpuio.format.object_label import holds_objects, unpack_objects
+
+    key = None if dataset.keys is None else int(dataset.keys[number])
+    try:
         header, data = unpack(dataset.payload(number))
-        key = header.id if dataset.keys is None else int(dataset.keys[number])
-        caption = _caption(key, np.atleast_1d(header.label))
-        try:
-            image = imdecode(data, 1, order="RGB")
-        except DecodeError:
-            yield Tile(None, f"{caption} (no image)")
-        else:
-            yield Tile(image, caption)
+    except FormatError as error:
+        reason = error.reason if isinstance(error, CorruptRecordError) else error
+        print(f"gpuio: {dataset.where(number)}: {reason}", file=sys.stderr)
+        return Tile(None, f"{'-' if key is None else key}: damaged")
+    label = np.atleast_1d(np.asarray(header.label, np.float32))
+    objects = unpack_objects(label) if holds_objects(label) else None
+    caption = _caption(header.id if key is None else key, label if objects is None else objects)
+    try:
+        image = imdecode(data, 1, order="RGB")
+    except DecodeError as error:
+        print(f"gpuio: {dataset.where(number)}: {error}", file=sys.stderr)
+        return Tile(None, f"{caption} (no image)")
+    return Tile(image if objects is None else contact_sheet.with_boxes(image, objects), caption)
 
 
 def augmented(file: str, options: dict[str, Any], count: int) -> Iterator[Tile]:
     """The first `count` images of epoch 0, as an iterator with these parameters gives them."""
     defaults = {"data_shape": _SHAPE, "batch_size": count, "dtype": "uint8"}
     with ImageRecordIter(file, **{**defaults, **options}) as batches:
-        yield from islice(_tiles(batches, options.get("layout", "NCHW")), count)
+        boxes = options.get("label_kind") == "boxes"
+        tiles = _tiles(batches, options.get("layout", "NCHW"), boxes=boxes)
+        yield from islice(tiles, count)
 
 
-def _tiles(batches: ImageRecordIter, layout: str) -> Iterator[Tile]:
+def _tiles(batches: ImageRecordIter, layout: str, *, boxes: bool) -> Iterator[Tile]:
     while batches.iter_next():
         images = contact_sheet.as_pixels(batches.getdata()[0], layout)
         own = len(images) - batches.getpad()
         labels = batches.getlabel()[0].reshape(len(images), -1)
         for image, key, label in zip(images[:own], batches.getindex(), labels, strict=False):
-            yield Tile(image, _caption(int(key), label))
+            if boxes:
+                objects = label.reshape(-1, _BOX)
+                objects = objects[objects[:, 0] >= 0]
+                if image.shape[2] == 3:
+                    image = contact_sheet.with_boxes(image, objects)
+                yield Tile(image, _caption(int(key), objects))
+            else:
+                yield Tile(image, _caption(int(key), label))
 
 
 def _caption(key: int, labels: npt.NDArray[np.float32]) -> str:
-    """The key of a record and its labels."""
+    """The key of a record and its labels; of objects, their classes."""
+    if labels.ndim == 2:
+        labels = labels[:, 0]
     words = [f"{label:g}" for label in labels[:_LABELS].tolist()]
     return f"{key}: {', '.join(words)}{', ...' if len(labels) > _LABELS else ''}"

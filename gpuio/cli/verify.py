@@ -1,14 +1,17 @@
-"""gpuio verify: the damaged records and images of a .rec."""
+"""gpuio verify: the damaged records and images of .rec files."""
 
 from __future__ import annotations
 
+import argparse
 import time
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gpuio.cli import files
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Callable
 
     import numpy as np
     import numpy.typing as npt
@@ -17,6 +20,18 @@ if TYPE_CHECKING:
     from gpuio.format.recordio import RecordFile
 
 _BLOCK: Final = 32  # images that a thread checks at a time
+_EPILOG: Final = """\
+Damage is listed as `offset TAB key TAB reason`; offsets are in bytes. Keys come from the .idx
+beside the .rec, if there is one, else from the record.
+
+JSON has for each file: file and error, or
+  file, bytes, records (whole ones), images_checked (null with --frames-only)
+  index: file and entries, or null if there is none
+  damage: a list of offset, key (or null) and reason
+
+Exit status: 0 if all is well, 1 if anything is damaged, 2 if a FILE cannot be read or is no
+RecordIO file.
+"""
 
 
 class Fault(NamedTuple):
@@ -29,12 +44,9 @@ class Fault(NamedTuple):
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.epilog = (
-        "Damage is listed as `offset TAB key TAB reason`; offsets are in bytes. Keys come from the "
-        ".idx beside the .rec, if there is one, else from the record. "
-        "Exit status: 0 if all is well, 1 if anything is damaged, 2 if FILE cannot be read."
-    )
-    parser.add_argument("file", metavar="FILE", help="the .rec")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    files.configure(parser)
     parser.add_argument(
         "--frames-only",
         action="store_true",
@@ -44,33 +56,61 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the damage; the exit status."""
+    say = _silent if args.json else print
+    return files.run(args, partial(check, frames_only=args.frames_only, say=say))
+
+
+def check(
+    path: str, *, frames_only: bool, say: Callable[[str], object]
+) -> tuple[dict[str, Any], int]:
+    """The report about a .rec, and the exit status.
+
+    Args:
+        path: The .rec.
+        frames_only: Decode no images.
+        say: Takes the lines of the report as text.
+
+    Raises:
+        FormatError: It is no RecordIO file, or its .idx cannot be parsed.
+        OSError: It cannot be read.
+    """
     from gpuio.format.index import Index
-    from gpuio.format.recordio import verify
     from gpuio.shards import beside, exists, size_of
 
     start = time.perf_counter()
-    nbytes = size_of(args.file)
-    offsets, damages = verify(args.file)
+    nbytes = size_of(path)
+    offsets, damages = files.scan(path)
     speed = nbytes / 1e9 / max(time.perf_counter() - start, 1e-9)
     megabytes = f"{nbytes / 1e6:.1f} MB"
-    print(f"{args.file}: {len(offsets)} whole records, {megabytes}, {speed:.1f} GB/s")
+    say(f"{path}: {len(offsets)} whole records, {megabytes}, {speed:.1f} GB/s")
     faults = [Fault(d.offset, None, f"{d.reason}; lost until byte {d.resumed}") for d in damages]
-    idx = beside(args.file, ".idx")
+    idx = beside(path, ".idx")
     index = Index.load(idx) if exists(idx) else None
     if index is not None:
-        print(f"{idx}: {len(index)} entries")
+        say(f"{idx}: {len(index)} entries")
         faults += check_index(index, offsets, {fault.offset for fault in faults})
-    if not args.frames_only:
+    if not frames_only:
         start = time.perf_counter()
-        faults += check_images(args.file, offsets)
+        faults += check_images(path, offsets)
         rate = len(offsets) / max(time.perf_counter() - start, 1e-9)
-        print(f"{args.file}: {len(offsets)} images checked, {rate:.0f} images/s")
+        say(f"{path}: {len(offsets)} images checked, {rate:.0f} images/s")
     keys = _keys(index, faults)
-    for fault in sorted(faults, key=lambda fault: fault.offset):
-        key = keys.get(fault.offset, fault.key)
-        print(f"{fault.offset}\t{'-' if key is None else key}\t{fault.reason}")
-    print(f"{args.file}: {f'{len(faults)} damaged' if faults else 'no damage'}")
-    return 1 if faults else 0
+    faults = [
+        fault._replace(key=keys.get(fault.offset, fault.key))
+        for fault in sorted(faults, key=lambda fault: fault.offset)
+    ]
+    for fault in faults:
+        say(f"{fault.offset}\t{'-' if fault.key is None else fault.key}\t{fault.reason}")
+    say(f"{path}: {f'{len(faults)} damaged' if faults else 'no damage'}")
+    report = {
+        "file": path,
+        "bytes": nbytes,
+        "records": len(offsets),
+        "images_checked": None if frames_only else len(offsets),
+        "index": None if index is None else {"file": idx, "entries": len(index)},
+        "damage": [fault._asdict() for fault in faults],
+    }
+    return report, 1 if faults else 0
 
 
 def check_index(index: Index, offsets: npt.NDArray[np.int64], known: set[int]) -> list[Fault]:
@@ -110,7 +150,7 @@ def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:
 
 def _check_block(file: RecordFile, offsets: npt.NDArray[np.int64]) -> tuple[int, list[Fault]]:
     from gpuio.codec import imdecode
-    from gpuio.errors import CorruptRecordError, GpuioError
+    from gpuio.errors import CorruptRecordError, DecodeError, FormatError
     from gpuio.format.image_record import unpack
 
     faults = []
@@ -122,10 +162,14 @@ def _check_block(file: RecordFile, offsets: npt.NDArray[np.int64]) -> tuple[int,
             # Face recognition sets begin and end with records that only hold labels.
             if image or not header.flag:
                 imdecode(image, -1)
-        except GpuioError as error:
+        except (FormatError, DecodeError) as error:
             reason = error.reason if isinstance(error, CorruptRecordError) else str(error)
             faults.append(Fault(offset, key, reason))
     return len(offsets), faults
+
+
+def _silent(_: str) -> None:
+    """Say nothing: JSON is the whole output."""
 
 
 def _keys(index: Index | None, faults: list[Fault]) -> dict[int, int]:

@@ -242,7 +242,8 @@ class Decoder(ABC):
 
         data = encoded(records, place)
         if not data:
-            return "its image has 0 bytes"
+            hint = self.dataset.hint(int(records.samples.ids[place]))
+            return f"its image has 0 bytes{hint}"
         try:
             decode_rgb(data, self.channels, tolerant=self.tolerant)
         except DecodeError as error:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 HEADER_WIDTH: Final = 2
 OBJECT_WIDTH: Final = 5
+_FAR: Final = 2.0  # places, as parts of the picture: some sets have boxes that leave it a little
 
 
 def pack_objects(objects: npt.ArrayLike, header: Sequence[float] = ()) -> npt.NDArray[np.float32]:
@@ -44,6 +45,16 @@ def unpack_objects(label: npt.ArrayLike) -> npt.NDArray[np.float32]:
     if reason:
         raise ValueError(reason)
     return row[int(row[0]) :].reshape(-1, int(row[1]))
+
+
+def holds_objects(label: npt.NDArray[np.float32]) -> bool:
+    """Whether (L,) numbers are a label of objects beyond doubt: with classes and places in it."""
+    if not np.isfinite(label).all() or fault_of(label) is not None:
+        return False
+    objects = unpack_objects(label)
+    classes, places = objects[:, 0], objects[:, 1:OBJECT_WIDTH]
+    known = len(objects) > 0 and (classes >= -1).all() and (classes % 1 == 0).all()
+    return bool(known and (np.abs(places) <= _FAR).all())
 
 
 def fault_of(label: npt.NDArray[np.float32]) -> str | None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from gpuio.augment.advice import advise_list
 from gpuio.errors import LabelError
+from gpuio.extras import explained
 from gpuio.image.augmenters import statistics
 from gpuio.image.detection import CreateDetAugmenter
 from gpuio.image.image_iter import ImageIter
@@ -362,7 +363,8 @@ def _draw(
     names: Mapping[int, str],
 ) -> npt.NDArray[np.uint8]:
     """An RGB image with the boxes of its objects."""
-    from PIL import Image, ImageDraw
+    with explained("drawing boxes"):
+        from PIL import Image, ImageDraw
 
     picture = Image.fromarray(pixels)
     draw = ImageDraw.Draw(picture)

@@ -46,6 +46,7 @@ from gpuio.errors import (
 )
 from gpuio.format.image_list import ImageList
 from gpuio.format.index import Index
+from gpuio.format.label_hint import label_hint
 from gpuio.image.augmenters import Augmenter, CreateAugmenter
 from gpuio.image.functions import imdecode, read_file
 from gpuio.location import absolute
@@ -492,7 +493,10 @@ class ImageIter(DataIter):
             image = self.augmentation_transform(image)
         values = np.asarray(found, np.float32).ravel()
         if values.size != max(self.label_width, 1):
-            raise LabelError(f"it has {values.size} labels, not label_width={self.label_width}")
+            hint = label_hint(values, image.nbytes, reader="ImageDetIter")
+            raise LabelError(
+                f"it has {values.size} labels, not label_width={self.label_width}{hint}"
+            )
         data[place] = self._checked(self.postprocess_data(image))
         label[place] = values if self.label_width > 1 else values[0]
         return True

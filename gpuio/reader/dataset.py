@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import FormatError
+from gpuio.format.image_record import unpack
 from gpuio.format.index import Index
+from gpuio.format.label_hint import label_hint
 from gpuio.format.recordio import RecordFile, open_records
 from gpuio.identity import FileIdentity
 from gpuio.location import absolute, is_url
@@ -150,6 +152,14 @@ class Dataset:
         """Path and offset of a record, for messages."""
         path = self.paths[int(self.file_of(np.array([record]))[0])]
         return f"{path}: record {record} at byte {self.offsets[record]}"
+
+    def hint(self, record: int) -> str:
+        """What to do with a record without an image, or with other labels than were asked for."""
+        try:
+            header, image = unpack(self.payload(record))
+        except (OSError, ValueError):
+            return ""
+        return label_hint(header.label, len(image), first=record in self.first)
 
     def payload(self, record: int) -> bytes:
         """The payload of one record, read by itself.

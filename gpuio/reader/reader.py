@@ -229,10 +229,11 @@ class RecordReader:
             counts = records["label_count"]
             fits = counts <= self.label_width if self._ragged else counts == self.label_width
             for place in np.flatnonzero((records["sound"] == 1) & ~fits).tolist():
+                record = int(samples.ids[place])
                 samples.faults[place] = LabelError(
-                    f"{self.dataset.where(int(samples.ids[place]))}, key {samples.keys[place]}: "
+                    f"{self.dataset.where(record)}, key {samples.keys[place]}: "
                     f"it has {records['label_count'][place]} labels, not label_width="
-                    f"{self.label_width}"
+                    f"{self.label_width}{self.dataset.hint(record)}"
                 )
 
     def _repair(

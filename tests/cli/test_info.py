@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -101,3 +102,59 @@ def test_an_index_of_another_length_is_told(info):
 
 def test_an_empty_file_is_told(info):
     assert "records   0\n" in info([])
+
+
+def test_a_detection_set_is_told(info):
+    one = [2, 5, 7, 0.1, 0.1, 0.5, 0.5]
+    three = [*one, 3, 0.0, 0.0, 1.0, 1.0, 3, 0.2, 0.2, 0.4, 0.4]
+    records = [
+        pack(IRHeader(0, label, n, 0), image("JPEG")) for n, label in enumerate([one, three])
+    ]
+    out = info(records)
+    assert "objects   4 of 2 classes, 3 to 7; 1 to 3 in an image\n" in out
+    assert "read it by ImageDetRecordIter\n" in out
+    assert "classes   " not in out
+
+
+def test_other_wide_labels_are_no_objects(info):
+    points = np.arange(10) / 7
+    out = info([pack(IRHeader(0, points, 0, 0), image("JPEG"))])
+    assert "objects" not in out
+    assert "classes   1 distinct" in out
+
+
+@pytest.mark.parametrize("label", [[np.inf, 1], [np.nan, 1], [-5, 2], [1.5, 2]])
+def test_a_record_that_only_looks_like_a_face_header_is_none(info, label):
+    records = [pack(IRHeader(0, label, 0, 0), b""), pack(IRHeader(0, 1, 1, 0), image("JPEG"))]
+    out = info(records)
+    assert "records   2, 1 of them without an image" in out
+    assert "faces" not in out
+
+
+def test_labels_that_are_no_numbers_are_counted(info):
+    labels = [1, np.nan, np.inf]
+    out = info([pack(IRHeader(0, x, n, 0), image("JPEG")) for n, x in enumerate(labels)])
+    assert "classes   1 distinct, 1 to 1, 1 images each\n" in out
+    assert "2 labels are no finite numbers\n" in out
+
+
+def test_json_has_an_object_for_each_file(tmp_path, capsys):
+    for name in ("a.rec", "b.rec"):
+        payload = pack(IRHeader(0, [2, 5, 7, 0.1, 0.1, 0.5, 0.5], 3, 0), image("JPEG"))
+        (tmp_path / name).write_bytes(frame(payload))
+    (tmp_path / "empty.rec").write_bytes(b"")
+    (tmp_path / "words.rec").write_text("words and words")
+    assert main(["info", "--json", str(tmp_path)]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert [one["file"] for one in found] == [
+        str(tmp_path / name) for name in ("a.rec", "b.rec", "empty.rec", "words.rec")
+    ]
+    assert found[0]["records"] == 1
+    assert found[0]["ids"] == [3, 3]
+    assert found[0]["formats"] == {"JPEG": 1}
+    assert found[0]["width"]["median"] == 30
+    assert found[0]["objects"]["count"] == 1
+    assert found[0]["index"] is None
+    assert found[2]["records"] == 0
+    assert found[2]["ids"] is None
+    assert "not a RecordIO file" in found[3]["error"]

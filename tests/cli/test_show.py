@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import numpy.testing as npt
 import pytest
 from PIL import Image
 
 from gpuio.cli import main, show
+from gpuio.format.image_record import pack
+from gpuio.format.recordio import frame
 from gpuio.testing import encode, write_rec
 
 
@@ -93,3 +97,40 @@ def test_a_wrong_parameter_is_named(rec, capsys, arguments, message):
 def test_a_missing_file_is_status_2(tmp_path, capsys):
     assert main(["show", str(tmp_path / "none.rec")]) == 2
     assert "none.rec" in capsys.readouterr().err
+
+
+def test_the_boxes_of_a_detection_set_are_drawn(tmp_path):
+    path = tmp_path / "a.rec"
+    gray = np.full((40, 60, 3), 90, np.uint8)
+    label = [2, 5, 4, 0.25, 0.25, 0.75, 0.75, 9, 0.0, 0.0, 0.1, 0.1]
+    write_rec(path, [encode(gray)], labels=[label])
+    (tile,) = show.stored(str(path), 1)
+    assert tile.caption == "0: 4, 9"
+    changed = (tile.image != 90).any(axis=2)
+    assert changed[10, 15:45].all()  # the upper edge of the first box
+    assert changed[10:30, 44].all()  # its right edge
+    assert not changed[15:25, 20:40].any()  # its inside
+    assert changed[0, :6].all()  # the other box
+
+
+def test_boxes_move_with_augmented_pixels(tmp_path):
+    path = tmp_path / "a.rec"
+    write_rec(path, [encode(np.full((40, 40, 3), 90, np.uint8))], labels=[[4, 0, 0.25, 0.5, 0.75]])
+    options = {"data_shape": "3,40,40", "label_kind": "boxes", "label_width": "5", "mirror": True}
+    (tile,) = show.augmented(str(path), options, 1)
+    assert tile.caption == "0: 4"
+    changed = (tile.image != 90).any(axis=2)
+    assert changed[15:25, 20].any()
+    assert not changed[15:25, 5:15].any()
+
+
+def test_a_damaged_record_is_an_empty_frame_and_is_told(tmp_path, pictures, capsys):
+    path = tmp_path / "a.rec"
+    payloads = [b"abc", struct.pack("<IfQQ", 5, 0, 0, 0), pack((0, 1, 7, 0), encode(pictures[0]))]
+    path.write_bytes(b"".join(map(frame, payloads)))
+    tiles = list(show.stored(str(path), 3))
+    assert [tile.caption for tile in tiles] == ["-: damaged", "-: damaged", "7: 1"]
+    assert tiles[0].image is None
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"gpuio: {path}: record 0 at byte 0: image record header of 24 bytes, 3 found"
+    assert f"{path}: record 1 at byte 12: 5 labels in 20 bytes, 0 bytes found" in second

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from PIL import Image
@@ -118,3 +119,66 @@ def test_an_empty_file_is_good(tmp_path):
 
 def test_a_missing_file_is_status_2(tmp_path):
     assert main(["verify", str(tmp_path / "a.rec")]) == 2
+
+
+def test_several_files_are_checked_and_the_worst_is_the_status(tmp_path, capsys):
+    good, _ = make(tmp_path, images()[:3])
+    good.rename(tmp_path / "good.rec")
+    make(tmp_path, [b"short"])
+    assert main(["verify", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert out.count(" whole records, ") == 2
+    assert "good.rec: no damage" in out
+    assert "a.rec: 1 damaged" in out
+    assert main(["verify", str(tmp_path / "*.rec"), str(tmp_path / "good.rec")]) == 1
+    assert capsys.readouterr().out.count(" whole records, ") == 3
+
+
+def test_what_is_no_record_file_is_said_and_the_next_one_follows(tmp_path, capsys):
+    path, _ = make(tmp_path, images()[:3], [0, 1, 2])
+    (tmp_path / "photo.rec").write_bytes(jpeg())
+    (tmp_path / "text.rec").write_text("some words\n")
+    (tmp_path / "a.lst").write_text("0\t1.0\ta.jpg\n")
+    names = [tmp_path / "photo.rec", tmp_path / "text.rec", tmp_path / "a.idx", tmp_path / "a.lst"]
+    assert main(["verify", *map(str, names), str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out.endswith(f"{path}: no damage\n")
+    start = b"some wor".hex(" ")
+    assert err.splitlines() == [
+        f"gpuio: {names[0]}: not a RecordIO file, but a JPEG",
+        f"gpuio: {names[1]}: not a RecordIO file: it starts with {start}, not with 0a 23 d7 ce",
+        f"gpuio: {names[2]}: not a RecordIO file, but an .idx: give the .rec beside it",
+        f"gpuio: {names[3]}: not a RecordIO file, but a .lst: `gpuio im2rec` packs it",
+    ]
+
+
+def test_a_record_file_without_a_whole_record_is_damaged(tmp_path, capsys):
+    path, _ = make(tmp_path, images()[:1])
+    path.write_bytes(path.read_bytes()[:100])
+    assert main(["verify", str(path)]) == 1
+    assert "1 damaged" in capsys.readouterr().out
+
+
+def test_json_has_an_object_for_each_file(tmp_path, capsys):
+    payloads = images()[:3]
+    payloads[1] = b"short"
+    path, offsets = make(tmp_path, payloads, [7, 8, 9])
+    (tmp_path / "photo.rec").write_bytes(jpeg())
+    assert main(["verify", "--json", str(path), str(tmp_path / "photo.rec")]) == 2
+    out, err = capsys.readouterr()
+    first, second = json.loads(out)
+    reason = first["damage"][0].pop("reason")
+    assert reason.startswith("image record header of 24 bytes, 5 found")
+    assert first == {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "records": 3,
+        "images_checked": 3,
+        "index": {"file": str(tmp_path / "a.idx"), "entries": 3},
+        "damage": [{"offset": offsets[1], "key": 8}],
+    }
+    assert second == {
+        "file": str(tmp_path / "photo.rec"),
+        "error": f"{tmp_path / 'photo.rec'}: not a RecordIO file, but a JPEG",
+    }
+    assert "not a RecordIO file" in err

@@ -1,0 +1,130 @@
+"""What the commands that look into several .rec files have in common."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from gpuio.format.recordio import Damage
+
+_KINDS: Final = {
+    b"\xff\xd8\xff": "a JPEG",
+    b"\x89PNG": "a PNG",
+    b"GIF8": "a GIF",
+    b"RIFF": "a WebP or another RIFF file",
+    b"PK\x03\x04": "a zip",
+    b"\x1f\x8b": "compressed by gzip: unpack it first",
+    b"BZh": "compressed by bzip2: unpack it first",
+    b"\xfd7zXZ": "compressed by xz: unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed by Zstandard: unpack it first",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy array",
+    b"version https://git-lfs": "a pointer of Git LFS: fetch the file with `git lfs pull`",
+    b"<": "HTML or XML: an error page in place of a download, perhaps",
+}
+_START: Final = 64  # bytes of a file that are looked at
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help='a .rec; or a folder, a pattern ("train-*.rec") or braces, for all that it names',
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print JSON instead: an array with an object for each file, described below",
+    )
+
+
+def run(args: argparse.Namespace, work: Callable[[str], tuple[dict[str, Any], int]]) -> int:
+    """Do `work` for each file; the largest exit status.
+
+    A file that cannot be used is reported, with status 2, and the next one follows.
+
+    Args:
+        args: As `configure` has them parsed.
+        work: Gives a report, to be printed as JSON, and an exit status, for the path of a .rec.
+    """
+    from gpuio.errors import GpuioError, MissingPackageError
+    from gpuio.shards import find_files
+
+    reports, status = [], 0
+    for path in find_files(args.files, ".rec"):
+        try:
+            report, own = work(path)
+        except MissingPackageError:
+            raise
+        except (GpuioError, OSError) as error:
+            report, own = {"file": path, "error": str(error)}, 2
+            print(f"gpuio: {error}", file=sys.stderr)
+        reports.append(report)
+        status = max(status, own)
+    if args.json:
+        print(json.dumps(_plain(reports), indent=1))
+    return status
+
+
+def scan(path: str) -> tuple[npt.NDArray[np.int64], list[Damage]]:
+    """Where whole records start in a .rec, (N,) int64 bytes, and what is damaged.
+
+    Raises:
+        FormatError: It is no RecordIO file.
+        OSError: It cannot be read.
+    """
+    from gpuio.format.recordio import verify
+
+    offsets, damages = verify(path)
+    if damages and not len(offsets) and (kind := _other_kind(path)):
+        from gpuio.errors import FormatError
+
+        raise FormatError(f"{path}: not a RecordIO file{kind}")
+    return offsets, damages
+
+
+def _other_kind(path: str) -> str:
+    """What a file without a whole record is instead, or how it starts; "" if like a record."""
+    import re
+
+    from gpuio.format.recordio import MAGIC
+    from gpuio.location import is_url
+
+    if is_url(path):
+        from gpuio.remote.files import open_bytes
+
+        with open_bytes(path) as file:
+            start = file.read(_START) or b""
+    else:
+        with open(path, "rb") as file:  # noqa: PTH123  a Path would spoil a URL
+            start = file.read(_START)
+    if start.startswith(MAGIC.to_bytes(4, "little")):
+        return ""
+    if re.match(rb"[^\t\n]+\t\d+\r?\n", start):
+        return ", but an .idx: give the .rec beside it"
+    if re.match(rb"\d+\t[^\n]+\t[^\n]*", start):
+        return ", but a .lst: `gpuio im2rec` packs it"
+    for magic, kind in _KINDS.items():
+        if start.startswith(magic):
+            return f", but {kind}"
+    return f": it starts with {start[:8].hex(' ')}, not with {MAGIC.to_bytes(4, 'little').hex(' ')}"
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON can have it: what is no finite number is null."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
