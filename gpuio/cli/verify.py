@@ -114,19 +114,25 @@ def check(
 
 
 def check_index(index: Index, offsets: npt.NDArray[np.int64], known: set[int]) -> list[Fault]:
-    """The entries of an index that lead to none of the records at `offsets`, bytes.
+    """The entries of an index that lead to no record, and the first record that it leaves out.
 
     Args:
         index: To check.
-        offsets: Where whole records start.
+        offsets: Where whole records start, in bytes.
         known: Where damaged ones start: these are left out.
     """
     import numpy as np
 
     lost = ~np.isin(index.offsets, offsets)
-    entries = zip(index.offsets[lost].tolist(), index.keys[lost].tolist(), strict=True)
+    entries = [*zip(index.offsets[lost].tolist(), index.keys[lost].tolist(), strict=True)]
     reason = "in the .idx, but no record starts here"
-    return [Fault(offset, key, reason) for offset, key in entries if offset not in known]
+    faults = [Fault(offset, key, reason) for offset, key in entries if offset not in known]
+    missing = offsets[~np.isin(offsets, index.offsets)]
+    if len(missing) > len(entries):  # a wrong entry stands for one of them
+        reason = f"not in the .idx, which lacks {len(missing)} of {len(offsets)} whole records"
+        advice = "make a new one with `gpuio rec2idx`"
+        faults.append(Fault(int(missing[0]), None, f"{reason}; {advice}"))
+    return faults
 
 
 def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:

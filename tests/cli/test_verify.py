@@ -112,6 +112,17 @@ def test_an_index_of_another_file_is_damage(tmp_path, capsys):
     assert rows(capsys.readouterr().out) == [expected]
 
 
+def test_records_that_the_index_leaves_out_are_told(tmp_path, capsys):
+    path, offsets = make(tmp_path, images(), list(range(COUNT)))
+    lines = (tmp_path / "a.idx").read_text().splitlines(keepends=True)
+    (tmp_path / "a.idx").write_text("".join(lines[:-10]))  # as after cat b.rec >> a.rec
+    assert main(["verify", str(path), "--frames-only"]) == 1
+    reason = f"not in the .idx, which lacks 10 of {COUNT} whole records; make a new one with"
+    ((offset, key, found),) = rows(capsys.readouterr().out)
+    assert (offset, key) == (str(offsets[-10]), "-")
+    assert found.startswith(reason)
+
+
 def test_an_empty_file_is_good(tmp_path):
     path, _ = make(tmp_path, [])
     assert main(["verify", str(path)]) == 0
