@@ -8,7 +8,7 @@ import numpy.typing as npt
 from gpuio.errors import FormatError
 from gpuio.format.image_list import ImageList, load_labels
 from gpuio.format.image_record import HEADER_NBYTES
-from gpuio.format.recordio import MAGIC, RecordFile, open_records
+from gpuio.format.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile, open_records
 from gpuio.format.words import read_words
 from gpuio.reader.dataset import Dataset, PathLike
 from gpuio.reader.reader import Relabel
@@ -44,13 +44,15 @@ def label_counts(dataset: Dataset) -> npt.NDArray[np.int64]:
 def _counts(
     file: RecordFile, offsets: npt.NDArray[np.int64], room: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """(N,) int64, the labels of records at `offsets`, each with so many bytes up to the next."""
-    counts = np.zeros(len(offsets), np.int64)
-    whole = np.flatnonzero(room >= HEADER_NBYTES + 8)
-    magics, _, flags = read_words(file, offsets[whole], _HEAD).astype(np.int64).T
-    sound = (magics == MAGIC) & (HEADER_NBYTES + 8 + 4 * flags <= room[whole])
-    counts[whole] = np.where(sound, flags, 0)
-    return counts
+    """(N,) int64, the labels of records at `offsets`, each with so many bytes up to the next.
+
+    The room of a record that is not split is in its head: the index may be wrong.
+    """
+    magics, lengths, flags = read_words(file, offsets, _HEAD).astype(np.int64).T
+    left = file.size - HEAD_NBYTES - offsets
+    room = np.where(lengths <= MAX_PAYLOAD, np.minimum(lengths, left), room - HEAD_NBYTES)
+    sound = (magics == MAGIC) & (HEADER_NBYTES + 4 * flags <= room)
+    return np.where(sound, flags, 0)
 
 
 def list_labels(path: PathLike, label_width: int) -> Relabel:

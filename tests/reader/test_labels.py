@@ -35,6 +35,23 @@ def test_a_damaged_record_counts_for_none(tmp_path):
     assert label_counts(Dataset.open(path, path.with_suffix(".idx"))).tolist() == [2, 0, 0, 2]
 
 
+def test_a_length_or_a_number_of_labels_beyond_the_file_counts_for_none(tmp_path):
+    path = tmp_path / "a.rec"
+    starts = write_rec(path, [b"image"] * 3, labels=[[1, 2], [3, 4], [5, 6]])
+    data = bytearray(path.read_bytes())
+    data[starts[1] + 4 : starts[1] + 12] = b"\xff\xff\xff\x1f\0\0\0\x07"
+    path.write_bytes(data)
+    assert label_counts(Dataset.open(path, path.with_suffix(".idx"))).tolist() == [2, 0, 2]
+
+
+def test_a_wrong_line_of_the_index_costs_no_label(tmp_path):
+    path = tmp_path / "a.rec"
+    starts = write_rec(path, [b"image"] * 3, labels=[[1, 2], [3, 4, 5, 6], [5, 6]])
+    with path.with_suffix(".idx").open("a") as file:
+        file.write(f"9\t{starts[1] + 36}\n")
+    assert label_counts(Dataset.open(path, path.with_suffix(".idx"))).tolist() == [2, 4, 0, 2]
+
+
 def test_lines_of_a_list_may_have_any_number_of_labels(tmp_path):
     path = tmp_path / "a.lst"
     path.write_text("3\t1\t2\ta.jpg\n1\t5\tb.jpg\n3\t6\t7\t8\tc.jpg\n")
