@@ -392,10 +392,17 @@ def scan(path: str | os.PathLike[str]) -> npt.NDArray[np.int64]:
         return _Scan(file, strict=True).run()
 
 
-def verify(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.int64], list[Damage]]:
-    """(N,) int64 starts of the records that can be read back, and what is damaged between them."""
+def verify(
+    path: str | os.PathLike[str], start: int = 0
+) -> tuple[npt.NDArray[np.int64], list[Damage]]:
+    """(N,) int64 starts of the records that can be read back, and what is damaged between them.
+
+    Args:
+        path: The .rec.
+        start: Where to begin, a multiple of 4 bytes: at a record, or where one may be.
+    """
     with open_records(path) as file:
-        walk = _Scan(file, strict=False)
+        walk = _Scan(file, strict=False, start=start)
         return walk.run(), walk.damages
 
 
@@ -407,14 +414,14 @@ class _Scan:
     is stepped over, as a reader that goes by the lengths does.
     """
 
-    def __init__(self, file: RecordFile, *, strict: bool) -> None:
+    def __init__(self, file: RecordFile, *, strict: bool, start: int = 0) -> None:
         self.file = file
         self.strict = strict
         self.offsets = array("q")
         self.damages: list[Damage] = []
-        self.position = 0  # where the next part must start
+        self.position = start  # where the next part must start
         self.inside = False  # a split record: its head is the last of `offsets`
-        self.resumed = 0  # where the walk last began anew
+        self.resumed = start  # where the walk last began anew
 
     def run(self) -> npt.NDArray[np.int64]:
         window = memoryview(bytearray(_LARGE_WINDOW))

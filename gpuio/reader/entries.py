@@ -12,6 +12,7 @@ import numpy as np
 from gpuio.errors import CorruptRecordError, FormatError, GpuioError
 from gpuio.format.index import Index
 from gpuio.format.index_fit import Coverage, advice, impossible, whole_entries
+from gpuio.format.recordio import verify
 from gpuio.location import is_url
 from gpuio.ordered import in_order
 from gpuio.reader.index_cache import JoinedIndex, join, keep
@@ -56,6 +57,19 @@ class Entries:
     losses: Losses
 
 
+@dataclass(frozen=True, slots=True)
+class _Unnamed:
+    """Part of a .rec that its index does not name.
+
+    Attributes:
+        where: Where it is, for messages.
+        begin: Where to look for records, in bytes; 0 for the whole file.
+    """
+
+    where: str
+    begin: int = 0
+
+
 def find_entries(
     recs: Sequence[str], idxs: Sequence[str], sizes: Sequence[int], *, asked: bool, strict: bool
 ) -> Entries:
@@ -84,27 +98,30 @@ def find_entries(
             "give one for each, or one for all"
         )
     named = [*idxs] if len(idxs) == len(recs) else [*idxs] * len(recs)
+    coverage: list[Coverage | None]
     try:
         joined, coverage = _load(recs, idxs, named, sizes)
     except FormatError:
         if strict:
             raise
-        joined, keyed = _what_fits(recs, idxs, named, sizes, losses, asked=asked)
-        return Entries(joined, keyed, _spacing(recs, joined, sizes)[0], losses)
+        joined, coverage = _what_fits(recs, idxs, named, sizes, losses, asked=asked)
     spacing, gaps = _spacing(recs, joined, sizes)
-    short = {n: _left_out(c) for n, c in enumerate(coverage) if c.start or c.end < c.size}
-    if asked:
+    found = Entries(joined, asked or None not in coverage, spacing, losses)
+    short = {n: _unnamed(c) for n, c in enumerate(coverage) if c and (c.start or c.end < c.size)}
+    if not asked:
+        for number, place in gaps.items():
+            known = short.get(number)
+            short[number] = _Unnamed(known.where if known else f"what follows byte {place}")
+        return _completed(recs, named, sizes, found, short, strict)
+    if not losses.count:
         _warn(
             [
-                f"{named[n]} names no record in {what} of {recs[n]}, which is not read; "
+                f"{named[n]} names no record in {unnamed.where} of {recs[n]}, which is not read; "
                 f"if it should be, make a new index with {advice(recs[n], named[n])}"
-                for n, what in short.items()
+                for n, unnamed in short.items()
             ]
         )
-        return Entries(joined, True, spacing, losses)
-    for number, place in gaps.items():
-        short.setdefault(number, f"byte {place}, where a record starts,")
-    return _completed(recs, named, sizes, Entries(joined, True, spacing, losses), short, strict)
+    return found
 
 
 def _what_fits(
@@ -115,22 +132,25 @@ def _what_fits(
     losses: Losses,
     *,
     asked: bool,
-) -> tuple[JoinedIndex, bool]:
-    """The entries of indexes that may be whole records, and whether all are by an index.
+) -> tuple[JoinedIndex, list[Coverage | None]]:
+    """The entries of indexes that may be whole records, and what of each file they name.
 
-    An index that is another file's, and was not asked for, is not used at all.
+    An index that is another file's, and was not asked for, is not used at all: for that file there
+    is None.
     """
-    parts, keyed = [], True
+    parts: list[Index] = []
+    coverage: list[Coverage | None] = []
     for rec, idx, size, part in zip(recs, named, sizes, _parse(recs, idxs, sizes), strict=True):
         kept = _adding(losses, *_without_lost(part, rec, idx, size))
         try:
-            kept.check(rec, idx=idx)
+            coverage.append(kept.check(rec, idx=idx))
         except FormatError as error:
+            coverage.append(None)
             if not asked:
                 _warn([f"{error}; it is not used, and all of {rec} is read to find the records"])
-                kept, keyed = _adding(losses, *_scan_whole(rec)), False
+                kept = _adding(losses, *_scan_whole(rec))
         parts.append(kept)
-    return join(parts), keyed
+    return join(parts), coverage
 
 
 def _completed(
@@ -138,7 +158,7 @@ def _completed(
     idxs: Sequence[str],
     sizes: Sequence[int],
     found: Entries,
-    short: dict[int, str],
+    short: dict[int, _Unnamed],
     strict: bool,
 ) -> Entries:
     """The records of an index that was not asked for, and those that it leaves out.
@@ -157,18 +177,23 @@ def _completed(
         for begin, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True)
     ]
     messages, stale = [], False
-    for number, what in short.items():
+    for number, unnamed in short.items():
         rec, idx, part = recs[number], idxs[number], parts[number]
-        whole, damage = _scan_whole(rec)
-        missing = len(np.setdiff1d(whole.offsets, part.offsets))
+        missing = 0
+        if not unnamed.begin or len(verify(rec, unnamed.begin)[0]):
+            whole, damage = _scan_whole(rec)
+            missing = len(np.setdiff1d(whole.offsets, part.offsets))
         if not missing:
-            messages.append(f"{what} of {rec} holds no whole record, and {idx} names none there")
+            if not found.losses.count:
+                where = f"{unnamed.where} of {rec}"
+                messages.append(f"{idx} does not name {where}: no whole record is there")
             continue
         if strict and damage.count:
             raise damage.faults[0]
         messages.append(
             f"{idx} is not used: it does not name {missing} of {len(whole)} records of {rec}, in "
-            f"{what}. It may be that of an older file; make a new one with {advice(rec, idx)}"
+            f"{unnamed.where}. It may be that of an older file: make a new one with "
+            f"{advice(rec, idx)}"
         )
         parts[number], stale = _adding(found.losses, whole, damage), True
     _warn(messages)
@@ -186,10 +211,10 @@ def _spacing(
     return look_at_spacing(recs, joined.first, np.array(sizes, np.int64), joined.index.offsets)
 
 
-def _left_out(coverage: Coverage) -> str:
-    if coverage.end < coverage.size:
-        return f"the last {coverage.size - coverage.end} bytes"
-    return f"the first {coverage.start} bytes"
+def _unnamed(coverage: Coverage) -> _Unnamed:
+    if coverage.start:
+        return _Unnamed(f"the first {coverage.start} bytes")
+    return _Unnamed(f"the last {coverage.size - coverage.end} bytes", coverage.end)
 
 
 def _scan_whole(rec: str) -> tuple[Index, Losses]:
@@ -214,13 +239,13 @@ def _adding(losses: Losses, part: Index, more: Losses) -> Index:
 
 def _load(
     recs: Sequence[str], idxs: Sequence[str], named: Sequence[str], sizes: Sequence[int]
-) -> tuple[JoinedIndex, list[Coverage]]:
+) -> tuple[JoinedIndex, list[Coverage | None]]:
     """The index of all files, and what of each it names.
 
     Raises:
         FormatError: A .idx is not the index of its .rec.
     """
-    coverage: list[Coverage] = []
+    coverage: list[Coverage | None] = []
 
     def parse() -> list[Index]:
         parts = _parse(recs, idxs, sizes)

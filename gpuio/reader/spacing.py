@@ -101,8 +101,10 @@ def look_at_spacing(
         rows = np.flatnonzero(numbers == number)
         with open_records(paths[number]) as file:
             ends[rows] = _ends(file, starts[rows], int(sizes[number]))
-            early = ends[rows][(ends[rows] > 0) & (ends[rows] < starts[rows] + apart[rows])]
-            left_out = early[begin_here(file.heads(early, HEAD_NBYTES))]
+            named = offsets[first[number] : first[number + 1]]
+            after = np.sort(ends[rows][(ends[rows] > 0) & (ends[rows] < sizes[number])])
+            after = after[named[np.searchsorted(named, after) % len(named)] != after]
+            left_out = after[begin_here(file.heads(after, HEAD_NBYTES))]
             if len(left_out):
                 gaps[number] = int(left_out[0])
     lengths = (ends - starts)[ends > 0]

@@ -101,7 +101,9 @@ def test_a_tail_without_a_record_is_told_and_the_index_used(rec, tail):
     path, _ = rec
     with path.open("ab") as file:
         file.write(tail)
-    with pytest.warns(UserWarning, match=f"the last {len(tail)} bytes .* holds? no whole record"):
+    with pytest.warns(
+        UserWarning, match=f"the last {len(tail)} bytes of .*: no whole record is there"
+    ):
         dataset = Dataset.open(path)
     assert dataset.keys.tolist() == [*range(100, 100 + COUNT)]
     assert numbers(dataset) == [*range(COUNT)]
