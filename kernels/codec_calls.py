@@ -169,6 +169,26 @@ def _ends_well(data):
 
 
 @njit(inline="always")
+def _has_plain_frame(data):
+    """Whether the head of a JPEG leads to a frame that libjpeg-turbo alone decodes: SOF0 to SOF2.
+
+    Of others (arithmetic coding, no loss) it declines some, and another codec would take them.
+    """
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif 0xC0 <= marker <= 0xC2:
+            return True
+        elif marker < 0xC4 or (0xC4 < marker < 0xDB):  # another frame, or what ends a head
+            return False
+        else:
+            at += 2 + (int(data[at + 2]) << 8 | int(data[at + 3]))
+    return False
+
+
+@njit(inline="always")
 def _big32(data, at):
     """The number of 32 bits at a place of (N,) uint8, its highest byte first."""
     high, low = int(data[at]) << 8 | int(data[at + 1]), int(data[at + 2]) << 8 | int(data[at + 3])
@@ -191,7 +211,7 @@ def _is_still(data):
 def probe(words, item, worker, base):
     """Open the image of a row of an IMAGE_JOB table and read its header.
 
-    JPEG and PNG alone are opened: the parsers and codecs of other formats are not trusted. Nor is
+    Plain JPEG and PNG alone are opened: parsers and codecs of other formats are not trusted. Nor is
     the codec for PNG with animations, which does not look at checksums.
 
     Words: address of the table, functions, instance, ImageInfo template, whether `ended` is
@@ -206,7 +226,7 @@ def probe(words, item, worker, base):
     if not jpeg and row.head != PNG_HEAD:
         return
     data = carray(pointer(row.data), row.nbytes, np.uint8)
-    if not jpeg and not _is_still(data):
+    if not (_has_plain_frame(data) if jpeg else _is_still(data)):
         return
     if jpeg and given[4] != 0:
         row.ended = _ends_well(data)

@@ -293,26 +293,25 @@ def _sample(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _sizes(path: str, offsets: npt.NDArray[np.int64]) -> Numbers:
     """(N, 2) widths and heights of those images at `offsets`, bytes, that tell them."""
-    import io
+    from importlib.util import find_spec
 
     import numpy as np
 
+    from gpuio.codec import opened
     from gpuio.errors import GpuioError
     from gpuio.format.image_record import unpack
     from gpuio.format.recordio import open_records
 
     found: list[tuple[int, int]] = []
-    try:
-        from PIL import Image
-    except ImportError:
+    if find_spec("PIL") is None:
         return np.zeros((0, 2), np.int64)
     with open_records(path) as file:
         for offset in offsets.tolist():
             try:
                 _, image = unpack(file.read(offset)[0])
-                with Image.open(io.BytesIO(image[:_HEAD_NBYTES])) as picture:
+                with opened(image[:_HEAD_NBYTES]) as picture:
                     found.append(picture.size)
-            except (GpuioError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            except (GpuioError, OSError):
                 continue  # no image, or damaged: `verify` tells
     return np.array(found, np.int64).reshape(-1, 2)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import mmap
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -57,7 +58,9 @@ _RELOCATION = np.dtype("u8,u4,u4,i8")
 _RELOCATION.names = ("offset", "type", "symbol", "addend")
 
 
-@cache
+_once: Final = threading.Lock()  # the module is changed by one thread, and by no other again
+
+
 def listener(extensions: Path) -> npt.NDArray[np.uint64]:
     """What `codec_calls.decode` is given to hear warnings, once for the process.
 
@@ -70,6 +73,12 @@ def listener(extensions: Path) -> npt.NDArray[np.uint64]:
     Raises:
         BackendError: The module is not of a kind that is known.
     """
+    with _once:
+        return _listen(extensions)
+
+
+@cache
+def _listen(extensions: Path) -> npt.NDArray[np.uint64]:
     path = next(iter(extensions.glob(_MODULE)), None)
     if path is None:
         raise BackendError(f"{extensions}: no module {_MODULE} is there; reinstall gpuio[cpu]")

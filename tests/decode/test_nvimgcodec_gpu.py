@@ -753,3 +753,31 @@ def test_gpu_closed_decoders_leave_nothing(dataset, gpu):
                 cupy.get_default_memory_pool().free_all_blocks()
                 seen.append(cupy.cuda.runtime.memGetInfo()[0])
     assert seen[0] - seen[-1] < 64 << 20, seen
+
+
+ARITHMETIC = PICTURES["jpeg gray"].replace(b"\xff\xc0", b"\xff\xc9")
+
+
+@pytest.mark.parametrize(
+    ("picture", "taken"),
+    [
+        *((picture, True) for name, picture in PICTURES.items() if name.startswith("jpeg")),
+        (PICTURES["png"], True),
+        (b"\xff\xd8" + b"\xff" * 5 + PICTURES["jpeg gray"][3:], True),
+        (PICTURES["jpeg gray"][:2] + b"\xff\xfe\0\x08gpuio!" + PICTURES["jpeg gray"][2:], True),
+        (ARITHMETIC, False),
+        (PICTURES["jpeg gray"].replace(b"\xff\xc0", b"\xff\xc3"), False),
+        (PICTURES["jpeg gray"][:20] + b"stray" + PICTURES["jpeg gray"][20:], False),
+        (PICTURES["jpeg gray"][:40], False),
+        (b"\xff\xd8\xff\xe0\xff\xff", False),
+        (PICTURES["png"][:30], False),
+        *((PICTURES[name], False) for name in ("bmp", "tiff", "webp", "ppm")),
+    ],
+)
+def test_nvimagecodec_gets_plain_jpegs_and_pngs_alone(dataset, opened, picture, taken):
+    decoder = opened(data := dataset([picture, PICTURES["png"]]))
+    ring = Ring(decoder.backend.empty_host, 1)
+    (records,) = RecordReader(data, decoder.backend)(Order(2, 2).batches(0), ring)
+    images = decoder.open(records)
+    assert bool(images.handle["stream"][0]) == taken
+    decoder.finish(images)
