@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Final, Self
 
 from gpuio.errors import FormatError
+from gpuio.plain_file import open_plain
 
 _EDGE: Final = 4096  # bytes
 
@@ -38,16 +39,14 @@ class FileIdentity:
         """The identity of the file at `path`.
 
         Raises:
-            OSError: It cannot be opened or read.
+            OSError: It cannot be opened or read, or is no plain file.
         """
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            return cls._of(file.fileno())
-
-    @classmethod
-    def _of(cls, descriptor: int) -> Self:
-        status = os.fstat(descriptor)
-        place = status.st_dev, status.st_ino
-        return cls(status.st_size, status.st_mtime_ns, place, _edges(descriptor, status.st_size))
+        descriptor = open_plain(path, follow=True)
+        try:
+            status, edges = os.fstat(descriptor), _edges(descriptor)
+        finally:
+            os.close(descriptor)
+        return cls(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino), edges)
 
     def check(self, descriptor: int, path: str, *, again: bool = False) -> None:
         """Find out whether an open file is this one, as it was.
@@ -63,7 +62,7 @@ class FileIdentity:
         status = os.fstat(descriptor)
         place = status.st_dev, status.st_ino
         if (self.nbytes, self.changed) == (status.st_size, status.st_mtime_ns) and (
-            again or _edges(descriptor, self.nbytes) == self.edges
+            again or _edges(descriptor) == self.edges
         ):
             return
         same = place == self.place and status.st_mtime_ns != self.changed
@@ -76,8 +75,8 @@ class FileIdentity:
         )
 
 
-def _edges(descriptor: int, nbytes: int) -> bytes:
-    digest = blake2b(digest_size=16)
+def _edges(descriptor: int) -> bytes:
+    nbytes, digest = os.fstat(descriptor).st_size, blake2b(digest_size=16)
     for offset in (0, max(nbytes - _EDGE, 0)):
         digest.update(_read(descriptor, offset))
     return digest.digest()

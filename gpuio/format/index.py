@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
-from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -28,6 +27,7 @@ from gpuio.errors import FormatError
 from gpuio.format.index_fit import Coverage, check_fit
 from gpuio.format.recordio import Damage, scan, verify
 from gpuio.location import is_url
+from gpuio.plain_file import open_plain
 
 
 class Writable(Protocol):
@@ -163,7 +163,7 @@ def _open(path: str) -> FileIO:
         from gpuio.remote.files import open_bytes
 
         return open_bytes(path)
-    return Path(path).open("rb", buffering=0)
+    return FileIO(open_plain(path, follow=True))
 
 
 def _parse(file: FileIO, path: str) -> tuple[Int64s, Int64s]:

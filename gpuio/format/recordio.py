@@ -20,6 +20,7 @@ import struct
 import threading
 from array import array
 from dataclasses import dataclass
+from io import FileIO
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,10 +28,10 @@ import numpy.typing as npt
 
 from gpuio.errors import CorruptRecordError, PipelineClosedError
 from gpuio.location import is_url
+from gpuio.plain_file import open_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from io import FileIO
     from types import TracebackType
     from typing import Self
 
@@ -137,7 +138,7 @@ class RecordFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        self._open: _Opened | None = _Opened(open(self.path, "rb", buffering=0))  # noqa: SIM115, PTH123  closed by close()
+        self._open: _Opened | None = _Opened(FileIO(open_plain(self.path, follow=True)))
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -301,10 +302,11 @@ class RecordFile:
         A head is a magic at a multiple of 4 bytes, followed by flag 0 or 1.
         """
         size = self.size
-        window = bytearray(min(_LARGE_WINDOW, size))
-        position = (offset + 3) // 4 * 4
+        window = np.empty(min(_LARGE_WINDOW, size), np.uint8)
+        position, reach = (offset + 3) // 4 * 4, _SMALL_WINDOW
         while position + HEAD_NBYTES <= size:
-            words = np.frombuffer(window, "<u4", self.readinto(window, position) // 4)
+            words = np.frombuffer(window, "<u4", self.readinto(window[:reach].data, position) // 4)
+            reach *= 4  # mostly there is one nearby
             hits = np.flatnonzero((words[:-1] == MAGIC) & (words[1:] >> 29 <= _FIRST))
             if hits.size:
                 return position + 4 * int(hits[0])
@@ -430,11 +432,13 @@ class _Scan:
         while self.position < (size := self.file.size) or self.inside:
             if reach == _SMALL_WINDOW and not self.inside and self._hop(size):
                 continue
-            start, count = self.position, len(self.offsets)
+            start, count, damaged = self.position, len(self.offsets), len(self.damages)
             nbytes = self.file.readinto(window[:reach], start)
             self._follow(np.frombuffer(window, "<u4", nbytes // 4), size)
             dense = self.position - start < _SPARSE * (len(self.offsets) - count)
-            reach = _LARGE_WINDOW if dense else _SMALL_WINDOW
+            # After damage there may be more of it: a window is read for each.
+            sound = len(self.damages) == damaged
+            reach = _LARGE_WINDOW if dense and sound else _SMALL_WINDOW
         return np.frombuffer(self.offsets, np.int64)
 
     def _hop(self, size: int) -> bool:

@@ -204,6 +204,28 @@ def test_verify_reads_garbage_to_its_end(tmp_path):
     assert [(damage.offset, damage.resumed) for damage in damages] == [(0, 3 << 20)]
 
 
+def test_verify_reads_little_for_each_of_many_damages(tmp_path, monkeypatch):
+    path, count, asked = tmp_path / "a.rec", 2000, []
+    path.write_bytes((A + bytes(100)) * count)
+    readinto = RecordFile.readinto
+
+    def counted(self, buffer, offset):
+        asked.append(memoryview(buffer).nbytes)
+        return readinto(self, buffer, offset)
+
+    monkeypatch.setattr(RecordFile, "readinto", counted)
+    offsets, damages = verify(path)
+    assert (len(offsets), len(damages)) == (count, count)
+    assert sum(asked) <= (10 << 10) * count + (1 << 20)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFO here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.rec")
+    with pytest.raises(OSError, match=r"a\.rec: a plain file expected"):
+        RecordFile(tmp_path / "a.rec")
+
+
 @given(data=st.data())
 def test_what_verify_finds_can_be_read(tmp_path_factory, data):
     records = data.draw(st.lists(payloads, min_size=1, max_size=12))
