@@ -53,9 +53,10 @@ if TYPE_CHECKING:
 
 Order = Literal["BGR", "RGB"]
 
-MAX_IMAGE_PIXELS = 178_956_970
+MAX_IMAGE_PIXELS: int | None = 178_956_970
 """Most pixels of an image that any decoder of gpuio takes, as in Pillow: a damaged header, or one
-that lies, may claim any number. Set `gpuio.codec.MAX_IMAGE_PIXELS` for larger images."""
+that lies, may claim any number. Set `gpuio.codec.MAX_IMAGE_PIXELS` for larger images, before the
+iterators are made; None is no limit."""
 
 _JPEG: Final = b"\xff\xd8\xff"
 _JPEG_KINDS: Final = ("JPEG", "MPO")
@@ -85,7 +86,7 @@ def check_size(height: int, width: int, kind: str = "image") -> None:
     """
     if height <= 0 or width <= 0:
         raise DecodeError(f"{kind}: its header claims {width} x {height} pixels")
-    if height * width > MAX_IMAGE_PIXELS:
+    if MAX_IMAGE_PIXELS is not None and height * width > MAX_IMAGE_PIXELS:
         raise DecodeError(
             f"{kind}: its header claims {width} x {height} pixels, and at most {MAX_IMAGE_PIXELS} "
             "are decoded: if that is right, set gpuio.codec.MAX_IMAGE_PIXELS to more"
@@ -98,7 +99,7 @@ def check_resized(height: int, width: int, new_height: int, new_width: int) -> N
     Raises:
         DecodeError: There would be more than `MAX_IMAGE_PIXELS`.
     """
-    if new_height * new_width > MAX_IMAGE_PIXELS:
+    if MAX_IMAGE_PIXELS is not None and new_height * new_width > MAX_IMAGE_PIXELS:
         raise DecodeError(
             f"image of {width} x {height} pixels would become one of {new_width} x {new_height}, "
             f"and at most {MAX_IMAGE_PIXELS} are made (gpuio.codec.MAX_IMAGE_PIXELS)"

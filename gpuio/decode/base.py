@@ -270,7 +270,8 @@ def oversize(size: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
 
     height, width = size.astype(np.int64).T
     wrong = (size < 0).any(axis=1) | ((height == 0) != (width == 0))
-    return wrong | (height * width > codec.MAX_IMAGE_PIXELS) | (size > _LONGEST).any(axis=1)
+    most = np.inf if codec.MAX_IMAGE_PIXELS is None else codec.MAX_IMAGE_PIXELS
+    return wrong | (height * width > most) | (size > _LONGEST).any(axis=1)
 
 
 def encoded(records: RecordBatch, place: int) -> bytes:

@@ -107,7 +107,10 @@ def _slots(path: Path) -> list[tuple[bytes, int]]:
     """
     data = path.read_bytes()
     if not data.startswith(_ELF64_LITTLE):
-        raise BackendError(f"{path}: warnings of libjpeg are heard in 64-bit ELF modules only")
+        raise BackendError(
+            f"{path}: warnings of libjpeg are heard in 64-bit ELF modules only; "
+            "tolerate='warnings' does without"
+        )
     start, count = np.frombuffer(data, "u8", 1, 40)[0], np.frombuffer(data, "u2", 1, 60)[0]
     sections = np.frombuffer(data, _SECTION, count, int(start))
     (table,) = sections[sections["type"] == _SYMBOLS]

@@ -21,6 +21,7 @@ from gpuio.decode import nvimgcodec_abi as abi
 from gpuio.decode.base import Decoder, ImageBatch, Opened
 from gpuio.decode.libjpeg_warnings import listener
 from gpuio.decode.portable import decode_places
+from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.reader import RecordBatch, Samples
@@ -61,7 +62,7 @@ class NvImageCodec(Decoder):
         tolerant: bool = False,
     ) -> None:
         super().__init__(backend, channels, dataset, tolerant=tolerant)
-        self._warnings = None if tolerant else listener(instance.library.extensions)
+        self._warnings = None if tolerant else self._listen(instance)
         self._sound = np.zeros(len(dataset), bool)  # JPEGs that were decoded to their end
         self._pool = ThreadPoolExecutor(backend.threads, "gpuio-decode")  # starts no thread yet
         self._instance = instance
@@ -71,6 +72,14 @@ class NvImageCodec(Decoder):
         )
         self._view = abi.CodeStreamView.new(region=abi.Region.new())
         self._params = abi.DecodeParams.new(apply_exif_orientation=0)
+
+    def _listen(self, instance: abi.Instance) -> npt.NDArray[np.uint64] | None:
+        try:
+            return listener(instance.library.extensions)
+        except BackendError:
+            if self.backend.device_id is None:
+                raise
+            return None  # most JPEGs are decoded by codecs that do not warn
 
     def open(self, records: RecordBatch) -> Opened:
         table = self._probe(records.address, records.nbytes)

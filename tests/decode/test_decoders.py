@@ -18,6 +18,7 @@ from PIL import Image
 from gpuio import codec
 from gpuio.backends.cpu import CpuBackend
 from gpuio.decode import make_decoder, nvimgcodec_abi, nvimgcodec_base, versions
+from gpuio.det_iterator import ImageDetRecordIter
 from gpuio.errors import BackendError, DecodeError
 from gpuio.iterators import ImageRecordIter
 from gpuio.reader.dataset import Dataset
@@ -397,8 +398,9 @@ def test_a_header_that_lies_is_a_fault_and_harms_no_other(tmp_path, name, augmen
 @pytest.mark.parametrize("name", DECODERS)
 def test_the_limit_holds_for_every_decoder(tmp_path, name, monkeypatch):
     images = [JPEG["jpeg 4:2:0"], encode(SMOOTH), encode(SMOOTH, "BMP"), OTHERS["webp"]]
-    monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", 101 * 133)
-    assert not decode(name, tmp_path, images, 3)[0].faults
+    for most in (None, 101 * 133):
+        monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", most)
+        assert not decode(name, tmp_path, images, 3)[0].faults
     monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", 101 * 133 - 1)
     faults = decode(name, tmp_path, images, 3)[0].faults
     assert len(faults) == len(images)
@@ -466,9 +468,20 @@ def test_warnings_are_tolerated_where_that_is_wanted(tmp_path, photo, decoder):
             next(it)
 
 
-def test_what_else_could_be_tolerated_is_an_error(rec):
+def test_detection_tolerates_warnings_where_that_is_wanted(tmp_path):
+    images = [PHOTOS["baseline"], damaged(PHOTOS["baseline"])[0]]
+    write_rec(tmp_path / "a.rec", images, labels=[[2, 5, 0, 0.1, 0.1, 0.9, 0.9]] * 2)
+    for tolerate, faults in ((None, 1), ("warnings", 0)):
+        some = {"device": "cpu", "on_error": "zero", "tolerate": tolerate}
+        with ImageDetRecordIter(tmp_path / "a.rec", (3, 300, 400), 2, **some) as it:
+            next(it)
+            assert it.faults.count == faults
+
+
+@pytest.mark.parametrize("make", [ImageRecordIter, ImageDetRecordIter])
+def test_what_else_could_be_tolerated_is_an_error(rec, make):
     with pytest.raises(ValueError, match="tolerate must be 'warnings' or None, got 'errors'"):
-        ImageRecordIter(rec, (3, 4, 4), 1, tolerate="errors")
+        make(rec, (3, 4, 4), 1, tolerate="errors")
 
 
 def test_a_window_is_enough_of_what_was_found_sound(tmp_path):
