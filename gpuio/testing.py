@@ -154,8 +154,8 @@ def decode_all(
     images = [np.zeros((*shape, decoder.channels), np.uint8) for shape in box[:, 2:].tolist()]
     try:
         _copy_windows(decoder.backend, batch, box, images, np.arange(count), decode=True)
-        again = decoder.retry(batch)
-        _copy_windows(decoder.backend, batch, box, images, np.array(again, int), decode=False)
+        while again := decoder.retry(batch):
+            _copy_windows(decoder.backend, batch, box, images, np.array(again), decode=False)
     finally:
         decoder.finish(batch.opened)
     faults = batch.samples.faults

@@ -24,6 +24,7 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numba import carray, cfunc, njit, types
 
 from gpuio.kernels.native import call, fetch_add, load64, pointer, stack
@@ -35,8 +36,9 @@ _CPU = np.uint64(getattr(clocks, "CLOCK_THREAD_CPUTIME_ID", 3))  # of the thread
 
 JOB = np.dtype(
     [
-        ("counter", np.uint64),  # address of the number of the next item
+        ("counter", np.uint64),  # address of how many items have been taken
         ("count", np.int64),
+        ("items", np.uint64),  # address of their numbers, int64; or 0: from 0 on
         ("worker", np.int64),
         ("base", np.uint64),  # address of this worker's memory
         ("chain", np.uint64),  # address of the kernels and their words
@@ -74,6 +76,8 @@ def _work(at):
         item = fetch_add(job.counter, np.int64(1))
         if item >= job.count:
             break
+        if job.items != 0:
+            item = np.int64(load64(job.items + np.uint64(8 * item)))
         for k in range(job.length):
             link = job.chain + np.uint64(8 * _LINK * k)
             given = (load64(link + np.uint64(8)), np.uint64(item), np.uint64(job.worker), job.base)
@@ -176,11 +180,11 @@ def run_chain(
 
 
 class Launch:
-    """Kernels that are being run, one after the other on each of `count` items.
+    """Kernels that are being run, one after the other on each of some items.
 
     Args:
         chain: Kernels with their words.
-        count: Number of items.
+        items: How many, numbered from 0; or (N,) int64, their numbers.
         threads: Workers to start; never more than there are items.
         base: Address of the workers' memory, or 0.
         stride: Bytes of it for each worker.
@@ -192,7 +196,7 @@ class Launch:
     def __init__(
         self,
         chain: Sequence[tuple[Task, Sequence[int]]],
-        count: int,
+        items: int | npt.NDArray[np.int64],
         threads: int,
         base: int = 0,
         stride: int = 0,
@@ -203,6 +207,8 @@ class Launch:
     ) -> None:
         self._started = 0  # threads that nobody has waited for
         self._held = held
+        self._items = None if isinstance(items, int) else np.ascontiguousarray(items, np.int64)
+        count = items if isinstance(items, int) else len(items)
         workers = max(1, min(threads, count))
         self._spent = np.zeros((workers, len(chain)), np.int64)
         self._counter = np.zeros(1, np.int64)
@@ -212,6 +218,7 @@ class Launch:
         jobs = self._jobs = np.zeros(workers, JOB)
         numbers = np.arange(workers, dtype=np.uint64)
         jobs["counter"], jobs["count"] = self._counter.ctypes.data, count
+        jobs["items"] = 0 if self._items is None else self._items.ctypes.data
         jobs["worker"] = first + numbers
         jobs["base"] = base + stride * numbers if base else 0
         jobs["chain"], jobs["length"] = self._links.ctypes.data, len(chain)

@@ -17,6 +17,7 @@ from gpuio.augment.random import Draws
 from gpuio.backends.base import Array, Backend, Event, Link, Running
 from gpuio.backends.pool import Lease, OutputPool
 from gpuio.backends.ring import Ring
+from gpuio.backends.shortage import naming_batch
 from gpuio.decode.base import Decoder, ImageBatch, Windows
 from gpuio.errors import GpuioError
 from gpuio.kernels.taps import TAPS
@@ -166,7 +167,8 @@ class Augmenter:
                     failure = error
                     break
                 try:
-                    waiting.append(self._launch(images))
+                    with naming_batch("keys", images.samples.keys):
+                        waiting.append(self._launch(images))
                 except BaseException:
                     decoder.finish(images.opened)
                     host.release(images.records.slot, after=self._backend.record())
@@ -191,11 +193,12 @@ class Augmenter:
         """Wait for a batch, and decode in another way what failed."""
         images, data = launched.images, launched.data
         try:
-            self._join(launched.running, len(images.links))
-            launched.joined = True
-            again = decoder.retry(images)
-            if again:
-                self._join(self._start(images, data, np.array(again), []), 0)
+            with naming_batch("keys", images.samples.keys):
+                self._join(launched.running, len(images.links))
+                launched.joined = True
+                self._note_starved(launched.running, images, decoder)
+                while again := decoder.retry(images):
+                    self._redo(images, data, again, decoder)
         finally:
             self._end(launched, decoder, host)
         return self._deliver(images, data, launched.lease)
@@ -206,6 +209,30 @@ class Augmenter:
             launched.running.join()
         decoder.finish(launched.images.opened)
         host.release(launched.images.records.slot, after=self._backend.record())
+
+    def _redo(
+        self, images: ImageBatch, data: Array, places: Sequence[int], decoder: Decoder
+    ) -> None:
+        """Make images once more, of pixels that are given back then."""
+        running = self._start(images, data, np.array(places), [])
+        self._join(running, 0)
+        self._note_starved(running, images, decoder, places)
+        images.drop(places)
+
+    @staticmethod
+    def _note_starved(
+        running: Running, images: ImageBatch, decoder: Decoder, places: Sequence[int] | None = None
+    ) -> None:
+        """Make faults of images for which there was no memory; items are `places`, or all."""
+        for item, nbytes in running.starved.items():
+            place = item if places is None else places[item]
+            height, width = images.opened.size[place].tolist()
+            decoder.reject(
+                images,
+                place,
+                f"its {width} x {height} pixels take {nbytes} bytes of memory on their way, which "
+                "cannot be had",
+            )
 
     def _join(self, running: Running, links: int) -> None:
         spent = running.join()

@@ -60,7 +60,8 @@ class Passes:
         frame = self._sketch.frame
         self._table = _rows(origin, images.pitch[places], frame.window[places])
         self._table["local"] = images.local[places]
-        self._faults = np.isin(places, list(images.samples.faults))
+        later = images.opened.later - images.pixels.keys()
+        self._faults = np.isin(places, [*images.samples.faults, *later])
         self._colors = np.zeros(len(places), np.uint64)
         if any(self._sketch.color[name].any() for name in _COLORS):
             self._colors = self._addresses(self._sketch.color[places])

@@ -15,6 +15,9 @@ from gpuio.kernels.parallel import run_chain
 if TYPE_CHECKING:
     from gpuio.backends.pool import Lease
 
+LARGE = 64 << 20
+"""Bytes: an image that takes more memory than this on its way is not worked on by all threads."""
+
 Array = Any
 """An array in a backend's memory: `numpy.ndarray` or `cupy.ndarray`."""
 
@@ -76,7 +79,14 @@ class HostStep(Protocol):
 
 
 class Running(Protocol):
-    """Kernels at work."""
+    """Kernels at work.
+
+    Attributes:
+        starved: By number of an item that could not be done for want of memory, the bytes that it
+            takes; known after `join`.
+    """
+
+    starved: dict[int, int]
 
     def join(self) -> npt.NDArray[np.int64]:
         """Wait until the host has nothing more to do for them, once.

@@ -6,12 +6,13 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.backends.base import DONE, Array, Backend, Event, Link, Running, Work
+from gpuio.backends.base import DONE, LARGE, Array, Backend, Event, Link, Running, Work
 from gpuio.backends.pool import Lease
 from gpuio.backends.ring import Slot
 from gpuio.kernels.parallel import Launch
@@ -28,6 +29,11 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _pages(nbytes: int) -> int:
+    """Bytes, rounded up to whole pages."""
+    return -(-nbytes // _PAGE) * _PAGE
+
+
 class _Owned:
     """What NumPy takes as the base of an array; unlike an array, it is never skipped over."""
 
@@ -42,23 +48,110 @@ def adopted(memory: npt.NDArray[Any], owner: object) -> npt.NDArray[Any]:
     return np.asarray(_Owned(memory, owner)).view(memory.dtype)
 
 
-class _Running:
-    """A launch with its lane, which is free again after `join`."""
+@dataclass(slots=True)
+class _Lane:
+    """What one chain of kernels has to itself.
 
-    def __init__(self, launch: Launch, lane: int, free: list[int]) -> None:
+    Attributes:
+        memory: That of its workers.
+        first: Number of its first worker.
+        threads: Workers that it may have.
+    """
+
+    memory: Slot
+    first: int
+    threads: int
+
+    def launch(
+        self,
+        calls: Sequence[tuple[Any, tuple[int, ...]]],
+        items: npt.NDArray[np.int64],
+        nbytes: int,
+        workers: int,
+        held: list[Any],
+        *,
+        alone: bool = False,
+    ) -> Launch:
+        """Start kernels on some items, with `nbytes` of memory for each of `workers`.
+
+        Raises:
+            MemoryError: There is not so much; nothing was started.
+        """
+        stride = _pages(nbytes)
+        room = stride * workers + _PAGE
+        memory = np.empty(room, np.uint8) if alone else self.memory.reserve(room)
+        base = _pages(int(memory.ctypes.data))
+        return Launch(calls, items, workers, base, stride, self.first, [memory, *held])
+
+
+class _Running:
+    """A launch, what is to be done after it, and its lane, which is free again after `join`.
+
+    Args:
+        launch: Of all items but those that take much memory.
+        lane: Where it runs.
+        free: Lanes that are free.
+        calls: The kernels.
+        large: (N,) the other items.
+        nbytes: (items,) memory that each item takes.
+        held: What owns the memory that kernels use.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        lane: _Lane,
+        free: list[_Lane],
+        calls: list[tuple[Any, tuple[int, ...]]],
+        large: npt.NDArray[np.int64],
+        nbytes: npt.NDArray[np.int64],
+        held: list[Any],
+    ) -> None:
+        self.starved: dict[int, int] = {}
         self._launch, self._lane, self._free = launch, lane, free
+        self._calls, self._large, self._nbytes, self._held = calls, large, nbytes, held
 
     def join(self) -> npt.NDArray[np.int64]:
-        spent: npt.NDArray[np.int64] = self._launch.join()
-        self._free.append(self._lane)
+        try:
+            spent: npt.NDArray[np.int64] = self._launch.join()
+            if len(self._large):
+                spent = spent + self._run_large()
+        finally:
+            self._free.append(self._lane)
+        return spent
+
+    def _run_large(self) -> npt.NDArray[np.int64]:
+        """Run the items that take much memory, the largest first, on as many threads as fit.
+
+        An item that finds no memory even alone is starved.
+        """
+        spent = np.zeros(len(self._calls), np.int64)
+        left = self._large[np.argsort(self._nbytes[self._large])[::-1]]
+        limit = self._lane.threads * LARGE
+        while len(left):
+            most = int(self._nbytes[left[0]])
+            workers = max(1, min(self._lane.threads, len(left), limit // max(most, 1)))
+            items = left if workers > 1 else left[:1]
+            try:
+                launch = self._lane.launch(
+                    self._calls, items, most, workers, self._held, alone=True
+                )
+            except MemoryError:
+                if workers == 1:
+                    self.starved[int(left[0])] = most
+                    left = left[1:]
+                limit = most * (workers // 2)
+                continue
+            spent += launch.join()
+            left = left[len(items) :]
         return spent
 
 
 class _Work(Work):
     """Tables stay where they are."""
 
-    def __init__(self, memory: list[Slot], free: list[int], threads: int) -> None:
-        self._memory, self._free, self._threads = memory, free, threads
+    def __init__(self, free: list[_Lane]) -> None:
+        self._free = free
         self._kept: list[Any] = []
 
     def upload(self, host: npt.NDArray[Any]) -> int:
@@ -70,15 +163,17 @@ class _Work(Work):
 
     def start(self, chain: Sequence[Link], nbytes: npt.NDArray[np.int64]) -> Running:
         self._kept += chain
-        stride = -(-int(nbytes.max(initial=0)) // _PAGE) * _PAGE
         lane = self._free[-1]  # empty only if more works are started than there are lanes
-        memory = self._memory[lane].reserve(stride * self._threads + _PAGE)
-        base = -(-int(memory.ctypes.data) // _PAGE) * _PAGE
         calls = [link.call for link in chain]
-        first, held = lane * self._threads, [memory, *self._kept]
-        launch = Launch(calls, len(nbytes), self._threads, base, stride, first, held)
+        usual, large = np.flatnonzero(nbytes <= LARGE), np.flatnonzero(nbytes > LARGE)
+        most = int(nbytes[usual].max(initial=0))
+        try:
+            launch = lane.launch(calls, usual, most, lane.threads, self._kept)
+        except MemoryError:  # less may do, after the work before this
+            usual, large = usual[:0], np.arange(len(nbytes))
+            launch = Launch(calls, usual, 1)
         self._free.pop()
-        return _Running(launch, lane, self._free)
+        return _Running(launch, lane, self._free, calls, large, nbytes, self._kept)
 
 
 class CpuBackend(Backend):
@@ -89,6 +184,11 @@ class CpuBackend(Backend):
     second one keeps the cores busy while Python sees to the end of the first, which can take long
     where a training loop holds the GIL.
 
+    The workers' memory is at most 64 MiB (`base.LARGE`) for each thread of either chain. Images
+    that take more are done after the others of their batch, as many at once as fit in 64 MiB for
+    each thread, or one; their memory is given back at once. So the most that there can be are
+    three times 64 MiB for each thread; or two times that, and the largest image.
+
     Args:
         threads: At least 1; all available cores when None.
     """
@@ -98,8 +198,11 @@ class CpuBackend(Backend):
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = available_cores() if threads is None else threads
-        self._memory = [Slot(self.empty_host) for _ in range(self.lanes)]
-        self._free = list(range(self.lanes))
+        most = self.threads * LARGE + _PAGE
+        self._free = [
+            _Lane(Slot(self.empty_host, most=most), lane * self.threads, self.threads)
+            for lane in range(self.lanes)
+        ]
 
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
         memory = np.empty(nbytes, np.uint8)
@@ -123,7 +226,7 @@ class CpuBackend(Backend):
         return adopted(memory, owner)
 
     def work(self) -> Work:
-        return _Work(self._memory, self._free, self.threads)
+        return _Work(self._free)
 
     def settle(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
         data[:] = data[places]

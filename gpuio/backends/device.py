@@ -147,10 +147,13 @@ class _Tables:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._chunks: list[tuple[npt.NDArray[np.uint8], Array]] = []
+        self._used: list[int] = []
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew; nothing may be on its way any more."""
+        """Begin anew, without large chunks that were not used; nothing may be on its way."""
+        used = zip(self._chunks, self._used, strict=True)
+        self._chunks = [chunk for chunk, used in used if used or len(chunk[0]) == _CHUNK]
         self._used = [0] * len(self._chunks)
         self._at = 0
 
@@ -203,6 +206,7 @@ class _Queued:
     """Kernels that were given to the device; the host has nothing more to do for them."""
 
     def __init__(self, spent: npt.NDArray[np.int64]) -> None:
+        self.starved: dict[int, int] = {}
         self._spent = spent
 
     def join(self) -> npt.NDArray[np.int64]:

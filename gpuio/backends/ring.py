@@ -10,6 +10,8 @@ from gpuio.backends.base import DONE, Array, Event
 from gpuio.errors import PipelineClosedError
 
 _GROWTH = 1.25
+_TOO_LARGE = 4  # times what is needed
+_USES = 32  # after which memory that was too large for all of them is given back
 
 
 @dataclass(slots=True, eq=False)
@@ -19,29 +21,52 @@ class Slot:
     Attributes:
         allocate: Makes memory of a number of bytes.
         least: Bytes to begin with.
-        data: (capacity,) uint8, the memory; replaced when a larger batch comes by.
+        most: Bytes beyond which there is no more room than was asked for; None for no limit.
+        data: (capacity,) uint8, the memory; replaced when a larger batch comes by, and when no
+            batch has needed a quarter of it for a while.
         more: Memory beside `data`, for what turned out to be larger than was thought.
         fence: The last device work that reads or writes any of it.
     """
 
     allocate: Callable[[int], Array]
     least: int = 0
+    most: int | None = None
     data: Array = None
     more: list[Array] = field(default_factory=list)
     fence: Event = field(default=DONE)
+    _uses: int = 0
+    _needed: int = 0  # most bytes in these uses
 
     def reserve(self, nbytes: int) -> Array:
-        """`data`, at least `nbytes` long; what it held is lost when it must grow."""
+        """`data`, at least `nbytes` long; what it held is lost when its size changes."""
+        self._uses, self._needed = self._uses + 1, max(self._needed, nbytes)
         self.more.clear()
         if self.data is None or len(self.data) < nbytes:
-            self.data = None  # give the old memory back first
-            self.data = self.allocate(max(int(nbytes * _GROWTH), self.least))
+            self._resize(nbytes)
+        elif self._uses >= _USES:
+            if len(self.data) > _TOO_LARGE * self._size_for(self._needed):
+                self._resize(self._needed)
+            self._uses = self._needed = 0
         return self.data
 
     def extend(self, nbytes: int) -> Array:
         """Memory of `nbytes` bytes beside `data`, until the next `reserve`."""
         self.more.append(self.allocate(nbytes))
         return self.more[-1]
+
+    def _resize(self, nbytes: int) -> None:
+        self.data = None  # give the old memory back first
+        try:
+            self.data = self.allocate(self._size_for(nbytes))
+        except MemoryError:
+            self.data = self.allocate(nbytes)
+        self._uses = self._needed = 0
+
+    def _size_for(self, nbytes: int) -> int:
+        grown = int(nbytes * _GROWTH)
+        if self.most is not None:
+            grown = max(nbytes, min(grown, self.most))
+        return max(grown, self.least)
 
 
 class Ring:

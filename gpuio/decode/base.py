@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import ctypes
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.backends.base import Backend, Link
+from gpuio.backends.base import LARGE, Backend, Link
+from gpuio.backends.shortage import give_back, naming_batch
 from gpuio.errors import DecodeError
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.reader import RecordBatch, Samples
 
 _ALIGNMENT = 64
 _LONGEST = 1 << 20  # side of an image, in pixels: see `augment.geometry.LARGEST`
+_NO_MEMORY = "there is not enough memory to decode it"
 _PAD = 64  # bytes behind a window, for decoders that write a little too far
 
 
@@ -48,11 +50,14 @@ class Opened:
         size: (N, 2) int32 height and width as the picture is looked at; 0 where unreadable.
         pixels: uint8 of those that were decoded at once, (H, W, C), by place in the batch.
         handle: The decoder's own.
+        later: Places whose images are decoded in `Decoder.retry`, some at a time, as all of a
+            batch would take too much memory at once.
     """
 
     size: npt.NDArray[np.int32]
     pixels: dict[int, npt.NDArray[np.uint8]]
     handle: Any = None
+    later: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -70,6 +75,7 @@ class ImageBatch:
         opened: From `Decoder.open`.
         records: The encoded images.
         pixels: By place in the batch, flat uint8 of images that are in host memory already.
+        retried: Places at which `Decoder.retry` has been.
     """
 
     samples: Samples
@@ -82,12 +88,18 @@ class ImageBatch:
     opened: Opened
     records: RecordBatch
     pixels: dict[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    retried: set[int] = field(default_factory=set)
 
     def put(self, place: int, pixels: npt.NDArray[np.uint8]) -> None:
         """Make decoded pixels, (H, W, C), the image at `place`."""
         self.pixels[place] = np.ascontiguousarray(pixels).reshape(-1)
         self.pitch[place] = pixels.shape[1] * pixels.shape[2]
         self.local[place] = False
+
+    def drop(self, places: Sequence[int]) -> None:
+        """Give back what `put` has put at `places`."""
+        if sum(self.pixels.pop(place).nbytes for place in places) > LARGE:
+            give_back()
 
 
 class Decoder(ABC):
@@ -163,7 +175,9 @@ class Decoder(ABC):
     ) -> Generator[ImageBatch, None, None]:
         """Read the headers, and get ready to decode what `plan` wants."""
         for records in batches:
-            yield self._prepare(records, plan)
+            with naming_batch("keys", records.samples.keys):
+                images = self._prepare(records, plan)
+            yield images
 
     def _prepare(self, records: RecordBatch, plan: Plan) -> ImageBatch:
         samples = records.samples
@@ -182,7 +196,7 @@ class Decoder(ABC):
         column = (box[:, 1] == 0) & (box[:, 3] == 1)
         box[column, 3] = np.minimum(2, opened.size[column, 1])
         self.widen(box, opened, samples)
-        box[[*samples.faults, *opened.pixels], 2:] = 0
+        box[[*samples.faults, *opened.pixels, *opened.later], 2:] = 0
         self.windows += int(((box[:, 2] > 0) & (box[:, 2:] != opened.size).any(axis=1)).sum())
         pitch = box[:, 3].astype(np.int64) * self.channels
         start = box[:, 0] * pitch + box[:, 1].astype(np.int64) * self.channels
@@ -218,24 +232,41 @@ class Decoder(ABC):
             opened.pixels.pop(place, None)
 
     def retry(self, batch: ImageBatch) -> list[int]:
-        """Decode what failed with the portable codec; the places where that went well.
+        """Decode what failed, or was left for later, with the portable codec.
 
         The others become faults.
+
+        Returns:
+            The places where that went well. There may be more: they are decoded by the next call
+            when those of this one take much memory.
         """
         from gpuio.codec import decode_rgb
 
-        done = []
-        for place in np.flatnonzero(self.failed(batch.opened)).tolist():
+        again = self.failed(batch.opened)
+        again[[*batch.opened.later]] = True
+        again[[*batch.samples.faults, *batch.retried]] = False
+        done, nbytes = [], 0
+        for place in np.flatnonzero(again).tolist():
+            if nbytes > LARGE:
+                break
+            batch.retried.add(place)
             try:
                 data = encoded(batch.records, place)
                 pixels = decode_rgb(data, self.channels, tolerant=self.tolerant)
                 _check_planned(pixels, *batch.opened.size[place].tolist())
                 batch.put(place, pixels)
                 done.append(place)
+                nbytes += pixels.nbytes
             except DecodeError as error:
-                batch.samples.faults[place] = self._error(batch.records, place, str(error))
+                self.reject(batch, place, str(error))
+            except MemoryError:
+                self.reject(batch, place, _NO_MEMORY)
         self.ported += len(done)
         return done
+
+    def reject(self, batch: ImageBatch, place: int, reason: str) -> None:
+        """Note that the image at `place` cannot be had."""
+        batch.samples.faults[place] = self._error(batch.records, place, reason)
 
     def _reason(self, records: RecordBatch, place: int) -> str:
         from gpuio.codec import decode_rgb
@@ -248,6 +279,8 @@ class Decoder(ABC):
             decode_rgb(data, self.channels, tolerant=self.tolerant)
         except DecodeError as error:
             return str(error)
+        except MemoryError:
+            return _NO_MEMORY
         return f"{self.name} cannot decode it, though other codecs can"
 
     def _error(self, records: RecordBatch, place: int, reason: str) -> DecodeError:

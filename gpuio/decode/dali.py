@@ -82,6 +82,7 @@ class DaliDecoder(NvImageCodec):
         opened = super().open(records)
         if self.backend.device == "cpu":
             places = set(np.flatnonzero(opened.size[:, 0]).tolist()) - opened.pixels.keys()
+            places -= opened.later
 
             def keep(place: int, image: Any) -> None:
                 pixels = np.array(image)

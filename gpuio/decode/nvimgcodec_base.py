@@ -93,11 +93,10 @@ class NvImageCodec(Decoder):
             ported |= (table["turned"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
         size[ported] = 0
         places = np.flatnonzero(ported & (records.nbytes > 0)).tolist()
-        pixels = decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
-        for place, image in pixels.items():
-            size[place] = image.shape[:2]
-        self.ported += len(pixels)
-        opened = Opened(size, pixels, table)
+        portable = decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
+        size[places] = portable.size[places]
+        self.ported += len(portable.pixels)
+        opened = Opened(size, portable.pixels, table, portable.later)
         # For a batch that nobody decodes any more; after `finish` there is nothing left to do.
         weakref.finalize(opened, release, self._instance, table).atexit = False
         return opened

@@ -11,12 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.backends.base import Backend, Link
-from gpuio.codec import decode_rgb
+from gpuio.backends.base import LARGE, Backend, Link
+from gpuio.backends.shortage import give_back
+from gpuio.codec import decode_rgb, opened
 from gpuio.decode.base import Decoder, Opened, encoded
 from gpuio.errors import DecodeError
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.reader import RecordBatch
+
+_JPEG = b"\xff\xd8\xff"
+_SMALL_JPEG = 1 << 18  # bytes: as many pixels as take `LARGE` bytes are not packed into less
+_KEPT = 1 << 30  # bytes of decoded images of one batch; the others are decoded once more later
 
 
 def decode_places(
@@ -26,17 +31,50 @@ def decode_places(
     channels: int,
     *,
     tolerant: bool,
-) -> dict[int, npt.NDArray[np.uint8]]:
-    """(H, W, C) uint8 images by place in the batch, without those that cannot be decoded."""
+) -> Opened:
+    """(H, W, C) uint8 images by place in the batch, without those that cannot be decoded.
 
-    def decoded(place: int) -> npt.NDArray[np.uint8] | None:
+    Large ones are decoded one after the other, and again in `Decoder.retry`, as are those that
+    would make the batch larger than 1 GiB.
+    """
+    size = np.zeros((len(records.nbytes), 2), np.int32)
+    pixels: dict[int, npt.NDArray[np.uint8]] = {}
+    alone: list[int] = []
+
+    def decode(place: int, *, large: bool = False) -> npt.NDArray[np.uint8] | None:
         try:
-            return decode_rgb(encoded(records, place), channels, tolerant=tolerant)
-        except DecodeError:
-            return None
+            data = encoded(records, place)
+            if not large and _is_large(data, channels):
+                alone.append(place)
+                return None
+            image = decode_rgb(data, channels, tolerant=tolerant)
+        except (DecodeError, MemoryError):
+            return None  # `Decoder` says why
+        size[place] = image.shape[:2]
+        return image
 
-    found = zip(places, pool.map(decoded, places), strict=True)
-    return {place: image for place, image in found if image is not None}
+    free = _KEPT
+    for place, image in zip(places, pool.map(decode, places), strict=True):
+        if image is not None and image.nbytes <= free:
+            pixels[place] = image
+            free -= image.nbytes
+    for place in alone:
+        decode(place, large=True)
+    if alone:
+        give_back()
+    later = frozenset(np.flatnonzero(size[:, 0]).tolist()) - pixels.keys()
+    return Opened(size, pixels, later=later)
+
+
+def _is_large(data: bytes, channels: int) -> bool:
+    """Whether an image takes more than `LARGE` bytes, by its header, if that need be looked at."""
+    if len(data) < _SMALL_JPEG and data.startswith(_JPEG):
+        return False
+    try:
+        with opened(data) as picture:
+            return picture.width * picture.height * channels > LARGE
+    except DecodeError:  # decoding will tell what is wrong with it
+        return False
 
 
 class PortableDecoder(Decoder):
@@ -55,11 +93,7 @@ class PortableDecoder(Decoder):
 
     def open(self, records: RecordBatch) -> Opened:
         places = range(len(records.nbytes))
-        pixels = decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
-        size = np.zeros((len(places), 2), np.int32)
-        for place, image in pixels.items():
-            size[place] = image.shape[:2]
-        return Opened(size, pixels)
+        return decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
 
     def links(
         self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gpuio.backends.base import Backend
 from gpuio.backends.ring import Ring, Slot
+from gpuio.backends.shortage import naming_batch
 from gpuio.errors import GpuioError, LabelError, ReadError
 from gpuio.format.recordio import frame
 from gpuio.kernels.records import RECORD, SPAN, unpack_records
@@ -156,7 +157,8 @@ class RecordReader:
         places = np.argsort(ids, kind="stable")  # neighbours in the file become one read
         sizes = records["nbytes"][places]
         starts = np.cumsum(sizes) - sizes
-        memory = slot.reserve(int(sizes.sum()))
+        with naming_batch("record numbers", ids):
+            memory = slot.reserve(int(sizes.sum()))
         records["address"][places] = starts.astype(np.uint64) + np.uint64(memory.ctypes.data)
         spans = self._spans(ids[places], records["address"][places], sizes)
         return _Reading(selection, slot, records, places, spans, files.begin(spans))

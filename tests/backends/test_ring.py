@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from gpuio.backends.ring import Ring
+from gpuio.backends.ring import Ring, Slot
 from gpuio.errors import PipelineClosedError
 
 
@@ -32,7 +32,7 @@ def test_slots_come_in_turn():
     assert slots.acquire() is first
 
 
-def test_a_slot_grows_and_never_shrinks():
+def test_a_slot_grows_and_keeps_its_memory_while_that_is_needed():
     slot = ring().acquire()
     assert len(slot.reserve(100)) >= 100
     memory = slot.data
@@ -40,6 +40,28 @@ def test_a_slot_grows_and_never_shrinks():
     assert slot.reserve(0) is memory
     assert len(slot.reserve(10_000)) >= 10_000
     assert slot.data is not memory
+
+
+def test_a_slot_that_grew_for_one_huge_batch_shrinks_again():
+    slot = ring().acquire()
+    slot.reserve(1_000_000)
+    sizes = [len(slot.reserve(1000 + k)) for k in range(64)]
+    assert sizes[0] >= 1_000_000
+    assert 1063 <= sizes[-1] <= 2000
+    assert len(set(sizes)) == 2, "its memory was replaced once"
+
+
+def test_a_slot_does_not_shrink_while_some_batches_need_it():
+    slot = ring().acquire()
+    memory = slot.reserve(1_000_000)
+    for k in range(200):
+        assert slot.reserve(1_000_000 if k % 20 == 0 else 10) is memory
+
+
+def test_a_slot_may_have_a_limit_beyond_which_it_grows_no_more_than_it_must():
+    slot = Slot(lambda nbytes: np.empty(nbytes, np.uint8), most=1000)
+    assert len(slot.reserve(900)) == 1000
+    assert len(slot.reserve(1500)) == 1500
 
 
 def test_an_empty_batch_has_memory_too():

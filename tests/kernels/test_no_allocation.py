@@ -44,5 +44,6 @@ def test_what_a_thread_runs_allocates_nothing():
     assert ALLOCATES.search(code_of(parallel._compiled_worker())) is None
 
 
-def test_the_callback_of_a_codec_allocates_nothing():
-    assert ALLOCATES.search(code_of(codec_calls.note())) is None
+@pytest.mark.parametrize("callback", [codec_calls.note, codec_calls.warned])
+def test_the_callback_of_a_codec_allocates_nothing(callback):
+    assert ALLOCATES.search(code_of(callback())) is None
