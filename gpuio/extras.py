@@ -48,4 +48,4 @@ def explained(purpose: str) -> Iterator[None]:
         raise MissingPackageError(
             f"{purpose} needs {package}, which is not installed: pip install 'gpuio[{extra}]'",
             name=module,
-        ) from error
+        ) from None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, Protocol, TypeVar
 
+from gpuio.compiling import while_wanted
 from gpuio.errors import PipelineClosedError
 from gpuio.meter import Meter
 
@@ -107,6 +108,10 @@ class _Exchange(Generic[T]):
             self._changed.notify_all()
             return True
 
+    def is_open(self) -> bool:
+        """Whether items are still wanted."""
+        return not self._closed
+
     def _has_room(self) -> bool:
         return len(self._items) < self._depth or self._closed
 
@@ -166,7 +171,7 @@ def _work(
     failure: BaseException | None = None
     items = iter(source)
     try:
-        with scope():
+        with scope(), while_wanted(exchange.is_open):
             while True:
                 try:
                     with exchange.meter.making:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from gpuio.extras import explained
 from gpuio.meter import Mark
 from gpuio.profile_report import Report
 
@@ -85,7 +86,8 @@ def progress(loader: RecordIter | Loader, **options: Any) -> Iterator[Any]:
         loader: As a `for` loop takes it.
         options: Of `tqdm.tqdm`, such as `file` or `disable`.
     """
-    from tqdm import tqdm
+    with explained("progress"):
+        from tqdm import tqdm
 
     source = _source(loader)
     report, total = Report(source), len(loader)

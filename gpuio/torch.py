@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from gpuio.interop.record_dataset import RecordDataset
-from gpuio.interop.torch import TorchLoader
+from gpuio.extras import explained
+
+with explained("gpuio.torch"):
+    from gpuio.interop.record_dataset import RecordDataset
+    from gpuio.interop.torch import TorchLoader
 
 __all__ = ["RecordDataset", "TorchLoader"]

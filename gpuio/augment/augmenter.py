@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from gpuio import compiling
 from gpuio.augment.faults import FaultLog, OnError, settle
 from gpuio.augment.op import Column, Sketch
 from gpuio.augment.passes import Passes
@@ -102,6 +103,7 @@ class Augmenter:
         self.plan = plan
         self.batch_size = batch_size
         self.faults = FaultLog()
+        compiling.listen()
         self._seed = seed
         self._on_error: OnError = on_error
         self._backend = backend
@@ -187,7 +189,9 @@ class Augmenter:
         places = np.arange(len(images.origin))
         memory, lease = self._pool.take()
         data = memory[: len(places)]
-        return _Launched(images, data, lease, self._start(images, data, places, images.links))
+        running = self._start(images, data, places, images.links)
+        compiling.notice.over()
+        return _Launched(images, data, lease, running)
 
     def _complete(self, launched: _Launched, decoder: Decoder, host: Ring) -> Batch:
         """Wait for a batch, and decode in another way what failed."""

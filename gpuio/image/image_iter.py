@@ -44,6 +44,7 @@ from gpuio.errors import (
     LabelError,
     PipelineClosedError,
 )
+from gpuio.extras import explained
 from gpuio.format.image_list import ImageList
 from gpuio.format.index import Index
 from gpuio.format.label_hint import label_hint
@@ -440,8 +441,9 @@ class ImageIter(DataIter):
         return self._ahead is not None
 
     def _compile(self, augs: Sequence[Any]) -> Ahead | None:
-        from gpuio.image.ahead import Ahead
-        from gpuio.image.compiled import Compiled
+        with explained("ImageIter"):
+            from gpuio.image.ahead import Ahead
+            from gpuio.image.compiled import Compiled
 
         channels, height, width = self.data_shape
         compiled = Compiled.of(augs, (channels, height, width))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gpuio import parameters as p
+from gpuio.extras import explained
 from gpuio.image.arrays import image_array, into
 from gpuio.ndarray import NDArray
 
@@ -71,12 +72,12 @@ def imresize(
         raise ValueError(f"src must not be empty, got shape {image.shape}")
     if image.shape[:2] == (h, w):
         return into(out, image.copy())
-    if image.dtype != np.uint8:
+    with explained("resizing"):
         from gpuio.kernels.float_resize import resize as resize_float
+        from gpuio.kernels.resample import resize
 
+    if image.dtype != np.uint8:
         return into(out, resize_float(image, h, w, interp))
-    from gpuio.kernels.resample import resize
-
     if interp == _CUBIC and image.shape[2] > 1:
         # The kernel rounds the end of a row as for MXNet's iterators, whose colours are reversed.
         return into(out, resize(image[..., ::-1], h, w, interp)[..., ::-1])
