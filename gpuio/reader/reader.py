@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.backends.base import Backend
+from gpuio.backends.base import LARGE, Backend
 from gpuio.backends.ring import Ring, Slot
 from gpuio.backends.shortage import naming_batch
 from gpuio.errors import GpuioError, LabelError, ReadError
@@ -154,14 +155,14 @@ class RecordReader:
         ids = selection.ids
         records = np.zeros(len(ids), RECORD)
         records["nbytes"] = self._sizes(ids, files)
+        with naming_batch("record numbers", ids):
+            memory, starved = _room(records["nbytes"], slot)
         places = np.argsort(ids, kind="stable")  # neighbours in the file become one read
         sizes = records["nbytes"][places]
         starts = np.cumsum(sizes) - sizes
-        with naming_batch("record numbers", ids):
-            memory = slot.reserve(int(sizes.sum()))
         records["address"][places] = starts.astype(np.uint64) + np.uint64(memory.ctypes.data)
         spans = self._spans(ids[places], records["address"][places], sizes)
-        return _Reading(selection, slot, records, places, spans, files.begin(spans))
+        return _Reading(selection, slot, records, places, starved, spans, files.begin(spans))
 
     def _sizes(self, ids: npt.NDArray[np.int64], files: LocalFiles) -> npt.NDArray[np.int64]:
         """(N,) int64, how many bytes to read of each record."""
@@ -179,6 +180,7 @@ class RecordReader:
         addresses, sizes = records["address"][places], records["nbytes"][places]
         failures = np.zeros(len(ids), np.int64)
         records["nbytes"][places], failures[places] = _received(addresses, sizes, reading.spans)
+        failures[reading.starved] = errno.ENOMEM
         labels = np.zeros((len(ids), self.label_width), np.float32)
         unpack_records(records, labels, self._ragged is not None)
         faults = self._repair(ids, records, labels, failures, slot)
@@ -258,10 +260,10 @@ class RecordReader:
         faults: dict[int, GpuioError] = {}
         payloads: dict[int, bytes] = {}
         for place in np.flatnonzero(records["sound"] == 0).tolist():
-            record, errno = int(ids[place]), int(failures[place])
-            if errno:
+            record, reason = int(ids[place]), int(failures[place])
+            if reason:
                 where = self._look_again.where(record)
-                faults[place] = ReadError(f"{where}: {OSError(errno, os.strerror(errno))}")
+                faults[place] = ReadError(f"{where}: {OSError(reason, os.strerror(reason))}")
                 continue
             found = self._look_again(record)
             if isinstance(found, GpuioError):
@@ -318,6 +320,7 @@ class _Reading:
         slot: Where to.
         records: (N,) RECORD, frames.
         places: (N,) in the order in which they lie in the files.
+        starved: Places of records for which there is no memory.
         spans: (M,) SPAN, what is read.
         asked: What the files gave for it.
     """
@@ -326,8 +329,34 @@ class _Reading:
     slot: Slot
     records: npt.NDArray[np.void]
     places: npt.NDArray[np.int64]
+    starved: list[int]
     spans: npt.NDArray[np.void]
     asked: Any
+
+
+def _room(sizes: npt.NDArray[np.int64], slot: Slot) -> tuple[npt.NDArray[np.uint8], list[int]]:
+    """Memory for records, or for all but the largest of them.
+
+    Args:
+        sizes: (N,) bytes of each; 0 is written where there is no memory for so many.
+        slot: Whose memory.
+
+    Returns:
+        The memory, and the places of the records that it is not for.
+
+    Raises:
+        MemoryError: There is none even for records of at most `LARGE` bytes.
+    """
+    starved: list[int] = []
+    while True:
+        try:
+            return slot.reserve(int(sizes.sum())), starved
+        except MemoryError:
+            largest = int(sizes.argmax())
+            if sizes[largest] <= LARGE:
+                raise
+            sizes[largest] = 0
+            starved.append(largest)
 
 
 def _received(

@@ -18,6 +18,7 @@ from gpuio.errors import BackendError
 from gpuio.kernels import parallel
 from gpuio.kernels.native import load64, store64
 from gpuio.kernels.parallel import Task, arguments
+from gpuio.reader import reader
 from gpuio.testing import draw, encode, write_rec
 
 LIMIT = 1 << 16
@@ -163,6 +164,28 @@ def test_an_image_without_memory_is_a_fault_of_its_own(images, monkeypatch):
     assert "a.rec" in str(faults.first[0])
     assert "key 2" in str(faults.first[0])
     assert "400 x 300 pixels" in str(faults.first[0])
+    assert not got[2].any()
+    others = [0, 1, 3, 4, 5]
+    npt.assert_array_equal(got[others], wanted[others])
+
+
+def test_a_record_without_memory_is_a_fault_of_its_own(images, monkeypatch):
+    wanted, _ = epoch(images)
+    limit = 100_000
+    assert images.stat().st_size > limit, "so that there is not enough for all"
+    allocate = CpuBackend.empty_host
+
+    def scarce(self, nbytes):
+        if nbytes > limit:
+            raise MemoryError
+        return allocate(self, nbytes)
+
+    monkeypatch.setattr(CpuBackend, "empty_host", scarce)
+    monkeypatch.setattr(reader, "LARGE", limit // 2)
+    got, faults = epoch(images, on_error="zero")
+    assert faults.count == 1
+    assert "a.rec: record 2" in str(faults.first[0])
+    assert "Cannot allocate memory" in str(faults.first[0])
     assert not got[2].any()
     others = [0, 1, 3, 4, 5]
     npt.assert_array_equal(got[others], wanted[others])
