@@ -515,8 +515,10 @@ class _Appender:
         try:
             while view:
                 view = view[self._file.write(view) :]
-        except BaseException:
+        except BaseException as error:
             self.cut(start)
+            if isinstance(error, OSError):  # of a full disk, say, which names no file
+                raise OSError(error.errno, error.strerror, self._file.name) from error
             raise
         self.position = start + len(data)
         return start

@@ -539,3 +539,23 @@ def test_what_is_no_line_of_an_index_of_other_keys_is_named(paths, tmp_path, lin
 
     with pytest.raises(FormatError, match=r"other\.idx: line 3: a key and a 64-bit integer"):
         MXIndexedRecordIO(str(idx), paths[1], "r", key_type=key_type)
+
+
+def test_a_full_disk_is_an_error_with_the_name_of_the_file(tmp_path):
+    path = tmp_path / "a.rec"
+    with MXRecordIO(path, "w") as writer:
+        writer.write(b"first")
+        file = writer._writer._file
+
+        class Full:
+            name, truncate, seek, close = file.name, file.truncate, file.seek, file.close
+
+            def write(self, data):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        writer._writer._file = Full()
+        with pytest.raises(OSError, match="No space left") as raised:
+            writer.write(b"second")
+    assert raised.value.filename == str(path)
+    with MXRecordIO(path, "r") as reader:
+        assert list(reader) == [b"first"]

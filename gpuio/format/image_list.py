@@ -240,7 +240,7 @@ def _check_numbers(index: str, labels: Sequence[str], parse: Callable[[str], flo
     for place, label in enumerate(labels, 1):
         try:
             parse(label)
-        except ValueError:
+        except (ValueError, OverflowError):  # the hexadecimal number 0x1p99999
             return f"label {place} of {len(labels)} must be a number, found {_shown(label)}"
     return None
 

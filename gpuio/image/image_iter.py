@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from gpuio.augment.augmenter import Batch
     from gpuio.image.ahead import Ahead, Reader, Run
     from gpuio.reader.dataset import Dataset
+    from gpuio.reader.reader import Relabel
 
     Image = npt.NDArray[Any]
     Entry = tuple[NDArray, str]
@@ -686,9 +687,9 @@ def _labels_by_key(imglist: Mapping[Any, Entry]) -> Callable[[Any], Any]:
     return lambda key: imglist[key][0]
 
 
-def _no_labels(width: int) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]:
-    """What gives records the label 0, so that nobody minds those that they have."""
-    return lambda ids: np.zeros((len(ids), width), np.float32)
+def _no_labels(width: int) -> Relabel:
+    """What gives records labels of 0, so that those they have are ignored."""
+    return lambda ids: (np.zeros((len(ids), width), np.float32), np.full(len(ids), width))
 
 
 def _is_own(aug: Any) -> bool:

@@ -57,7 +57,8 @@ def _counts(
 
 def list_labels(path: PathLike, label_width: int) -> Relabel:
     """Labels by id, from a .lst: `label_width` on each line."""
-    return _lookup(*load_labels(path, label_width))
+    ids, labels = load_labels(path, label_width)
+    return _lookup(ids, labels, np.full(len(ids), label_width))
 
 
 def ragged_list_labels(path: PathLike) -> tuple[Relabel, int]:
@@ -65,20 +66,26 @@ def ragged_list_labels(path: PathLike) -> tuple[Relabel, int]:
     lines = ImageList.load(path)
     _, last = np.unique(lines.ids[::-1], return_index=True)  # of a repeated id, the last line
     keep = len(lines) - 1 - last
-    labels = lines.labels
-    return _lookup(lines.ids[keep], labels[keep]), labels.shape[1]
+    labels, widths = lines.labels, lines.widths
+    labels[np.arange(labels.shape[1]) >= widths[:, None]] = 0
+    return _lookup(lines.ids[keep], labels[keep], widths[keep]), labels.shape[1]
 
 
-def _lookup(ids: npt.NDArray[np.int64], labels: npt.NDArray[np.float32]) -> Relabel:
+def _lookup(
+    ids: npt.NDArray[np.int64], labels: npt.NDArray[np.float32], widths: npt.NDArray[np.int64]
+) -> Relabel:
     order = np.argsort(ids)
-    ids, labels = ids[order], labels[order]
+    ids, labels, widths = ids[order], labels[order], widths[order]
 
-    def relabel(wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        found = np.full((len(wanted), labels.shape[1]), np.nan, np.float32)
+    def relabel(
+        wanted: npt.NDArray[np.int64],
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        found = np.zeros((len(wanted), labels.shape[1]), np.float32)
+        counts = np.zeros(len(wanted), np.int64)
         if len(ids):
             places = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
             known = ids[places] == wanted
-            found[known] = labels[places[known]]
-        return found
+            found[known], counts[known] = labels[places[known]], widths[places[known]]
+        return found, counts
 
     return relabel

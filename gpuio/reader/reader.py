@@ -69,8 +69,9 @@ class RecordBatch:
     slot: Slot
 
 
-Relabel = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
-"""Ids of image records, (N,) int64, to their labels, (N, W) float32; NaN where there are none."""
+Relabel = Callable[[npt.NDArray[np.int64]], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]
+"""Ids of image records, (N,) int64, to their labels, (N, W) float32, and how many of these each
+has, (N,) int64; 0 where there are none."""
 LabelCheck = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], dict[int, str]]
 """(N, W) float32 labels, and (N,) int64 how many each sample has, to what is wrong, by place."""
 
@@ -284,14 +285,11 @@ class RecordReader:
 
     def _replace_labels(self, samples: Samples, header_ids: npt.NDArray[np.int64]) -> None:
         assert self._relabel is not None
-        labels = self._relabel(header_ids)
-        missing = np.isnan(labels)
+        labels, widths = self._relabel(header_ids)
         if samples.widths is not None:
-            samples.widths[:] = (~missing).sum(axis=1)
-            labels[missing] = 0
-            missing = missing[:, :1]
+            samples.widths[:] = widths
         samples.labels[:, : labels.shape[1]] = labels
-        for place in np.flatnonzero(missing.any(axis=1)).tolist():
+        for place in np.flatnonzero(widths == 0).tolist():
             samples.faults.setdefault(
                 place,
                 LabelError(

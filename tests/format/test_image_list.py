@@ -126,6 +126,7 @@ def test_a_part_is_a_list_of_its_lines():
     [
         ("1 2", "index and 2 labels expected, found '1 2'"),
         ("1", "index and 2 labels expected"),
+        ("1 0x1p99999 2 a.jpg", "label 1 of 2 must be a number, found '0x1p99999'"),
         ("1 2 my cat.jpg", "label 2 of 2 must be a number, found 'my'"),
         ("1.5 2 3", "index must be a 64-bit integer, found '1.5'"),
     ],

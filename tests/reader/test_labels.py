@@ -11,7 +11,7 @@ import pytest
 from gpuio.errors import FormatError
 from gpuio.reader import labels as labels_module
 from gpuio.reader.dataset import Dataset
-from gpuio.reader.labels import label_counts, ragged_list_labels
+from gpuio.reader.labels import label_counts, list_labels, ragged_list_labels
 from gpuio.testing import write_rec
 
 MAGIC = (0xCED7230A).to_bytes(4, "little")
@@ -57,10 +57,18 @@ def test_lines_of_a_list_may_have_any_number_of_labels(tmp_path):
     path.write_text("3\t1\t2\ta.jpg\n1\t5\tb.jpg\n3\t6\t7\t8\tc.jpg\n")
     relabel, most = ragged_list_labels(path)
     assert most == 3
-    nan = np.nan
-    npt.assert_array_equal(
-        relabel(np.array([1, 2, 3])), [[5, nan, nan], [nan, nan, nan], [6, 7, 8]]
-    )
+    labels, widths = relabel(np.array([1, 2, 3]))
+    npt.assert_array_equal(labels, [[5, 0, 0], [0, 0, 0], [6, 7, 8]])
+    assert widths.tolist() == [1, 0, 3]
+
+
+def test_a_label_in_a_list_may_be_nan(tmp_path):
+    path = tmp_path / "a.lst"
+    path.write_text("3\tnan\t2\ta.jpg\n")
+    for relabel in (list_labels(path, 2), ragged_list_labels(path)[0]):
+        labels, widths = relabel(np.array([3, 4]))
+        npt.assert_array_equal(labels, [[np.nan, 2], [0, 0]])
+        assert widths.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("nbytes", [40, 30_000], ids=["small", "large"])
