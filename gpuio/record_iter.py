@@ -23,7 +23,7 @@ from gpuio.batch import DataBatch, DataDesc, DataIter
 from gpuio.decode import make_decoder
 from gpuio.decode.base import Decoder
 from gpuio.decode.mask import MaskDecoder
-from gpuio.errors import PipelineClosedError, StateError
+from gpuio.errors import FormatError, PipelineClosedError, StateError
 from gpuio.extras import explained
 from gpuio.format import saved_array
 from gpuio.masks import MaskedPipeline, Masks, noting_size, unlabelled
@@ -134,7 +134,12 @@ class RecordIter(DataIter):
         self._deterministic = p.boolean("deterministic", given["deterministic"])
         self.plan = plan_of(None)
         if given["mean_img"]:
-            self.plan = plan_of(self._mean_image(Path(given["mean_img"]), self.plan))
+            path = Path(given["mean_img"])
+            image = self._mean_image(path, self.plan)
+            try:
+                self.plan = plan_of(image)
+            except ValueError as error:  # without the image the plan was right
+                raise FormatError(f"{path}: {error}") from error
         self._pipeline = self._assemble(self._backend)
         self._pipeline.faults.note(dataset.losses.count, dataset.losses.faults)
         self._batches: Iterator[Batch] | None = None

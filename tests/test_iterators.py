@@ -563,6 +563,13 @@ def test_a_mean_image_of_another_shape_is_refused(tmp_path, make):
         make(mean_img=path)
 
 
+def test_a_mean_image_of_impossible_values_is_named(tmp_path, make):
+    path = tmp_path / "mean.bin"
+    saved_array.save(path, {"mean_img": np.full((3, 16, 16), 3e38, np.float32)})
+    with pytest.raises(FormatError, match=r"mean\.bin: mean, std, scale.* allow values of up to"):
+        make(mean_img=path, scale=9)
+
+
 # Images that cannot be had
 
 

@@ -80,17 +80,21 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
 
         Raises:
             IndexError: There is no such record.
-            CorruptRecordError, DecodeError, LabelError: The record is damaged; where it lies is
-                said.
+            FormatError, DecodeError, LabelError: The record is damaged; where it lies is said.
         """
         records = self._open()
         if not -len(self) <= number < len(self):
             raise IndexError(f"record {number} of {len(self)} records")
         record = int(number) % len(self)
-        header, data = unpack(records.payload(record))
+        payload = records.payload(record)
+        try:
+            header, data = unpack(payload)
+        except FormatError as error:
+            raise FormatError(f"{records.where(record)}: {error}") from error
         stored = np.asarray(header.label, np.float32).reshape(-1)
         if len(stored) != self.label_width:
             found = f"it has {len(stored)} labels, not label_width={self.label_width}"
+            found += records.hint(record)
             raise LabelError(f"{records.where(record)}: {found}")
         try:
             label = labels.convert(stored, self._label_dtype)

@@ -27,4 +27,4 @@ def test_files_come_in_the_order_asked_for_and_missing_ones_are_faults(tmp_path)
     (place,) = records.samples.faults
     assert place == 1
     assert isinstance(records.samples.faults[1].__cause__, FileNotFoundError)
-    assert read.dataset.where(1) == "1.bin"
+    assert read.dataset.where(1) == str(tmp_path / "1.bin")

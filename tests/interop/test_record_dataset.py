@@ -163,3 +163,11 @@ def test_workers_may_be_forked_or_spawned(equal, method):
     assert labels.tolist() == list(range(8))
     assert len(processes.unique()) == 2
     assert os.getpid() not in processes
+
+
+def test_what_is_no_image_record_is_named(tmp_path):
+    path = tmp_path / "a.rec"
+    with recordio.MXRecordIO(path, "w") as records:
+        records.write(b"short")
+    with pytest.raises(FormatError, match=r"a\.rec: record 0 at byte 0: image record header"):
+        RecordDataset(path)[0]
