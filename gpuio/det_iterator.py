@@ -39,7 +39,8 @@ class ImageDetRecordIter(RecordIter):
         data_shape: Channels (1 gray, 3 RGB, 4 RGBA), height, width of the output, in pixels.
         batch_size: N, images in a batch.
         path_imgidx: The .idx files, given the same way, or one for all; by default those beside
-            the .rec files. Where one has none, the .rec files are gone through once.
+            the .rec files. Where one has none, or does not name all records, the .rec files are
+            gone through once. One that is given may leave records out.
         path_imglist: A .lst whose labels replace those in the records, by id; its last column is
             the path.
         label_width: Labels that every record must have; -1 for any number.
@@ -71,7 +72,8 @@ class ImageDetRecordIter(RecordIter):
         deterministic: On a GPU, decode only with what gives the same pixels each time: without
             the hardware's JPEG engines.
         on_error: What happens to an image that cannot be had: "raise"; "skip" it and fill the
-            batch up; "replace" it by another one of the batch; "zero" its pixels.
+            batch up; "replace" it by another one of the batch; "zero" its pixels. Records that
+            cannot be found in a damaged or cut .rec are left out by all but "raise".
         tolerate: "warnings" takes the pixels that libjpeg makes up where a JPEG is damaged, as
             MXNet does; by default such an image cannot be had.
         resize: Length of the shorter edge, in pixels, before anything else; -1 leaves it.

@@ -14,14 +14,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.format.recordio import HEAD_NBYTES, RecordFile, begin_here, frame_ends, open_records
+from gpuio.format.recordio import HEAD_NBYTES, begin_here, frame_ends, open_records
 from gpuio.location import is_url
+from gpuio.ordered import in_order
 
 Int64s = npt.NDArray[np.int64]
 
 _SAMPLE: Final = 10_000  # records whose distances are compared
 _LOOKS: Final = 64  # records whose heads are read
 _LOOKS_AT_URLS: Final = 16
+_AT_ONCE: Final = 16  # files at URLs that are looked at side by side
 _PLAUSIBLE: Final = 1 << 20  # bytes that are not too many for a record, whatever lies there
 
 
@@ -88,7 +90,8 @@ def look_at_spacing(
     count = len(offsets)
     some = np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64)
     apart = distances(some, first, sizes, offsets)
-    looks = _LOOKS_AT_URLS if any(map(is_url, paths)) else _LOOKS
+    far = any(map(is_url, paths))
+    looks = _LOOKS_AT_URLS if far else _LOOKS
     if len(some) > looks:
         widest = np.argpartition(apart, -(looks // 2))[-(looks // 2) :]
         spread = np.linspace(0, len(some) - 1, looks // 2).astype(np.int64)
@@ -96,17 +99,21 @@ def look_at_spacing(
         chosen[widest] = chosen[spread] = True
         some, apart = some[chosen], apart[chosen]
     numbers, starts = np.searchsorted(first, some, side="right") - 1, offsets[some]
+    looked_at = sorted(set(numbers.tolist()))
+
+    def look(number: int) -> tuple[Int64s, int | None]:
+        named = offsets[first[number] : first[number + 1]]
+        return _look(paths[number], starts[numbers == number], named, int(sizes[number]))
+
     ends, gaps = np.zeros_like(starts), {}
-    for number in sorted(set(numbers.tolist())):
-        rows = np.flatnonzero(numbers == number)
-        with open_records(paths[number]) as file:
-            ends[rows] = _ends(file, starts[rows], int(sizes[number]))
-            named = offsets[first[number] : first[number + 1]]
-            after = np.sort(ends[rows][(ends[rows] > 0) & (ends[rows] < sizes[number])])
-            after = after[named[np.searchsorted(named, after) % len(named)] != after]
-            left_out = after[begin_here(file.heads(after, HEAD_NBYTES))]
-            if len(left_out):
-                gaps[number] = int(left_out[0])
+    if far:  # most of it is waiting
+        found = [*in_order(look, looked_at, threads=_AT_ONCE, name="gpuio-index")]
+    else:
+        found = [look(number) for number in looked_at]
+    for number, (stops, gap) in zip(looked_at, found, strict=True):
+        ends[numbers == number] = stops
+        if gap is not None:
+            gaps[number] = gap
     lengths = (ends - starts)[ends > 0]
     if gaps:
         return Spacing(0, lengths), gaps
@@ -114,13 +121,29 @@ def look_at_spacing(
     return Spacing(max(longest, _PLAUSIBLE), lengths), gaps
 
 
-def _ends(file: RecordFile, starts: Int64s, size: int) -> Int64s:
-    """(N,) int64, where the records at N ascending offsets end; 0 where there is no whole one."""
+def _look(path: str, starts: Int64s, named: Int64s, size: int) -> tuple[Int64s, int | None]:
+    """Where records of a file end, and where a record lies that its index leaves out.
 
-    def read(_: Int64s, places: Int64s) -> npt.NDArray[np.uint32]:
-        order = np.argsort(places)
-        words = np.empty((len(places), 2), np.uint32)
-        words[order] = file.heads(places[order], HEAD_NBYTES).view("<u4")
-        return words
+    Args:
+        path: The .rec.
+        starts: (N,) where the records start, ascending.
+        named: Where all records of its index start, ascending.
+        size: Bytes in the file.
 
-    return frame_ends(starts, np.full(len(starts), size), read)
+    Returns:
+        (N,) int64, 0 where there is no whole record; and None where no record is left out.
+    """
+    with open_records(path) as file:
+
+        def read(_: Int64s, places: Int64s) -> npt.NDArray[np.uint32]:
+            words = np.zeros((len(places), 2), np.uint32)
+            within = np.flatnonzero(places + HEAD_NBYTES <= size)
+            within = within[np.argsort(places[within])]
+            words[within] = file.heads(places[within], HEAD_NBYTES).view("<u4")
+            return words
+
+        ends = frame_ends(starts, np.full(len(starts), size), read)
+        after = np.sort(ends[(ends > 0) & (ends + HEAD_NBYTES <= size)])
+        after = after[named[np.searchsorted(named, after) % len(named)] != after]
+        left_out = after[begin_here(file.heads(after, HEAD_NBYTES))]
+        return ends, int(left_out[0]) if len(left_out) else None

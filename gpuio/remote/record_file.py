@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.errors import PipelineClosedError
 from gpuio.format.recordio import RecordFile
 from gpuio.location import Location
 from gpuio.remote.fetch import Fetcher, result
@@ -38,11 +39,12 @@ class RemoteRecordFile(RecordFile):
         RemoteError: The store cannot be reached, or does not let us in.
     """
 
-    __slots__ = ("_fetcher", "_own", "_source")
+    __slots__ = ("_closed", "_fetcher", "_own", "_source")
 
     def __init__(self, path: str) -> None:
         self.path = Location.of(path)
         self._lock = threading.Lock()
+        self._closed = False
         self._connect()
 
     def _connect(self) -> None:
@@ -56,6 +58,7 @@ class RemoteRecordFile(RecordFile):
 
     def close(self) -> None:
         """End what is under way; again is allowed."""
+        self._closed = True
         self._fetcher.close()
 
     def __del__(self) -> None:
@@ -116,7 +119,13 @@ class RemoteRecordFile(RecordFile):
         return found
 
     def _window(self) -> _Window:
-        """The window of this thread."""
+        """The window of this thread.
+
+        Raises:
+            PipelineClosedError: The file was closed.
+        """
+        if self._closed:
+            raise PipelineClosedError(f"{self.path}: this file was closed, and is read no more")
         if not self._fetcher.usable:  # forked: fsspec's thread stayed with the parent
             self._connect()
         window: _Window | None = getattr(self._own, "window", None)

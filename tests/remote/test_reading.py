@@ -274,3 +274,85 @@ def test_only_fsspecs_thread_is_left(store, served):
 def test_wrong_parameters_are_named(far_rec, options, reason):
     with pytest.raises(ValueError, match=reason):
         ImageRecordIter(far_rec, SHAPE, 6, **options)
+
+
+def read_far(given, ids, idx="", **options):
+    """Images and faults of one batch."""
+    import ctypes
+
+    from gpuio.backends.cpu import CpuBackend
+    from gpuio.backends.ring import Ring
+    from gpuio.reader.dataset import Dataset
+    from gpuio.reader.order import Selection
+    from gpuio.reader.reader import RecordReader
+
+    backend = CpuBackend(1)
+    dataset = Dataset.open(given, idx, **options)
+    ring = Ring(backend.empty_host, 1)
+    (batch,) = RecordReader(dataset, backend)([Selection(np.array(ids), 0)], ring)
+    pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
+    return [ctypes.string_at(*pair) for pair in pairs], batch.samples.faults
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Forty records in memory://many/a.rec, and where they start."""
+    images = [bytes([n]) * 5000 for n in range(40)]
+    images[20] = b"abcd" + (0xCED7230A).to_bytes(4, "little") + b"x" * 5000  # split
+    starts = write_rec(tmp_path / "a.rec", images)
+    memory = fsspec.filesystem("memory")
+    for suffix in (".rec", ".idx"):
+        memory.pipe(f"/many/a{suffix}", (tmp_path / f"a{suffix}").read_bytes())
+    return memory, images, starts
+
+
+@pytest.mark.filterwarnings("ignore:.*names no record in")
+def test_only_what_an_index_names_is_asked_for_far_away(many):
+    memory, images, starts = many
+    named = [*range(0, 40, 5)]
+    memory.pipe("/many/some.idx", b"".join(b"%d\t%d\n" % (n, starts[n]) for n in named))
+    got, faults = read_far("memory://many/a.rec", range(8), "memory://many/some.idx")
+    assert got == [images[n] for n in named]
+    assert not faults
+
+
+def test_a_wrong_line_far_away_loses_no_record_but_its_own(many):
+    memory, images, starts = many
+    lines = memory.cat("/many/a.idx") + b"99\t%d\n" % (starts[3] + 400)
+    memory.pipe("/many/a.idx", lines)
+    got, faults = read_far("memory://many/a.rec", [2, 3, 4, 5], "memory://many/a.idx")
+    assert got == [images[2], images[3], b"", images[4]]
+    reason = f"no record begins at byte {starts[3] + 400}; it is inside the record at byte"
+    assert [reason in str(faults[place]) for place in faults] == [True]
+
+
+def test_records_behind_an_index_far_away_are_found(many):
+    memory, images, starts = many
+    rec = memory.cat("/many/a.rec")
+    memory.pipe("/many/a.rec", rec + rec[starts[39] :])
+    with pytest.warns(UserWarning, match="it does not name 1 of 41 records"):
+        got, _ = read_far("memory://many/a.rec", [39, 40])
+    assert got == [images[39], images[39]]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_of_a_file_far_away_that_was_cut_off_the_rest_is_read(many):
+    from gpuio.errors import FormatError
+
+    memory, images, starts = many
+    memory.pipe("/many/a.rec", memory.cat("/many/a.rec")[: starts[30] + 100])
+    with pytest.raises(FormatError, match=r"a\.rec is shorter than its index: 30 of 40 records"):
+        read_far("memory://many/a.rec", [0])
+    got, _ = read_far("memory://many/a.rec", [29, 20], on_error="skip")
+    assert got == [images[29], images[20]]
+
+
+def test_a_closed_file_far_away_stays_closed(many):
+    from gpuio.errors import PipelineClosedError
+    from gpuio.format.recordio import open_records
+
+    file = open_records("memory://many/a.rec")
+    file.close()
+    file.close()
+    with pytest.raises(PipelineClosedError, match=r"a\.rec: this file was closed"):
+        file.read(0)
