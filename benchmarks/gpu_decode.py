@@ -58,9 +58,8 @@ class Slots:
 
     def __init__(self, device: str, images: list[bytes], rec: str, **options: Any) -> None:
         self.backend: Any = make_backend(device, None)
-        # What codecs say is looked at, not what the portable codec says to it.
-        options["tolerant"] = True
         self.decoder = NvImageCodecGpuDecoder(self.backend, 3, Dataset.open(rec, ""), **options)
+        self.decoder._warnings = None  # what codecs report is looked at, not what libjpeg prints
         self.put(images)
         sizes = [decode_rgb(image, 3).nbytes for image in images]
         self.nbytes = -(-max(*sizes, self.decoder.warm_up_nbytes) // 256) * 256 + 256

@@ -214,7 +214,7 @@ def _decode_jpeg(data: memoryview, flag: int, order: Order, *, tolerant: bool) -
     else:
         colorspace = "GRAY" if flag == 0 or (flag < 0 and stored == "Gray") else order
     try:
-        pixels = _turbo(turbo, data, colorspace, tolerant=tolerant)
+        pixels = _turbo(turbo, data, colorspace, (height, width), tolerant=tolerant)
     except MemoryError as error:
         raise DecodeError(f"JPEG: no memory for its {width} x {height} pixels") from error
     _check_delivered(pixels, height, width, "JPEG")
@@ -224,24 +224,55 @@ def _decode_jpeg(data: memoryview, flag: int, order: Order, *, tolerant: bool) -
 
 
 def _turbo(
-    turbo: types.ModuleType, data: memoryview | bytes, colorspace: str, *, tolerant: bool
+    turbo: types.ModuleType,
+    data: memoryview | bytes,
+    colorspace: str,
+    size: tuple[int, int],
+    *,
+    tolerant: bool,
 ) -> Pixels:
     """Decode with libjpeg-turbo, for which a stray byte is a warning, and half a file lost too."""
-    strict = not tolerant
     for _ in range(_MENDS):
         try:
-            return turbo.decode_jpeg(data, colorspace=colorspace, strict=strict)
-        except ValueError as error:
+            return turbo.decode_jpeg(data, colorspace=colorspace)
+        except (ValueError, KeyError) as error:
             reason = str(error)
-            if not strict:
-                raise DecodeError(f"JPEG: {reason}") from error
-            if is_harmless(reason):
-                strict = False
-            elif (better := mended(bytes(data), reason)) is not None:
-                data = better
-            else:
-                raise DecodeError(f"JPEG: {reason}") from error
+        if is_harmless(reason):
+            return _turbo_in_spite_of(reason, turbo, data, colorspace, size)
+        better = mended(bytes(data), reason)
+        if better is None:
+            break
+        data = better
+    if tolerant:
+        return _turbo_in_spite_of(reason, turbo, data, colorspace, size)
     raise DecodeError(f"JPEG: {reason}")
+
+
+def _turbo_in_spite_of(
+    warning: str,
+    turbo: types.ModuleType,
+    data: memoryview | bytes,
+    colorspace: str,
+    size: tuple[int, int],
+) -> Pixels:
+    """The pixels that libjpeg-turbo makes of what it warns of.
+
+    An error after a warning looks to simplejpeg like the warning: the memory that is left is then
+    as it was. That is seen by decoding twice, over different values.
+
+    Raises:
+        DecodeError: They are not all made.
+    """
+    nbytes = size[0] * size[1] * {"GRAY": 1, "CMYK": 4}.get(colorspace, 3)
+    first, second = (np.full(nbytes, value, np.uint8) for value in (0, 255))
+    try:
+        pixels = turbo.decode_jpeg(data, colorspace=colorspace, strict=False, buffer=first)
+        turbo.decode_jpeg(data, colorspace=colorspace, strict=False, buffer=second)
+    except (ValueError, KeyError) as error:
+        raise DecodeError(f"JPEG: {error}") from error
+    if not np.array_equal(first, second):
+        raise DecodeError(f"JPEG: {warning}; and not all pixels could be made")
+    return pixels
 
 
 def _decode_with_pillow(data: memoryview, flag: int, order: Order) -> Pixels:

@@ -95,6 +95,13 @@ def test_tolerance_gives_what_is_there_of_a_cut_jpeg():
     assert (cut[-8:] == cut[-1, -1]).all()
 
 
+@pytest.mark.parametrize("kind", ["an unknown version of JFIF", "bytes between segments"])
+def test_damage_is_tolerated_whatever_else_is_odd(kind):
+    plain = imdecode(DAMAGED["baseline: bytes lost"], tolerant=True)
+    npt.assert_array_equal(imdecode(DAMAGED[f"{kind}: bytes lost"], tolerant=True), plain)
+    npt.assert_array_equal(imdecode(HARMLESS[kind], tolerant=True), imdecode(PLAIN))
+
+
 def test_what_is_no_jpeg_is_not_tolerated():
     with pytest.raises(DecodeError):
         imdecode(PLAIN[:200], tolerant=True)
@@ -107,3 +114,13 @@ def test_nothing_is_mended_where_pixels_are_lost():
     assert mended(b"\xff\xd8\xff", "Corrupt JPEG data: bad ICC marker") is None
     assert is_harmless("Corrupt JPEG data: 5 extraneous bytes before marker 0xd9")
     assert not is_harmless("Corrupt JPEG data: 5 extraneous bytes before marker 0xd0")
+
+
+def test_an_error_behind_a_warning_is_not_tolerated():
+    """libjpeg gives up, and what it has not written would be what lay in memory."""
+    table = PROGRESSIVE.index(b"\xff\xc4", scan(PROGRESSIVE))
+    broken = PROGRESSIVE[:table] + b"stray" + PROGRESSIVE[table : table + 5] + b"\xff" * 16
+    broken += PROGRESSIVE[table + 21 :]
+    for tolerant in (False, True):
+        with pytest.raises(DecodeError, match="JPEG: Corrupt JPEG data: .* before marker 0xc4"):
+            imdecode(broken, tolerant=tolerant)

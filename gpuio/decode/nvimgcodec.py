@@ -47,8 +47,10 @@ class NvImageCodecDecoder(NvImageCodec):
         count = backend.threads * backend.lanes
         self._decoders = np.array([self._new_decoder() for _ in range(count)], np.uint64)
         self._finalizer = weakref.finalize(self, instance.destroy, self._decoders.tolist())
-        if self._warnings is not None:
-            self._check_hearing()
+        if self._warnings is not None and channels != 4 and not self._hears():
+            if not tolerant:
+                raise BackendError("what libjpeg warns of inside nvImageCodec cannot be heard")
+            self._warnings = None
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -74,12 +76,8 @@ class NvImageCodecDecoder(NvImageCodec):
         )
         return [Link(codec_calls.decode, table, words)]
 
-    def _check_hearing(self) -> None:
-        """Decode a sound JPEG and a damaged one, of which libjpeg must have been heard to warn.
-
-        Raises:
-            BackendError: It was not.
-        """
+    def _hears(self) -> bool:
+        """Whether a sound JPEG is decoded, and libjpeg is heard to warn of a damaged one."""
         files = [np.frombuffer(data, np.uint8) for data in (SOUND, DAMAGED)]
         address = np.array([file.ctypes.data for file in files], np.uint64)
         table = self._probe(address, np.array([file.size for file in files], np.int64))
@@ -91,8 +89,8 @@ class NvImageCodecDecoder(NvImageCodec):
         task, words = link.call
         task(len(files), 1, *words)
         release(self._instance, table)
-        if (table["status"] == abi.SUCCESS).tolist() != [True, False] and self.channels != 4:
-            raise BackendError("what libjpeg warns of inside nvImageCodec cannot be heard")
+        decoded: list[bool] = (table["status"] == abi.SUCCESS).tolist()
+        return decoded == [True, False]
 
     def _new_decoder(self) -> int:
         codecs = abi.Backend.new(

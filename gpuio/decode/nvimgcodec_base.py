@@ -62,7 +62,7 @@ class NvImageCodec(Decoder):
         tolerant: bool = False,
     ) -> None:
         super().__init__(backend, channels, dataset, tolerant=tolerant)
-        self._warnings = None if tolerant else self._listen(instance)
+        self._warnings = self._listen(instance)
         self._sound = np.zeros(len(dataset), bool)  # JPEGs that were decoded to their end
         self._pool = ThreadPoolExecutor(backend.threads, "gpuio-decode")  # starts no thread yet
         self._instance = instance
@@ -77,9 +77,9 @@ class NvImageCodec(Decoder):
         try:
             return listener(instance.library.extensions)
         except BackendError:
-            if self.backend.device_id is None:
+            if self.backend.device_id is None and not self.tolerant:
                 raise
-            return None  # most JPEGs are decoded by codecs that do not warn
+            return None  # it does not matter, or most JPEGs are decoded by codecs that do not warn
 
     def open(self, records: RecordBatch) -> Opened:
         table = self._probe(records.address, records.nbytes)
@@ -107,7 +107,7 @@ class NvImageCodec(Decoder):
         libjpeg warns of bytes that are lost when it comes to the end of the data. What was found
         sound is sound from then on, and a window of it is enough.
         """
-        if self._warnings is not None:
+        if self._warnings is not None and not self.tolerant:
             new = is_jpeg(opened.handle) & ~self._sound[samples.ids] & (box[:, 2] > 0)
             box[new, 2] = opened.size[new, 0] - box[new, 0]
 
@@ -130,7 +130,7 @@ class NvImageCodec(Decoder):
 
     @property
     def _heard(self) -> int:
-        """How often libjpeg warned in threads of its own; 0 if that is tolerated."""
+        """How often libjpeg warned in threads of its own; 0 if it is not heard."""
         return 0 if self._warnings is None else int(self._warnings[codec_calls.HEARD])
 
     def _probe(
