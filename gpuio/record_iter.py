@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _MOST_THREADS = 1024
 _STATE_VERSION = 2
+_MOST_COUNT = 2**63 - 1
 _LAST_BATCH = ("pad", "short", "drop")
 MeanImage = npt.NDArray[np.float32]
 
@@ -458,10 +459,13 @@ class RecordIter(DataIter):
             "records": order.count,
             "dataset": self._fingerprint,
         }
+        given = cast("object", state)  # it may come from any file
         for name in (*mine, "epoch", "start", "done", "num_parts"):
-            if name not in state:
+            if not isinstance(given, Mapping) or name not in given:
                 raise StateError(f"state has no {name!r}: it was not made by state_dict()")
-            if name in mine and state[name] != mine[name]:
+            if name not in mine:
+                _check_count(name, state[name])
+            elif state[name] != mine[name]:
                 raise StateError(f"state has {name}={state[name]!r}, this iterator {mine[name]!r}")
         start, done = order.resume(state["start"], state["done"], state["num_parts"])
         if not order.length(start, done):
@@ -507,3 +511,15 @@ class RecordIter(DataIter):
 
     def __enter__(self) -> Self:
         return self
+
+
+def _check_count(name: str, value: Any) -> None:
+    """Refuse what state_dict() cannot have written.
+
+    Raises:
+        StateError: It is no whole number, or one that is too small or too large.
+    """
+    try:
+        p.integer(name, value, least=1 if name == "num_parts" else 0, most=_MOST_COUNT)
+    except ValueError as error:
+        raise StateError(f"state is damaged: {error}") from None

@@ -807,3 +807,21 @@ def test_the_header_of_a_face_set_names_itself(tmp_path, pictures, label_width):
         pytest.raises(GpuioError, match=r"record 0 at byte 0, .*header of an InsightFace set"),
     ):
         next(batches)
+
+
+@pytest.mark.parametrize("name", ["epoch", "start", "done", "num_parts"])
+@pytest.mark.parametrize("value", ["x", None, -1, 1.5, [1], 10**30])
+def test_a_damaged_state_is_a_state_error(rec, name, value):
+    with ImageRecordIter(rec, (3, 16, 16), 4) as batches:
+        state = batches.state_dict() | {name: value}
+        with pytest.raises(StateError, match=f"state is damaged: {name} must be"):
+            batches.load_state_dict(state)
+
+
+@pytest.mark.parametrize("state", [None, [], 3, "x"])
+def test_what_is_no_state_is_a_state_error(rec, state):
+    with (
+        ImageRecordIter(rec, (3, 16, 16), 4) as batches,
+        pytest.raises(StateError, match=r"it was not made by state_dict\(\)"),
+    ):
+        batches.load_state_dict(state)
