@@ -122,5 +122,5 @@ def test_an_error_behind_a_warning_is_not_tolerated():
     broken = PROGRESSIVE[:table] + b"stray" + PROGRESSIVE[table : table + 5] + b"\xff" * 16
     broken += PROGRESSIVE[table + 21 :]
     for tolerant in (False, True):
-        with pytest.raises(DecodeError, match="JPEG: Corrupt JPEG data: .* before marker 0xc4"):
+        with pytest.raises(DecodeError, match="JPEG: Bogus Huffman table definition"):
             imdecode(broken, tolerant=tolerant)
