@@ -214,7 +214,8 @@ class ImageDetRecordIter(RecordIter):
         verbose: bool = True,
     ) -> None:
         given: dict[str, Any] = dict(locals())
-        p.paths(given, "path_imgrec", "path_imgidx", "path_imglist", "mean_img", "cache_dir")
+        optional = "path_imgidx", "path_imglist", "mean_img", "cache_dir"
+        p.paths(given, *optional, needed="path_imgrec")
         p.choice("aug_seq", aug_seq, ("det_aug_default",))
         given["dtype"] = p.dtype_name("dtype", dtype, tuple(OUTPUTS))
         mean, std = p.channels("mean", given), p.channels("std", given)

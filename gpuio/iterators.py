@@ -228,9 +228,10 @@ class ImageRecordIter(RecordIter):
         verbose: bool = True,
     ) -> None:
         given = dict(locals())
-        p.paths(
-            given, "path_imgrec", "path_imgidx", "path_imglist", "masks", "mean_img", "cache_dir"
-        )
+        optional = "path_imgidx", "path_imglist", "masks", "mean_img", "cache_dir"
+        p.paths(given, *optional, needed="path_imgrec")
+        if isinstance(masks, str) and masks and not all(masks.split(";")):
+            raise ValueError(f"masks must have no empty path in it, got {masks!r}")
         p.choice("aug_seq", aug_seq, ("aug_default",))
         dtype = self._dtype if dtype is None else dtype
         given["dtype"] = p.dtype_name("dtype", dtype, tuple(OUTPUTS))

@@ -25,7 +25,27 @@ def absolute(path: str) -> str:
     return path if is_url(path) else os.path.abspath(path)  # noqa: PTH100  a URL is no Path
 
 
-def absolute_all(given: PathLike | Sequence[PathLike]) -> PathLike | list[PathLike]:
+def several(given: PathLike | Sequence[PathLike] | None) -> list[PathLike]:
+    """The paths that are given: one, several joined with ";", or a list; none for "" and None.
+
+    Nothing between two ";", or at the end, is no path: it would mean the current folder.
+
+    Raises:
+        ValueError: A path of a list is empty.
+    """
+    if given is None:
+        return []
+    if isinstance(given, Location):
+        return [given]
+    if isinstance(given, str | os.PathLike):
+        return [path for path in os.fspath(given).split(";") if path.strip()]
+    paths = [*given]
+    if not all(os.fspath(path).strip() for path in paths):
+        raise ValueError(f"a path must not be empty, got {paths!r}")
+    return paths
+
+
+def absolute_all(given: PathLike | Sequence[PathLike] | None) -> PathLike | list[PathLike]:
     """Paths as iterators take them, each from the root of the file system.
 
     Args:
@@ -33,9 +53,8 @@ def absolute_all(given: PathLike | Sequence[PathLike]) -> PathLike | list[PathLi
     """
     if isinstance(given, Location):
         return given
-    if isinstance(given, str | os.PathLike):
-        return ";".join(path and absolute(path) for path in os.fspath(given).split(";"))
-    return [path and absolute(os.fspath(path)) for path in given]
+    paths: list[PathLike] = [absolute(os.fspath(path)) for path in several(given)]
+    return paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +87,13 @@ class Storage:
             least = f"{LEAST_CACHE} bytes (1 GiB)"
             raise ValueError(f"cache_size must be at least {least}, got {self.cache_size}")
 
-    def locate(self, given: PathLike | Sequence[PathLike]) -> PathLike | list[PathLike]:
+    def locate(self, given: PathLike | Sequence[PathLike] | None) -> PathLike | list[PathLike]:
         """Paths as iterators take them, where URLs know how they are opened.
 
         Args:
-            given: A path; several joined with ";" or in a list.
+            given: A path; several joined with ";" or in a list; none for "" and None.
         """
-        if isinstance(given, os.PathLike):
-            return given
-        if not isinstance(given, str):
-            return [self.locate_one(path) for path in given]
-        paths = [self.locate_one(path) for path in given.split(";")]
+        paths = [self.locate_one(path) for path in several(given)]
         return paths[0] if len(paths) == 1 else paths
 
     def locate_one(self, path: PathLike) -> PathLike:

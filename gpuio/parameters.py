@@ -196,13 +196,23 @@ def text(name: str, value: Any) -> str:
     return value
 
 
-def paths(given: Mapping[str, Any], *names: str) -> None:
-    """Refuse what is neither a path nor a list of paths; None is none."""
-    for name in names:
+def paths(given: Mapping[str, Any], *names: str, needed: str) -> None:
+    """Refuse what is neither a path nor a list of paths; None is none, but not where it is needed.
+
+    Args:
+        given: All keywords.
+        names: Those that are paths.
+        needed: One more, which must be given.
+    """
+    for name in (needed, *names):
         value = given[name]
         some = value if isinstance(value, list | tuple) else [value]
-        if value is not None and not all(isinstance(path, str | os.PathLike) for path in some):
+        if value is None and name != needed:
+            continue
+        if not all(isinstance(path, str | os.PathLike) for path in some):
             raise ValueError(f"{name} must be a path, or a list of paths, got {value!r}")
+        if isinstance(value, list | tuple) and not all(os.fspath(path).strip() for path in some):
+            raise ValueError(f"{name} must have no empty path in it, got {value!r}")
 
 
 def choice(name: str, value: Any, allowed: Sequence[str]) -> None:

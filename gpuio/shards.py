@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gpuio.errors import FormatError
-from gpuio.location import Location, is_url
+from gpuio.location import Location, is_url, several
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,17 +46,12 @@ def find_files(given: PathLike | Sequence[PathLike], suffix: str) -> list[str]:
 
     Raises:
         FileNotFoundError: A file is missing, or a shard from among those of a pattern or folder.
+        ValueError: A path of a list is empty.
         FormatError: A pattern or folder has shards of several sets of one name.
     """
-    if isinstance(given, Location):
-        names: list[PathLike] = [given]
-    elif isinstance(given, (str, os.PathLike)):
-        names = [*os.fspath(given).split(";")]
-    else:
-        names = [*given]
     found: list[str] = []
     missing: list[str] = []
-    for name in names:
+    for name in several(given):
         for spelled in _spelled(os.fspath(name)):
             some = _matches(spelled, suffix)
             found += some

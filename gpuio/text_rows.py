@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gpuio import parameters as p
 from gpuio.errors import FormatError
 from gpuio.identity import FileIdentity
+from gpuio.location import several
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -113,10 +114,10 @@ class TextRows:
 
 
 def _files(given: PathLike | Sequence[PathLike]) -> list[Path]:
-    if isinstance(given, str | os.PathLike):
-        given = os.fspath(given).split(";")
-    found = []
-    for path in map(Path, given):
+    paths, found = several(given), []
+    if not paths:
+        raise FileNotFoundError(f"no file is named, got {given!r}")
+    for path in map(Path, paths):
         if path.is_dir():
             children = sorted(child for child in path.iterdir() if child.is_file())
             if not children:

@@ -212,3 +212,11 @@ def test_no_thread_is_left_behind(write):
     next(it)
     del it
     assert not set(threading.enumerate()) - before
+
+
+@pytest.mark.parametrize("path", ["", ";", []])
+def test_no_path_is_not_the_current_folder(tmp_path, monkeypatch, path):
+    (tmp_path / "a.csv").write_text("1,2\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no file is named"):
+        CSVIter(path, (2,), 1)

@@ -825,3 +825,30 @@ def test_what_is_no_state_is_a_state_error(rec, state):
         pytest.raises(StateError, match=r"it was not made by state_dict\(\)"),
     ):
         batches.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "kind", "reason"),
+    [
+        ({"path_imgrec": None}, ValueError, "path_imgrec must be a path, or a list of paths"),
+        ({"path_imgrec": ""}, FileNotFoundError, r"no \.rec file is named"),
+        ({"path_imgrec": ["a.rec", ""]}, ValueError, "path_imgrec must have no empty path in it"),
+        ({"path_imgidx": ["a.idx", ""]}, ValueError, "path_imgidx must have no empty path in it"),
+        ({"masks": "a.rec;"}, ValueError, "masks must have no empty path in it"),
+    ],
+)
+def test_no_path_is_not_the_current_folder(rec, monkeypatch, keywords, kind, reason):
+    monkeypatch.chdir(rec.parent)
+    with pytest.raises(kind, match=reason):
+        ImageRecordIter(
+            **{"path_imgrec": rec.name, **keywords}, data_shape=(3, 16, 16), batch_size=4
+        )
+
+
+@pytest.mark.parametrize("path_imgidx", [None, "", "thirteen.idx;"])
+def test_a_joined_path_may_end_with_its_separator(rec, monkeypatch, path_imgidx):
+    monkeypatch.chdir(rec.parent)
+    Index.scan(rec).save("thirteen.idx")
+    with ImageRecordIter("thirteen.rec;", (3, 16, 16), 4, path_imgidx=path_imgidx) as batches:
+        assert batches.num_records == 13
+    rec.with_suffix(".idx").unlink()

@@ -152,3 +152,16 @@ def test_a_state_is_of_the_shards_in_their_order(sets):
             other.load_state_dict(state)
     with load(tuple(names)) as again:
         again.load_state_dict(state)
+
+
+def test_nothing_between_separators_is_no_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.rec", "b.rec"):
+        (tmp_path / name).touch()
+    assert find_files("a.rec;", ".rec") == ["a.rec"]
+    assert find_files(";a.rec; ;b.rec;", ".rec") == ["a.rec", "b.rec"]
+    for nothing in ("", ";", None, []):
+        with pytest.raises(FileNotFoundError, match=r"no \.rec file is named"):
+            find_files(nothing, ".rec")
+    with pytest.raises(ValueError, match="a path must not be empty"):
+        find_files(["a.rec", ""], ".rec")
