@@ -28,14 +28,14 @@ class Headers:
     Attributes:
         flags: (N,) uint32, the number of labels, 0 for the one in the header.
         labels: (N,) float32, the first label.
-        ids: (N,) int64.
+        ids: (N,) uint64.
         nbytes: (N,) int64, of the image; -1 if the payload is too short for an image record.
         starts: (N, 4) uint8, the first bytes of the image, 0 where it is shorter.
     """
 
     flags: npt.NDArray[np.uint32]
     labels: npt.NDArray[np.float32]
-    ids: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.uint64]
     nbytes: npt.NDArray[np.int64]
     starts: npt.NDArray[np.uint8]
 
@@ -51,7 +51,7 @@ def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -
     headers = Headers(
         np.empty(count, np.uint32),
         np.empty(count, np.float32),
-        np.empty(count, np.int64),
+        np.empty(count, np.uint64),
         np.empty(count, np.int64),
         np.zeros((count, 4), np.uint8),
     )
@@ -87,7 +87,7 @@ def _gather(
     nbytes = np.where(whole, length - HEADER_NBYTES - 4 * flags, -1)
     headers.flags[rows] = words[:, 2]
     headers.labels[rows] = np.where(flags > 0, words[:, _LABELS], words[:, 3]).view(np.float32)
-    headers.ids[rows] = words[:, 4:6].copy().view("<i8")[:, 0]
+    headers.ids[rows] = words[:, 4:6].copy().view("<u8")[:, 0]
     headers.nbytes[rows] = np.maximum(nbytes, -1)
     begins = np.zeros(len(words), "<u4")
     images = np.flatnonzero(nbytes >= 4)
@@ -107,6 +107,6 @@ def _read_one(file: RecordFile, offset: int, headers: Headers, row: int) -> None
         return
     headers.flags[row] = header.flag
     headers.labels[row] = header.label[0] if header.flag else header.label
-    headers.ids[row] = np.uint64(header.id).astype(np.int64)
+    headers.ids[row] = header.id
     headers.nbytes[row] = len(image)
     headers.starts[row, : min(4, len(image))] = np.frombuffer(image[:4], np.uint8)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import argparse
 
 _SHOWN: Final = 20  # damaged places
+_LARGEST: Final = 2**63 - 1  # key of an index
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,11 +38,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the index; the exit status."""
-    from gpuio.errors import CorruptRecordError
+    import numpy as np
+
+    from gpuio.errors import CorruptRecordError, FormatError
     from gpuio.format.index import Index
     from gpuio.shards import beside
 
     path = args.index or beside(args.record, ".idx")
+    if path.endswith(".rec") or _are_one(path, args.record):
+        raise ValueError(f"{path} is a .rec, and INDEX is the .idx to write")
     index, damages = Index.scan_whole(args.record)
     if damages and not len(index):
         raise CorruptRecordError(damages[0].reason, path=args.record, offset=damages[0].offset)
@@ -51,7 +57,11 @@ def run(args: argparse.Namespace) -> int:
         for offset in index.offsets[headers.nbytes < 0][:1].tolist():
             reason = "no image record, so it has no id; use --keys position"
             raise CorruptRecordError(reason, path=args.record, offset=offset)
-        index = Index(headers.ids, index.offsets)
+        for row in np.flatnonzero(headers.ids > _LARGEST)[:1].tolist():
+            where = f"{args.record}: record at byte {index.offsets[row]}"
+            reason = f"its id {headers.ids[row]} is above {_LARGEST}, the largest key of an index"
+            raise FormatError(f"{where}: {reason}; use --keys position")
+        index = Index(headers.ids.astype(np.int64), index.offsets)
     index.save(path)
     print(f"{path}: {len(index)} records")
     for damage in damages[:_SHOWN]:
@@ -61,3 +71,11 @@ def run(args: argparse.Namespace) -> int:
         places = f"{len(damages)} damaged place{'s' if len(damages) > 1 else ''}"
         print(f"{args.record}: {places}, left out of the index", file=sys.stderr)
     return 1 if damages else 0
+
+
+def _are_one(index: str, record: str) -> bool:
+    """Whether both are the same file on disk, by whatever names."""
+    try:
+        return Path(index).samefile(record)
+    except OSError:
+        return False

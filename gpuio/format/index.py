@@ -283,7 +283,7 @@ def _parse_untidy(text: bytes, path: str, line: int) -> tuple[Int64s, Int64s]:
             np.int64(key), np.int64(offset)
         except (ValueError, OverflowError):
             found = content[:80].decode(errors="backslashreplace")
-            reason = f"two integers expected, found {found!r}"
+            reason = f"two integers of 64 bits expected, found {found!r}"
             raise FormatError(f"{path}: line {number}: {reason}") from None
         rows.append((key, offset))
     table = np.array(rows, np.int64).reshape(-1, 2)

@@ -50,6 +50,11 @@ def test_counts_labels_formats_and_sizes_are_told(info):
     assert sum(int(line.rsplit(" ", 1)[1]) for line in out.splitlines() if "#" in line) <= 10
 
 
+def test_ids_are_as_large_as_headers_hold_them(info):
+    out = info([pack(IRHeader(0, 0, key, 0), image("JPEG")) for key in (2**64 - 1, 3)])
+    assert f"ids       3 to {2**64 - 1}\n" in out
+
+
 def test_packed_labels_are_told(info):
     records = [pack(IRHeader(0, [n, 5, 6], n, 0), image("JPEG")) for n in range(3)]
     out = info(records)

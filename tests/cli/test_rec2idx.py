@@ -41,6 +41,30 @@ def test_keys_are_ids_if_asked_for(rec, tmp_path):
     assert (tmp_path / "a.idx").read_text() == "".join(f"{k}\t{v}\n" for k, v in rows)
 
 
+def test_an_id_that_no_index_can_hold_is_named(tmp_path, capsys):
+    path, idx = tmp_path / "a.rec", tmp_path / "a.idx"
+    frames = [frame(pack(IRHeader(0, 0, key, 0), b"x")) for key in (7, 2**63)]
+    path.write_bytes(b"".join(frames))
+    idx.write_text("old")
+    assert main(["rec2idx", str(path), str(idx), "--keys", "id"]) == 2
+    where = f"{path}: record at byte {len(frames[0])}"
+    assert f"{where}: its id {2**63} is above {2**63 - 1}" in capsys.readouterr().err
+    assert idx.read_text() == "old"
+
+
+def test_the_rec_is_not_overwritten_by_its_index(rec, tmp_path, capsys):
+    path, _ = rec
+    before = path.read_bytes()
+    (tmp_path / "link.idx").symlink_to(path)
+    for index in (path, tmp_path / "link.idx"):
+        assert main(["rec2idx", str(path), str(index)]) == 2
+        assert f"{index} is a .rec, and INDEX" in capsys.readouterr().err
+    # Nor by that of an empty file, where the two are mixed up.
+    (tmp_path / "a.idx").touch()
+    assert main(["rec2idx", str(tmp_path / "a.idx"), str(path)]) == 2
+    assert path.read_bytes() == before
+
+
 def test_an_empty_file_has_an_empty_index(tmp_path):
     (tmp_path / "a.rec").touch()
     for keys in ("position", "id"):
