@@ -69,8 +69,8 @@ class ImageRecordIter(RecordIter):
         prefetch_buffer: Finished batches that may wait, at least 1.
         dtype: float32 (also None), float16, bfloat16, int8 or uint8.
         layout: "NCHW" or "NHWC".
-        device: "cpu"; "cuda:N", or "cuda" for the current GPU; None takes the current GPU where
-            one can be used, else the CPU.
+        device: "cpu"; "cuda:N", or "cuda" for the current GPU; or a `torch.device`; None takes the
+            current GPU where one can be used, else the CPU.
         decoder: "auto", "nvimgcodec", "dali" or "portable".
         deterministic: On a GPU, decode only with what gives the same pixels each time: without
             the hardware's JPEG engines.
