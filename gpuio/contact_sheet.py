@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+
+from gpuio.committed import write_file
 
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (32, 32, 32)
@@ -97,6 +102,21 @@ def with_boxes(
         hue = int(kind) * _HUES % 360
         pen.rectangle((left, top, right, bottom), outline=f"hsl({hue}, 100%, 50%)", width=line)
     return np.asarray(picture)
+
+
+def save(sheet: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a sheet, in the format that the end of its name stands for.
+
+    Raises:
+        ValueError: The end of the name stands for none.
+    """
+    suffix = Path(path).suffix.lower()
+    kind = Image.registered_extensions().get(suffix)
+    if kind is None:
+        raise ValueError(f"{path}: no image format ends with {suffix!r}; give it .png, say")
+    data = BytesIO()
+    sheet.save(data, kind)
+    write_file(path, data.getvalue())
 
 
 def as_pixels(data: npt.NDArray[Any], layout: str) -> npt.NDArray[np.uint8]:

@@ -9,6 +9,7 @@ GpuioError
 │   └── MissingPackageError    a package that an extra of gpuio brings is missing (an ImportError)
 ├── ReadError              the system cannot read a file on disk (an OSError)
 ├── RemoteError            a file at a URL cannot be read or written (an OSError)
+├── BusyError              another process is writing the file (an OSError)
 ├── StateError             a saved state does not fit this loader (a ValueError)
 └── PipelineClosedError    a batch was asked of a closed pipeline
 """
@@ -69,6 +70,10 @@ class MissingPackageError(BackendError, ModuleNotFoundError):
 
 class RemoteError(GpuioError, OSError):
     """A store cannot be reached, refuses, or is out of order for longer than we wait."""
+
+
+class BusyError(GpuioError, OSError):
+    """Another process is writing the file that was to be written."""
 
 
 class StateError(GpuioError, ValueError):

@@ -4,7 +4,9 @@ Records passed through and records encoded as JPEG are equal to im2rec's byte fo
 those encoded as PNG are. Unlike im2rec:
 
 * An image that cannot be read is left out and reported; im2rec crashed on it with one process.
-* Output appears under its name when it is complete. Until then it is called `.partial`.
+* Output appears under its name when it is complete, and one process at a time writes it.
+* A .rec is not replaced by one that holds nothing, nor, unless asked for, by one with fewer than
+  half of its images: that is a wrong ROOT or a wrong list.
 
 Source: MXNet 1.9.1, tools/im2rec.py.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -23,18 +25,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpuio.committed import committed
-from gpuio.errors import DecodeError
+from gpuio.committed import committed, remove_unfinished
+from gpuio.errors import DecodeError, FormatError
 from gpuio.format.image_list import ImageList
 from gpuio.format.image_record import IRHeader, pack
 from gpuio.format.index import Index
-from gpuio.format.recordio import frame
+from gpuio.format.recordio import frame, verify
 from gpuio.location import is_url
 from gpuio.ordered import in_order
-from gpuio.shards import shard_name
+from gpuio.shards import beside, exists, shard_name
+from gpuio.write_lock import write_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -99,6 +102,16 @@ class Report:
     skipped: list[Skipped]
 
 
+class NothingPackedError(FormatError):
+    """None of the images of a list could be packed, so nothing was written.
+
+    Attributes:
+        report: What became of the list.
+    """
+
+    report: Report
+
+
 def encode_image(path: Path_, options: Options) -> bytes:
     """The image file at `path` as it is to be stored.
 
@@ -128,7 +141,8 @@ def pack_list(
     *,
     threads: int | None = None,
     progress: Callable[[int], object] = lambda _: None,
-    tag: str = "",
+    overwrite: bool = False,
+    lock: bool = True,
 ) -> Report:
     """Pack listed images into `prefix`.rec and `prefix`.idx, in the order of the list.
 
@@ -140,13 +154,24 @@ def pack_list(
         threads: That read, decode and encode; as many as there are cores if None. The output is
             the same for any number.
         progress: Called with the number of lines done since the last call.
-        tag: Part of the names of unfinished files; see `committed`.
+        overwrite: Replace a .rec also by one with fewer than half of its images.
+        lock: See `committed`.
+
+    Raises:
+        BusyError: Another process is writing the same files.
+        FileExistsError: There is a .rec with more than twice as many images.
+        FileNotFoundError: `root`, or the folder of `prefix`, does not exist.
+        NothingPackedError: None of the images could be packed.
+        OSError: The files cannot be written.
     """
+    check_root(root)
     options = options or Options()
     rec, idx = f"{os.fspath(prefix)}.rec", f"{os.fspath(prefix)}.idx"
     keys, offsets = array("q"), array("q")
     skipped: list[Skipped] = []
-    with committed(rec, idx, tag=tag) as (partial_rec, partial_idx):
+    with committed(rec, idx, lock=lock) as (partial_rec, partial_idx):
+        old = 0 if overwrite else count_images(rec)
+        _check_enough(rec, old, len(images))
         work = partial(_record, root=os.fspath(root), options=options)
         threads = threads or default_threads()
         ready = in_order(work, _lines(images), threads=threads, name="gpuio-pack")
@@ -160,9 +185,12 @@ def pack_list(
                     file.write(record)
                 progress(1)
             nbytes = file.tell()
+        report = Report(len(keys), nbytes, skipped)
+        _check_some(rec, root, report)
+        _check_enough(rec, old, len(keys))
         with partial_idx.open("wb") as file:
             Index(np.array(keys, np.int64), np.array(offsets, np.int64)).write(file)
-    return Report(len(keys), nbytes, skipped)
+    return report
 
 
 def pack_shards(
@@ -174,6 +202,7 @@ def pack_shards(
     *,
     threads: int | None = None,
     progress: Callable[[int], object] = lambda _: None,
+    overwrite: bool = False,
 ) -> Report:
     """Pack listed images into shards, `prefix`-00000-of-00128.rec and .idx and so on.
 
@@ -185,14 +214,136 @@ def pack_shards(
         options: As for `pack_list`.
         threads: As for `pack_list`.
         progress: As for `pack_list`.
+        overwrite: As for `pack_list`, for each shard.
 
     Raises:
-        ValueError: There are fewer images than shards.
+        ValueError: There are fewer images than shards; and as for `pack_list`.
     """
-    return total(
-        pack_list(part, root, name, options, threads=threads, progress=progress)
-        for name, part in shards(images, prefix, count)
+    check_root(root)
+    reports: dict[str, Report] = {}
+    parts = shards(images, prefix, count)
+    with lock_shards(prefix, count):
+        for name, part in parts:
+            reports[name] = pack_shard(
+                part,
+                root,
+                name,
+                options,
+                threads=threads,
+                progress=progress,
+                overwrite=overwrite,
+                lock=False,
+            )
+        return complete_shards(reports, root, overwrite=overwrite)
+
+
+def pack_shard(images: ImageList, root: Path_, prefix: Path_, *args: Any, **kwargs: Any) -> Report:
+    """`pack_list`, which leaves a shard without any image to `complete_shards`."""
+    try:
+        return pack_list(images, root, prefix, *args, **kwargs)
+    except NothingPackedError as error:
+        return error.report
+
+
+def complete_shards(reports: Mapping[str, Report], root: Path_, *, overwrite: bool) -> Report:
+    """Write the shards that hold no image, so that none of the set is missing.
+
+    Args:
+        reports: What became of the shards, by their prefix, in their order.
+        root: The folder of the images, for messages.
+        overwrite: As for `pack_list`.
+
+    Returns:
+        What became of all of them.
+
+    Raises:
+        NothingPackedError: No shard has an image.
+        FileExistsError: There is a shard with images where there would be none.
+    """
+    report = total(reports.values())
+    _check_some(f"{next(iter(reports))}.rec", root, report)
+    for name, part in reports.items():
+        if part.skipped and not part.packed:
+            rec = f"{name}.rec"
+            _check_enough(rec, 0 if overwrite else count_images(rec), 0)
+            with committed(rec, f"{name}.idx") as files:
+                for file in files:
+                    file.open().close()
+    return report
+
+
+@contextmanager
+def lock_shards(prefix: Path_, count: int) -> Iterator[None]:
+    """Hold the lock on a set of shards, of which nothing unfinished is left then.
+
+    Sets at URLs have no lock.
+    """
+    prefix = os.fspath(prefix)
+    if is_url(prefix):
+        yield
+        return
+    with write_lock(f"{prefix}-of-{count:05d}") as held:
+        if held:
+            remove_unfinished_shards(prefix, count)
+        yield
+
+
+def remove_unfinished_shards(prefix: str, count: int) -> None:
+    """Remove what killed processes left of a set of shards on disk."""
+    names = (shard_name(prefix, number, count) for number in range(count))
+    remove_unfinished(name + suffix for name in names for suffix in (".rec", ".idx"))
+
+
+def check_root(root: Path_) -> None:
+    """Find out whether the folder of the images is there; a URL is not asked about.
+
+    Raises:
+        FileNotFoundError: It is not.
+        NotADirectoryError: It is no folder.
+        ValueError: The name is empty.
+    """
+    if not os.fspath(root).strip():
+        raise ValueError("root must be the folder of the images, got an empty name")
+    if is_url(root) or Path(root).is_dir():
+        return
+    if Path(root).exists():
+        raise NotADirectoryError(f"{root}: no folder, so it has none of the listed images")
+    raise FileNotFoundError(f"{root}: no such folder, so it has none of the listed images")
+
+
+def count_images(rec: str) -> int:
+    """Records of a .rec that may be there, as its .idx says, or else by a walk through it."""
+    if not exists(rec):
+        return 0
+    idx = beside(rec, ".idx")
+    try:
+        index = Index.load(idx)
+        index.check(rec, idx=idx)
+    except (OSError, FormatError):
+        return len(verify(rec)[0])
+    return len(index)
+
+
+def _check_some(rec: str, root: Path_, report: Report) -> None:
+    """Find out whether an image could be packed, of a list that is not empty."""
+    if report.packed or not report.skipped:
+        return
+    first = report.skipped[0]
+    error = NothingPackedError(
+        f"{rec} was not written: none of {len(report.skipped)} listed images could be packed, "
+        f"the first is {first.path}: {first.reason}; is {os.fspath(root)} their folder?"
     )
+    error.report = report
+    raise error
+
+
+def _check_enough(rec: str, old: int, new: int) -> None:
+    """Find out whether a .rec of `new` images may replace one of `old`."""
+    if 2 * new < old:
+        raise FileExistsError(
+            f"{rec} was not replaced: it has {old} images, and the new one would have {new}; "
+            "--overwrite (overwrite=True) replaces it, another PREFIX keeps both"
+        )
 
 
 def shards(images: ImageList, prefix: Path_, count: int) -> Iterator[tuple[str, ImageList]]:
@@ -204,8 +355,10 @@ def shards(images: ImageList, prefix: Path_, count: int) -> Iterator[tuple[str, 
     if not 1 <= count <= max(1, len(images)):
         raise ValueError(f"{len(images)} images cannot be cut into {count} shards")
     bounds = [number * len(images) // count for number in range(count + 1)]
-    for number, (start, stop) in enumerate(pairwise(bounds)):
-        yield shard_name(prefix, number, count), images.part(start, stop)
+    return (
+        (shard_name(prefix, number, count), images.part(start, stop))
+        for number, (start, stop) in enumerate(pairwise(bounds))
+    )
 
 
 def total(reports: Iterable[Report]) -> Report:

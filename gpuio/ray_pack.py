@@ -6,18 +6,24 @@ them share, or URLs. Only lines of the list and reports travel through Ray.
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
 import socket
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
 
 from gpuio.errors import BackendError
 from gpuio.location import is_url
-from gpuio.pack import Options, Report, pack_list, shards, total
+from gpuio.pack import (
+    Options,
+    Report,
+    complete_shards,
+    lock_shards,
+    pack_shard,
+    remove_unfinished_shards,
+    shards,
+)
 
 try:
     import ray
@@ -50,6 +56,7 @@ def pack_on_ray(
     address: str = "auto",
     threads: int = 1,
     progress: Callable[[int], object] = lambda _: None,
+    overwrite: bool = False,
 ) -> Report:
     """Pack listed images into `count` shards on a cluster; byte for byte what `pack_shards` writes.
 
@@ -63,42 +70,50 @@ def pack_on_ray(
             already is used instead.
         threads: Of each task, which takes as many CPUs of the cluster.
         progress: Called with the number of lines done, whenever a shard is.
+        overwrite: As for `pack_list`, for each shard.
 
     Raises:
         BackendError: There is no cluster, or it failed to pack a shard, also when it tried again.
         OSError: A machine cannot read `root`, or wrote where it is not seen from here.
-        ValueError: There are fewer images than shards.
+        ValueError: There are fewer images than shards; and as for `pack_list`.
     """
     root, prefix = _absolute(root), _absolute(prefix)
     parts = shards(images, prefix, count)
     reports: dict[str, Report] = {}
     running: dict[Any, tuple[str, int]] = {}
-    with _connected(address):
-        task = ray.remote(_pack).options(
-            num_cpus=threads, max_retries=_RETRIES, scheduling_strategy="SPREAD"
-        )
-        try:
-            for name, part in parts:
-                while len(running) >= _room(threads):
+    with lock_shards(prefix, count):
+        with _connected(address):
+            task = ray.remote(_pack).options(
+                num_cpus=threads, max_retries=_RETRIES, scheduling_strategy="SPREAD"
+            )
+            try:
+                for name, part in parts:
+                    while len(running) >= _room(threads):
+                        _collect(running, reports, progress)
+                    ref = task.remote(part, root, name, options or Options(), threads, overwrite)
+                    running[ref] = name, len(part)
+                while running:
                     _collect(running, reports, progress)
-                ref = task.remote(part, root, name, options or Options(), threads)
-                running[ref] = name, len(part)
-            while running:
-                _collect(running, reports, progress)
-        finally:
-            _cancel(list(running))
-    _check_here(reports)
-    _remove_partial(prefix, count)
-    return total(reports[name] for name, _ in shards(images, prefix, count))
+            finally:
+                _cancel(list(running))
+        _check_here(reports)
+        if not is_url(prefix):  # machines that died have left some
+            remove_unfinished_shards(prefix, count)
+        ordered = {name: reports[name] for name, _ in shards(images, prefix, count)}
+        return complete_shards(ordered, root, overwrite=overwrite)
 
 
-def _pack(images: ImageList, root: str, prefix: str, options: Options, threads: int) -> Report:
-    """The task."""
+def _pack(
+    images: ImageList, root: str, prefix: str, options: Options, threads: int, overwrite: bool
+) -> Report:
+    """The task. The lock on the set is with the one who gave it."""
     if not is_url(root) and not Path(root).is_dir():
         # Else each of its images would be left out, as one that cannot be read.
         raise FileNotFoundError(f"{root}: no such folder on {socket.gethostname()}")
-    # A machine that is taken for dead may be at work still.
-    return pack_list(images, root, prefix, options, threads=threads, tag=f".{uuid4().hex[:8]}")
+    # A machine that is taken for dead may be at work still, so the shard itself is not locked.
+    return pack_shard(
+        images, root, prefix, options, threads=threads, overwrite=overwrite, lock=False
+    )
 
 
 def _collect(
@@ -157,7 +172,7 @@ def _check_here(reports: dict[str, Report]) -> None:
     """Find out whether the shards lie where others can read them."""
     for name, report in reports.items():
         rec = f"{name}.rec"
-        if is_url(rec):
+        if is_url(rec) or not report.packed:
             continue
         found = Path(rec).stat().st_size if Path(rec).exists() else None
         if found != report.nbytes:
@@ -166,13 +181,6 @@ def _check_here(reports: dict[str, Report]) -> None:
                 f"{rec}: a machine of the cluster wrote {report.nbytes} bytes there, and here is "
                 f"{seen}: pack to a folder that all machines share, or to a URL"
             )
-
-
-def _remove_partial(prefix: str, count: int) -> None:
-    """Remove what machines that died left unfinished."""
-    if not is_url(prefix):
-        for path in glob.glob(f"{glob.escape(prefix)}-?????-of-{count:05d}.*.*.partial"):  # noqa: PTH207
-            Path(path).unlink(missing_ok=True)
 
 
 def _absolute(path: Path_) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,21 @@ from PIL import Image
 
 from gpuio import codec
 from gpuio.codec import imdecode
-from gpuio.errors import DecodeError
+from gpuio.errors import BusyError, DecodeError
 from gpuio.format.image_list import ImageList
 from gpuio.format.image_record import IRHeader, unpack
 from gpuio.format.index import Index
 from gpuio.format.recordio import MAGIC, RecordFile
-from gpuio.pack import Options, Report, Skipped, encode_image, pack_list, pack_shards, shards
+from gpuio.pack import (
+    NothingPackedError,
+    Options,
+    Report,
+    Skipped,
+    encode_image,
+    pack_list,
+    pack_shards,
+    shards,
+)
 from gpuio.testing import encode
 
 SIZES = [(40, 60), (60, 40), (50, 50), (33, 77), (90, 31), (64, 64), (20, 21)]
@@ -49,6 +59,10 @@ def records(prefix: Path) -> list[tuple[int, IRHeader, bytes]]:
         payloads = [file.read(offset)[0] for offset in index.offsets.tolist()]
     assert index.offsets.tolist() == Index.scan(f"{prefix}.rec").offsets.tolist()
     return [(key, *unpack(p)) for key, p in zip(index.keys.tolist(), payloads, strict=True)]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def packed(tmp_path: Path, root: Path, **options) -> list[tuple[int, IRHeader, bytes]]:
@@ -203,13 +217,108 @@ from gpuio.format.image_list import ImageList
 images = ImageList.of(range(999), [0] * 999, ["0.png"] * 999)
 pack.pack_list(images, sys.argv[1], sys.argv[2], progress=lambda _: time.sleep(0.05))
 """
-    partial = tmp_path / "data.rec.partial"
     with subprocess.Popen([sys.executable, "-c", code, root, tmp_path / "data"]) as process:
-        while not partial.exists():
+        while not list(tmp_path.glob("data.rec.*.partial")):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(number)
-    assert {path.name for path in tmp_path.iterdir()} <= {root.name, partial.name}
+    assert not (tmp_path / "data.rec").exists()
+    assert not (tmp_path / "data.idx").exists()
+    # The next one is not held up, and puts everything in order.
+    packed(tmp_path, root)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {root.name, "data.rec", "data.idx"}
+
+
+def test_a_second_writer_fails_at_once(tmp_path, root):
+    def again(_: int) -> None:
+        with pytest.raises(BusyError, match=r"data\.rec: another process \(pid \d+\) is"):
+            pack_list(listing(), root, tmp_path / "data")
+
+    pack_list(listing(), root, tmp_path / "data", progress=again)
+    assert len(records(tmp_path / "data")) == len(IDS)
+
+
+def test_a_second_writer_of_shards_fails_at_once(tmp_path, root):
+    def again(_: int) -> None:
+        with pytest.raises(BusyError, match="data-of-00003: another process"):
+            pack_shards(listing(), root, tmp_path / "data", 3)
+
+    pack_shards(listing(), root, tmp_path / "data", 3, progress=again)
+    assert len(list(tmp_path.glob("data*"))) == 6
+
+
+@pytest.mark.parametrize("pack", [pack_list, partial(pack_shards, count=2)], ids=["one", "shards"])
+def test_a_missing_root_is_named_and_old_files_stay(tmp_path, root, pack):
+    pack(listing(), root, tmp_path / "data")
+    before = content(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        pack(listing(), tmp_path / "nowhere", tmp_path / "data")
+    with pytest.raises(NotADirectoryError, match=r"0\.png: no folder"):
+        pack(listing(), root / "0.png", tmp_path / "data")
+    with pytest.raises(ValueError, match="root must be the folder of the images"):
+        pack(listing(), "", tmp_path / "data")
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("pack", [pack_list, partial(pack_shards, count=2)], ids=["one", "shards"])
+def test_a_list_of_which_nothing_can_be_packed_writes_nothing(tmp_path, root, pack, overwrite):
+    pack(listing(), root, tmp_path / "data")
+    before = content(tmp_path)
+    (tmp_path / "empty").mkdir()
+    message = r"data.*\.rec was not written: none of 7 listed images .*0\.png: No such file"
+    with pytest.raises(NothingPackedError, match=message) as error:
+        pack(listing(), tmp_path / "empty", tmp_path / "data", overwrite=overwrite)
+    assert len(error.value.report.skipped) == len(IDS)
+    assert content(tmp_path) == before
+
+
+def test_a_file_is_not_replaced_by_one_with_fewer_than_half_of_its_images(tmp_path, root):
+    before = packed(tmp_path, root)
+    fewer = listing().part(0, 3)
+    message = r"data\.rec was not replaced: it has 7 images, and the new one would have 3; --overwr"
+    with pytest.raises(FileExistsError, match=message):
+        pack_list(fewer, root, tmp_path / "data")
+    for number in (0, 1, 2, 3):
+        (root / f"{number}.png").unlink()
+    with pytest.raises(FileExistsError, match=message):
+        pack_list(listing(), root, tmp_path / "data")
+    assert str(records(tmp_path / "data")) == str(before)
+    # Without the index, too.
+    (tmp_path / "data.idx").unlink()
+    with pytest.raises(FileExistsError, match=message):
+        pack_list(fewer, root, tmp_path / "data")
+    assert pack_list(listing(), root, tmp_path / "data", overwrite=True).packed == 3
+    assert [key for key, *_ in records(tmp_path / "data")] == IDS[4:]
+    # Half of them is enough.
+    assert pack_list(listing().part(4, 6), root, tmp_path / "data").packed == 2
+
+
+def test_what_is_no_rec_is_replaced(tmp_path, root):
+    (tmp_path / "data.rec").write_bytes(b"old")
+    (tmp_path / "data.idx").write_text("old")
+    assert len(packed(tmp_path, root)) == len(IDS)
+
+
+def test_a_shard_without_an_image_is_there_all_the_same(tmp_path, root):
+    for number in (2, 3):
+        (root / f"{number}.png").unlink()
+    report = pack_shards(listing(), root, tmp_path / "data", 3)
+    assert (report.packed, len(report.skipped)) == (5, 2)
+    assert [len(records(tmp_path / f"data-0000{n}-of-00003")) for n in range(3)] == [2, 0, 3]
+    assert len(list(tmp_path.glob("data*"))) == 6
+
+
+def test_a_shard_is_not_emptied_unasked(tmp_path, root):
+    pack_shards(listing(), root, tmp_path / "data", 3)
+    for number in (2, 3):
+        (root / f"{number}.png").unlink()
+    with pytest.raises(FileExistsError, match=r"00001-of-00003\.rec was not replaced: it has 2"):
+        pack_shards(listing(), root, tmp_path / "data", 3)
+    assert len(records(tmp_path / "data-00001-of-00003")) == 2
+    pack_shards(listing(), root, tmp_path / "data", 3, overwrite=True)
+    assert len(records(tmp_path / "data-00001-of-00003")) == 0
 
 
 def test_shards_hold_the_records_of_one_file(tmp_path, root):

@@ -177,7 +177,7 @@ def test_shards_that_are_not_here_are_missed(cluster, tmp_path, images, root, mo
     import gpuio.ray_pack as module
 
     def elsewhere(*args):
-        return module.pack_list(*args[:2], f"{args[2]}.elsewhere", args[3], threads=args[4])
+        return module.pack_shard(*args[:2], f"{args[2]}.elsewhere", args[3], threads=args[4])
 
     monkeypatch.setattr(module, "_pack", elsewhere)
     options = Options(pass_through=True)

@@ -1,14 +1,18 @@
 """The command `gpuio`: one file per subcommand, imported when it is called for.
 
 Each has `configure(parser)`, which adds its arguments, and `run(args)`, which gives the exit
-status. 2 stands for a wrong call or a file that cannot be used, 130 for an interrupt.
+status. 2 stands for a wrong call or a file that cannot be used, 130 for an interrupt, 143 for
+SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -39,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        with explained(f"gpuio {argv[0]}" if argv else "gpuio"):
+        with _terminable(), explained(f"gpuio {argv[0]}" if argv else "gpuio"):
             args = _parse(argv)
             if args.version:
                 from importlib.metadata import version
@@ -47,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"gpuio {version('gpuio')}")
                 return 0
             return int(args.run(args))
+    except Terminated:
+        return _fail("terminated", 143)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:  # what reads our output has seen enough, as `head` does
@@ -87,6 +93,29 @@ def _option(name: str, value: str) -> str:
     if value == "False":
         return f"--no-{flag}"
     return f"--{flag} {value.strip(chr(39))}".rstrip()
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end, by SIGTERM: as by Ctrl-C, nothing unfinished is left."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM raise `Terminated`, unless somebody else has a use for it."""
+    number = signal.SIGTERM
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(number) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(number, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

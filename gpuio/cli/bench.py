@@ -7,10 +7,10 @@ import json
 import platform
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from gpuio.cli import loader
+from gpuio.committed import write_file
 from gpuio.iterators import ImageRecordIter
 from gpuio.profile_report import Report
 from gpuio.profiling import profile
@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     found = measure(args.file, parameters, args.seconds)
     print("\n".join(lines(found)))
     if args.json:
-        Path(args.json).write_text(json.dumps(_figures(args.file, parameters, found), indent=1))
+        figures = json.dumps(_figures(args.file, parameters, found), indent=1)
+        write_file(args.json, figures.encode())
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from gpuio.errors import FormatError
 from gpuio.listing import EXTENSIONS, find_images, find_lists, make_lists
 from gpuio.location import is_url
-from gpuio.pack import Options, Report, default_threads, pack_list, pack_shards
+from gpuio.pack import Options, Report, check_root, default_threads, pack_list, pack_shards
 from gpuio.shards import beside
 
 _SHARD: Final = 10_000  # images: about as many as one thread packs in a minute
@@ -27,7 +27,8 @@ PREFIX-00000-of-00128.rec and .idx and so on: neighbouring lines of the list, th
 without Ray. A set is read as one data set, by its pattern: "PREFIX-*.rec".
 
 Exit status: 0 if all images were packed, 1 if some were left out because they cannot be read (each
-is reported), 2 for wrong arguments, a missing list or one that cannot be parsed.
+is reported). 2 for wrong arguments, a missing folder or list, a list that cannot be parsed or of
+which no image could be packed, and while another process writes the same files; old files stay.
 """
 
 
@@ -132,6 +133,11 @@ def _configure_packing(group: argparse._ArgumentGroup) -> None:
         help="format to store (default: .jpg)",
     )
     group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a .rec even by one with fewer than half of its images",
+    )
+    group.add_argument(
         "--pack-label",
         action="store_true",
         help="store all labels of a line; without it, the first",
@@ -194,6 +200,7 @@ def _pack(args: argparse.Namespace) -> int:
         quality=args.quality,
         pack_label=args.pack_label,
     )
+    check_root(args.root)
     lists = find_lists(args.prefix)
     if not lists:
         hint = f"make one with: gpuio im2rec --list {args.prefix} {args.root}"
@@ -211,7 +218,14 @@ def _pack_one(path: str, args: argparse.Namespace, options: Options) -> Report:
     pack, count = _packer(args, len(images))
     prefix = beside(path, "")
     with progress_bar(len(images), "images", Path(prefix).name) as progress:
-        report = pack(images, args.root, prefix, options=options, progress=progress)
+        report = pack(
+            images,
+            args.root,
+            prefix,
+            options=options,
+            progress=progress,
+            overwrite=args.overwrite,
+        )
     for image in report.skipped:
         print(f"skipped {image.path}: {image.reason}", file=sys.stderr)
     shards = "" if count is None else f"-*-of-{count:05d}"
@@ -231,7 +245,8 @@ def _packer(args: argparse.Namespace, lines: int) -> tuple[Callable[..., Report]
 
         if count is None:
             count = max(1, -(-lines // _SHARD))
-        return partial(pack_on_ray, count=count, address=args.ray, threads=threads or 1), count
+        pack = partial(pack_on_ray, count=count, address=args.ray, threads=threads or 1)
+        return pack, count
     if count is not None:
         return partial(pack_shards, count=count, threads=threads), count
     return partial(pack_list, threads=threads), None

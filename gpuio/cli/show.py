@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         images, captions = zip(*tiles, strict=True)
         sheet, what = contact_sheet.draw(images, captions, columns=columns), f"{len(tiles)} images"
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(args.output)
+    contact_sheet.save(sheet, args.output)
     print(f"{args.output}: {what}, {sheet.width} x {sheet.height} pixels")
     return 0
 

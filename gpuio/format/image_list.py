@@ -28,6 +28,7 @@ from gpuio.errors import FormatError
 from gpuio.location import is_url
 
 if TYPE_CHECKING:
+    from gpuio.committed import PartialFile
     from gpuio.remote.output import Upload
 
 _LINES: Final = 1 << 16  # lines turned into numbers at a time
@@ -96,8 +97,8 @@ class ImageList:
         starts = np.cumsum(np.concatenate(widths))
         return cls(np.concatenate(ids), np.concatenate(values), starts, paths)
 
-    def save(self, path: str | os.PathLike[str] | Upload) -> None:
-        """Write a .lst file, as im2rec does it; or an upload that becomes one.
+    def save(self, path: str | os.PathLike[str] | PartialFile | Upload) -> None:
+        """Write a .lst file, as im2rec does it; or what becomes one when it is complete.
 
         A label is written with six decimals where they are enough to give the same float32.
         """
@@ -168,9 +169,11 @@ def load_labels(
     return ids, labels
 
 
-def _open(path: str | os.PathLike[str] | Upload, mode: Literal["r", "w"]) -> TextIOWrapper:
+def _open(
+    path: str | os.PathLike[str] | PartialFile | Upload, mode: Literal["r", "w"]
+) -> TextIOWrapper:
     if not isinstance(path, (str, os.PathLike)):
-        file: IO[bytes] | RawIOBase = path.open("wb")
+        file: IO[bytes] | RawIOBase = path.open()
     elif mode == "r" and is_url(path):
         from gpuio.remote.files import open_bytes
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.committed import write_file
 from gpuio.errors import FormatError
 from gpuio.plain_file import open_plain
 
@@ -183,6 +184,4 @@ def save(path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]]) -> N
     parts.append(struct.pack("<Q", len(arrays)))
     for name in arrays:
         parts += (struct.pack("<Q", len(name.encode())), name.encode())
-    partial = Path(f"{os.fspath(path)}.partial")
-    partial.write_bytes(b"".join(parts))
-    partial.replace(path)
+    write_file(path, b"".join(parts))

@@ -1,13 +1,16 @@
 """Files written to URLs: each appears when it is complete, or not at all.
 
-Object stores take a file in parts and show it once it is committed. On other filesystems it is
-called `.partial` until then. Of a process that is killed S3 may keep the parts: no listing shows
-them, but they take room until a lifecycle rule or `aws s3api abort-multipart-upload` removes them.
+Object stores take a file in parts and show it once it is committed. On other filesystems it has a
+name of its own until then, with `.partial` at its end. Of a process that is killed S3 may keep the
+parts: no listing shows them, but they take room until a lifecycle rule or
+`aws s3api abort-multipart-upload` removes them. Two processes that write to one URL do not see each
+other: the file of the one that ends last stays.
 """
 
 from __future__ import annotations
 
 import io
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -40,6 +43,7 @@ class Upload:
         self._fs, self._path = filesystem(self.url)
         schemes = {self._fs.protocol} if isinstance(self._fs.protocol, str) else self._fs.protocol
         self._commits = bool(_COMMITS & set(schemes))
+        self._partial = f"{self._path}.{secrets.token_hex(8)}.partial"
         self._file: Any = None
 
     def __str__(self) -> str:
@@ -55,8 +59,11 @@ class Upload:
         if self._commits:
             self._file = self._do(lambda: self._fs.open(self._path, mode, autocommit=False))
         else:
-            self._file = self._do(lambda: self._fs.open(f"{self._path}.partial", mode))
+            self._file = self._do(lambda: self._fs.open(self._partial, mode))
         return UploadFile(self, self._file)
+
+    def flush(self) -> None:
+        """Nothing: what a store has taken is safe."""
 
     def commit(self) -> None:
         """Let the closed file appear under its name, in place of an old one."""
@@ -66,7 +73,7 @@ class Upload:
         if self._commits:
             self._do(self._file.commit)
         else:
-            self._do(lambda: self._fs.mv(f"{self._path}.partial", self._path))
+            self._do(lambda: self._fs.mv(self._partial, self._path))
 
     def discard(self) -> None:
         """Leave no trace of it, as far as the store can still be reached."""
@@ -74,7 +81,7 @@ class Upload:
             if self._commits:
                 self._file.discard()
             else:
-                self._fs.rm_file(f"{self._path}.partial")
+                self._fs.rm_file(self._partial)
 
     def remove(self) -> None:
         """Remove the old file of this name, if there is one."""

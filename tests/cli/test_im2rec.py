@@ -145,7 +145,12 @@ def test_wrong_arguments_are_status_2(work, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_an_interrupt_is_status_130_and_leaves_nothing(work):
+@pytest.mark.parametrize(
+    ("number", "status", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_a_signal_ends_it_and_leaves_nothing(work, number, status, word):
     os.mkfifo(work / "images" / "slow.jpg")
     (work / "data.lst").write_text("0\t1\tcat/0.jpg\n1\t1\tslow.jpg\n")
     command = [sys.executable, "-m", "gpuio", "im2rec", "data", "images", "--num-thread", "1"]
@@ -156,16 +161,44 @@ def test_an_interrupt_is_status_130_and_leaves_nothing(work):
         # Who runs the tests in the background has them ignore interrupts.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        while not (work / "data.rec.partial").exists():
+        while not list(work.glob("data.rec.*.partial")):
             assert process.poll() is None
             time.sleep(0.01)
         time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         time.sleep(0.2)
         (work / "images" / "slow.jpg").write_bytes(b"")  # lets the thread that reads it go on
-        assert process.wait(20) == 130
-        assert process.stderr.read() == "gpuio: interrupted\n"
+        assert process.wait(20) == status
+        assert process.stderr.read() == f"gpuio: {word}\n"
     assert not list(work.glob("data.[ri]*"))
+
+
+def test_a_wrong_root_leaves_the_old_files(work, capsys):
+    assert main(["im2rec", "--list", "--recursive", "data", "images"]) == 0
+    assert main(["im2rec", "data", "images"]) == 0
+    before = [(work / f"data.{suffix}").read_bytes() for suffix in ("rec", "idx")]
+    (work / "empty").mkdir()
+    capsys.readouterr()
+    assert main(["im2rec", "data", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("gpuio: nowhere: no such folder")
+    assert main(["im2rec", "data", "empty"]) == 2
+    # One line, however many images there are.
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "none of 6 listed images could be packed" in line
+    assert "is empty their folder?" in line
+    assert [(work / f"data.{suffix}").read_bytes() for suffix in ("rec", "idx")] == before
+
+
+def test_a_much_smaller_file_is_written_only_with_overwrite(work, capsys):
+    assert main(["im2rec", "--list", "--recursive", "data", "images"]) == 0
+    assert main(["im2rec", "data", "images"]) == 0
+    lines = (work / "data.lst").read_text().splitlines(keepends=True)
+    (work / "data.lst").write_text("".join(lines[:2]))
+    assert main(["im2rec", "data", "images"]) == 2
+    assert "it has 6 images, and the new one would have 2; --overwrite" in capsys.readouterr().err
+    assert len(sizes("data")) == 6
+    assert main(["im2rec", "data", "images", "--overwrite"]) == 0
+    assert len(sizes("data")) == 2
 
 
 def test_help_tells_the_exit_status(capsys):
