@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from gpuio.cli import main
+from gpuio.cli import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -76,15 +76,20 @@ def committed(
             raise
 
 
-def write_file(path: str | os.PathLike[str], data: bytes) -> None:
+def write_file(path: str | os.PathLike[str], data: bytes, *, lock: bool = True) -> None:
     """Write a whole file on disk; one of that name is replaced once the new one is complete.
 
     What is no plain file, such as a terminal or a pipe, is written to.
+
+    Args:
+        path: The file.
+        data: All of it.
+        lock: See `committed`.
     """
     if Path(path).exists() and not Path(path).is_file():
         Path(path).write_bytes(data)
         return
-    with committed(path) as (partial,), partial.open() as file:
+    with committed(path, lock=lock) as (partial,), partial.open() as file:
         file.write(data)
 
 

@@ -21,8 +21,8 @@ def in_order(
 ) -> Generator[Result, None, None]:
     """`work(item)` for each of `items`, done by `threads` threads a little ahead of the caller.
 
-    What `work` raises is raised in its place. Closing the generator drops what has not begun and
-    waits for what has.
+    What `work` raises is raised in its place. Closing the generator drops what has not begun; what
+    has goes on, and nobody waits for it, so that an interrupt is heard also while a read hangs.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
     waiting: deque[Future[Result]] = deque()
@@ -33,5 +33,6 @@ def in_order(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        pool.shutdown()
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -19,6 +19,7 @@ from array import array
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,7 @@ from gpuio.format.index import Index
 from gpuio.format.recordio import frame, verify
 from gpuio.location import is_url
 from gpuio.ordered import in_order
+from gpuio.plain_file import open_plain
 from gpuio.shards import beside, exists, shard_name
 from gpuio.write_lock import write_lock
 
@@ -384,7 +386,8 @@ def _lines(images: ImageList) -> Iterator[tuple[int, npt.NDArray[np.float32], st
 
 def _read(path: str) -> bytes:
     if not is_url(path):
-        return Path(path).read_bytes()
+        with FileIO(open_plain(path, follow=True)) as file:
+            return file.read()
     from gpuio.remote.files import read_bytes
 
     return read_bytes(path)
@@ -400,7 +403,7 @@ def _record(
     try:
         return frame(pack(IRHeader(0, label, number, 0), encode_image(full, options)))
     except OSError as error:
-        return Skipped(full, error.strerror or str(error))
+        return Skipped(full, error.strerror or str(error).removeprefix(f"{full}: "))
     except (DecodeError, ValueError, struct.error) as error:
         return Skipped(full, str(error))
 

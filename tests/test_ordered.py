@@ -34,8 +34,24 @@ def test_a_failure_comes_in_its_place():
         next(results)
 
 
-def test_closing_leaves_no_thread():
-    results = in_order(abs, range(1000), threads=3, name="test-ordered")
-    next(results)
-    results.close()
+def test_at_the_end_no_thread_is_left():
+    assert list(in_order(abs, range(10), threads=3, name="test-ordered")) == list(range(10))
     assert not [t for t in threading.enumerate() if t.name.startswith("test-ordered")]
+
+
+def test_closing_drops_what_has_not_begun_and_does_not_wait_for_what_has():
+    begun, go_on = [], threading.Event()
+
+    def work(number: int) -> int:
+        begun.append(number)
+        return number if number == 0 else go_on.wait(60)
+
+    results = in_order(work, range(100), threads=1, name="test-ordered")
+    assert next(results) == 0
+    (thread,) = [t for t in threading.enumerate() if t.name.startswith("test-ordered")]
+    results.close()
+    assert thread.is_alive()
+    go_on.set()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert set(begun) <= {0, 1}

@@ -12,9 +12,9 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +27,21 @@ COMMANDS: Final = {
     "show": "draw images of a .rec on one sheet",
     "bench": "measure how fast a .rec is loaded, and what limits it",
 }
+
+_INTERRUPTED: Final = 130
+_TERMINATED: Final = 143
+
+
+def script() -> NoReturn:
+    """Run the command as a process, which ends at once when a signal asks it to."""
+    status = main()
+    if status in (_INTERRUPTED, _TERMINATED):
+        # Python would wait for threads at work: in a read from a disk that does not answer, say.
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        with _terminable(), explained(f"gpuio {argv[0]}" if argv else "gpuio"):
+        with _interruptible(), explained(f"gpuio {argv[0]}" if argv else "gpuio"):
             args = _parse(argv)
             if args.version:
                 from importlib.metadata import version
@@ -52,9 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
             return int(args.run(args))
     except Terminated:
-        return _fail("terminated", 143)
+        return _fail("terminated", _TERMINATED)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:  # what reads our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -100,18 +115,28 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM raise `Terminated`, unless somebody else has a use for it."""
-    number = signal.SIGTERM
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(number) != signal.SIG_DFL:
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM raise `Terminated`, and SIGINT `KeyboardInterrupt`.
+
+    Handlers that others have set are left alone. SIGINT is heard also where it is ignored, as it is
+    in what a shell script starts with `&`: who sends it wants an end.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(number, _terminate)
+    replaced = []
     try:
+        for number, usual, handler in (
+            (signal.SIGTERM, signal.SIG_DFL, _terminate),
+            (signal.SIGINT, signal.SIG_IGN, signal.default_int_handler),
+        ):
+            if signal.getsignal(number) == usual:
+                replaced.append((number, usual))
+                signal.signal(number, handler)
         yield
     finally:
-        signal.signal(number, signal.SIG_DFL)
+        for number, usual in replaced:
+            signal.signal(number, usual)
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -15,7 +15,6 @@ import os
 import struct
 from io import FileIO
 from math import prod
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -184,4 +183,5 @@ def save(path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]]) -> N
     parts.append(struct.pack("<Q", len(arrays)))
     for name in arrays:
         parts += (struct.pack("<Q", len(name.encode())), name.encode())
-    write_file(path, b"".join(parts))
+    # All processes of a training may make their mean image at the same time, and all make the same.
+    write_file(path, b"".join(parts), lock=False)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -96,7 +95,10 @@ def test_skipped_images_are_named_and_make_the_status_1(work, capsys):
     out, err = capsys.readouterr()
     assert ": 1 images, 2 skipped, " in out
     assert f"skipped {Path('images', 'gone.jpg')}: No such file or directory\n" in err
-    assert f"skipped {Path('images', 'cat')}: Is a directory\n" in err
+    assert (
+        f"skipped {Path('images', 'cat')}: a plain file expected, found a folder, pipe or device\n"
+        in err
+    )
 
 
 def test_a_missing_list_is_an_error(work, capsys):
@@ -145,32 +147,55 @@ def test_wrong_arguments_are_status_2(work, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+_NEVER_DONE = """
+import sys, threading
+from gpuio import pack
+from gpuio.cli import script
+
+def encode_image(path, options):
+    print("at work", flush=True)
+    threading.Event().wait()
+
+pack.encode_image = encode_image
+sys.argv[1:] = ["im2rec", "data", "images", "--num-thread", "1"]
+script()
+"""
+
+
+@pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN], ids=["default", "ignored"])
 @pytest.mark.parametrize(
     ("number", "status", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
     ids=["SIGINT", "SIGTERM"],
 )
-def test_a_signal_ends_it_and_leaves_nothing(work, number, status, word):
-    os.mkfifo(work / "images" / "slow.jpg")
-    (work / "data.lst").write_text("0\t1\tcat/0.jpg\n1\t1\tslow.jpg\n")
-    command = [sys.executable, "-m", "gpuio", "im2rec", "data", "images", "--num-thread", "1"]
+def test_a_signal_ends_it_and_leaves_nothing(work, number, status, word, inherited):
+    (work / "data.lst").write_text("0\t1\tcat/0.jpg\n1\t1\tdog/1.jpg\n")
     with subprocess.Popen(
-        command,
+        [sys.executable, "-c", _NEVER_DONE],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Who runs the tests in the background has them ignore interrupts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # A shell without job control has what it starts in the background ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, inherited),
     ) as process:
-        while not list(work.glob("data.rec.*.partial")):
-            assert process.poll() is None
-            time.sleep(0.01)
-        time.sleep(0.2)
-        process.send_signal(number)
-        time.sleep(0.2)
-        (work / "images" / "slow.jpg").write_bytes(b"")  # lets the thread that reads it go on
-        assert process.wait(20) == status
-        assert process.stderr.read() == f"gpuio: {word}\n"
+        try:
+            assert process.stdout.readline() == "at work\n"
+            assert list(work.glob("data.rec.*.partial"))
+            process.send_signal(number)
+            assert process.wait(20) == status
+            assert process.stderr.read() == f"gpuio: {word}\n"
+        finally:
+            process.kill()
     assert not list(work.glob("data.[ri]*"))
+
+
+def test_a_pipe_in_place_of_an_image_is_left_out(work, capsys):
+    os.mkfifo(work / "images" / "pipe.jpg")
+    (work / "data.lst").write_text("0\t1\tpipe.jpg\n1\t1\tdog/1.jpg\n")
+    assert main(["im2rec", "data", "images"]) == 1
+    err = capsys.readouterr().err
+    expected = "a plain file expected, found a folder, pipe or device"
+    assert f"skipped {Path('images', 'pipe.jpg')}: {expected}\n" in err
 
 
 def test_a_wrong_root_leaves_the_old_files(work, capsys):
