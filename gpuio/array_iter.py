@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from gpuio import parameters as p
 from gpuio.batch import DataBatch, DataDesc
 from gpuio.epochs import EpochIter
+from gpuio.errors import LabelWarning
+from gpuio.format.image_record import rounded_whole, rounding
 from gpuio.ndarray import NDArray
 
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -36,7 +39,8 @@ class NDArrayIter(EpochIter):
         data: An array, a list of arrays, or a dict of them. A list of several is named
             `_0_data`, `_1_data` and so on. Sources come in the order of their names. The first
             one says how many samples there are; what others have beyond that is not used.
-        label: Likewise; None for no labels.
+        label: Likewise; None for no labels. A whole number that float32 cannot hold is a
+            `LabelWarning`; as an `NDArray` labels keep their dtype.
         batch_size: N, samples in a batch.
         shuffle: Shuffle at the start and at every reset, with NumPy's global generator
             (`np.random.seed`) and in MXNet's order.
@@ -248,7 +252,20 @@ def _sources(parameter: str, given: Any, default: str) -> list[tuple[str, _Sourc
         named = {default: given[0]}
     else:
         named = {f"_{number}_{default}": array for number, array in enumerate(given)}
+    if parameter == "label":
+        for name, labels in named.items():
+            _check_labels(name, labels)
     return [(name, _source(name, named[name])) for name in sorted(named)]
+
+
+def _check_labels(name: str, labels: Any) -> None:
+    """Warn of whole labels that become others as float32."""
+    if not isinstance(labels, np.ndarray) or isinstance(labels, NDArray | np.memmap):
+        return
+    values = labels.reshape(-1)
+    place = rounded_whole(values)
+    if place is not None:
+        warnings.warn(f"{name}: {rounding(values[place])}", LabelWarning, stacklevel=5)
 
 
 def _source(name: str, value: Any) -> _Source:

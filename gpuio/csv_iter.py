@@ -15,6 +15,7 @@ from gpuio import parameters as p
 from gpuio.batch import DataBatch, DataDesc
 from gpuio.epochs import FileIter
 from gpuio.errors import FormatError
+from gpuio.format.image_record import rounded_whole, rounding
 from gpuio.ndarray import NDArray
 from gpuio.reader.order import LastBatch, Order, Selection
 from gpuio.text_rows import Ids, PathLike, TextRows, is_given, sides
@@ -90,7 +91,7 @@ class CSVIter(FileIter):
             labels = TextRows.open(label_csv)  # type: ignore[arg-type]  # it is not None
             if len(labels) < len(rows):
                 raise FormatError(f"{labels}: {len(labels)} rows of labels for {len(rows)} of data")
-            read_label = partial(_values, labels, target, kind, "label_shape")
+            read_label = partial(_labels, labels, target, kind)
         else:
             target, read_label = (), partial(_zeros, kind)
         order = Order(len(rows), size, last_batch=last)
@@ -135,6 +136,24 @@ def _values(
         raise FormatError(f"{rows}: {error}") from error
     rows.check(ids)
     return values
+
+
+def _labels(rows: TextRows, shape: tuple[int, ...], dtype: np.dtype[Any], ids: Ids) -> NDArray:
+    """(N, *shape) labels of the rows `ids`.
+
+    Raises:
+        FormatError: As `_values`; or a label is a whole number that float32 cannot hold.
+    """
+    if dtype != np.float32:
+        return _values(rows, shape, dtype, "label_shape", ids)
+    exact = _values(rows, shape, np.dtype(np.float64), "label_shape", ids)
+    place = rounded_whole(exact.reshape(-1))
+    if place is not None:
+        row = int(ids[place // max(exact[0].size, 1)])
+        reason = rounding(exact.reshape(-1)[place])
+        raise FormatError(f"{rows.where(row)}: {reason}; dtype='int64' keeps it")
+    with np.errstate(over="ignore"):  # to infinity, as for data
+        return exact.astype(np.float32).view(NDArray)
 
 
 def _parsed(text: bytes, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

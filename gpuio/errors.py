@@ -12,6 +12,8 @@ GpuioError
 ├── BusyError              another process is writing the file (an OSError)
 ├── StateError             a saved state does not fit this loader (a ValueError)
 └── PipelineClosedError    a batch was asked of a closed pipeline
+
+And one warning: LabelWarning, a label is stored as another number (a UserWarning).
 """
 
 from __future__ import annotations
@@ -54,6 +56,10 @@ class DecodeError(GpuioError):
 
 class LabelError(GpuioError, ValueError):
     """A record does not carry the labels that were asked for."""
+
+
+class LabelWarning(UserWarning):
+    """A label is stored as another number than the one given."""
 
 
 class BackendError(GpuioError):

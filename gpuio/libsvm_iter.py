@@ -14,6 +14,7 @@ from gpuio import parameters as p
 from gpuio.batch import DataBatch, DataDesc
 from gpuio.epochs import FileIter
 from gpuio.errors import FormatError
+from gpuio.format.image_record import rounded_whole, rounding
 from gpuio.ndarray import NDArray
 from gpuio.reader.order import Order, Selection
 from gpuio.text_rows import EMPTY, Ids, PathLike, TextRows, is_given, sides
@@ -163,6 +164,9 @@ def _parse(text: bytes, columns: int) -> tuple[CSRNDArray, NDArray] | str:
     pairs = np.array([line.count(b":") for line in text.splitlines()], np.int64)
     numbers = np.fromstring(text.replace(b":", b" "), np.float64, sep=" ")
     heads = np.cumsum(2 * pairs + 1) - (2 * pairs + 1)
+    place = rounded_whole(numbers[heads])
+    if place is not None:
+        return rounding(numbers[heads][place])
     label = numbers[heads].astype(np.float32).view(NDArray)
     numbers = np.delete(numbers, heads)
     indices, values = numbers[::2].astype(np.int64), numbers[1::2].astype(np.float32)

@@ -203,15 +203,19 @@ class RecordIter(DataIter):
         return Pipeline(read, decode, augment, backend, depth=self._depth)
 
     def _mean_image(self, path: Path, plan: Plan) -> npt.NDArray[np.float32]:
-        """The mean image in a file, or the mean of the augmented images, which it then holds."""
+        """The mean image in a file, or the mean of the augmented images, which it then holds.
+
+        It is the mean of the records of all parts, whichever part makes it.
+        """
         if path.exists():
             return saved_array.load_mean(path, plan.shape)
         plain = replace(plan, dtype="float32", layout="NCHW", normalisation=Normalisation())
         backend = make_backend("cpu", self._backend.threads)  # which decodes to exact pixels
         pipeline = self._of_images(plain, backend, self._on_error)
+        order = replace(self._order, num_parts=1, part_index=0, last_batch="pad")
         total, count = np.zeros(plan.shape), 0
         try:
-            for batch in pipeline.batches(self._order.batches(0), epoch=0):
+            for batch in pipeline.batches(order.batches(0), epoch=0):
                 own = len(batch.data) - batch.pad
                 total += batch.data[:own].sum(axis=0, dtype=np.float64)
                 count += own
@@ -332,8 +336,11 @@ class RecordIter(DataIter):
         """(N, H, W) uint8, or None without masks."""
         return cast("NDArray | None", self._wrap(self._batch).masks)
 
-    def getindex(self) -> npt.NDArray[np.int64]:
-        """(N,) int64 keys of the records: of the .idx, else the ids in the record headers."""
+    def getindex(self) -> npt.NDArray[np.int64 | np.uint64]:
+        """(N,) int64 keys of the records: of the .idx, else the ids in the record headers.
+
+        They are uint64 in a batch with an id of 2**63 or more.
+        """
         return self._batch.keys
 
     def getpad(self) -> int:

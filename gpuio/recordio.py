@@ -377,10 +377,13 @@ class MXIndexedRecordIO(MXRecordIO):
 
         Raises:
             TypeError: `buf` is not bytes.
+            ValueError: `idx` is an integer of more than 64 bits.
             RuntimeError: The file is closed, or was opened by another process.
             OSError: The disk is full, say; neither file has a trace of the record.
         """
         key = self.key_type(idx)
+        if self.key_type is int and not -(1 << 63) <= key < 1 << 63:
+            raise ValueError(f"{self.idx_path}: key {key} must be an integer of 64 bits")
         writer = self._checked_writer()
         assert self.fidx is not None
         assert isinstance(self.idx, dict)

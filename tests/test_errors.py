@@ -11,7 +11,7 @@ from gpuio import errors
 ALL = [
     value
     for value in vars(errors).values()
-    if isinstance(value, type) and issubclass(value, Exception)
+    if isinstance(value, type) and issubclass(value, Exception) and not issubclass(value, Warning)
 ]
 
 

@@ -34,7 +34,7 @@ class Batch:
     Attributes:
         data: (N, C, H, W) or (N, H, W, C) on the device.
         labels: (N, W) float32, on the host.
-        keys: (N,) int64 record keys.
+        keys: (N,) int64 record keys, or uint64: see `Samples`.
         pad: How many at the end only fill the batch up.
         drawn: By name of an augmentation, (N,) what each image got.
         ready: When `data` is written.
@@ -45,7 +45,7 @@ class Batch:
 
     data: Array
     labels: npt.NDArray[np.float32]
-    keys: npt.NDArray[np.int64]
+    keys: npt.NDArray[np.int64 | np.uint64]
     pad: int
     drawn: dict[str, Column]
     ready: Event

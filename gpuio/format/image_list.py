@@ -19,12 +19,13 @@ from functools import partial
 from io import RawIOBase, TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.errors import FormatError
+from gpuio.errors import FormatError, LabelError
+from gpuio.format.image_record import rounded_whole, rounding
 from gpuio.location import is_url
 
 if TYPE_CHECKING:
@@ -63,8 +64,18 @@ class ImageList:
     def of(
         cls, ids: npt.ArrayLike, labels: Sequence[npt.ArrayLike], paths: Sequence[str]
     ) -> ImageList:
-        """A list from N ids, N labels (each a number or a sequence of numbers) and N paths."""
-        rows = [np.asarray(label, np.float32).ravel() for label in labels]
+        """A list from N ids, N labels (each a number or a sequence of numbers) and N paths.
+
+        Raises:
+            LabelError: A label is a whole number that float32 cannot hold.
+        """
+        rows = []
+        for name, label in zip(paths, labels, strict=True):
+            values = np.asarray(label).ravel()
+            place = rounded_whole(values)
+            if place is not None:
+                raise LabelError(f"{name}: {rounding(values[place])}")
+            rows.append(values.astype(np.float32))
         starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
         values = np.concatenate(rows) if rows else np.empty(0, np.float32)
         return cls(np.array(ids, np.int64).reshape(-1), values, starts, paths)
@@ -74,8 +85,8 @@ class ImageList:
         """The list in a .lst file; blank lines are skipped.
 
         Raises:
-            FormatError: A line has fewer than three fields, its index is no integer or a label is
-                no number.
+            FormatError: A line has fewer than three fields, its index is no integer, or a label is
+                no number or a whole one that float32 cannot hold.
         """
         path = os.fspath(path)
         ids = [np.empty(0, np.int64)]
@@ -87,7 +98,7 @@ class ImageList:
             try:
                 # A comprehension for each column takes half the time of one loop over lines.
                 ids.append(np.array([int(row[0]) for row in rows], np.int64))
-                values.append(_float32([float(x) for row in rows for x in row[1:-1]]))
+                values.append(_labels([float(x) for row in rows for x in row[1:-1]]))
             except (ValueError, OverflowError):
                 raise _bad_line(path, lines, _check_tabbed) from None
             widths.append(np.array([len(row) - 2 for row in rows], np.int64))
@@ -140,12 +151,13 @@ def load_labels(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Ids, (N,) int64, and labels, (N, label_width) float32, by which to relabel a .rec.
 
-    Any white space separates; what follows the labels is ignored. Of a repeated id the last line
-    counts. Unlike mxnet, which reads the words of a file name as labels of 0, a label that is no
-    number is an error.
+    Any white space separates; what follows the labels is ignored. An id may be repeated with the
+    same labels. Unlike mxnet, which takes the last of several lines, and reads the words of a file
+    name as labels of 0, other labels for one id and a label that is no number are errors.
 
     Raises:
-        FormatError: A line ends before its labels do, or one of them is no number.
+        FormatError: A line ends before its labels do, one of them is no number or a whole one that
+            float32 cannot hold, or an id has different labels on two lines.
     """
     if label_width < 1:
         raise ValueError(f"label_width must be at least 1, got {label_width}")
@@ -157,16 +169,53 @@ def load_labels(
         try:
             columns.append(np.array([int(row[0]) for row in rows], np.int64))
             values = [_number(x) for row in rows for x in row[1 : label_width + 1]]
-            tables.append(_float32(values).reshape(len(rows), label_width))
+            tables.append(_labels(values).reshape(len(rows), label_width))
         except (ValueError, OverflowError):
             check = partial(_check_spaced, label_width=label_width)
             raise _bad_line(path, lines, check) from None
     ids, labels = np.concatenate(columns), np.concatenate(tables)
-    _, last = np.unique(ids[::-1], return_index=True)
-    if len(last) < len(ids):
-        keep = np.sort(len(ids) - 1 - last)
-        ids, labels = ids[keep], labels[keep]
-    return ids, labels
+    keep, clash = first_lines(ids, labels)
+    if clash is not None:
+        raise repeated_id(path, *clash, int(ids[clash[0]]), "labels")
+    return ids[keep], labels[keep]
+
+
+def first_lines(
+    ids: npt.NDArray[np.int64], rows: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], tuple[int, int] | None]:
+    """Where each id stands first, ascending; and two places of one id whose rows differ, or None.
+
+    Args:
+        ids: (N,) ids.
+        rows: (N,) or (N, W), what stands beside them; NaN equals NaN.
+    """
+    different, first = np.unique(ids, return_index=True)
+    if len(first) == len(ids):
+        return np.arange(len(ids)), None
+    before = first[np.searchsorted(different, ids)]
+    same = rows == rows[before]
+    if rows.dtype.kind == "f":
+        same |= np.isnan(rows) & np.isnan(rows[before])
+    wrong = np.flatnonzero(~same.reshape(len(ids), -1).all(axis=1))
+    clash = (int(before[wrong[0]]), int(wrong[0])) if len(wrong) else None
+    return np.sort(first), clash
+
+
+def repeated_id(path: str, first: int, second: int, number: int, what: str) -> FormatError:
+    """The error for an id with something else on two of the lines that are not blank.
+
+    Args:
+        path: The .lst.
+        first: Which of these lines has it first, from 0.
+        second: Which has it again.
+        number: The id.
+        what: What differs, such as "labels".
+    """
+    places = [i for lines in _batches(path) for i, _ in lines]
+    return FormatError(
+        f"{path}: lines {places[first]} and {places[second]}: both have id {number}, with "
+        f"different {what}; give each line an id of its own"
+    )
 
 
 def _open(
@@ -195,6 +244,17 @@ def _batches(path: str) -> Iterator[list[tuple[int, str]]]:
 def _float32(values: list[float]) -> npt.NDArray[np.float32]:
     with np.errstate(over="ignore"):  # to infinity, as a C cast does
         return np.array(values, np.float64).astype(np.float32)
+
+
+def _labels(values: list[float]) -> npt.NDArray[np.float32]:
+    """Labels as they are stored.
+
+    Raises:
+        ValueError: One is a whole number that float32 cannot hold.
+    """
+    if rounded_whole(np.array(values, np.float64)) is not None:
+        raise ValueError
+    return _float32(values)
 
 
 def _number(text: str) -> float:
@@ -245,6 +305,8 @@ def _check_numbers(index: str, labels: Sequence[str], parse: Callable[[str], flo
             parse(label)
         except (ValueError, OverflowError):  # the hexadecimal number 0x1p99999
             return f"label {place} of {len(labels)} must be a number, found {_shown(label)}"
+        if rounded_whole(np.array([parse(label)])) is not None:
+            return rounding(parse(label))
     return None
 
 

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import numbers
 import struct
+import warnings
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from gpuio.errors import FormatError
+from gpuio.errors import FormatError, LabelWarning
 
 HEADER_FORMAT: Final = "<IfQQ"
 HEADER_NBYTES: Final = struct.calcsize(HEADER_FORMAT)
 
 _HEADER: Final = struct.Struct(HEADER_FORMAT)
+_EXACT: Final = 1 << 24  # float32 holds every whole number up to here
 
 
 class HEADER(NamedTuple):
@@ -59,12 +62,57 @@ def pack(header: Sequence[Any], data: bytes) -> bytes:
     Raises:
         TypeError: `header` has not four values.
         struct.error: A value does not fit its field.
+
+    Warns:
+        LabelWarning: A label is a whole number that float32 cannot hold, and so is stored as
+            another one.
     """
     _, label, number, number2 = IRHeader(*header)
     if isinstance(label, numbers.Number):
-        return _HEADER.pack(0, label, number, number2) + data
-    labels = np.asarray(label, "<f4")
+        header_bytes = _HEADER.pack(0, label, number, number2)
+        value: Any = label
+        if not -_EXACT <= value <= _EXACT:
+            _warn_of_rounding(np.asarray(value).reshape(1))
+        return header_bytes + data
+    given = np.asarray(label)
+    labels = given.astype("<f4", copy=False)
+    _warn_of_rounding(given.reshape(-1))
     return _HEADER.pack(labels.size, 0, number, number2) + labels.tobytes() + data
+
+
+def rounded_whole(values: npt.NDArray[Any]) -> int | None:
+    """The place of the first whole number that float32 cannot hold; None if there is none.
+
+    Fractions are not looked for: that they are rounded is what everybody expects.
+
+    Args:
+        values: (N,) numbers of any type.
+    """
+    if values.dtype == np.float32 or values.dtype.kind not in "iufO":
+        return None
+    with np.errstate(all="ignore"):  # infinity and NaN are no whole numbers
+        large = np.flatnonzero((values > _EXACT) | (values < -_EXACT))
+        for place in large.tolist():
+            value = values[place]
+            # From 2**53 on every float64 is whole: what is so large was hardly meant as a number.
+            whole = values.dtype.kind != "f" or (abs(value) < 1 << 53 and value == int(value))
+            if whole and int(value) != int(np.float32(value)):
+                return place
+    return None
+
+
+def rounding(value: Any) -> str:
+    """What is wrong with a label that `rounded_whole` found, and what to do."""
+    return (
+        f"label {int(value)} cannot be held by float32, in which labels are stored: it would "
+        f"become {int(np.float32(value))}; number the classes from 0, or keep the number as the id"
+    )
+
+
+def _warn_of_rounding(values: npt.NDArray[Any]) -> None:
+    place = rounded_whole(values)
+    if place is not None:
+        warnings.warn(rounding(values[place]), LabelWarning, stacklevel=3)
 
 
 def unpack(payload: bytes) -> tuple[IRHeader, bytes]:

@@ -45,7 +45,8 @@ from gpuio.errors import (
     PipelineClosedError,
 )
 from gpuio.extras import explained
-from gpuio.format.image_list import ImageList
+from gpuio.format.image_list import ImageList, first_lines, repeated_id
+from gpuio.format.image_record import rounded_whole, rounding
 from gpuio.format.index import Index
 from gpuio.format.label_hint import label_hint
 from gpuio.image.augmenters import Augmenter, CreateAugmenter
@@ -184,7 +185,7 @@ class ImageIter(DataIter):
         self.path_root = None if path_root is None else absolute(os.fspath(path_root))
         self.imglist: Mapping[Any, Entry] | None = None
         if path_imglist:
-            self.imglist = _Listed(ImageList.load(path_imglist), dtype)
+            self.imglist = _listed(path_imglist, dtype)
         elif isinstance(imglist, list):
             self.imglist = _entries(imglist, dtype)
         self.imgrec: recordio.MXIndexedRecordIO | None = None
@@ -243,6 +244,7 @@ class ImageIter(DataIter):
         self.imgrec = recordio.MXIndexedRecordIO(idx or None, rec, "r")
         if shown:
             self.imgidx = list(self.imgrec.keys)
+            _check_keys(self.imgrec, idx)
         if self.imglist is not None and not idx:
             warnings.warn(
                 "labels of a list need path_imgidx; those in the .rec are used", stacklevel=4
@@ -728,6 +730,40 @@ class _Workers:
         self._pool = None
 
 
+def _listed(path: PathLike, dtype: str) -> _Listed:
+    """The samples of a .lst.
+
+    Raises:
+        FormatError: It is no list, or an id stands on two lines that differ.
+    """
+    images = ImageList.load(path)
+    names = np.array(images.paths, object)
+    for rows, what in ((images.labels, "labels"), (names, "paths")):
+        clash = first_lines(images.ids, rows)[1]
+        if clash is not None:
+            raise repeated_id(os.fspath(path), *clash, int(images.ids[clash[0]]), what)
+    return _Listed(images, dtype)
+
+
+def _check_keys(file: recordio.MXIndexedRecordIO, idx: PathLike | None) -> None:
+    """Find out whether each key of an index means one record.
+
+    Raises:
+        FormatError: A key stands for several records.
+    """
+    if idx is None or len(file.idx) == len(file.keys):
+        return
+    index = Index.load(idx)
+    clash = first_lines(index.keys, index.offsets)[1]
+    if clash is not None:
+        places = index.offsets[list(clash)].tolist()
+        raise FormatError(
+            f"{os.fspath(idx)}: key {index.keys[clash[0]]} stands for the records at bytes "
+            f"{places[0]} and {places[1]}, and ImageIter finds samples by their keys; write "
+            "another index with `gpuio rec2idx`, or use ImageRecordIter, which goes by places"
+        )
+
+
 class _Listed(Mapping[int, "tuple[NDArray, str]"]):
     """Label and path of each line of a .lst, by key, made when asked for."""
 
@@ -756,6 +792,10 @@ def _entries(imglist: Sequence[Sequence[Any]], dtype: str) -> dict[str, tuple[ND
     for number, sample in enumerate(imglist, 1):
         *labels, name = sample
         label = labels[0] if len(labels) == 1 and not isinstance(labels[0], Real) else labels
+        values = np.asarray(label).reshape(-1)
+        place = rounded_whole(values)
+        if place is not None:
+            raise LabelError(f"imglist: sample {number}: {rounding(values[place])}")
         found[str(number)] = np.array(label, dtype).view(NDArray), name
     return found
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio import parameters as p
-from gpuio.errors import LabelError
+from gpuio.errors import LabelError, LabelWarning
 
 _KINDS = ("float32", "int32", "int64")
+_EXACT = 1 << 24  # float32 holds every whole number up to here
 
 
 def label_dtype(
@@ -26,14 +29,42 @@ def label_dtype(
     return np.dtype(p.dtype_name("label_dtype", given, _KINDS))
 
 
-def convert(stored: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def convert(
+    stored: npt.NDArray[np.float32], dtype: np.dtype[Any], keys: Sequence[Any] | None = None
+) -> npt.NDArray[Any]:
     """Labels in another type, without a copy where it is their own.
 
+    Args:
+        stored: (N, ...) labels.
+        dtype: The type.
+        keys: (N,) keys of the records, for messages.
+
+    Warns:
+        LabelWarning: Whole labels are so large that they may have been rounded when stored.
+
     Raises:
-        LabelError: A label is not whole, and the type has no place for that.
+        LabelError: A label is not whole or too large, and the type has no place for that.
     """
-    labels = stored.astype(dtype, copy=False)
-    if labels is not stored and (labels != stored).any():
-        value = stored[labels != stored][0]
-        raise LabelError(f"label {value} is no {dtype}: label_dtype='float32' keeps what is stored")
+    with np.errstate(invalid="ignore"):  # NaN and infinity: see below
+        labels = stored.astype(dtype, copy=False)
+    if labels is stored:
+        return labels
+    kept = labels == stored
+    if dtype.kind in "iu":
+        # As a float32 the largest number of the type is one more, which it cannot hold.
+        kept &= np.abs(stored) < np.float32(np.iinfo(dtype).max)
+        if kept.all() and np.abs(stored).max(initial=0) > _EXACT:
+            warnings.warn(
+                f"labels beyond {_EXACT} are stored as float32, which holds not every whole number "
+                "of that size: some may have become others when they were packed",
+                LabelWarning,
+                stacklevel=2,
+            )
+    if not kept.all():
+        place = np.argwhere(~kept)[0]
+        where = "" if keys is None else f"key {keys[place[0]]}: "
+        raise LabelError(
+            f"{where}label {stored[tuple(place)]} is no {dtype}: label_dtype='float32' keeps what "
+            "is stored"
+        )
     return labels

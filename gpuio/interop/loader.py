@@ -56,7 +56,7 @@ class Loader(ABC):
     def _convert(self, batch: DataBatch) -> tuple[Any, ...]:
         images = self._taken(batch.data[0])  # type: ignore[index]
         stored = np.asarray(batch.label[0])  # type: ignore[index]
-        targets = self._brought(labels.convert(stored, self._label_dtype), images)
+        targets = self._brought(labels.convert(stored, self._label_dtype, batch.index), images)
         if batch.masks is None:
             return images, targets
         return images, targets, self._taken(batch.masks)

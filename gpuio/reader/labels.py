@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import FormatError
-from gpuio.format.image_list import ImageList, load_labels
+from gpuio.format.image_list import ImageList, first_lines, load_labels, repeated_id
 from gpuio.format.image_record import HEADER_NBYTES
 from gpuio.format.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile, open_records
 from gpuio.format.words import read_words
@@ -64,10 +66,11 @@ def list_labels(path: PathLike, label_width: int) -> Relabel:
 def ragged_list_labels(path: PathLike) -> tuple[Relabel, int]:
     """Labels by id, from a .lst whose lines may have any number; and the most there are."""
     lines = ImageList.load(path)
-    _, last = np.unique(lines.ids[::-1], return_index=True)  # of a repeated id, the last line
-    keep = len(lines) - 1 - last
     labels, widths = lines.labels, lines.widths
     labels[np.arange(labels.shape[1]) >= widths[:, None]] = 0
+    keep, clash = first_lines(lines.ids, np.column_stack((widths, labels)))
+    if clash is not None:
+        raise repeated_id(os.fspath(path), *clash, int(lines.ids[clash[0]]), "labels")
     return _lookup(lines.ids[keep], labels[keep], widths[keep]), labels.shape[1]
 
 

@@ -28,6 +28,7 @@ _LONGEST_SPAN = 4 << 20  # bytes read by one call: long enough for a disk, short
 _SAMPLE = 10_000  # records whose sizes are looked at
 _AHEAD_NBYTES = 32 << 20  # on the way from URLs, beside the batch that is waited for
 _FEWEST, _MOST = 2, 16  # batches that these are
+_MOST_ID = np.uint64(2**63 - 1)  # in a .lst and as an int64
 _DEVIATIONS = 5  # of the size of a batch: one in millions is larger
 
 
@@ -37,7 +38,8 @@ class Samples:
 
     Attributes:
         ids: (N,) int64 record numbers.
-        keys: (N,) int64, from the .idx, else the ids in the record headers.
+        keys: (N,) int64, from the .idx, else the ids in the record headers; uint64 where one of
+            these is 2**63 or more.
         labels: (N, W) float32.
         pad: How many at the end only fill the batch up.
         faults: By place in the batch, why a sample cannot be had.
@@ -45,7 +47,7 @@ class Samples:
     """
 
     ids: npt.NDArray[np.int64]
-    keys: npt.NDArray[np.int64]
+    keys: npt.NDArray[np.int64 | np.uint64]
     labels: npt.NDArray[np.float32]
     pad: int
     faults: dict[int, GpuioError] = field(default_factory=dict)
@@ -185,8 +187,8 @@ class RecordReader:
         labels = np.zeros((len(ids), self.label_width), np.float32)
         unpack_records(records, labels, self._ragged is not None)
         faults = self._repair(ids, records, labels, failures, slot)
-        header_ids = records["id"].astype(np.int64)
-        keys = header_ids if dataset.keys is None else dataset.keys[ids]
+        header_ids = records["id"]
+        keys = _narrow(header_ids) if dataset.keys is None else dataset.keys[ids]
         widths = None if self._ragged is None else records["label_count"].copy()
         samples = Samples(ids, keys, labels, selection.pad, faults, widths)
         self._check(samples, records)
@@ -283,9 +285,11 @@ class RecordReader:
             records[places], labels[places] = some, rows
         return faults
 
-    def _replace_labels(self, samples: Samples, header_ids: npt.NDArray[np.int64]) -> None:
+    def _replace_labels(self, samples: Samples, header_ids: npt.NDArray[np.uint64]) -> None:
         assert self._relabel is not None
-        labels, widths = self._relabel(header_ids)
+        labels, widths = self._relabel(header_ids.astype(np.int64))
+        beyond = header_ids > _MOST_ID  # no line of a list can have such an id
+        labels[beyond], widths[beyond] = 0, 0
         if samples.widths is not None:
             samples.widths[:] = widths
         samples.labels[:, : labels.shape[1]] = labels
@@ -355,6 +359,11 @@ def _room(sizes: npt.NDArray[np.int64], slot: Slot) -> tuple[npt.NDArray[np.uint
                 raise
             sizes[largest] = 0
             starved.append(largest)
+
+
+def _narrow(ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64 | np.uint64]:
+    """(N,) ids as int64, unless one of them needs uint64."""
+    return ids.copy() if (ids > _MOST_ID).any() else ids.astype(np.int64)
 
 
 def _received(

@@ -99,11 +99,13 @@ def test_labels_by_id(tmp_path):
     assert labels.tolist() == [[1, 2], [16, 1000], [-1, 0.5]]
 
 
-def test_the_last_line_of_an_id_counts(tmp_path, monkeypatch):
+def test_an_id_may_be_repeated_with_its_labels_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_LINES", 2)
-    ids, labels = load_labels(write(tmp_path, "1 1\n2 2\n1 3\n4 4\n2 5\n"), 1)
-    assert ids.tolist() == [1, 4, 2]
-    assert labels.tolist() == [[3], [4], [5]]
+    ids, labels = load_labels(write(tmp_path, "1 1\n2 2\n1 1\n4 4\n2 2\n"), 1)
+    assert ids.tolist() == [1, 2, 4]
+    assert labels.tolist() == [[1], [2], [4]]
+    with pytest.raises(FormatError, match="lines 2 and 5: both have id 2"):
+        load_labels(write(tmp_path, "1 1\n2 2\n1 1\n4 4\n2 5\n"), 1)
 
 
 def test_no_lines_give_no_labels(tmp_path):

@@ -54,7 +54,7 @@ def test_a_wrong_line_of_the_index_costs_no_label(tmp_path):
 
 def test_lines_of_a_list_may_have_any_number_of_labels(tmp_path):
     path = tmp_path / "a.lst"
-    path.write_text("3\t1\t2\ta.jpg\n1\t5\tb.jpg\n3\t6\t7\t8\tc.jpg\n")
+    path.write_text("1\t5\tb.jpg\n3\t6\t7\t8\tc.jpg\n")
     relabel, most = ragged_list_labels(path)
     assert most == 3
     labels, widths = relabel(np.array([1, 2, 3]))
