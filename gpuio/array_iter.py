@@ -156,9 +156,9 @@ class NDArrayIter(EpochIter):
 
     def hard_reset(self) -> None:
         """Begin an epoch without what "roll_over" has kept."""
-        self._check_open()
-        self._kept = self._kept[:0]
-        self.reset()
+        with self._guard:
+            self._kept = self._kept[:0]
+            self.reset()
 
     def _begin(self) -> None:
         if not self._ended and self.current_batch is not None:
@@ -185,6 +185,12 @@ class NDArrayIter(EpochIter):
                 self._kept = np.concatenate([kept, self._order[begin:]])
             raise StopIteration
         return self._batch(np.concatenate([kept, self._order[begin:stop]]), pad=len(kept))
+
+    def _is_over(self) -> bool:
+        begin = self.cursor + self.batch_size
+        if self.last_batch_handle == "pad":
+            return begin >= self.num_data
+        return begin + self.batch_size > self.num_data
 
     def _batch(self, ids: Ids, pad: int) -> DataBatch:
         data, label = (

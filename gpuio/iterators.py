@@ -25,7 +25,9 @@ class ImageRecordIter(RecordIter):
     """Batches of decoded, augmented images from .rec files, with MXNet's parameters.
 
     An iterator is at the start of an epoch, inside one, or at its end. `next` at the end raises
-    StopIteration; `reset`, and a new `for` loop, begin the next epoch there.
+    StopIteration. A new `for` loop goes on with what is left of the epoch, and begins the next one
+    where nothing is left; `reset` begins the next one anywhere. Any thread may call any method:
+    threads that call `next` share the batches out, and `close` also ends the wait of another one.
 
     Args:
         path_imgrec: A .rec file; or several, as one data set: joined with ";", in a list, as

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -131,16 +131,12 @@ class MaskedPipeline:
         first, second = shared(selections)
         moves = {k: v for k, v in (given or {}).items() if not k.endswith("interpolation")}
         images = self._images.batches(first, epoch=epoch, given=given)
-        masks = self._masks.batches(second, epoch=epoch, given=moves)
-        return self._pairs(images, masks)
-
-    def _pairs(self, images: Iterable[Batch], masks: Iterable[Batch]) -> Iterator[Batch]:
         try:
-            for image, mask in zip(images, masks, strict=True):
-                yield self._pair(image, mask)
-        except Exception:
+            masks = self._masks.batches(second, epoch=epoch, given=moves)
+        except GpuioError:
             self.stop()
             raise
+        return _Pairs(images, masks, self._pair, self.stop)
 
     def _pair(self, image: Batch, mask: Batch) -> Batch:
         """One batch of both, with faults settled."""
@@ -174,6 +170,11 @@ class MaskedPipeline:
                 )
         return faults
 
+    def interrupt(self) -> None:
+        """Wake whoever waits for a batch, for good: see `Pipeline.interrupt`."""
+        self._images.interrupt()
+        self._masks.interrupt()
+
     def stop(self) -> None:
         """End the epoch under way; all threads are joined when this returns."""
         self._images.stop()
@@ -198,6 +199,42 @@ class MaskedPipeline:
         """Where the time went, of the images, and of the masks under "masks"."""
         count = self.faults.count
         return {**self._images.stats(), "masks": self._masks.stats(), "faults": count}
+
+
+class _Pairs(Iterator[Batch]):
+    """Batches of images with those of their masks; also after a Ctrl-C between the two.
+
+    Args:
+        images: Some.
+        masks: As many.
+        pair: Makes one batch of both.
+        stop: Ends both, after an error in either.
+    """
+
+    def __init__(
+        self,
+        images: Iterator[Batch],
+        masks: Iterator[Batch],
+        pair: Callable[[Batch, Batch], Batch],
+        stop: Callable[[], None],
+    ) -> None:
+        self._images, self._masks, self._pair, self._stop = images, masks, pair, stop
+        self._image: Batch | None = None  # that waits for its mask
+
+    def __next__(self) -> Batch:
+        try:
+            if self._image is None:
+                self._image = next(self._images, None)
+            mask = next(self._masks, None)
+            image, self._image = self._image, None
+            if image is not None and mask is not None:
+                return self._pair(image, mask)
+            if image is not None or mask is not None:
+                raise ValueError("images and masks differ in batches")  # noqa: TRY301  both end
+        except Exception:
+            self._stop()
+            raise
+        raise StopIteration
 
 
 def _settled(batch: Batch, places: npt.NDArray[np.int64], backend: Backend, fill: int) -> Batch:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from gpuio.workers import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -23,8 +24,11 @@ def in_order(
 
     What `work` raises is raised in its place. Closing the generator drops what has not begun; what
     has goes on, and nobody waits for it, so that an interrupt is heard also while a read hangs.
+
+    Raises:
+        BackendError: No thread can be started.
     """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    pool = WorkerPool(threads, name)
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:

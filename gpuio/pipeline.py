@@ -8,10 +8,18 @@ How a pipeline ends. Where the code and this list differ, the code is wrong.
    exception, once, unchanged but for a note that names the thread; threads end as in 3.
 3. The consumer stops early (`close`, `reset`, leaving a `with`): every wait is woken, every thread
    joined, what was read ahead is dropped. A batch that the consumer holds stays as it is.
-4. The iterator is garbage: as 3, when it is collected.
-5. The process forks: the threads stay with the parent. In the child, asking for a batch is a
-   `PipelineClosedError`; a new iterator works.
+4. The iterator is garbage: as 3, when it is collected. The thread that collects waits for two
+   seconds at most, as it may hold a lock that one of ours needs.
+5. The process forks: the threads stay with the parent. In the child, all that is asked of an
+   iterator that has begun to read is a `PipelineClosedError`, whatever other threads of the parent
+   were doing; `close` does nothing; a new iterator works, and one that has not begun.
 6. The interpreter exits: as 3, before modules are torn down.
+7. A thread cannot be started: the consumer gets a `BackendError` that says what to do; those that
+   were started are joined. The iterator is where it was: it can be asked again, or closed.
+8. Another thread calls `close`: as 3, also while the consumer waits for a batch, who then gets a
+   `PipelineClosedError`, not the end of the epoch. What was closed stays closed.
+9. Several threads ask: each batch goes to exactly one of them, then each gets its StopIteration.
+   `reset`, `set_epoch` and the like wait until a batch that was asked for is handed out.
 """
 
 from __future__ import annotations
@@ -26,6 +34,7 @@ from gpuio.augment.faults import FaultLog
 from gpuio.backends.base import Backend
 from gpuio.backends.ring import Ring
 from gpuio.decode.base import Decoder
+from gpuio.errors import BackendError, PipelineClosedError
 from gpuio.meter import Account, Mark, Meter, Stopwatch, Tally
 from gpuio.prefetch import Prefetch
 from gpuio.reader.order import Selection
@@ -62,6 +71,7 @@ class Pipeline:
         slots, nbytes = 2 + backend.lanes + self._ahead, read.nbytes(augment.batch_size)
         self._host = Ring(backend.empty_host, slots, nbytes)
         self._stages: tuple[Prefetch[Any], ...] = ()
+        self._interrupted = False
         # What is measured goes on from one epoch to the next.
         self._reading, self._decoding = Meter("gpuio.read"), Meter("gpuio.decode")
         self._files = Stopwatch("gpuio.files")
@@ -83,6 +93,10 @@ class Pipeline:
         """The batches of one epoch, in order. Each line is a room; each `Prefetch` is a thread.
 
         Only one epoch is under way at a time: what is left of the one before is dropped.
+
+        Raises:
+            BackendError: A thread cannot be started.
+            PipelineClosedError: `interrupt` was called.
         """
         self.stop()
         self._host.reset()
@@ -92,17 +106,31 @@ class Pipeline:
         records = _noted(self.read(selections, host, self._ahead), self._files, self._read)
         opened = self.decode(records, partial(self.augment.sketch, epoch=epoch, given=given))
         ready = Prefetch(opened, 1, name="gpuio-read", waits=(host, self.read), meter=self._reading)
+        self._stages = (ready,)
         made = _counted(self.augment(ready, self.decode, host), self._made)
-        batches = Prefetch(
-            made,
-            self.depth,
-            name="gpuio-decode",
-            scope=scope,
-            waits=(host, self.read),  # the room before may wait for a store
-            meter=self._decoding,
-        )
+        try:
+            batches = Prefetch(
+                made,
+                self.depth,
+                name="gpuio-decode",
+                scope=scope,
+                waits=(host, self.read),  # the room before may wait for a store
+                meter=self._decoding,
+            )
+        except BackendError:
+            self.stop()
+            raise
         self._stages = (ready, batches)
+        if self._interrupted:  # by a thread that saw the stages of the epoch before
+            self.stop()
+            raise PipelineClosedError("this iterator was closed")
         return batches
+
+    def interrupt(self) -> None:
+        """Wake whoever waits for a batch, for good: `close` is to follow. For any thread."""
+        self._interrupted = True
+        for stage in self._stages:
+            stage.interrupt()
 
     def stop(self) -> None:
         """End the epoch under way; all threads are joined when this returns."""

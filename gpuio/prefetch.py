@@ -1,4 +1,4 @@
-"""The only Python thread in the library: run an iterator ahead of its consumer."""
+"""Run an iterator ahead of its consumer, in a thread of its own; pools are in `workers.py`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from gpuio.compiling import while_wanted
-from gpuio.errors import PipelineClosedError
+from gpuio.errors import BackendError, PipelineClosedError
 from gpuio.meter import Meter
+from gpuio.workers import start
 
 T = TypeVar("T")
+
+_PATIENCE: Final = 2.0  # seconds that the garbage collector waits for a thread to end
 
 
 class Closable(Protocol):
@@ -28,10 +31,12 @@ class Closable(Protocol):
 class Prefetch(Generic[T]):
     """An iterator over `source`, which runs in a thread of its own, up to `depth` items ahead.
 
-    Items keep their order. When `source` raises, the items before the failure come first, then
-    the same exception, once. `close` (also when garbage is collected, and at interpreter exit)
-    stops `source` at its next item and joins the thread, so every `finally` upstream has run when
-    it returns; what was not taken is dropped.
+    Items keep their order, and each goes to exactly one of the threads that ask. When `source`
+    raises, the items before the failure come first, then the same exception, once. `close` (also
+    at interpreter exit) stops `source` at its next item and joins the thread, so every `finally`
+    upstream has run when it returns; what was not taken is dropped, and whoever waits or asks is
+    told by a PipelineClosedError. The same happens when it is garbage, except that the thread gets
+    two seconds to end: the one that collects may hold a lock that it needs.
 
     Args:
         source: Consumed only by the thread; closed by it too, where it has a `close`.
@@ -43,6 +48,9 @@ class Prefetch(Generic[T]):
 
     Attributes:
         meter: As given.
+
+    Raises:
+        BackendError: The thread cannot be started; `source` is closed then.
     """
 
     def __init__(
@@ -57,31 +65,54 @@ class Prefetch(Generic[T]):
     ) -> None:
         self.meter = Meter(name) if meter is None else meter
         self._exchange: _Exchange[T] = _Exchange(depth, self.meter)
-        self._pid = os.getpid()
         thread = threading.Thread(
             target=_work, args=(source, self._exchange, scope), name=name, daemon=True
         )
-        end = _End(self._exchange, tuple(waits), thread)
-        self._finalizer = weakref.finalize(self, end)
+        self._end = end = _End(self._exchange, tuple(waits), thread)
+        self._finalizer = weakref.finalize(self, end.collected)
         self._finalizer.atexit = False  # `_close_all` comes earlier
-        _running.add(end)
-        thread.start()
+        _running[thread] = end
+        _threads.add(thread)
+        try:
+            start(thread)
+        except BackendError:
+            del _running[thread]
+            self._finalizer.detach()
+            if isinstance(source, Generator | Prefetch):
+                source.close()
+            raise
 
     def __iter__(self) -> Prefetch[T]:
         return self
 
     def __next__(self) -> T:
-        if os.getpid() != self._pid:
+        self._check_process()
+        return self._exchange.take()
+
+    def is_over(self) -> bool:
+        """Whether there is no other item, nor a failure; waits until that is known.
+
+        Raises:
+            PipelineClosedError: It was closed, now or while waiting.
+        """
+        self._check_process()
+        return self._exchange.is_over()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._end.pid:
             raise PipelineClosedError(
                 "this iterator was made before a fork and its threads stayed with the parent: "
                 "make a new one in the child process"
             )
-        return self._exchange.take()
+
+    def interrupt(self) -> None:
+        """Wake everyone who waits, as `close` does, but do not wait for the thread."""
+        self._end.interrupt()
 
     def close(self) -> None:
         """Stop the source and join the thread; again is allowed."""
-        if os.getpid() == self._pid:
-            self._finalizer()
+        self._end()
+        self._finalizer.detach()
 
 
 class _Exchange(Generic[T]):
@@ -120,14 +151,26 @@ class _Exchange(Generic[T]):
 
     def end(self, failure: BaseException | None) -> None:
         with self._changed:
-            self._ended, self._failure = True, failure
+            self._ended = True
+            if not self._closed:
+                self._failure = failure
             self._changed.notify_all()
+
+    def _await_news(self) -> None:
+        if not self._has_news():
+            with self.meter.awaited:
+                self._changed.wait_for(self._has_news)
+        if self._closed:
+            raise PipelineClosedError("this iterator was closed")
+
+    def is_over(self) -> bool:
+        with self._changed:
+            self._await_news()
+            return not self._items and self._failure is None
 
     def take(self) -> T:
         with self._changed:
-            if not self._has_news():
-                with self.meter.awaited:
-                    self._changed.wait_for(self._has_news)
+            self._await_news()
             if self._before is not None:
                 self.meter.first += self.meter.awaited.read() - self._before
                 self._before = None
@@ -135,9 +178,12 @@ class _Exchange(Generic[T]):
                 self._changed.notify_all()
                 return self._items.popleft()
             failure, self._failure = self._failure, None
-        if failure is not None:
+        if failure is None:
+            raise StopIteration
+        try:
             raise failure
-        raise StopIteration
+        finally:
+            del failure  # its traceback, which has this frame, is not to keep it alive
 
     def close(self) -> None:
         with self._changed:
@@ -148,19 +194,42 @@ class _Exchange(Generic[T]):
 
 
 class _End:
-    """All it takes to end a thread, without the iterator that it works for."""
+    """All it takes to end a thread, without the iterator that it works for.
+
+    Nothing happens in a forked child, where there is no such thread.
+
+    Attributes:
+        pid: The process of the thread.
+    """
 
     def __init__(
         self, exchange: _Exchange[Any], waits: tuple[Closable, ...], thread: threading.Thread
     ) -> None:
         self._exchange, self._waits, self._thread = exchange, waits, thread
+        self.pid = os.getpid()
 
-    def __call__(self) -> None:
+    def interrupt(self) -> None:
+        """Wake everyone who waits; the thread ends at its next item."""
+        if os.getpid() != self.pid:
+            return
         self._exchange.close()
         for wait in self._waits:
             wait.close()
+
+    def __call__(self) -> None:
+        """End the thread, and wait until it has ended."""
+        self._finish(None)
+
+    def collected(self) -> None:
+        """End the thread of an iterator that is garbage: in any thread, whatever locks it holds."""
+        self._finish(_PATIENCE)
+
+    def _finish(self, patience: float | None) -> None:
+        self.interrupt()
+        if os.getpid() != self.pid or self._thread.ident is None:  # it was never started
+            return
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(patience)
 
 
 def _work(
@@ -188,12 +257,21 @@ def _work(
         if isinstance(items, Generator | Prefetch):
             items.close()
         exchange.end(failure)
+        del failure  # its traceback, which has this frame, is not to keep what it shows alive
+        _running.pop(threading.current_thread(), None)
 
 
-_running: weakref.WeakSet[_End] = weakref.WeakSet()
+_running: dict[threading.Thread, _End] = {}
+"""How to end each thread that has not ended by itself."""
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_running.clear)
 
 
 @atexit.register
 def _close_all() -> None:
-    for end in list(_running):
+    for end in list(_running.values()):
         end()
+    for thread in list(_threads):  # one may be about to return
+        if thread.is_alive():
+            thread.join()

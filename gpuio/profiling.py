@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -76,29 +76,44 @@ def _profilers() -> Iterator[Mark]:
         yield annotate
 
 
-def progress(loader: RecordIter | Loader, **options: Any) -> Iterator[Any]:
+def progress(loader: RecordIter | Loader, **options: Any) -> Progress:
     """The batches of an epoch, with a line on the standard error that tells how far it is.
 
     It also shows images per second, and which part of the time the loop waited for batches.
     Without a terminal nothing is shown.
 
     Args:
-        loader: As a `for` loop takes it.
+        loader: As a `for` loop takes it, and each loop over what is returned takes it so.
         options: Of `tqdm.tqdm`, such as `file` or `disable`.
     """
-    with explained("progress"):
-        from tqdm import tqdm
+    return Progress(loader, options)
 
-    source = _source(loader)
-    report, total = Report(source), len(loader)
-    # Without a terminal tqdm takes None for True.
-    given = {"total": total, "unit": " batches", "disable": None, "dynamic_ncols": True}
-    with tqdm(**{**given, **options}) as line:
-        for number, batch in enumerate(loader):
-            if number == 0:  # now it is known which epoch this is, and what was taken of it before
-                line.initial = line.n = total - source.left - 1
-                line.set_description(f"epoch {source.epoch}", refresh=False)
-            yield batch
-            del batch
-            line.set_postfix_str(report.brief, refresh=False)
-            line.update()
+
+class Progress:
+    """Loops over a loader, each with a line of progress: see `progress`."""
+
+    def __init__(self, loader: RecordIter | Loader, options: Mapping[str, Any]) -> None:
+        self._loader, self._source, self._options = loader, _source(loader), options
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The batches that a loop over the loader gets."""
+        with explained("progress"):
+            from tqdm import tqdm
+
+        source, total = self._source, len(self)
+        report = Report(source)
+        # Without a terminal tqdm takes None for True.
+        given = {"total": total, "unit": " batches", "disable": None, "dynamic_ncols": True}
+        with tqdm(**{**given, **self._options}) as line:
+            for number, batch in enumerate(self._loader):
+                if number == 0:  # now it is known which epoch this is, and what was taken before
+                    line.initial = line.n = total - source.left - 1
+                    line.set_description(f"epoch {source.epoch}", refresh=False)
+                yield batch
+                del batch
+                line.set_postfix_str(report.brief, refresh=False)
+                line.update()

@@ -23,9 +23,10 @@ from gpuio.batch import DataBatch, DataDesc, DataIter
 from gpuio.decode import make_decoder
 from gpuio.decode.base import Decoder
 from gpuio.decode.mask import MaskDecoder
-from gpuio.errors import FormatError, PipelineClosedError, StateError
+from gpuio.errors import FormatError, StateError
 from gpuio.extras import explained
 from gpuio.format import saved_array
+from gpuio.guard import Guard
 from gpuio.masks import MaskedPipeline, Masks, noting_size, unlabelled
 from gpuio.meter import Tally
 from gpuio.ndarray import NDArray
@@ -68,7 +69,9 @@ class RecordIter(DataIter):
     """Base of iterators over batches of images from .rec files.
 
     An iterator is at the start of an epoch, inside one, or at its end. `next` at the end raises
-    StopIteration; `reset`, and a new `for` loop, begin the next epoch there.
+    StopIteration. A new `for` loop goes on with what is left of the epoch, and begins the next one
+    where nothing is left; `reset` begins the next one anywhere. Any thread may call any method:
+    threads that call `next` share the batches out, and `close` also ends the wait of another one.
 
     Args:
         given: The keywords of `ImageRecordIter` that are not about augmentation.
@@ -147,7 +150,8 @@ class RecordIter(DataIter):
         self._current: Batch | None = None
         self.taken = self._before = Tally()
         self._began = self._last = 0.0  # of the epoch, in seconds of time.perf_counter
-        self._ended = self._closed = False
+        self._guard = Guard()
+        self._ended = False
         self.epoch, self._start, self._done = 0, 0, 0
         self.placed = True
         dtype, shape = p.element(self.plan.dtype).type, self.plan.output_shape(self.batch_size)
@@ -255,16 +259,19 @@ class RecordIter(DataIter):
         return self._pipeline.faults
 
     def __iter__(self) -> Iterator[DataBatch]:
-        """This iterator, at the start of the next epoch if one has just ended."""
-        if self._ended:
-            self.reset()
+        """This iterator, at the start of the next epoch if nothing is left of this one."""
+        self._guard.check()
+        if not self.left:  # else there is no need to wait for the loop of another thread
+            with self._guard:
+                if not self.left:
+                    self.reset()
         return self
 
     def reset(self) -> None:
         """Begin the next epoch; nothing changes at the start of one."""
-        self._check_open()
-        if self._ended or self._done or self._start:
-            self.set_epoch(self.epoch + 1)
+        with self._guard:
+            if self._ended or self._done or self._start:
+                self.set_epoch(self.epoch + 1)
 
     def hard_reset(self) -> None:
         """Begin epoch 0 again."""
@@ -272,47 +279,55 @@ class RecordIter(DataIter):
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch: the same number gives the same batches."""
-        self._check_open()
-        self._go_to(p.integer("epoch", epoch, least=0), 0, 0)
+        with self._guard:
+            self._go_to(p.integer("epoch", epoch, least=0), 0, 0)
 
     def _go_to(self, epoch: int, start: int, done: int) -> None:
-        self._pipeline.stop()
         self._batches = self._current = None
+        self._pipeline.stop()
         self._ended = False
         self.epoch, self._start, self._done = epoch, start, done
         self.placed = True
 
     def iter_next(self) -> bool:
         """Move on to the next batch; False when the epoch is over."""
-        self._check_open()
-        self.placed = False
-        if self._ended:
-            return False
-        if self._batches is None:
-            selections = self._order.batches(self.epoch, self._start, self._done)
-            self._batches = self._pipeline.batches(selections, epoch=self.epoch)
-            self._before, self._began = replace(self.taken), time.perf_counter()
-        self._current = None
-        try:
-            batch = next(self._batches)
-        except StopIteration:
-            self._ended = True
-            return False
-        self._current = batch
-        self._done += self.batch_size
-        self.taken.add(len(batch.data) - batch.pad, batch.data.nbytes)
-        self._last = time.perf_counter()
-        return True
+        with self._guard:
+            self.placed = False
+            if self._ended:
+                return False
+            if self._batches is None:
+                self._guard.begin()
+                selections = self._order.batches(self.epoch, self._start, self._done)
+                self._batches = self._pipeline.batches(selections, epoch=self.epoch)
+                self._before, self._began = replace(self.taken), time.perf_counter()
+            self._current = None
+            try:
+                batch = next(self._batches)
+            except StopIteration:
+                self._ended = True
+                return False
+            except Exception:
+                self._ended = True  # nothing of this epoch comes after a failure
+                raise
+            self._current = batch
+            self._done += self.batch_size
+            self.taken.add(len(batch.data) - batch.pad, batch.data.nbytes)
+            self._last = time.perf_counter()
+            return True
 
     def next(self) -> DataBatch:
         """The next batch, with its `augmentation`.
 
         Raises:
             StopIteration: The epoch is over; `reset` begins another.
+            BackendError: A thread cannot be started; the batch may be asked for again.
+            PipelineClosedError: The iterator was closed, maybe while this waited for the batch; or
+                this is a forked child, and the parent had begun to read.
         """
-        if not self.iter_next():
-            raise StopIteration
-        return self._wrap(self._batch)
+        with self._guard:
+            if not self.iter_next():
+                raise StopIteration
+            return self._wrap(self._batch)
 
     def _wrap(self, batch: Batch) -> DataBatch:
         labels = batch.labels if self._labels.shape else batch.labels[:, 0]
@@ -348,9 +363,10 @@ class RecordIter(DataIter):
 
     @property
     def _batch(self) -> Batch:
-        if self._current is None:
+        current = self._current
+        if current is None:
             raise RuntimeError("there is no current batch: call next() or iter_next() first")
-        return self._current
+        return current
 
     def replay(self, augmentation: Mapping[str, npt.ArrayLike]) -> DataBatch:
         """The images of a batch once more, as its `augmentation` says they were made.
@@ -365,7 +381,7 @@ class RecordIter(DataIter):
         Raises:
             ValueError: There is no "record", or the arrays are not equally long.
         """
-        self._check_open()
+        self._guard.check()
         given = {name: np.asarray(values) for name, values in augmentation.items()}
         if "record" not in given:
             raise ValueError("augmentation has no 'record': which images it is about")
@@ -435,8 +451,10 @@ class RecordIter(DataIter):
         an epoch it is the first one of the next.
         """
         order = self._order
-        epoch, start, done = self.epoch, self._start, self._done
-        if self._ended or not order.length(start, done):
+        self._guard.check_process()
+        with self._guard.lock:
+            epoch, start, done = self.epoch, self._start, self._done
+        if not order.length(start, done):
             epoch, start, done = epoch + 1, 0, 0
         return {
             "version": _STATE_VERSION,
@@ -457,7 +475,6 @@ class RecordIter(DataIter):
             StateError: The state is of another data set, seed or order; or was saved in mid-epoch
                 without shuffling by another number of parts.
         """
-        self._check_open()
         order = self._order
         mine = {
             "version": _STATE_VERSION,
@@ -475,10 +492,11 @@ class RecordIter(DataIter):
             elif state[name] != mine[name]:
                 raise StateError(f"state has {name}={state[name]!r}, this iterator {mine[name]!r}")
         start, done = order.resume(state["start"], state["done"], state["num_parts"])
-        if not order.length(start, done):
-            self._go_to(state["epoch"] + 1, 0, 0)
-        else:
-            self._go_to(state["epoch"], start, done)
+        with self._guard:
+            if not order.length(start, done):
+                self._go_to(state["epoch"] + 1, 0, 0)
+            else:
+                self._go_to(state["epoch"], start, done)
 
     def stats(self) -> dict[str, Any]:
         """Where the time goes, in the epoch under way; `gpuio.profile` also names the limit.
@@ -507,14 +525,11 @@ class RecordIter(DataIter):
 
     def close(self) -> None:
         """End all threads and give memory back; batches handed out stay as they are."""
-        if not self._closed:
-            self._closed = True
-            self._batches = self._current = None
-            self._pipeline.close()
+        self._guard.close(self._pipeline.interrupt, self._end)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise PipelineClosedError("this iterator was closed")
+    def _end(self) -> None:
+        self._batches = self._current = None
+        self._pipeline.close()
 
     def __enter__(self) -> Self:
         return self

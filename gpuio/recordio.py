@@ -6,9 +6,9 @@
         header, image = recordio.unpack(records.read_idx(7))
         first_ten = records[:10]
 
-Files are byte for byte those that MXNet 1.9.1 writes. Beyond it, any number of threads may read at
-once, `len`, indexing by position, slices and iteration work, and an index is made by a scan where
-there is none. On purpose it differs in this:
+Files are byte for byte those that MXNet 1.9.1 writes. Beyond it, any thread may call any method,
+and any number of them read at once; `len`, indexing by position, slices and iteration work, and an
+index is made by a scan where there is none. On purpose it differs in this:
 
 * Pickling leaves a reader open, and unpickling a writer goes on at the end of its file; there, the
   one was closed and the other emptied the file. A file that has since changed is an error.
@@ -16,6 +16,7 @@ there is none. On purpose it differs in this:
 * A split record without its last part is an error, not the end of the file.
 * An index that does not belong to its .rec is an error at once, not when a record is read.
 * `reset` of a reader keeps the index.
+* What was closed stays closed until `open` or `reset` is called; there, `read_idx` opened it again.
 * A record and its line in the index are in their files when `write_idx` returns, or neither is.
 
 Paths may be URLs, as in "s3://bucket/train.rec". There a file appears when its writer is closed,
@@ -30,12 +31,11 @@ import io
 import operator
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ from gpuio.format.image_record import IRHeader, pack, unpack
 from gpuio.format.index import Index
 from gpuio.format.mapping import KeyList, KeyOffsets, numbers
 from gpuio.format.recordio import RecordFile, frame, open_records, scan
+from gpuio.guard import SharedLock
 from gpuio.location import is_url
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ __all__ = [
     "unpack",
     "unpack_img",
 ]
+
+T = TypeVar("T")
 
 
 class MXRecordIO:
@@ -86,13 +89,19 @@ class MXRecordIO:
     pid: int | None = None
     _reader: RecordFile | None = None
     _writer: _Appender | _RemoteAppender | None = None
+    _turn: SharedLock  # of those that move on: `read`, `seek`, writes; taken before the other one
+    _state: SharedLock  # what is open
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        self = super().__new__(cls)
+        self._turn, self._state = SharedLock(), SharedLock()
+        return self
 
     def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
         self.uri = os.fsdecode(uri)
         self.flag = flag
         self._position = 0  # where read() goes on
         self._offsets: npt.NDArray[np.int64] | None = None
-        self._lock = threading.Lock()
         self.open()
 
     def __enter__(self) -> Self:
@@ -123,22 +132,34 @@ class MXRecordIO:
         """Open the file, at its first record; a writer empties it."""
         if self.flag not in ("r", "w"):
             raise ValueError(f"Invalid flag {self.flag}: it must be 'r' or 'w'")
-        self.close()
-        self.writable = self.flag == "w"
-        if self.writable:
-            self._writer = _appender(self.uri)
-        else:
-            self._reader = open_records(self.uri)
-        self._position = 0
-        self.pid = os.getpid()
-        self.is_open = True
+        with self._turn, self._state:
+            self.close()
+            self.writable = self.flag == "w"
+            if self.writable:
+                self._writer = _appender(self.uri)
+            else:
+                self._reader = open_records(self.uri)
+            self._position = 0
+            self.pid = os.getpid()
+            self.is_open = True
 
     def close(self) -> None:
-        """Close the file; again is allowed."""
-        reader, writer = self._reader, self._writer
-        self._reader = self._writer = None
-        self.is_open = False
-        self.pid = None
+        """Close the file; again is allowed.
+
+        A read under way in another thread is completed, or raises as one after `close` does.
+        """
+        if not self.writable:
+            self._close()
+            return
+        with self._turn:  # a record is written as a whole
+            self._close()
+
+    def _close(self) -> None:
+        with self._state:
+            reader, writer = self._reader, self._writer
+            self._reader = self._writer = None
+            self.is_open = False
+            self.pid = None
         if reader is not None:
             reader.close()
         if writer is not None:
@@ -151,8 +172,9 @@ class MXRecordIO:
 
     def reset(self) -> None:
         """Go back to the first record. This empties the file of a writer, as in MXNet."""
-        self.close()
-        self.open()
+        with self._turn, self._state:
+            self.close()
+            self.open()
 
     def write(self, buf: bytes) -> None:
         """Add a record.
@@ -162,9 +184,8 @@ class MXRecordIO:
             RuntimeError: The file is closed, or was opened by another process.
             OSError: The disk is full, say; the file ends with the record before.
         """
-        writer = self._checked_writer()
-        with self._lock:
-            writer.append(_framed(buf))
+        with self._turn:
+            self._checked_writer().append(_framed(buf))
 
     def read(self) -> bytes | None:
         """The next record; None at the end of the file.
@@ -173,11 +194,13 @@ class MXRecordIO:
             CorruptRecordError: There is no whole record where the last one ended.
             RuntimeError: The file is closed, or was opened by another process.
         """
-        reader = self._checked_reader(adopt=False)
-        with self._lock:
-            if self._position == reader.size:
-                return None
-            record, self._position = reader.read(self._position)
+
+        def read_on(reader: RecordFile) -> tuple[bytes | None, int]:
+            at = self._position
+            return (None, at) if at == reader.size else reader.read(at)
+
+        with self._turn:
+            record, self._position = self._with_reader(read_on, adopt=False)
         return record
 
     def __len__(self) -> int:
@@ -190,10 +213,9 @@ class MXRecordIO:
 
     def __iter__(self) -> Iterator[bytes]:
         """All records in order, from the first, wherever `read` stands."""
-        reader = self._checked_reader()
         position = 0
-        while position < reader.size:
-            record, position = reader.read(position)
+        while position < self._with_reader(_size_of):
+            record, position = self._read_at(position)
             yield record
 
     @overload
@@ -202,29 +224,28 @@ class MXRecordIO:
     def __getitem__(self, position: slice) -> list[bytes]: ...
     def __getitem__(self, position: int | slice) -> bytes | list[bytes]:
         """The record at a position, counted from 0, or those of a slice."""
-        reader = self._checked_reader()
         places = self._places()
         if isinstance(position, slice):
-            return [reader.read(place)[0] for place in places[position].tolist()]
+            return [self._read_at(place)[0] for place in places[position].tolist()]
         number = operator.index(position)
         if not -len(places) <= number < len(places):
             raise IndexError(f"position {number} of {len(places)} records")
-        return reader.read(int(places[number]))[0]
+        return self._read_at(int(places[number]))[0]
 
     def __getstate__(self) -> dict[str, Any]:
         if isinstance(self._writer, _RemoteAppender):
             raise TypeError(f"{self.uri}: a file half written to a URL cannot be pickled")
-        state = self.__dict__.copy()
-        if self._writer is not None:
-            state["_position"] = self._writer.position
-            self.close()  # two writers of one file would overwrite each other
-        for name in ("_reader", "_writer", "_lock"):
+        with self._turn, self._state:
+            state = self.__dict__.copy()
+            if self._writer is not None:
+                state["_position"] = self._writer.position
+                self.close()  # two writers of one file would overwrite each other
+        for name in ("_reader", "_writer", "_turn", "_state"):
             state.pop(name, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.Lock()
         self.pid = None
         if not self.is_open:
             return
@@ -241,30 +262,45 @@ class MXRecordIO:
 
     def _places(self) -> npt.NDArray[np.int64]:
         self._checked_reader()
-        if self._offsets is None:
-            self._offsets = scan(self.uri)
-        return self._offsets
+        offsets = self._offsets
+        if offsets is None:
+            offsets = self._offsets = scan(self.uri)
+        return offsets
+
+    def _read_at(self, position: int) -> tuple[bytes, int]:
+        """The record there, and where the next one starts."""
+        return self._with_reader(lambda reader: reader.read(position))
+
+    def _with_reader(self, read: Callable[[RecordFile], T], *, adopt: bool = True) -> T:
+        """What `read` gives for the open file; for the new one, where `reset` came in between."""
+        while True:
+            reader = self._checked_reader(adopt=adopt)
+            try:
+                return read(reader)
+            except Exception:
+                if self._reader is reader:
+                    raise
 
     def _check_pid(self, *, adopt: bool) -> None:
+        if not self.is_open:
+            reason = "Forbidden operation in multiple processes, or after close()"
+            raise RuntimeError(f"{reason}: {self.uri} was closed; open() or reset() opens it again")
         if self.pid == os.getpid():
             return
         if not adopt:
             reason = "Forbidden operation in multiple processes"
-            raise RuntimeError(f"{reason}, or after close(): {self.uri}")
-        if not self.is_open:
-            self.open()
-        # Reads carry their offset, so the descriptor may be shared with the parent. The lock may
-        # have been held by a thread of the parent's which does not exist here.
-        self._lock = threading.Lock()
+            raise RuntimeError(f"{reason}: {self.uri} was opened by process {self.pid}")
+        # Reads carry their offset, so the descriptor may be shared with the parent.
         self._position = 0
         self.pid = os.getpid()
 
     def _checked_reader(self, *, adopt: bool = True) -> RecordFile:
         if self.writable:
             raise AssertionError(f"{self.uri} is open for writing")  # as in mxnet
-        self._check_pid(adopt=adopt)
-        assert self._reader is not None
-        return self._reader
+        with self._state:
+            self._check_pid(adopt=adopt)
+            assert self._reader is not None
+            return self._reader
 
     def _checked_writer(self) -> _Appender | _RemoteAppender:
         if not self.writable:
@@ -272,6 +308,10 @@ class MXRecordIO:
         self._check_pid(adopt=False)
         assert self._writer is not None
         return self._writer
+
+
+def _size_of(reader: RecordFile) -> int:
+    return reader.size
 
 
 class MXIndexedRecordIO(MXRecordIO):
@@ -314,27 +354,31 @@ class MXIndexedRecordIO(MXRecordIO):
 
     def open(self) -> None:
         """Open both files; a writer empties them."""
-        super().open()
-        try:
-            if self.writable:
-                assert self.idx_path is not None
-                self.fidx = _appender(self.idx_path)
-                self.idx, self.keys = {}, []
-            elif self._offsets is None:
-                self._load()
-        except BaseException:
-            self.close()
-            raise
+        with self._turn, self._state:
+            super().open()
+            try:
+                if self.writable:
+                    assert self.idx_path is not None
+                    self.fidx = _appender(self.idx_path)
+                    self.idx, self.keys = {}, []
+                elif self._offsets is None:
+                    self._load()
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Close both files; again is allowed."""
+        super().close()
+
+    def _close(self) -> None:
         fidx, self.fidx = self.fidx, None
         if fidx is None:
-            super().close()
+            super()._close()
             return
         try:
             fidx.remove_old()
-            super().close()
+            super()._close()
         except BaseException:
             fidx.abandon()
             raise
@@ -352,14 +396,16 @@ class MXIndexedRecordIO(MXRecordIO):
         Raises:
             KeyError: There is no such key.
         """
-        self._checked_reader()
-        self._position = self.idx[idx]
+        with self._turn:
+            self._checked_reader()
+            self._position = self.idx[idx]
 
     def tell(self) -> int:
         """Where the next record will be written, in bytes."""
         if not self.writable:
             raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
-        return self._position if self._writer is None else self._writer.position
+        writer = self._writer
+        return self._position if writer is None else writer.position
 
     def read_idx(self, idx: Any) -> bytes:
         """The record of key `idx`; `read` goes on after it. Threads may call this at once.
@@ -368,8 +414,7 @@ class MXIndexedRecordIO(MXRecordIO):
             KeyError: There is no such key.
             CorruptRecordError: There is no whole record where the index says.
         """
-        reader = self._checked_reader()
-        record, self._position = reader.read(self.idx[idx])
+        record, self._position = self._with_reader(lambda reader: reader.read(self.idx[idx]))
         return record
 
     def write_idx(self, idx: Any, buf: bytes) -> None:
@@ -384,10 +429,10 @@ class MXIndexedRecordIO(MXRecordIO):
         key = self.key_type(idx)
         if self.key_type is int and not -(1 << 63) <= key < 1 << 63:
             raise ValueError(f"{self.idx_path}: key {key} must be an integer of 64 bits")
-        writer = self._checked_writer()
-        assert self.fidx is not None
-        assert isinstance(self.idx, dict)
-        with self._lock:
+        with self._turn:
+            writer = self._checked_writer()
+            assert self.fidx is not None
+            assert isinstance(self.idx, dict)
             place = writer.append(_framed(buf))
             try:
                 self.fidx.append(f"{key}\t{place}\n".encode())
@@ -403,8 +448,8 @@ class MXIndexedRecordIO(MXRecordIO):
 
     def __iter__(self) -> Iterator[bytes]:
         """All records in the order of the index, wherever `read` stands."""
-        reader = self._checked_reader()
-        return (reader.read(place)[0] for place in numbers(self._places()))
+        places = self._places()
+        return (self._read_at(place)[0] for place in numbers(places))
 
     def __getstate__(self) -> dict[str, Any]:
         fidx = self.fidx

@@ -9,6 +9,8 @@ from typing import Any
 from gpuio import parameters as p
 from gpuio.batch import DataBatch, DataDesc
 from gpuio.epochs import EpochIter
+from gpuio.errors import BackendError, PipelineClosedError
+from gpuio.guard import interrupt
 from gpuio.prefetch import Prefetch
 
 
@@ -67,9 +69,18 @@ class ResizeIter(EpochIter):
         self.cur += 1
         return batch
 
+    def _is_over(self) -> bool:
+        return self.cur == self.size
+
     def close(self) -> None:
         """Close `data_iter` too, if it can be closed."""
         super().close()
+
+    def _interrupt(self) -> None:
+        interrupt(self.data_iter)
+
+    def _end(self) -> None:
+        super()._end()
         _close(self.data_iter)
 
 
@@ -133,10 +144,7 @@ class PrefetchingIter(EpochIter):
 
     def _take(self) -> DataBatch:
         if not self._ahead:
-            self._ahead = [
-                Prefetch(_batches(it), 1, name=f"gpuio-prefetching-{number}")
-                for number, it in enumerate(self.iters)
-            ]
+            self._start()
         try:
             batches = [next(ahead, None) for ahead in self._ahead]
             if all(batch is None for batch in batches):
@@ -146,6 +154,24 @@ class PrefetchingIter(EpochIter):
             self._ended = True  # the iterators are not in step any more
             self._stop()
             raise
+
+    def _start(self) -> None:
+        self._guard.begin()
+        for number, it in enumerate(self.iters):
+            try:
+                self._ahead.append(Prefetch(_batches(it), 1, name=f"gpuio-prefetching-{number}"))
+            except BackendError:
+                self._ended = number > 0  # the iterators before have given a batch away
+                self._stop()
+                raise
+        self._guard.check()  # `close` may have come before there was anything to interrupt
+
+    def _is_over(self) -> bool:
+        threads = self._ahead
+        try:
+            return bool(threads) and all(ahead.is_over() for ahead in threads)
+        except PipelineClosedError:  # another thread began an epoch, or closed the iterator
+            return False
 
     def _joined(self, batches: list[Any]) -> DataBatch:
         for number, batch in enumerate(batches):
@@ -196,6 +222,15 @@ class PrefetchingIter(EpochIter):
     def close(self) -> None:
         """End the threads, and close the iterators that can be closed."""
         super().close()
+
+    def _interrupt(self) -> None:
+        for ahead in list(self._ahead):
+            ahead.interrupt()
+        for it in self.iters:
+            interrupt(it)
+
+    def _end(self) -> None:
+        super()._end()
         self._stop()
         for it in self.iters:
             _close(it)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -13,9 +14,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from gpuio.errors import PipelineClosedError
+from gpuio.errors import BackendError, PipelineClosedError
 from gpuio.meter import Meter
-from gpuio.prefetch import Prefetch
+from gpuio.prefetch import Prefetch, _close_all
 from gpuio.testing import our_threads
 
 NAME = "gpuio-test"
@@ -105,7 +106,7 @@ def test_a_failure_comes_once_after_the_items_before_it_with_the_name_of_the_thr
 def test_a_failure_that_nobody_asked_for_is_dropped_on_close():
     ahead = Prefetch(failing(1, RuntimeError("broken")), 5, name=NAME)
     ahead.close()
-    with pytest.raises(StopIteration):
+    with pytest.raises(PipelineClosedError, match="this iterator was closed"):
         next(ahead)
 
 
@@ -125,7 +126,7 @@ def test_close_runs_what_the_source_has_to_finish_before_it_returns():
     assert done == [True]
     assert NAME not in our_threads()
     ahead.close()
-    with pytest.raises(StopIteration):
+    with pytest.raises(PipelineClosedError, match="this iterator was closed"):
         next(ahead)
 
 
@@ -151,22 +152,111 @@ def test_close_wakes_a_source_that_waits():
     assert NAME not in our_threads()
 
 
-def test_close_wakes_a_consumer_that_waits():
-    release, ended = threading.Event(), []
+@pytest.mark.parametrize("ask", [next, Prefetch.is_over])
+@pytest.mark.parametrize("end", [Prefetch.close, Prefetch.interrupt])
+def test_a_consumer_that_waits_is_told_of_the_close(end, ask):
+    release, asked, told = threading.Event(), threading.Event(), []
 
     def source():
+        asked.set()
         release.wait()
         yield 1
 
     ahead = Prefetch(source(), 1, name=NAME)
-    consumer = threading.Thread(target=lambda: ended.append(list(ahead)))
+
+    def consume():
+        with pytest.raises(PipelineClosedError, match="this iterator was closed"):
+            ask(ahead)
+        told.append(True)
+
+    consumer = threading.Thread(target=consume)
     consumer.start()
-    closer = threading.Thread(target=ahead.close)
+    asked.wait()
+    closer = threading.Thread(target=end, args=[ahead])
     closer.start()
     consumer.join(30)
     release.set()
     closer.join(30)
-    assert ended == [[]]
+    ahead.close()
+    assert told == [True]
+
+
+def test_each_item_goes_to_one_of_several_consumers():
+    ahead, seen = Prefetch(range(1000), 3, name=NAME), [[], [], []]
+    consumers = [threading.Thread(target=lambda own=own: own.extend(ahead)) for own in seen]
+    for consumer in consumers:
+        consumer.start()
+    for consumer in consumers:
+        consumer.join(30)
+    assert sorted(seen[0] + seen[1] + seen[2]) == list(range(1000))
+    assert all(own == sorted(own) for own in seen)
+
+
+def test_whether_it_is_over_is_known_without_taking_anything():
+    ahead = Prefetch(range(2), 1, name=NAME)
+    assert [ahead.is_over(), next(ahead), ahead.is_over(), next(ahead)] == [False, 0, False, 1]
+    assert ahead.is_over()
+    assert ahead.is_over()
+    broken = Prefetch(failing(0, RuntimeError("broken")), 1, name=NAME)
+    assert not broken.is_over()
+    with pytest.raises(RuntimeError, match="broken"):
+        next(broken)
+    assert broken.is_over()
+
+
+def test_a_thread_that_cannot_be_started_is_one_error_and_leaves_nothing(fail_start):
+    begun = Prefetch(range(1000), 1, name=NAME)
+    fail_start(1)
+    with pytest.raises(BackendError, match="'other' cannot be started: can't start"):
+        Prefetch(begun, 1, name="other")
+    assert NAME not in our_threads()  # what it would have consumed is closed
+    assert list(Prefetch(range(3), 1, name=NAME)) == [0, 1, 2]
+    _close_all()
+
+
+def test_what_collects_may_hold_a_lock_that_the_thread_needs(monkeypatch):
+    monkeypatch.setattr("gpuio.prefetch._PATIENCE", 0.01)
+    lock, reached = threading.Lock(), threading.Event()
+
+    def source():
+        yield 1
+        reached.set()
+        with lock:
+            yield 2
+
+    with lock:
+        ahead = Prefetch(source(), 1, name=NAME)
+        assert next(ahead) == 1
+        reached.wait()
+        del ahead
+        gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == NAME:
+            thread.join(30)
+
+
+def test_a_failure_keeps_nothing_alive_once_it_is_dropped():
+    class Item:
+        pass
+
+    items = []
+
+    def source():
+        item = Item()
+        items.append(weakref.ref(item))
+        yield 1
+        raise RuntimeError("broken")
+
+    gc.disable()
+    try:
+        ahead = Prefetch(source(), 1, name=NAME)
+        assert next(ahead) == 1
+        with contextlib.suppress(RuntimeError):
+            next(ahead)
+        ahead.close()
+        assert items[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_stages_in_a_row_are_closed_from_the_last_one():
@@ -247,6 +337,37 @@ if child == 0:
     sys.exit(1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 assert next(ahead) == 1
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_ends_although_a_thread_of_the_parent_was_in_the_exchange():
+    script = f"""
+import os, sys, threading
+from gpuio.prefetch import Prefetch
+ahead = Prefetch(iter(range(100)), 2, name={NAME!r})
+held, release = threading.Event(), threading.Event()
+def hold():
+    with ahead._exchange._changed:
+        held.set()
+        release.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    ahead.interrupt()
+    ahead.close()
+    sys.exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+release.set()
+thread.join()
+assert next(ahead) == 0
 """
     run = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],

@@ -242,6 +242,7 @@ def test_masks_have_stages_of_their_own(path, tmp_path):
 
 def test_a_loader_for_a_framework_can_be_looked_at(make):
     it = make()
+    it.reset()
     loader = it.numpy()
     with gpuio.profile(loader) as report:
         assert len(list(loader)) == COUNT // BATCH

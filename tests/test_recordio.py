@@ -559,3 +559,72 @@ def test_a_full_disk_is_an_error_with_the_name_of_the_file(tmp_path):
     assert raised.value.filename == str(path)
     with MXRecordIO(path, "r") as reader:
         assert list(reader) == [b"first"]
+
+
+# Closing
+
+
+USES = {
+    "read": lambda reader: reader.read(),
+    "read_idx": lambda reader: reader.read_idx(7),
+    "seek": lambda reader: reader.seek(7),
+    "position": lambda reader: reader[0],
+    "slice": lambda reader: reader[:2],
+    "loop": list,
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_what_was_closed_is_not_opened_by_a_read(reader, use):
+    reader.close()
+    with pytest.raises(RuntimeError, match=r"a\.rec was closed; open\(\) or reset\(\) opens it ag"):
+        USES[use](reader)
+    assert not reader.is_open
+    reader.reset()
+    assert reader.read() == RECORDS[7]
+
+
+def test_a_loop_ends_with_an_error_when_the_reader_is_closed(reader):
+    loop = iter(reader)
+    assert next(loop) == RECORDS[7]
+    reader.close()
+    with pytest.raises(RuntimeError, match="was closed"):
+        next(loop)
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_reads_while_another_thread_closes_give_their_record_or_say_so(paths, end):
+    for _ in range(20):
+        reader, found = MXIndexedRecordIO(*paths, "r"), []
+
+        def read(reader=reader, found=found):
+            try:
+                for key in list(RECORDS) * 20:
+                    found.append(reader.read_idx(key) == RECORDS[key])
+            except Exception as error:
+                found.append(error)
+
+        with ThreadPoolExecutor(3) as pool:
+            works = [pool.submit(read), pool.submit(read), pool.submit(getattr(reader, end))]
+            for work in works:
+                work.result()
+        errors = [value for value in found if value is not True]
+        assert all(isinstance(e, RuntimeError) and "was closed" in str(e) for e in errors)
+        assert not (errors and end == "reset")
+        reader.close()
+
+
+def test_a_reader_that_was_replaced_under_a_read_is_asked_again(reader):
+    class Closed:
+        """The file of before, which `reset` has closed."""
+
+        def read(self, _):
+            reader.reset()
+            raise ValueError("closed")
+
+        def close(self):
+            pass
+
+    reader._reader.close()
+    reader._reader = Closed()
+    assert reader.read_idx(5) == RECORDS[5]

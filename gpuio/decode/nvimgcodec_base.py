@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -25,6 +24,7 @@ from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.reader import RecordBatch, Samples
+from gpuio.workers import WorkerPool
 
 CPU_MODULES: Final = ("jpeg_turbo_ext", "opencv_ext")
 """Codec modules: for JPEG, and for PNG; see `gpuio.decode`."""
@@ -64,7 +64,7 @@ class NvImageCodec(Decoder):
         super().__init__(backend, channels, dataset, tolerant=tolerant)
         self._warnings = self._listen(instance)
         self._sound = np.zeros(len(dataset), bool)  # JPEGs that were decoded to their end
-        self._pool = ThreadPoolExecutor(backend.threads, "gpuio-decode")  # starts no thread yet
+        self._pool = WorkerPool(backend.threads, "gpuio-decode")  # starts no thread yet
         self._instance = instance
         self._info = abi.ImageInfo.new(
             orientation=abi.Orientation.new(),

@@ -6,7 +6,6 @@ It serves where nvImageCodec has no wheel, and takes the single images that nvIm
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from gpuio.decode.base import Decoder, Opened, encoded
 from gpuio.errors import DecodeError
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.reader import RecordBatch
+from gpuio.workers import WorkerPool
 
 _JPEG = b"\xff\xd8\xff"
 _SMALL_JPEG = 1 << 18  # bytes: as many pixels as take `LARGE` bytes are not packed into less
@@ -25,7 +25,7 @@ _KEPT = 1 << 30  # bytes of decoded images of one batch; the others are decoded 
 
 
 def decode_places(
-    pool: ThreadPoolExecutor,
+    pool: WorkerPool,
     records: RecordBatch,
     places: Sequence[int],
     channels: int,
@@ -86,7 +86,7 @@ class PortableDecoder(Decoder):
         self, backend: Backend, channels: int, dataset: Dataset, *, tolerant: bool = False
     ) -> None:
         super().__init__(backend, channels, dataset, tolerant=tolerant)
-        self._pool = ThreadPoolExecutor(backend.threads, "gpuio-decode")
+        self._pool = WorkerPool(backend.threads, "gpuio-decode")
 
     def close(self) -> None:
         self._pool.shutdown()

@@ -25,7 +25,7 @@ from gpuio.backends.pool import OutputPool
 from gpuio.backends.ring import Ring
 from gpuio.decode import make_decoder
 from gpuio.decode.base import Windows
-from gpuio.errors import LabelError, PipelineClosedError
+from gpuio.errors import BackendError, LabelError, PipelineClosedError
 from gpuio.exif import exif_place
 from gpuio.image.compiled import Compiled
 from gpuio.image.functions import is_jfif
@@ -140,6 +140,7 @@ class Ahead:
         self._pool = OutputPool(backend, shape, "float32", _KEEP)
         self._deciding: _Deciding | None = None
         self._stages: tuple[Prefetch[Any], ...] = ()
+        self._interrupted = False
 
     def start(
         self, runs: Iterable[Run], order: Sequence[Any], ids_of: Callable[[Any], Any]
@@ -150,6 +151,10 @@ class Ahead:
             runs: What they hold.
             order: Keys of the sequence.
             ids_of: Keys of a chunk to the numbers of its records, (N,) int64.
+
+        Raises:
+            BackendError: A thread cannot be started.
+            PipelineClosedError: `interrupt` was called.
         """
         self.stop()
         self._host.reset()
@@ -165,12 +170,20 @@ class Ahead:
         records = _unturned(self._read(deciding.selections(runs, order, ids_of), host))
         opened = _then(turns.close, self._decode(records, deciding))
         ready = Prefetch(opened, 1, name="gpuio-read", waits=(turns, host, self._read))
+        self._stages = (ready,)
         made = self._augment(ready, self._decode, host)
         if self._compiled.maps_colors:
             made = _colored(made, self._pool, threads)
         scope = self._backend.scope
-        chunks = Prefetch(made, 1, name="gpuio-decode", scope=scope, waits=(turns, host))
+        try:
+            chunks = Prefetch(made, 1, name="gpuio-decode", scope=scope, waits=(turns, host))
+        except BackendError:
+            self.stop()
+            raise
         self._deciding, self._stages = deciding, (ready, chunks)
+        if self._interrupted:  # by a thread that saw what was under way before
+            self.stop()
+            raise PipelineClosedError("this iterator was closed")
         turns.give(_AHEAD)
 
     def take(self) -> Batch | None:
@@ -190,9 +203,15 @@ class Ahead:
 
     def failed(self) -> int | None:
         """Place in its chunk of the sample that made `take` fail; None where it was no sample."""
-        assert self._deciding is not None
-        decided = self._deciding.decided
+        decided = self._deciding.decided if self._deciding is not None else None
         return min(decided[0].faults, default=None) if decided else None
+
+    def interrupt(self) -> None:
+        """Wake whoever waits for a chunk, for good: `close` is to follow. For any thread."""
+        self._interrupted = True
+        if self.pid == os.getpid():
+            for stage in self._stages:
+                stage.interrupt()
 
     def stop(self) -> None:
         """Drop what is under way; all threads are joined when this returns."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from gpuio.image.functions import read_file
 from gpuio.reader.dataset import Dataset
 from gpuio.reader.order import Selection
 from gpuio.reader.reader import RecordBatch, Samples
+from gpuio.workers import WorkerPool
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -68,7 +68,7 @@ class FileReader:
 
         A file that cannot be read is a fault, whose cause is the OSError.
         """
-        with ThreadPoolExecutor(_READERS, "gpuio-files") as pool:
+        with WorkerPool(_READERS, "gpuio-files") as pool:
             for selection in batches:
                 slot = ring.acquire()
                 yield self._gather(selection, list(pool.map(self._load, selection.ids)), slot)

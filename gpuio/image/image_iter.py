@@ -25,8 +25,8 @@ import random
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager, suppress
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -38,6 +38,7 @@ from gpuio import recordio
 from gpuio.augment.advice import advise_list
 from gpuio.batch import DataBatch, DataIter
 from gpuio.errors import (
+    BackendError,
     CorruptRecordError,
     DecodeError,
     FormatError,
@@ -49,10 +50,12 @@ from gpuio.format.image_list import ImageList, first_lines, repeated_id
 from gpuio.format.image_record import rounded_whole, rounding
 from gpuio.format.index import Index
 from gpuio.format.label_hint import label_hint
+from gpuio.guard import Ends, Guard
 from gpuio.image.augmenters import Augmenter, CreateAugmenter
 from gpuio.image.functions import imdecode, read_file
 from gpuio.location import absolute
 from gpuio.ndarray import NDArray
+from gpuio.workers import WorkerPool
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -80,6 +83,10 @@ class BrokenImageError(DecodeError, RuntimeError):
 
 class ImageIter(DataIter):
     """Batches of images, augmented by a list of callables.
+
+    A new `for` loop goes on with what is left of the epoch, and begins the next one (`reset`) where
+    nothing is left. Any thread may call any method: threads that call `next` share the batches
+    out, and `close` also ends the wait of another one.
 
     Args:
         batch_size: N, images in a batch.
@@ -230,7 +237,10 @@ class ImageIter(DataIter):
         self.provide_data = [(data_name, (self.batch_size, *self.data_shape))]
         self.provide_label: list[tuple[str, tuple[int, ...]]] = [(label_name, labels)]
         self.cur = 0
-        self._allow_read, self._closed = True, False
+        self._guard, self._ends = Guard(), Ends()
+        self._allow_read = True
+        self._begun = self._over = False  # whether something, and the end, was met in this epoch
+        self._sample: tuple[Any, bytes] | None = None  # the next one, where no thread could take it
         self._kept: tuple[NDArray, NDArray, int] | None = None
         self._workers = _Workers(preprocess_threads)
         self._waiting: deque[tuple[Any, str, Future[Image]]] = deque()
@@ -251,42 +261,74 @@ class ImageIter(DataIter):
             )
             self.imglist = None
 
+    def __iter__(self) -> Iterator[DataBatch]:
+        """This iterator, at the start of the next epoch if nothing is left of this one."""
+        self._guard.check()
+        if self._at_end():  # else there is no need to wait for the loop of another thread
+            with self._guard:
+                if self._at_end():
+                    if not self._over:
+                        with suppress(StopIteration):
+                            self.next()  # "roll_over" keeps the samples that are left
+                    self.reset()
+        return self
+
+    def _at_end(self) -> bool:
+        return self._over or (self._begun and self._is_over())
+
+    def _is_over(self) -> bool:
+        """Whether an epoch that was begun has no other batch."""
+        if self._kept is not None:
+            return False
+        left = len(self._waiting) + (self._sample is not None)
+        if self._allow_read:
+            left += len(self._order) - self.cur
+        return left < (1 if self.last_batch_handle == "pad" else self.batch_size)
+
     def reset(self) -> None:
         """Begin the next epoch; samples that "roll_over" has kept come first."""
-        self._shuffle()
-        if self._kept is None:
-            self._rewind()
+        with self._guard:
+            self._shuffle()
+            if self._kept is None:
+                self._rewind()
 
     def hard_reset(self) -> None:
         """Begin the next epoch and forget what was kept."""
-        self._shuffle()
-        self._kept = None
-        self._rewind()
+        with self._guard:
+            self._shuffle()
+            self._kept = None
+            self._rewind()
 
     def _shuffle(self) -> None:
-        self._check_open()
         if self._ahead is not None:
             self._ahead.stop()
         if self.seq is not None and self.shuffle:
             random.shuffle(self.seq)
+        self._begun = self._over = False
+        self._ends = Ends()
 
     def _rewind(self) -> None:
         self._waiting.clear()
+        self._sample = None
         self.cur = 0
         self._allow_read = True
 
     def close(self) -> None:
         """End the threads and close the .rec; batches handed out stay as they are."""
-        self._closed = True
+        self._guard.close(self._interrupt, self._end)
+
+    def _interrupt(self) -> None:
+        ahead = self._ahead
+        if ahead is not None:
+            ahead.interrupt()
+        self._workers.interrupt()
+
+    def _end(self) -> None:
         self._waiting.clear()
         self._workers.close()
         self._drop_ahead()
         if self.imgrec is not None:
             self.imgrec.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise PipelineClosedError("this iterator was closed")
 
     @property
     def _order(self) -> Sequence[Any]:
@@ -303,22 +345,22 @@ class ImageIter(DataIter):
             StopIteration: The sequence is over.
             CorruptRecordError: The record cannot be read, or is no image record.
         """
-        self._check_open()
-        if not self._allow_read:
-            raise StopIteration
-        if self.cur >= len(self._order):
-            self._at_end()
-            raise StopIteration
-        key = self._order[self.cur]
-        self.cur += 1
-        if self.imgrec is not None:
-            header, image = _unpack(self.imgrec, key)
-            return header.label if self.imglist is None else self.imglist[key][0], image
-        assert self.imglist is not None
-        label, name = self.imglist[key]
-        return label, self.read_image(name)
+        with self._guard:
+            if not self._allow_read:
+                raise StopIteration
+            if self.cur >= len(self._order):
+                self._begin_again()
+                raise StopIteration
+            key = self._order[self.cur]
+            self.cur += 1
+            if self.imgrec is not None:
+                header, image = _unpack(self.imgrec, key)
+                return header.label if self.imglist is None else self.imglist[key][0], image
+            assert self.imglist is not None
+            label, name = self.imglist[key]
+            return label, self.read_image(name)
 
-    def _at_end(self) -> None:
+    def _begin_again(self) -> None:
         """The end of the sequence was seen: what is asked for next begins at its start."""
         if self.last_batch_handle != "discard":
             self.cur = 0
@@ -331,8 +373,23 @@ class ImageIter(DataIter):
             BrokenImageError: An image cannot be decoded; the next batch begins after it.
             LabelError: An image has not `label_width` labels.
             FormatError: The augmenters gave an image of another shape than `data_shape`.
+            BackendError: A thread cannot be started; the batch may be asked for again.
+            PipelineClosedError: The iterator was closed, maybe while this waited for the batch.
         """
-        self._check_open()
+        with self._guard:
+            if self._ends.take():
+                raise StopIteration
+            self._begun, self._over = True, False
+            try:
+                return self._next()
+            except StopIteration:
+                self._over = True
+                self._ends.add()
+                raise
+            except CancelledError:
+                raise PipelineClosedError("this iterator was closed") from None
+
+    def _next(self) -> DataBatch:
         if self._kept is not None:
             data, label, count = self._kept
         else:
@@ -396,7 +453,7 @@ class ImageIter(DataIter):
             images, labels = self._arrays(self._take(count, start))
             data[start : start + count], label[start : start + count] = images, labels
         if left < room:
-            self._at_end()
+            self._begin_again()
         return start + count
 
     def _arrays(self, chunk: Batch) -> tuple[NDArray, NDArray]:
@@ -417,6 +474,9 @@ class ImageIter(DataIter):
                 runs = _runs(self.cur, start, len(order), self.batch_size, handle, kept=kept)
                 ahead.start(runs, order, self._ids_of)
                 chunk = ahead.take()
+        except (BackendError, PipelineClosedError):  # that is not because of a sample
+            ahead.stop()
+            raise
         except Exception as error:
             place = ahead.failed()
             ahead.stop()
@@ -523,10 +583,12 @@ class ImageIter(DataIter):
         """
         while len(self._waiting) < min(wanted, self._workers.ahead):
             try:
-                label, encoded = self.next_sample()
+                self._sample = self._sample or self.next_sample()
             except StopIteration:
                 return False
+            label, encoded = self._sample
             self._waiting.append((label, self._where(), self._decode(encoded)))
+            self._sample = None
         return True
 
     def _decode(self, encoded: bytes) -> Future[Image]:
@@ -709,8 +771,9 @@ class _Workers:
         if threads is not None:
             threads = p.integer("preprocess_threads", threads, least=1)
         self.threads = threads or default_threads()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: WorkerPool | None = None
         self._pid = 0
+        self._closed = False
 
     @property
     def ahead(self) -> int:
@@ -718,11 +781,28 @@ class _Workers:
         return self.threads * _AHEAD
 
     def submit(self, encoded: bytes, where: str, augs: Sequence[Any]) -> Future[Image]:
-        """An encoded image decoded, and taken through `augs`."""
+        """An encoded image decoded, and taken through `augs`.
+
+        Raises:
+            BackendError: No thread can be started.
+            PipelineClosedError: `interrupt` was called.
+        """
         if self._pool is None or self._pid != os.getpid():
-            self._pool = ThreadPoolExecutor(self.threads, "gpuio-image")
+            self._pool = WorkerPool(self.threads, "gpuio-image")
             self._pid = os.getpid()
-        return self._pool.submit(_decode_one, encoded, where, augs)
+        try:
+            return self._pool.submit(_decode_one, encoded, where, augs)
+        except RuntimeError as error:
+            if self._closed:
+                raise PipelineClosedError("this iterator was closed") from error
+            raise
+
+    def interrupt(self) -> None:
+        """Drop what no thread has begun with; `close` is to follow. For any thread."""
+        self._closed = True
+        pool = self._pool
+        if pool is not None and self._pid == os.getpid():
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
         if self._pool is not None and self._pid == os.getpid():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.guard import SharedLock
 from gpuio.interop import labels
 
 if TYPE_CHECKING:
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
 class Loader(ABC):
     """Batches of an iterator as `(images, labels)` in a framework's arrays; masks come third.
 
-    A `for` loop goes through an epoch: the next one, also after a loop that was left early; or what
-    is left of the epoch that `load_state_dict` went to. All loops share one place in the data, that
-    of the iterator. What was handed out is never overwritten while anything refers to it.
+    A `for` loop goes on with what is left of the epoch, as after a loop that was left early, or
+    after `load_state_dict`; it begins the next one where nothing is left. `reset` begins the next
+    one anywhere. All loops share one place in the data, that of the iterator. What was handed out
+    is never overwritten while anything refers to it. Threads may share `iter(loader)`.
 
     Args:
         source: The iterator; closed by `close`.
@@ -49,9 +52,7 @@ class Loader(ABC):
         return len(self.source)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        if not self.source.placed:
-            self.source.reset()
-        yield from map(self._convert, self.source)
+        return _Loop(self.source, self._convert)
 
     def _convert(self, batch: DataBatch) -> tuple[Any, ...]:
         images = self._taken(batch.data[0])  # type: ignore[index]
@@ -84,6 +85,10 @@ class Loader(ABC):
         """How many at the end of the batch handed out last only fill it up."""
         return self.source.getpad()
 
+    def reset(self) -> None:
+        """Let the next loop begin the next epoch; nothing changes at the start of one."""
+        self.source.reset()
+
     def set_epoch(self, epoch: int) -> None:
         """Let the next loop go through `epoch`, or what a state loaded before has left of it."""
         if not (self.source.placed and self.source.epoch == epoch):
@@ -111,3 +116,20 @@ class Loader(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _Loop(Iterator[tuple[Any, ...]]):
+    """One loop over the batches of an iterator, which begins when the first of them is asked for.
+
+    Each batch goes to exactly one of the threads that ask, and is converted there.
+    """
+
+    def __init__(self, source: RecordIter, convert: Callable[[DataBatch], tuple[Any, ...]]) -> None:
+        self._batches = chain(source)  # which asks for `iter(source)` with the first batch
+        self._convert = convert
+        self._lock = SharedLock()
+
+    def __next__(self) -> tuple[Any, ...]:
+        with self._lock:
+            batch = next(self._batches)
+        return self._convert(batch)

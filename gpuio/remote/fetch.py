@@ -6,13 +6,14 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from typing import Any, Final, TypeVar
 
 from gpuio.errors import PipelineClosedError, RemoteError
 from gpuio.location import Location
 from gpuio.remote.cache import cached
 from gpuio.remote.source import CONNECTIONS, Source, open_source
+from gpuio.workers import WorkerPool, cannot_start
 
 T = TypeVar("T")
 
@@ -24,18 +25,15 @@ class Fetcher:
 
     Raises:
         RemoteError: fsspec is not installed.
+        BackendError: fsspec's thread cannot be started.
     """
 
     def __init__(self) -> None:
-        try:
-            from fsspec.asyn import get_loop
-        except ImportError as error:
-            raise RemoteError("URLs need fsspec: install gpuio[remote]") from error
-        self._loop: asyncio.AbstractEventLoop = get_loop()
+        self._loop = _io_loop()
         self._pid = os.getpid()
-        self._executor = ThreadPoolExecutor(_THREADS, "gpuio-remote")
+        self._executor = WorkerPool(_THREADS, "gpuio-remote")
         self._room = asyncio.Semaphore(CONNECTIONS)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `close` may be called by the garbage collector anywhere
         self._tasks: set[Future[Any]] = set()
         self._closed = False
 
@@ -101,10 +99,23 @@ class Fetcher:
             return
         for task in tasks:
             task.cancel()
-        if tasks:
+        if tasks and asyncio._get_running_loop() is not self._loop:
             # Whoever was writing when this was closed is done when this has had its turn.
             asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _io_loop() -> asyncio.AbstractEventLoop:
+    try:
+        from fsspec import asyn
+    except ImportError as error:
+        raise RemoteError("URLs need fsspec: install gpuio[remote]") from error
+    try:
+        loop: asyncio.AbstractEventLoop = asyn.get_loop()
+    except RuntimeError as error:
+        asyn.loop[0] = None  # fsspec would keep the one that no thread runs, and wait for it
+        raise cannot_start("fsspecIO", error) from error
+    return loop
 
 
 def result(future: Future[T]) -> T:

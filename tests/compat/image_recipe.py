@@ -344,7 +344,11 @@ class Recipe:
         """Labels, pads and some pixels of all batches; a pad of -9 ends an epoch."""
         labels, pads, pixels = [], [], []
         for _ in range(epochs):
-            for batch in it:
+            while True:  # a `for` may begin the next epoch by itself, unlike in MXNet
+                try:
+                    batch = it.next()
+                except StopIteration:
+                    break
                 labels.append(plain(batch.label[0]).copy())
                 pads.append(batch.pad)
                 pixels.append(plain(batch.data[0])[:, ::2, 2::9, 2::9].copy())

@@ -100,20 +100,33 @@ def test_a_file_that_was_replaced_between_epochs_is_named(folder, tmp_path):
     it.close()
 
 
-def test_pad_ends_until_reset_where_it_padded_and_goes_on_where_it_did_not(indexed):
+def taken(it):
+    return list(iter(lambda: next(it, None), None))
+
+
+def test_next_ends_until_reset_where_it_padded_and_goes_on_where_it_did_not(indexed):
     it = image.ImageIter(4, SHAPE, **indexed)
-    assert [len(list(it)) for _ in range(3)] == [3, 0, 0]
+    assert [len(taken(it)) for _ in range(3)] == [3, 0, 0]
     it.reset()
-    assert len(list(it)) == 3
+    assert len(taken(it)) == 3
     it = image.ImageIter(5, SHAPE, **indexed)
-    assert [len(list(it)) for _ in range(3)] == [2, 2, 2]
+    assert [len(taken(it)) for _ in range(3)] == [2, 2, 2]
+
+
+def test_a_loop_at_the_end_begins_the_next_epoch(indexed):
+    random.seed(5)
+    it = image.ImageIter(5, SHAPE, shuffle=True, **indexed)
+    for _ in range(3):
+        before, found = list(it.seq), np.ravel(labels(it)).tolist()
+        assert found == [key - 100 for key in it.seq]
+    assert it.seq != before
 
 
 def test_discard_drops_what_is_not_a_batch(indexed):
     it = image.ImageIter(4, SHAPE, last_batch_handle="discard", **indexed)
     for _ in range(2):
         assert labels(it) == [[0, 1, 2, 3], [4, 5, 6, 7]]
-        assert list(it) == []
+        assert taken(it) == []
         it.reset()
 
 

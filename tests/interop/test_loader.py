@@ -72,10 +72,40 @@ def test_a_loop_that_stops_after_len_batches_ends_the_epoch(make):
         assert labels_of(taken) == epoch_of(make, number)
 
 
-def test_a_loop_left_early_is_followed_by_the_next_epoch(make):
+def test_a_loop_left_early_is_followed_by_what_is_left(make):
     loader = make()
     for number in range(3):
-        assert labels_of(itertools.islice(loader, 2)) == epoch_of(make, number)[:2]
+        whole = epoch_of(make, number)
+        assert labels_of(itertools.islice(loader, 2)) == whole[:2]
+        assert loader.state_dict()["epoch"] == number
+        assert labels_of(loader) == whole[2:]
+        assert loader.state_dict()["epoch"] == number + 1
+
+
+def test_reset_begins_the_next_epoch(make):
+    loader = make()
+    next(iter(loader))
+    loader.reset()
+    assert labels_of(loader) == epoch_of(make, 1)
+    loader.reset()
+    loader.reset()  # nothing was asked for
+    assert labels_of(loader) == epoch_of(make, 2)
+
+
+def test_a_loop_that_has_ended_stays_at_its_end(make):
+    loader = make()
+    loop = iter(loader)
+    assert len(list(loop)) == 4
+    next(iter(loader))
+    assert next(loop, None) is None
+    assert len(list(loader)) == 3
+
+
+def test_leaving_a_loop_does_not_close_the_iterator(make):
+    loader = make()
+    for _ in loader:
+        break
+    assert len(list(loader)) == 3
 
 
 def test_asking_for_an_iterator_changes_nothing(make):
