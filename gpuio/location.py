@@ -65,11 +65,13 @@ class Storage:
         options: Of the filesystem: credentials, endpoint and so on, as fsspec takes them.
         cache_dir: Folder for copies of what was read; "" for none.
         cache_size: Bytes that may lie there; None for any number.
+        seen: Size and version of each file when it was opened first: it must stay the same.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     cache_dir: PathLike = ""
     cache_size: int | None = None
+    seen: dict[str, tuple[int, str]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.options, Mapping):

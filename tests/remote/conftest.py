@@ -28,12 +28,13 @@ class Store:
             returns what to do instead of answering: a status, "reset", "truncate" or "hang".
         asked: Ranges, in the order in which they were asked for.
         most: Requests that were answered at the same time.
+        headers: Sent instead of the usual ones; None leaves one out.
     """
 
     def __init__(self):
         self.files, self.asked, self.most, self.delay = {}, [], 0, 0.0
         self.fault = lambda first, last, times: None
-        self.etag, self.ranges = '"one"', True
+        self.etag, self.ranges, self.headers = '"one"', True, {}
         self._now, self._counts, self._lock = 0, Counter(), threading.Lock()
         self._released = threading.Event()
         store = self
@@ -108,8 +109,9 @@ class Store:
     def _send(self, request, status, body, headers=None, sent=None):
         request.send_response(status)
         given = {"ETag": self.etag, "Last-Modified": formatdate(0), **(headers or {})}
-        for name, value in {**given, "Content-Length": str(len(body))}.items():
-            request.send_header(name, value)
+        for name, value in {**given, "Content-Length": str(len(body)), **self.headers}.items():
+            if value is not None:
+                request.send_header(name, value)
         request.end_headers()
         if request.command == "GET":
             request.wfile.write(body[:sent])

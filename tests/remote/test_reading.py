@@ -13,8 +13,10 @@ import pytest
 
 from gpuio import ImageDetRecordIter, ImageRecordIter
 from gpuio.errors import RemoteError
+from gpuio.location import Location
 from gpuio.reader import reader as reader_module
 from gpuio.remote import patience
+from gpuio.remote.fetch import Fetcher, result
 from gpuio.testing import our_threads, write_rec
 
 SHAPE = (3, 24, 28)
@@ -356,3 +358,84 @@ def test_a_closed_file_far_away_stays_closed(many):
     file.close()
     with pytest.raises(PipelineClosedError, match=r"a\.rec: this file was closed"):
         file.read(0)
+
+
+@pytest.fixture
+def over_http(store, far_rec):
+    for suffix in (".rec", ".idx"):
+        store.files[f"/train{suffix}"] = far_rec.with_suffix(suffix).read_bytes()
+    return f"{store.url}/train.rec"
+
+
+def opened(url):
+    fetcher = Fetcher()
+    (source,) = result(fetcher.open([Location.of(url)]))
+    return fetcher, source
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"Content-Range": "bytes 5-14/{size}"}, "asked for bytes 4 to 13, the server says"),
+        ({"Content-Range": "bytes 4-12/{size}"}, "asked for bytes 4 to 13, the server says"),
+        ({"Content-Range": "bytes 4-13/7"}, "the file has changed since it was opened"),
+        ({"Content-Range": "bytes 4-13/*"}, "or does not say how large the file is"),
+        ({"Content-Range": None}, "or does not say how large the file is"),
+        ({"Content-Encoding": "gzip"}, "is compressed .* not asked for"),
+        ({"ETag": '"two"'}, "has changed since it was opened: .*one.* and is .*two"),
+        ({"ETag": None}, "has changed since it was opened"),
+    ],
+)
+def test_an_answer_that_is_not_what_was_asked_for_is_an_error_at_once(
+    store, over_http, headers, reason
+):
+    fetcher, source = opened(over_http)
+    store.headers = {k: v and v.format(size=source.size) for k, v in headers.items()}
+    store.asked.clear()
+    with pytest.raises(RemoteError, match=reason):
+        result(fetcher.bytes_of(source, 4, 14))
+    assert store.asked == [(4, 13)]
+    store.headers = {}
+    assert result(fetcher.bytes_of(source, 4, 14)) == store.files["/train.rec"][4:14]
+    fetcher.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"ETag": 'W/"1"'}, {"ETag": 'W/"2"'}),
+        ({"ETag": 'W/"1"', "Last-Modified": "a"}, {"ETag": 'W/"1"', "Last-Modified": "b"}),
+        ({"ETag": None, "Last-Modified": "a"}, {"ETag": None, "Last-Modified": "b"}),
+        ({"ETag": None, "Last-Modified": "a"}, {"ETag": None, "Last-Modified": None}),
+    ],
+)
+def test_a_change_shows_in_whatever_the_server_tells(store, over_http, before, after):
+    store.headers = before
+    fetcher, source = opened(over_http)
+    assert len(result(fetcher.bytes_of(source, 4, 14))) == 10
+    store.headers = after
+    with pytest.raises(RemoteError, match="the file has changed since it was opened"):
+        result(fetcher.bytes_of(source, 4, 14))
+    fetcher.close()
+
+
+def test_a_file_stays_what_it_was_when_its_url_was_opened_first(store, over_http):
+    url = Location.of(over_http)
+    fetcher = Fetcher()
+    result(fetcher.open([url]))
+    store.etag = '"two"'
+    with pytest.raises(RemoteError, match="the file has changed since it was opened"):
+        result(fetcher.open([url]))
+    result(fetcher.open([Location.of(over_http)]))  # somebody else may open the new one
+    fetcher.close()
+
+
+def test_a_filesystem_is_asked_again_whether_the_file_is_the_same(far_rec):
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/changing/train.rec", far_rec.read_bytes())
+    fetcher, source = opened("memory://changing/train.rec")
+    assert result(fetcher.bytes_of(source, 0, 9)) == far_rec.read_bytes()[:9]
+    memory.pipe("/changing/train.rec", far_rec.read_bytes())
+    with pytest.raises(RemoteError, match="the file has changed since it was opened"):
+        result(fetcher.bytes_of(source, 0, 9))
+    fetcher.close()
