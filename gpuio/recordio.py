@@ -15,7 +15,7 @@ index is made by a scan where there is none. On purpose it differs in this:
 * `read_idx` works after `read` has met the end of the file.
 * A split record without its last part is an error, not the end of the file.
 * An index that does not belong to its .rec is an error at once, not when a record is read.
-* `reset` of a reader keeps the index.
+* `reset` of a reader keeps the index, unless the file was replaced or written to.
 * What was closed stays closed until `open` or `reset` is called; there, `read_idx` opened it again.
 * A record and its line in the index are in their files when `write_idx` returns, or neither is.
 
@@ -43,10 +43,12 @@ import numpy.typing as npt
 from gpuio.errors import DecodeError, FormatError, RemoteError
 from gpuio.format.image_record import IRHeader, pack, unpack
 from gpuio.format.index import Index
+from gpuio.format.index_fit import advice
 from gpuio.format.mapping import KeyList, KeyOffsets, numbers
 from gpuio.format.recordio import RecordFile, frame, open_records, scan
 from gpuio.guard import SharedLock
-from gpuio.location import is_url
+from gpuio.identity import FileIdentity
+from gpuio.location import absolute, is_url
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -99,6 +101,8 @@ class MXRecordIO:
 
     def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
         self.uri = os.fsdecode(uri)
+        self._rec = absolute(self.uri)  # the same file after a chdir
+        self._identity: FileIdentity | None = None  # of the file that `_offsets` are of
         self.flag = flag
         self._position = 0  # where read() goes on
         self._offsets: npt.NDArray[np.int64] | None = None
@@ -136,12 +140,19 @@ class MXRecordIO:
             self.close()
             self.writable = self.flag == "w"
             if self.writable:
-                self._writer = _appender(self.uri)
+                self._writer = _appender(self._rec)
             else:
-                self._reader = open_records(self.uri)
+                self._reader = open_records(self._rec)
+                self._forget_another_file()
             self._position = 0
             self.pid = os.getpid()
             self.is_open = True
+
+    def _forget_another_file(self) -> None:
+        """Drop what is known of the places of records, if the file was replaced or written to."""
+        identity = None if is_url(self._rec) else FileIdentity.of(self._rec)
+        if identity != self._identity:
+            self._offsets, self._identity = None, identity
 
     def close(self) -> None:
         """Close the file; again is allowed.
@@ -256,7 +267,7 @@ class MXRecordIO:
             self.open()
 
     def _resume(self) -> None:
-        self._writer = _Appender(self.uri, self._position)
+        self._writer = _Appender(self._rec, self._position)
         self.pid = os.getpid()
         self.is_open = True
 
@@ -264,7 +275,7 @@ class MXRecordIO:
         self._checked_reader()
         offsets = self._offsets
         if offsets is None:
-            offsets = self._offsets = scan(self.uri)
+            offsets = self._offsets = scan(self._rec)
         return offsets
 
     def _read_at(self, position: int) -> tuple[bytes, int]:
@@ -345,6 +356,7 @@ class MXIndexedRecordIO(MXRecordIO):
         key_type: Callable[[Any], Any] = int,
     ) -> None:
         self.idx_path = None if idx_path is None else os.fsdecode(idx_path)
+        self._idx = None if self.idx_path is None else absolute(self.idx_path)
         self.idx: Mapping[Any, int] = {}
         self.keys: MutableSequence[Any] = []
         self.key_type = key_type
@@ -358,8 +370,8 @@ class MXIndexedRecordIO(MXRecordIO):
             super().open()
             try:
                 if self.writable:
-                    assert self.idx_path is not None
-                    self.fidx = _appender(self.idx_path)
+                    assert self._idx is not None
+                    self.fidx = _appender(self._idx)
                     self.idx, self.keys = {}, []
                 elif self._offsets is None:
                     self._load()
@@ -464,24 +476,31 @@ class MXIndexedRecordIO(MXRecordIO):
 
     def _resume(self) -> None:
         super()._resume()
-        assert self.idx_path is not None
-        self.fidx = _Appender(self.idx_path, self.__dict__.pop("_idx_position"))
+        assert self._idx is not None
+        self.fidx = _Appender(self._idx, self.__dict__.pop("_idx_position"))
 
     def _load(self) -> None:
-        if self.idx_path is None:
-            index = Index.scan(self.uri)
+        idx = self._idx
+        if idx is None:
+            index = Index.scan(self._rec)
         elif self.key_type is int:
             try:
-                index = Index.load(self.idx_path)
+                index = Index.load(idx)
             except FileNotFoundError as error:
                 error.add_note("pass None as idx_path to find the records by a scan")
                 raise
         else:
-            keys, offsets = _load_keys(self.idx_path, self.key_type)
+            keys, offsets = _load_keys(idx, self.key_type)
             index = Index(np.arange(len(offsets)), offsets)
-        if self.idx_path is not None:
-            index.check(self.uri, idx=self.idx_path)
-        if self.idx_path is None or self.key_type is int:
+        if idx is not None:
+            coverage = index.check(self._rec, idx=idx)
+            if coverage.end < coverage.size:
+                warnings.warn(
+                    f"{idx} names no record in the last {coverage.size - coverage.end} bytes of "
+                    f"{self._rec}; if it should, make a new one with {advice(self._rec, idx)}",
+                    stacklevel=2,
+                )
+        if idx is None or self.key_type is int:
             self.keys, self.idx = KeyList(index.keys), KeyOffsets(index.keys, index.offsets)
         else:
             self.keys, self.idx = keys, dict(zip(keys, index.offsets.tolist(), strict=True))

@@ -628,3 +628,60 @@ def test_a_reader_that_was_replaced_under_a_read_is_asked_again(reader):
     reader._reader.close()
     reader._reader = Closed()
     assert reader.read_idx(5) == RECORDS[5]
+
+
+def written(path, payloads):
+    """A .rec with an .idx beside it, of keys from 0."""
+    with recordio.MXIndexedRecordIO(f"{path}.idx", f"{path}.rec", "w") as writer:
+        for key, payload in enumerate(payloads):
+            writer.write_idx(key, payload)
+
+
+def test_the_files_are_found_after_a_change_of_folder(tmp_path, monkeypatch):
+    written(tmp_path / "a", [b"one", b"two"])
+    monkeypatch.chdir(tmp_path)
+    plain = recordio.MXRecordIO("a.rec", "r")
+    indexed = recordio.MXIndexedRecordIO("a.idx", "a.rec", "r")
+    writer = recordio.MXIndexedRecordIO("b.idx", "b.rec", "w")
+    pickled = pickle.dumps(indexed)
+    monkeypatch.chdir("/")
+    for reader in (plain, indexed):
+        reader.reset()
+        assert (reader.read(), reader.read(), reader.read()) == (b"one", b"two", None)
+        assert reader.uri == "a.rec"
+        reader.close()
+    with pickle.loads(pickled) as again:
+        assert again.read_idx(1) == b"two"
+    writer.reset()
+    writer.write_idx(5, b"five")
+    writer.close()
+    assert (tmp_path / "b.idx").read_text() == "5\t0\n"
+    assert not Path("/b.rec").exists()
+
+
+def test_a_reset_of_a_replaced_file_reads_its_index_anew(tmp_path):
+    written(tmp_path / "a", [b"one", b"two"])
+    written(tmp_path / "b", [b"the first", b"the second", b"the third"])
+    reader = recordio.MXIndexedRecordIO(tmp_path / "a.idx", tmp_path / "a.rec", "r")
+    for suffix in (".rec", ".idx"):
+        (tmp_path / f"b{suffix}").replace(tmp_path / f"a{suffix}")
+    assert reader.read_idx(1) == b"two"  # of the file that is open
+    reader.reset()
+    assert reader.read_idx(1) == b"the second"
+    assert len(reader) == 3
+    written(tmp_path / "b", [b"another" * 9])
+    (tmp_path / "b.rec").replace(tmp_path / "a.rec")
+    with pytest.raises(FormatError, match=r"a\.idx is not the index of"):
+        reader.reset()
+    reader.close()
+
+
+def test_an_index_that_ends_before_its_file_is_told(tmp_path):
+    written(tmp_path / "a", [b"one", b"two"])
+    with (tmp_path / "a.rec").open("ab") as file:
+        file.write(recordio.frame(b"three"))
+    with (
+        pytest.warns(UserWarning, match=r"a\.idx names no record in the last 16 bytes of"),
+        recordio.MXIndexedRecordIO(tmp_path / "a.idx", tmp_path / "a.rec", "r") as reader,
+    ):
+        assert [*reader] == [b"one", b"two"]
