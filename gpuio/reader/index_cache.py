@@ -167,7 +167,7 @@ class _KeptIndex:
 
     def _save(self, place: Path, joined: JoinedIndex) -> None:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with committed(place) as (partial,), partial.open("wb") as file:
+        with committed(place, lock=False) as (partial,), partial.open("wb") as file:
             restrict(file.fileno())
             file.write(self.stamp)
             checksum = crc32(self.stamp)
@@ -176,8 +176,6 @@ class _KeptIndex:
                 file.write(data)
                 checksum = crc32(data, checksum)
             file.write(_sum_bytes(checksum))
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _is_taken(place: Path) -> bool:
