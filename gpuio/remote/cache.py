@@ -1,6 +1,6 @@
 """A copy on disk of what was read from URLs: filled in any order, shared by processes, bounded.
 
-    cache_dir / file, named by a digest of URL, size and version / segment number
+    cache_dir / file, named by a digest of user, URL, size and version / segment number
     segment: data, at the places it has in the file | uint32 for each block: CRC-32, or 0
 
 A segment is sparse: it takes the room of the blocks that are there. A block is there when its
@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 import time
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from hashlib import blake2b
+from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -31,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.location import Location
+from gpuio.plain_file import is_trusted, open_plain
 from gpuio.remote.source import Source
 
 try:
@@ -43,12 +47,19 @@ SEGMENT: Final = 64 << 20  # bytes: what is removed at once
 _OPEN: Final = 128  # segments that a file keeps open
 _CHECKS: Final = 64  # of `cache_size`: how often a process looks whether it is exceeded
 _ROOM: Final = 8  # what is made free then, also as a part of `cache_size`
+_FOLDER: Final = re.compile(r"[0-9a-f]{32}")  # the name of one
 _TOUCH: Final = 60  # seconds between notes that a segment is in use
 
 
 def cached(source: Source, executor: Executor) -> Source:
     """`source`, with a copy on disk where its URL asks for one."""
     if not source.url.storage.cache_dir or not hasattr(os, "pread"):
+        return source
+    if not source.version:
+        reason = (
+            "the store tells no ETag and no time, so an old copy could not be told from a new file"
+        )
+        warnings.warn(f"{source.url}: nothing is kept in cache_dir: {reason}", stacklevel=2)
         return source
     return CachedSource(source, executor)
 
@@ -103,17 +114,23 @@ class Copy:
 
     def __init__(self, url: Location, size: int, version: str) -> None:
         root = Path(url.storage.cache_dir)
-        name = blake2b(f"{url}\0{size}\0{version}".encode(), digest_size=16).hexdigest()
+        of = f"{os.geteuid()}\0{url}\0{size}\0{version}"  # no user believes the copy of another
+        name = blake2b(of.encode(), digest_size=16).hexdigest()
         self.folder = root / name
         self.size = size
         self._bound = _Bound(root, url.storage.cache_size)
         self._lock = threading.Lock()
         self._segments: OrderedDict[int, _Segment] = OrderedDict()
         self._failed = False
-        if not self.folder.is_dir():
-            with suppress(OSError):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                (self.folder / "source").write_text(f"{url}\n{size}\n{version}\n")
+        self._opened: _Folder | None = None
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                self.folder.mkdir(mode=0o700)
+            self._opened = _Folder(self.folder)
+            self._opened.note(f"{url}\n{size}\n{version}\n")
+        except OSError as error:
+            self._fail(error)
         self._bound.check()
 
     def spans(self, start: int, stop: int) -> list[tuple[_Segment, int, int]] | None:
@@ -158,19 +175,23 @@ class Copy:
                     segment.write(at % SEGMENT, memoryview(data)[at - start : end - start])
             self._bound.count(len(data))
         except OSError as error:
-            self._failed = True
-            warnings.warn(f"{self.folder}: nothing more is kept: {error}", stacklevel=2)
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self._failed = True
+        warnings.warn(f"{self.folder}: nothing more is kept: {error}", stacklevel=2)
 
     def _segment(self, number: int, *, make: bool = False) -> _Segment | None:
         with self._lock:
             segment = self._segments.get(number)
             if segment is None or segment.removed():
                 self._segments.pop(number, None)
-                path = self.folder / str(number)
-                if not make and not path.exists():
+                if self._opened is None:
                     return None
+                seed = crc32(f"{self.folder.name}/{number}".encode())
                 try:
-                    segment = _Segment(path, min(SEGMENT, self.size - number * SEGMENT))
+                    descriptor = self._opened.open(str(number), make=make)
+                    segment = _Segment(descriptor, min(SEGMENT, self.size - number * SEGMENT), seed)
                 except OSError:
                     if make:
                         raise
@@ -183,17 +204,69 @@ class Copy:
             return segment
 
 
+class _Folder:
+    """The folder of one file's copy, open as long as it is referred to, so that it stays the same.
+
+    Raises:
+        OSError: It is no folder, or others may write to it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if not is_trusted(os.fstat(self._fd)):
+            raise PermissionError(f"{path}: others may write to it; give another cache_dir")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+    def note(self, text: str) -> None:
+        """Write down whose copy it is, once."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with suppress(FileExistsError), open("source", "w", opener=self._opener(flags)) as file:
+            file.write(text)
+
+    def _opener(self, flags: int) -> Callable[[str, int], int]:
+        return lambda name, _: open_plain(name, flags, mode=0o600, dir_fd=self._fd)
+
+    def open(self, name: str, *, make: bool) -> int:
+        """The descriptor of a segment, which is made if it is not there and is to be.
+
+        Raises:
+            OSError: It is not there, no plain file, or others may write to it.
+        """
+        flags = os.O_RDWR | (os.O_CREAT if make else 0)
+        descriptor = open_plain(name, flags, mode=0o600, dir_fd=self._fd)
+        if not is_trusted(os.fstat(descriptor)):
+            os.close(descriptor)
+            raise PermissionError(f"segment {name}: others may write to it")
+        return descriptor
+
+    def segments(self) -> list[tuple[float, int, str]]:
+        """When each was used last, the bytes it takes, and its name."""
+        found = []
+        for name in filter(str.isdigit, os.listdir(self._fd)):  # noqa: PTH208  it has no path
+            with suppress(OSError):
+                status = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+                found.append((status.st_mtime, status.st_blocks * 512, name))
+        return found
+
+    def remove(self, name: str) -> None:
+        """Remove a segment."""
+        os.unlink(name, dir_fd=self._fd)
+
+
 class _Segment:
     """A part of a file on disk; closed when it is not referred to any more.
 
     Args:
-        path: Made if it is not there.
+        fd: Its descriptor, which is its own from now on.
         size: Bytes of data that belong into it.
+        seed: Which segment of which file it is: no checksum is right in another.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
-        self.size = size
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    def __init__(self, fd: int, size: int, seed: int) -> None:
+        self.fd, self.size, self._seed = fd, size, seed
         self._sound = np.zeros(-(-size // BLOCK), bool)
         self._touched = 0.0
 
@@ -227,7 +300,7 @@ class _Segment:
         for place in np.flatnonzero(~sound & (sums != 0)).tolist():
             at = (first + place) * BLOCK
             data = os.pread(self.fd, min(BLOCK, self.size - at), at)
-            if _sum(data) == sums[place]:
+            if self._sum(data, at) == sums[place]:
                 sound[place] = True
 
     def read(self, at: int, into: memoryview) -> bool:
@@ -239,9 +312,13 @@ class _Segment:
 
     def write(self, at: int, data: memoryview) -> None:
         """Write blocks, and then that they are there."""
-        sums = [_sum(data[n : n + BLOCK]) for n in range(0, len(data), BLOCK)]
+        sums = [self._sum(data[n : n + BLOCK], at + n) for n in range(0, len(data), BLOCK)]
         _write(self.fd, data, at)
         _write(self.fd, memoryview(np.array(sums, "<u4").tobytes()), SEGMENT + 4 * (at // BLOCK))
+
+    def _sum(self, data: bytes | memoryview, at: int) -> int:
+        """The checksum of the block at a place in the data, never 0."""
+        return crc32(data, (self._seed + at // BLOCK) % (1 << 32)) or 1
 
 
 class _Bound:
@@ -275,31 +352,32 @@ class _Bound:
         """Make room, if the folder takes more than it may once processes have written on."""
         if self._size is None:
             return
-        with suppress(OSError), (self._root / "lock").open("ab") as turn:
+        lock = self._root / f"lock.{os.geteuid()}"
+        with suppress(OSError), FileIO(open_plain(lock, os.O_RDWR | os.O_CREAT), "r+") as turn:
             if fcntl is not None:
-                fcntl.flock(turn, fcntl.LOCK_EX)
+                # Whoever has the lock makes the room.
+                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
             segments = sorted(self._segments())
-            excess = sum(taken for _, taken, _ in segments) - self._size * (_ROOM - 1) // _ROOM
-            for _, taken, path in segments:
+            excess = sum(taken for _, taken, *_ in segments) - self._size * (_ROOM - 1) // _ROOM
+            for _, taken, folder, name in segments:
                 if excess <= 0:
                     break
                 with suppress(OSError):
-                    path.unlink()
+                    _Folder(folder).remove(name)
                 excess -= taken
 
-    def _segments(self) -> list[tuple[float, int, Path]]:
-        """When each was used last, the bytes it takes, and where it is."""
+    def _segments(self) -> list[tuple[float, int, Path, str]]:
+        """When each was used last, the bytes it takes, its folder and its name.
+
+        Nothing else that lies in `cache_dir` is looked at, and no link is followed.
+        """
         found = []
-        for path in self._root.glob("*/[0-9]*"):
-            with suppress(OSError):
-                status = path.stat()
-                found.append((status.st_mtime, status.st_blocks * 512, path))
+        for folder in self._root.iterdir():
+            if _FOLDER.fullmatch(folder.name):
+                with suppress(OSError):
+                    rows = _Folder(folder).segments()
+                    found += [(used, taken, folder, name) for used, taken, name in rows]
         return found
-
-
-def _sum(data: bytes | memoryview) -> int:
-    """The checksum of a block, never 0."""
-    return crc32(data) or 1
 
 
 def _write(fd: int, data: memoryview, at: int) -> None:

@@ -203,3 +203,54 @@ def test_processes_share_it_and_may_be_killed(store, served, far_rec, tmp_path):
     assert totals == [reader.communicate()[0].splitlines()[-1] for reader in local]
     for mine, other in zip(batches(served, cache_dir=tmp_path), batches(far_rec), strict=True):
         npt.assert_array_equal(mine, other)
+
+
+def test_nothing_but_segments_is_ever_removed(tmp_path):
+    data, mine = content(8 * BLOCK), tmp_path / "images"
+    mine.mkdir()
+    (mine / "0001").write_bytes(bytes(8 * BLOCK))
+    copy = copy_at(tmp_path, len(data), bound=BLOCK)
+    (tmp_path / ("a" * 32)).symlink_to(mine)
+    copy.write(0, data)
+    copy._bound.check()
+    assert (mine / "0001").stat().st_size == 8 * BLOCK
+    assert read(copy, 0, BLOCK) is None
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_what_is_no_plain_file_is_not_taken_for_a_segment(tmp_path, kind):
+    copy, other = copy_at(tmp_path, BLOCK), tmp_path / "other"
+    if kind == "fifo":
+        os.mkfifo(copy.folder / "0")
+    else:
+        (copy.folder / "0").symlink_to(other)
+    with pytest.warns(UserWarning, match="nothing more is kept"):
+        copy.write(0, content(BLOCK))
+    assert read(copy, 0, BLOCK) is None
+    assert not other.exists()
+
+
+def test_a_folder_that_others_may_write_is_not_used(tmp_path):
+    copy = copy_at(tmp_path, BLOCK)
+    copy.write(0, content(BLOCK))
+    copy.folder.chmod(0o777)
+    with pytest.warns(UserWarning, match="others may write to it"):
+        again = copy_at(tmp_path, BLOCK)
+    assert read(again, 0, BLOCK) is None
+
+
+def test_a_segment_in_place_of_another_is_not_served(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "SEGMENT", BLOCK)
+    copy = copy_at(tmp_path, 2 * BLOCK)
+    copy.write(0, content(2 * BLOCK))
+    (copy.folder / "1").replace(copy.folder / "0")
+    assert read(copy_at(tmp_path, 2 * BLOCK), 0, BLOCK) is None
+
+
+def test_without_a_version_nothing_is_kept(store, served, far_rec, tmp_path):
+    store.headers = {"ETag": None, "Last-Modified": None}
+    with pytest.warns(UserWarning, match="nothing is kept in cache_dir"):
+        got = batches(served, cache_dir=tmp_path)
+    for mine, other in zip(got, batches(far_rec), strict=True):
+        npt.assert_array_equal(mine, other)
+    assert not list(tmp_path.iterdir())
