@@ -13,7 +13,7 @@ import pytest
 
 from gpuio import ImageDetRecordIter, ImageRecordIter
 from gpuio.errors import RemoteError
-from gpuio.location import Location
+from gpuio.location import Location, Storage
 from gpuio.reader import reader as reader_module
 from gpuio.remote import patience
 from gpuio.remote.fetch import Fetcher, result
@@ -87,7 +87,6 @@ def test_shards_on_disk_and_far_away_are_one_data_set(s3, tmp_path, far_rec):
     paths = ["s3://data/shards/0.rec", str(tmp_path / "1.rec"), "s3://data/shards/2.rec"]
     from gpuio.backends.cpu import CpuBackend
     from gpuio.backends.ring import Ring
-    from gpuio.location import Storage
     from gpuio.reader.dataset import Dataset
     from gpuio.reader.order import Selection
     from gpuio.reader.reader import RecordReader
@@ -438,4 +437,18 @@ def test_a_filesystem_is_asked_again_whether_the_file_is_the_same(far_rec):
     memory.pipe("/changing/train.rec", far_rec.read_bytes())
     with pytest.raises(RemoteError, match="the file has changed since it was opened"):
         result(fetcher.bytes_of(source, 0, 9))
+    fetcher.close()
+
+
+def test_s3fs_reads_the_same_and_its_answers_are_checked(s3, far_rec):
+    options, fs = s3
+    fs.pipe("data/own/train.rec", far_rec.read_bytes())
+    storage = Storage({**options, "config_kwargs": {"user_agent_extra": "special"}})
+    fetcher = Fetcher()
+    (source,) = result(fetcher.open([Location("s3://data/own/train.rec", storage)]))
+    assert type(source).__name__ == "_S3Source"
+    assert result(fetcher.bytes_of(source, 4, 5000)) == far_rec.read_bytes()[4:5000]
+    fs.pipe("data/own/train.rec", far_rec.read_bytes()[::-1])
+    with pytest.raises(RemoteError, match="the file has changed since it was opened"):
+        result(fetcher.bytes_of(source, 4, 5000))
     fetcher.close()
