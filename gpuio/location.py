@@ -25,6 +25,19 @@ def absolute(path: str) -> str:
     return path if is_url(path) else os.path.abspath(path)  # noqa: PTH100  a URL is no Path
 
 
+def check_path(name: str, value: object) -> None:
+    """Refuse what is no single path.
+
+    Raises:
+        TypeError: It is of another type.
+        ValueError: It is empty, which would mean the current folder.
+    """
+    if not isinstance(value, str | bytes | os.PathLike):
+        raise TypeError(f"{name} must be a path, got {value!r}")
+    if not os.fspath(value).strip():
+        raise ValueError(f"{name} must be a path, got {value!r}")
+
+
 def several(given: PathLike | Sequence[PathLike] | None) -> list[PathLike]:
     """The paths that are given: one, several joined with ";", or a list; none for "" and None.
 

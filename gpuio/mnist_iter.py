@@ -14,6 +14,7 @@ from gpuio import parameters as p
 from gpuio.batch import DataBatch, DataDesc
 from gpuio.epochs import FileIter
 from gpuio.errors import FormatError
+from gpuio.location import check_path
 from gpuio.ndarray import NDArray
 from gpuio.reader.order import Order, Selection
 from gpuio.text_rows import Ids, PathLike
@@ -80,6 +81,8 @@ class MNISTIter(FileIter):
         p.dtype_name("dtype", dtype, ("float32",))
         size = p.integer("batch_size", batch_size, least=1)
         depth = p.integer("prefetch_buffer", prefetch_buffer, least=1)
+        check_path("image", image)
+        check_path("label", label)
         images, labels = _load(image, ndim=3), _load(label, ndim=1)
         if len(images) != len(labels):
             raise FormatError(f"{label}: {len(labels)} labels for {len(images)} images of {image}")

@@ -48,7 +48,7 @@ from gpuio.format.mapping import KeyList, KeyOffsets, numbers
 from gpuio.format.recordio import RecordFile, frame, open_records, scan
 from gpuio.guard import SharedLock
 from gpuio.identity import FileIdentity
-from gpuio.location import absolute, is_url
+from gpuio.location import absolute, check_path, is_url
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -100,6 +100,7 @@ class MXRecordIO:
         return self
 
     def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
+        check_path("uri", uri)
         self.uri = os.fsdecode(uri)
         self._rec = absolute(self.uri)  # the same file after a chdir
         self._identity: FileIdentity | None = None  # of the file that `_offsets` are of
@@ -355,6 +356,8 @@ class MXIndexedRecordIO(MXRecordIO):
         flag: Literal["r", "w"],
         key_type: Callable[[Any], Any] = int,
     ) -> None:
+        if idx_path is not None:
+            check_path("idx_path", idx_path)
         self.idx_path = None if idx_path is None else os.fsdecode(idx_path)
         self._idx = None if self.idx_path is None else absolute(self.idx_path)
         self.idx: Mapping[Any, int] = {}

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpuio.cli import loader
+from gpuio.cli import arguments, loader
 from gpuio.committed import write_file
 from gpuio.iterators import ImageRecordIter
 from gpuio.profile_report import Report
@@ -50,7 +50,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=10, metavar="S", help="to measure for (default: 10)"
     )
-    parser.add_argument("--json", metavar="PATH", help="write the figures to this file, too")
+    parser.add_argument(
+        "--json",
+        metavar="PATH",
+        type=arguments.path,
+        help="write the figures to this file, too",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from gpuio.cli import arguments
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -39,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
         nargs="+",
+        type=arguments.path,
         metavar="FILE",
         help='a .rec; or a folder, a pattern ("train-*.rec") or braces, for all that it names',
     )

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from gpuio.cli import arguments
 from gpuio.errors import FormatError
 from gpuio.listing import EXTENSIONS, find_images, find_lists, make_lists
 from gpuio.location import is_url
@@ -37,9 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     parser.add_argument(
-        "prefix", metavar="PREFIX", help="path or URL of .lst, .rec and .idx without that"
+        "prefix",
+        metavar="PREFIX",
+        type=arguments.path,
+        help="path or URL of .lst, .rec and .idx without that",
     )
-    parser.add_argument("root", metavar="ROOT", help="folder of the images")
+    parser.add_argument("root", metavar="ROOT", type=arguments.path, help="folder of the images")
     _configure_lists(parser.add_argument_group("making lists"))
     _configure_packing(parser.add_argument_group("packing"))
     _configure_shards(parser.add_argument_group("packing in shards"))

@@ -7,6 +7,7 @@ import inspect
 import re
 from typing import Any, Final
 
+from gpuio.cli import arguments
 from gpuio.iterators import ImageRecordIter
 
 PARAMETERS: Final = {
@@ -19,7 +20,9 @@ PARAMETERS: Final = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add an option for each parameter: `--rand-crop` or `--no-rand-crop`, `--resize 256`."""
-    parser.add_argument("file", metavar="FILE", help="the .rec; or several, as path_imgrec")
+    parser.add_argument(
+        "file", metavar="FILE", type=arguments.path, help="the .rec; or several, as path_imgrec"
+    )
     group = parser.add_argument_group("loader", "Parameters of gpuio.ImageRecordIter.")
     texts = _texts(inspect.getdoc(ImageRecordIter) or "")
     for name, parameter in PARAMETERS.items():

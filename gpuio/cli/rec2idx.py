@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gpuio.cli import arguments
+
 if TYPE_CHECKING:
     import argparse
 
@@ -20,10 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "damaged is listed. Exit status: 0; 1 if the .rec is damaged; 2 if it has no whole record, "
         "or the .idx cannot be written."
     )
-    parser.add_argument("record", metavar="RECORD", help="the .rec")
+    parser.add_argument("record", metavar="RECORD", type=arguments.path, help="the .rec")
     parser.add_argument(
         "index",
         metavar="INDEX",
+        type=arguments.path,
         nargs="?",
         help="the .idx to write (default: that beside the .rec)",
     )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio import contact_sheet, gallery
-from gpuio.cli import loader
+from gpuio.cli import arguments, loader
 from gpuio.errors import CorruptRecordError
 from gpuio.iterators import ImageRecordIter
 
@@ -49,7 +49,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s FILE [-o PATH] [--count N] [--columns N] [--gallery] [loader options]"
     loader.configure(parser)
     parser.add_argument(
-        "-o", "--output", default="sheet.png", metavar="PATH", help="to write (default: sheet.png)"
+        "-o",
+        "--output",
+        default="sheet.png",
+        metavar="PATH",
+        type=arguments.path,
+        help="to write (default: sheet.png)",
     )
     parser.add_argument("--count", type=int, default=32, metavar="N", help="images (default: 32)")
     parser.add_argument(

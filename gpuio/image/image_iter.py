@@ -53,7 +53,7 @@ from gpuio.format.label_hint import label_hint
 from gpuio.guard import Ends, Guard
 from gpuio.image.augmenters import Augmenter, CreateAugmenter
 from gpuio.image.functions import imdecode, read_file
-from gpuio.location import absolute
+from gpuio.location import absolute, check_path
 from gpuio.ndarray import NDArray
 from gpuio.workers import WorkerPool
 
@@ -184,6 +184,14 @@ class ImageIter(DataIter):
         except ValueError as error:
             raise AssertionError(str(error)) from None  # as in mxnet
         p.choice("last_batch_handle", last_batch_handle, _LAST_BATCH)
+        for name, path in (
+            ("path_imgrec", path_imgrec or None),
+            ("path_imglist", path_imglist or None),
+            ("path_imgidx", path_imgidx or None),
+            ("path_root", path_root),
+        ):
+            if path is not None:
+                check_path(name, path)
         self.check_data_shape(data_shape)
         self.data_shape = tuple(data_shape)
         self.label_width = label_width

@@ -58,6 +58,8 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
         label_dtype: npt.DTypeLike | None = None,
         transform: Callable[[Any], Any] | None = None,
     ) -> None:
+        given = {"path_imgrec": path_imgrec, "path_imgidx": path_imgidx}
+        p.paths(given, "path_imgidx", needed="path_imgrec")
         if channels not in (1, 3, 4):
             raise ValueError(f"channels must be 1, 3 or 4, got {channels!r}")
         self.label_width = p.integer("label_width", label_width, least=1)

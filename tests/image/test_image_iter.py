@@ -288,7 +288,7 @@ def test_a_list_needs_a_root_and_lines(tmp_path, folder):
 
 
 def test_an_empty_list_is_an_empty_epoch():
-    it = image.ImageIter(2, SHAPE, imglist=[], path_root="")
+    it = image.ImageIter(2, SHAPE, imglist=[], path_root=".")
     assert list(it) == []
 
 
