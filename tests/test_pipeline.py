@@ -15,7 +15,7 @@ import pytest
 
 from gpuio import ImageRecordIter
 from gpuio.decode.nvimgcodec import NvImageCodecDecoder
-from gpuio.errors import DecodeError, PipelineClosedError
+from gpuio.errors import BackendError, DecodeError, PipelineClosedError
 from gpuio.reader.reader import RecordReader
 from gpuio.testing import draw, encode, our_threads, write_rec
 
@@ -280,6 +280,76 @@ for batch in ImageRecordIter({str(rec)!r}, (3, 16, 16), 2):
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (3, b"", b"")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_7_a_thread_that_cannot_be_started_leaves_the_iterator_where_it_was(
+    open_rec, fail_start, number
+):
+    with open_rec() as it:
+        fail_start(number)
+        with pytest.raises(BackendError, match=r"cannot be started: .*ulimit -u"):
+            it.next()
+        assert not rooms()
+        assert it.state_dict()["done"] == 0
+        assert [x for b in it for x in b.label[0][: 4 - b.pad]] == list(range(13))
+    it = open_rec()
+    fail_start(number)
+    with pytest.raises(BackendError):
+        it.next()
+    it.close()
+
+
+def test_8_close_in_another_thread_ends_the_wait_for_a_batch(open_rec, monkeypatch):
+    read, asked, release, told = RecordReader._read, threading.Event(), threading.Event(), []
+
+    def slow(*arguments):
+        asked.set()
+        release.wait(60)
+        return read(*arguments)
+
+    monkeypatch.setattr(RecordReader, "_read", slow)
+    it = open_rec()
+
+    def consume():
+        try:
+            told.append(it.next())
+        except Exception as error:
+            told.append(error)
+
+    consumer, closer = threading.Thread(target=consume), threading.Thread(target=it.close)
+    consumer.start()
+    asked.wait(60)
+    closer.start()
+    consumer.join(60)
+    assert isinstance(told[0], PipelineClosedError)  # though the file has not answered
+    release.set()
+    closer.join(60)
+    assert not rooms()
+    with pytest.raises(PipelineClosedError):
+        it.reset()
+
+
+def test_9_each_batch_goes_to_one_of_several_threads(open_rec):
+    with open_rec(batch_size=1, shuffle=True) as it:
+        for _ in range(3):
+            found = [[], [], []]
+            iter(it)  # the next epoch begins
+            threads = [threading.Thread(target=consume, args=[it, own]) for own in found]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            assert sorted(found[0] + found[1] + found[2]) == list(range(13))
+
+
+def consume(it, own):
+    """Keep the labels of the batches, of one image each, that this thread gets."""
+    while True:
+        try:
+            own.append(int(it.next().label[0][0]))
+        except StopIteration:
+            return
 
 
 def test_several_iterators_run_side_by_side(open_rec):
