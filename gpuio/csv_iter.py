@@ -18,7 +18,7 @@ from gpuio.errors import FormatError
 from gpuio.format.image_record import rounded_whole, rounding
 from gpuio.ndarray import NDArray
 from gpuio.reader.order import LastBatch, Order, Selection
-from gpuio.text_rows import Ids, PathLike, TextRows, is_given, sides
+from gpuio.text_rows import Ids, PathLike, TextRows, check_same_length, is_given, sides
 
 _DTYPES: Final = ("float32", "int32", "int64")
 _FLOAT: Final = re.compile(rb"[.eE]")
@@ -59,8 +59,8 @@ class CSVIter(FileIter):
         ValueError: A parameter has a wrong value.
         TypeError: A parameter has an unknown name.
         FileNotFoundError: A file is missing.
-        FormatError: A file has no rows, or fewer labels than data. From `next`: a row has not the
-            right number of values, or one that is no number.
+        FormatError: A file has no rows, or there are not as many labels as data. From `next`: a
+            row has not the right number of values, or one that is no number.
     """
 
     @p.suggest
@@ -85,12 +85,13 @@ class CSVIter(FileIter):
         target = () if target == (1,) else target
         depth = p.integer("prefetch_buffer", prefetch_buffer, least=1)
         last: LastBatch = "pad" if p.boolean("round_batch", round_batch) else "short"
+        p.paths("data_csv", data_csv, needed=True)
+        p.paths("label_csv", label_csv, needed=is_given(label_csv))
         rows = TextRows.open(data_csv)
         read = partial(_values, rows, shape, kind, "data_shape")
         if is_given(label_csv):
             labels = TextRows.open(label_csv)  # type: ignore[arg-type]  # it is not None
-            if len(labels) < len(rows):
-                raise FormatError(f"{labels}: {len(labels)} rows of labels for {len(rows)} of data")
+            check_same_length(labels, rows)
             read_label = partial(_labels, labels, target, kind)
         else:
             target, read_label = (), partial(_zeros, kind)

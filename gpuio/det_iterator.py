@@ -214,8 +214,10 @@ class ImageDetRecordIter(RecordIter):
         verbose: bool = True,
     ) -> None:
         given: dict[str, Any] = dict(locals())
-        optional = "path_imgidx", "path_imglist", "mean_img", "cache_dir"
-        p.paths(given, *optional, needed="path_imgrec")
+        p.paths("path_imgrec", path_imgrec, needed=True)
+        p.paths("path_imgidx", path_imgidx)
+        for name in ("path_imglist", "mean_img", "cache_dir"):
+            p.path(name, given[name])
         p.choice("aug_seq", aug_seq, ("det_aug_default",))
         given["dtype"] = p.dtype_name("dtype", dtype, tuple(OUTPUTS))
         mean, std = p.channels("mean", given), p.channels("std", given)

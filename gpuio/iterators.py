@@ -230,8 +230,11 @@ class ImageRecordIter(RecordIter):
         verbose: bool = True,
     ) -> None:
         given = dict(locals())
-        optional = "path_imgidx", "path_imglist", "masks", "mean_img", "cache_dir"
-        p.paths(given, *optional, needed="path_imgrec")
+        p.paths("path_imgrec", path_imgrec, needed=True)
+        for name in ("path_imgidx", "masks"):
+            p.paths(name, given[name])
+        for name in ("path_imglist", "mean_img", "cache_dir"):
+            p.path(name, given[name])
         if isinstance(masks, str) and masks and not all(masks.split(";")):
             raise ValueError(f"masks must have no empty path in it, got {masks!r}")
         p.choice("aug_seq", aug_seq, ("aug_default",))

@@ -17,7 +17,7 @@ from gpuio.errors import FormatError
 from gpuio.format.image_record import rounded_whole, rounding
 from gpuio.ndarray import NDArray
 from gpuio.reader.order import Order, Selection
-from gpuio.text_rows import EMPTY, Ids, PathLike, TextRows, is_given, sides
+from gpuio.text_rows import EMPTY, Ids, PathLike, TextRows, check_same_length, is_given, sides
 
 if TYPE_CHECKING:
     from gpuio.csr import CSRNDArray
@@ -66,8 +66,8 @@ class LibSVMIter(FileIter):
         TypeError: A parameter has an unknown name.
         BackendError: SciPy is not installed.
         FileNotFoundError: A file is missing.
-        FormatError: A file has no rows, or fewer labels than data. From `next`: a row is not as
-            above, or has an index too large or twice.
+        FormatError: A file has no rows, or there are not as many labels as data. From `next`: a
+            row is not as above, or has an index too large or twice.
     """
 
     @p.suggest
@@ -94,14 +94,15 @@ class LibSVMIter(FileIter):
         p.dtype_name("dtype", dtype, ("float32",))
         columns = _columns("data_shape", data_shape)
         targets = _columns("label_shape", label_shape)
+        p.paths("data_libsvm", data_libsvm, needed=True)
+        p.paths("label_libsvm", label_libsvm, needed=is_given(label_libsvm))
         rows = TextRows.open(data_libsvm, comments=True)
         labels = None
         if is_given(label_libsvm):
             labels = TextRows.open(label_libsvm, comments=True)  # type: ignore[arg-type]
             if targets == 1:
                 raise ValueError("label_shape must be more than 1 with label_libsvm, got 1")
-            if len(labels) < len(rows):
-                raise FormatError(f"{labels}: {len(labels)} rows of labels for {len(rows)} of data")
+            check_same_length(labels, rows)
         elif targets != 1:
             raise ValueError(f"label_shape must be (1,) without label_libsvm, got ({targets},)")
         order = Order(

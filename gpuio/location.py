@@ -32,7 +32,7 @@ def check_path(name: str, value: object) -> None:
         TypeError: It is of another type.
         ValueError: It is empty, which would mean the current folder.
     """
-    if not isinstance(value, str | bytes | os.PathLike):
+    if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} must be a path, got {value!r}")
     if not os.fspath(value).strip():
         raise ValueError(f"{name} must be a path, got {value!r}")

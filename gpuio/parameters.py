@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.extras import explained
-from gpuio.location import Storage
+from gpuio.location import Storage, check_path, several
 from gpuio.suggestions import suggestion
 
 P = ParamSpec("P")
@@ -196,23 +196,28 @@ def text(name: str, value: Any) -> str:
     return value
 
 
-def paths(given: Mapping[str, Any], *names: str, needed: str) -> None:
-    """Refuse what is neither a path nor a list of paths; None is none, but not where it is needed.
+def path(name: str, value: Any) -> None:
+    """Refuse what is no single path; "" and None are none."""
+    if value is not None and value != "":
+        check_path(name, value)
+
+
+def paths(name: str, value: Any, *, needed: bool = False) -> None:
+    """Refuse what is neither a path, nor several joined with ";" or in a list.
 
     Args:
-        given: All keywords.
-        names: Those that are paths.
-        needed: One more, which must be given.
+        name: Of the parameter.
+        value: What is given for it; "" and None are none.
+        needed: Refuse none, too.
     """
-    for name in (needed, *names):
-        value = given[name]
-        some = value if isinstance(value, list | tuple) else [value]
-        if value is None and name != needed:
-            continue
-        if not all(isinstance(path, str | os.PathLike) for path in some):
-            raise ValueError(f"{name} must be a path, or a list of paths, got {value!r}")
-        if isinstance(value, list | tuple) and not all(os.fspath(path).strip() for path in some):
-            raise ValueError(f"{name} must have no empty path in it, got {value!r}")
+    listed = isinstance(value, list | tuple)
+    some = value if listed else () if value is None else (value,)
+    if not all(isinstance(path, str | os.PathLike) for path in some):
+        raise ValueError(f"{name} must be a path, or a list of paths, got {value!r}")
+    if listed and not all(os.fspath(path).strip() for path in some):
+        raise ValueError(f"{name} must have no empty path in it, got {value!r}")
+    if needed and not several(value):
+        raise ValueError(f"{name} must be a path, or a list of paths, got {value!r}")
 
 
 def choice(name: str, value: Any, allowed: Sequence[str]) -> None:

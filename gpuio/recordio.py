@@ -100,8 +100,7 @@ class MXRecordIO:
         return self
 
     def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
-        check_path("uri", uri)
-        self.uri = os.fsdecode(uri)
+        self.uri = _path("uri", uri)
         self._rec = absolute(self.uri)  # the same file after a chdir
         self._identity: FileIdentity | None = None  # of the file that `_offsets` are of
         self.flag = flag
@@ -356,9 +355,7 @@ class MXIndexedRecordIO(MXRecordIO):
         flag: Literal["r", "w"],
         key_type: Callable[[Any], Any] = int,
     ) -> None:
-        if idx_path is not None:
-            check_path("idx_path", idx_path)
-        self.idx_path = None if idx_path is None else os.fsdecode(idx_path)
+        self.idx_path = None if idx_path is None else _path("idx_path", idx_path)
         self._idx = None if self.idx_path is None else absolute(self.idx_path)
         self.idx: Mapping[Any, int] = {}
         self.keys: MutableSequence[Any] = []
@@ -675,6 +672,13 @@ class _RemoteAppender:
 
 def _appender(path: str) -> _Appender | _RemoteAppender:
     return _RemoteAppender(path) if is_url(path) else _Appender(path)
+
+
+def _path(name: str, given: Any) -> str:
+    """The text of a path, which may be bytes."""
+    path = os.fsdecode(given) if isinstance(given, bytes) else given
+    check_path(name, path)
+    return os.fsdecode(path)
 
 
 def _framed(buf: bytes) -> bytes:

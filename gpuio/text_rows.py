@@ -114,10 +114,8 @@ class TextRows:
 
 
 def _files(given: PathLike | Sequence[PathLike]) -> list[Path]:
-    paths, found = several(given), []
-    if not paths:
-        raise FileNotFoundError(f"no file is named, got {given!r}")
-    for path in map(Path, paths):
+    found = []
+    for path in map(Path, several(given)):
         if path.is_dir():
             children = sorted(child for child in path.iterdir() if child.is_file())
             if not children:
@@ -165,6 +163,18 @@ def _lines(file: BinaryIO) -> tuple[Ids, npt.NDArray[np.uint8]]:
     if not begins:
         bounds.append(np.array([size]))
     return np.concatenate(bounds), np.concatenate(heads)
+
+
+def check_same_length(labels: TextRows, data: TextRows) -> None:
+    """Find out whether there is one row of labels for each row of data.
+
+    Raises:
+        FormatError: There is not.
+    """
+    if len(labels) != len(data):
+        raise FormatError(
+            f"{labels}: {len(labels)} rows of labels for {len(data)} of data in {data}"
+        )
 
 
 def sides(name: str, value: Any) -> tuple[int, ...]:

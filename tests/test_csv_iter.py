@@ -96,7 +96,7 @@ def test_labels(write):
     assert next(it).label[0].tolist() == [[10, 4], [7, 1], [8, 2]]
     assert it.provide_data == [("x", (3, 3))]
     assert it.provide_label == [("y", (3, 2))]
-    one = write("7\n8\n9\n10\n11\n", "one.csv")
+    one = write("7\n8\n9\n10\n", "one.csv")
     assert next(CSVIter(data, 3, 4, label_csv=one)).label[0].tolist() == [7, 8, 9, 10]
     for none in (None, "", "NULL"):
         assert next(CSVIter(data, 3, 4, label_csv=none, label_shape=2)).label[0].shape == (4,)
@@ -191,10 +191,12 @@ def test_wrong_parameters_are_named(write, keywords, error, message):
         CSVIter(**{"data_csv": write(FOUR), "data_shape": 3, "batch_size": 2, **keywords})
 
 
-def test_labels_must_suffice(write):
-    short = write("1\n2\n3\n", "short.csv")
-    with pytest.raises(FormatError, match=r"short\.csv: 3 rows of labels for 4 of data"):
-        CSVIter(write(FOUR), 3, 2, label_csv=short)
+@pytest.mark.parametrize("count", [3, 5, 8])
+def test_there_is_one_row_of_labels_for_each_of_data(write, count):
+    labels = write("1\n" * count, "labels.csv")
+    message = rf"labels\.csv: {count} rows of labels for 4 of data in .*\.csv$"
+    with pytest.raises(FormatError, match=message):
+        CSVIter(write(FOUR), 3, 2, label_csv=labels)
     with pytest.raises(FormatError, match="no row in it"):
         CSVIter(write(""), 3, 2)
 
@@ -212,11 +214,3 @@ def test_no_thread_is_left_behind(write):
     next(it)
     del it
     assert not set(threading.enumerate()) - before
-
-
-@pytest.mark.parametrize("path", ["", ";", []])
-def test_no_path_is_not_the_current_folder(tmp_path, monkeypatch, path):
-    (tmp_path / "a.csv").write_text("1,2\n")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no file is named"):
-        CSVIter(path, (2,), 1)

@@ -831,7 +831,7 @@ def test_what_is_no_state_is_a_state_error(rec, state):
     ("keywords", "kind", "reason"),
     [
         ({"path_imgrec": None}, ValueError, "path_imgrec must be a path, or a list of paths"),
-        ({"path_imgrec": ""}, FileNotFoundError, r"no \.rec file is named"),
+        ({"path_imgrec": ""}, ValueError, "path_imgrec must be a path, or a list of paths, got ''"),
         ({"path_imgrec": ["a.rec", ""]}, ValueError, "path_imgrec must have no empty path in it"),
         ({"path_imgidx": ["a.idx", ""]}, ValueError, "path_imgidx must have no empty path in it"),
         ({"masks": "a.rec;"}, ValueError, "masks must have no empty path in it"),

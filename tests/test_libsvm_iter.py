@@ -134,10 +134,12 @@ def test_wrong_parameters_are_named(write, keywords, error, message, monkeypatch
         LibSVMIter(**given)
 
 
-def test_labels_must_suffice(write):
-    short = write("1\n", "short.t")
-    with pytest.raises(FormatError, match=r"short\.t: 1 rows of labels for 4 of data"):
-        LibSVMIter(write(FOUR), 3, 2, label_libsvm=short, label_shape=3)
+@pytest.mark.parametrize("count", [1, 5])
+def test_there_is_one_row_of_labels_for_each_of_data(write, count):
+    labels = write("1\n" * count, "labels.t")
+    message = rf"labels\.t: {count} rows of labels for 4 of data in .+$"
+    with pytest.raises(FormatError, match=message):
+        LibSVMIter(write(FOUR), 3, 2, label_libsvm=labels, label_shape=3)
 
 
 def test_without_scipy_the_error_says_so(write):

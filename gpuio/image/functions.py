@@ -30,6 +30,7 @@ from gpuio import parameters as p
 from gpuio.errors import DecodeError
 from gpuio.image.arrays import by_channel, floating, image_array, into, ndarray
 from gpuio.image.interpolation import choose, imresize
+from gpuio.location import check_path
 from gpuio.ndarray import NDArray
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def imread(
         OSError: The file cannot be read.
         DecodeError: It is no image, or damaged.
     """
+    check_path("filename", filename)
     data = read_file(Path(filename))
     try:
         return imdecode(data, flag, to_rgb, out)

@@ -184,14 +184,11 @@ class ImageIter(DataIter):
         except ValueError as error:
             raise AssertionError(str(error)) from None  # as in mxnet
         p.choice("last_batch_handle", last_batch_handle, _LAST_BATCH)
-        for name, path in (
-            ("path_imgrec", path_imgrec or None),
-            ("path_imglist", path_imglist or None),
-            ("path_imgidx", path_imgidx or None),
-            ("path_root", path_root),
-        ):
-            if path is not None:
-                check_path(name, path)
+        p.path("path_imgrec", path_imgrec)
+        p.path("path_imglist", path_imglist)
+        p.path("path_imgidx", path_imgidx)
+        if path_root is not None:
+            check_path("path_root", path_root)
         self.check_data_shape(data_shape)
         self.data_shape = tuple(data_shape)
         self.label_width = label_width

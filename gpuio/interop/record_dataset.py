@@ -58,13 +58,13 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
         label_dtype: npt.DTypeLike | None = None,
         transform: Callable[[Any], Any] | None = None,
     ) -> None:
-        given = {"path_imgrec": path_imgrec, "path_imgidx": path_imgidx}
-        p.paths(given, "path_imgidx", needed="path_imgrec")
         if channels not in (1, 3, 4):
             raise ValueError(f"channels must be 1, 3 or 4, got {channels!r}")
         self.label_width = p.integer("label_width", label_width, least=1)
         self.raw, self.channels, self.transform = raw, channels, transform
         self._label_dtype = labels.label_dtype(label_dtype, single=label_width == 1)
+        p.paths("path_imgrec", path_imgrec, needed=True)
+        p.paths("path_imgidx", path_imgidx)
         self._path_imgrec = absolute_all(path_imgrec)
         self._path_imgidx = absolute_all(path_imgidx)
         self._records: Dataset | None = Dataset.open(self._path_imgrec, self._path_imgidx)
