@@ -1,0 +1,27 @@
+"""A minute of fuzzing with a fixed seed. `make fuzz` goes on for as long as it is given."""
+
+from __future__ import annotations
+
+import pytest
+
+from robustness.campaign import Campaign
+from robustness.doors import DOORS
+from robustness.stress import SCENES, run_scenes
+
+CASES = 120  # of each door
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # kernels may have to be compiled first
+def test_damage_is_an_error_with_a_name_and_sound_images_are_right(tmp_path):
+    with Campaign(tmp_path) as campaign:
+        campaign.run(list(DOORS), cases=CASES)
+        print(campaign.table())
+        assert not campaign.found, campaign.table()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("scene", sorted(SCENES))
+def test_whatever_the_order_in_which_threads_come_images_are_right(scene):
+    assert run_scenes([scene], 2.0) == []
