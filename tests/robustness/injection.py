@@ -200,9 +200,8 @@ class Epoch(Scene):
             device="cpu",
             dtype="uint8",
             resize=40,
-            on_error="zero",
             preprocess_threads=2,
-            **self.options,
+            **{"on_error": "zero", **self.options},
         )
 
     def run(self) -> None:
@@ -254,7 +253,7 @@ class Mean(Epoch):
 
     def run(self) -> None:
         mean = self.folder / "mean.bin"
-        self.options = {"decoder": "portable", "mean_img": mean}
+        self.options = {"decoder": "portable", "mean_img": mean, "on_error": "raise"}
         with self._open():
             pass
         (image,) = saved_array.load(mean).values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -207,8 +207,6 @@ def index_of(parts: Sequence[bytes]) -> bytes:
 
 class PlainDoor(Door):
     """Base of doors where records are told by their pixels, whatever has become of their keys."""
-
-    options: ClassVar[dict[str, Any]] = PLAIN
 
     def prepare(self, folder: Path) -> None:
         write_rec(folder / "clean.rec", distinct(COUNT))

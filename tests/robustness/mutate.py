@@ -193,5 +193,5 @@ def damage_labels(rng: random.Random, labels: Sequence[float]) -> list[float]:
         elif kind == 1:
             new += new[at : at + rng.randrange(1, 6)]
         elif new:
-            new[rng.choice((0, 1, at))] = rng.choice(FLOATS)
+            new[min(rng.choice((0, 1, at)), len(new) - 1)] = rng.choice(FLOATS)
     return new

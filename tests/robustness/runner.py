@@ -122,7 +122,8 @@ class Runner:
             if lost is not None:
                 self.stop()
                 if seed is None:
-                    raise WorkerLostError(f"{door}: {lost.kind}: {lost.text}")
+                    printed = self._log.read_text(errors="replace")[-2000:]
+                    raise WorkerLostError(f"{door}: {lost.kind}: {lost.text}\n{printed}")
                 yield Result(door, seed, lost, 1, time.monotonic() - started)
                 return
             event = json.loads(line)

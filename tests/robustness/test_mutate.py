@@ -71,6 +71,9 @@ def test_labels_get_values_that_are_no_numbers():
     made = [mutate.damage_labels(random.Random(seed), [2, 5, 0, 0.1]) for seed in range(200)]
     assert any(np.isnan(labels).any() for labels in made)
     assert {len(labels) for labels in made} > {1, 4, 5}
+    for seed in range(200):
+        mutate.damage_labels(random.Random(seed), [1])
+        mutate.damage_labels(random.Random(seed), [])
 
 
 def test_doors_have_names_of_their_own_and_say_what_they_are():
