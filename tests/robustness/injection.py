@@ -26,6 +26,7 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -120,10 +121,16 @@ class Seam:
                 seam._calls += seam._is_ours(args)
                 now = seam._calls == seam._wanted and seam._is_ours(args)
             if now:
-                raise seam._error
+                raise seam._named(args)
             return seam._real(*args, **named)
 
         setattr(self._owner, self._attribute, fails)
+
+    def _named(self, args: Sequence[Any]) -> BaseException:
+        """The error, with the path if the function was given one, as the system's have it."""
+        if isinstance(self._error, OSError) and isinstance(args[0], str | os.PathLike):
+            return OSError(self._error.errno, self._error.strerror, os.fspath(args[0]))
+        return self._error
 
     def disarm(self) -> int:
         setattr(self._owner, self._attribute, self._real)
@@ -154,7 +161,6 @@ def seams() -> list[Seam]:
         Seam("os.replace", os, "replace", failure(errno.EIO)),
         Seam("os.rename", os, "rename", failure(errno.EIO)),
         Seam("os.fsync", os, "fsync", failure(errno.EIO)),
-        Seam("os.fstat", os, "fstat", failure(errno.EIO)),
         Seam("Thread.start", threading.Thread, "start", RuntimeError("can't start new thread")),
     ]
 
@@ -180,15 +186,20 @@ class Scene:
         """What must hold then, whether it worked or not."""
 
 
+@cache
+def _images() -> tuple[bytes, ...]:
+    """Large enough that codecs need more memory than small objects take."""
+    kinds = ("JPEG", "PNG", "BMP")
+    return tuple(encode(draw(160, 240, seed=k), kinds[k % 3]) for k in range(COUNT))
+
+
 class Epoch(Scene):
     """An epoch of ImageRecordIter."""
 
     options: ClassVar[dict[str, Any]] = {"decoder": "portable"}
 
     def prepare(self) -> None:
-        kinds = ("JPEG", "PNG", "BMP")
-        images = [encode(draw(260, 340, seed=k), kinds[k % 3]) for k in range(COUNT)]
-        write_rec(self.folder / "a.rec", images)
+        write_rec(self.folder / "a.rec", _images())
         with self._open() as it:
             self.want = {k: x.copy() for b in it for k, x in zip(b.index, b.data[0], strict=True)}
 
@@ -275,8 +286,7 @@ class Pack(Scene):
         (self.folder / "images").mkdir()
         lines = []
         for k in range(COUNT):
-            data = encode(draw(60, 70, seed=k), "JPEG", quality=90)
-            (self.folder / "images" / f"{k}.jpg").write_bytes(data)
+            (self.folder / "images" / f"{k}.jpg").write_bytes(_images()[k])
             lines.append(f"{k}\t{k}.0\t{k}.jpg\n")
         (self.folder / "a.lst").write_text("".join(lines))
         self._command()

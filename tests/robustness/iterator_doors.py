@@ -148,10 +148,11 @@ class RecordDoor(Door):
             "policy": rng.choice(POLICIES),
         }
 
-    def check(self, case: Case, rec: Path) -> None:
+    def check(self, case: Case, rec: Path, **options: Any) -> None:
         number, decoder, policy = (case.choices[k] for k in ("setting", "decoder", "policy"))
         sound = set(range(COUNT)) - case.damaged
-        with open_iter(rec, decoder=decoder, on_error=policy, **SETTINGS[number]) as it:
+        chosen = SETTINGS[number] | options
+        with open_iter(rec, decoder=decoder, on_error=policy, **chosen) as it:
             check_by_key(it, self.want[number, decoder], sound, complete=policy != "raise")
 
 
@@ -180,13 +181,13 @@ class Frames(RecordDoor):
         clean = frames(mixed(COUNT))
         parts = list(clean)
         for number in some(rng, COUNT):
-            part = damage_frame(rng, parts[number], clean)
-            parts[number] = part + bytes(-len(part) % 4)  # as no record is at other places
+            parts[number] = damage_frame(rng, parts[number], clean)
         return Case(self.name, seed, tuple(parts), clean, self.choices(rng))
 
     def run(self, case: Case, folder: Path) -> None:
-        write_frames(folder / "a.rec", case.parts)
-        self.check(case, folder / "a.rec")
+        # No record can begin elsewhere than at a multiple of 4 bytes.
+        write_frames(folder / "a.rec", [part + bytes(-len(part) % 4) for part in case.parts])
+        self.check(case, folder / "a.rec", path_imgidx=folder / "a.idx")
 
 
 @cache
