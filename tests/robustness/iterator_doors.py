@@ -20,7 +20,7 @@ from gpuio.testing import draw, encode, write_rec
 from .case import Case, Door, Wrong
 from .formats import damage_image
 from .mutate import damage, damage_array, damage_frame, damage_labels, damage_lines
-from .pictures import distinct, mixed
+from .pictures import distinct, images, mixed
 
 if TYPE_CHECKING:
     import random
@@ -542,15 +542,17 @@ class ImageDetIter(Detection):
 
 
 class Agreement(PlainDoor):
-    """All decoders take and refuse the same images."""
+    """All decoders take and refuse the same JPEGs."""
 
     name = "agreement"
 
     def make(self, seed: int, rng: random.Random) -> Case:
-        parts = list(mixed(COUNT))
+        jpegs = images()["JPEG"]
+        clean = tuple(jpegs[k % len(jpegs)] for k in range(COUNT))
+        parts = list(clean)
         for number in rng.sample(range(COUNT), COUNT // 2):
             parts[number] = damage_image(rng, parts[number])
-        return Case(self.name, seed, tuple(parts), mixed(COUNT), {})
+        return Case(self.name, seed, tuple(parts), clean, {})
 
     def run(self, case: Case, folder: Path) -> None:
         write_rec(folder / "a.rec", case.parts)
