@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-gpu check lint types format bench clean
+.PHONY: help demo test test-gpu check lint types format bench fuzz clean
 .NOTPARALLEL:
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo 'make check     lint, formatting, types'
 	@echo 'make format    put the code into its format'
 	@echo 'make bench     measure how fast images come on this machine'
+	@echo 'make fuzz      damaged files through every door for MINUTES=30, then stress'
 	@echo 'make test-gpu  test and measure a GPU, in under nine minutes; REC=train.rec: with these images'
 	@echo 'make clean     remove what the others made, $(VENV) included'
 
@@ -42,6 +43,9 @@ format: $(VENV)/dev.stamp
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/cpu.py
+
+fuzz: $(VENV)/test.stamp
+	cd tests && $(abspath $(BIN))/python -m robustness --stress --minutes $(or $(MINUTES),30)
 
 # One stamp for each extra: what it installs follows pyproject.toml.
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python

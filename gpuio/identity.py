@@ -43,7 +43,7 @@ class FileIdentity:
         """
         descriptor = open_plain(path, follow=True)
         try:
-            status, edges = os.fstat(descriptor), _edges(descriptor)
+            status, edges = os.fstat(descriptor), _edges(descriptor, path)
         finally:
             os.close(descriptor)
         return cls(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino), edges)
@@ -62,7 +62,7 @@ class FileIdentity:
         status = os.fstat(descriptor)
         place = status.st_dev, status.st_ino
         if (self.nbytes, self.changed) == (status.st_size, status.st_mtime_ns) and (
-            again or _edges(descriptor) == self.edges
+            again or _edges(descriptor, path) == self.edges
         ):
             return
         same = place == self.place and status.st_mtime_ns != self.changed
@@ -75,18 +75,33 @@ class FileIdentity:
         )
 
 
-def _edges(descriptor: int) -> bytes:
+def _edges(descriptor: int, path: str) -> bytes:
     nbytes, digest = os.fstat(descriptor).st_size, blake2b(digest_size=16)
     for offset in (0, max(nbytes - _EDGE, 0)):
-        digest.update(_read(descriptor, offset))
+        try:
+            digest.update(_read(descriptor, offset))
+        except OSError as error:
+            error.filename = path
+            raise
     return digest.digest()
 
 
 def _read(descriptor: int, offset: int) -> bytes:
+    """The _EDGE bytes from `offset`, fewer only where the file ends: a read may stop short."""
+    data = b""
+    while len(data) < _EDGE:
+        more = _read_some(descriptor, _EDGE - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _read_some(descriptor: int, nbytes: int, offset: int) -> bytes:
     if hasattr(os, "pread"):
-        return os.pread(descriptor, _EDGE, offset)
+        return os.pread(descriptor, nbytes, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)
-    return os.read(descriptor, _EDGE)
+    return os.read(descriptor, nbytes)
 
 
 def _described(nbytes: int, changed: int) -> str:

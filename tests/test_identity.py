@@ -58,3 +58,18 @@ def test_a_number_that_the_file_system_gave_anew_makes_no_other_file(path, tmp_p
     set_time(tmp_path / "b.rec", before)
     (tmp_path / "b.rec").replace(path)
     check(identity, path)
+
+
+def test_a_read_that_stops_short_is_gone_on_with(path, monkeypatch):
+    identity, pread = FileIdentity.of(str(path)), os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, nbytes, at: pread(fd, max(nbytes // 2, 1), at))
+    check(identity, path)
+
+
+def test_a_read_that_fails_names_the_file(path, monkeypatch):
+    def fails(descriptor, nbytes, at):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", fails)
+    with pytest.raises(OSError, match=r"Input/output error.*a\.rec"):
+        FileIdentity.of(str(path))
