@@ -102,7 +102,11 @@ class _Cursor:
         """Fill `memory`, of which `check_left` knows, with the next bytes."""
         done = 0
         while done < len(memory):
-            got = self._file.readinto(memory[done:])
+            try:
+                got = self._file.readinto(memory[done:])
+            except OSError as error:
+                error.filename = self._path
+                raise
             if not got:  # it was cut after it was opened
                 raise self.error(0, f"{len(memory)} bytes of {what}", f"{done}")
             done += got

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +155,18 @@ def test_real_lists_are_read_alike_by_both():
         ids, labels = load_labels(path, 1)
         npt.assert_array_equal(np.sort(ids), np.unique(images.ids))
         assert len(labels) == len(ids)
+
+
+def test_a_list_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    class Failing(io.RawIOBase):
+        def readable(self):
+            return True
+
+        def readinto(self, memory):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = tmp_path / "a.lst"
+    path.write_text("0\t1\ta.jpg\n")
+    monkeypatch.setattr(Path, "open", lambda *given: io.BufferedReader(Failing()))
+    with pytest.raises(OSError, match=r"Input/output error.*a\.lst"):
+        ImageList.load(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import struct
 from contextlib import suppress
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpuio.errors import FormatError
+from gpuio.format import saved_array as module
 from gpuio.format.saved_array import load, load_mean, save
 
 MEAN = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
@@ -158,6 +161,16 @@ def test_what_is_no_plain_file_is_not_waited_for(tmp_path, kind):
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="none"):
         load(tmp_path / "none")
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_named(tmp_path):
+    class Failing(io.FileIO):
+        def readinto(self, memory):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    save(tmp_path / "a", {"mean_img": MEAN})
+    with Failing(tmp_path / "a") as file, pytest.raises(OSError, match=r"Input/output error.*/a"):
+        module._Cursor(file, str(tmp_path / "a")).bytes_of(8, "magic")
 
 
 def test_a_mean_image_has_the_shape_of_the_images(tmp_path):

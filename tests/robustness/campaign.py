@@ -180,5 +180,7 @@ def signature(verdict: Verdict) -> str:
     if verdict.kind == CRASH:
         return verdict.text
     what, _, place = verdict.text.rpartition(" | ")
-    text = place or what
+    if place and what:
+        return f"{what.partition(':')[0]} {place}"
+    text = verdict.text
     return re.sub(r"0x[0-9a-f]+|-?\d[\d.]*|'[^']*'|/\S+|\[.*\]", "#", text)[:160]

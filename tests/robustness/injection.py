@@ -103,10 +103,17 @@ class Shim:
 
 
 class Seam:
-    """A function of Python that fails, for those that have no compiler."""
+    """A function of Python that fails, for those that have no compiler.
 
-    def __init__(self, name: str, owner: Any, attribute: str, error: BaseException) -> None:
-        self.name, self._owner, self._attribute, self._error = name, owner, attribute, error
+    Args:
+        name: For reports.
+        owner: The module or class of the function.
+        attribute: Its name there.
+        code: The errno of its error; None for a thread that cannot be started.
+    """
+
+    def __init__(self, name: str, owner: Any, attribute: str, code: int | None) -> None:
+        self.name, self._owner, self._attribute, self._code = name, owner, attribute, code
         self._real = getattr(owner, attribute)
         self._lock = threading.Lock()
         self._calls = self._wanted = 0
@@ -121,16 +128,17 @@ class Seam:
                 seam._calls += seam._is_ours(args)
                 now = seam._calls == seam._wanted and seam._is_ours(args)
             if now:
-                raise seam._named(args)
+                raise seam._failure(args)
             return seam._real(*args, **named)
 
         setattr(self._owner, self._attribute, fails)
 
-    def _named(self, args: Sequence[Any]) -> BaseException:
-        """The error, with the path if the function was given one, as the system's have it."""
-        if isinstance(self._error, OSError) and isinstance(args[0], str | os.PathLike):
-            return OSError(self._error.errno, self._error.strerror, os.fspath(args[0]))
-        return self._error
+    def _failure(self, args: Sequence[Any]) -> BaseException:
+        """A new error, with the path if the function was given one, as the system's have it."""
+        if self._code is None:
+            return RuntimeError("can't start new thread")
+        named = args[:1] if isinstance(args[0], str | os.PathLike) else ()
+        return OSError(self._code, os.strerror(self._code), *map(os.fspath, named))
 
     def disarm(self) -> int:
         setattr(self._owner, self._attribute, self._real)
@@ -149,19 +157,16 @@ class Seam:
 def seams() -> list[Seam]:
     """The functions through which gpuio talks to the system."""
 
-    def failure(code: int) -> OSError:
-        return OSError(code, os.strerror(code))
-
     return [
-        Seam("os.open", os, "open", failure(errno.EMFILE)),
-        Seam("open", builtins, "open", failure(errno.EMFILE)),
-        Seam("io.open", io, "open", failure(errno.EMFILE)),
-        Seam("os.pread", os, "pread", failure(errno.EIO)),
-        Seam("os.preadv", os, "preadv", failure(errno.EIO)),
-        Seam("os.replace", os, "replace", failure(errno.EIO)),
-        Seam("os.rename", os, "rename", failure(errno.EIO)),
-        Seam("os.fsync", os, "fsync", failure(errno.EIO)),
-        Seam("Thread.start", threading.Thread, "start", RuntimeError("can't start new thread")),
+        Seam("os.open", os, "open", errno.EMFILE),
+        Seam("open", builtins, "open", errno.EMFILE),
+        Seam("io.open", io, "open", errno.EMFILE),
+        Seam("os.pread", os, "pread", errno.EIO),
+        Seam("os.preadv", os, "preadv", errno.EIO),
+        Seam("os.replace", os, "replace", errno.EIO),
+        Seam("os.rename", os, "rename", errno.EIO),
+        Seam("os.fsync", os, "fsync", errno.EIO),
+        Seam("Thread.start", threading.Thread, "start", None),
     ]
 
 
@@ -179,8 +184,11 @@ class Scene:
         """Write the files."""
 
     def run(self) -> None:
-        """Do it; whatever comes out is checked."""
+        """Do it, while a call fails; what comes out of it is checked."""
         raise NotImplementedError
+
+    def check(self) -> None:
+        """What must hold where it worked, looked at when nothing fails any more."""
 
     def after(self) -> None:
         """What must hold then, whether it worked or not."""
@@ -262,12 +270,18 @@ class EpochCached(Epoch):
 class Mean(Epoch):
     """A mean image to be made."""
 
+    @property
+    def _mean(self) -> Path:
+        return self.folder / "mean.bin"
+
     def run(self) -> None:
-        mean = self.folder / "mean.bin"
-        self.options = {"decoder": "portable", "mean_img": mean, "on_error": "raise"}
-        with self._open():
-            pass
-        (image,) = saved_array.load(mean).values()
+        self.options = {"decoder": "portable", "mean_img": self._mean, "on_error": "raise"}
+        for _ in range(2):  # once it is made, then it is read
+            with self._open():
+                pass
+
+    def check(self) -> None:
+        (image,) = saved_array.load(self._mean).values()
         right = np.mean([image.astype(np.float64) for image in self.want.values()], axis=0)
         if np.abs(image - right).max() > 1e-3:
             raise Wrong("the mean image is wrong")
@@ -277,6 +291,7 @@ class Mean(Epoch):
         if set(names) - {"a.rec", "a.idx", "mean.bin"}:
             raise Wrong(f"files are left: {names}")
         self.run()
+        self.check()
 
 
 class Pack(Scene):
@@ -306,6 +321,8 @@ class Pack(Scene):
 
     def run(self) -> None:
         self._command()
+
+    def check(self) -> None:
         count = len(scan(self.folder / "a.rec"))
         whole = (self.folder / "a.rec").read_bytes() == self.new
         if self.status == 0 and not whole:
@@ -333,6 +350,8 @@ class Write(Scene):
         with writer:
             for k in range(COUNT):
                 writer.write_idx(k, bytes([k]) * 1000)
+
+    def check(self) -> None:
         if len(scan(self.folder / "a.rec")) != COUNT:
             raise Wrong("success, but records are missing")
 
@@ -420,6 +439,8 @@ def _attempt_here(scene: Scene, kind: Shim | Seam, number: int) -> tuple[str, st
                 verdict, text = _judge(kind, error, here.folder)
                 error.__traceback__ = None
             calls = kind.disarm()
+            if verdict == "ok":
+                here.check()
             deadline = time.monotonic() + 2
             while (left := sorted(open_files() - files) + our_threads()) and (
                 time.monotonic() < deadline

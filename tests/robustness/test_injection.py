@@ -70,7 +70,7 @@ def test_a_child_that_crashes_or_exits_is_told(tmp_path, monkeypatch):
                     os.kill(os.getpid(), -code)
                 os._exit(code)
 
-        seam = Seam("x", injection, "_LIMIT", OSError())
+        seam = Seam("x", injection, "_LIMIT", 5)
         outcome, _ = attempt(Crash(tmp_path), seam, 1)
         assert outcome.verdict == "crash"
         assert word in outcome.text
