@@ -228,13 +228,12 @@ class Launch:
         if os.name == "posix":
             create, _, jobs["clock"] = _posix()
             rows = np.uint64(jobs.ctypes.data), jobs.strides[0]
-            threads = np.uint64(self._threads.ctypes.data), 0 if here else workers
-            self._started = _start(create, self._worker, *rows, *threads)
+            handles = np.uint64(self._threads.ctypes.data)
+            wanted = 0 if here else workers
+            self._started = _start(create, self._worker, *rows, handles, wanted)
         elif not here:
-            at, size = (
-                int(jobs.ctypes.data),
-                int(jobs.strides[0]),
-            )  # plain integers, as ctypes wants
+            # Plain integers, as ctypes wants.
+            at, size = int(jobs.ctypes.data), int(jobs.strides[0])
             self._pool = ThreadPoolExecutor(workers)  # ctypes lets the GIL go
             work = _compiled_worker().ctypes
             self._futures = [self._pool.submit(work, at + size * k) for k in range(workers)]
