@@ -19,7 +19,7 @@ import mmap
 import threading
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ _MODULE: Final = "*jpeg_turbo_ext*"
 _ENTRY: Final = b"nvimgcodecExtensionModuleEntry"
 _PRINT, _STREAM = b"fprintf", b"stderr"
 _ELF64_LITTLE: Final = b"\x7fELF\x02\x01"
+_HEAD_NBYTES: Final = 64
 _SYMBOLS, _RELOCATIONS = 11, 4  # types of sections
 _READ_WRITE: Final = 3  # of mprotect
 
@@ -105,23 +106,26 @@ def _slots(path: Path) -> list[tuple[bytes, int]]:
     Raises:
         BackendError: They are not found.
     """
-    data = path.read_bytes()
-    if not data.startswith(_ELF64_LITTLE):
-        raise BackendError(
-            f"{path}: warnings of libjpeg are heard in 64-bit ELF modules only; "
-            "tolerate='warnings' does without"
-        )
-    start, count = np.frombuffer(data, "u8", 1, 40)[0], np.frombuffer(data, "u2", 1, 60)[0]
-    sections = np.frombuffer(data, _SECTION, count, int(start))
-    (table,) = sections[sections["type"] == _SYMBOLS]
-    strings = _content(data, sections[table["link"]])
-    symbols = np.frombuffer(_content(data, table), _SYMBOL)
+    with path.open("rb") as file:
+        head = file.read(_HEAD_NBYTES)
+        if not head.startswith(_ELF64_LITTLE) or len(head) < _HEAD_NBYTES:
+            raise BackendError(
+                f"{path}: warnings of libjpeg are heard in 64-bit ELF modules only; "
+                "tolerate='warnings' does without"
+            )
+        start, count = np.frombuffer(head, "u8", 1, 40)[0], np.frombuffer(head, "u2", 1, 60)[0]
+        file.seek(int(start))
+        sections = np.frombuffer(file.read(int(count) * _SECTION.itemsize), _SECTION)
+        (table,) = sections[sections["type"] == _SYMBOLS]
+        strings = _content(file, sections[table["link"]])
+        symbols = np.frombuffer(_content(file, table), _SYMBOL)
+        changed = [_content(file, each) for each in sections[sections["type"] == _RELOCATIONS]]
     names = [strings[at : strings.index(b"\0", at)] for at in symbols["name"].tolist()]
     entry = _address(ctypes.CDLL(str(path))[_ENTRY.decode()])
     base = entry - int(symbols["value"][names.index(_ENTRY)])
     found = []
-    for section in sections[sections["type"] == _RELOCATIONS]:
-        for relocation in np.frombuffer(_content(data, section), _RELOCATION):
+    for relocations in changed:
+        for relocation in np.frombuffer(relocations, _RELOCATION):
             name = names[relocation["symbol"]]
             if name in (_PRINT, _STREAM):
                 found.append((name, base + int(relocation["offset"])))
@@ -130,9 +134,9 @@ def _slots(path: Path) -> list[tuple[bytes, int]]:
     return found
 
 
-def _content(data: bytes, section: npt.NDArray[np.void]) -> bytes:
-    start = int(section["offset"])
-    return data[start : start + int(section["size"])]
+def _content(file: BinaryIO, section: npt.NDArray[np.void]) -> bytes:
+    file.seek(int(section["offset"]))
+    return file.read(int(section["size"]))
 
 
 def _exchange(slot: int, value: int) -> int:
