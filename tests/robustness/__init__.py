@@ -8,7 +8,7 @@
 | `mutate.py` | damage to any bytes, to records, to lines of text, to saved arrays |
 | `formats.py` | damage to an image that leaves its format's structure readable |
 | `case.py` | one damaged input of a door, and what came of it |
-| `doors.py`, `iterator_doors.py`, `command_doors.py` | the ways into gpuio |
+| `doors.py`, and `iterator_doors.py` and so on | the ways into gpuio |
 | `judge.py` | runs one case and says what came of it |
 | `worker.py` | the child: runs many cases, and notes each one before it begins |
 | `runner.py` | the parent: limits of memory and time, and whose fault a crash is |
