@@ -19,8 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = (
         "Of a damaged .rec, or one that was cut off, the .idx names the whole records, and what is "
-        "damaged is listed. Exit status: 0; 1 if the .rec is damaged; 2 if it has no whole record, "
-        "or the .idx cannot be written."
+        "damaged is listed. Exit status: 0, also of a .rec whose end is missing; 1 if a place "
+        "before its end is damaged; 2 if it has no whole record, or the .idx cannot be written."
     )
     parser.add_argument("record", metavar="RECORD", type=arguments.path, help="the .rec")
     parser.add_argument(
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from gpuio.errors import CorruptRecordError, FormatError
     from gpuio.format.index import Index
-    from gpuio.shards import beside
+    from gpuio.shards import beside, sizes_of
 
     path = args.index or beside(args.record, ".idx")
     if path.endswith(".rec") or _are_one(path, args.record):
@@ -73,7 +73,10 @@ def run(args: argparse.Namespace) -> int:
     if damages:
         places = f"{len(damages)} damaged place{'s' if len(damages) > 1 else ''}"
         print(f"{args.record}: {places}, left out of the index", file=sys.stderr)
-    return 1 if damages else 0
+    # A file that was cut off is indexed as far as it goes; of one damaged before its end, a record
+    # that should be there is not.
+    (size,) = sizes_of([args.record])
+    return 1 if any(damage.resumed < size for damage in damages) else 0
 
 
 def _are_one(index: str, record: str) -> bool:
