@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 
 import gpuio
 from gpuio import recordio
 from gpuio.errors import FormatError, LabelError, LabelWarning
-from gpuio.format.image_list import ImageList
+from gpuio.format.image_list import ImageList, load_labels
 from gpuio.format.image_record import rounded_whole
 from gpuio.interop import labels
 from gpuio.testing import draw, encode, write_rec
@@ -47,6 +49,31 @@ def test_a_list_with_one_is_an_error_that_names_the_line(tmp_path):
     write_rec(rec, [encode(draw(9, 9), "PNG")] * 2)
     with pytest.raises(FormatError, match=r"a\.lst: line 2: label 25130987 cannot be held"):
         gpuio.ImageRecordIter(rec, (3, 8, 8), 2, path_imglist=path)
+
+
+@pytest.mark.parametrize("text", ["9007199254740993", "-16777217", "16777217.0", f"{10**30 + 1}"])
+def test_no_whole_number_of_a_list_slips_through_float64(tmp_path, text):
+    path = tmp_path / "a.lst"
+    path.write_text(f"0\t{text}\ta.png\n")
+    with pytest.raises(FormatError, match=r"a\.lst: line 1: label -?\d+ cannot be held"):
+        ImageList.load(path)
+    with pytest.raises(FormatError, match=r"a\.lst: line 1: label -?\d+ cannot be held"):
+        load_labels(path, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["16777218", "1e30", "0x1p60", "1e400", "nan", f"{2**60}", "1" + 40 * "0"]
+)
+def test_what_float32_holds_is_taken(tmp_path, text):
+    path = tmp_path / "a.lst"
+    path.write_text(f"0\t{text}\ta.png\n")
+    assert len(load_labels(path, 1)[1]) == 1
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 64])
+def test_an_id_that_no_header_can_hold_is_named(number):
+    with pytest.raises(struct.error, match=f"id must be 0 to .* got {number}"):
+        recordio.pack((0, 1.0, number, 0), b"")
 
 
 def test_a_list_in_memory_with_one_is_an_error_that_names_the_sample(tmp_path):

@@ -219,6 +219,13 @@ def _pack_one(path: str, args: argparse.Namespace, options: Options) -> Report:
 
     start = time.perf_counter()
     images = ImageList.load(path)
+    repeated = len(images) - len(set(images.ids.tolist()))
+    if repeated:
+        print(
+            f"{path}: {repeated} of {len(images)} lines repeat an id, so the keys of the index "
+            "will not be unique: readers by key find one record for each",
+            file=sys.stderr,
+        )
     pack, count = _packer(args, len(images))
     prefix = beside(path, "")
     with progress_bar(len(images), "images", Path(prefix).name) as progress:

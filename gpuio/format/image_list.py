@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import FormatError, LabelError
-from gpuio.format.image_record import rounded_whole, rounding
+from gpuio.format.image_record import EXACT, rounded_whole, rounding
 from gpuio.location import is_url
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class ImageList:
             try:
                 # A comprehension for each column takes half the time of one loop over lines.
                 ids.append(np.array([int(row[0]) for row in rows], np.int64))
-                values.append(_labels([float(x) for row in rows for x in row[1:-1]]))
+                values.append(_labels([x for row in rows for x in row[1:-1]], float))
             except (ValueError, OverflowError):
                 raise _bad_line(path, lines, _check_tabbed) from None
             widths.append(np.array([len(row) - 2 for row in rows], np.int64))
@@ -168,8 +168,8 @@ def load_labels(
         rows = [line.split(maxsplit=label_width + 1) for _, line in lines]
         try:
             columns.append(np.array([int(row[0]) for row in rows], np.int64))
-            values = [_number(x) for row in rows for x in row[1 : label_width + 1]]
-            tables.append(_labels(values).reshape(len(rows), label_width))
+            texts = [x for row in rows for x in row[1 : label_width + 1]]
+            tables.append(_labels(texts, _number).reshape(len(rows), label_width))
         except (ValueError, OverflowError):
             check = partial(_check_spaced, label_width=label_width)
             raise _bad_line(path, lines, check) from None
@@ -255,15 +255,24 @@ def _float32(values: list[float]) -> npt.NDArray[np.float32]:
         return np.array(values, np.float64).astype(np.float32)
 
 
-def _labels(values: list[float]) -> npt.NDArray[np.float32]:
+def _labels(texts: list[str], parse: Callable[[str], float]) -> npt.NDArray[np.float32]:
     """Labels as they are stored.
 
     Raises:
-        ValueError: One is a whole number that float32 cannot hold.
+        ValueError: One is no number, or a whole one that float32 cannot hold.
     """
-    if rounded_whole(np.array(values, np.float64)) is not None:
-        raise ValueError
+    values = [parse(text) for text in texts]
+    for place in np.flatnonzero(np.abs(np.array(values)) > EXACT).tolist():
+        if rounded_whole(_exact(texts[place], values[place])) is not None:
+            raise ValueError
     return _float32(values)
+
+
+def _exact(text: str, value: float) -> npt.NDArray[Any]:
+    """(1,) the number in `text`, which float64 may not hold, else `value`."""
+    with suppress(ValueError):
+        return np.array([int(text)], object)
+    return np.array([value])
 
 
 def _number(text: str) -> float:
@@ -314,8 +323,9 @@ def _check_numbers(index: str, labels: Sequence[str], parse: Callable[[str], flo
             parse(label)
         except (ValueError, OverflowError):  # the hexadecimal number 0x1p99999
             return f"label {place} of {len(labels)} must be a number, found {_shown(label)}"
-        if rounded_whole(np.array([parse(label)])) is not None:
-            return rounding(parse(label))
+        number = _exact(label, parse(label))
+        if rounded_whole(number) is not None:
+            return rounding(number[0])
     return None
 
 

@@ -25,7 +25,8 @@ HEADER_FORMAT: Final = "<IfQQ"
 HEADER_NBYTES: Final = struct.calcsize(HEADER_FORMAT)
 
 _HEADER: Final = struct.Struct(HEADER_FORMAT)
-_EXACT: Final = 1 << 24  # float32 holds every whole number up to here
+EXACT: Final = 1 << 24
+"""Float32 holds every whole number up to here."""
 
 
 class HEADER(NamedTuple):
@@ -69,15 +70,26 @@ def pack(header: Sequence[Any], data: bytes) -> bytes:
     """
     _, label, number, number2 = IRHeader(*header)
     if isinstance(label, numbers.Number):
-        header_bytes = _HEADER.pack(0, label, number, number2)
+        start = _packed(0, label, number, number2)
         value: Any = label
-        if not -_EXACT <= value <= _EXACT:
+        if not -EXACT <= value <= EXACT:
             _warn_of_rounding(np.asarray(value).reshape(1))
-        return header_bytes + data
+        return start + data
     given = np.asarray(label)
     labels = given.astype("<f4", copy=False)
     _warn_of_rounding(given.reshape(-1))
-    return _HEADER.pack(labels.size, 0, number, number2) + labels.tobytes() + data
+    return _packed(labels.size, 0, number, number2) + labels.tobytes() + data
+
+
+def _packed(flag: int, label: Any, number: Any, number2: Any) -> bytes:
+    try:
+        return _HEADER.pack(flag, label, number, number2)
+    except struct.error as error:
+        for name, value in (("id", number), ("id2", number2)):
+            if isinstance(value, numbers.Integral) and not 0 <= value < 1 << 64:
+                reason = f"{name} must be 0 to 2**64 - 1, got {value}"
+                raise struct.error(f"image record header: {reason}") from None
+        raise struct.error(f"image record header: {error}") from None
 
 
 def rounded_whole(values: npt.NDArray[Any]) -> int | None:
@@ -91,12 +103,13 @@ def rounded_whole(values: npt.NDArray[Any]) -> int | None:
     if values.dtype == np.float32 or values.dtype.kind not in "iufO":
         return None
     with np.errstate(all="ignore"):  # infinity and NaN are no whole numbers
-        large = np.flatnonzero((values > _EXACT) | (values < -_EXACT))
+        large = np.flatnonzero((values > EXACT) | (values < -EXACT))
         for place in large.tolist():
             value = values[place]
             # From 2**53 on every float64 is whole: what is so large was hardly meant as a number.
             whole = values.dtype.kind != "f" or (abs(value) < 1 << 53 and value == int(value))
-            if whole and int(value) != int(np.float32(value)):
+            stored = np.float32(value)
+            if whole and np.isfinite(stored) and int(value) != int(stored):
                 return place
     return None
 

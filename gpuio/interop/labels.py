@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from gpuio import parameters as p
 from gpuio.errors import LabelError, LabelWarning
+from gpuio.format.image_record import EXACT
 
 _KINDS = ("float32", "int32", "int64")
-_EXACT = 1 << 24  # float32 holds every whole number up to here
 
 
 def label_dtype(
@@ -53,9 +53,9 @@ def convert(
     if dtype.kind in "iu":
         # As a float32 the largest number of the type is one more, which it cannot hold.
         kept &= np.abs(stored) < np.float32(np.iinfo(dtype).max)
-        if kept.all() and np.abs(stored).max(initial=0) > _EXACT:
+        if kept.all() and np.abs(stored).max(initial=0) > EXACT:
             warnings.warn(
-                f"labels beyond {_EXACT} are stored as float32, which holds not every whole number "
+                f"labels beyond {EXACT} are stored as float32, which holds not every whole number "
                 "of that size: some may have become others when they were packed",
                 LabelWarning,
                 stacklevel=2,

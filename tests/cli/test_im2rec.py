@@ -231,3 +231,10 @@ def test_help_tells_the_exit_status(capsys):
         main(["im2rec", "--help"])
     assert exit_.value.code == 0
     assert "1 if some were left out" in capsys.readouterr().out
+
+
+def test_ids_that_are_there_again_are_said(tmp_path, capsys):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "a.lst").write_text("0\t1\ta.png\n0\t1\ta.png\n1\t1\ta.png\n")
+    assert main(["im2rec", str(tmp_path / "a"), str(tmp_path)]) == 0
+    assert f"{tmp_path / 'a.lst'}: 1 of 3 lines repeat an id" in capsys.readouterr().err
