@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from gpuio.errors import FormatError
 from gpuio.format import saved_array as module
 from gpuio.format.saved_array import load, load_mean, save
+from gpuio.write_lock import write_lock
 
 MEAN = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
 
@@ -171,6 +172,14 @@ def test_a_file_that_cannot_be_read_to_its_end_is_named(tmp_path):
     save(tmp_path / "a", {"mean_img": MEAN})
     with Failing(tmp_path / "a") as file, pytest.raises(OSError, match=r"Input/output error.*/a"):
         module._Cursor(file, str(tmp_path / "a")).bytes_of(8, "magic")
+
+
+def test_all_processes_of_a_training_may_write_it_at_once(tmp_path):
+    path = tmp_path / "mean.bin"
+    with write_lock(str(path)):
+        save(path, {"mean_img": np.ones((3, 2, 2), np.float32)})
+    npt.assert_array_equal(load_mean(path, (3, 2, 2)), np.ones((3, 2, 2)))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mean.bin"]
 
 
 def test_a_mean_image_has_the_shape_of_the_images(tmp_path):
