@@ -86,7 +86,7 @@ def _packed(flag: int, label: Any, number: Any, number2: Any) -> bytes:
         return _HEADER.pack(flag, label, number, number2)
     except struct.error as error:
         for name, value in (("id", number), ("id2", number2)):
-            if isinstance(value, numbers.Integral) and not 0 <= value < 1 << 64:
+            if isinstance(value, numbers.Integral) and not 0 <= int(value) < 1 << 64:
                 reason = f"{name} must be 0 to 2**64 - 1, got {value}"
                 raise struct.error(f"image record header: {reason}") from None
         raise struct.error(f"image record header: {error}") from None
