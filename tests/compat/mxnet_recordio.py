@@ -29,6 +29,7 @@ MAGIC = struct.pack("<I", 0xCED7230A)
 DIFFERENCES = {
     "a bytearray": ("TypeError", "None"),
     "read_idx after the end": ("None", "b'a'"),
+    "read_idx after close": ("b'\\n#\\xd7\\xce'", "RuntimeError"),
     "a reader that was pickled": ("False", "True"),
     "records of an unpickled writer": ("['d']", "['c', 'd']"),
     "a missing file": ("MXNetError", "FileNotFoundError"),
