@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from gpuio.location import is_url
+from gpuio.plain_file import open_plain
 from gpuio.write_lock import write_lock
 
 if TYPE_CHECKING:
@@ -27,14 +28,8 @@ if TYPE_CHECKING:
 _TOKEN_NBYTES: Final = 8
 _BUFFER_NBYTES: Final = 1 << 16
 _PARTIAL: Final = re.compile(rf"(.+)\.[0-9a-f]{{{2 * _TOKEN_NBYTES}}}\.partial", re.DOTALL)
-_FLAGS: Final = (
-    os.O_WRONLY
-    | os.O_CREAT
-    | os.O_EXCL  # it is our own file, whatever lies in the folder
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
+# With O_EXCL it is our own file, whatever lies in the folder.
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 @contextmanager
@@ -161,7 +156,7 @@ class _NamedFile(io.FileIO):
 
     def __init__(self, name: str, mode: str, shown: str) -> None:
         self._shown = shown
-        super().__init__(name, mode, opener=lambda name, _: os.open(name, _FLAGS, 0o666))
+        super().__init__(name, mode, opener=lambda name, _: open_plain(name, _FLAGS))
 
     def write(self, data: Any, /) -> int:
         try:

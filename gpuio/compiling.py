@@ -1,4 +1,4 @@
-"""While kernels are compiled: it is said on a terminal, and ends when nobody waits for them.
+"""Compiling kernels: a terminal is told of it, and it ends when nobody waits for the kernels.
 
 Numba compiles in the thread that needs a kernel first, which takes about a minute where nothing is
 kept on disk. It tells of each of its hundreds of passes. Then a thread whose work is not wanted any

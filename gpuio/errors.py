@@ -75,7 +75,7 @@ class MissingPackageError(BackendError, ModuleNotFoundError):
 
 
 class RemoteError(GpuioError, OSError):
-    """A store cannot be reached, refuses, or is out of order for longer than we wait."""
+    """A store of files at URLs cannot be reached, refuses a request, or fails at every retry."""
 
 
 class BusyError(GpuioError, OSError):

@@ -1,4 +1,4 @@
-"""What is said where a package is missing that one of gpuio's extras brings."""
+"""Errors for a missing package that say which extra of gpuio installs it."""
 
 from __future__ import annotations
 

@@ -50,6 +50,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_all)
 
 
+def left_behind_error() -> PipelineClosedError:
+    """The error of an iterator whose threads are those of the parent process."""
+    return PipelineClosedError(
+        "this iterator was made before a fork and its threads stayed with the parent: "
+        "make a new one in the child process"
+    )
+
+
 class Guard:
     """Lets one thread at a time into an iterator, while it is open and in its own process.
 
@@ -92,7 +100,7 @@ class Guard:
         """Refuse to work for an iterator that is closed, or is that of the parent process.
 
         Raises:
-            PipelineClosedError: It is.
+            PipelineClosedError: The iterator is closed, or that of the parent process.
         """
         self.check_process()
         if self.closed:
@@ -102,13 +110,10 @@ class Guard:
         """Refuse to work for the iterator of the parent process.
 
         Raises:
-            PipelineClosedError: It is.
+            PipelineClosedError: The iterator is that of the parent process.
         """
         if self.left_behind:
-            raise PipelineClosedError(
-                "this iterator was made before a fork and its threads stayed with the parent: "
-                "make a new one in the child process"
-            )
+            raise left_behind_error()
 
     def close(self, interrupt: Callable[[], None], end: Callable[[], None]) -> None:
         """Close the iterator, from whichever thread; again is allowed.

@@ -26,11 +26,15 @@ def absolute(path: str) -> str:
 
 
 def check_path(name: str, value: object) -> None:
-    """Refuse what is no single path.
+    """Refuse a value that is not a single path.
+
+    Args:
+        name: The parameter, for messages.
+        value: What is given for it.
 
     Raises:
-        TypeError: It is of another type.
-        ValueError: It is empty, which would mean the current folder.
+        TypeError: `value` is neither a str nor an os.PathLike.
+        ValueError: The path is empty, which would mean the current folder.
     """
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} must be a path, got {value!r}")
@@ -75,7 +79,7 @@ class Storage:
     """How files at URLs are opened.
 
     Attributes:
-        options: Of the filesystem: credentials, endpoint and so on, as fsspec takes them.
+        options: Options of the filesystem: credentials, endpoint and so on, as fsspec takes them.
         cache_dir: Folder for copies of what was read; "" for none.
         cache_size: Bytes that may lie there; None for any number.
         seen: Size and version of each file when it was opened first: it must stay the same.
@@ -112,7 +116,7 @@ class Storage:
         return paths[0] if len(paths) == 1 else paths
 
     def locate_one(self, path: PathLike) -> PathLike:
-        """A single path, likewise."""
+        """A path; one that is a URL knows how its file is opened."""
         return Location(path, self) if isinstance(path, str) and is_url(path) else path
 
 
@@ -120,7 +124,7 @@ class Location(str):
     """A URL that knows how its file is opened; elsewhere it is a str like others.
 
     Attributes:
-        storage: How.
+        storage: How the file is opened.
     """
 
     __slots__ = ("storage",)

@@ -29,14 +29,14 @@ def open_plain(
     """The descriptor of a plain file.
 
     Args:
-        path: Its name.
+        path: The file.
         flags: As `os.open` takes them.
         mode: Permissions of a file that is made.
         follow: Whether a symbolic link leads to it; if not, one is an error.
         dir_fd: The folder that a relative path starts in.
 
     Raises:
-        OSError: It cannot be opened, or is no plain file.
+        OSError: The file cannot be opened, or is a folder, pipe or device.
     """
     flags |= _BASE | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
     descriptor = os.open(path, flags, mode, dir_fd=dir_fd)

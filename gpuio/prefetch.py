@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from gpuio.compiling import while_wanted
 from gpuio.errors import BackendError, PipelineClosedError
+from gpuio.guard import left_behind_error
 from gpuio.meter import Meter
 from gpuio.workers import start
 
@@ -100,10 +101,7 @@ class Prefetch(Generic[T]):
 
     def _check_process(self) -> None:
         if os.getpid() != self._end.pid:
-            raise PipelineClosedError(
-                "this iterator was made before a fork and its threads stayed with the parent: "
-                "make a new one in the child process"
-            )
+            raise left_behind_error()
 
     def interrupt(self) -> None:
         """Wake everyone who waits, as `close` does, but do not wait for the thread."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gpuio.errors import BusyError
+from gpuio.plain_file import open_plain
 
 try:
     import fcntl
@@ -24,13 +24,6 @@ except ImportError:  # Windows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FLAGS: Final = (
-    os.O_RDWR
-    | os.O_CREAT
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NOFOLLOW", 0)  # a link could lead to a file of somebody else
-    | getattr(os, "O_NONBLOCK", 0)  # nor is a FIFO waited for
-)
 _UNSUPPORTED: Final = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _OWNER_NBYTES: Final = 300
 
@@ -65,6 +58,20 @@ def write_lock(path: str, *, wait: bool = False) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def try_lock(descriptor: int) -> None:
+    """Lock an open file against other processes at once; nothing where the system has no flock(2).
+
+    Args:
+        descriptor: The file; it stays locked until it is closed.
+
+    Raises:
+        BlockingIOError: Another process holds the lock.
+        OSError: The filesystem has no locks.
+    """
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _acquire(path: str, name: str, wait: bool) -> int | None:
     """A descriptor of the locked file, or None where the filesystem has no locks."""
     if fcntl is None:
@@ -94,13 +101,13 @@ def _acquire(path: str, name: str, wait: bool) -> int | None:
 
 
 def _open(path: str, name: str) -> int:
+    """The descriptor of the file `name`, which nobody else may have linked to another place."""
     try:
-        descriptor = os.open(name, _FLAGS, 0o666)
+        descriptor = open_plain(name, os.O_RDWR | os.O_CREAT)
     except FileNotFoundError:
         folder = Path(path).parent
         raise FileNotFoundError(f"{folder}: no such folder, so {path} cannot be written") from None
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+    if os.fstat(descriptor).st_nlink <= 1:
         return descriptor
     os.close(descriptor)
     raise OSError(errno.EINVAL, "is no file of its own, so it cannot be a lock; remove it", name)

@@ -1,4 +1,4 @@
-"""What is said about keywords that are allowed, but are surely not what was meant."""
+"""Warnings about keywords that are allowed, but are surely not what the user meant."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _DET_COLORS: Final = ("hue", "saturation", "illumination", "contrast")
 
 
 class Rule(NamedTuple):
-    """When keywords have no effect.
+    """A condition under which keywords have no effect.
 
     Attributes:
         names: The keywords.
-        why: Goes on after "has no effect".
-        idle: Whether that is so, given all keywords.
+        why: The end of the warning, after "has no effect".
+        idle: Takes the options; True where the keywords have no effect.
     """
 
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Where memory is short: what there is none for is named, and what is free goes to the system."""
+"""When memory is short: errors name the batch, and free memory goes back to the system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpuio.errors import BackendError
 
 
 def give_back() -> None:
-    """Let the system have memory that is free, of which the C library may keep much for itself."""
+    """Give free memory, which the C library would keep, back to the system."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:  # glibc
         trim(0)
@@ -25,11 +25,11 @@ def naming_batch(what: str, numbers: npt.NDArray[Any]) -> Iterator[None]:
     """Turn a lack of memory into an error that names the batch.
 
     Args:
-        what: Which numbers these are.
-        numbers: (N,) those of the samples.
+        what: The kind of `numbers`, for the message: "keys" or "record numbers".
+        numbers: (N,) integers, keys or record numbers of the samples in the batch.
 
     Raises:
-        BackendError: What was done inside raised a MemoryError.
+        BackendError: The body of the `with` raised a MemoryError.
     """
     try:
         yield

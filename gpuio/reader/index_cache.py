@@ -38,11 +38,7 @@ from gpuio.format.index import Index
 from gpuio.location import is_url
 from gpuio.plain_file import is_trusted, open_plain, restrict
 from gpuio.shards import sizes_of
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from gpuio.write_lock import try_lock
 
 Int64s = npt.NDArray[np.int64]
 
@@ -260,8 +256,7 @@ def _turn(path: str) -> Iterator[None]:
     process keeps the lock for longer than the work takes: anyone who may read the file can do that.
     """
     with Path(path).open("rb") as file:
-        if fcntl is not None:
-            _wait_for_lock(file.fileno())
+        _wait_for_lock(file.fileno())
         yield
 
 
@@ -269,7 +264,7 @@ def _wait_for_lock(descriptor: int) -> None:
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(descriptor)
         except BlockingIOError:
             time.sleep(_POLL)
         except OSError:  # no locks on this filesystem

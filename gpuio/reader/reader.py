@@ -154,7 +154,7 @@ class RecordReader:
             files.close()
 
     def _read(self, selection: Selection, files: LocalFiles, slot: Slot) -> _Reading:
-        """Ask for the records of a batch."""
+        """Begin to read the records of a batch into its slot."""
         ids = selection.ids
         records = np.zeros(len(ids), RECORD)
         records["nbytes"] = self._sizes(ids, files)
@@ -256,7 +256,7 @@ class RecordReader:
         Args:
             ids: (N,) numbers of the records.
             records: (N,) RECORD, what was read; sound records are put in place.
-            labels: (N, W), likewise.
+            labels: (N, W) float32, the labels of these records; those of sound ones are put in.
             failures: (N,) errno of records that the system could not read, else 0.
             slot: Where to.
         """

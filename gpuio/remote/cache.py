@@ -36,11 +36,7 @@ import numpy.typing as npt
 from gpuio.location import Location
 from gpuio.plain_file import is_trusted, open_plain
 from gpuio.remote.source import Source
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from gpuio.write_lock import try_lock
 
 BLOCK: Final = 16 << 10  # bytes: little more than a record of a face
 SEGMENT: Final = 64 << 20  # bytes: what is removed at once
@@ -354,9 +350,7 @@ class _Bound:
             return
         lock = self._root / f"lock.{os.geteuid()}"
         with suppress(OSError), FileIO(open_plain(lock, os.O_RDWR | os.O_CREAT), "r+") as turn:
-            if fcntl is not None:
-                # Whoever has the lock makes the room.
-                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(turn.fileno())  # whoever has the lock makes the room
             segments = sorted(self._segments())
             excess = sum(taken for _, taken, *_ in segments) - self._size * (_ROOM - 1) // _ROOM
             for _, taken, folder, name in segments:
