@@ -1,4 +1,4 @@
-"""Locks that keep two processes from writing one file: the second one fails at once, or waits.
+"""Locks that keep two processes from writing one file: the second one fails at once.
 
 A lock is a flock(2) on the file `PATH.lock`, which names the process that holds it. It ends with
 that process, however the process ends; a `PATH.lock` that a killed process left locks nothing.
@@ -29,12 +29,11 @@ _OWNER_NBYTES: Final = 300
 
 
 @contextmanager
-def write_lock(path: str, *, wait: bool = False) -> Iterator[bool]:
+def write_lock(path: str) -> Iterator[bool]:
     """Hold the lock on writing a file on disk.
 
     Args:
         path: The file; it need not exist.
-        wait: Wait while another process holds the lock.
 
     Yields:
         Whether the lock is held; False where the filesystem has no locks.
@@ -45,7 +44,7 @@ def write_lock(path: str, *, wait: bool = False) -> Iterator[bool]:
         OSError: The file of the lock cannot be made.
     """
     name = f"{path}.lock"
-    descriptor = _acquire(path, name, wait)
+    descriptor = _acquire(path, name)
     if descriptor is None:
         yield False
         return
@@ -72,14 +71,14 @@ def try_lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _acquire(path: str, name: str, wait: bool) -> int | None:
+def _acquire(path: str, name: str) -> int | None:
     """A descriptor of the locked file, or None where the filesystem has no locks."""
     if fcntl is None:
         return None
     while True:
         descriptor = _open(path, name)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            try_lock(descriptor)
             # The one who held the lock may have removed the file since it was opened here.
             if _is_still(descriptor, name):
                 _sign(descriptor)
