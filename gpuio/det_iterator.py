@@ -234,7 +234,7 @@ class ImageDetRecordIter(RecordIter):
             storage.locate(path_imgrec), storage.locate(path_imgidx), on_error=on_error
         )
         path_imglist = storage.locate_one(path_imglist)
-        labels = _labels(dataset, path_imglist, width, room)
+        labels = _labels(dataset, path_imglist, width, room, strict=on_error == "raise")
         self.label_pad_width = labels.shape[0] - _HEADER
         super().__init__(
             given,
@@ -246,13 +246,25 @@ class ImageDetRecordIter(RecordIter):
         )
 
 
-def _labels(dataset: Dataset, path_imglist: PathLike, width: int, room: int) -> Labels:
-    """The labels of a data set, `width` (or any number) for each, in rows with some `room`."""
+def _labels(
+    dataset: Dataset, path_imglist: PathLike, width: int, room: int, *, strict: bool
+) -> Labels:
+    """The labels of a data set, `width` (or any number) for each, in rows with some `room`.
+
+    Unless `strict`, records with more labels than there is room for are faults of their own.
+    """
     relabel, most = ragged_list_labels(path_imglist) if path_imglist else (None, width)
+    widest = f" (in {path_imglist})" if path_imglist else ""
     if relabel is None and width <= 0:
-        most = int(label_counts(dataset).max(initial=1))
+        counts = label_counts(dataset)
+        most = int(counts.max(initial=1))
+        widest = f" ({dataset.where(int(counts.argmax()))})"
+        if room > 0 and not strict:
+            most = min(most, room)
     if 0 < room < most:
-        raise ValueError(f"label_pad_width must be at least {most}, the widest label, got {room}")
+        raise ValueError(
+            f"label_pad_width must be at least {most}, the widest label{widest}, got {room}"
+        )
 
     def check(labels: npt.NDArray[np.float32], widths: npt.NDArray[np.int64]) -> dict[int, str]:
         faults = faults_of(labels, widths)

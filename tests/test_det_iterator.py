@@ -121,6 +121,17 @@ def test_rows_have_room_for_the_widest_label_or_more(three):
         make(three, label_pad_width=21)
 
 
+def test_a_record_with_more_labels_than_there_is_room_for_is_named(three):
+    with pytest.raises(ValueError, match=r"widest label \(.*three\.rec: record 1 at byte \d+\)"):
+        make(three, label_pad_width=21)
+    with make(three, label_pad_width=16, on_error="zero") as batches:
+        labels = batches.next().label[0]
+        assert labels.shape[1] == 4 + 16
+        assert [str(error).split(": ")[-1] for error in batches.faults.first] == [
+            "it has 22 labels, more than label_width or label_pad_width=16"
+        ]
+
+
 def test_labels_of_a_list_replace_those_in_the_records(three, tmp_path):
     path = tmp_path / "other.lst"
     path.write_text("0\t2\t5\t9\t0\t0\t0.5\t1\ta.jpg\n1\t2\t5\t8\t0\t0\t1\t1\t7\t0\t0\t1\t.5\tb\n")
@@ -154,7 +165,7 @@ def test_a_wrong_label_is_an_error_that_says_where(tmp_path, label, reason):
 
 
 def test_label_width_is_what_every_record_must_have(three):
-    with pytest.raises(LabelError, match="it has 22 labels, not label_width=7"):
+    with pytest.raises(LabelError, match="it has 22 labels, more than label_width"):
         only(three, label_width=7)
 
 

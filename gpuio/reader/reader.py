@@ -237,10 +237,12 @@ class RecordReader:
             fits = counts <= self.label_width if self._ragged else counts == self.label_width
             for place in np.flatnonzero((records["sound"] == 1) & ~fits).tolist():
                 record = int(samples.ids[place])
+                found = f"it has {records['label_count'][place]} labels"
+                expected = f", not label_width={self.label_width}{self.dataset.hint(record)}"
+                if self._ragged is not None:
+                    expected = f", more than label_width or label_pad_width={self.label_width}"
                 samples.faults[place] = LabelError(
-                    f"{self.dataset.where(record)}, key {samples.keys[place]}: "
-                    f"it has {records['label_count'][place]} labels, not label_width="
-                    f"{self.label_width}{self.dataset.hint(record)}"
+                    f"{self.dataset.where(record)}, key {samples.keys[place]}: {found}{expected}"
                 )
 
     def _repair(

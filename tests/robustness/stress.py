@@ -240,16 +240,20 @@ def leave(scene: Scene) -> None:
         "pass": 0,
         "sys.exit(7)": 7,
         "1 / 0": 1,
-        "import threading; threading.Thread(target=lambda: list(it), daemon=True).start()": 0,
-        "import threading; threading.Thread(target=lambda: list(it)).start()": 0,
+        "threading.Thread(target=take, daemon=True).start()": 0,
+        "threading.Thread(target=take).start()": 0,
         "import os; os._exit(5)": 5,
         "import gc; a = [it]; a.append(a); del it, a": 0,
         "state = it.state_dict(); it.reset(); next(it)": 0,
     }
     way, status = list(ways.items())[scene.round % len(ways)]
     code = (
-        "import sys, gpuio\n"
+        "import contextlib, sys, threading, gpuio\n"
+        "from gpuio.errors import PipelineClosedError\n"
         f"it = gpuio.ImageRecordIter({str(scene.rec)!r}, {SHAPE}, {BATCH}, device='cpu')\n"
+        "def take():\n"
+        "    with contextlib.suppress(PipelineClosedError):\n"
+        "        list(it)\n"
         f"next(it)\n{way}\n"
     )
     done = subprocess.run(
