@@ -5,6 +5,7 @@ Source: MXNet 1.9.1, tools/im2rec.py.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import re
@@ -19,7 +20,7 @@ from gpuio.format.image_list import ImageList
 from gpuio.location import Location, is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 EXTENSIONS: Final = (".jpeg", ".jpg", ".png")
 
@@ -128,14 +129,16 @@ def make_lists(
 def find_lists(prefix: str | os.PathLike[str]) -> list[str]:
     """The lists that belong to `prefix`, sorted.
 
-    If it is a folder, all in it; else those with the names that `make_lists` gives. mxnet's im2rec
+    If it is a folder with lists, all in it; else those with the names that `make_lists` gives. mxnet's im2rec
     takes whatever starts with `prefix`, so that `data` packs `database.lst`, too.
     """
     if is_url(prefix):
         return _find_lists_at(os.fspath(prefix))
     prefix = Path(prefix)
     if prefix.is_dir():
-        return sorted(str(path) for path in prefix.glob("*.lst") if path.is_file())
+        inside = sorted(str(path) for path in prefix.glob("*.lst") if path.is_file())
+        if inside:
+            return inside
     if prefix.suffix == ".lst" and prefix.is_file():
         return [str(prefix)]
     if not prefix.parent.is_dir():
@@ -169,7 +172,17 @@ def _image_list(found: Found, ids: list[int]) -> ImageList:
 def _flat(root: str) -> Iterator[tuple[str, list[str]]]:
     """The folder itself, as "", with the names of its files."""
     with os.scandir(root) as entries:
-        yield "", sorted(entry.name for entry in entries if entry.is_file())
+        yield "", sorted(entry.name for entry in entries if _is(entry.is_file))
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Whether an entry is of a kind; a link that leads in a circle is of none, as one to nowhere."""
+    try:
+        return kind()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def _walk(
@@ -190,9 +203,9 @@ def _walk(
     files, folders = [], []
     with os.scandir(place) as entries:
         for entry in entries:
-            if entry.is_dir():
+            if _is(entry.is_dir):
                 folders.append(entry.name)
-            elif entry.is_file():
+            elif _is(entry.is_file):
                 files.append(entry.name)
     yield folder, sorted(files)
     for name in sorted(folders):

@@ -41,7 +41,7 @@ def find_files(given: PathLike | Sequence[PathLike], suffix: str) -> list[str]:
     Args:
         given: A file; several joined with ";", or in a list or tuple; braces, `{00000..00127}` or
             `{train,extra}`, for all the names that they spell; a glob pattern; a folder, for all
-            files in it. A file whose own name looks like a pattern is itself.
+            files in it that are not hidden. A file whose own name looks like a pattern is itself.
         suffix: Of the files to take from a folder.
 
     Raises:
@@ -127,7 +127,8 @@ def _matches(name: str, suffix: str) -> list[str]:
         return urls
     path = Path(name)
     if path.is_dir():
-        found = sorted(str(child) for child in path.iterdir() if child.suffix == suffix)
+        files = (child for child in path.iterdir() if not child.name.startswith("."))
+        found = sorted(str(child) for child in files if child.suffix == suffix)
         _check_sets(found, name, "*")
         return found
     if exists(name):

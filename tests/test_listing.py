@@ -65,6 +65,13 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     assert find_images(tmp_path / "root", recursive=True).paths == ["a/a.jpg", "b/b.jpg"]
 
 
+@pytest.mark.parametrize("recursive", [True, False])
+def test_a_link_to_itself_is_no_image(tmp_path, recursive):
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "b.jpg")
+    assert find_images(tmp_path, recursive=recursive).paths == ["a.jpg"]
+
+
 @pytest.mark.parametrize("extensions", [[".gif", ".TIF"], ["gif", "tif"]])
 def test_extensions_are_those_asked_for(tmp_path, extensions):
     touch(tmp_path, "a.jpg", "b.GIF", "c.tif", "gif")
@@ -177,5 +184,7 @@ def test_a_folder_stands_for_all_lists_in_it(tmp_path):
 def test_a_list_stands_for_itself(tmp_path):
     touch(tmp_path, "a.lst")
     assert find_lists(tmp_path / "a.lst") == [str(tmp_path / "a.lst")]
+    (tmp_path / "a").mkdir()  # the images' folder, of the same name as their list
+    assert find_lists(tmp_path / "a") == [str(tmp_path / "a.lst")]
     assert find_lists(tmp_path / "b.lst") == []
     assert find_lists(tmp_path / "nowhere" / "a") == []

@@ -67,6 +67,11 @@ def test_a_folder_is_all_its_files_of_the_suffix(folder):
     assert find_files(folder, ".rec") == [str(folder / name) for name in names]
 
 
+def test_hidden_files_of_a_folder_are_left_out(folder):
+    (folder / "._extra.rec").touch()  # as macOS leaves beside what it copies
+    assert find_files(folder, ".rec") == find_files(f"{folder}/*.rec", ".rec")
+
+
 def test_a_name_that_looks_like_a_pattern_is_itself_if_there(folder):
     for name in ("a{1,2}.rec", "[a].rec"):
         (folder / name).touch()

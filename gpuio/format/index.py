@@ -284,7 +284,8 @@ def _parse_untidy(text: bytes, path: str, line: int) -> tuple[Int64s, Int64s]:
         except (ValueError, OverflowError):
             found = content[:80].decode(errors="backslashreplace")
             reason = f"two integers of 64 bits expected, found {found!r}"
-            raise FormatError(f"{path}: line {number}: {reason}") from None
+            advice = "make a new index of the .rec with `gpuio rec2idx`"
+            raise FormatError(f"{path}: line {number}: {reason}; {advice}") from None
         rows.append((key, offset))
     table = np.array(rows, np.int64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
