@@ -170,9 +170,10 @@ def _parse(text: bytes, columns: int) -> tuple[CSRNDArray, NDArray] | str:
         return rounding(numbers[heads][place])
     label = numbers[heads].astype(np.float32).view(NDArray)
     numbers = np.delete(numbers, heads)
-    indices, values = numbers[::2].astype(np.int64), numbers[1::2].astype(np.float32)
-    if len(indices) and indices.max() >= columns:
-        return f"index {indices.max()} is outside"
+    values = numbers[1::2].astype(np.float32)
+    if len(values) and (largest := numbers[::2].max()) >= columns:  # an int64 might not hold it
+        return f"index {largest:.0f} is outside"
+    indices = numbers[::2].astype(np.int64)
     bounds = np.concatenate([[0], np.cumsum(pairs)])
     matrix = CSRNDArray((values, indices, bounds), shape=(len(pairs), columns))
     matrix.sort_indices()

@@ -129,8 +129,8 @@ def make_lists(
 def find_lists(prefix: str | os.PathLike[str]) -> list[str]:
     """The lists that belong to `prefix`, sorted.
 
-    If it is a folder with lists, all in it; else those with the names that `make_lists` gives. mxnet's im2rec
-    takes whatever starts with `prefix`, so that `data` packs `database.lst`, too.
+    If it is a folder with lists, all in it; else those with the names that `make_lists` gives.
+    mxnet's im2rec takes whatever starts with `prefix`, so that `data` packs `database.lst`, too.
     """
     if is_url(prefix):
         return _find_lists_at(os.fspath(prefix))
@@ -176,7 +176,7 @@ def _flat(root: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _is(kind: Callable[[], bool]) -> bool:
-    """Whether an entry is of a kind; a link that leads in a circle is of none, as one to nowhere."""
+    """Whether an entry is of a kind; a link in a circle is of none, as one to nowhere."""
     try:
         return kind()
     except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,6 +15,7 @@ from gpuio.epochs import FileIter
 from gpuio.errors import FormatError
 from gpuio.location import check_path
 from gpuio.ndarray import NDArray
+from gpuio.plain_file import read_plain
 from gpuio.reader.order import Order, Selection
 from gpuio.text_rows import Ids, PathLike
 
@@ -127,7 +127,7 @@ def _load(path: PathLike, ndim: int) -> npt.NDArray[np.uint8]:
     Raises:
         FormatError: It is no such file.
     """
-    data = Path(path).read_bytes()
+    data = read_plain(path)
     magic = _BYTES << 8 | ndim
     start = 4 * (ndim + 1)
     if len(data) < start:

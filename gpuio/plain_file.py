@@ -46,6 +46,16 @@ def open_plain(
     return descriptor
 
 
+def read_plain(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a plain file, or of one that a link leads to.
+
+    Raises:
+        OSError: It cannot be read, or is no plain file.
+    """
+    with os.fdopen(open_plain(path, follow=True), "rb") as file:
+        return file.read()
+
+
 def is_trusted(status: os.stat_result) -> bool:
     """Whether only this user or root can have written a file or folder, by its status."""
     if not hasattr(os, "geteuid"):  # Windows

@@ -17,6 +17,7 @@ from gpuio import parameters as p
 from gpuio.errors import FormatError
 from gpuio.identity import FileIdentity
 from gpuio.location import several
+from gpuio.plain_file import open_plain
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -86,7 +87,7 @@ class TextRows:
         for path, starts, first in zip(self.paths, self.starts, self.first, strict=False):
             low, high = max(begin - first, 0), min(end - first, len(starts) - 1)
             if low < high:
-                with path.open("rb") as file:
+                with _open(path) as file:
                     file.seek(starts[low])
                     nbytes = int(starts[high] - starts[low])
                     text = file.read(nbytes)
@@ -104,7 +105,7 @@ class TextRows:
             FormatError: One was replaced, or written to.
         """
         for number in set((np.searchsorted(self.first, ids, side="right") - 1).tolist()):
-            with self.paths[number].open("rb") as file:
+            with _open(self.paths[number]) as file:
                 self.identities[number].check(file.fileno(), str(self.paths[number]))
 
     def where(self, row: int) -> str:
@@ -113,11 +114,15 @@ class TextRows:
         return f"{self.paths[file]}: row {row - self.first[file]}"
 
 
+def _open(path: Path) -> BinaryIO:
+    return os.fdopen(open_plain(path, follow=True), "rb")
+
+
 def _files(given: PathLike | Sequence[PathLike]) -> list[Path]:
     found = []
     for path in map(Path, several(given)):
         if path.is_dir():
-            children = sorted(child for child in path.iterdir() if child.is_file())
+            children = sorted(child for child in path.iterdir() if _is_data(child))
             if not children:
                 raise FileNotFoundError(f"{path}: no file in this folder")
             found += children
@@ -128,9 +133,13 @@ def _files(given: PathLike | Sequence[PathLike]) -> list[Path]:
     return found
 
 
+def _is_data(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".")
+
+
 def _starts(path: Path, comments: bool) -> tuple[Ids, bool]:
     """Where the rows of a file begin, and where it ends, in bytes; whether lines are left out."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         bounds, heads = _lines(file)
         starts, lengths = bounds[:-1], np.diff(bounds)
         out = (heads == _NEWLINE) | (lengths == 0)

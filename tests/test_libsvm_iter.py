@@ -89,6 +89,7 @@ def test_indices_need_no_order(write):
     ("row", "message"),
     [
         ("1 3:1", r"row 1: index 3 is outside; data_shape is \(3,\)"),
+        ("1 18446744073709551616:1", r"row 1: index 18446744073709551616 is outside"),
         ("1 1:1 1:2", "row 1: an index is there twice"),
         ("1 -1:1", "row 1: '1 -1:1' is not 'label index:value ...'"),
         ("1 0 2", "row 1: '1 0 2' is not"),

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gpuio.plain_file import is_trusted, open_plain, restrict
+from gpuio.image import imread
+from gpuio.mnist_iter import MNISTIter
+from gpuio.plain_file import is_trusted, open_plain, read_plain, restrict
+from gpuio.text_rows import TextRows
 
 
 @pytest.fixture
@@ -71,3 +74,17 @@ def test_what_others_own_is_not_trusted_and_what_root_owns_is(path, monkeypatch)
     owner = path.stat().st_uid
     monkeypatch.setattr("gpuio.plain_file.os.geteuid", lambda: owner + 1)
     assert is_trusted(path.stat()) == (owner == 0)
+
+
+@pytest.mark.parametrize(
+    "read", [read_plain, imread, TextRows.open, lambda path: MNISTIter(image=path, label=path)]
+)
+@pytest.mark.parametrize("endless", [False, True])
+def test_readers_of_whole_files_wait_for_no_writer_and_end(tmp_path, read, endless):
+    pipe = tmp_path / "pipe"
+    if endless:
+        pipe.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(pipe)
+    with pytest.raises(OSError, match="pipe: a plain file expected"):
+        read(pipe)

@@ -80,6 +80,12 @@ def test_several_files(tmp_path):
     assert str(TextRows.open([a, b])) == f"{a}; {b}"
 
 
+def test_hidden_files_of_a_folder_are_left_out(tmp_path):
+    (tmp_path / "a.csv").write_text("1\n2\n")
+    (tmp_path / ".a.csv.swp").write_text("3\n")
+    assert len(TextRows.open(tmp_path)) == 2
+
+
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.txt: no such file"):
         TextRows.open("none.txt")

@@ -32,6 +32,7 @@ from gpuio.image.arrays import by_channel, floating, image_array, into, ndarray
 from gpuio.image.interpolation import choose, imresize
 from gpuio.location import check_path
 from gpuio.ndarray import NDArray
+from gpuio.plain_file import read_plain
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -115,7 +116,7 @@ def read_file(path: Path) -> bytes:
         OSError: It cannot be read, or no file can have such a name: one with a NUL in it.
     """
     try:
-        return path.read_bytes()
+        return read_plain(path)
     except ValueError as error:
         raise OSError(errno.EINVAL, f"no file name: {error}", os.fspath(path)) from error
 
