@@ -93,13 +93,6 @@ def noting_size(plan: Plan) -> Plan:
     return replace(plan, ops=(NoteSize(), *plan.ops))
 
 
-def unlabelled(
-    ids: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """(N, 1) labels of masks, and that each has one: what their records say is ignored."""
-    return np.zeros((len(ids), 1), np.float32), np.ones(len(ids), np.int64)
-
-
 class MaskedPipeline:
     """Two pipelines side by side, which together end like one.
 

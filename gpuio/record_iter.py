@@ -27,11 +27,12 @@ from gpuio.errors import FormatError, StateError
 from gpuio.extras import explained
 from gpuio.format import saved_array
 from gpuio.guard import Guard
-from gpuio.masks import MaskedPipeline, Masks, noting_size, unlabelled
+from gpuio.masks import MaskedPipeline, Masks, noting_size
 from gpuio.meter import Tally
 from gpuio.ndarray import NDArray
 from gpuio.pipeline import Pipeline
 from gpuio.reader.dataset import Dataset
+from gpuio.reader.labels import no_labels
 from gpuio.reader.order import Order, Selection
 from gpuio.reader.reader import LabelCheck, RecordReader, Relabel
 
@@ -168,7 +169,7 @@ class RecordIter(DataIter):
             return self._of_images(self.plan, backend, self._on_error)
         images = self._of_images(noting_size(self.plan), backend, "zero")
         beside = make_backend(backend.device, backend.threads)
-        read = RecordReader(masks.dataset, beside, relabel=unlabelled)
+        read = RecordReader(masks.dataset, beside, relabel=no_labels(1))
         decode = MaskDecoder(beside, masks.plan.shape[0], masks.dataset)
         rooms = self._rooms(noting_size(masks.plan), beside, read, decode, "zero")
         return MaskedPipeline(images, rooms, self._on_error, masks.fill)

@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gpuio.errors import FormatError
-from gpuio.location import Location, is_url, several
+from gpuio.location import Location, PathLike, is_url, several
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-PathLike = str | os.PathLike[str]
 
 _SHARD: Final = re.compile(r"(.*)-(\d{5,})-of-(\d{5,})(\.\w+)", re.DOTALL)
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")

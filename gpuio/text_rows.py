@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from ast import literal_eval
 from collections.abc import Sequence
@@ -16,10 +15,10 @@ import numpy.typing as npt
 from gpuio import parameters as p
 from gpuio.errors import FormatError
 from gpuio.identity import FileIdentity
+from gpuio.location import PathLike as PathLike
 from gpuio.location import several
 from gpuio.plain_file import open_plain
 
-PathLike: TypeAlias = str | os.PathLike[str]
 Ids: TypeAlias = npt.NDArray[np.int64]
 
 _BLOCK: Final = 1 << 24  # bytes looked through at a time

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import argparse
 
 _SHOWN: Final = 20  # damaged places
-_LARGEST: Final = 2**63 - 1  # key of an index
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from gpuio.errors import CorruptRecordError, FormatError
-    from gpuio.format.index import Index
+    from gpuio.format.index import LARGEST_KEY, Index
     from gpuio.shards import beside, sizes_of
 
     path = args.index or beside(args.record, ".idx")
@@ -60,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
         for offset in index.offsets[headers.nbytes < 0][:1].tolist():
             reason = "no image record, so it has no id; use --keys position"
             raise CorruptRecordError(reason, path=args.record, offset=offset)
-        for row in np.flatnonzero(headers.ids > _LARGEST)[:1].tolist():
+        for row in np.flatnonzero(headers.ids > LARGEST_KEY)[:1].tolist():
             where = f"{args.record}: record at byte {index.offsets[row]}"
-            reason = f"its id {headers.ids[row]} is above {_LARGEST}, the largest key of an index"
+            reason = (
+                f"its id {headers.ids[row]} is above {LARGEST_KEY}, the largest key of an index"
+            )
             raise FormatError(f"{where}: {reason}; use --keys position")
         index = Index(headers.ids.astype(np.int64), index.offsets)
     index.save(path)

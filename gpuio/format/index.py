@@ -39,6 +39,8 @@ class Writable(Protocol):
 
 Int64s = npt.NDArray[np.int64]
 
+LARGEST_KEY: Final = 2**63 - 1
+
 _BLOCK: Final = 256 << 10  # bytes of text at a time: the tables made from it stay in the cache
 _PAD: Final = 8  # room before a block, so that the word that ends a token can always be read
 _LINES: Final = 1 << 16  # lines written at a time

@@ -53,6 +53,7 @@ from gpuio.format.label_hint import label_hint
 from gpuio.guard import Ends, Guard
 from gpuio.image.augmenters import Augmenter, CreateAugmenter
 from gpuio.image.functions import imdecode, read_file
+from gpuio.location import PathLike as PathLike
 from gpuio.location import absolute, check_path
 from gpuio.ndarray import NDArray
 from gpuio.workers import WorkerPool
@@ -63,11 +64,9 @@ if TYPE_CHECKING:
     from gpuio.augment.augmenter import Batch
     from gpuio.image.ahead import Ahead, Reader, Run
     from gpuio.reader.dataset import Dataset
-    from gpuio.reader.reader import Relabel
 
     Image = npt.NDArray[Any]
     Entry = tuple[NDArray, str]
-    PathLike = str | os.PathLike[str]
 
 _log = logging.getLogger(__name__)
 
@@ -527,12 +526,13 @@ class ImageIter(DataIter):
         """The first room, and what gives the numbers of its records from keys."""
         from gpuio.backends import make_backend
         from gpuio.image.file_reader import FileReader
+        from gpuio.reader.labels import no_labels
         from gpuio.reader.reader import RecordReader
 
         rec, idx = self._paths
         if rec:
             index = (Index.load(idx) if idx else Index.scan(rec)).sorted()
-            relabel = None if self.imglist is None else _no_labels(label_width)
+            relabel = None if self.imglist is None else no_labels(label_width)
             read = RecordReader(
                 _dataset(os.fspath(rec), index),
                 make_backend("cpu", 1),
@@ -754,11 +754,6 @@ class _Numbers:
 
 def _labels_by_key(imglist: Mapping[Any, Entry]) -> Callable[[Any], Any]:
     return lambda key: imglist[key][0]
-
-
-def _no_labels(width: int) -> Relabel:
-    """What gives records labels of 0, so that those they have are ignored."""
-    return lambda ids: (np.zeros((len(ids), width), np.float32), np.full(len(ids), width))
 
 
 def _is_own(aug: Any) -> bool:

@@ -15,10 +15,10 @@ from gpuio.format.index import Index
 from gpuio.format.label_hint import label_hint
 from gpuio.format.recordio import RecordFile, open_records
 from gpuio.identity import FileIdentity
+from gpuio.location import PathLike as PathLike
 from gpuio.location import absolute, is_url
 from gpuio.reader.entries import Losses, find_entries
 from gpuio.reader.spacing import EXACT, Spacing, distances, look_at_spacing
-from gpuio.shards import PathLike as PathLike
 from gpuio.shards import beside, exist, find_files, sizes_of
 
 _SAMPLE = 1000  # records whose places are part of the fingerprint

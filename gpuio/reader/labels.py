@@ -74,6 +74,11 @@ def ragged_list_labels(path: PathLike) -> tuple[Relabel, int]:
     return _lookup(lines.ids[keep], labels[keep], widths[keep]), labels.shape[1]
 
 
+def no_labels(width: int) -> Relabel:
+    """Labels of 0, `width` for every id, so that the labels in the records are ignored."""
+    return lambda ids: (np.zeros((len(ids), width), np.float32), np.full(len(ids), width))
+
+
 def _lookup(
     ids: npt.NDArray[np.int64], labels: npt.NDArray[np.float32], widths: npt.NDArray[np.int64]
 ) -> Relabel:

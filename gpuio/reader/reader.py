@@ -16,6 +16,7 @@ from gpuio.backends.base import LARGE, Backend
 from gpuio.backends.ring import Ring, Slot
 from gpuio.backends.shortage import naming_batch
 from gpuio.errors import GpuioError, LabelError, ReadError
+from gpuio.format.index import LARGEST_KEY
 from gpuio.format.recordio import frame
 from gpuio.kernels.records import RECORD, SPAN, unpack_records
 from gpuio.location import is_url
@@ -28,7 +29,7 @@ _LONGEST_SPAN = 4 << 20  # bytes read by one call: long enough for a disk, short
 _SAMPLE = 10_000  # records whose sizes are looked at
 _AHEAD_NBYTES = 32 << 20  # on the way from URLs, beside the batch that is waited for
 _FEWEST, _MOST = 2, 16  # batches that these are
-_MOST_ID = np.uint64(2**63 - 1)  # in a .lst and as an int64
+_MOST_ID = np.uint64(LARGEST_KEY)  # in a .lst and as an int64
 _DEVIATIONS = 5  # of the size of a batch: one in millions is larger
 
 
