@@ -67,7 +67,22 @@ __all__ = [
 T = TypeVar("T")
 
 
-class MXRecordIO:
+class _Locked:
+    """Base of record files: locks that are there before `__init__`, also where it is not called.
+
+    It is a class of its own so that tools show the arguments of `__init__`, not those of `__new__`.
+    """
+
+    _turn: SharedLock  # of those that move on: `read`, `seek`, writes; taken before the other one
+    _state: SharedLock  # what is open
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        self = super().__new__(cls)
+        self._turn, self._state = SharedLock(), SharedLock()
+        return self
+
+
+class MXRecordIO(_Locked):
     """The records of a .rec, one after the other.
 
     Args:
@@ -91,13 +106,6 @@ class MXRecordIO:
     pid: int | None = None
     _reader: RecordFile | None = None
     _writer: _Appender | _RemoteAppender | None = None
-    _turn: SharedLock  # of those that move on: `read`, `seek`, writes; taken before the other one
-    _state: SharedLock  # what is open
-
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        self = super().__new__(cls)
-        self._turn, self._state = SharedLock(), SharedLock()
-        return self
 
     def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
         self.uri = _path("uri", uri)
