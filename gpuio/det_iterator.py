@@ -71,11 +71,11 @@ class ImageDetRecordIter(RecordIter):
         decoder: "auto", "nvimgcodec", "dali" or "portable".
         deterministic: On a GPU, decode only with what gives the same pixels each time: without
             the hardware's JPEG engines.
-        on_error: What happens to an image that cannot be had: "raise"; "skip" it and fill the
-            batch up; "replace" it by another one of the batch; "zero" its pixels. Records that
-            cannot be found in a damaged or cut .rec are left out by all but "raise".
+        on_error: What happens to an image that could not be read or decoded: "raise"; "skip" it and
+            fill the batch up; "replace" it by another one of the batch; "zero" its pixels. Records
+            that cannot be found in a damaged or cut .rec are left out by all but "raise".
         tolerate: "warnings" takes the pixels that libjpeg makes up where a JPEG is damaged, as
-            MXNet does; by default such an image cannot be had.
+            MXNet does; by default such an image is an error.
         resize: Length of the shorter edge, in pixels, before anything else; -1 leaves it.
         inter_method: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 random.
         resize_mode: "force" to the size of the output; "shrink", in proportion, what is larger;

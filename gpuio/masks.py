@@ -2,7 +2,7 @@
 
 What an image gets is drawn for its record, so a second pipeline that draws for the same records
 moves masks like images, if geometry is all it has, and the nearest pixel its only interpolation.
-The two run side by side, and a batch is one of each. What cannot be had in one is not had in both.
+The two run side by side, and a batch is one of each. A failure in either fails the pair.
 """
 
 from __future__ import annotations
@@ -96,13 +96,13 @@ def noting_size(plan: Plan) -> Plan:
 class MaskedPipeline:
     """Two pipelines side by side, which together end like one.
 
-    Both must keep the places of samples that cannot be had (`on_error="zero"`), and their plans
-    note sizes.
+    Both must keep the places of samples that could not be read or decoded
+    (`on_error="zero"`), and their plans note sizes.
 
     Args:
         images: One of them.
         masks: The other, over a data set of as many records.
-        on_error: What happens to samples of which image or mask cannot be had.
+        on_error: What happens to samples of which image or mask could not be read or decoded.
         fill: Label of the mask of an image of zeros.
     """
 
@@ -150,7 +150,7 @@ class MaskedPipeline:
         )
 
     def _faults(self, image: Batch, mask: Batch) -> dict[int, GpuioError]:
-        """Why an image or its mask cannot be had, by place; other sizes are a reason, too."""
+        """Why a pair of image and mask is at fault, by place; other sizes are a reason, too."""
         faults = {**mask.faults, **image.faults}
         size, other = image.drawn[_SIZE], mask.drawn[_SIZE]
         for place in np.flatnonzero((size != other).any(axis=1)).tolist():

@@ -81,7 +81,7 @@ class Augmenter:
         batch_size: N, the largest batch.
         backend: Where images and batches live.
         seed: Of all random numbers.
-        on_error: What happens to samples that cannot be had.
+        on_error: What happens to samples that could not be read or decoded.
         keep: Output batches kept for use again.
     """
 

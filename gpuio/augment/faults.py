@@ -1,4 +1,4 @@
-"""What happens to a sample that cannot be had."""
+"""What happens to a sample that could not be read or decoded."""
 
 from __future__ import annotations
 

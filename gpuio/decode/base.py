@@ -265,7 +265,7 @@ class Decoder(ABC):
         return done
 
     def reject(self, batch: ImageBatch, place: int, reason: str) -> None:
-        """Note that the image at `place` cannot be had."""
+        """Note that the image at `place` could not be decoded."""
         batch.samples.faults[place] = self._error(batch.records, place, reason)
 
     def _reason(self, records: RecordBatch, place: int) -> str:

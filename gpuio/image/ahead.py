@@ -190,7 +190,7 @@ class Ahead:
         """The next chunk, or None after the last one.
 
         Raises:
-            GpuioError: A sample cannot be had; `failed` says which.
+            GpuioError: A sample could not be read or decoded; `failed` says which.
         """
         if self._deciding is None:
             return None

@@ -43,7 +43,7 @@ class Samples:
             these is 2**63 or more.
         labels: (N, W) float32.
         pad: How many at the end only fill the batch up.
-        faults: By place in the batch, why a sample cannot be had.
+        faults: By place in the batch, why a sample could not be read or decoded.
         widths: (N,) int64, how many of its W labels each sample has; None where that is all.
     """
 

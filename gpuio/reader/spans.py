@@ -148,7 +148,7 @@ class RemoteFiles(LocalFiles):
         near = spans[local]
         super().begin(near)
         spans["got"][local], spans["errno"][local] = near["got"], near["errno"]
-        # What cannot be had from a URL is an error of its own.
+        # A failed read from a URL is an error of its own.
         spans["got"][~local] = spans["nbytes"][~local]
         far = np.flatnonzero(~local)
         wanted = []
@@ -180,7 +180,7 @@ class RemoteFiles(LocalFiles):
         """Wait until what was asked for is there.
 
         Raises:
-            RemoteError: It cannot be had.
+            RemoteError: A file at a URL could not be read.
             PipelineClosedError: `interrupt` was called, now or while waiting.
         """
         from gpuio.remote.fetch import result

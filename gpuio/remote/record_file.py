@@ -82,7 +82,7 @@ class RemoteRecordFile(RecordFile):
         """`nbytes` bytes from `offset`; fewer only where the file ends.
 
         Raises:
-            RemoteError: They cannot be had.
+            RemoteError: The bytes could not be read.
         """
         return self._window().read(offset, min(offset + nbytes, self.size))
 
@@ -97,7 +97,7 @@ class RemoteRecordFile(RecordFile):
         """(N, nbytes) uint8, what is at each of N ascending offsets; zeros past the end.
 
         Raises:
-            RemoteError: It cannot be had.
+            RemoteError: The bytes could not be read.
         """
         self._window()  # after a fork, connect anew
         found = np.zeros((len(offsets), nbytes), np.uint8)

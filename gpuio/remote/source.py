@@ -91,7 +91,7 @@ class Source(ABC):
         """The bytes from `start` up to `stop`, which is in the file; asked for until they come.
 
         Raises:
-            RemoteError: They cannot be had, or the file is not the one that was opened.
+            RemoteError: The bytes could not be read, or the file is not the one that was opened.
         """
 
         async def ask() -> bytes:
