@@ -2,7 +2,7 @@
 
 Each has `configure(parser)`, which adds its arguments, and `run(args)`, which gives the exit
 status. 2 stands for a wrong call or a file that cannot be used, 130 for an interrupt, 143 for
-SIGTERM.
+SIGTERM, 129 for a terminal that is gone.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ COMMANDS: Final = {
 }
 
 _INTERRUPTED: Final = 130
-_TERMINATED: Final = 143
+_SIGNALLED: Final = 128  # and the number of the signal
+_ENDING: Final = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def script() -> NoReturn:
     """Run the command as a process, which ends at once when a signal asks it to."""
     status = main()
-    if status in (_INTERRUPTED, _TERMINATED):
+    if status > _SIGNALLED:
         # Python would wait for threads at work: in a read from a disk that does not answer, say.
         with suppress(OSError, ValueError):
             sys.stdout.flush()
@@ -66,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"gpuio {version('gpuio')}")
                 return 0
             return int(args.run(args))
-    except Terminated:
-        return _fail("terminated", _TERMINATED)
+    except Terminated as end:
+        return _fail("terminated", _SIGNALLED + end.number)
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:  # what reads our output has seen enough, as `head` does
@@ -111,12 +112,20 @@ def _option(name: str, value: str) -> str:
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end, by SIGTERM: as by Ctrl-C, nothing unfinished is left."""
+    """The process was asked to end: as by Ctrl-C, nothing unfinished is left.
+
+    Attributes:
+        number: The signal: SIGTERM, or SIGHUP of a terminal that is closed.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM raise `Terminated`, and SIGINT `KeyboardInterrupt`.
+    """Let SIGTERM and SIGHUP raise `Terminated`, and SIGINT `KeyboardInterrupt`.
 
     Handlers that others have set are left alone. SIGINT is heard also where it is ignored, as it is
     in what a shell script starts with `&`: who sends it wants an end.
@@ -127,7 +136,7 @@ def _interruptible() -> Iterator[None]:
     replaced = []
     try:
         for number, usual, handler in (
-            (signal.SIGTERM, signal.SIG_DFL, _terminate),
+            *((number, signal.SIG_DFL, _terminate) for number in _ENDING),
             (signal.SIGINT, signal.SIG_IGN, signal.default_int_handler),
         ):
             if signal.getsignal(number) == usual:
@@ -140,7 +149,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _terminate(number: int, frame: object) -> None:
-    raise Terminated
+    raise Terminated(number)
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
