@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,12 +83,14 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
 
         Raises:
             IndexError: There is no such record.
+            TypeError: `number` is no integer.
             FormatError, DecodeError, LabelError: The record is damaged; where it lies is said.
         """
         records = self._open()
-        if not -len(self) <= number < len(self):
+        place = operator.index(number)
+        if not -len(self) <= place < len(self):
             raise IndexError(f"record {number} of {len(self)} records")
-        record = int(number) % len(self)
+        record = place % len(self)
         payload = records.payload(record)
         try:
             header, data = unpack(payload)

@@ -54,6 +54,12 @@ def test_other_numbers_are_an_index_error(rec, number):
         RecordDataset(rec)[number]
 
 
+@pytest.mark.parametrize("number", [1.5, slice(1, 3), "1"])
+def test_what_is_no_number_of_a_record_is_a_type_error(rec, number):
+    with pytest.raises(TypeError, match="as an integer"):
+        RecordDataset(rec)[number]
+
+
 def test_raw_images_are_bytes(rec):
     image, label = RecordDataset(rec, raw=True)[3]
     with recordio.MXRecordIO(rec, "r") as records:
