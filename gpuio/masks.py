@@ -22,7 +22,7 @@ from gpuio.augment.normalise import Normalisation
 from gpuio.augment.op import Op, Sketch
 from gpuio.augment.plan import Options, Plan, geometry_of, make_plan
 from gpuio.backends.base import Backend
-from gpuio.errors import DecodeError, GpuioError
+from gpuio.errors import DecodeError, GpuioError, PipelineClosedError
 from gpuio.meter import Account, Mark
 from gpuio.pipeline import Pipeline
 from gpuio.reader.dataset import Dataset, PathLike
@@ -126,6 +126,8 @@ class MaskedPipeline:
         images = self._images.batches(first, epoch=epoch, given=given)
         try:
             masks = self._masks.batches(second, epoch=epoch, given=moves)
+        except PipelineClosedError:
+            raise  # `close` waits for the threads, which may wait for a file
         except GpuioError:
             self.stop()
             raise

@@ -198,7 +198,7 @@ def text(name: str, value: Any) -> str:
 
 def path(name: str, value: Any) -> None:
     """Refuse what is no single path; "" and None are none."""
-    if value is not None and value != "":
+    if value is not None and not (isinstance(value, str) and value == ""):
         check_path(name, value)
 
 

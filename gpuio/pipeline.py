@@ -122,7 +122,7 @@ class Pipeline:
             raise
         self._stages = (ready, batches)
         if self._interrupted:  # by a thread that saw the stages of the epoch before
-            self.stop()
+            self.interrupt()  # `close` waits for the threads, which may wait for a file
             raise PipelineClosedError("this iterator was closed")
         return batches
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from gpuio import ImageRecordIter
+from gpuio import ImageRecordIter, pipeline
 from gpuio.decode.nvimgcodec import NvImageCodecDecoder
 from gpuio.errors import BackendError, DecodeError, PipelineClosedError
 from gpuio.reader.reader import RecordReader
@@ -328,6 +328,37 @@ def test_8_close_in_another_thread_ends_the_wait_for_a_batch(open_rec, monkeypat
     assert not rooms()
     with pytest.raises(PipelineClosedError):
         it.reset()
+
+
+def test_8_close_before_the_first_batch_is_waited_for_ends_that_too(open_rec, monkeypatch):
+    read, release, told = RecordReader._read, threading.Event(), []
+
+    def slow(*arguments):
+        release.wait(60)
+        return read(*arguments)
+
+    it = open_rec()
+    counted = pipeline._counted
+
+    def closed_meanwhile(*arguments):
+        it.pipeline.interrupt()  # as `close` does first, in another thread
+        return counted(*arguments)
+
+    monkeypatch.setattr(RecordReader, "_read", slow)
+    monkeypatch.setattr(pipeline, "_counted", closed_meanwhile)
+
+    def ask():
+        with pytest.raises(PipelineClosedError):
+            it.next()
+        told.append("closed, though the file has not answered")
+
+    consumer = threading.Thread(target=ask)
+    consumer.start()
+    consumer.join(30)
+    assert told
+    release.set()
+    it.close()
+    assert not rooms()
 
 
 def test_9_each_batch_goes_to_one_of_several_threads(open_rec):

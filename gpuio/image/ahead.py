@@ -182,7 +182,7 @@ class Ahead:
             raise
         self._deciding, self._stages = deciding, (ready, chunks)
         if self._interrupted:  # by a thread that saw what was under way before
-            self.stop()
+            self.interrupt()  # `close` waits for the threads, which may wait for a file
             raise PipelineClosedError("this iterator was closed")
         turns.give(_AHEAD)
 
