@@ -173,14 +173,18 @@ script()
     ids=["SIGINT", "SIGTERM", "SIGHUP"],
 )
 def test_a_signal_ends_it_and_leaves_nothing(work, number, status, word, inherited):
+    def inherit():
+        # A shell without job control has what it starts in the background ignore interrupts.
+        signal.signal(signal.SIGINT, inherited)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where nohup runs the tests
+
     (work / "data.lst").write_text("0\t1\tcat/0.jpg\n1\t1\tdog/1.jpg\n")
     with subprocess.Popen(
         [sys.executable, "-c", _NEVER_DONE],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell without job control has what it starts in the background ignore interrupts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, inherited),
+        preexec_fn=inherit,
     ) as process:
         try:
             assert process.stdout.readline() == "at work\n"
