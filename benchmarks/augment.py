@@ -104,7 +104,7 @@ def measured(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]
                 plan = sides(args, case.least[name])
                 result = compare(data, SHAPE, resize, args, *plan, case.augment)
                 first = f"shorter edge to {resize}, " if resize > 0 else ""
-                what = f"{first}{case.what}, mirror, normalise"
+                what = f"{first}{case.what}, mirror, normalize"
                 yield result | {"case": case.name, "augment": case.augment, "what": what}
         Path(data.path).unlink()
 

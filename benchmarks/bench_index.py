@@ -27,11 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gpuio.format.index import Index
-from gpuio.format.mapping import KeyOffsets
-from gpuio.format.recordio import frame, scan
-from gpuio.reader.dataset import Dataset
-from gpuio.shards import shard_name
+from gpuio.formats.index import Index
+from gpuio.formats.mapping import KeyOffsets
+from gpuio.formats.recordio import frame, scan
+from gpuio.sources.dataset import Dataset
+from gpuio.storage.shards import shard_name
 
 
 def parse(path: str) -> int:

@@ -309,7 +309,7 @@ def cases(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
         finally:
             Path(data.path).unlink()
 
-    crop = "random crop, mirror, normalise"
+    crop = "random crop, mirror, normalize"
     if "large" in wanted:
         yield run("large", pictures, SHAPE, records.EDGE) | {
             "what": f"shorter edge to {records.EDGE}, {crop}"

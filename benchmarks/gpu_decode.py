@@ -19,14 +19,14 @@ from gpu_loop import Marks
 from gpu_sides import Room, encoded, gpu, rate
 from numba import cuda
 
-from gpuio.backends import make_backend
-from gpuio.codec import decode_rgb
-from gpuio.decode import nvimgcodec_abi as abi
-from gpuio.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
+from gpuio.devices import make_backend
 from gpuio.errors import DecodeError
+from gpuio.formats.codec import decode_rgb
 from gpuio.kernels.native import load8, store8
-from gpuio.reader.dataset import Dataset
-from gpuio.reader.reader import RecordBatch, Samples
+from gpuio.pipeline.decode import nvimgcodec_abi as abi
+from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
+from gpuio.pipeline.read.reader import RecordBatch, Samples
+from gpuio.sources.dataset import Dataset
 
 CHAIN = list(KINDS)
 CHUNKS = (7, 16, 32, 64, 128)
@@ -405,7 +405,7 @@ def spread(apart: npt.NDArray[np.int64]) -> Row:
 def regions(settings: Row) -> Iterator[Row]:
     """Windows of images: whether they are decoded, and to the pixels of the whole image.
 
-    May crash: nvImageCodec 0.9.0 does on H100 and B200, see `gpuio.decode.versions`.
+    May crash: nvImageCodec 0.9.0 does on H100 and B200, see `gpuio.pipeline.decode.versions`.
     """
     images = encoded(settings["rec"], settings["batch_size"])
     rng = np.random.default_rng(0)

@@ -26,7 +26,7 @@ def gpu(settings):
 
 def encoded(rec, count):
     """The first `count` images of a .rec, as they are stored."""
-    from gpuio.format.image_record import unpack
+    from gpuio.formats.image_record import unpack
     from gpuio.recordio import MXRecordIO
 
     with MXRecordIO(rec, "r") as records:
@@ -124,10 +124,10 @@ class Room(Side):
         super().__init__(settings)
         import numpy as np
 
-        from gpuio.backends import make_backend
-        from gpuio.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
-        from gpuio.reader.dataset import Dataset
-        from gpuio.reader.reader import RecordBatch, Samples
+        from gpuio.devices import make_backend
+        from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
+        from gpuio.pipeline.read.reader import RecordBatch, Samples
+        from gpuio.sources.dataset import Dataset
 
         given = dict(settings["options"])
         pinned = given.pop("pinned", True)

@@ -4,7 +4,7 @@
     python benchmarks/image_iter.py --rec train.rec --mxnet MXNET/bin/python --out image_iter.json
 
 As in cpu.py all sides read one shuffled .rec in turns, each in a process of its own, and ratios are
-taken within each round. All resize, crop at random, mirror and normalise, bilinearly; "colours"
+taken within each round. All resize, crop at random, mirror and normalize, bilinearly; "colours"
 adds jitter of brightness, contrast and saturation, and "own" an augmenter that is no part of the
 library, so that the list runs in Python, image by image.
 """

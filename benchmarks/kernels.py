@@ -4,7 +4,7 @@
     python benchmarks/kernels.py --out kernels.json
 
 Every step ends in the batch: resized, warped or copied, cropped, its colours changed, mirrored,
-normalised, cast and laid out.
+normalized, cast and laid out.
 gpuio computes the pixels of the crop only, and in one pass; OpenCV has a call for each step, of
 which the fastest known to us are used. Images and batch are larger than the caches, as in training.
 Both take turns, and the median is shown.

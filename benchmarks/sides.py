@@ -50,13 +50,13 @@ class Side:
 
     def keywords(self):
         """What ImageRecordIter, ours and MXNet's, does to an image."""
-        normalise = {
+        normalize = {
             f"{name}_{channel}": value
             for name, values in (("mean", MEAN), ("std", STD))
             for channel, value in zip("rgb", values)  # noqa: B905  also for the oldest Python
         }
         plain = {"resize": self.edge, "rand_crop": True, "rand_mirror": True}
-        return {**plain, **normalise, **self.augment}
+        return {**plain, **normalize, **self.augment}
 
     def batch(self):
         """The next batch, ready, as something that NumPy takes."""
@@ -160,7 +160,7 @@ class Bare(Side):
 
     def __init__(self, settings):
         super().__init__(settings)
-        from gpuio.format.image_record import unpack
+        from gpuio.formats.image_record import unpack
         from gpuio.recordio import MXRecordIO
 
         with MXRecordIO(settings["rec"], "r") as records:
@@ -214,10 +214,10 @@ class BareNvimgcodec(Bare):
         super().__init__(settings)
         import numpy as np
 
-        from gpuio.backends.cpu import CpuBackend
-        from gpuio.decode.nvimgcodec import NvImageCodecDecoder
-        from gpuio.reader.dataset import Dataset
-        from gpuio.reader.reader import RecordBatch, Samples
+        from gpuio.devices.cpu import CpuBackend
+        from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
+        from gpuio.pipeline.read.reader import RecordBatch, Samples
+        from gpuio.sources.dataset import Dataset
 
         count = len(self.images)
         self.memory = [np.frombuffer(data, np.uint8) for data in self.images]
@@ -379,7 +379,7 @@ class Dali(Side):
         self.pipeline.build()
 
     def images(self, encoded):
-        """What is cropped, mirrored and normalised."""
+        """What is cropped, mirrored and normalized."""
         from nvidia.dali import fn, types
 
         images = fn.decoders.image(encoded, device="cpu", output_type=types.RGB)

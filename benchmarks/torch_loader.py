@@ -3,7 +3,7 @@
     python benchmarks/torch_loader.py
     python benchmarks/torch_loader.py --rec train.rec --out torch_loader.json
 
-All sides decode the same JPEGs, resize, crop at random, mirror and normalise them, on all cores:
+All sides decode the same JPEGs, resize, crop at random, mirror and normalize them, on all cores:
 gpuio with threads, the others with one worker process for each core. As in cpu.py they take turns
 in one run, each in a process of its own, and ratios are taken within each round.
 """

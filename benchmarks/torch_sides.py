@@ -18,7 +18,7 @@ DISTRIBUTIONS = ("torch", "pillow", "opencv-python-headless", "webdataset", "lit
 
 
 class Transform:
-    """JPEG bytes to a normalised tensor: shorter edge, random crop, random mirror."""
+    """JPEG bytes to a normalized tensor: shorter edge, random crop, random mirror."""
 
     def __init__(self, settings):
         self.pixels = {"pillow": pillow, "opencv": opencv}[settings["options"]["decoder"]]

@@ -18,7 +18,7 @@ from typing import Final
 from tqdm import tqdm
 
 import gpuio
-from gpuio.pack import default_threads
+from gpuio.pack.packing import default_threads
 
 BATCH: Final = 64
 SHAPE: Final = (3, 224, 224)
@@ -43,7 +43,7 @@ def main() -> int:
     call("gpuio", "im2rec", "--list", "--recursive", str(prefix), str(images))
     say("Pack them into a .rec and a .idx")
     call("gpuio", "im2rec", str(prefix), str(images))
-    say("Load one epoch in random order, resized, cropped, mirrored and normalised")
+    say("Load one epoch in random order, resized, cropped, mirrored and normalized")
     load(rec, f"{prefix}.idx")
     say("Draw what a training loop sees")
     augmentation = ["--shuffle", "--resize", str(SHORTER_EDGE), "--rand-crop", "--rand-mirror"]

@@ -13,7 +13,7 @@ if not os.path.isdir(os.path.join(__path__[0], "kernels")):  # noqa: PTH112, PTH
     # started there takes this folder even where gpuio is installed elsewhere.
     __path__.append(os.path.dirname(os.path.abspath(__path__[0])))  # noqa: PTH100, PTH120
 
-from gpuio import lazy
+from gpuio.core import lazy
 from gpuio.errors import (
     BackendError,
     CorruptRecordError,
@@ -27,37 +27,42 @@ from gpuio.errors import (
 )
 
 if TYPE_CHECKING:
-    from gpuio import base, context, image, io, nd, ndarray, recordio
+    from gpuio import base, image, io, nd, recordio
     from gpuio import image as img
-    from gpuio.batch import DataBatch, DataDesc, DataIter
-    from gpuio.context import Context, cpu, current_context, gpu
-    from gpuio.det_iterator import ImageDetRecordIter
-    from gpuio.iterators import ImageRecordInt8Iter, ImageRecordIter, ImageRecordUInt8Iter
-    from gpuio.profiling import profile, progress
+    from gpuio.mxnet import context, ndarray
+    from gpuio.mxnet.context import Context, cpu, current_context, gpu
+    from gpuio.mxnet.iterators.batch import DataBatch, DataDesc, DataIter
+    from gpuio.mxnet.iterators.det_record import ImageDetRecordIter
+    from gpuio.mxnet.iterators.image_record import (
+        ImageRecordInt8Iter,
+        ImageRecordIter,
+        ImageRecordUInt8Iter,
+    )
+    from gpuio.observe.profile import profile, progress
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Context": "gpuio.context:Context",
-    "DataBatch": "gpuio.batch:DataBatch",
-    "DataDesc": "gpuio.batch:DataDesc",
-    "DataIter": "gpuio.batch:DataIter",
-    "ImageDetRecordIter": "gpuio.det_iterator:ImageDetRecordIter",
-    "ImageRecordInt8Iter": "gpuio.iterators:ImageRecordInt8Iter",
-    "ImageRecordIter": "gpuio.iterators:ImageRecordIter",
-    "ImageRecordUInt8Iter": "gpuio.iterators:ImageRecordUInt8Iter",
+    "Context": "gpuio.mxnet.context:Context",
+    "DataBatch": "gpuio.mxnet.iterators.batch:DataBatch",
+    "DataDesc": "gpuio.mxnet.iterators.batch:DataDesc",
+    "DataIter": "gpuio.mxnet.iterators.batch:DataIter",
+    "ImageDetRecordIter": "gpuio.mxnet.iterators.det_record:ImageDetRecordIter",
+    "ImageRecordInt8Iter": "gpuio.mxnet.iterators.image_record:ImageRecordInt8Iter",
+    "ImageRecordIter": "gpuio.mxnet.iterators.image_record:ImageRecordIter",
+    "ImageRecordUInt8Iter": "gpuio.mxnet.iterators.image_record:ImageRecordUInt8Iter",
     "base": "gpuio.base",
     "context": "gpuio.context",
-    "cpu": "gpuio.context:cpu",
-    "current_context": "gpuio.context:current_context",
-    "gpu": "gpuio.context:gpu",
+    "cpu": "gpuio.mxnet.context:cpu",
+    "current_context": "gpuio.mxnet.context:current_context",
+    "gpu": "gpuio.mxnet.context:gpu",
     "image": "gpuio.image",
     "img": "gpuio.image",
     "io": "gpuio.io",
     "nd": "gpuio.nd",
     "ndarray": "gpuio.ndarray",
-    "profile": "gpuio.profiling:profile",
-    "progress": "gpuio.profiling:progress",
+    "profile": "gpuio.observe.profile:profile",
+    "progress": "gpuio.observe.profile:progress",
     "recordio": "gpuio.recordio",
     "torch": "gpuio.torch",  # not in __all__: it needs PyTorch
 }

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gpuio import lazy
+from gpuio.core import lazy
 
 if TYPE_CHECKING:
-    from gpuio.array_iter import NDArrayIter
-    from gpuio.batch import DataBatch, DataDesc, DataIter
-    from gpuio.csv_iter import CSVIter
-    from gpuio.det_iterator import ImageDetRecordIter
-    from gpuio.iterators import ImageRecordInt8Iter, ImageRecordIter, ImageRecordUInt8Iter
-    from gpuio.libsvm_iter import LibSVMIter
-    from gpuio.mnist_iter import MNISTIter
-    from gpuio.wrappers import PrefetchingIter, ResizeIter
+    from gpuio.mxnet.iterators.array_iter import NDArrayIter
+    from gpuio.mxnet.iterators.batch import DataBatch, DataDesc, DataIter
+    from gpuio.mxnet.iterators.csv_iter import CSVIter
+    from gpuio.mxnet.iterators.det_record import ImageDetRecordIter
+    from gpuio.mxnet.iterators.image_record import (
+        ImageRecordInt8Iter,
+        ImageRecordIter,
+        ImageRecordUInt8Iter,
+    )
+    from gpuio.mxnet.iterators.libsvm_iter import LibSVMIter
+    from gpuio.mxnet.iterators.mnist_iter import MNISTIter
+    from gpuio.mxnet.iterators.wrappers import PrefetchingIter, ResizeIter
 
     ImageRecordIter_v1 = ImageRecordIter
     ImageRecordUInt8Iter_v1 = ImageRecordUInt8Iter
@@ -39,21 +43,21 @@ __all__ = [
 
 # MXNet's `_v1` iterators are older ones with the same parameters; here they are the same ones.
 _HOMES: Final = {
-    "CSVIter": "gpuio.csv_iter:CSVIter",
-    "DataBatch": "gpuio.batch:DataBatch",
-    "DataDesc": "gpuio.batch:DataDesc",
-    "DataIter": "gpuio.batch:DataIter",
-    "ImageDetRecordIter": "gpuio.det_iterator:ImageDetRecordIter",
-    "ImageRecordInt8Iter": "gpuio.iterators:ImageRecordInt8Iter",
-    "ImageRecordIter": "gpuio.iterators:ImageRecordIter",
-    "ImageRecordIter_v1": "gpuio.iterators:ImageRecordIter",
-    "ImageRecordUInt8Iter": "gpuio.iterators:ImageRecordUInt8Iter",
-    "ImageRecordUInt8Iter_v1": "gpuio.iterators:ImageRecordUInt8Iter",
-    "LibSVMIter": "gpuio.libsvm_iter:LibSVMIter",
-    "MNISTIter": "gpuio.mnist_iter:MNISTIter",
-    "NDArrayIter": "gpuio.array_iter:NDArrayIter",
-    "PrefetchingIter": "gpuio.wrappers:PrefetchingIter",
-    "ResizeIter": "gpuio.wrappers:ResizeIter",
+    "CSVIter": "gpuio.mxnet.iterators.csv_iter:CSVIter",
+    "DataBatch": "gpuio.mxnet.iterators.batch:DataBatch",
+    "DataDesc": "gpuio.mxnet.iterators.batch:DataDesc",
+    "DataIter": "gpuio.mxnet.iterators.batch:DataIter",
+    "ImageDetRecordIter": "gpuio.mxnet.iterators.det_record:ImageDetRecordIter",
+    "ImageRecordInt8Iter": "gpuio.mxnet.iterators.image_record:ImageRecordInt8Iter",
+    "ImageRecordIter": "gpuio.mxnet.iterators.image_record:ImageRecordIter",
+    "ImageRecordIter_v1": "gpuio.mxnet.iterators.image_record:ImageRecordIter",
+    "ImageRecordUInt8Iter": "gpuio.mxnet.iterators.image_record:ImageRecordUInt8Iter",
+    "ImageRecordUInt8Iter_v1": "gpuio.mxnet.iterators.image_record:ImageRecordUInt8Iter",
+    "LibSVMIter": "gpuio.mxnet.iterators.libsvm_iter:LibSVMIter",
+    "MNISTIter": "gpuio.mxnet.iterators.mnist_iter:MNISTIter",
+    "NDArrayIter": "gpuio.mxnet.iterators.array_iter:NDArrayIter",
+    "PrefetchingIter": "gpuio.mxnet.iterators.wrappers:PrefetchingIter",
+    "ResizeIter": "gpuio.mxnet.iterators.wrappers:ResizeIter",
 }
 
 

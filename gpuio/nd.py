@@ -1,11 +1,11 @@
-"""MXNet's `mx.nd`: the names of `gpuio.ndarray`."""
+"""MXNet's `mx.nd`: the names of `gpuio.mxnet.ndarray`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gpuio.lazy import missing
-from gpuio.ndarray import NDArray, array, ones, waitall, zeros
+from gpuio.core.lazy import missing
+from gpuio.mxnet.ndarray import NDArray, array, ones, waitall, zeros
 
 __all__ = ["NDArray", "array", "ones", "waitall", "zeros"]
 

@@ -18,17 +18,17 @@ import numpy.typing as npt
 import pytest
 
 if TYPE_CHECKING:
-    from gpuio.backends.base import Backend
-    from gpuio.decode.base import Decoder, ImageBatch
+    from gpuio.devices.base import Backend
     from gpuio.errors import GpuioError
-    from gpuio.reader.dataset import Dataset
+    from gpuio.pipeline.decode.base import Decoder, ImageBatch
+    from gpuio.sources.dataset import Dataset
 
 Pixels = npt.NDArray[Any]
 
 
 def open_backend(name: str) -> Backend:
     """The named backend, or a skip where there is no GPU and GPUIO_REQUIRE_GPU is not set."""
-    from gpuio.backends import make_backend
+    from gpuio.devices import make_backend
     from gpuio.errors import BackendError
 
     try:
@@ -96,8 +96,8 @@ def write_rec(
     Returns:
         Where each record starts, and where the file ends.
     """
-    from gpuio.format.image_record import pack
-    from gpuio.format.recordio import frame
+    from gpuio.formats.image_record import pack
+    from gpuio.formats.recordio import frame
 
     labels = range(len(images)) if labels is None else labels
     ids = range(len(images)) if ids is None else ids
@@ -135,10 +135,10 @@ def decode_all(
         dataset: The one it was made for.
         windows: y, x, height, width of the part wanted of each image; all of each if None.
     """
-    from gpuio.backends.ring import Ring
-    from gpuio.decode.base import Windows
-    from gpuio.reader.order import Order
-    from gpuio.reader.reader import RecordReader, Samples
+    from gpuio.devices.ring import Ring
+    from gpuio.pipeline.decode.base import Windows
+    from gpuio.pipeline.read.reader import RecordReader, Samples
+    from gpuio.samplers import Order
 
     count, ring = len(dataset), Ring(decoder.backend.empty_host, 1)
     box = np.zeros((count, 4), np.int32)
@@ -172,7 +172,7 @@ def _copy_windows(
     decode: bool,
 ) -> None:
     """What the augment room does, without any augmentation: into `images`, for some places."""
-    from gpuio.backends.base import Link
+    from gpuio.devices.base import Link
     from gpuio.kernels.output import NORM, UINT8
     from gpuio.kernels.resample import SKIP, STEP, finish
     from gpuio.kernels.taps import COPY

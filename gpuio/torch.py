@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuio.extras import explained
+from gpuio.core.extras import explained
 
 with explained("gpuio.torch"):
     from gpuio.interop.record_dataset import RecordDataset

@@ -1,4 +1,4 @@
-"""The commonest ways of a picture on the CPU: bilinear resize or warp, crop, mirror, normalisation.
+"""The commonest ways of a picture on the CPU: bilinear resize or warp, crop, mirror, normalization.
 
 The same arithmetic as in kernels/resample.py, which does everything else, in an order that suits
 vectors: rows resized along x are kept as planes, and go from there straight into the batch. Both

@@ -60,7 +60,7 @@ from gpuio.kernels.stages import (
     linear_across,
     linear_down,
     nearest,
-    normalised,
+    normalized,
     saturate,
     shifted,
     warp_fraction,
@@ -423,7 +423,7 @@ def _sample(table, channels):
 
 @part(types.void(_ADDRESS, _INT, _ADDRESS, _ADDRESS, _LONG, _LONG, _INT))
 def _emit(norm, value, means, out, pixel, place, output):
-    """One value, normalised, into the batch.
+    """One value, normalized, into the batch.
 
     Args:
         norm: Address of its mean; gain and bias are 4 and 8 values on.
@@ -439,7 +439,7 @@ def _emit(norm, value, means, out, pixel, place, output):
         mean = load_float(means + _WORD * _U64(pixel))
     if output == FLOAT32 or output == FLOAT16 or output == BFLOAT16:
         gain, bias = load_float(norm + _U64(16)), load_float(norm + _U64(32))
-        real = normalised(value, mean, gain, bias)
+        real = normalized(value, mean, gain, bias)
         if output == FLOAT32:
             store_float(out + _U64(4 * place), real)
         elif output == FLOAT16:
@@ -655,5 +655,5 @@ COLOR = DeviceKernel("color", _color, types.void(*_TABLE), (THREADS, 1, 1), sync
 place: everything its COLOR row says, in MXNet's order. A block takes a picture."""
 
 FINISH = DeviceKernel("finish", _finish, types.void(*_TABLE, types.int32, types.int32), _PIXELS)
-"""`(table, channels, output, interleaved)`: the window of each row, normalised, mirrored and cast,
+"""`(table, channels, output, interleaved)`: the window of each row, normalized, mirrored and cast,
 into the batch at `dst`; Task `finish` without colours. Kind SKIP does nothing."""

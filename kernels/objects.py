@@ -212,7 +212,7 @@ def suits(row, width, box, sampler, mode, threshold):
 
 @njit(inline="always")
 def _philox(counter, key, out):
-    """The four words of gpuio.augment.random.philox4x32."""
+    """The four words of gpuio.transforms.random.philox4x32."""
     a, b, c, d = counter
     low, high = key
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""The last step: a row of pixels, normalised, mirrored, cast and laid out in the batch.
+"""The last step: a row of pixels, normalized, mirrored, cast and laid out in the batch.
 
 The value of channel c is `(v - mean[c]) * gain[c] + bias[c]` in float32, rounded after each
 operation, so that it is MXNet's and the same on every device. int8 and uint8 are not scaled:
@@ -12,27 +12,27 @@ from numba import carray, njit, types
 from numba.extending import overload
 
 from gpuio.kernels.native import pointer
-from gpuio.kernels.stages import bfloat16_bits, float16_bits, normalised, shifted
+from gpuio.kernels.stages import bfloat16_bits, float16_bits, normalized, shifted
 
 FLOAT32, FLOAT16, INT8, UINT8, BFLOAT16 = range(5)
 """Output types. Of bfloat16, which NumPy does not have, the bits are written."""
 
 NORM = 12
-"""float32 values that normalise a picture: means, gains and biases of four channels."""
+"""float32 values that normalize a picture: means, gains and biases of four channels."""
 
 _U32 = np.uint32
 
 
 def _float32(out, value, mean, gain, bias):
-    return normalised(value, mean, gain, bias)
+    return normalized(value, mean, gain, bias)
 
 
 def _float16(out, value, mean, gain, bias):
-    return float16_bits(normalised(value, mean, gain, bias))
+    return float16_bits(normalized(value, mean, gain, bias))
 
 
 def _bfloat16(out, value, mean, gain, bias):
-    return bfloat16_bits(normalised(value, mean, gain, bias))
+    return bfloat16_bits(normalized(value, mean, gain, bias))
 
 
 def _int8(out, value, mean, gain, bias):

@@ -470,7 +470,7 @@ def _pixels(step, channels, out, pitch, tables):
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def _finish(step, channels, output, interleaved, scratch, tables):
-    """One image: its window, colours, normalisation, into the batch.
+    """One image: its window, colours, normalization, into the batch.
 
     Args:
         step: A STEP row.
@@ -537,7 +537,7 @@ def resample(words, item, worker, base):
 
 @Task
 def finish(words, item, worker, base):
-    """A row of a STEP table: its window, normalised, into the batch.
+    """A row of a STEP table: its window, normalized, into the batch.
 
     Kind SKIP does nothing.
 

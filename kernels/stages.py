@@ -148,7 +148,7 @@ def warp_level(total):
 
 
 @njit(inline="always")
-def normalised(value, mean, gain, bias):
+def normalized(value, mean, gain, bias):
     """A level as float32, rounded after each operation."""
     return times(_F32(value) - mean, gain) + bias
 

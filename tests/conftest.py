@@ -46,7 +46,7 @@ def _quick_collections():
 @pytest.fixture(autouse=True)
 def _the_cpu_where_no_device_is_named(monkeypatch):
     """Also on a machine with a GPU: most tests are about the pixels of the CPU."""
-    monkeypatch.setattr("gpuio.backends.visible_gpus", lambda: 0)
+    monkeypatch.setattr("gpuio.devices.visible_gpus", lambda: 0)
 
 
 @pytest.fixture

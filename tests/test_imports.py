@@ -30,7 +30,14 @@ def at_start() -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["gpuio", "gpuio.recordio", "gpuio.errors", "gpuio.batch", "gpuio.format.index", "gpuio.cli"],
+    [
+        "gpuio",
+        "gpuio.recordio",
+        "gpuio.errors",
+        "gpuio.mxnet.iterators.batch",
+        "gpuio.formats.index",
+        "gpuio.cli",
+    ],
 )
 def test_importing_loads_numpy_alone(module):
     got = loaded(f"import {module}")

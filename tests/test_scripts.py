@@ -185,7 +185,7 @@ def get_data_rec(folder, batch_size, num_workers):
         label = split_and_load(batch.label[0], ctx_list=ctx, batch_axis=0)
         return data, label
 
-    normalisation = {
+    normalization = {
         "mean_r": mean_rgb[0],
         "mean_g": mean_rgb[1],
         "mean_b": mean_rgb[2],
@@ -199,7 +199,7 @@ def get_data_rec(folder, batch_size, num_workers):
         "preprocess_threads": num_workers,
         "batch_size": batch_size,
         "data_shape": (3, 40, 40),
-        **normalisation,
+        **normalization,
     }
     train_data = mx.io.ImageRecordIter(
         shuffle=True,

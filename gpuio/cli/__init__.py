@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    from gpuio.core.extras import explained
     from gpuio.errors import GpuioError
-    from gpuio.extras import explained
 
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -92,7 +92,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _hints(arguments: Sequence[str], parser: argparse.ArgumentParser) -> Iterator[str]:
     """What to use instead of options that `parser` does not know, a line for each."""
-    from gpuio.suggestions import suggestion
+    from gpuio.core.suggestions import suggestion
 
     flags = [flag for flag in parser._option_string_actions if not flag.startswith("--no-")]
     known = [flag.removeprefix("--").replace("-", "_") for flag in flags]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gpuio.cli import arguments, loader
-from gpuio.committed import write_file
-from gpuio.iterators import ImageRecordIter
-from gpuio.profile_report import Report
-from gpuio.profiling import profile
+from gpuio.mxnet.iterators.image_record import ImageRecordIter
+from gpuio.observe.profile import profile
+from gpuio.observe.report import Report
+from gpuio.storage.atomic import write_file
 
 _SHAPE: Final = (3, 224, 224)
 _BATCH: Final = 128

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from gpuio.format.recordio import Damage
+    from gpuio.formats.recordio import Damage
 
 _KINDS: Final = {
     b"\xff\xd8\xff": "a JPEG",
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, work: Callable[[str], tuple[dict[str, Any], in
         work: Gives a report, to be printed as JSON, and an exit status, for the path of a .rec.
     """
     from gpuio.errors import GpuioError, MissingPackageError
-    from gpuio.shards import find_files
+    from gpuio.storage.shards import find_files
 
     reports, status = [], 0
     for path in find_files(args.files, ".rec"):
@@ -87,7 +87,7 @@ def scan(path: str) -> tuple[npt.NDArray[np.int64], list[Damage]]:
         FormatError: It is no RecordIO file.
         OSError: It cannot be read.
     """
-    from gpuio.format.recordio import verify
+    from gpuio.formats.recordio import verify
 
     offsets, damages = verify(path)
     if damages and not len(offsets) and (kind := _other_kind(path)):
@@ -101,11 +101,11 @@ def _other_kind(path: str) -> str:
     """What a file without a whole record is instead, or how it starts; "" if like a record."""
     import re
 
-    from gpuio.format.recordio import MAGIC
-    from gpuio.location import is_url
+    from gpuio.formats.recordio import MAGIC
+    from gpuio.storage.location import is_url
 
     if is_url(path):
-        from gpuio.remote.files import open_bytes
+        from gpuio.storage.remote.files import open_bytes
 
         with open_bytes(path) as file:
             start = file.read(_START) or b""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gpuio.errors import CorruptRecordError, FormatError
-from gpuio.format.image_record import HEADER_NBYTES, unpack
-from gpuio.format.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile, open_records
-from gpuio.format.words import read_words
+from gpuio.formats.image_record import HEADER_NBYTES, unpack
+from gpuio.formats.prefix import read_words
+from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile, open_records
 
 if TYPE_CHECKING:
     import numpy.typing as npt

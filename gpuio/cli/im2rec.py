@@ -13,10 +13,10 @@ from typing import Final
 
 from gpuio.cli import arguments
 from gpuio.errors import FormatError
-from gpuio.listing import EXTENSIONS, find_images, find_lists, make_lists
-from gpuio.location import is_url
-from gpuio.pack import Options, Report, check_root, default_threads, pack_list, pack_shards
-from gpuio.shards import beside
+from gpuio.pack.listing import EXTENSIONS, find_images, find_lists, make_lists
+from gpuio.pack.packing import Options, Report, check_root, default_threads, pack_list, pack_shards
+from gpuio.storage.location import is_url
+from gpuio.storage.shards import beside
 
 _SHARD: Final = 10_000  # images: about as many as one thread packs in a minute
 
@@ -215,7 +215,7 @@ def _pack(args: argparse.Namespace) -> int:
 
 def _pack_one(path: str, args: argparse.Namespace, options: Options) -> Report:
     from gpuio.cli.progress import progress_bar
-    from gpuio.format.image_list import ImageList
+    from gpuio.formats.image_list import ImageList
 
     start = time.perf_counter()
     images = ImageList.load(path)
@@ -252,7 +252,7 @@ def _packer(args: argparse.Namespace, lines: int) -> tuple[Callable[..., Report]
     """What packs a list of so many lines, and the number of shards; None if it is not cut."""
     count, threads = args.num_shards, args.num_thread
     if args.ray is not None:
-        from gpuio.ray_pack import pack_on_ray
+        from gpuio.pack.ray import pack_on_ray
 
         if count is None:
             count = max(1, -(-lines // _SHARD))

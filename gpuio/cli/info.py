@@ -92,7 +92,7 @@ def inspect(path: str, offsets: npt.NDArray[np.int64]) -> dict[str, Any]:
         offsets: (N,) where its records start, in bytes.
     """
     from gpuio.cli.headers import read_headers
-    from gpuio.shards import size_of
+    from gpuio.storage.shards import size_of
 
     headers = read_headers(path, offsets)
     images = headers.nbytes > 0
@@ -158,8 +158,8 @@ def describe(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _index(path: str) -> dict[str, Any] | None:
-    from gpuio.format.index import Index
-    from gpuio.shards import beside, exists
+    from gpuio.formats.index import Index
+    from gpuio.storage.shards import beside, exists
 
     idx = beside(path, ".idx")
     return {"file": idx, "entries": len(Index.load(idx))} if exists(idx) else None
@@ -167,7 +167,7 @@ def _index(path: str) -> dict[str, Any] | None:
 
 def _describe_index(path: str, index: Mapping[str, Any] | None, count: int) -> str:
     if index is None:
-        from gpuio.shards import beside
+        from gpuio.storage.shards import beside
 
         return f"index     none; make one with: gpuio rec2idx {path} {beside(path, '.idx')}"
     entries = index["entries"]
@@ -178,7 +178,7 @@ def _faces(
     path: str, offsets: npt.NDArray[np.int64], headers: Headers
 ) -> dict[str, tuple[int, int]] | None:
     """First and last keys of images and identities, as the first record of a face set has them."""
-    from gpuio.format.label_hint import face_keys
+    from gpuio.formats.label_hint import face_keys
 
     if not len(offsets) or headers.flags[0] != 2 or headers.nbytes[0]:
         return None
@@ -207,7 +207,7 @@ def _objects(path: str, offsets: npt.NDArray[np.int64], flags: Numbers) -> dict[
     """What objects there are in the labels of a detection set; None for other sets."""
     import numpy as np
 
-    from gpuio.format.object_label import HEADER_WIDTH, OBJECT_WIDTH, holds_objects, unpack_objects
+    from gpuio.formats.object_label import HEADER_WIDTH, OBJECT_WIDTH, holds_objects, unpack_objects
 
     some = flags >= HEADER_WIDTH + OBJECT_WIDTH  # other images have no object
     if 2 * some.sum() < len(flags):
@@ -269,8 +269,8 @@ def _labels(path: str, offsets: npt.NDArray[np.int64]) -> list[npt.NDArray[np.fl
     """All labels of each of the image records at `offsets`, bytes."""
     import numpy as np
 
-    from gpuio.format.image_record import unpack
-    from gpuio.format.recordio import open_records
+    from gpuio.formats.image_record import unpack
+    from gpuio.formats.recordio import open_records
 
     with open_records(path) as file:
         headers = [unpack(file.read(offset)[0])[0] for offset in offsets.tolist()]
@@ -297,10 +297,10 @@ def _sizes(path: str, offsets: npt.NDArray[np.int64]) -> Numbers:
 
     import numpy as np
 
-    from gpuio.codec import opened
     from gpuio.errors import GpuioError
-    from gpuio.format.image_record import unpack
-    from gpuio.format.recordio import open_records
+    from gpuio.formats.codec import opened
+    from gpuio.formats.image_record import unpack
+    from gpuio.formats.recordio import open_records
 
     found: list[tuple[int, int]] = []
     if find_spec("PIL") is None:

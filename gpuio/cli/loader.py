@@ -8,7 +8,7 @@ import re
 from typing import Any, Final
 
 from gpuio.cli import arguments
-from gpuio.iterators import ImageRecordIter
+from gpuio.mxnet.iterators.image_record import ImageRecordIter
 
 PARAMETERS: Final = {
     name: parameter

@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from gpuio.errors import CorruptRecordError, FormatError
-    from gpuio.format.index import LARGEST_KEY, Index
-    from gpuio.shards import beside, sizes_of
+    from gpuio.formats.index import LARGEST_KEY, Index
+    from gpuio.storage.shards import beside, sizes_of
 
     path = args.index or beside(args.record, ".idx")
     if path.endswith(".rec") or _are_one(path, args.record):

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gpuio import contact_sheet, gallery
 from gpuio.cli import arguments, loader
 from gpuio.errors import CorruptRecordError
-from gpuio.iterators import ImageRecordIter
+from gpuio.mxnet.iterators.image_record import ImageRecordIter
+from gpuio.observe import contact_sheet, gallery
 
 if TYPE_CHECKING:
-    from gpuio.reader.dataset import Dataset
+    from gpuio.sources.dataset import Dataset
 
 _SHAPE: Final = (3, 224, 224)
 _LABELS: Final = 3  # of one image that are written out
@@ -91,7 +91,7 @@ def stored(file: str, count: int) -> Iterator[Tile]:
 
     A record that cannot be shown is an empty frame, and the reason goes to standard error.
     """
-    from gpuio.reader.dataset import Dataset
+    from gpuio.sources.dataset import Dataset
 
     dataset = Dataset.open(file)
     numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
@@ -100,10 +100,10 @@ def stored(file: str, count: int) -> Iterator[Tile]:
 
 
 def _stored(dataset: Dataset, number: int) -> Tile:
-    from gpuio.codec import imdecode
     from gpuio.errors import DecodeError, FormatError
-    from gpuio.format.image_record import unpack
-    from gpuio.format.object_label import holds_objects, unpack_objects
+    from gpuio.formats.codec import imdecode
+    from gpuio.formats.image_record import unpack
+    from gpuio.formats.object_label import holds_objects, unpack_objects
 
     key = None if dataset.keys is None else int(dataset.keys[number])
     try:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from gpuio.format.index import Index
-    from gpuio.format.recordio import RecordFile
+    from gpuio.formats.index import Index
+    from gpuio.formats.recordio import RecordFile
 
 _BLOCK: Final = 32  # images that a thread checks at a time
 _EPILOG: Final = """\
@@ -74,8 +74,8 @@ def check(
         FormatError: It is no RecordIO file, or its .idx cannot be parsed.
         OSError: It cannot be read.
     """
-    from gpuio.format.index import Index
-    from gpuio.shards import beside, exists, size_of
+    from gpuio.formats.index import Index
+    from gpuio.storage.shards import beside, exists, size_of
 
     start = time.perf_counter()
     nbytes = size_of(path)
@@ -138,9 +138,9 @@ def check_index(index: Index, offsets: npt.NDArray[np.int64], known: set[int]) -
 def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:
     """The images that cannot be decoded, of the records at `offsets`, bytes."""
     from gpuio.cli.progress import progress_bar
-    from gpuio.format.recordio import open_records
-    from gpuio.ordered import in_order
-    from gpuio.pack import default_threads
+    from gpuio.core.parallel_map import in_order
+    from gpuio.formats.recordio import open_records
+    from gpuio.pack.packing import default_threads
 
     faults: list[Fault] = []
     blocks = (offsets[first : first + _BLOCK] for first in range(0, len(offsets), _BLOCK))
@@ -155,9 +155,9 @@ def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:
 
 
 def _check_block(file: RecordFile, offsets: npt.NDArray[np.int64]) -> tuple[int, list[Fault]]:
-    from gpuio.codec import imdecode
     from gpuio.errors import CorruptRecordError, DecodeError, FormatError
-    from gpuio.format.image_record import unpack
+    from gpuio.formats.codec import imdecode
+    from gpuio.formats.image_record import unpack
 
     faults = []
     for offset in offsets.tolist():

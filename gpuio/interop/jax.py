@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gpuio.interop.loader import Loader
 
 if TYPE_CHECKING:
-    from gpuio.record_iter import RecordIter
+    from gpuio.mxnet.iterators.record_iter import RecordIter
 
 
 class JaxLoader(Loader):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuio import parameters as p
+from gpuio.core import parameters as p
 from gpuio.errors import LabelError, LabelWarning
-from gpuio.format.image_record import EXACT
+from gpuio.formats.image_record import EXACT
 
 _KINDS = ("float32", "int32", "int64")
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.guard import SharedLock
+from gpuio.core.guard import SharedLock
 from gpuio.interop import labels
 
 if TYPE_CHECKING:
-    from gpuio.batch import DataBatch
-    from gpuio.record_iter import RecordIter
+    from gpuio.mxnet.iterators.batch import DataBatch
+    from gpuio.mxnet.iterators.record_iter import RecordIter
 
 
 class Loader(ABC):

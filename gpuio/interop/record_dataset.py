@@ -11,16 +11,17 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from gpuio import parameters as p
-from gpuio.codec import decode_rgb
+from gpuio.core import parameters as p
 from gpuio.errors import DecodeError, FormatError, LabelError
-from gpuio.format.image_record import unpack
+from gpuio.formats.codec import decode_rgb
+from gpuio.formats.image_record import unpack
 from gpuio.interop import labels
-from gpuio.location import absolute_all
-from gpuio.reader.dataset import Dataset
+from gpuio.sources.dataset import Dataset
+from gpuio.storage import paths
+from gpuio.storage.location import absolute_all
 
 if TYPE_CHECKING:
-    from gpuio.reader.dataset import PathLike
+    from gpuio.sources.dataset import PathLike
 
 
 class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[misc]
@@ -64,8 +65,8 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
         self.label_width = p.integer("label_width", label_width, least=1)
         self.raw, self.channels, self.transform = raw, channels, transform
         self._label_dtype = labels.label_dtype(label_dtype, single=label_width == 1)
-        p.paths("path_imgrec", path_imgrec, needed=True)
-        p.paths("path_imgidx", path_imgidx)
+        paths.check_several("path_imgrec", path_imgrec, needed=True)
+        paths.check_several("path_imgidx", path_imgidx)
         self._path_imgrec = absolute_all(path_imgrec)
         self._path_imgidx = absolute_all(path_imgidx)
         self._records: Dataset | None = Dataset.open(self._path_imgrec, self._path_imgidx)

@@ -13,8 +13,8 @@ import torch
 from gpuio.interop.loader import Loader
 
 if TYPE_CHECKING:
-    from gpuio.batch import DataBatch
-    from gpuio.record_iter import RecordIter
+    from gpuio.mxnet.iterators.batch import DataBatch
+    from gpuio.mxnet.iterators.record_iter import RecordIter
 
 
 class TorchLoader(Loader):

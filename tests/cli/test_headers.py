@@ -10,8 +10,8 @@ import pytest
 
 from gpuio.cli.headers import read_headers
 from gpuio.errors import CorruptRecordError, FormatError
-from gpuio.format.image_record import unpack
-from gpuio.format.recordio import MAGIC, RecordFile
+from gpuio.formats.image_record import unpack
+from gpuio.formats.recordio import MAGIC, RecordFile
 from gpuio.testing import write_rec
 
 MAGIC_BYTES = MAGIC.to_bytes(4, "little")

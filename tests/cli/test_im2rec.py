@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from gpuio.cli import main
-from gpuio.format.image_record import unpack
-from gpuio.format.index import Index
-from gpuio.format.recordio import RecordFile
-from gpuio.reader.dataset import Dataset
+from gpuio.formats.image_record import unpack
+from gpuio.formats.index import Index
+from gpuio.formats.recordio import RecordFile
+from gpuio.sources.dataset import Dataset
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_wrong_arguments_are_status_2(work, capsys, arguments, message):
 
 _NEVER_DONE = """
 import sys, threading
-from gpuio import pack
+from gpuio.pack.packing import packing as pack
 from gpuio.cli import script
 
 def encode_image(path, options):

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from gpuio.cli import main
-from gpuio.format.image_record import IRHeader, pack
-from gpuio.format.index import Index
-from gpuio.format.recordio import MAGIC, frame
+from gpuio.formats.image_record import IRHeader, pack
+from gpuio.formats.index import Index
+from gpuio.formats.recordio import MAGIC, frame
 
 
 def image(kind: str, width: int = 30, height: int = 20) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gpuio.cli import main
-from gpuio.format.image_record import IRHeader, pack
-from gpuio.format.index import Index
-from gpuio.format.recordio import MAGIC, frame
+from gpuio.formats.image_record import IRHeader, pack
+from gpuio.formats.index import Index
+from gpuio.formats.recordio import MAGIC, frame
 
 IDS = [7, 0, 2**63 - 1, 5]
 SPLIT = b"1234" + MAGIC.to_bytes(4, "little") + b"tail"

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from gpuio.cli import main, show
-from gpuio.format.image_record import pack
-from gpuio.format.recordio import frame
+from gpuio.formats.image_record import pack
+from gpuio.formats.recordio import frame
 from gpuio.testing import encode, write_rec
 
 

@@ -17,7 +17,7 @@ import mxnet
 import numpy as np
 from image_recipe import library, picture, png, run, save, turned
 
-GOLDEN = Path(__file__).parents[1] / "image" / "golden.npz"
+GOLDEN = Path(__file__).parents[1] / "mxnet" / "image" / "golden.npz"
 
 
 def encoded():

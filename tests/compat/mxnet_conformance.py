@@ -478,7 +478,7 @@ def main():
     if options.inside:
         run_mxnet(options.inside)
         return 0
-    from gpuio.format import saved_array
+    from gpuio.formats import saved_array
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

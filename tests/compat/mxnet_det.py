@@ -174,7 +174,7 @@ def mxnet_draws(p, plan, sizes, labels):
         sizes: (height, width) of every image.
         labels: Labels of every image.
     """
-    from gpuio.augment.object_crop import CropObjects
+    from gpuio.transforms.object_crop import CropObjects
 
     crops = next((op for op in plan.ops if isinstance(op, CropObjects)), None)
     chance, rows = Engine(SEED), []
@@ -235,8 +235,8 @@ def _draw_image(p, crops, size, label, chance):
 
 
 def _draw_crop(crops, aspect, labels, widths, chance):
-    from gpuio.augment.object_crop import table
     from gpuio.kernels.objects import CENTER, OVERLAP, draw_crop, suits
+    from gpuio.transforms.object_crop import table
 
     samplers, box = table(crops.samplers), np.zeros(4, F32)
     mode, threshold = OVERLAP if crops.emit == "overlap" else CENTER, F32(crops.threshold)
@@ -279,10 +279,10 @@ def run_mxnet(folder):
 
 
 def labels_of(parameters, folder):
-    from gpuio.format.image_list import ImageList
-    from gpuio.format.image_record import unpack
-    from gpuio.format.recordio import RecordFile
-    from gpuio.reader.dataset import Dataset
+    from gpuio.formats.image_list import ImageList
+    from gpuio.formats.image_record import unpack
+    from gpuio.formats.recordio import RecordFile
+    from gpuio.sources.dataset import Dataset
 
     arguments = arguments_of(parameters, folder)
     if "path_imglist" in arguments:

@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 
 from gpuio.cli import main as gpuio
-from gpuio.codec import imdecode
-from gpuio.format.image_record import unpack
-from gpuio.format.index import Index
-from gpuio.format.recordio import RecordFile
+from gpuio.formats.codec import imdecode
+from gpuio.formats.image_record import unpack
+from gpuio.formats.index import Index
+from gpuio.formats.recordio import RecordFile
 
 LISTS = [
     [],

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import gpuio
-import gpuio.decode
-from gpuio.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
+import gpuio.pipeline.decode
 from gpuio.errors import BackendError, GpuioError
+from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
 from gpuio.testing import draw, encode, our_threads, write_rec
 
 NOISE = np.random.default_rng(3)
@@ -65,9 +65,9 @@ def kinds(request, scale, rec, monkeypatch):
     def make(backend, channels, dataset, **chosen):
         return NvImageCodecGpuDecoder(backend, channels, dataset, kinds=request.param, **chosen)
 
-    plain = gpuio.decode._nvimgcodec
+    plain = gpuio.pipeline.decode._nvimgcodec
     monkeypatch.setattr(
-        gpuio.decode,
+        gpuio.pipeline.decode,
         "_nvimgcodec",
         lambda backend, *given, **named: (plain if backend.device == "cpu" else make)(
             backend, *given, **named

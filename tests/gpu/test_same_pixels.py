@@ -15,7 +15,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 import gpuio
-from gpuio.backends import visible_gpus
+from gpuio.devices import visible_gpus
 from gpuio.errors import GpuioError
 from gpuio.testing import draw, encode, write_rec
 

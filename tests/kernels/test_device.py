@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba.cuda.simulator")
 
-from gpuio.augment.geometry import Frame
 from gpuio.kernels import device, simulated
 from gpuio.kernels.color import COLOR, color_image
 from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, NORM, UINT8
@@ -37,6 +36,7 @@ from gpuio.kernels.taps import (
     WARP_NEAREST,
 )
 from gpuio.kernels.warp import weight_table
+from gpuio.transforms.geometry import Frame
 
 OUTPUTS = {
     "float32": (FLOAT32, np.float32),

@@ -1,4 +1,4 @@
-"""The last kernel: normalise, mirror, cast and lay out, with NumPy as the oracle."""
+"""The last kernel: normalize, mirror, cast and lay out, with NumPy as the oracle."""
 
 from __future__ import annotations
 

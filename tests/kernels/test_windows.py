@@ -16,11 +16,11 @@ import sys
 import numpy as np
 import pytest
 
-from gpuio.augment.geometry import Frame
 from gpuio.kernels.output import NORM, UINT8
 from gpuio.kernels.resample import STEP, finish, resample, table_bytes
 from gpuio.kernels.taps import WARP_CUBIC, WARP_LANCZOS, WARP_LINEAR, WARP_NEAREST
 from gpuio.kernels.warp import weight_table
+from gpuio.transforms.geometry import Frame
 
 SIZES = ((64, 20000), (5, 30000), (30000, 21), (61, 83), (2, 3), (1, 1))
 """Heights and widths of pictures."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from gpuio.cli import main
 from gpuio.errors import GpuioError
-from gpuio.format.index import Index
-from gpuio.format.recordio import scan
+from gpuio.formats.index import Index
+from gpuio.formats.recordio import scan
 
 from .case import Case, Door, Wrong
 from .formats import damage_image

@@ -6,13 +6,13 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import gpuio
-from gpuio import codec, recordio
+from gpuio import recordio
 from gpuio.errors import GpuioError
-from gpuio.format import saved_array
-from gpuio.format.image_list import ImageList, load_labels
-from gpuio.format.image_record import pack
-from gpuio.format.index import Index
-from gpuio.reader.dataset import Dataset
+from gpuio.formats import codec, saved_array
+from gpuio.formats.image_list import ImageList, load_labels
+from gpuio.formats.image_record import pack
+from gpuio.formats.index import Index
+from gpuio.sources.dataset import Dataset
 
 from .case import Case, Door, Wrong
 from .formats import damage_image

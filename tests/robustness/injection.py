@@ -36,10 +36,10 @@ import gpuio
 from gpuio import recordio
 from gpuio.cli import main as gpuio_command
 from gpuio.errors import GpuioError
-from gpuio.format import saved_array
-from gpuio.format.index import Index
-from gpuio.format.recordio import scan
-from gpuio.reader import index_cache
+from gpuio.formats import saved_array
+from gpuio.formats.index import Index
+from gpuio.formats.recordio import scan
+from gpuio.sources import index_cache
 from gpuio.testing import draw, encode, our_threads, write_rec
 
 from .case import Wrong

@@ -11,10 +11,10 @@ import numpy as np
 
 import gpuio
 from gpuio.errors import GpuioError
-from gpuio.format import saved_array
-from gpuio.format.image_record import pack
-from gpuio.format.recordio import frame
-from gpuio.reader import index_cache
+from gpuio.formats import saved_array
+from gpuio.formats.image_record import pack
+from gpuio.formats.recordio import frame
+from gpuio.sources import index_cache
 from gpuio.testing import draw, encode, write_rec
 
 from .case import Case, Door, Wrong

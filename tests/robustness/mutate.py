@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from gpuio.format.recordio import MAGIC
+from gpuio.formats.recordio import MAGIC
 
 if TYPE_CHECKING:
     import random

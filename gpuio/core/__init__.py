@@ -1,0 +1,1 @@
+"""What every part uses: parameters, threads, prefetching, timing."""

@@ -1,0 +1,54 @@
+"""The backends room."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+
+from gpuio.devices.base import Backend
+from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.visible import visible_gpus
+
+
+def make_backend(device: str | None, threads: int | None) -> Backend:
+    """The backend for a device name.
+
+    Args:
+        device: "cpu"; "cuda:N", a GPU, or "cuda", the calling thread's current one; "simulated", a
+            slow GPU on the CPU, for tests; None for "cuda" where a GPU is visible, else the CPU.
+        threads: CPU threads of its rooms; all available cores when None.
+
+    Raises:
+        BackendError: The device cannot be used.
+        ValueError: It is no device name.
+    """
+    if device is None:
+        device = default_device()
+    if device == "cpu":
+        return CpuBackend(threads)
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and (number.isdecimal() or device == "cuda"):
+        from gpuio.devices.cuda import CudaDriver
+        from gpuio.devices.gpu import DeviceBackend
+
+        return DeviceBackend(CudaDriver(int(number) if number else None), threads)
+    if device == "simulated":
+        from gpuio.devices.gpu import DeviceBackend
+        from gpuio.devices.simulated import SimulatedDriver, simulated_device
+
+        return DeviceBackend(SimulatedDriver(simulated_device()), threads)
+    raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+
+
+def default_device() -> str:
+    """Name of a GPU where there is one that gpuio can use, else "cpu"."""
+    if visible_gpus() == 0:
+        return "cpu"
+    if importlib.util.find_spec("cupy") is None or importlib.util.find_spec("numba_cuda") is None:
+        warnings.warn(
+            "a GPU is there, but not what gpuio needs for it, so images are made on the CPU: "
+            "pip install 'gpuio[cuda13]', or say device='cpu'",
+            stacklevel=2,
+        )
+        return "cpu"
+    return "cuda"

@@ -1,0 +1,183 @@
+"""The one seam between CPU and GPU: where memory lives and where kernels run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.kernels.parallel import run_chain
+
+if TYPE_CHECKING:
+    from gpuio.devices.pool import Lease
+
+LARGE = 64 << 20
+"""Bytes: an image that takes more memory than this on its way is not worked on by all threads."""
+
+Array = Any
+"""An array in a backend's memory: `numpy.ndarray` or `cupy.ndarray`."""
+
+
+class Event(Protocol):
+    """A point in a stream's work."""
+
+    def wait(self) -> None:
+        """Hold back the backend's own stream, not the calling thread."""
+
+    def synchronize(self) -> None:
+        """Hold back the calling thread."""
+
+
+class _Done:
+    """An event that has always happened."""
+
+    def wait(self) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
+DONE: Event = _Done()
+
+
+class Link(NamedTuple):
+    """A kernel and what it works on.
+
+    Attributes:
+        kernel: A `gpuio.kernels.parallel.Task`; on a GPU also a `HostStep`.
+        table: One row for each item; its address is the kernel's first word.
+        words: The others: addresses and sizes.
+    """
+
+    kernel: Any
+    table: npt.NDArray[np.void]
+    words: tuple[int, ...] = ()
+
+    @property
+    def call(self) -> tuple[Any, tuple[int, ...]]:
+        """As `gpuio.kernels.parallel` takes it."""
+        return self.kernel, (self.table.ctypes.data, *self.words)
+
+
+class HostStep(Protocol):
+    """A step that the host starts on a device, such as a decoder's for a whole batch."""
+
+    def __call__(
+        self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
+    ) -> None:
+        """Start it, without the GIL; return when only the device has still to work.
+
+        Args:
+            table: One row for each item.
+            bases: (N,) addresses of the items' memory; what writes to them before its turn comes
+                finds nobody there.
+            stream: Handle of the stream that all that follows is queued on.
+        """
+
+
+class Running(Protocol):
+    """Kernels at work.
+
+    Attributes:
+        starved: By number of an item that could not be done for want of memory, the bytes that it
+            takes; known after `join`.
+    """
+
+    starved: dict[int, int]
+
+    def join(self) -> npt.NDArray[np.int64]:
+        """Wait until the host has nothing more to do for them, once.
+
+        Returns:
+            (kernels,) nanoseconds spent in each by all threads, where that is known.
+        """
+
+
+class Work(ABC):
+    """One batch on a device: what its kernels read, and then their run."""
+
+    @abstractmethod
+    def upload(self, host: npt.NDArray[Any]) -> int:
+        """The address at which the kernels find a copy of `host`, which must not change."""
+
+    @abstractmethod
+    def keep(self, host: npt.NDArray[Any]) -> int:
+        """The address of `host`, for what only the host reads."""
+
+    @abstractmethod
+    def start(self, chain: Sequence[Link], nbytes: npt.NDArray[np.int64]) -> Running:
+        """Begin to run kernels one after the other on each item, after what runs already.
+
+        Args:
+            chain: The kernels.
+            nbytes: (N,) memory that each item may use while it passes through the chain.
+        """
+
+
+class Backend(ABC):
+    """One device. Everything a room does differently on CPU and GPU is a method here.
+
+    Attributes:
+        device: Its name, such as "cpu" or "cuda:0".
+        device_id: Number of the GPU; None where the device's memory is the host's.
+        threads: CPU threads that may work at once.
+        lanes: Works that may run at once.
+        most_items: Largest batch.
+    """
+
+    device: str
+    device_id: int | None = None
+    threads: int
+    lanes: int = 1
+    most_items: int = 2**31 - 1
+
+    @abstractmethod
+    def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """Host memory of shape (nbytes,) that the device can read without a staging copy."""
+
+    @abstractmethod
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """Uninitialised device memory."""
+
+    @abstractmethod
+    def upload(self, host: npt.NDArray[Any]) -> Array:
+        """`host` in device memory, there when this returns."""
+
+    @abstractmethod
+    def address(self, array: Array) -> int:
+        """Where `array` starts, as kernels take it."""
+
+    @abstractmethod
+    def adopt(self, memory: Array, owner: object) -> Array:
+        """An array over `memory` that keeps `owner` alive, as do all views of it."""
+
+    @abstractmethod
+    def work(self) -> Work:
+        """A batch's work, to be started by the thread that asks for it."""
+
+    def run(self, link: Link) -> None:
+        """Run a kernel on the CPU, on all its items, and wait until that is done."""
+        run_chain([link.call], len(link.table), self.threads)
+
+    @abstractmethod
+    def settle(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
+        """Give each item of `data` what a place had before, or `fill` where the place is -1."""
+
+    @abstractmethod
+    def record(self) -> Event:
+        """The work queued so far."""
+
+    @abstractmethod
+    def hand_out(self, data: Array, ready: Event, lease: Lease) -> Any:
+        """`data` as users get it, in order with the stream that is current in their thread."""
+
+    @abstractmethod
+    def after(self, readers: Sequence[Any]) -> Event:
+        """The work that `readers`, streams of a lease, have been given so far."""
+
+    @abstractmethod
+    def scope(self) -> AbstractContextManager[None]:
+        """Make this device current in the calling thread."""

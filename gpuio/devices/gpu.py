@@ -1,0 +1,375 @@
+"""A GPU as a device: tables and pictures in its memory, work queued on a stream of our own.
+
+What CUDA itself does stands behind `Driver`, which is thin: `cuda.py` has the real one, and
+`simulated.py` one that runs the same kernels on the CPU and fails where an order is missing.
+
+A batch has a desk: pinned and device memory for its tables, and an arena with the memory of its
+items. Three desks go round, so that the host need not wait for the device, but for one thing:
+before a desk is used again, the host itself waits until the device has done with it. An event on
+the stream is not enough there: on Hopper GPUs the hardware JPEG decoder writes when it is called,
+whatever the stream waits for.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.devices.base import DONE, Array, Backend, Event, Link, Running, Work
+from gpuio.devices.cpu import available_cores
+from gpuio.devices.pool import Lease
+from gpuio.devices.ring import Slot
+from gpuio.kernels import device as kernels
+from gpuio.kernels.parallel import Task, run_chain
+from gpuio.kernels.resample import SKIP, finish, resample
+from gpuio.kernels.tables import tabulate, tap_bytes
+from gpuio.kernels.taps import COPY
+
+_DESKS = 3  # one is filled, one is at work, one is free already
+_ALIGNMENT = 256  # of memory for an item or a table: what CUDA's own allocations have
+_CHUNK = 1 << 20
+
+Launch = tuple[Any, tuple[int, int, int], tuple[int, ...]]
+"""A `gpuio.kernels.device.DeviceKernel`, its grid, its arguments."""
+
+
+class Driver(ABC):
+    """What only a device can do. Streams and events are the driver's own objects.
+
+    Attributes:
+        device: Name of the device.
+        device_id: Its number; None where its memory is the host's.
+    """
+
+    device: str
+    device_id: int | None
+
+    @abstractmethod
+    def new_stream(self) -> Any:
+        """A stream that does not wait for the default stream."""
+
+    @abstractmethod
+    def handle(self, stream: Any) -> int:
+        """The CUDA handle of a stream."""
+
+    @abstractmethod
+    def record(self, stream: Any) -> Any:
+        """An event: all that `stream` has been given so far."""
+
+    @abstractmethod
+    def wait(self, stream: Any, event: Any) -> None:
+        """Let what `stream` is given from now on come after `event`."""
+
+    @abstractmethod
+    def synchronize(self, event: Any) -> None:
+        """Hold the calling thread back until `event`, without the GIL."""
+
+    @abstractmethod
+    def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        """Pinned host memory."""
+
+    @abstractmethod
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """Device memory."""
+
+    @abstractmethod
+    def empty_alone(self, nbytes: int) -> Array:
+        """Device memory, uint8, that no work queued on any stream still uses.
+
+        Memory from a pool may have been given back while work on it was queued: that is in order
+        for what keeps to streams, and for nothing else.
+        """
+
+    @abstractmethod
+    def address(self, array: Array) -> int:
+        """Where device memory starts."""
+
+    @abstractmethod
+    def adopt(self, memory: Array, owner: object) -> Array:
+        """An array over `memory` that keeps `owner` alive, as do all views of it."""
+
+    @abstractmethod
+    def copy(self, to: int, start: int, nbytes: int, stream: Any) -> None:
+        """Copy bytes from address `start`, of the device or of pinned memory."""
+
+    @abstractmethod
+    def fill(self, start: int, value: int, nbytes: int, stream: Any) -> None:
+        """Set bytes of device memory to `value`."""
+
+    @abstractmethod
+    def launch(
+        self, kernel: Any, grid: tuple[int, int, int], args: tuple[int, ...], stream: Any
+    ) -> None:
+        """Queue a kernel."""
+
+    @abstractmethod
+    def host_writes(self, start: int) -> None:
+        """Say that the host, or what does not keep to streams, writes to memory from here on."""
+
+    @abstractmethod
+    def hand_out(self, data: Array, ready: Any, lease: Lease) -> Any:
+        """`data` as users get it: what they do with it comes after `ready`.
+
+        Streams that are seen to read it are noted in the lease.
+        """
+
+    @abstractmethod
+    def scope(self, stream: Any) -> AbstractContextManager[None]:
+        """Make the device, and `stream`, current in the calling thread."""
+
+
+class _Event:
+    """Points in several streams' work."""
+
+    def __init__(self, driver: Driver, own: Any, events: Sequence[Any]) -> None:
+        self._driver, self._own, self.events = driver, own, events
+
+    def wait(self) -> None:
+        for event in self.events:
+            self._driver.wait(self._own, event)
+
+    def synchronize(self) -> None:
+        for event in self.events:
+            self._driver.synchronize(event)
+
+
+class _Tables:
+    """What goes up to the device with a batch: the same places in pinned and in device memory."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._chunks: list[tuple[npt.NDArray[np.uint8], Array]] = []
+        self._used: list[int] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew, without large chunks that were not used; nothing may be on its way."""
+        used = zip(self._chunks, self._used, strict=True)
+        self._chunks = [chunk for chunk, used in used if used or len(chunk[0]) == _CHUNK]
+        self._used = [0] * len(self._chunks)
+        self._at = 0
+
+    def reserve(self, nbytes: int) -> tuple[npt.NDArray[np.uint8], int]:
+        """Pinned memory, and the address at which the device will find what it holds."""
+        size = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        while self._at < len(self._chunks):
+            pinned, memory = self._chunks[self._at]
+            begin = self._used[self._at]
+            if begin + size <= len(pinned):
+                self._used[self._at] += size
+                self._driver.host_writes(pinned.ctypes.data)
+                return pinned[begin : begin + nbytes], self._driver.address(memory) + begin
+            self._at += 1
+        room = max(_CHUNK, 2 * size)
+        self._chunks.append((self._driver.empty_host(room), self._driver.empty((room,), np.uint8)))
+        self._used.append(0)
+        return self.reserve(nbytes)
+
+    def put(self, host: npt.NDArray[Any]) -> int:
+        """The address at which the device will find a copy of `host`."""
+        pinned, address = self.reserve(host.nbytes)
+        pinned[:] = np.ascontiguousarray(host).view(np.uint8).reshape(-1)
+        return address
+
+    def send(self, stream: Any) -> None:
+        """Queue the copies: one for each chunk."""
+        for (pinned, memory), used in zip(self._chunks, self._used, strict=True):
+            if used:
+                to, start = self._driver.address(memory), pinned.ctypes.data
+                self._driver.copy(to, start, used, stream)
+
+
+class _Desk:
+    """What one batch needs on the device.
+
+    Attributes:
+        tables: Tables of its kernels.
+        arena: Memory of its items.
+        fence: The last work that uses either.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self.tables = _Tables(driver)
+        self.arena = Slot(driver.empty_alone)
+        self.fence: Event = DONE
+
+
+class _Queued:
+    """Kernels that were given to the device; the host has nothing more to do for them."""
+
+    def __init__(self, spent: npt.NDArray[np.int64]) -> None:
+        self.starved: dict[int, int] = {}
+        self._spent = spent
+
+    def join(self) -> npt.NDArray[np.int64]:
+        return self._spent
+
+
+class _Work(Work):
+    """A batch at its desk."""
+
+    def __init__(self, backend: DeviceBackend, driver: Driver, stream: Any, desk: _Desk) -> None:
+        self._backend, self._driver, self._stream, self._desk = backend, driver, stream, desk
+        self._kept: list[Any] = []
+
+    def upload(self, host: npt.NDArray[Any]) -> int:
+        return self._desk.tables.put(host)
+
+    def keep(self, host: npt.NDArray[Any]) -> int:
+        self._kept.append(host)
+        return int(host.ctypes.data)
+
+    def start(self, chain: Sequence[Link], nbytes: npt.NDArray[np.int64]) -> Running:
+        sizes = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        arena = self._desk.arena.reserve(int(sizes.sum()))
+        start = self._driver.address(arena)
+        bases = np.uint64(start) + (np.cumsum(sizes) - sizes).astype(np.uint64)
+        launches: list[Launch] = []
+        for link in chain:
+            if isinstance(link.kernel, Task):
+                launches += self._launches(link, bases)
+        spent = np.zeros(len(chain), np.int64)
+        try:
+            self._desk.tables.send(self._stream)
+            for number, link in enumerate(chain):
+                if not isinstance(link.kernel, Task):
+                    self._driver.host_writes(start)
+                    begin = time.perf_counter_ns()
+                    link.kernel(link.table, bases, self._driver.handle(self._stream))
+                    spent[number] = time.perf_counter_ns() - begin
+            for kernel, grid, args in launches:
+                self._driver.launch(kernel, grid, args, self._stream)
+        finally:
+            self._desk.fence = self._backend.record()
+        return _Queued(spent)
+
+    def _launches(self, link: Link, bases: npt.NDArray[np.uint64]) -> list[Launch]:
+        """What the device runs for a kernel of the CPU: one launch, or more where colours change.
+
+        The CPU takes an image through its colours before it normalizes it; on the device each
+        thread has one pixel, and contrast needs the mean of all of them.
+        """
+        table = link.table.copy()
+        table["src"] += np.where(table["local"] != 0, bases, np.uint64(0))
+        channels, *rest = link.words
+        if link.kernel is resample:
+            table["dst"] += bases
+            return self._sample(table, channels)
+        assert link.kernel is finish
+        launches: list[Launch] = []
+        colored = (table["color"] != 0) & (table["kind"] != SKIP)
+        if colored.any():
+            pitch = table["cols"].astype(np.int64) * channels
+            painted = table.copy()
+            painted["kind"][~colored] = SKIP
+            painted["dst"], painted["dst_pitch"] = table["scratch"] + bases, pitch
+            launches += self._sample(painted, channels)
+            skipped = table["y"] * pitch + table["x"].astype(np.int64) * channels
+            origin = painted["dst"] - skipped.astype(np.uint64)
+            table["src"][colored], table["src_pitch"][colored] = origin[colored], pitch[colored]
+            table["kind"][colored] = COPY
+        address = self._place(table, channels)
+        args = (address, channels, *map(int, rest))
+        return [*launches, (kernels.FINISH, kernels.grid(kernels.FINISH, table), args)]
+
+    def _sample(self, table: npt.NDArray[np.void], channels: int) -> list[Launch]:
+        args = (self._place(table, channels), channels)
+        grid = kernels.grid(kernels.SAMPLE, table)
+        launches: list[Launch] = [(kernels.SAMPLE, grid, args)]
+        if ((table["color"] != 0) & (table["kind"] != SKIP)).any():
+            launches.append((kernels.COLOR, kernels.grid(kernels.COLOR, table), args))
+        return launches
+
+    def _place(self, table: npt.NDArray[np.void], channels: int) -> int:
+        """Where the device finds `table`, and from there what its rows read of their sources."""
+        sizes = tap_bytes(table, channels)
+        pinned, address = self._desk.tables.reserve(int(sizes.sum()))
+        table["taps"] = np.uint64(address) + (np.cumsum(sizes) - sizes).astype(np.uint64)
+        words = (table.ctypes.data, channels, pinned.ctypes.data - address)
+        run_chain([(tabulate, words)], len(table), self._backend.threads)
+        return self._desk.tables.put(table)
+
+
+class DeviceBackend(Backend):
+    """Queues batches on a stream of its own.
+
+    Args:
+        driver: Of the device.
+        threads: CPU threads for reading, headers and tables; all available cores when None.
+    """
+
+    most_items = 65535  # blocks along the third axis of a grid
+
+    def __init__(self, driver: Driver, threads: int | None = None) -> None:
+        self.device, self.device_id = driver.device, driver.device_id
+        self.threads = available_cores() if threads is None else threads
+        self._driver = driver
+        self._stream = driver.new_stream()
+        self._desks = deque(_Desk(driver) for _ in range(_DESKS))
+        # Memory that is given back may be used by others at once.
+        weakref.finalize(self, _finish, driver, self._stream).atexit = False
+
+    def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        return self._driver.empty_host(nbytes)
+
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        return self._driver.empty(shape, dtype)
+
+    def upload(self, host: npt.NDArray[Any]) -> Array:
+        with self.scope():  # memory comes from a pool, in order with the stream that is current
+            array, pinned = self.empty(host.shape, host.dtype), self.empty_host(host.nbytes)
+            pinned[:] = np.ascontiguousarray(host).view(np.uint8).reshape(-1)
+            self._driver.copy(self.address(array), pinned.ctypes.data, host.nbytes, self._stream)
+            self.record().synchronize()
+        return array
+
+    def address(self, array: Array) -> int:
+        return self._driver.address(array)
+
+    def adopt(self, memory: Array, owner: object) -> Array:
+        return self._driver.adopt(memory, owner)
+
+    def work(self) -> Work:
+        desk = self._desks[0]
+        self._desks.rotate(-1)
+        desk.fence.synchronize()
+        desk.tables.clear()
+        return _Work(self, self._driver, self._stream, desk)
+
+    def settle(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
+        before = self.empty(data.shape, data.dtype)
+        nbytes = data.nbytes // len(data)
+        to, start = self.address(data), self.address(before)
+        self._driver.copy(start, to, data.nbytes, self._stream)
+        for place, source in enumerate(places.tolist()):
+            if source < 0:
+                self._driver.fill(to + place * nbytes, fill, nbytes, self._stream)
+            elif source != place:
+                at = start + source * nbytes
+                self._driver.copy(to + place * nbytes, at, nbytes, self._stream)
+
+    def record(self) -> Event:
+        return _Event(self._driver, self._stream, [self._driver.record(self._stream)])
+
+    def hand_out(self, data: Array, ready: Event, lease: Lease) -> Any:
+        assert isinstance(ready, _Event)
+        return self._driver.hand_out(data, ready.events[0], lease)
+
+    def after(self, readers: Sequence[Any]) -> Event:
+        events = [self._driver.record(stream) for stream in readers]
+        return _Event(self._driver, self._stream, events)
+
+    def scope(self) -> AbstractContextManager[None]:
+        return self._driver.scope(self._stream)
+
+
+def _finish(driver: Driver, stream: Any) -> None:
+    driver.synchronize(driver.record(stream))

@@ -1,0 +1,308 @@
+"""A GPU that is not there: its kernels run on the CPU, and what CUDA would let pass is an error.
+
+For tests where there is no GPU. Memory is NumPy's, each allocation with guard bytes around it; a
+kernel that reads or writes elsewhere fails. Work runs at once, but streams and events keep the
+order that a real device would have been given: each stream has a clock (what it knows to have
+happened, of every stream and of the host), events carry clocks from one to another, and whoever
+reads what is not known to be written, or writes what is not known to be read, fails.
+"""
+
+from __future__ import annotations
+
+import bisect
+import ctypes
+import itertools
+import threading
+import weakref
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.devices.base import Array
+from gpuio.devices.cpu import adopted
+from gpuio.devices.gpu import Driver
+from gpuio.devices.pool import Lease
+from gpuio.errors import BackendError
+from gpuio.kernels.simulated import load, simulate
+from gpuio.mxnet.ndarray import NDArray
+
+_GUARD = 64
+_FILL = 0xA5
+_HOST = 0
+
+Clock = dict[int, int]
+"""By number of a stream (0 is the host), how many of its steps are known to have happened."""
+
+
+class OrderError(BackendError):
+    """Two steps use the same memory, and nothing says which comes first."""
+
+
+@dataclass(slots=True)
+class SimulatedStream:
+    """A stream: steps that come one after the other.
+
+    Attributes:
+        number: From 1.
+        clock: What it knows.
+    """
+
+    number: int
+    clock: Clock = field(default_factory=dict)
+
+
+@dataclass(slots=True, weakref_slot=True)
+class _Block:
+    """One allocation.
+
+    Attributes:
+        start: Address of its first byte.
+        end: Address behind its last one.
+        what: For messages.
+        written: Number of the stream that wrote it last, and its step.
+        read: By number of a stream, its last step that read it since.
+    """
+
+    start: int
+    end: int
+    what: str
+    written: tuple[int, int] = (_HOST, 0)
+    read: Clock = field(default_factory=dict)
+
+
+class SimulatedMemory:
+    """A device: allocations by address, with the order in which they are used.
+
+    Attributes:
+        host: What the host knows.
+        numbers: Those of streams to come.
+        default: The stream of threads that have chosen none.
+        current: The stream that each thread has chosen.
+    """
+
+    def __init__(self) -> None:
+        self.host: Clock = {_HOST: 0}
+        self.numbers = itertools.count(_HOST + 1)  # of streams
+        self.default = SimulatedStream(next(self.numbers))
+        self.current = threading.local()
+        self._starts: list[int] = []
+        self._blocks: list[_Block] = []
+        self._touched: dict[int, tuple[_Block, bool]] = {}
+        self._lock = threading.RLock()
+
+    def allocate(self, nbytes: int, what: str) -> npt.NDArray[np.uint8]:
+        """(nbytes,) uint8 with guard bytes around it, forgotten when nothing refers to it."""
+        raw = np.full(nbytes + 2 * _GUARD, _FILL, np.uint8)
+        array = raw[_GUARD : _GUARD + nbytes]
+        block = _Block(array.ctypes.data, array.ctypes.data + nbytes, what)
+        with self._lock:
+            at = bisect.bisect(self._starts, block.start)
+            self._starts.insert(at, block.start)
+            self._blocks.insert(at, block)
+        weakref.finalize(raw, self._forget, block).atexit = False
+        return array
+
+    def load(self, address: int, nbytes: int) -> bytes:
+        """The bytes at `address`."""
+        self.use(address, nbytes, written=False)
+        return ctypes.string_at(address, nbytes)
+
+    def store(self, address: int, data: bytes) -> None:
+        """Write bytes at `address`."""
+        self.use(address, len(data), written=True)
+        ctypes.memmove(address, data, len(data))
+
+    @contextmanager
+    def step(self, stream: SimulatedStream | None) -> Generator[None]:
+        """What happens inside is one step of a stream, or of the host.
+
+        Raises:
+            OrderError: It uses memory out of order.
+        """
+        with self._lock:
+            number = _HOST if stream is None else stream.number
+            clock = self.host if stream is None else stream.clock
+            if stream is not None:
+                _learn(clock, self.host)  # the host gave the step after all that it knew
+            now = clock[number] = clock.get(number, 0) + 1
+            self._touched.clear()
+            yield
+            for block, written in self._touched.values():
+                self._check(block, clock, number, written=written)
+                if written:
+                    block.written, block.read = (number, now), {}
+                else:
+                    block.read[number] = now
+
+    def use(self, address: int, nbytes: int, *, written: bool) -> None:
+        """Say that the step under way uses these bytes.
+
+        Raises:
+            BackendError: They are not all in one allocation.
+        """
+        at = bisect.bisect(self._starts, address) - 1
+        block = self._blocks[at] if at >= 0 else None
+        if block is None or address + nbytes > block.end:
+            verb = "written" if written else "read"
+            near = "nothing is allocated there" if block is None else _beside(block, address)
+            raise BackendError(f"{nbytes} bytes at {address:#x} are {verb}: {near}")
+        before = self._touched.get(block.start)
+        self._touched[block.start] = (block, written or (before is not None and before[1]))
+
+    def _check(self, block: _Block, clock: Clock, number: int, *, written: bool) -> None:
+        who = "the host" if number == _HOST else f"stream {number}"
+        other, when = block.written
+        if clock.get(other, 0) < when:
+            verb = "writes" if written else "reads"
+            raise OrderError(f"{who} {verb} {block.what} that {_name(other)} has yet to write")
+        for reader, when in block.read.items() if written else ():
+            if clock.get(reader, 0) < when:
+                raise OrderError(f"{who} writes {block.what} that {_name(reader)} has yet to read")
+
+    def _forget(self, block: _Block) -> None:
+        with self._lock:
+            at = bisect.bisect_left(self._starts, block.start)
+            while self._blocks[at] is not block:
+                at += 1
+            del self._starts[at], self._blocks[at]
+
+
+def _learn(clock: Clock, other: Clock) -> None:
+    for number, step in other.items():
+        clock[number] = max(clock.get(number, 0), step)
+
+
+def _name(number: int) -> str:
+    return "the host" if number == _HOST else f"stream {number}"
+
+
+def _beside(block: _Block, address: int) -> str:
+    return f"that is {address - block.start} bytes into {block.what} of {block.end - block.start}"
+
+
+class SimulatedArray(NDArray):
+    """What users get: an array in simulated memory.
+
+    Reading it through `asnumpy` waits for the stream that was current when it was handed out.
+    """
+
+    _driver: SimulatedDriver | None = None
+    _stream: SimulatedStream | None = None
+
+    def __array_finalize__(self, origin: Any) -> None:
+        self._driver = getattr(origin, "_driver", None)
+        self._stream = getattr(origin, "_stream", None)
+
+    def asnumpy(self) -> npt.NDArray[Any]:
+        if self._driver is not None:
+            self._driver.synchronize(self._driver.record(self._stream))
+            with self._driver.memory.step(None):
+                self._driver.memory.use(self.ctypes.data, 1, written=False)
+        return self.view(np.ndarray).copy()
+
+
+class SimulatedDriver(Driver):
+    """CUDA's part, played by NumPy and Numba's simulator.
+
+    Args:
+        memory: The device; one of its own if None.
+    """
+
+    device = "simulated"
+    device_id = None
+
+    def __init__(self, memory: SimulatedMemory | None = None) -> None:
+        self.memory = SimulatedMemory() if memory is None else memory
+
+    def new_stream(self) -> SimulatedStream:
+        return SimulatedStream(next(self.memory.numbers))
+
+    def current_stream(self) -> SimulatedStream:
+        stream: SimulatedStream = getattr(self.memory.current, "stream", self.memory.default)
+        return stream
+
+    def handle(self, stream: SimulatedStream) -> int:
+        return 0
+
+    def record(self, stream: SimulatedStream | None) -> Clock:
+        assert stream is not None
+        return dict(stream.clock)
+
+    def wait(self, stream: SimulatedStream, event: Clock) -> None:
+        _learn(stream.clock, event)
+
+    def synchronize(self, event: Clock) -> None:
+        _learn(self.memory.host, event)
+
+    def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
+        return self.memory.allocate(nbytes, "pinned memory")
+
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return self.memory.allocate(nbytes, "device memory").view(dtype).reshape(shape)
+
+    def empty_alone(self, nbytes: int) -> Array:
+        return self.memory.allocate(nbytes, "device memory")
+
+    def address(self, array: Array) -> int:
+        return int(array.ctypes.data)
+
+    def adopt(self, memory: Array, owner: object) -> Array:
+        return adopted(memory, owner)
+
+    def copy(self, to: int, start: int, nbytes: int, stream: SimulatedStream) -> None:
+        with self.memory.step(stream):
+            self.memory.use(start, nbytes, written=False)
+            self.memory.use(to, nbytes, written=True)
+            ctypes.memmove(to, start, nbytes)
+
+    def fill(self, start: int, value: int, nbytes: int, stream: SimulatedStream) -> None:
+        with self.memory.step(stream):
+            self.memory.use(start, nbytes, written=True)
+            ctypes.memset(start, value, nbytes)
+
+    def launch(
+        self,
+        kernel: Any,
+        grid: tuple[int, int, int],
+        args: tuple[int, ...],
+        stream: SimulatedStream,
+    ) -> None:
+        with self.memory.step(stream):
+            simulate(getattr(self._kernels, kernel.name.upper()), grid, args)
+
+    @cached_property
+    def _kernels(self) -> Any:
+        return load(self.memory)
+
+    def host_writes(self, start: int) -> None:
+        with self.memory.step(None):
+            self.memory.use(start, 1, written=True)
+
+    def hand_out(self, data: Array, ready: Clock, lease: Lease) -> SimulatedArray:
+        stream = self.current_stream()
+        self.wait(stream, ready)
+        lease.readers.append(stream)
+        array: SimulatedArray = data.view(SimulatedArray)
+        array._driver, array._stream = self, stream
+        return array
+
+    @contextmanager
+    def scope(self, stream: SimulatedStream) -> Generator[None]:
+        before = self.current_stream()
+        self.memory.current.stream = stream
+        try:
+            yield
+        finally:
+            self.memory.current.stream = before
+
+
+@cache
+def simulated_device() -> SimulatedMemory:
+    """The one simulated device of this process."""
+    return SimulatedMemory()

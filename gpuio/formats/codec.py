@@ -1,0 +1,484 @@
+"""One image to bytes and back, on the host.
+
+Pixels are those of OpenCV, whose conventions MXNet's files and functions follow:
+
+* flag 1 gives 3 channels, 0 gray, -1 what is stored. 1 and 0 apply the EXIF orientation, drop
+  alpha and keep the upper 8 of 16 bits; -1 does none of that.
+* Gray is the luma that a JPEG holds; for other formats it is computed from the colours, with the
+  rounding of the library that OpenCV leaves it to.
+
+JPEG, PNG, BMP, WebP, GIF and PNM are equal to OpenCV bit for bit but for these, within one level:
+the gray of a 16-bit colour PNG. Pillow reads 8 bits of those also for flag -1. TIFF: 16-bit colour
+and CMYK are within one level; colours are not multiplied by alpha; Lab is converted by Pillow.
+
+On purpose unlike OpenCV: damaged pixel data is an error. Of a JPEG that is whatever libjpeg-turbo
+warns of, but for what no pixel depends on: a missing end marker, bytes behind the pixels, oddities
+of the head. `tolerant` takes the pixels that libjpeg-turbo makes up, as OpenCV and MXNet do.
+
+JPEGs are decoded by libjpeg-turbo by way of simplejpeg; by Pillow's, which keeps its warnings to
+itself, where simplejpeg is missing, and those of CMYK with subsampled colours. Pillow decodes all
+other formats.
+
+Source: OpenCV 4.8, modules/imgcodecs; libpng, pngrtran.c (png_do_rgb_to_gray).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+import numpy as np
+
+from gpuio.core.extras import explained
+from gpuio.errors import DecodeError
+from gpuio.formats.exif import jpeg_orientation, orient, tiff_orientation
+from gpuio.formats.jpeg import is_harmless, mended
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    import numpy.typing as npt
+    from _typeshed import ReadableBuffer
+    from PIL import Image, ImageFile
+
+    Gray = tuple[int, int, int, int, int]
+    Data = ReadableBuffer | npt.NDArray[np.uint8]
+    Pixels = npt.NDArray[Any]
+
+Order = Literal["BGR", "RGB"]
+
+MAX_IMAGE_PIXELS: int | None = 178_956_970
+"""Most pixels of an image that any decoder of gpuio takes, as in Pillow: a damaged header, or one
+that lies, may claim any number. Set `gpuio.formats.codec.MAX_IMAGE_PIXELS` for larger images,
+before the iterators are made; None is no limit."""
+
+_JPEG: Final = b"\xff\xd8\xff"
+_JPEG_KINDS: Final = ("JPEG", "MPO")
+_FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+
+_SAVE_OPTIONS: Final[dict[str, dict[str, Any]]] = {"WEBP": {"lossless": True}}
+
+_MENDS: Final = 3  # a head and an end; and one to see that there is no more
+_START_NBYTES: Final = 16  # from which a plugin sees whether a file is its own
+
+# Red, green, blue, rounding, shift. PNG: as libpng cuts 0.299 and 0.587 to 15 bits.
+_PNG_GRAY: Final = (9797, 19234, 3737, 0, 15)
+_WEBP_GRAY: Final = (9798, 19235, 3735, 1 << 14, 15)
+_OTHER_GRAY: Final = (4899, 9617, 1868, 1 << 13, 14)
+
+
+def check_size(height: int, width: int, kind: str = "image") -> None:
+    """Refuse an image before memory is taken for it.
+
+    Args:
+        height: As its header has it, in pixels.
+        width: Likewise.
+        kind: Name of its format, for the message.
+
+    Raises:
+        DecodeError: It has no pixels, or more than `MAX_IMAGE_PIXELS`.
+    """
+    if height <= 0 or width <= 0:
+        raise DecodeError(f"{kind}: its header claims {width} x {height} pixels")
+    if MAX_IMAGE_PIXELS is not None and height * width > MAX_IMAGE_PIXELS:
+        raise DecodeError(
+            f"{kind}: its header claims {width} x {height} pixels, and at most {MAX_IMAGE_PIXELS} "
+            "are decoded: if that is right, set gpuio.formats.codec.MAX_IMAGE_PIXELS to more"
+        )
+
+
+def check_resized(height: int, width: int, new_height: int, new_width: int) -> None:
+    """Refuse to make more pixels of an image than one may have, whatever its shape is.
+
+    Raises:
+        DecodeError: There would be more than `MAX_IMAGE_PIXELS`.
+    """
+    if MAX_IMAGE_PIXELS is not None and new_height * new_width > MAX_IMAGE_PIXELS:
+        raise DecodeError(
+            f"image of {width} x {height} pixels would become one of {new_width} x {new_height}, "
+            f"and at most {MAX_IMAGE_PIXELS} are made (gpuio.formats.codec.MAX_IMAGE_PIXELS)"
+        )
+
+
+def imdecode(
+    data: Data,
+    flag: int = 1,
+    *,
+    order: Order = "BGR",
+    turn: bool = True,
+    tolerant: bool = False,
+) -> Pixels:
+    """An image as OpenCV decodes it.
+
+    Args:
+        data: A whole JPEG, PNG, BMP, GIF (first picture), TIFF, WebP, PNM, JPEG 2000 or AVIF.
+        flag: 1 for (H, W, 3) uint8, 0 for (H, W) uint8, -1 for what is stored: (H, W), (H, W, 3)
+            or (H, W, 4), uint16 where gray has 16 bits.
+        order: Of the colours. Alpha comes last.
+        turn: False leaves a JPEG as it is stored, whatever its EXIF orientation.
+        tolerant: Take the pixels that libjpeg-turbo makes up where a JPEG is damaged.
+
+    Raises:
+        DecodeError: `data` is no image, an unsupported one, damaged, or claims more pixels than
+            `MAX_IMAGE_PIXELS`.
+        ValueError: `flag` or `order` is none of those.
+    """
+    if flag not in (-1, 0, 1):
+        raise ValueError(f"flag must be -1, 0 or 1, got {flag}")
+    if order not in ("BGR", "RGB"):
+        raise ValueError(f"order must be 'BGR' or 'RGB', got {order!r}")
+    view = memoryview(cast("ReadableBuffer", data)).cast("B")
+    if not view:
+        raise DecodeError("image of 0 bytes")
+    if bytes(view[:3]) != _JPEG:
+        return _decode_with_pillow(view, flag, order)
+    pixels = _decode_jpeg(view, flag, order, tolerant=tolerant)
+    return orient(pixels, jpeg_orientation(view)) if turn and flag >= 0 else pixels
+
+
+def decode_rgb(data: Data, channels: int, *, tolerant: bool = False) -> npt.NDArray[np.uint8]:
+    """(H, W, channels) uint8 for training: RGB, gray or RGBA.
+
+    4 channels are never made up, and come as stored, without the EXIF orientation. `tolerant` is
+    as for `imdecode`.
+
+    Raises:
+        DecodeError: As `imdecode`; or 4 channels are asked of an image that has not got them.
+        ValueError: `channels` is not 1, 3 or 4.
+    """
+    flag = {1: 0, 3: 1, 4: -1}.get(channels)
+    if flag is None:
+        raise ValueError(f"channels must be 1, 3 or 4, got {channels}")
+    pixels = imdecode(data, flag, order="RGB", tolerant=tolerant)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[2] != channels:
+        raise DecodeError(f"image has {pixels.shape[2]} channels, not {channels}")
+    return pixels
+
+
+def imencode(ext: str, image: Pixels, quality: int = 95, *, order: Order = "BGR") -> bytes:
+    """An image as bytes.
+
+    A JPEG is equal to OpenCV's byte for byte (4:2:0, slow DCT), a PNG to its pixels.
+
+    Args:
+        ext: `.jpg`, `.jpeg`, `.png` or what else Pillow can write, in any case.
+        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8; uint16 too for PNG. A JPEG drops
+            alpha.
+        quality: JPEG: 1 to 100, best last. PNG: compression level, 9 where it is more. Others
+            ignore it.
+        order: Of the colours in `image`.
+
+    Raises:
+        ValueError: The format is unknown, or it cannot hold such an image.
+    """
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
+        raise ValueError(f"image must be (H, W) or (H, W, 1|3|4), got shape {image.shape}")
+    name = ext.lower()
+    if image.dtype != np.uint8 and (name != ".png" or image.dtype != np.uint16):
+        kinds = "uint8 or uint16" if name == ".png" else "uint8"
+        raise ValueError(f"image must be {kinds} for {ext}, got {image.dtype}")
+    if name == ".png":
+        from gpuio.formats import png
+
+        colors = _swapped(image) if order == "BGR" and image.shape[2] > 1 else image
+        return png.encode(colors, min(max(quality, 0), 9))
+    picture = _picture(image, order)
+    if name in (".jpg", ".jpeg"):
+        return _encode_jpeg(picture.convert("RGB") if picture.mode == "RGBA" else picture, quality)
+    return _encode_other(name, picture)
+
+
+def _decode_jpeg(data: memoryview, flag: int, order: Order, *, tolerant: bool) -> Pixels:
+    turbo = _simplejpeg()
+    if turbo is None:
+        return _decode_with_pillow(data, flag, order)
+    try:
+        height, width, stored, _ = turbo.decode_jpeg_header(data, strict=False)
+    except (ValueError, KeyError) as error:  # KeyError: its own tables, without a description
+        if "subsampling" in str(error):  # one it has no name for, such as 4:2:0 of CMYK
+            return _decode_with_pillow(data, flag, order)
+        raise DecodeError(f"JPEG: damaged header: {error}") from error
+    check_size(height, width, "JPEG")
+    if stored in ("CMYK", "YCCK"):
+        colorspace = "CMYK"
+    else:
+        colorspace = "GRAY" if flag == 0 or (flag < 0 and stored == "Gray") else order
+    try:
+        pixels = _turbo(turbo, data, colorspace, (height, width), tolerant=tolerant)
+    except MemoryError as error:
+        raise DecodeError(f"JPEG: no memory for its {width} x {height} pixels") from error
+    _check_delivered(pixels, height, width, "JPEG")
+    if colorspace == "CMYK":
+        return _converted(_rgb_of_cmyk(pixels), flag, order, _OTHER_GRAY)
+    return pixels[..., 0] if colorspace == "GRAY" else pixels
+
+
+def _turbo(
+    turbo: types.ModuleType,
+    data: memoryview | bytes,
+    colorspace: str,
+    size: tuple[int, int],
+    *,
+    tolerant: bool,
+) -> Pixels:
+    """Decode with libjpeg-turbo, for which a stray byte is a warning, and half a file lost too."""
+    for _ in range(_MENDS):
+        try:
+            return turbo.decode_jpeg(data, colorspace=colorspace)
+        except (ValueError, KeyError) as error:
+            reason = str(error)
+        if is_harmless(reason):
+            return _turbo_in_spite_of(reason, turbo, data, colorspace, size)
+        better = mended(bytes(data), reason)
+        if better is None:
+            break
+        data = better
+    if tolerant:
+        return _turbo_in_spite_of(reason, turbo, data, colorspace, size)
+    raise DecodeError(f"JPEG: {reason}")
+
+
+def _turbo_in_spite_of(
+    warning: str,
+    turbo: types.ModuleType,
+    data: memoryview | bytes,
+    colorspace: str,
+    size: tuple[int, int],
+) -> Pixels:
+    """The pixels that libjpeg-turbo makes of what it warns of.
+
+    An error after a warning looks to simplejpeg like the warning: the memory that is left is then
+    as it was. That is seen by decoding twice, over different values.
+
+    Raises:
+        DecodeError: They are not all made.
+    """
+    nbytes = size[0] * size[1] * {"GRAY": 1, "CMYK": 4}.get(colorspace, 3)
+    first, second = (np.full(nbytes, value, np.uint8) for value in (0, 255))
+    try:
+        pixels = turbo.decode_jpeg(data, colorspace=colorspace, strict=False, buffer=first)
+        turbo.decode_jpeg(data, colorspace=colorspace, strict=False, buffer=second)
+    except (ValueError, KeyError) as error:
+        raise DecodeError(f"JPEG: {error}") from error
+    if not np.array_equal(first, second):
+        raise DecodeError(f"JPEG: {warning}; and not all pixels could be made")
+    return pixels
+
+
+def _decode_with_pillow(data: memoryview, flag: int, order: Order) -> Pixels:
+    exif = b""
+    with opened(data) as picture:
+        kind, (width, height) = picture.format or "image", picture.size
+        try:
+            if flag == 0 and kind in _JPEG_KINDS:
+                picture.draft("L", None)  # the luma itself
+            picture.load()
+            if kind in ("PNG", "WEBP"):  # a TIFF is turned by Pillow, a JPEG by imdecode
+                exif = picture.info.get("exif", b"")
+            pixels, gray = _unpack(picture)
+        except DecodeError:
+            raise
+        except MemoryError as error:
+            raise DecodeError(f"{kind}: no memory for its {width} x {height} pixels") from error
+        except Exception as error:  # whatever a plugin's parser stumbles over
+            raise DecodeError(f"{kind}: {described(error)}") from error
+    if picture.size != (width, height):  # Pillow has turned a TIFF
+        height, width = width, height
+    _check_delivered(pixels, height, width, kind)
+    pixels = _converted(pixels, flag, order, gray)
+    return pixels if flag < 0 else orient(pixels, tiff_orientation(exif))
+
+
+def opened(data: bytes | memoryview, formats: Sequence[str] | None = None) -> ImageFile.ImageFile:
+    """An image whose header Pillow has read, of a size that may be decoded.
+
+    `Image.open` would say of all that is wrong that no format is known, and has a limit of its own.
+
+    Args:
+        data: The encoded image.
+        formats: Those that are allowed, by Pillow's names; all that are known if None.
+
+    Raises:
+        DecodeError: It is of no such format, its header is damaged, or its size is wrong.
+    """
+    with explained("decoding other images than JPEG"):
+        from PIL import Image
+
+    start = bytes(data[:_START_NBYTES])
+    reasons = []
+    for kind in _formats():
+        if formats is not None and kind not in formats:
+            continue
+        plugin, accept = Image.OPEN[kind]
+        if accept is not None and not accept(start):
+            continue
+        try:
+            picture = plugin(io.BytesIO(data), "")
+        except Exception as error:  # whatever a plugin's parser stumbles over
+            reasons.append(f"{kind}: damaged header: {described(error)}")
+        else:
+            check_size(picture.height, picture.width, kind)
+            return picture
+    if reasons:
+        raise DecodeError("; ".join(reasons))
+    raise DecodeError(f"no known image format starts with {start[:8].hex(' ')}")
+
+
+def _check_delivered(pixels: Pixels, height: int, width: int, kind: str) -> None:
+    """Refuse pixels that are not as many as the header claimed.
+
+    Raises:
+        DecodeError: They are not.
+    """
+    if pixels.shape[:2] != (height, width):
+        high, wide = pixels.shape[:2]
+        raise DecodeError(
+            f"{kind}: its header claims {width} x {height} pixels, and it has {wide} x {high}"
+        )
+
+
+def described(error: Exception) -> str:
+    """What a plugin says, which may be no more than the name of the exception."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _unpack(picture: Image.Image) -> tuple[Pixels, Gray]:
+    """Pixels as stored, (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, and how to make them gray."""
+    mode, kind = picture.mode, picture.format
+    gray = {"PNG": _PNG_GRAY, "WEBP": _WEBP_GRAY}.get(kind or "", _OTHER_GRAY)
+    if mode in ("1", "L"):
+        return np.asarray(picture.convert("L")), gray
+    if mode == "I" or mode.startswith("I;16"):
+        wide = np.asarray(picture)
+        if wide.min() < 0 or wide.max() > 0xFFFF:
+            raise DecodeError(f"{kind} of 32 bits per pixel")
+        return wide.astype(np.uint16), gray
+    if mode == "F":
+        raise DecodeError(f"{kind} of floating-point pixels")
+    if mode == "CMYK" and kind in _JPEG_KINDS:  # stored inverted, and inverted again by Pillow
+        return _rgb_of_cmyk(255 - np.asarray(picture)), gray
+    alpha = mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+    return np.asarray(picture.convert("RGBA" if alpha and kind != "BMP" else "RGB")), gray
+
+
+def _converted(pixels: Pixels, flag: int, order: Order, gray: Gray) -> Pixels:
+    """Stored pixels, RGB or RGBA if not gray, as `flag` and `order` ask for them."""
+    if flag >= 0 and pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if flag == 0 and pixels.ndim == 3:
+        red, green, blue, rounding, shift = gray
+        wide = pixels.astype(np.int32)
+        luma = wide[..., 0] * red + wide[..., 1] * green + wide[..., 2] * blue
+        return (luma + rounding >> shift).astype(np.uint8)
+    if flag == 1 and pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=2)
+    if flag == 1:
+        pixels = pixels[..., :3]
+    if pixels.ndim == 3 and order == "BGR":
+        pixels = _swapped(pixels)
+    return np.require(pixels, requirements=("C", "W"))  # Pillow's own memory is read-only
+
+
+def _rgb_of_cmyk(stored: Pixels) -> npt.NDArray[np.uint8]:
+    """(H, W, 4) as in a JPEG, which holds CMYK inverted, to (H, W, 3), as OpenCV does it."""
+    wide = stored.astype(np.int32)
+    black = wide[..., 3:]
+    return (black - ((255 - wide[..., :3]) * black >> 8)).astype(np.uint8)
+
+
+def _swapped(pixels: Pixels) -> Pixels:
+    """BGR to RGB or back; alpha stays last."""
+    out = pixels.copy()
+    out[..., 0] = pixels[..., 2]
+    out[..., 2] = pixels[..., 0]
+    return out
+
+
+def _picture(image: Pixels, order: Order) -> Image.Image:
+    """(H, W, 1|3|4) uint8 as a Pillow image L, RGB or RGBA."""
+    with explained("encoding images"):
+        from PIL import Image
+
+    size = image.shape[1], image.shape[0]
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[image.shape[2]]
+    raw = mode if mode == "L" or order == "RGB" else f"BGR{mode[3:]}"
+    return Image.frombuffer(mode, size, np.ascontiguousarray(image), "raw", raw, 0, 1)
+
+
+def _encode_jpeg(picture: Image.Image, quality: int) -> bytes:
+    # simplejpeg would be faster by a third, but takes the fast, less exact DCT below quality 96.
+    # Into a file with a descriptor Pillow writes without holding the interpreter lock.
+    if _local.scratch is None:
+        _local.scratch = _Scratch()
+    file = _local.scratch.file
+    file.seek(0)
+    subsampling = "4:4:4" if picture.mode == "L" else "4:2:0"
+    picture.save(file, "JPEG", quality=min(max(quality, 1), 100), subsampling=subsampling)
+    nbytes = file.tell()
+    file.seek(0)
+    return file.read(nbytes)
+
+
+def _encode_other(ext: str, picture: Image.Image) -> bytes:
+    from PIL import Image
+
+    kind = Image.registered_extensions().get(ext)
+    if kind is None or kind not in Image.SAVE:
+        raise ValueError(f"ext must be that of an image format, such as .jpg or .png, got {ext!r}")
+    file = io.BytesIO()
+    try:
+        picture.save(file, kind, **_SAVE_OPTIONS.get(kind, {}))
+    except OSError as error:
+        raise ValueError(f"{ext} cannot hold a {picture.mode} image: {error}") from error
+    return file.getvalue()
+
+
+class _Scratch:
+    """A file in memory, closed when its thread ends and drops it."""
+
+    def __init__(self) -> None:
+        self.file: BinaryIO
+        if hasattr(os, "memfd_create"):
+            self.file = os.fdopen(os.memfd_create("gpuio"), "w+b", buffering=0)
+        else:
+            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  see __del__
+
+    def __del__(self) -> None:
+        self.file.close()
+
+
+class _Local(threading.local):
+    """What each thread has of its own."""
+
+    scratch: _Scratch | None = None
+
+
+_local = _Local()
+
+
+@cache
+def _simplejpeg() -> types.ModuleType | None:
+    try:
+        import simplejpeg
+    except ImportError:
+        return None
+    return simplejpeg
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of `_FORMATS` that this Pillow reads. Others, such as EPS, would start programs."""
+    from PIL import Image
+
+    Image.init()
+    return [kind for kind in _FORMATS if kind in Image.OPEN]

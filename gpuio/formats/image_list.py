@@ -1,0 +1,333 @@
+"""Image lists: the .lst from which im2rec packs, and which can give a .rec new labels.
+
+    index TAB label [TAB label ...] TAB relative/path NEWLINE
+
+The index is an integer and becomes the id of the record; labels are floats; lines may carry
+different numbers of labels.
+
+Source: MXNet 1.9.1, tools/im2rec.py and src/io/iter_image_recordio_2.cc.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from io import RawIOBase, TextIOWrapper
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.errors import FormatError, LabelError
+from gpuio.formats.image_record import EXACT, rounded_whole, rounding
+from gpuio.storage.location import is_url
+
+if TYPE_CHECKING:
+    from gpuio.storage.atomic import PartialFile
+    from gpuio.storage.remote.output import Upload
+
+_LINES: Final = 1 << 16  # lines turned into numbers at a time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageList:
+    """The lines of a .lst.
+
+    Attributes:
+        ids: (N,) int64.
+        values: (M,) float32, the labels of all lines, one line after the other.
+        starts: (N + 1,) int64, line i has `values[starts[i] : starts[i + 1]]`.
+        paths: N paths, relative to the root of the image tree.
+    """
+
+    ids: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float32]
+    starts: npt.NDArray[np.int64]
+    paths: Sequence[str]
+
+    def __post_init__(self) -> None:
+        count = len(self.paths)
+        if self.ids.shape != (count,) or self.starts.shape != (count + 1,):
+            found = f"{len(self.ids)} ids, {len(self.starts)} starts"
+            raise ValueError(f"{count} paths take as many ids and one more start, got {found}")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @classmethod
+    def of(
+        cls, ids: npt.ArrayLike, labels: Sequence[npt.ArrayLike], paths: Sequence[str]
+    ) -> ImageList:
+        """A list from N ids, N labels (each a number or a sequence of numbers) and N paths.
+
+        Raises:
+            LabelError: A label is a whole number that float32 cannot hold.
+        """
+        rows = []
+        for name, label in zip(paths, labels, strict=True):
+            values = np.asarray(label).ravel()
+            place = rounded_whole(values)
+            if place is not None:
+                raise LabelError(f"{name}: {rounding(values[place])}")
+            rows.append(values.astype(np.float32))
+        starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        values = np.concatenate(rows) if rows else np.empty(0, np.float32)
+        return cls(np.array(ids, np.int64).reshape(-1), values, starts, paths)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ImageList:
+        """The list in a .lst file; blank lines are skipped.
+
+        Raises:
+            FormatError: A line has fewer than three fields, its index is no integer, or a label is
+                no number or a whole one that float32 cannot hold.
+        """
+        path = os.fspath(path)
+        ids = [np.empty(0, np.int64)]
+        values = [np.empty(0, np.float32)]
+        widths = [np.zeros(1, np.int64)]
+        paths: list[str] = []
+        for lines in _batches(path):
+            rows = [line.rstrip("\r\n").split("\t") for _, line in lines]
+            try:
+                # A comprehension for each column takes half the time of one loop over lines.
+                ids.append(np.array([int(row[0]) for row in rows], np.int64))
+                values.append(_labels([x for row in rows for x in row[1:-1]], float))
+            except (ValueError, OverflowError):
+                raise _bad_line(path, lines, _check_tabbed) from None
+            widths.append(np.array([len(row) - 2 for row in rows], np.int64))
+            if widths[-1].min() < 1:
+                raise _bad_line(path, lines, _check_tabbed)
+            paths += [row[-1].strip() for row in rows]
+        starts = np.cumsum(np.concatenate(widths))
+        return cls(np.concatenate(ids), np.concatenate(values), starts, paths)
+
+    def save(self, path: str | os.PathLike[str] | PartialFile | Upload) -> None:
+        """Write a .lst file, as im2rec does it; or what becomes one when it is complete.
+
+        A label is written with six decimals where they are enough to give the same float32.
+        """
+        texts = _texts(self.values)
+        starts = self.starts.tolist()
+        with _open(path, "w") as file:
+            file.writelines(
+                "\t".join((str(number), *texts[start:stop], name)) + "\n"
+                for number, start, stop, name in zip(
+                    self.ids.tolist(), starts[:-1], starts[1:], self.paths, strict=True
+                )
+            )
+
+    def part(self, start: int, stop: int) -> ImageList:
+        """Lines `start` to `stop`, without the last."""
+        starts = self.starts[start : stop + 1]
+        values = self.values[starts[0] : starts[-1]]
+        return ImageList(self.ids[start:stop], values, starts - starts[0], self.paths[start:stop])
+
+    @property
+    def widths(self) -> npt.NDArray[np.int64]:
+        """(N,) int64, how many labels each line has."""
+        return np.diff(self.starts)
+
+    @property
+    def labels(self) -> npt.NDArray[np.float32]:
+        """(N, W) float32; lines with fewer than W labels, the most there are, end in NaN."""
+        widths = self.widths
+        width = int(widths.max(initial=0))
+        if (widths == width).all():
+            return self.values.reshape(len(self), width)
+        table = np.full((len(self), width), np.nan, np.float32)
+        table[np.arange(width) < widths[:, None]] = self.values
+        return table
+
+
+def load_labels(
+    path: str | os.PathLike[str], label_width: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Ids, (N,) int64, and labels, (N, label_width) float32, by which to relabel a .rec.
+
+    Any white space separates; what follows the labels is ignored. An id may be repeated with the
+    same labels. Unlike mxnet, which takes the last of several lines, and reads the words of a file
+    name as labels of 0, other labels for one id and a label that is no number are errors.
+
+    Raises:
+        FormatError: A line ends before its labels do, one of them is no number or a whole one that
+            float32 cannot hold, or an id has different labels on two lines.
+    """
+    if label_width < 1:
+        raise ValueError(f"label_width must be at least 1, got {label_width}")
+    path = os.fspath(path)
+    columns = [np.empty(0, np.int64)]
+    tables = [np.empty((0, label_width), np.float32)]
+    for lines in _batches(path):
+        rows = [line.split(maxsplit=label_width + 1) for _, line in lines]
+        try:
+            columns.append(np.array([int(row[0]) for row in rows], np.int64))
+            texts = [x for row in rows for x in row[1 : label_width + 1]]
+            tables.append(_labels(texts, _number).reshape(len(rows), label_width))
+        except (ValueError, OverflowError):
+            check = partial(_check_spaced, label_width=label_width)
+            raise _bad_line(path, lines, check) from None
+    ids, labels = np.concatenate(columns), np.concatenate(tables)
+    keep, clash = first_lines(ids, labels)
+    if clash is not None:
+        raise repeated_id(path, *clash, int(ids[clash[0]]), "labels")
+    return ids[keep], labels[keep]
+
+
+def first_lines(
+    ids: npt.NDArray[np.int64], rows: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], tuple[int, int] | None]:
+    """Where each id stands first, ascending; and two places of one id whose rows differ, or None.
+
+    Args:
+        ids: (N,) ids.
+        rows: (N,) or (N, W), what stands beside them; NaN equals NaN.
+    """
+    different, first = np.unique(ids, return_index=True)
+    if len(first) == len(ids):
+        return np.arange(len(ids)), None
+    before = first[np.searchsorted(different, ids)]
+    same = rows == rows[before]
+    if rows.dtype.kind == "f":
+        same |= np.isnan(rows) & np.isnan(rows[before])
+    wrong = np.flatnonzero(~same.reshape(len(ids), -1).all(axis=1))
+    clash = (int(before[wrong[0]]), int(wrong[0])) if len(wrong) else None
+    return np.sort(first), clash
+
+
+def repeated_id(path: str, first: int, second: int, number: int, what: str) -> FormatError:
+    """The error for an id with something else on two of the lines that are not blank.
+
+    Args:
+        path: The .lst.
+        first: Which of these lines has it first, from 0.
+        second: Which has it again.
+        number: The id.
+        what: What differs, such as "labels".
+    """
+    places = [i for lines in _batches(path) for i, _ in lines]
+    return FormatError(
+        f"{path}: lines {places[first]} and {places[second]}: both have id {number}, with "
+        f"different {what}; give each line an id of its own"
+    )
+
+
+def _open(
+    path: str | os.PathLike[str] | PartialFile | Upload, mode: Literal["r", "w"]
+) -> TextIOWrapper:
+    if not isinstance(path, (str, os.PathLike)):
+        file: IO[bytes] | RawIOBase = path.open()
+    elif mode == "r" and is_url(path):
+        from gpuio.storage.remote.files import open_bytes
+
+        file = io.BufferedReader(open_bytes(os.fspath(path)))
+    else:
+        file = Path(path).open(f"{mode}b")  # noqa: SIM115  the text closes it
+    # Names of files are bytes: those that are no UTF-8 go through unchanged.
+    return TextIOWrapper(file, newline="\n", encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
+
+
+def _batches(path: str) -> Iterator[list[tuple[int, str]]]:
+    """The lines that are not blank, each with its number, many at a time."""
+    with _open(path, "r") as file:
+        lines = ((i, line) for i, line in enumerate(file, 1) if not line.isspace())
+        while batch := _next_lines(lines, path):
+            yield batch
+
+
+def _next_lines(lines: Iterator[tuple[int, str]], path: str) -> list[tuple[int, str]]:
+    try:
+        return list(islice(lines, _LINES))
+    except OSError as error:
+        if error.filename is None:
+            error.filename = path
+        raise
+
+
+def _float32(values: list[float]) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # to infinity, as a C cast does
+        return np.array(values, np.float64).astype(np.float32)
+
+
+def _labels(texts: list[str], parse: Callable[[str], float]) -> npt.NDArray[np.float32]:
+    """Labels as they are stored.
+
+    Raises:
+        ValueError: One is no number, or a whole one that float32 cannot hold.
+    """
+    values = [parse(text) for text in texts]
+    for place in np.flatnonzero(np.abs(np.array(values)) > EXACT).tolist():
+        if rounded_whole(_exact(texts[place], values[place])) is not None:
+            raise ValueError
+    return _float32(values)
+
+
+def _exact(text: str, value: float) -> npt.NDArray[Any]:
+    """(1,) the number in `text`, which float64 may not hold, else `value`."""
+    with suppress(ValueError):
+        return np.array([int(text)], object)
+    return np.array([value])
+
+
+def _number(text: str) -> float:
+    """A float as C's strtod reads it: decimal or hexadecimal."""
+    with suppress(ValueError):
+        return float(text)
+    return float.fromhex(text)
+
+
+def _texts(values: npt.NDArray[np.float32]) -> list[str]:
+    """Each label as text that reads back as the same float32."""
+    texts = [f"{x:f}" for x in values.tolist()]
+    same = _float32([float(text) for text in texts]) == values
+    for i in np.flatnonzero(~same).tolist():
+        texts[i] = str(values[i])
+    return texts
+
+
+def _bad_line(
+    path: str, lines: list[tuple[int, str]], check: Callable[[str], str | None]
+) -> FormatError:
+    """The error for the first of `lines` for which `check` gives a reason."""
+    number, reason = next((i, reason) for i, line in lines if (reason := check(line)))
+    return FormatError(f"{path}: line {number}: {reason}")
+
+
+def _check_tabbed(line: str) -> str | None:
+    fields = line.rstrip("\r\n").split("\t")
+    if len(fields) < 3:
+        return f"index, labels and path separated by tabs expected, found {_shown(line)}"
+    return _check_numbers(fields[0], fields[1:-1], float)
+
+
+def _check_spaced(line: str, label_width: int) -> str | None:
+    fields = line.split()
+    if len(fields) <= label_width:
+        return f"index and {label_width} labels expected, found {_shown(line)}"
+    return _check_numbers(fields[0], fields[1 : label_width + 1], _number)
+
+
+def _check_numbers(index: str, labels: Sequence[str], parse: Callable[[str], float]) -> str | None:
+    try:
+        np.int64(int(index))
+    except (ValueError, OverflowError):
+        return f"index must be a 64-bit integer, found {_shown(index)}"
+    for place, label in enumerate(labels, 1):
+        try:
+            parse(label)
+        except (ValueError, OverflowError):  # the hexadecimal number 0x1p99999
+            return f"label {place} of {len(labels)} must be a number, found {_shown(label)}"
+        number = _exact(label, parse(label))
+        if rounded_whole(number) is not None:
+            return rounding(number[0])
+    return None
+
+
+def _shown(text: str) -> str:
+    return ascii(text.strip()[:80])

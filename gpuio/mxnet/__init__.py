@@ -1,0 +1,1 @@
+"""MXNet's side: its iterators, `mx.image` and its arrays."""

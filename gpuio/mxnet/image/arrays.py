@@ -1,0 +1,69 @@
+"""Arrays on their way into and out of functions on images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpuio.mxnet.ndarray import NDArray
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+def image_array(src: Any) -> npt.NDArray[Any]:
+    """`src` as a plain array of the same memory.
+
+    Raises:
+        ValueError: It is not (H, W, C).
+    """
+    image = np.asarray(src)
+    if image.ndim != 3:
+        raise ValueError(f"src must be (H, W, C), got shape {image.shape}")
+    return image
+
+
+def ndarray(array: npt.NDArray[Any]) -> NDArray:
+    """An array as gpuio hands it out: contiguous, of the same memory where it is so already."""
+    return np.ascontiguousarray(array).view(NDArray)
+
+
+def into(out: npt.NDArray[Any] | None, result: npt.NDArray[Any]) -> NDArray:
+    """`result`, in the memory of `out` if that is given.
+
+    Raises:
+        ValueError: `out` has another shape or dtype.
+    """
+    if out is None:
+        return ndarray(result)
+    if out.shape != result.shape or out.dtype != result.dtype:
+        found = f"{out.shape} {out.dtype}"
+        raise ValueError(f"out must be {result.shape} {result.dtype}, got {found}")
+    out[...] = result
+    return out.view(NDArray)
+
+
+def floating(src: Any) -> npt.NDArray[Any]:
+    """`src` as an array of floating-point numbers, to be changed in place.
+
+    Raises:
+        TypeError: It holds integers, which would cut every factor to a whole number.
+    """
+    array = src if isinstance(src, np.ndarray) else np.asarray(src)
+    if array.dtype.kind != "f":
+        raise TypeError(f"src must be floating-point, got {array.dtype}; apply CastAug first")
+    return array
+
+
+def by_channel(
+    operation: Callable[..., Any], image: npt.NDArray[Any], values: npt.ArrayLike
+) -> None:
+    """`operation(image, values)` in the memory of `image`, in its type."""
+    values = np.asarray(values, image.dtype)
+    if values.shape == image.shape[2:] == (3,) and image.flags.c_contiguous:
+        # Row by row, which is seven times as fast as pixel by pixel.
+        image = image.reshape(len(image), -1)
+        values = np.tile(values, image.shape[1] // 3)
+    operation(image, values, out=image)

@@ -1,0 +1,468 @@
+"""Augmenters: callables from an image to an image, and the list of them that `ImageIter` uses.
+
+Most draw from Python's `random`, `LightingAug` from `numpy.random`, in MXNet's order, so that equal
+seeds give equal images. Jitters, lighting and normalization work in place, on floating-point
+images, and never clip; here integer images are a TypeError, where MXNet 1.9.1 cuts the factors to
+whole numbers.
+
+Source: MXNet 1.9.1, python/mxnet/image/image.py.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpuio.core.parameters import suggest, untorched
+from gpuio.mxnet import advice
+from gpuio.mxnet.image.arrays import by_channel, floating, image_array, ndarray
+from gpuio.mxnet.image.functions import (
+    center_crop,
+    color_normalize,
+    random_crop,
+    random_size_crop,
+    resize_short,
+)
+from gpuio.mxnet.image.interpolation import choose, imresize
+from gpuio.mxnet.ndarray import NDArray
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Image = npt.NDArray[Any]
+
+_MEAN = (123.68, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
+_EIGENVALUES = (55.46, 4.794, 1.148)
+_EIGENVECTORS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+LUMA = (0.299, 0.587, 0.114)
+_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.321), (0.211, -0.523, 0.311))
+_RGB = ((1.0, 0.956, 0.621), (1.0, -0.272, -0.647), (1.0, -1.107, 1.705))
+
+
+class Described:
+    """Something that can tell what it was made with.
+
+    Args:
+        **kwargs: What `dumps` tells; arrays are kept as lists.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._kwargs = {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in kwargs.items()
+        }
+
+    def dumps(self) -> Any:
+        """JSON text of a list: the name of the class in lower case, and its arguments."""
+        return json.dumps([type(self).__name__.lower(), self._kwargs])
+
+
+class Augmenter(Described):
+    """Base of augmenters of images."""
+
+    def __call__(self, src: Image) -> Image:
+        """The augmented image."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(self, src)")
+
+
+class SequentialAug(Augmenter):
+    """All of `ts`, in order."""
+
+    def __init__(self, ts: list[Augmenter]) -> None:
+        super().__init__()
+        self.ts = ts
+
+    def dumps(self) -> list[Any]:
+        """A list: the name of the class in lower case, and what `ts` tell."""
+        return [type(self).__name__.lower(), [aug.dumps() for aug in self.ts]]
+
+    def __call__(self, src: Image) -> Image:
+        for aug in self.ts:
+            src = aug(src)
+        return src
+
+
+class RandomOrderAug(SequentialAug):
+    """All of `ts`, in random order; the list itself is shuffled."""
+
+    def __call__(self, src: Image) -> Image:
+        random.shuffle(self.ts)
+        return super().__call__(src)
+
+
+class ResizeAug(Augmenter):
+    """Resize the shorter side to `size` pixels."""
+
+    def __init__(self, size: int, interp: int = 2) -> None:
+        super().__init__(size=size, interp=interp)
+        self.size = size
+        self.interp = interp
+
+    def __call__(self, src: Image) -> NDArray:
+        return resize_short(src, self.size, self.interp)
+
+
+class ForceResizeAug(Augmenter):
+    """Resize to `size`, (width, height), whatever the shape."""
+
+    def __init__(self, size: Sequence[int], interp: int = 2) -> None:
+        super().__init__(size=size, interp=interp)
+        self.size = size
+        self.interp = interp
+
+    def __call__(self, src: Image) -> NDArray:
+        width, height = self.size
+        interp = choose(self.interp, (src.shape[0], src.shape[1], height, width))
+        return imresize(src, width, height, interp)
+
+
+class RandomCropAug(Augmenter):
+    """`random_crop` to `size`, (width, height)."""
+
+    def __init__(self, size: Sequence[int], interp: int = 2) -> None:
+        super().__init__(size=size, interp=interp)
+        self.size = size
+        self.interp = interp
+
+    def __call__(self, src: Image) -> NDArray:
+        return random_crop(src, self.size, self.interp)[0]
+
+
+class CenterCropAug(Augmenter):
+    """`center_crop` to `size`, (width, height)."""
+
+    def __init__(self, size: Sequence[int], interp: int = 2) -> None:
+        super().__init__(size=size, interp=interp)
+        self.size = size
+        self.interp = interp
+
+    def __call__(self, src: Image) -> NDArray:
+        return center_crop(src, self.size, self.interp)[0]
+
+
+class RandomSizedCropAug(Augmenter):
+    """`random_size_crop` to `size`, (width, height); `min_area` is the former name of `area`."""
+
+    @suggest
+    def __init__(
+        self,
+        size: Sequence[int],
+        area: float | Sequence[float],
+        ratio: Sequence[float],
+        interp: int = 2,
+        *,
+        min_area: float | None = None,
+    ) -> None:
+        super().__init__(size=size, area=area, ratio=ratio, interp=interp)
+        if min_area is not None:
+            warnings.warn("min_area is deprecated: use area", DeprecationWarning, stacklevel=3)
+            area = min_area
+        self.size = size
+        self.area = area
+        self.ratio = ratio
+        self.interp = interp
+
+    def __call__(self, src: Image) -> NDArray:
+        return random_size_crop(src, self.size, self.area, self.ratio, self.interp)[0]
+
+
+class BrightnessJitterAug(Augmenter):
+    """Multiply by 1 - `brightness` to 1 + `brightness`."""
+
+    def __init__(self, brightness: float) -> None:
+        super().__init__(brightness=brightness)
+        self.brightness = brightness
+
+    def __call__(self, src: Image) -> Image:
+        image = floating(src)
+        image *= 1.0 + random.uniform(-self.brightness, self.brightness)
+        return image
+
+
+class ContrastJitterAug(Augmenter):
+    """Multiply the distance from the mean luma by 1 - `contrast` to 1 + `contrast`."""
+
+    def __init__(self, contrast: float) -> None:
+        super().__init__(contrast=contrast)
+        self.contrast = contrast
+        self.coef = _table([[LUMA]])
+
+    def __call__(self, src: Image) -> Image:
+        image = floating(src)
+        alpha = 1.0 + random.uniform(-self.contrast, self.contrast)
+        luma = float(_luma(image).mean(dtype=np.float64))
+        image *= alpha
+        image += (1.0 - alpha) * luma
+        return image
+
+
+class SaturationJitterAug(Augmenter):
+    """Multiply the distance from the luma by 1 - `saturation` to 1 + `saturation`."""
+
+    def __init__(self, saturation: float) -> None:
+        super().__init__(saturation=saturation)
+        self.saturation = saturation
+        self.coef = _table([[LUMA]])
+
+    def __call__(self, src: Image) -> Image:
+        image = floating(src)
+        alpha = 1.0 + random.uniform(-self.saturation, self.saturation)
+        luma = _luma(image)
+        luma *= 1.0 - alpha
+        image *= alpha
+        for channel in range(image.shape[2]):  # twice as fast as all at once
+            image[..., channel] += luma
+        return image
+
+
+class HueJitterAug(Augmenter):
+    """Turn the colours by -`hue` to `hue` half turns, in YIQ.
+
+    Source: https://beesbuzz.biz/code/hsv_color_transforms.php, as MXNet gives it.
+    """
+
+    def __init__(self, hue: float) -> None:
+        super().__init__(hue=hue)
+        self.hue = hue
+        self.tyiq = np.array(_YIQ)
+        self.ityiq = np.array(_RGB)
+
+    def __call__(self, src: Image) -> NDArray:
+        image = floating(src)
+        return _mixed(image, self.matrix(random.uniform(-self.hue, self.hue) * math.pi).T)
+
+    def matrix(self, angle: float) -> npt.NDArray[np.float64]:
+        """(3, 3) that takes (R, G, B) to the colour turned by `angle`, in radians."""
+        u, v = math.cos(angle), math.sin(angle)
+        turn = np.array([[1, 0, 0], [0, u, -v], [0, v, u]])
+        product: npt.NDArray[np.float64] = self.ityiq @ turn @ self.tyiq
+        return product
+
+
+class ColorJitterAug(RandomOrderAug):
+    """Brightness, contrast and saturation in random order; those that are 0 are left out."""
+
+    def __init__(self, brightness: float, contrast: float, saturation: float) -> None:
+        ts: list[Augmenter] = []
+        if brightness > 0:
+            ts.append(BrightnessJitterAug(brightness))
+        if contrast > 0:
+            ts.append(ContrastJitterAug(contrast))
+        if saturation > 0:
+            ts.append(SaturationJitterAug(saturation))
+        super().__init__(ts)
+
+
+class LightingAug(Augmenter):
+    """Add to all pixels a colour that is drawn along the principal axes of a set of images.
+
+    Args:
+        alphastd: Standard deviation of the three draws.
+        eigval: (3,) eigenvalues.
+        eigvec: (3, 3) eigenvectors.
+
+    Source: Krizhevsky et al., ImageNet classification with deep convolutional neural networks
+    (2012), section 4.1.
+    """
+
+    def __init__(self, alphastd: float, eigval: Any, eigvec: Any) -> None:
+        super().__init__(alphastd=alphastd, eigval=eigval, eigvec=eigvec)
+        self.alphastd = alphastd
+        self.eigval = eigval
+        self.eigvec = eigvec
+
+    def __call__(self, src: Image) -> Image:
+        image = floating(src)
+        by_channel(np.add, image, self.draw())
+        return image
+
+    def draw(self) -> npt.NDArray[np.float64]:
+        """(3,) what the next image gets, added to red, green and blue."""
+        alpha = np.random.normal(0, self.alphastd, size=(3,))  # noqa: NPY002  as MXNet draws
+        shift: npt.NDArray[np.float64] = (np.asarray(self.eigvec) * alpha) @ np.asarray(self.eigval)
+        return shift
+
+
+class ColorNormalizeAug(Augmenter):
+    """`color_normalize` by `mean` and `std`, either of which may be None."""
+
+    def __init__(self, mean: Any, std: Any) -> None:
+        super().__init__(mean=mean, std=std)
+        self.mean = None if mean is None else _table(mean)
+        self.std = None if std is None else _table(std)
+
+    def __call__(self, src: Image) -> NDArray:
+        return color_normalize(src, self.mean, self.std)
+
+
+class RandomGrayAug(Augmenter):
+    """Make an image gray with probability `p`; it keeps three channels."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p=p)
+        self.p = p
+        self.mat = _table([[0.21] * 3, [0.72] * 3, [0.07] * 3])
+
+    def __call__(self, src: Image) -> Image:
+        if random.random() < self.p:
+            return _mixed(floating(src), self.mat)
+        return src
+
+
+class HorizontalFlipAug(Augmenter):
+    """Mirror left to right with probability `p`."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p=p)
+        self.p = p
+
+    def __call__(self, src: Image) -> Image:
+        return mirrored(src) if random.random() < self.p else src
+
+
+class CastAug(Augmenter):
+    """Convert to the dtype `typ`."""
+
+    def __init__(self, typ: npt.DTypeLike = "float32") -> None:
+        typ = untorched(typ)
+        super().__init__(type=typ)
+        self.typ = typ
+
+    def __call__(self, src: Image) -> NDArray:
+        return np.asarray(src).astype(self.typ).view(NDArray)
+
+
+@suggest
+def CreateAugmenter(
+    data_shape: Sequence[int],
+    resize: int = 0,
+    rand_crop: bool = False,
+    rand_resize: bool = False,
+    rand_mirror: bool = False,
+    mean: Any = None,
+    std: Any = None,
+    brightness: float = 0,
+    contrast: float = 0,
+    saturation: float = 0,
+    hue: float = 0,
+    pca_noise: float = 0,
+    rand_gray: float = 0,
+    inter_method: int = 2,
+) -> list[Augmenter]:
+    """The augmenters of an `ImageIter`, in the order in which they are listed here.
+
+    Args:
+        data_shape: Channels, height, width of the result.
+        resize: Length of the shorter side, in pixels; 0 leaves it.
+        rand_crop: Crop at a random place, not in the middle.
+        rand_resize: Crop 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3; with `rand_crop`.
+        rand_mirror: Mirror one image in two. After this comes the cast to float32.
+        mean: (3,) or (1,) array to subtract; True for that of ImageNet. Done last.
+        std: Likewise, to divide by.
+        brightness: Largest jitter; with `contrast` and `saturation` in random order.
+        contrast: Largest jitter.
+        saturation: Largest jitter.
+        hue: Largest jitter, in half turns.
+        pca_noise: Standard deviation of the lighting.
+        rand_gray: Probability of gray.
+        inter_method: Of resizing: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size,
+            10 random.
+    """
+    augs: list[Augmenter] = []
+    if resize > 0:
+        augs.append(ResizeAug(resize, inter_method))
+    size = (data_shape[2], data_shape[1])
+    if rand_resize:
+        assert rand_crop, "rand_resize needs rand_crop"
+        augs.append(RandomSizedCropAug(size, 0.08, (3 / 4, 4 / 3), inter_method))
+    elif rand_crop:
+        augs.append(RandomCropAug(size, inter_method))
+    else:
+        augs.append(CenterCropAug(size, inter_method))
+    if rand_mirror:
+        augs.append(HorizontalFlipAug(0.5))
+    augs += color_augmenters(brightness, contrast, saturation, hue, pca_noise, rand_gray)
+    # As float32, so that `dumps` tells the digits that MXNet's does.
+    mean, std = (
+        value if value is None else np.asarray(value, np.float32) for value in statistics(mean, std)
+    )
+    if mean is not None or std is not None:
+        augs.append(ColorNormalizeAug(mean, std))
+    return augs
+
+
+def color_augmenters(
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    pca_noise: float,
+    rand_gray: float,
+) -> list[Augmenter]:
+    """The cast to float32, and what changes colours at random."""
+    augs: list[Augmenter] = [CastAug()]
+    if brightness or contrast or saturation:
+        augs.append(ColorJitterAug(brightness, contrast, saturation))
+    if hue:
+        augs.append(HueJitterAug(hue))
+    if pca_noise > 0:
+        augs.append(LightingAug(pca_noise, np.array(_EIGENVALUES), np.array(_EIGENVECTORS)))
+    if rand_gray > 0:
+        augs.append(RandomGrayAug(rand_gray))
+    return augs
+
+
+def statistics(mean: Any, std: Any) -> tuple[Image | None, Image | None]:
+    """Mean and standard deviation as arrays; True is that of ImageNet, None stays.
+
+    Raises:
+        AssertionError: One is no array of one or three values.
+    """
+    found = []
+    for name, value, known in (("mean", mean, _MEAN), ("std", std, _STD)):
+        if value is True:
+            value = np.array(known)
+        elif value is not None:
+            fits = isinstance(value, np.ndarray) and value.shape[:1] in ((1,), (3,))
+            assert fits, f"{name} must be True or an array of 1 or 3 values, got {value!r}"
+        found.append(value)
+    means, stds = ([] if value is None else np.ravel(value).tolist() for value in found)
+    for text in advice.about_scale(means, stds, 1, lambda kind, c: f"{kind}[{c}]"):
+        advice.warn(text.replace(", or scale=1/255", ""))
+    return found[0], found[1]
+
+
+def mirrored(src: Image) -> NDArray:
+    """An image with its columns reversed, as a copy."""
+    image = image_array(src)
+    if image.dtype == np.uint8 and image.shape[2] == 3 and image.flags.c_contiguous:
+        # A pixel at a time, which is three times as fast.
+        pixels = image.view("V3")[:, ::-1].copy()
+        return pixels.view(np.uint8).reshape(image.shape).view(NDArray)
+    return ndarray(image[:, ::-1])
+
+
+def _table(values: Any) -> NDArray:
+    """Values as float32, whatever they were."""
+    return np.array(values, np.float32).view(NDArray)
+
+
+def _luma(image: Image) -> Image:
+    """(H, W) luma of (H, W, 3) colours."""
+    return np.asarray(image) @ np.asarray(LUMA, image.dtype)
+
+
+def _mixed(image: Image, matrix: Any) -> NDArray:
+    """(H, W, 3) colours times (3, 3)."""
+    return (np.asarray(image) @ np.asarray(matrix, image.dtype)).view(NDArray)

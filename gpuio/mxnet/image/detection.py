@@ -1,0 +1,417 @@
+"""Augmenters of images with boxes, and the list of them that `ImageDetIter` uses.
+
+A label is an (objects, 5 or more) float array: class, xmin, ymin, xmax, ymax, and what else there
+is; coordinates are parts of the width and height. Random draws are Python's, in MXNet's order.
+
+Unlike MXNet 1.9.1 on purpose: ranges that make no sense switch `DetRandomCropAug` and
+`DetRandomPadAug` off with a warning, as is meant there too, where the warning itself fails with a
+TypeError; a number as `pad_val` is the value of all three channels.
+
+Source: MXNet 1.9.1, python/mxnet/image/detection.py.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import warnings
+from collections.abc import Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpuio.core.parameters import suggest
+from gpuio.mxnet.image.augmenters import (
+    Augmenter,
+    ColorNormalizeAug,
+    Described,
+    ForceResizeAug,
+    ResizeAug,
+    color_augmenters,
+    mirrored,
+    statistics,
+)
+from gpuio.mxnet.image.functions import copyMakeBorder, fixed_crop
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Image = npt.NDArray[Any]
+    Label = npt.NDArray[Any]
+    Box = tuple[int, int, int, int]
+    Range = Sequence[float]
+
+_ISOLATED_CONSTANT: Final = 16
+_TINY: Final = 2  # pixels; smaller objects do not count, nor do smaller windows
+
+
+class DetAugmenter(Described):
+    """Base of augmenters of images with boxes."""
+
+    def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
+        """The augmented image and label."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(self, src, label)")
+
+
+class DetBorrowAug(DetAugmenter):
+    """An `Augmenter` that leaves boxes where they are."""
+
+    def __init__(self, augmenter: Augmenter) -> None:
+        if not isinstance(augmenter, Augmenter):
+            raise TypeError(f"augmenter must be an Augmenter, got {type(augmenter).__name__}")
+        super().__init__(augmenter=augmenter.dumps())
+        self.augmenter = augmenter
+
+    def dumps(self) -> list[Any]:
+        """A list: the name of the class in lower case, and what the augmenter tells."""
+        return [type(self).__name__.lower(), self.augmenter.dumps()]
+
+    def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
+        return self.augmenter(src), label
+
+
+class DetRandomSelectAug(DetAugmenter):
+    """One of `aug_list` at random, which shuffles it; with probability `skip_prob` none."""
+
+    def __init__(self, aug_list: Any, skip_prob: float = 0) -> None:
+        super().__init__(skip_prob=skip_prob)
+        augs = aug_list if isinstance(aug_list, list | tuple) else [aug_list]
+        for aug in augs:
+            if not isinstance(aug, DetAugmenter):
+                raise ValueError(f"aug_list must hold DetAugmenters, got {type(aug).__name__}")  # noqa: TRY004  as in mxnet
+        self.aug_list: list[DetAugmenter] = augs if isinstance(augs, list) else list(augs)
+        self.skip_prob = skip_prob if augs else 1
+
+    def dumps(self) -> list[Any]:
+        """A list: the name of the class in lower case, and what the augmenters tell."""
+        return [type(self).__name__.lower(), [aug.dumps() for aug in self.aug_list]]
+
+    def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
+        if random.random() < self.skip_prob:
+            return src, label
+        random.shuffle(self.aug_list)
+        return self.aug_list[0](src, label)
+
+
+class DetHorizontalFlipAug(DetAugmenter):
+    """Mirror left to right with probability `p`; the label is changed in place."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p=p)
+        self.p = p
+
+    def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
+        if random.random() < self.p:
+            src = mirrored(src)
+            label[:, (1, 3)] = 1 - label[:, (3, 1)]
+        return src, label
+
+
+class DetRandomCropAug(DetAugmenter):
+    """Crop a window, of random size and place, that shows enough of the objects it meets.
+
+    Without such a window in `max_attempts`, image and label stay as they are.
+
+    Args:
+        min_object_covered: Of every object that the window meets, more than this part is in it.
+        aspect_ratio_range: Least and largest width / height, or the one.
+        area_range: Least and largest area, as parts of that of the image, or the one.
+        min_eject_coverage: Objects of which no more than this part is left are dropped.
+        max_attempts: Windows that are tried.
+    """
+
+    def __init__(
+        self,
+        min_object_covered: float = 0.1,
+        aspect_ratio_range: float | Range = (0.75, 1.33),
+        area_range: float | Range = (0.05, 1.0),
+        min_eject_coverage: float = 0.3,
+        max_attempts: int = 50,
+    ) -> None:
+        ratios = _pair("aspect_ratio_range", aspect_ratio_range)
+        areas = _pair("area_range", area_range)
+        super().__init__(
+            min_object_covered=min_object_covered,
+            aspect_ratio_range=ratios,
+            area_range=areas,
+            min_eject_coverage=min_eject_coverage,
+            max_attempts=max_attempts,
+        )
+        self.min_object_covered = min_object_covered
+        self.min_eject_coverage = min_eject_coverage
+        self.max_attempts = max_attempts
+        self.aspect_ratio_range = ratios
+        self.area_range = areas
+        self.enabled = _enabled(self, areas[1] > 0)
+
+    def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
+        height, width = src.shape[:2]
+        if self.enabled and height > 0 and width > 0:
+            for _ in range(self.max_attempts):
+                box = self._propose(height, width)
+                cropped = None if box is None else self._crop_label(label, box, height, width)
+                if box is not None and cropped is not None:
+                    return fixed_crop(src, *box), cropped
+        return src, label
+
+    def _propose(self, height: int, width: int) -> Box | None:
+        """A window (x, y, width, height), or None where one of the drawn shape does not fit."""
+        least, most = (area * height * width for area in self.area_range)
+        ratio = random.uniform(*self.aspect_ratio_range)
+        h, max_h = round(math.sqrt(least / ratio)), round(math.sqrt(most / ratio))
+        if round(max_h * ratio) > width:
+            max_h = int((width + 0.4999999) / ratio)
+        max_h = min(max_h, height)
+        h = min(h, max_h)
+        if h < max_h:
+            h = random.randint(h, max_h)
+        w = round(h * ratio)
+        if w * h < least:
+            h += 1
+            w = round(h * ratio)
+        if w * h > most:
+            h -= 1
+            w = round(h * ratio)
+        if not (least <= w * h <= most and 0 <= w <= width and 0 <= h <= height):
+            return None
+        y = random.randint(0, height - h)
+        x = random.randint(0, width - w)
+        return x, y, w, h
+
+    def _crop_label(self, label: Label, box: Box, height: int, width: int) -> Label | None:
+        """The label of a window, or None where that shows too little of the objects."""
+        x, y, w, h = box
+        if w * h < _TINY:
+            return None
+        left, top, right, bottom = x / width, y / height, (x + w) / width, (y + h) / height
+        areas = _areas(label[:, 1:5])
+        large = areas * width * height > _TINY
+        seen = label[large, 1:5]
+        for side, limit in ((0, left), (1, top)):
+            seen[:, side] = np.maximum(seen[:, side], limit)
+        for side, limit in ((2, right), (3, bottom)):
+            seen[:, side] = np.minimum(seen[:, side], limit)
+        parts = _areas(seen) / areas[large]
+        parts = parts[parts > 0]
+        if not parts.size or parts.min() <= self.min_object_covered:
+            return None
+        out = label.copy()
+        out[:, (1, 3)] -= left
+        out[:, (2, 4)] -= top
+        out[:, (1, 3)] /= w / width
+        out[:, (2, 4)] /= h / height
+        out[:, 1:5] = np.clip(out[:, 1:5], 0, 1)
+        with np.errstate(divide="ignore", invalid="ignore"):  # an object may have no area
+            left_over = _areas(out[:, 1:5]) * (w / width) * (h / height) / areas
+        keep = (out[:, 3] > out[:, 1]) & (out[:, 4] > out[:, 2])
+        keep &= left_over > self.min_eject_coverage
+        return out[keep] if keep.any() else None
+
+
+class DetRandomPadAug(DetAugmenter):
+    """Put the image at a random place on a larger canvas of random size.
+
+    Without a canvas large enough in `max_attempts`, image and label stay as they are.
+
+    Args:
+        aspect_ratio_range: Least and largest width / height of the canvas, or the one.
+        area_range: Least and largest area of the canvas over that of the image, or the one.
+        max_attempts: Canvases that are tried.
+        pad_val: Colour of the canvas: one value, or one for each channel.
+    """
+
+    def __init__(
+        self,
+        aspect_ratio_range: float | Range = (0.75, 1.33),
+        area_range: float | Range = (1.0, 3.0),
+        max_attempts: int = 50,
+        pad_val: float | Sequence[float] = (128, 128, 128),
+    ) -> None:
+        ratios = _pair("aspect_ratio_range", aspect_ratio_range)
+        areas = _pair("area_range", area_range)
+        super().__init__(
+            aspect_ratio_range=ratios,
+            area_range=areas,
+            max_attempts=max_attempts,
+            pad_val=pad_val,
+        )
+        self.pad_val = pad_val
+        self.aspect_ratio_range = ratios
+        self.area_range = areas
+        self.max_attempts = max_attempts
+        self.enabled = _enabled(self, areas[1] > 1)
+
+    def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
+        height, width = src.shape[:2]
+        if not self.enabled or height <= 0 or width <= 0:
+            return src, label
+        for _ in range(self.max_attempts):
+            box = self._propose(height, width)
+            if box is None:
+                continue
+            x, y, w, h = box
+            out = label.copy()
+            out[:, (1, 3)] = (out[:, (1, 3)] * width + x) / w
+            out[:, (2, 4)] = (out[:, (2, 4)] * height + y) / h
+            values = (self.pad_val,) * 3 if isinstance(self.pad_val, Real) else self.pad_val
+            sides = y, h - y - height, x, w - x - width
+            return copyMakeBorder(src, *sides, type=_ISOLATED_CONSTANT, values=values), out  # type: ignore[arg-type]
+        return src, label
+
+    def _propose(self, height: int, width: int) -> Box | None:
+        """Where on which canvas (x, y, width, height), or None where that is hardly larger."""
+        least, most = (area * height * width for area in self.area_range)
+        ratio = random.uniform(*self.aspect_ratio_range)
+        h, max_h = round(math.sqrt(least / ratio)), round(math.sqrt(most / ratio))
+        if round(h * ratio) < width:
+            h = int((width + 0.499999) / ratio)
+        h = min(max(h, height), max_h)
+        if h < max_h:
+            h = random.randint(h, max_h)
+        w = round(h * ratio)
+        if h - height < _TINY or w - width < _TINY:
+            return None
+        y = random.randint(0, h - height)
+        x = random.randint(0, w - width)
+        return x, y, w, h
+
+
+@suggest
+def CreateMultiRandCropAugmenter(
+    min_object_covered: float | list[float] = 0.1,
+    aspect_ratio_range: Any = (0.75, 1.33),
+    area_range: Any = (0.05, 1.0),
+    min_eject_coverage: float | list[float] = 0.3,
+    max_attempts: int | list[int] = 50,
+    skip_prob: float = 0,
+) -> DetRandomSelectAug:
+    """One of several `DetRandomCropAug` at random; with probability `skip_prob` none.
+
+    Each argument of theirs may be a list, with a value for each of them or one for all.
+    """
+    given = (
+        min_object_covered,
+        aspect_ratio_range,
+        area_range,
+        min_eject_coverage,
+        max_attempts,
+    )
+    lists = [value if isinstance(value, list) else [value] for value in given]
+    count = max(map(len, lists))
+    for values in lists:
+        assert len(values) in (1, count), f"lists of {count} values or of 1 expected, got {values}"
+    rows = zip(*(values * count if len(values) == 1 else values for values in lists), strict=True)
+    return DetRandomSelectAug([DetRandomCropAug(*row) for row in rows], skip_prob=skip_prob)
+
+
+@suggest
+def CreateDetAugmenter(
+    data_shape: Sequence[int],
+    resize: int = 0,
+    rand_crop: float = 0,
+    rand_pad: float = 0,
+    rand_gray: float = 0,
+    rand_mirror: bool = False,
+    mean: Any = None,
+    std: Any = None,
+    brightness: float = 0,
+    contrast: float = 0,
+    saturation: float = 0,
+    pca_noise: float = 0,
+    hue: float = 0,
+    inter_method: int = 2,
+    min_object_covered: float | list[float] = 0.1,
+    aspect_ratio_range: Any = (0.75, 1.33),
+    area_range: Any = (0.05, 3.0),
+    min_eject_coverage: float | list[float] = 0.3,
+    max_attempts: int = 50,
+    pad_val: float | Sequence[float] = (127, 127, 127),
+) -> list[DetAugmenter]:
+    """The augmenters of an `ImageDetIter`.
+
+    In this order: resize, crop, mirror, pad, resize to the output, cast to float32, colours as in
+    `CreateAugmenter`, normalize.
+
+    Args:
+        data_shape: Channels, height, width of the result.
+        resize: Length of the shorter side, in pixels; 0 leaves it.
+        rand_crop: Probability of a crop, by `CreateMultiRandCropAugmenter`.
+        rand_pad: Probability of a larger canvas, by `DetRandomPadAug`.
+        rand_gray: Probability of gray.
+        rand_mirror: Mirror one image in two.
+        mean: (3,) or (1,) array to subtract; True for that of ImageNet.
+        std: Likewise, to divide by.
+        brightness: Largest jitter; with `contrast` and `saturation` in random order.
+        contrast: Largest jitter.
+        saturation: Largest jitter.
+        pca_noise: Standard deviation of the lighting.
+        hue: Largest jitter, in half turns.
+        inter_method: Of resizing, as of `CreateAugmenter`.
+        min_object_covered: As of `DetRandomCropAug`; a list for several kinds of crop.
+        aspect_ratio_range: Of crop and canvas.
+        area_range: Of crop and canvas; a canvas has 1 to the largest of it.
+        min_eject_coverage: As of `DetRandomCropAug`.
+        max_attempts: Of crop and canvas.
+        pad_val: Colour of the canvas.
+    """
+    augs: list[DetAugmenter] = []
+    if resize > 0:
+        augs.append(DetBorrowAug(ResizeAug(resize, inter_method)))
+    if rand_crop > 0:
+        augs.append(
+            CreateMultiRandCropAugmenter(
+                min_object_covered,
+                aspect_ratio_range,
+                area_range,
+                min_eject_coverage,
+                max_attempts,
+                skip_prob=1 - rand_crop,
+            )
+        )
+    if rand_mirror:
+        augs.append(DetHorizontalFlipAug(0.5))
+    if rand_pad > 0:
+        areas = (1.0, area_range[1])
+        pad = DetRandomPadAug(aspect_ratio_range, areas, max_attempts, pad_val)
+        augs.append(DetRandomSelectAug([pad], 1 - rand_pad))
+    augs.append(DetBorrowAug(ForceResizeAug((data_shape[2], data_shape[1]), inter_method)))
+    colors = color_augmenters(brightness, contrast, saturation, hue, pca_noise, rand_gray)
+    augs += [DetBorrowAug(aug) for aug in colors]
+    mean, std = statistics(mean, std)
+    if mean is not None or std is not None:
+        augs.append(DetBorrowAug(ColorNormalizeAug(mean, std)))
+    return augs
+
+
+def _pair(name: str, given: Any) -> Any:
+    """A range; one number is both its ends."""
+    if isinstance(given, tuple | list):
+        return given
+    assert isinstance(given, Real), f"{name} must be a number or two, got {given!r}"
+    return given, given
+
+
+def _enabled(aug: DetRandomCropAug | DetRandomPadAug, large: bool) -> bool:
+    """Whether the ranges of an augmenter make sense, else with a warning.
+
+    Args:
+        aug: With its ranges.
+        large: Whether its largest area is enough.
+    """
+    areas, ratios = aug.area_range, aug.aspect_ratio_range
+    for name, valid in (
+        ("area_range", large and areas[0] <= areas[1]),
+        ("aspect_ratio_range", 0 < ratios[0] <= ratios[1]),
+    ):
+        if not valid:
+            found = f"{type(aug).__name__} does nothing: invalid {name} {getattr(aug, name)}"
+            warnings.warn(found, stacklevel=3)
+            return False
+    return True
+
+
+def _areas(boxes: Label) -> Label:
+    """(N,) areas of (N, 4) boxes; 0 of those turned inside out."""
+    sides = np.maximum(0, boxes[:, 2:4] - boxes[:, :2])
+    return sides[:, 0] * sides[:, 1]

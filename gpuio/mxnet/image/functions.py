@@ -1,0 +1,451 @@
+"""Functions on single images: decode, resize, crop, border, normalize.
+
+Images are (H, W, C), RGB unless asked otherwise; sizes are (width, height), as in MXNet. Results
+are `gpuio.nd.NDArray`, which is a NumPy array. What is random is drawn from Python's `random`, in
+MXNet's order, so that equal seeds give equal results.
+
+Unlike MXNet 1.9.1 on purpose: a JPEG or PNG that cannot be decoded is an error at the call, not
+when its pixels are first read; GIF, WebP, JPEG 2000 and AVIF are decoded too; integer images are a
+TypeError for `color_normalize`, which there cuts the mean to whole numbers.
+
+Source: MXNet 1.9.1, python/mxnet/image/image.py and src/io/image_io.cc.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import random
+import warnings
+from collections.abc import Sequence
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpuio.core import parameters as p
+from gpuio.errors import DecodeError
+from gpuio.formats import codec
+from gpuio.mxnet.image.arrays import by_channel, floating, image_array, into, ndarray
+from gpuio.mxnet.image.interpolation import choose, imresize
+from gpuio.mxnet.ndarray import NDArray
+from gpuio.storage.location import check_path
+from gpuio.storage.plain_file import read_plain
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Image = npt.NDArray[Any]
+    Box = tuple[int, int, int, int]
+    Size = Sequence[int]
+    Range = Sequence[float]
+
+_TRIES: Final = 10
+_BYTES: Final = (bytes, bytearray, memoryview, np.ndarray)
+_JFIF_START, _JFIF_MARK = b"\xff\xd8\xff\xe0", b"JFIF\0"
+_ISOLATED: Final = 16
+
+
+def imdecode(
+    buf: bytes | bytearray | memoryview | Image,
+    flag: int = 1,
+    to_rgb: bool = True,
+    out: Image | None = None,
+) -> NDArray:
+    """The image in an encoded file.
+
+    The EXIF orientation is applied but to a JPEG that begins with a JFIF segment, as most do that
+    no camera wrote: MXNet reads the size of those before it decodes them, and so leaves them be.
+
+    Args:
+        buf: The bytes of a JPEG, PNG, BMP, TIFF, GIF (first picture), WebP, PNM or AVIF.
+        flag: 1 for colours, gray repeated and alpha dropped; 0 for gray.
+        to_rgb: Whether red comes first, else blue.
+        out: Overwritten and returned.
+
+    Returns:
+        (H, W, 3) uint8, or (H, W, 1) for flag 0.
+
+    Raises:
+        DecodeError: `buf` is no image, or damaged.
+        ValueError: An argument has another value or type.
+    """
+    if not isinstance(buf, _BYTES):
+        raise ValueError(f"buf must be bytes or an array of them, got {type(buf).__name__}")  # noqa: TRY004  as in mxnet
+    if flag not in (0, 1):
+        raise ValueError(f"flag must be 0 or 1, got {flag}")
+    data = buf if isinstance(buf, bytes) else np.ascontiguousarray(buf).tobytes()
+    order: codec.Order = "RGB" if to_rgb else "BGR"
+    pixels = codec.imdecode(data, flag, order=order, turn=not is_jfif(data))
+    if not flag:
+        pixels = pixels[..., None]
+    return pixels.view(NDArray) if out is None else into(out, pixels)
+
+
+def is_jfif(data: bytes) -> bool:
+    """Whether an encoded image is a JPEG that begins with a JFIF segment."""
+    return data[:4] == _JFIF_START and data[6:11] == _JFIF_MARK
+
+
+def imread(
+    filename: str | os.PathLike[str],
+    flag: int = 1,
+    to_rgb: bool = True,
+    out: Image | None = None,
+) -> NDArray:
+    """The image in a file; see `imdecode`.
+
+    Raises:
+        OSError: The file cannot be read.
+        DecodeError: It is no image, or damaged.
+    """
+    check_path("filename", filename)
+    data = read_file(Path(filename))
+    try:
+        return imdecode(data, flag, to_rgb, out)
+    except DecodeError as error:
+        raise DecodeError(f"{os.fspath(filename)}: {error}") from error
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        OSError: It cannot be read, or no file can have such a name: one with a NUL in it.
+    """
+    try:
+        return read_plain(path)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"no file name: {error}", os.fspath(path)) from error
+
+
+def scale_down(src_size: Size, size: Size) -> tuple[int, int]:
+    """The largest size of the shape of `size`, and no larger, that fits into `src_size`.
+
+    Both are (width, height), as is the result: (640, 480) and (720, 120) give (640, 106).
+    """
+    width, height = float(size[0]), float(size[1])
+    if src_size[1] < height:
+        width, height = width * src_size[1] / height, src_size[1]
+    if src_size[0] < width:
+        width, height = src_size[0], height * src_size[0] / width
+    return int(width), int(height)
+
+
+def resize_short(src: Image, size: int, interp: int = 2) -> NDArray:
+    """The image with its shorter side `size` pixels long, larger or smaller than it was.
+
+    Args:
+        src: (H, W, C).
+        size: In pixels.
+        interp: As of `imresize`; or 9, by size; or 10, random.
+
+    Raises:
+        DecodeError: That would be more than `gpuio.formats.codec.MAX_IMAGE_PIXELS`.
+    """
+    height, width, _ = src.shape
+    new_height, new_width = short_size(height, width, size)
+    codec.check_resized(height, width, new_height, new_width)
+    interp = choose(interp, (height, width, new_height, new_width))
+    return imresize(src, new_width, new_height, interp)
+
+
+def short_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width once the shorter of them is `size`."""
+    if height > width:
+        return size * height // width, size
+    return size, size * width // height
+
+
+def fixed_crop(
+    src: Image, x0: int, y0: int, w: int, h: int, size: Size | None = None, interp: int = 2
+) -> NDArray:
+    """A window of an image, resized if it is not of `size`.
+
+    Args:
+        src: (H, W, C). Where the window is the whole width, the result shares its memory.
+        x0: First column.
+        y0: First row.
+        w: Width of the window, in pixels; what lies beyond the image is left out.
+        h: Height of the window.
+        size: (width, height) of the result.
+        interp: As of `resize_short`.
+
+    Raises:
+        ValueError: The window begins outside the image.
+    """
+    image = image_array(src)
+    if not (0 <= x0 < image.shape[1] and 0 <= y0 < image.shape[0]):
+        found = f"({x0}, {y0}) in {image.shape[1]} x {image.shape[0]} pixels"
+        raise ValueError(f"x0 and y0 must be inside the image, got {found}")
+    window = image[y0 : y0 + h, x0 : x0 + w]
+    if size is not None and (w, h) != tuple(size):
+        return imresize(window, size[0], size[1], choose(interp, (h, w, size[1], size[0])))
+    return ndarray(window)
+
+
+def random_crop(src: Image, size: Size, interp: int = 2) -> tuple[NDArray, Box]:
+    """A window of the shape of `size` at a random place, resized to `size` if it is smaller.
+
+    Args:
+        src: (H, W, C).
+        size: (width, height) of the result.
+        interp: As of `resize_short`.
+
+    Returns:
+        The image, and the window (x0, y0, width, height).
+    """
+    height, width, _ = src.shape
+    box = random_box(height, width, size)
+    return fixed_crop(src, *box, size, interp), box
+
+
+def random_box(height: int, width: int, size: Size) -> Box:
+    """The window of `random_crop` in an image of a height and width."""
+    w, h = scale_down((width, height), size)
+    x0 = random.randint(0, width - w)
+    y0 = random.randint(0, height - h)
+    return x0, y0, w, h
+
+
+def center_crop(src: Image, size: Size, interp: int = 2) -> tuple[NDArray, Box]:
+    """As `random_crop`, but in the middle."""
+    height, width, _ = src.shape
+    box = center_box(height, width, size)
+    return fixed_crop(src, *box, size, interp), box
+
+
+def center_box(height: int, width: int, size: Size) -> Box:
+    """The window of `center_crop` in an image of a height and width."""
+    w, h = scale_down((width, height), size)
+    return (width - w) // 2, (height - h) // 2, w, h
+
+
+@p.suggest
+def random_size_crop(
+    src: Image,
+    size: Size,
+    area: float | Range,
+    ratio: Range,
+    interp: int = 2,
+    *,
+    min_area: float | None = None,
+) -> tuple[NDArray, Box]:
+    """A window of random area and aspect ratio at a random place, resized to `size`.
+
+    After ten windows that do not fit it is that of `center_crop`.
+
+    Args:
+        src: (H, W, C).
+        size: (width, height) of the result.
+        area: Least and largest area, as parts of that of the image; the least one alone, to 1.
+        ratio: Least and largest width / height.
+        interp: As of `resize_short`.
+        min_area: The former name of `area`.
+
+    Returns:
+        The image, and the window (x0, y0, width, height).
+    """
+    height, width, _ = src.shape
+    if min_area is not None:
+        warnings.warn("min_area is deprecated: use area", DeprecationWarning, stacklevel=3)
+        area = min_area
+    box = random_size_box(height, width, size, area, ratio)
+    return fixed_crop(src, *box, size, interp), box
+
+
+def random_size_box(height: int, width: int, size: Size, area: float | Range, ratio: Range) -> Box:
+    """The window of `random_size_crop` in an image of a height and width."""
+    low, high = area_range(area)
+    log_ratio = np.log(ratio[0]), np.log(ratio[1])
+    for _ in range(_TRIES):
+        target = random.uniform(low, high) * (height * width)
+        drawn = np.exp(random.uniform(*log_ratio))
+        w, h = round(np.sqrt(target * drawn)), round(np.sqrt(target / drawn))
+        if w <= width and h <= height:
+            x0 = random.randint(0, width - w)
+            y0 = random.randint(0, height - h)
+            return x0, y0, w, h
+    return center_box(height, width, size)
+
+
+def area_range(area: Any) -> tuple[float, float]:
+    """Least and largest part of an area; a number alone is the least one."""
+    if isinstance(area, Real):
+        return float(area), 1.0
+    low, high = area
+    return low, high
+
+
+def color_normalize(src: Any, mean: Any, std: Any = None) -> NDArray:
+    """`src` less `mean`, over `std`, in the memory of `src`.
+
+    Args:
+        src: (..., C) floating-point.
+        mean: What broadcasts to `src`; None for 0.
+        std: Likewise; None for 1.
+
+    Raises:
+        TypeError: `src` holds integers.
+    """
+    image = floating(src)
+    if mean is not None:
+        by_channel(np.subtract, image, mean)
+    if std is not None:
+        by_channel(np.divide, image, std)
+    return image.view(NDArray)
+
+
+def copyMakeBorder(
+    src: Image,
+    top: int,
+    bot: int,
+    left: int,
+    right: int,
+    type: int = 0,
+    value: float = 0.0,
+    values: Sequence[float] = (),
+    out: Image | None = None,
+) -> NDArray:
+    """An image with a border around it.
+
+    Args:
+        src: (H, W, C).
+        top: Rows above, in pixels.
+        bot: Rows below.
+        left: Columns to the left.
+        right: Columns to the right.
+        type: What it is made of, by OpenCV's numbers: 0 constant; 1 the edge (aaa|abc|ccc);
+            2 reflected (cba|abc|cba); 3 wrapped (abc|abc|abc); 4 reflected without the edge
+            (cb|abc|ba). 16 may be added. (MXNet's documentation has other numbers, its code these.)
+        value: Constant of the first three channels; others are 0.
+        values: Constants of up to four channels, 0 where there is none; replaces `value`.
+        out: Overwritten and returned.
+
+    Raises:
+        ValueError: `type` is none of those, or a side is negative.
+    """
+    image = image_array(src)
+    sides = [
+        p.integer(name, side, least=0)
+        for name, side in zip(("top", "bot", "left", "right"), (top, bot, left, right), strict=True)
+    ]
+    kind = p.integer("type", type) & ~_ISOLATED
+    if kind not in range(5):
+        raise ValueError(f"type must be 0 to 4, or 16 more, got {type}")
+    height, width, channels = image.shape
+    if kind:
+        rows = _sources(kind, np.arange(-sides[0], height + sides[1]), height)
+        columns = _sources(kind, np.arange(-sides[2], width + sides[3]), width)
+        return into(out, image[rows[:, None], columns])
+    given = list(values) if len(values) else [value] * 3
+    constants = np.array((given + [0] * channels)[:channels], np.float64)
+    if image.dtype.kind in "iu":
+        limits = np.iinfo(image.dtype)
+        constants = np.clip(np.rint(constants), limits.min, limits.max)
+    framed_shape = height + sides[0] + sides[1], width + sides[2] + sides[3], channels
+    framed = np.empty(framed_shape, image.dtype)
+    framed[...] = constants.astype(image.dtype)
+    framed[sides[0] : sides[0] + height, sides[2] : sides[2] + width] = image
+    return into(out, framed)
+
+
+def _sources(kind: int, places: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Which of `count` rows or columns lies at each of `places`, some of which are outside."""
+    if kind == 1:
+        return np.clip(places, 0, count - 1)
+    if kind == 2:
+        places = places % (2 * count)
+        return np.minimum(places, 2 * count - 1 - places)
+    if kind == 3:
+        return places % count
+    period = max(2 * count - 2, 1)
+    places = places % period
+    return np.minimum(places, period - places) if count > 1 else places
+
+
+def imrotate(
+    src: Any, rotation_degrees: Any, zoom_in: bool = False, zoom_out: bool = False
+) -> NDArray:
+    """Images turned counter-clockwise about their middle, bilinearly, 0 where there is nothing.
+
+    Args:
+        src: (C, H, W) or (N, C, H, W) float32.
+        rotation_degrees: An angle; for several images also (N,) of them.
+        zoom_in: Enlarge just so far that nothing empty is seen.
+        zoom_out: Shrink just so far that the whole image is seen.
+
+    Raises:
+        TypeError: `src` is not float32; or it is one image, and there is not one angle.
+        ValueError: Both zooms are asked for, `src` has other axes, or another number of images.
+    """
+    if zoom_in and zoom_out:
+        raise ValueError("zoom_in and zoom_out cannot both be True")
+    images = np.asarray(src)
+    if images.dtype != np.float32:
+        raise TypeError(f"src must be float32, got {images.dtype}")
+    if images.ndim not in (3, 4):
+        raise ValueError(f"src must be (C, H, W) or (N, C, H, W), got shape {images.shape}")
+    one = images.ndim == 3
+    if one and not isinstance(rotation_degrees, Real):
+        raise TypeError("rotation_degrees of a single image must be a number")
+    if one:
+        images = images[None]
+    degrees = np.asarray(rotation_degrees, np.float64)
+    if degrees.ndim == 0:
+        degrees = np.full(len(images), degrees)
+    if degrees.shape != (len(images),):
+        raise ValueError(f"{len(images)} images need as many angles, got shape {degrees.shape}")
+    out = np.empty_like(images)
+    for image, angle, result in zip(images, np.deg2rad(degrees).tolist(), out, strict=True):
+        _rotate(image, angle, _zoom(image.shape[1:], abs(angle), zoom_in, zoom_out), result)
+    return (out[0] if one else out).view(NDArray)
+
+
+def _zoom(shape: tuple[int, ...], angle: float, zoom_in: bool, zoom_out: bool) -> float:
+    """By how much further apart the pixels of a turned image are read."""
+    if not (zoom_in or zoom_out):
+        return 1.0
+    height, width = shape
+    reach, corner = math.hypot(height, width), math.atan(height / width)
+    x = max(abs(reach * math.cos(corner + turn)) for turn in (angle, -angle))
+    y = max(abs(reach * math.sin(corner + turn)) for turn in (angle, -angle))
+    return max(x / width, y / height) if zoom_out else min(width / x, height / y)
+
+
+def _rotate(image: Image, angle: float, zoom: float, out: Image) -> None:
+    """One (C, H, W) image, turned by `angle` in radians, into `out`."""
+    _, height, width = image.shape
+    middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
+    y, x = np.arange(height)[:, None] - middle_y, np.arange(width) - middle_x
+    cosine, sine = math.cos(angle) * zoom, math.sin(angle) * zoom
+    source_x = (x * cosine - y * sine + middle_x).astype(np.float32)
+    source_y = (x * sine + y * cosine + middle_y).astype(np.float32)
+    left, above = np.floor(source_x).astype(np.int64), np.floor(source_y).astype(np.int64)
+    right_part, lower_part = source_x - left, source_y - above
+    out[...] = 0
+    for row, row_weight in ((above, 1 - lower_part), (above + 1, lower_part)):
+        for column, column_weight in ((left, 1 - right_part), (left + 1, right_part)):
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            weight = np.where(inside, row_weight * column_weight, 0).astype(np.float32)
+            places = np.where(inside, row * width + column, 0)
+            out += image.reshape(len(image), -1)[:, places] * weight
+
+
+def random_rotate(
+    src: Any, angle_limits: Range, zoom_in: bool = False, zoom_out: bool = False
+) -> NDArray:
+    """As `imrotate`, by an angle for each image that is drawn with `numpy.random.uniform`.
+
+    Args:
+        src: (C, H, W) or (N, C, H, W) float32.
+        angle_limits: Least and largest angle, in degrees.
+        zoom_in: As of `imrotate`.
+        zoom_out: As of `imrotate`.
+    """
+    low, high = angle_limits
+    count = None if np.ndim(src) == 3 else len(src)
+    angles = np.random.uniform(low, high, count)  # noqa: NPY002  the generator of MXNet's scripts
+    return imrotate(src, angles, zoom_in, zoom_out)

@@ -1,0 +1,381 @@
+"""`ImageDetIter`: batches of images and the boxes of their objects.
+
+Unlike MXNet 1.9.1 on purpose: objects of different widths are an error when the iterator is made,
+and `draw_next` draws with Pillow, always in the colour given, and opens no window.
+
+Source: MXNet 1.9.1, python/mxnet/image/detection.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpuio.core.extras import explained
+from gpuio.core.parameters import suggest
+from gpuio.errors import LabelError
+from gpuio.mxnet.advice import advise_list
+from gpuio.mxnet.image.augmenters import statistics
+from gpuio.mxnet.image.detection import CreateDetAugmenter
+from gpuio.mxnet.image.image_iter import ImageIter
+from gpuio.mxnet.ndarray import NDArray
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from gpuio.mxnet.image.image_iter import PathLike
+
+    Image = npt.NDArray[Any]
+    Label = npt.NDArray[Any]
+
+_log = logging.getLogger(__name__)
+
+_LEAST = 7  # values: two of header and five of an object
+
+
+class InvalidLabelError(LabelError, RuntimeError):
+    """A sample has no valid object; also the RuntimeError that MXNet raises."""
+
+
+class ImageDetIter(ImageIter):
+    """Batches of images with their objects, augmented by a list of callables.
+
+    The label of a sample is [A, B, more header, object, object, ...]: A values of header, those two
+    counted, then objects of B values each: class, xmin, ymin, xmax, ymax, and what else there is;
+    coordinates are parts of the width and height. Samples without a valid object, one with
+    xmin < xmax and ymin < ymax, are an error when the iterator is made, which looks at them all;
+    those that lose their last one to augmentation are left out.
+
+    Args:
+        batch_size: As all that is not here, as of `ImageIter`.
+        data_shape: 3, height, width of the output, in pixels.
+        path_imgrec: A .rec.
+        path_imglist: A .lst.
+        path_root: Folder of the files.
+        path_imgidx: The .idx of the .rec.
+        shuffle: Shuffle with `random.shuffle`, three times now and at every reset.
+        part_index: Which of `num_parts` parts to read, from 0.
+        num_parts: Parts of equal length.
+        aug_list: Callables from image and label to both; those of `CreateDetAugmenter` if None.
+        imglist: Samples [[label, ...], path].
+        data_name: Of the images, in `provide_data`.
+        label_name: Of the labels, in `provide_label`.
+        last_batch_handle: "pad", "discard" or "roll_over".
+        preprocess_threads: Threads that decode.
+        resize: This and what follows as of `CreateDetAugmenter`; without effect with `aug_list`.
+        rand_crop: Probability of a crop.
+        rand_pad: Probability of a border.
+        rand_gray: Probability of gray.
+        rand_mirror: Mirror one image in two.
+        mean: To subtract; True for that of ImageNet.
+        std: To divide by, likewise.
+        brightness: Largest jitter.
+        contrast: Largest jitter.
+        saturation: Largest jitter.
+        pca_noise: Standard deviation of the lighting.
+        hue: Largest jitter.
+        inter_method: Of resizing.
+        min_object_covered: Least part of an object that a crop must hold.
+        aspect_ratio_range: Of crops and borders.
+        area_range: Of crops and borders, as parts of the image.
+        min_eject_coverage: Objects of which a crop holds less are dropped.
+        max_attempts: To find a crop or border.
+        pad_val: Colour of the border.
+
+    Attributes:
+        label_shape: Most objects of a sample, and values of an object.
+        provide_label: [(name, (N, *label_shape))]; rows without an object are -1.
+
+    Raises:
+        InvalidLabelError: A sample has no valid object, or its label another form.
+    """
+
+    @suggest
+    def __init__(
+        self,
+        batch_size: int,
+        data_shape: Sequence[int],
+        path_imgrec: PathLike | None = None,
+        path_imglist: PathLike | None = None,
+        path_root: PathLike | None = None,
+        path_imgidx: PathLike | None = None,
+        shuffle: bool = False,
+        part_index: int = 0,
+        num_parts: int = 1,
+        aug_list: Sequence[Any] | None = None,
+        imglist: Sequence[Sequence[Any]] | None = None,
+        data_name: str = "data",
+        label_name: str = "label",
+        last_batch_handle: str = "pad",
+        *,
+        preprocess_threads: int | None = None,
+        resize: int = 0,
+        rand_crop: float = 0,
+        rand_pad: float = 0,
+        rand_gray: float = 0,
+        rand_mirror: bool = False,
+        mean: Any = None,
+        std: Any = None,
+        brightness: float = 0,
+        contrast: float = 0,
+        saturation: float = 0,
+        pca_noise: float = 0,
+        hue: float = 0,
+        inter_method: int = 2,
+        min_object_covered: float | list[float] = 0.1,
+        aspect_ratio_range: Any = (0.75, 1.33),
+        area_range: Any = (0.05, 3.0),
+        min_eject_coverage: float | list[float] = 0.3,
+        max_attempts: int = 50,
+        pad_val: float | Sequence[float] = (127, 127, 127),
+    ) -> None:
+        super().__init__(
+            batch_size,
+            data_shape,
+            path_imgrec=path_imgrec,
+            path_imglist=path_imglist,
+            path_root=path_root,
+            path_imgidx=path_imgidx,
+            shuffle=shuffle,
+            part_index=part_index,
+            num_parts=num_parts,
+            aug_list=[],
+            imglist=imglist,
+            data_name=data_name,
+            label_name=label_name,
+            last_batch_handle=last_batch_handle,
+            preprocess_threads=preprocess_threads,
+        )
+        made = {
+            "resize": resize,
+            "rand_crop": rand_crop,
+            "rand_pad": rand_pad,
+            "rand_gray": rand_gray,
+            "rand_mirror": rand_mirror,
+            "mean": mean,
+            "std": std,
+            "brightness": brightness,
+            "contrast": contrast,
+            "saturation": saturation,
+            "pca_noise": pca_noise,
+            "hue": hue,
+            "inter_method": inter_method,
+            "min_object_covered": min_object_covered,
+            "aspect_ratio_range": aspect_ratio_range,
+            "area_range": area_range,
+            "min_eject_coverage": min_eject_coverage,
+            "max_attempts": max_attempts,
+            "pad_val": pad_val,
+        }
+        if aug_list is not None:
+            advise_list(made, CreateDetAugmenter)
+        self.auglist = CreateDetAugmenter(self.data_shape, **made) if aug_list is None else aug_list
+        self.label_shape = self._estimate_label_shape()
+        self.provide_label = [(label_name, (self.batch_size, *self.label_shape))]
+
+    def _estimate_label_shape(self) -> tuple[int, int]:
+        """Most objects of a sample, and the values of an object."""
+        self.reset()
+        most = width = 0
+        first = ""
+        while True:
+            try:
+                found, _ = self.next_sample()
+            except StopIteration:
+                break
+            where = self._where()
+            try:
+                label = self._parse_label(found)
+            except InvalidLabelError as error:
+                raise InvalidLabelError(f"{where}: {error}") from error
+            most = max(most, len(label))
+            if width not in (0, label.shape[1]):
+                raise InvalidLabelError(
+                    f"{where}: objects must have the same number of values, got "
+                    f"{label.shape[1]} here and {width} in {first}"
+                )
+            first, width = first or where, label.shape[1]
+        self.reset()
+        if not width:
+            raise InvalidLabelError(
+                f"{self._paths[0] or self._list_name}: no sample in it, so no label"
+            )
+        return most, width
+
+    def _parse_label(self, label: Any) -> Label:
+        """(objects, B) float32, the valid objects of a sample."""
+        raw = np.asarray(label, np.float32).ravel()
+        if raw.size < _LEAST:
+            raise InvalidLabelError(f"label must have {_LEAST} values or more, got {raw.size}")
+        header, width = (int(v) if np.isfinite(v) else 0 for v in raw[:2])
+        if header < 2 or width < 5 or (raw.size - header) % width:
+            found = f"{raw.size} values with {raw[0]:g} of header and {raw[1]:g} of an object"
+            raise InvalidLabelError(f"label must be a header and whole objects, got {found}")
+        objects = raw[header:].reshape(-1, width)
+        wrong = np.flatnonzero(~np.isfinite(objects[:, :5]).all(axis=1))
+        if len(wrong):
+            found = ", ".join(f"{v:g}" for v in objects[wrong[0], :5].tolist())
+            raise InvalidLabelError(f"objects must be finite numbers, object {wrong[0]} is {found}")
+        objects = objects[(objects[:, 3] > objects[:, 1]) & (objects[:, 4] > objects[:, 2])]
+        if not len(objects):
+            raise InvalidLabelError("sample without an object of positive size")
+        return objects
+
+    def _check_valid_label(self, label: Label) -> None:
+        if label.ndim != 2 or label.shape[1] < 5:
+            raise InvalidLabelError(f"label must be (objects, 5 or more), got {label.shape}")
+        sized = (label[:, 3] > label[:, 1]) & (label[:, 4] > label[:, 2])
+        if not (sized & (label[:, 0] >= 0)).any():
+            raise InvalidLabelError("sample without an object of a class and of positive size")
+
+    def _empty(self) -> tuple[NDArray, NDArray]:
+        data, label = super()._empty()
+        label[...] = -1
+        return data, label
+
+    def _put(self, data: NDArray, label: NDArray, place: int, found: Any, image: Image) -> bool:
+        try:
+            self.check_valid_image([image])
+            pixels, objects = self.augmentation_transform(image, self._parse_label(found))
+            self._check_valid_label(objects)
+        except RuntimeError as error:
+            _log.debug("invalid sample left out: %s", error)
+            return False
+        data[place] = self._checked(self.postprocess_data(pixels))
+        label[place, : len(objects)] = objects
+        label[place, len(objects) :] = -1
+        return True
+
+    def augmentation_transform(self, data: Image, label: Label) -> tuple[Image, Label]:  # type: ignore[override]
+        """Image and label after all of `auglist`."""
+        for aug in self.auglist:
+            data, label = aug(data, label)
+        return data, label
+
+    def check_label_shape(self, label_shape: Sequence[int]) -> None:
+        """Refuse what is not (as many objects or more, values of an object).
+
+        Raises:
+            ValueError: It is not.
+        """
+        if len(label_shape) != 2:
+            raise ValueError(f"label_shape must have 2 sides, got {label_shape}")
+        count, width = self.label_shape
+        if label_shape[0] < count:
+            raise ValueError(f"label_shape must have {count} objects or more, got {label_shape[0]}")
+        if label_shape[1] != width:
+            raise ValueError(f"label_shape must have objects of {width}, got {label_shape[1]}")
+
+    def reshape(
+        self, data_shape: Sequence[int] | None = None, label_shape: Sequence[int] | None = None
+    ) -> None:
+        """Change the shapes of batches; augmenters stay as they are.
+
+        Args:
+            data_shape: 3, height, width; `aug_list` must give such images.
+            label_shape: Objects, not fewer than before, and the values of one, as before.
+
+        Raises:
+            ValueError: A shape does not fit.
+        """
+        if data_shape is not None:
+            self.check_data_shape(data_shape)
+            self.data_shape = tuple(data_shape)
+            self.provide_data = [(self.provide_data[0][0], (self.batch_size, *self.data_shape))]
+        if label_shape is not None:
+            self.check_label_shape(label_shape)
+            self.label_shape = (label_shape[0], label_shape[1])
+            self.provide_label = [(self.provide_label[0][0], (self.batch_size, *self.label_shape))]
+
+    def sync_label_shape(self, it: ImageDetIter, verbose: bool = False) -> ImageDetIter:
+        """`it`, after both have been given room for the objects of either."""
+        assert isinstance(it, ImageDetIter), f"it must be an ImageDetIter, got {type(it).__name__}"
+        assert self.label_shape[1] == it.label_shape[1], "objects have different widths"
+        shape = (max(self.label_shape[0], it.label_shape[0]), self.label_shape[1])
+        if verbose and self.label_shape != it.label_shape:
+            _log.info("label_shape is now %s", shape)
+        self.reshape(label_shape=shape)
+        it.reshape(label_shape=shape)
+        return it
+
+    def draw_next(
+        self,
+        color: Sequence[float] | None = None,
+        thickness: int = 2,
+        mean: Any = None,
+        std: Any = None,
+        clip: bool = True,
+        waitKey: int | None = None,
+        window_name: str = "draw_next",
+        id2labels: Mapping[int, str] | None = None,
+    ) -> Iterator[npt.NDArray[np.uint8]]:
+        """The next augmented samples as pictures, to look at.
+
+        Args:
+            color: Red, green, blue of the boxes; random ones if None.
+            thickness: Of their lines, in pixels.
+            mean: What was subtracted from the images, to be added; True for that of ImageNet.
+            std: What they were divided by, likewise.
+            clip: Limit values to 0 to 255; else they wrap.
+            waitKey: Ignored, with a warning: no window is opened.
+            window_name: Ignored.
+            id2labels: Names of classes, written into the boxes.
+
+        Yields:
+            (H, W, 3) uint8 BGR, as OpenCV shows and writes it.
+        """
+        if waitKey is not None:
+            warnings.warn("draw_next opens no window: show what it yields", stacklevel=2)
+        mean, std = statistics(mean, std)
+        while True:
+            try:
+                found, encoded = self.next_sample()
+            except StopIteration:
+                return
+            image = self.imdecode(encoded)
+            try:
+                self.check_valid_image([image])
+                label = self._parse_label(found)
+            except RuntimeError as error:
+                _log.debug("invalid sample left out: %s", error)
+                continue
+            pixels, label = self.augmentation_transform(image, label)
+            pixels = np.asarray(pixels, np.float32)
+            if std is not None:
+                pixels = pixels * std
+            if mean is not None:
+                pixels = pixels + mean
+            if clip:
+                pixels = np.clip(pixels, 0, 255)
+            drawn = _draw(pixels.astype(np.uint8), label, color, thickness, id2labels or {})
+            yield np.ascontiguousarray(drawn[..., ::-1])
+
+
+def _draw(
+    pixels: npt.NDArray[np.uint8],
+    label: Label,
+    color: Sequence[float] | None,
+    thickness: int,
+    names: Mapping[int, str],
+) -> npt.NDArray[np.uint8]:
+    """An RGB image with the boxes of its objects."""
+    with explained("drawing boxes"):
+        from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    height, width = pixels.shape[:2]
+    for row in np.asarray(label):
+        x1, y1, x2, y2 = (row[1:5] * (width, height, width, height)).astype(int).tolist()
+        if x1 < 0:
+            continue
+        shade = np.random.rand(3) * 255 if color is None else color  # noqa: NPY002  as in mxnet
+        red, green, blue = (int(value) for value in shade)
+        draw.rectangle((x1, y1, x2, y2), outline=(red, green, blue), width=thickness)
+        if int(row[0]) in names:
+            draw.text((x1 + 5, y1 + 5), names[int(row[0])], fill=(255, 255, 255))
+    return np.asarray(picture)

@@ -1,0 +1,1 @@
+"""MXNet's iterators over batches."""

@@ -1,0 +1,302 @@
+"""MXNet's `NDArrayIter`: batches of arrays in memory."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.core import parameters as p
+from gpuio.errors import LabelWarning
+from gpuio.formats.image_record import rounded_whole, rounding
+from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
+from gpuio.mxnet.iterators.epochs import EpochIter
+from gpuio.mxnet.ndarray import NDArray
+
+Ids: TypeAlias = npt.NDArray[np.int64]
+
+_LAST_BATCH: Final = ("pad", "discard", "roll_over")
+
+
+class NDArrayIter(EpochIter):
+    """Batches of arrays, in order or shuffled.
+
+    What is given becomes float32; an `NDArray` and matrices of `scipy.sparse` keep their dtype.
+    Arrays on disk (`np.memmap`, datasets of h5py and Zarr) are read batch by batch; an `NDArray` is
+    not copied; all else is copied once. Matrices of `scipy.sparse` give batches in CSR form.
+
+    Unlike in MXNet: shuffling keeps the dtype of an `NDArray`, and shuffles arrays on disk and
+    along the axis of the batch; batches of sparse matrices stay sparse, with every
+    `last_batch_handle`; samples that only some sources have are never used, and a source shorter
+    than the first one is an error; "roll_over" with fewer samples than a batch collects them over
+    several epochs; an unknown `last_batch_handle` is an error.
+
+    Args:
+        data: An array, a list of arrays, or a dict of them. A list of several is named
+            `_0_data`, `_1_data` and so on. Sources come in the order of their names. The first
+            one says how many samples there are; what others have beyond that is not used.
+        label: Likewise; None for no labels. A whole number that float32 cannot hold is a
+            `LabelWarning`; as an `NDArray` labels keep their dtype.
+        batch_size: N, samples in a batch.
+        shuffle: Shuffle at the start and at every reset, with NumPy's global generator
+            (`np.random.seed`) and in MXNet's order.
+        last_batch_handle: "pad" fills the last batch up from the start of the epoch, counted in
+            `pad`; "discard" drops it; "roll_over" keeps its samples for the first batch of the
+            next epoch, which counts them in `pad`.
+        data_name: Of a single data array.
+        label_name: Of a single label array.
+        layout: A letter for each axis, "N" for the batch.
+
+    Attributes:
+        idx: (num_data,) int64, the last permutation; it is shuffled on and on.
+        cursor: Where the current batch starts in this epoch; below 0 with what was kept, and
+            before the first batch.
+        num_data: Samples.
+        num_source: Arrays, of data and label.
+
+    Raises:
+        ValueError: A parameter has a wrong value, or sources have different lengths.
+        TypeError: A source is nothing like an array.
+    """
+
+    @p.suggest
+    def __init__(
+        self,
+        data: Any,
+        label: Any = None,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        last_batch_handle: str = "pad",
+        data_name: str = "data",
+        label_name: str = "softmax_label",
+        layout: str = "NCHW",
+    ) -> None:
+        super().__init__(p.integer("batch_size", batch_size, least=1))
+        p.choice("last_batch_handle", last_batch_handle, _LAST_BATCH)
+        self.shuffle = p.boolean("shuffle", shuffle)
+        self.last_batch_handle = last_batch_handle
+        self.layout = layout
+        self._axis = DataDesc.get_batch_axis(layout)
+        if self._axis < 0:
+            raise ValueError(f"layout must have an 'N' for the batch, got {layout!r}")
+        self._data = _sources("data", data, data_name)
+        self._label = _sources("label", label, label_name)
+        if not self._data:
+            raise ValueError("data must have at least one array, got none")
+        self.num_source = len(self._data) + len(self._label)
+        self.num_data = self._count()
+        self.idx = np.arange(self.num_data)
+        self._order = self.idx.copy()
+        self._kept = self._order[:0]
+        self._begin()
+
+    def _count(self) -> int:
+        """Samples in the first source; no other has fewer."""
+        sources = self._data + self._label
+        for name, source in sources:
+            if source.ndim <= self._axis:
+                raise ValueError(
+                    f"{name!r} must have the axis {self._axis} of the batch, "
+                    f"got shape {source.shape}"
+                )
+        first, count = sources[0][0], int(sources[0][1].shape[self._axis])
+        for name, source in sources:
+            if source.shape[self._axis] < count:
+                found = source.shape[self._axis]
+                raise ValueError(f"{name!r} has {found} samples, {first!r} has {count}")
+        if not count:
+            raise ValueError(f"{first!r} has no sample")
+        return count
+
+    @property
+    def data(self) -> list[tuple[str, Any]]:
+        """(name, array) of each data source, in the order of this epoch."""
+        return self._in_order(self._data)
+
+    @property
+    def label(self) -> list[tuple[str, Any]]:
+        """(name, array) of each label source, in the order of this epoch."""
+        return self._in_order(self._label)
+
+    @property
+    def data_list(self) -> list[Any]:
+        """The arrays of `data` and `label`."""
+        return [array for _, array in self.data + self.label]
+
+    def _in_order(self, sources: list[tuple[str, _Source]]) -> list[tuple[str, Any]]:
+        if not self.shuffle:
+            return [(name, source.array) for name, source in sources]
+        return [(name, source.take(self._order, self._axis)) for name, source in sources]
+
+    @property
+    def provide_data(self) -> list[DataDesc]:
+        """Description of `batch.data`."""
+        return self._describe(self._data)
+
+    @property
+    def provide_label(self) -> list[DataDesc]:
+        """Description of `batch.label`."""
+        return self._describe(self._label)
+
+    def _describe(self, sources: list[tuple[str, _Source]]) -> list[DataDesc]:
+        descriptions = []
+        for name, source in sources:
+            shape = list(source.shape)
+            shape[self._axis] = self.batch_size
+            descriptions.append(DataDesc(name, tuple(shape), source.dtype.type, self.layout))
+        return descriptions
+
+    def __len__(self) -> int:
+        """Batches in this epoch."""
+        return self._length
+
+    def hard_reset(self) -> None:
+        """Begin an epoch without what "roll_over" has kept."""
+        with self._guard:
+            self._kept = self._kept[:0]
+            self.reset()
+
+    def _begin(self) -> None:
+        if not self._ended and self.current_batch is not None:
+            self._kept = self._kept[:0]  # given up in mid-epoch
+        if self.shuffle:
+            np.random.shuffle(self.idx)  # noqa: NPY002  as in MXNet, with the script's own seed
+            self._order = self._order[self.idx]
+        count = len(self._kept) + self.num_data
+        short = 0 if self.last_batch_handle != "pad" else self.batch_size - 1
+        self._length = (count + short) // self.batch_size
+        self.cursor = -len(self._kept) - self.batch_size
+
+    def _take(self) -> DataBatch:
+        self.cursor += self.batch_size
+        begin, stop = max(0, self.cursor), self.cursor + self.batch_size
+        if self.last_batch_handle == "pad":
+            if begin >= self.num_data:
+                raise StopIteration
+            ids = self._order[np.arange(begin, stop) % self.num_data]
+            return self._batch(ids, pad=max(0, stop - self.num_data))
+        kept = self._kept[: max(0, -self.cursor)]  # all of it in the first batch, then none
+        if stop > self.num_data:
+            if self.last_batch_handle == "roll_over":
+                self._kept = np.concatenate([kept, self._order[begin:]])
+            raise StopIteration
+        return self._batch(np.concatenate([kept, self._order[begin:stop]]), pad=len(kept))
+
+    def _is_over(self) -> bool:
+        begin = self.cursor + self.batch_size
+        if self.last_batch_handle == "pad":
+            return begin >= self.num_data
+        return begin + self.batch_size > self.num_data
+
+    def _batch(self, ids: Ids, pad: int) -> DataBatch:
+        data, label = (
+            [source.take(ids, self._axis) for _, source in sources]
+            for sources in (self._data, self._label)
+        )
+        return DataBatch(data, label, pad)
+
+
+class _Source:
+    """An array in memory.
+
+    Attributes:
+        array: What `NDArrayIter.data` shows.
+        shape: Of all samples.
+        dtype: Of the batches.
+    """
+
+    def __init__(self, array: Any, dtype: npt.DTypeLike) -> None:
+        self.array = array
+        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.ndim = len(self.shape)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+
+    def take(self, ids: Ids, axis: int) -> Any:
+        """The samples `ids`, in that order, in memory of their own."""
+        return np.take(self.array, ids, axis).view(NDArray)
+
+
+class _Stored(_Source):
+    """An array on disk, which is read in ascending order, each sample once."""
+
+    def take(self, ids: Ids, axis: int) -> Any:
+        wanted, places = np.unique(ids, return_inverse=True)
+        rows: Any = wanted
+        if wanted[-1] - wanted[0] == len(wanted) - 1:
+            rows = slice(int(wanted[0]), int(wanted[-1]) + 1)
+        values = np.asarray(self.array[(slice(None),) * axis + (rows,)], self.dtype)
+        return np.take(values, places, axis).view(NDArray)
+
+
+class _Sparse(_Source):
+    """A matrix in CSR form."""
+
+    def take(self, ids: Ids, axis: int) -> Any:
+        if axis:
+            raise ValueError("layout must begin with 'N' for a matrix in CSR form")
+        return self.array[ids]
+
+
+def _sources(parameter: str, given: Any, default: str) -> list[tuple[str, _Source]]:
+    """(name, source) of what was given as `data` or `label`, in the order of the names."""
+    if given is None:
+        return []
+    if isinstance(given, tuple | str | bytes):
+        raise TypeError(
+            f"{parameter} must be an array, a list of arrays or a dict of them, "
+            f"got {type(given).__name__}"
+        )
+    if isinstance(given, Mapping):
+        named = dict(given)
+    elif not isinstance(given, list):
+        named = {default: given}
+    elif len(given) == 1:
+        named = {default: given[0]}
+    else:
+        named = {f"_{number}_{default}": array for number, array in enumerate(given)}
+    if parameter == "label":
+        for name, labels in named.items():
+            _check_labels(name, labels)
+    return [(name, _source(name, named[name])) for name in sorted(named)]
+
+
+def _check_labels(name: str, labels: Any) -> None:
+    """Warn of whole labels that become others as float32."""
+    if not isinstance(labels, np.ndarray) or isinstance(labels, NDArray | np.memmap):
+        return
+    values = labels.reshape(-1)
+    place = rounded_whole(values)
+    if place is not None:
+        warnings.warn(f"{name}: {rounding(values[place])}", LabelWarning, stacklevel=5)
+
+
+def _source(name: str, value: Any) -> _Source:
+    if isinstance(value, NDArray):
+        return _Source(value, value.dtype)
+    if isinstance(value, np.memmap) or hasattr(value, "chunks"):
+        return _Stored(value, np.float32)
+    if "scipy.sparse" in sys.modules and sys.modules["scipy.sparse"].issparse(value):
+        from gpuio.mxnet.csr import CSRNDArray
+
+        return _Sparse(CSRNDArray(value), value.dtype)
+    try:
+        array = np.array(_on_host(value), np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = type(value).__name__
+        raise TypeError(f"{name!r} must be like an array, got {kind}: {error}") from error
+    return _Source(array.view(NDArray), array.dtype)
+
+
+def _on_host(value: Any) -> Any:
+    """What NumPy can read: PyTorch's and CuPy's arrays are brought to the CPU before."""
+    if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):
+        return value
+    if hasattr(value, "detach"):
+        return value.detach().cpu().float().numpy()  # NumPy has no bfloat16
+    if hasattr(value, "__cuda_array_interface__"):
+        return value.get()
+    return value if hasattr(value, "__array__") else np.from_dlpack(value)

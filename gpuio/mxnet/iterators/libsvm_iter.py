@@ -1,0 +1,191 @@
+"""MXNet's `LibSVMIter`: batches of sparse rows from LibSVM files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.core import parameters as p
+from gpuio.errors import FormatError
+from gpuio.formats.image_record import rounded_whole, rounding
+from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
+from gpuio.mxnet.iterators.epochs import FileIter
+from gpuio.mxnet.iterators.text_rows import (
+    EMPTY,
+    Ids,
+    PathLike,
+    TextRows,
+    check_same_length,
+    is_given,
+    sides,
+)
+from gpuio.mxnet.ndarray import NDArray
+from gpuio.samplers import Order, Selection
+from gpuio.storage import paths
+
+if TYPE_CHECKING:
+    from gpuio.mxnet.csr import CSRNDArray
+
+_NUMBER: Final = rb"[-+]?(?:\d++\.?\d*+|\.\d++)(?:[eE][-+]?\d++)?+"
+_ROW: Final = rb"[ \t]*+" + _NUMBER + rb"(?:[ \t]++\d++:" + _NUMBER + rb")*+[ \t]*+\r?+"
+_ROWS: Final = re.compile(rb"(?:" + _ROW + rb"\n)*+")
+_LEFT_OUT: Final = re.compile(rb"#[^\n]*+|[ \t]qid:\S++")
+
+
+class LibSVMIter(FileIter):
+    """Batches of rows of LibSVM files in CSR form, read and parsed ahead in a thread.
+
+    A row is `label index:value index:value ...`, with indices from 0. Comments (`#`) and query
+    ids (`qid:`) are left out. Needs SciPy: `batch.data` holds a `scipy.sparse.csr_array`, which
+    also answers `asnumpy()`.
+
+    Unlike in MXNet: every epoch begins with the first row, and holds every row once; parts are cut
+    by rows and have equally many batches, filled up with rows of the part; `round_batch=False`
+    gives a short last batch; an index outside `data_shape`, or twice in a row, is an error.
+
+    Args:
+        data_libsvm: A file; several joined with ";" or in a list; or a folder.
+        data_shape: (columns,) of the matrix.
+        batch_size: N, rows in a batch.
+        label_libsvm: Files whose indices and values are the labels, in CSR form; "NULL" takes the
+            labels from the data, as (N,).
+        label_shape: (columns,) of the labels, more than 1 with `label_libsvm`.
+        num_parts: Readers that share the data set, each with a contiguous part of it.
+        part_index: This reader, in [0, num_parts).
+        round_batch: True fills the last batch up with the first rows, counted in `pad`; False
+            leaves it short.
+        prefetch_buffer: Finished batches that may wait, at least 1.
+        dtype: float32 (also None).
+        data_name: In `provide_data`.
+        label_name: In `provide_label`.
+        ctx: Accepted for MXNet's scripts, without effect.
+
+    Attributes:
+        batch_size: As given.
+        provide_data: Description of `batch.data`.
+        provide_label: Description of `batch.label`.
+
+    Raises:
+        ValueError: A parameter has a wrong value.
+        TypeError: A parameter has an unknown name.
+        BackendError: SciPy is not installed.
+        FileNotFoundError: A file is missing.
+        FormatError: A file has no rows, or there are not as many labels as data. From `next`: a
+            row is not as above, or has an index too large or twice.
+    """
+
+    @p.suggest
+    def __init__(
+        self,
+        data_libsvm: PathLike | Sequence[PathLike],
+        data_shape: int | Sequence[int],
+        batch_size: int,
+        *,
+        label_libsvm: PathLike | Sequence[PathLike] | None = "NULL",
+        label_shape: int | Sequence[int] = (1,),
+        num_parts: int = 1,
+        part_index: int = 0,
+        round_batch: bool = True,
+        prefetch_buffer: int = 4,
+        dtype: npt.DTypeLike | None = None,
+        data_name: str = "data",
+        label_name: str = "softmax_label",
+        ctx: str = "gpu",
+    ) -> None:
+        import gpuio.mxnet.csr  # noqa: F401  an error here is better than one in the thread
+
+        size = p.integer("batch_size", batch_size, least=1)
+        p.dtype_name("dtype", dtype, ("float32",))
+        columns = _columns("data_shape", data_shape)
+        targets = _columns("label_shape", label_shape)
+        paths.check_several("data_libsvm", data_libsvm, needed=True)
+        paths.check_several("label_libsvm", label_libsvm, needed=is_given(label_libsvm))
+        rows = TextRows.open(data_libsvm, comments=True)
+        labels = None
+        if is_given(label_libsvm):
+            labels = TextRows.open(label_libsvm, comments=True)  # type: ignore[arg-type]
+            if targets == 1:
+                raise ValueError("label_shape must be more than 1 with label_libsvm, got 1")
+            check_same_length(labels, rows)
+        elif targets != 1:
+            raise ValueError(f"label_shape must be (1,) without label_libsvm, got ({targets},)")
+        order = Order(
+            len(rows),
+            size,
+            num_parts=p.integer("num_parts", num_parts, least=1),
+            part_index=p.integer("part_index", part_index),
+            last_batch="pad" if p.boolean("round_batch", round_batch) else "short",
+        )
+        read = partial(_matrix, rows, columns, "data_shape")
+        read_label = partial(_matrix, labels, targets, "label_shape") if labels else None
+        depth = p.integer("prefetch_buffer", prefetch_buffer, least=1)
+        super().__init__(order, partial(_batch, read, read_label), depth)
+        self.provide_data = [DataDesc(data_name, (size, columns), np.float32)]
+        label_side = (targets,) if labels else ()
+        self.provide_label = [DataDesc(label_name, (size, *label_side), np.float32)]
+
+
+_Read = Callable[[Ids], tuple["CSRNDArray", NDArray]]
+
+
+def _columns(name: str, value: Any) -> int:
+    shape = sides(name, value)
+    if len(shape) != 1:
+        raise ValueError(f"{name} must be one integer, got {value!r}")
+    return shape[0]
+
+
+def _batch(read: _Read, read_label: _Read | None, selection: Selection) -> DataBatch:
+    matrix, label = read(selection.ids)
+    targets: Any = read_label(selection.ids)[0] if read_label else label
+    return DataBatch([matrix], [targets], selection.pad, selection.ids)
+
+
+def _matrix(rows: TextRows, columns: int, parameter: str, ids: Ids) -> tuple[CSRNDArray, NDArray]:
+    """The (N, columns) matrix of the rows `ids`, and the (N,) first numbers of the rows.
+
+    Raises:
+        FormatError: A row is not as it should be, or a file is not as it was.
+    """
+    text = rows.read(ids)
+    found = _parse(text, columns)
+    if isinstance(found, str) or len(found[1]) != len(ids):
+        for row in ids:
+            fault = _parse(rows.read(np.array([row])), columns)
+            if isinstance(fault, str):
+                raise FormatError(f"{rows.where(int(row))}: {fault}; {parameter} is ({columns},)")
+        raise FormatError(f"{rows}: {len(ids)} rows are not as they were when it was opened")
+    rows.check(ids)
+    return found
+
+
+def _parse(text: bytes, columns: int) -> tuple[CSRNDArray, NDArray] | str:
+    """The matrix and the first numbers of the rows in `text`, or what is wrong with them."""
+    from gpuio.mxnet.csr import CSRNDArray
+
+    text = EMPTY.sub(b"", _LEFT_OUT.sub(b"", text))
+    if not _ROWS.fullmatch(text):
+        return f"{text.decode(errors='replace').strip()!r} is not 'label index:value ...'"
+    pairs = np.array([line.count(b":") for line in text.splitlines()], np.int64)
+    numbers = np.fromstring(text.replace(b":", b" "), np.float64, sep=" ")
+    heads = np.cumsum(2 * pairs + 1) - (2 * pairs + 1)
+    place = rounded_whole(numbers[heads])
+    if place is not None:
+        return rounding(numbers[heads][place])
+    label = numbers[heads].astype(np.float32).view(NDArray)
+    numbers = np.delete(numbers, heads)
+    values = numbers[1::2].astype(np.float32)
+    if len(values) and (largest := numbers[::2].max()) >= columns:  # an int64 might not hold it
+        return f"index {largest:.0f} is outside"
+    indices = numbers[::2].astype(np.int64)
+    bounds = np.concatenate([[0], np.cumsum(pairs)])
+    matrix = CSRNDArray((values, indices, bounds), shape=(len(pairs), columns))
+    matrix.sort_indices()
+    if not matrix.has_canonical_format:
+        return "an index is there twice"
+    return matrix, label

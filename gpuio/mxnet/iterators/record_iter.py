@@ -1,0 +1,548 @@
+"""What iterators over batches of images have in common: epochs, MXNet's interface, saved states."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.core import parameters as p
+from gpuio.core import shard as ranks
+from gpuio.core.extras import explained
+from gpuio.core.guard import Guard
+from gpuio.core.timing import Tally
+from gpuio.devices import make_backend
+from gpuio.devices.base import Backend
+from gpuio.errors import FormatError, StateError
+from gpuio.formats import saved_array
+from gpuio.mxnet.iterators.batch import DataBatch, DataDesc, DataIter
+from gpuio.mxnet.ndarray import NDArray
+from gpuio.pipeline.augmenter import Augmenter, Batch
+from gpuio.pipeline.decode import make_decoder
+from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.decode.mask import MaskDecoder
+from gpuio.pipeline.error_policy import POLICIES, FaultLog, OnError
+from gpuio.pipeline.masks import MaskedPipeline, Masks, noting_size
+from gpuio.pipeline.pipeline import Pipeline
+from gpuio.pipeline.plan import Plan
+from gpuio.pipeline.read.reader import LabelCheck, RecordReader, Relabel
+from gpuio.samplers import Order, Selection
+from gpuio.sources.dataset import Dataset
+from gpuio.sources.labels import no_labels
+from gpuio.transforms.normalize import Normalization
+
+if TYPE_CHECKING:
+    from gpuio.interop.cupy import CupyLoader
+    from gpuio.interop.jax import JaxLoader
+    from gpuio.interop.numpy import NumpyLoader
+    from gpuio.interop.torch import TorchLoader
+
+_MOST_THREADS = 1024
+_STATE_VERSION = 2
+_MOST_COUNT = 2**63 - 1
+_LAST_BATCH = ("pad", "short", "drop")
+MeanImage = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Where labels come from, and how many there are.
+
+    Attributes:
+        width: W, labels that a record has; the most, where `ragged` is given.
+        shape: Of an image's labels in a batch.
+        relabel: Gives labels by id, instead of those in the records.
+        ragged: Allows records with fewer labels, and says which of them are wrong.
+    """
+
+    width: int
+    shape: tuple[int, ...]
+    relabel: Relabel | None = None
+    ragged: LabelCheck | None = None
+
+
+class RecordIter(DataIter):
+    """Base of iterators over batches of images from .rec files.
+
+    An iterator is at the start of an epoch, inside one, or at its end. `next` at the end raises
+    StopIteration. A new `for` loop goes on with what is left of the epoch, and begins the next one
+    where nothing is left; `reset` begins the next one anywhere. Any thread may call any method:
+    threads that call `next` share the batches out, and `close` also ends the wait of another one.
+
+    Args:
+        given: The keywords of `ImageRecordIter` that are not about augmentation.
+        dataset: The records.
+        labels: Their labels.
+        plan_of: What is done to every image, given a mean image or None.
+        masks: What goes with the images.
+
+    Attributes:
+        batch_size: As given.
+        plan: What is done to every image; prints itself.
+        provide_data: Description of `batch.data`.
+        provide_label: Description of `batch.label`.
+        provide_masks: Description of `batch.masks`; empty without masks.
+        epoch: Number of the epoch under way, from 0.
+        placed: Whether nothing was asked for since the iterator was made, or sent to an epoch or
+            a state.
+        part: Which part of the data set this reads, and who says so.
+        taken: What was handed out since the iterator was made, without padding.
+        faults: Images that could not be had: how many, and the first errors.
+    """
+
+    def __init__(
+        self,
+        given: Mapping[str, Any],
+        dataset: Dataset,
+        labels: Labels,
+        plan_of: Callable[[MeanImage | None], Plan],
+        masks: Masks | None = None,
+    ) -> None:
+        super().__init__(p.integer("batch_size", given["batch_size"], least=1))
+        seed, seed_aug = p.integer("seed", given["seed"]), given["seed_aug"]
+        last_batch = given["last_batch"]
+        if last_batch is None:
+            last_batch = "pad" if p.boolean("round_batch", given["round_batch"]) else "short"
+        p.choice("last_batch", last_batch, _LAST_BATCH)
+        p.choice("on_error", given["on_error"], POLICIES)
+        self._on_error = cast("OnError", given["on_error"])
+        tolerate = given["tolerate"]
+        if tolerate not in (None, "", "warnings"):
+            raise ValueError(f"tolerate must be 'warnings' or None, got {tolerate!r}")
+        self._tolerant = tolerate == "warnings"
+        self._seed_aug = seed if seed_aug is None else p.integer("seed_aug", seed_aug)
+        threads = given["preprocess_threads"]
+        if threads is not None:
+            threads = p.integer("preprocess_threads", threads, least=1, most=_MOST_THREADS)
+        self._depth = p.integer("prefetch_buffer", given["prefetch_buffer"], least=1)
+        self._backend = make_backend(p.device("device", given["device"]), threads)
+        self.part = ranks.choose(given["num_parts"], given["part_index"])
+        self._dataset = dataset
+        self._fingerprint = dataset.fingerprint()
+        self._labels = labels
+        self._masks = masks
+        self._order = Order(
+            len(dataset),
+            self.batch_size,
+            shuffle=p.boolean("shuffle", given["shuffle"]),
+            seed=seed,
+            num_parts=self.part.count,
+            part_index=self.part.index,
+            last_batch=last_batch,
+        )
+        self._decoder_name = p.text("decoder", given["decoder"])
+        self._deterministic = p.boolean("deterministic", given["deterministic"])
+        self.plan = plan_of(None)
+        if given["mean_img"]:
+            path = Path(given["mean_img"])
+            image = self._mean_image(path, self.plan)
+            try:
+                self.plan = plan_of(image)
+            except ValueError as error:  # without the image the plan was right
+                raise FormatError(f"{path}: {error}") from error
+        self._pipeline = self._assemble(self._backend)
+        self._pipeline.faults.note(dataset.losses.count, dataset.losses.faults)
+        self._batches: Iterator[Batch] | None = None
+        self._current: Batch | None = None
+        self.taken = self._before = Tally()
+        self._began = self._last = 0.0  # of the epoch, in seconds of time.perf_counter
+        self._guard = Guard()
+        self._ended = False
+        self.epoch, self._start, self._done = 0, 0, 0
+        self.placed = True
+        dtype, shape = p.element(self.plan.dtype).type, self.plan.output_shape(self.batch_size)
+        self.provide_data = [DataDesc(given["data_name"], shape, dtype, self.plan.layout)]
+        rows = (self.batch_size, *labels.shape)
+        self.provide_label = [DataDesc(given["label_name"], rows, np.float32, "NCHW")]
+        sides = (self.batch_size, *self.plan.shape[1:])
+        self.provide_masks = [] if masks is None else [DataDesc("masks", sides, np.uint8, "NHW")]
+
+    def _assemble(self, backend: Backend) -> Pipeline | MaskedPipeline:
+        """The pipeline of images, or of images and masks."""
+        masks = self._masks
+        if masks is None:
+            return self._of_images(self.plan, backend, self._on_error)
+        images = self._of_images(noting_size(self.plan), backend, "zero")
+        beside = make_backend(backend.device, backend.threads)
+        read = RecordReader(masks.dataset, beside, relabel=no_labels(1))
+        decode = MaskDecoder(beside, masks.plan.shape[0], masks.dataset)
+        rooms = self._rooms(noting_size(masks.plan), beside, read, decode, "zero")
+        return MaskedPipeline(images, rooms, self._on_error, masks.fill)
+
+    def _of_images(self, plan: Plan, backend: Backend, on_error: OnError) -> Pipeline:
+        labels = self._labels
+        read = RecordReader(
+            self._dataset,
+            backend,
+            label_width=labels.width,
+            relabel=labels.relabel,
+            ragged=labels.ragged,
+        )
+        decode = make_decoder(
+            self._decoder_name,
+            backend,
+            plan.shape[0],
+            self._dataset,
+            deterministic=self._deterministic,
+            tolerant=self._tolerant,
+        )
+        return self._rooms(plan, backend, read, decode, on_error)
+
+    def _rooms(
+        self, plan: Plan, backend: Backend, read: RecordReader, decode: Decoder, on_error: OnError
+    ) -> Pipeline:
+        augment = Augmenter(
+            plan,
+            self.batch_size,
+            backend,
+            seed=self._seed_aug,
+            on_error=on_error,
+            # What waits, what is being made, what the consumer has and what it has just dropped.
+            keep=self._depth + 4,
+        )
+        return Pipeline(read, decode, augment, backend, depth=self._depth)
+
+    def _mean_image(self, path: Path, plan: Plan) -> npt.NDArray[np.float32]:
+        """The mean image in a file, or the mean of the augmented images, which it then holds.
+
+        It is the mean of the records of all parts, whichever part makes it.
+        """
+        if path.exists():
+            return saved_array.load_mean(path, plan.shape)
+        plain = replace(plan, dtype="float32", layout="NCHW", normalization=Normalization())
+        backend = make_backend("cpu", self._backend.threads)  # which decodes to exact pixels
+        pipeline = self._of_images(plain, backend, self._on_error)
+        order = replace(self._order, num_parts=1, part_index=0, last_batch="pad")
+        total, count = np.zeros(plan.shape), 0
+        try:
+            for batch in pipeline.batches(order.batches(0), epoch=0):
+                own = len(batch.data) - batch.pad
+                total += batch.data[:own].sum(axis=0, dtype=np.float64)
+                count += own
+        finally:
+            pipeline.close()
+        image = (total / count).astype(np.float32)
+        saved_array.save(path, {"mean_img": image})
+        return image
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__}: {self.num_records} records, {self.part}, "
+            f"{len(self)} batches of {self.batch_size} in an epoch>"
+        )
+
+    def __len__(self) -> int:
+        """Batches in an epoch, the same for every part."""
+        return self._order.length()
+
+    @property
+    def num_records(self) -> int:
+        """Records of all parts together."""
+        return len(self._dataset)
+
+    @property
+    def left(self) -> int:
+        """Batches that are left of the epoch."""
+        return 0 if self._ended else self._order.length(self._start, self._done)
+
+    @property
+    def pipeline(self) -> Pipeline | MaskedPipeline:
+        """What makes the batches."""
+        return self._pipeline
+
+    @property
+    def faults(self) -> FaultLog:
+        return self._pipeline.faults
+
+    def __iter__(self) -> Iterator[DataBatch]:
+        """This iterator, at the start of the next epoch if nothing is left of this one."""
+        self._guard.check()
+        if not self.left:  # else there is no need to wait for the loop of another thread
+            with self._guard:
+                if not self.left:
+                    self.reset()
+        return self
+
+    def reset(self) -> None:
+        """Begin the next epoch; nothing changes at the start of one."""
+        with self._guard:
+            if self._ended or self._done or self._start:
+                self.set_epoch(self.epoch + 1)
+
+    def hard_reset(self) -> None:
+        """Begin epoch 0 again."""
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch: the same number gives the same batches."""
+        with self._guard:
+            self._go_to(p.integer("epoch", epoch, least=0), 0, 0)
+
+    def _go_to(self, epoch: int, start: int, done: int) -> None:
+        self._batches = self._current = None
+        self._pipeline.stop()
+        self._ended = False
+        self.epoch, self._start, self._done = epoch, start, done
+        self.placed = True
+
+    def iter_next(self) -> bool:
+        """Move on to the next batch; False when the epoch is over."""
+        with self._guard:
+            self.placed = False
+            if self._ended:
+                return False
+            if self._batches is None:
+                self._guard.begin()
+                selections = self._order.batches(self.epoch, self._start, self._done)
+                self._batches = self._pipeline.batches(selections, epoch=self.epoch)
+                self._before, self._began = replace(self.taken), time.perf_counter()
+            self._current = None
+            try:
+                batch = next(self._batches)
+            except StopIteration:
+                self._ended = True
+                return False
+            except Exception:
+                self._ended = True  # nothing of this epoch comes after a failure
+                raise
+            self._current = batch
+            self._done += self.batch_size
+            self.taken.add(len(batch.data) - batch.pad, batch.data.nbytes)
+            self._last = time.perf_counter()
+            return True
+
+    def next(self) -> DataBatch:
+        """The next batch, with its `augmentation`.
+
+        Raises:
+            StopIteration: The epoch is over; `reset` begins another.
+            BackendError: A thread cannot be started; the batch may be asked for again.
+            PipelineClosedError: The iterator was closed, maybe while this waited for the batch; or
+                this is a forked child, and the parent had begun to read.
+        """
+        with self._guard:
+            if not self.iter_next():
+                raise StopIteration
+            return self._wrap(self._batch)
+
+    def _wrap(self, batch: Batch) -> DataBatch:
+        labels = batch.labels if self._labels.shape else batch.labels[:, 0]
+        masks, hand_out = batch.masks, self._backend.hand_out
+        return DataBatch(
+            [hand_out(batch.data, batch.ready, batch.lease)],
+            [labels.view(NDArray)],
+            batch.pad,
+            batch.keys,
+            augmentation=batch.drawn,
+            masks=masks and hand_out(masks.data, masks.ready, masks.lease)[:, 0],
+        )
+
+    def getdata(self) -> list[NDArray]:
+        return cast("list[NDArray]", self._wrap(self._batch).data)
+
+    def getlabel(self) -> list[NDArray]:
+        return cast("list[NDArray]", self._wrap(self._batch).label)
+
+    def getmasks(self) -> NDArray | None:
+        """(N, H, W) uint8, or None without masks."""
+        return cast("NDArray | None", self._wrap(self._batch).masks)
+
+    def getindex(self) -> npt.NDArray[np.int64 | np.uint64]:
+        """(N,) int64 keys of the records: of the .idx, else the ids in the record headers.
+
+        They are uint64 in a batch with an id of 2**63 or more.
+        """
+        return self._batch.keys
+
+    def getpad(self) -> int:
+        return self._batch.pad
+
+    @property
+    def _batch(self) -> Batch:
+        current = self._current
+        if current is None:
+            raise RuntimeError("there is no current batch: call next() or iter_next() first")
+        return current
+
+    def replay(self, augmentation: Mapping[str, npt.ArrayLike]) -> DataBatch:
+        """The images of a batch once more, as its `augmentation` says they were made.
+
+        The table may be changed: "record" says which records, all else what they get; what it
+        does not say is drawn for the epoch under way.
+
+        Args:
+            augmentation: `batch.augmentation`, from this iterator or one like it, also when it
+                comes from a file: (N, ...) arrays by name.
+
+        Raises:
+            ValueError: There is no "record", or the arrays are not equally long.
+        """
+        self._guard.check()
+        given = {name: np.asarray(values) for name, values in augmentation.items()}
+        if "record" not in given:
+            raise ValueError("augmentation has no 'record': which images it is about")
+        ids = given.pop("record").astype(np.int64)
+        for name, values in given.items():
+            if len(values) != len(ids):
+                raise ValueError(
+                    f"augmentation has {len(values)} of {name!r} for {len(ids)} records"
+                )
+        if len(ids) and not (ids.min() >= 0 and ids.max() < self.num_records):
+            raise ValueError(f"records must be in [0, {self.num_records}), got {ids.tolist()}")
+        # The backend of the epoch under way has memory for one pipeline only.
+        backend = make_backend(self._backend.device, self._backend.threads)
+        pipeline = self._assemble(backend)
+        try:
+            selection = Selection(ids, 0)
+            return self._wrap(next(pipeline.batches([selection], epoch=self.epoch, given=given)))
+        finally:
+            pipeline.close()
+
+    @p.suggest
+    def torch(
+        self,
+        *,
+        channels_last: bool = False,
+        label_dtype: npt.DTypeLike | None = None,
+        out: Sequence[Any] | None = None,
+    ) -> TorchLoader:
+        """The batches as PyTorch tensors: see `gpuio.torch.TorchLoader` for the arguments."""
+        with explained("torch()"):
+            from gpuio.interop.torch import TorchLoader
+
+        return TorchLoader(self, channels_last=channels_last, label_dtype=label_dtype, out=out)
+
+    @p.suggest
+    def jax(self, *, label_dtype: npt.DTypeLike | None = None, sharding: Any = None) -> JaxLoader:
+        """The batches as JAX arrays: see `gpuio.interop.jax.JaxLoader` for the arguments."""
+        with explained("jax()"):
+            from gpuio.interop.jax import JaxLoader
+
+        return JaxLoader(self, label_dtype=label_dtype, sharding=sharding)
+
+    @p.suggest
+    def cupy(self, *, label_dtype: npt.DTypeLike | None = None) -> CupyLoader:
+        """The batches as CuPy arrays, with labels of `label_dtype`: see `numpy`."""
+        with explained("cupy()"):
+            from gpuio.interop.cupy import CupyLoader
+
+        return CupyLoader(self, label_dtype)
+
+    @p.suggest
+    def numpy(self, *, label_dtype: npt.DTypeLike | None = None) -> NumpyLoader:
+        """The batches as `(images, labels)` in NumPy arrays.
+
+        Args:
+            label_dtype: float32, int32 or int64; None is int64 where an image has one label, a
+                class, and float32 where it has several.
+        """
+        from gpuio.interop.numpy import NumpyLoader
+
+        return NumpyLoader(self, label_dtype)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iterator is: a few integers, to be given to `load_state_dict`.
+
+        The batch that follows is the one after the last batch handed out; after the last batch of
+        an epoch it is the first one of the next.
+        """
+        order = self._order
+        self._guard.check_process()
+        with self._guard.lock:
+            epoch, start, done = self.epoch, self._start, self._done
+        if not order.length(start, done):
+            epoch, start, done = epoch + 1, 0, 0
+        return {
+            "version": _STATE_VERSION,
+            "epoch": epoch,
+            "start": start,
+            "done": done,
+            "num_parts": order.num_parts,
+            "seed": order.seed,
+            "shuffle": order.shuffle,
+            "records": order.count,
+            "dataset": self._fingerprint,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a saved state, also one of another batch size, or another number of parts.
+
+        Raises:
+            StateError: The state is of another data set, seed or order; or was saved in mid-epoch
+                without shuffling by another number of parts.
+        """
+        order = self._order
+        mine = {
+            "version": _STATE_VERSION,
+            "seed": order.seed,
+            "shuffle": order.shuffle,
+            "records": order.count,
+            "dataset": self._fingerprint,
+        }
+        given = cast("object", state)  # it may come from any file
+        for name in (*mine, "epoch", "start", "done", "num_parts"):
+            if not isinstance(given, Mapping) or name not in given:
+                raise StateError(f"state has no {name!r}: it was not made by state_dict()")
+            if name not in mine:
+                _check_count(name, state[name])
+            elif state[name] != mine[name]:
+                raise StateError(f"state has {name}={state[name]!r}, this iterator {mine[name]!r}")
+        start, done = order.resume(state["start"], state["done"], state["num_parts"])
+        with self._guard:
+            if not order.length(start, done):
+                self._go_to(state["epoch"] + 1, 0, 0)
+            else:
+                self._go_to(state["epoch"], start, done)
+
+    def stats(self) -> dict[str, Any]:
+        """Where the time goes, in the epoch under way; `gpuio.profile` also names the limit.
+
+        `batches` and `images`, without padding, that were handed out within `seconds` of its start;
+        `images_per_second`. `stages` has for "read" (files, headers and random numbers) and
+        "decode" (decoding and augmentation) what came out of it (`batches`, `images`, `nbytes`),
+        and for how many seconds it was `busy`, `starved` for lack of input and `blocked` because
+        its output was full; `files` is what files took of it. `waited` is how long the consumer
+        waited. `decoding` and `augmenting` are CPU seconds of all `threads` together.
+
+        Since the iterator was made: `decoded_in_part`, images of which only a window was decoded;
+        `decoded_by_portable`, those that the decoder left to the portable codec; `faults`. And
+        `part`, what this reads.
+        """
+        images = self.taken.images - self._before.images
+        seconds = max(self._last - self._began, 0.0)
+        return {
+            "seconds": seconds,
+            "batches": self.taken.batches - self._before.batches,
+            "images": images,
+            "images_per_second": images / seconds if images else 0.0,
+            **self._pipeline.stats(),
+            "part": asdict(self.part),
+        }
+
+    def close(self) -> None:
+        """End all threads and give memory back; batches handed out stay as they are."""
+        self._guard.close(self._pipeline.interrupt, self._end)
+
+    def _end(self) -> None:
+        self._batches = self._current = None
+        self._pipeline.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+
+def _check_count(name: str, value: Any) -> None:
+    """Refuse what state_dict() cannot have written.
+
+    Raises:
+        StateError: It is no whole number, or one that is too small or too large.
+    """
+    try:
+        p.integer(name, value, least=1 if name == "num_parts" else 0, most=_MOST_COUNT)
+    except ValueError as error:
+        raise StateError(f"state is damaged: {error}") from None

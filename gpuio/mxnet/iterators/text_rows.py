@@ -1,0 +1,205 @@
+"""Text files with a sample in every line: where the lines are, and reading some of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from ast import literal_eval
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.core import parameters as p
+from gpuio.errors import FormatError
+from gpuio.storage.identity import FileIdentity
+from gpuio.storage.location import PathLike as PathLike
+from gpuio.storage.location import several
+from gpuio.storage.plain_file import open_plain
+
+Ids: TypeAlias = npt.NDArray[np.int64]
+
+_BLOCK: Final = 1 << 24  # bytes looked through at a time
+_MARK: Final = b"\xef\xbb\xbf"  # at the start of a file that says it is UTF-8
+_NEWLINE, _HASH = b"\n#"
+_BLANKS: Final = tuple(b" \t\r")
+EMPTY: Final = re.compile(rb"^[ \t\r]*+\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextRows:
+    """Lines of one or more files, numbered from 0 without those that are empty or blank.
+
+    Attributes:
+        paths: The files.
+        starts: For each file (count + 1,) int64, where its rows begin and the last one ends.
+        first: (files + 1,) int64, number of the first row of each file.
+        gaps: Whether lines were left out between the rows.
+        identities: Of each file, as it was when its rows were found.
+    """
+
+    paths: tuple[Path, ...]
+    starts: tuple[Ids, ...]
+    first: Ids
+    gaps: bool
+    identities: tuple[FileIdentity, ...]
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.paths))
+
+    @classmethod
+    def open(cls, given: PathLike | Sequence[PathLike], *, comments: bool = False) -> TextRows:
+        """Find the files, and the rows in them by one pass.
+
+        Args:
+            given: A file, several joined with ";" or in a list, or a folder, of which all files
+                are taken, sorted by name.
+            comments: Leave out lines that begin with "#".
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            FormatError: There is no row.
+        """
+        paths = tuple(path.absolute() for path in _files(given))
+        identities = tuple(FileIdentity.of(str(path)) for path in paths)
+        starts, gaps = zip(*(_starts(path, comments) for path in paths), strict=True)
+        first = np.cumsum([0, *(len(places) - 1 for places in starts)])
+        rows = cls(paths, starts, first, any(gaps), identities)
+        if not len(rows):
+            raise FormatError(f"{rows}: no row in it")
+        return rows
+
+    def read(self, ids: Ids) -> bytes:
+        """The rows `ids`, in that order, each with the end of its line; also comments between."""
+        runs = np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1)
+        text = b"".join(self._run(int(run[0]), int(run[-1]) + 1) for run in runs)
+        return EMPTY.sub(b"", text) if self.gaps else text
+
+    def _run(self, begin: int, end: int) -> bytes:
+        """Rows `begin` to `end`, with what was left out between them."""
+        parts = []
+        for path, starts, first in zip(self.paths, self.starts, self.first, strict=False):
+            low, high = max(begin - first, 0), min(end - first, len(starts) - 1)
+            if low < high:
+                with _open(path) as file:
+                    file.seek(starts[low])
+                    nbytes = int(starts[high] - starts[low])
+                    text = file.read(nbytes)
+                if len(text) < nbytes:
+                    place = f"{path}: {nbytes} bytes expected at byte {starts[low]}"
+                    reason = "the file became shorter since it was opened"
+                    raise FormatError(f"{place}, found {len(text)}: {reason}")
+                parts.append(text if text.endswith(b"\n") else text + b"\n")
+        return b"".join(parts)
+
+    def check(self, ids: Ids) -> None:
+        """Find out whether the files that hold the rows `ids`, which were read, are as they were.
+
+        Raises:
+            FormatError: One was replaced, or written to.
+        """
+        for number in set((np.searchsorted(self.first, ids, side="right") - 1).tolist()):
+            with _open(self.paths[number]) as file:
+                self.identities[number].check(file.fileno(), str(self.paths[number]))
+
+    def where(self, row: int) -> str:
+        """File and number of a row in it, for messages."""
+        file = int(np.searchsorted(self.first, row, side="right")) - 1
+        return f"{self.paths[file]}: row {row - self.first[file]}"
+
+
+def _open(path: Path) -> BinaryIO:
+    return os.fdopen(open_plain(path, follow=True), "rb")
+
+
+def _files(given: PathLike | Sequence[PathLike]) -> list[Path]:
+    found = []
+    for path in map(Path, several(given)):
+        if path.is_dir():
+            children = sorted(child for child in path.iterdir() if _is_data(child))
+            if not children:
+                raise FileNotFoundError(f"{path}: no file in this folder")
+            found += children
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"{path}: no such file")
+    return found
+
+
+def _is_data(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".")
+
+
+def _starts(path: Path, comments: bool) -> tuple[Ids, bool]:
+    """Where the rows of a file begin, and where it ends, in bytes; whether lines are left out."""
+    with _open(path) as file:
+        bounds, heads = _lines(file)
+        starts, lengths = bounds[:-1], np.diff(bounds)
+        out = (heads == _NEWLINE) | (lengths == 0)
+        for line in np.flatnonzero(np.isin(heads, _BLANKS)):
+            file.seek(starts[line])
+            out[line] = not file.read(lengths[line]).strip()
+    if comments:
+        out |= heads == _HASH
+    return np.append(starts[~out], bounds[-1]), bool(out.any())
+
+
+def _lines(file: BinaryIO) -> tuple[Ids, npt.NDArray[np.uint8]]:
+    """(N + 1,) int64, where the lines of a file begin, and it ends; (N,) uint8, their first bytes.
+
+    A mark of UTF-8 at the start of the file is no part of its first line.
+    """
+    bounds, heads = [np.zeros(1, np.int64)], [np.zeros(0, np.uint8)]
+    size, begins = 0, True  # bytes read; whether a line begins after them
+    while block := file.read(_BLOCK):
+        data = np.frombuffer(block, np.uint8)
+        ends = np.flatnonzero(data == _NEWLINE) + 1
+        if not size and block.startswith(_MARK):
+            bounds[0][:] = len(_MARK)
+            heads.append(data[min(len(_MARK), len(data) - 1) :][:1])
+        elif begins:
+            heads.append(data[:1])
+        bounds.append(ends + size)
+        heads.append(data[ends[ends < len(data)]])
+        size, begins = size + len(data), data[-1] == _NEWLINE
+    if not begins:
+        bounds.append(np.array([size]))
+    return np.concatenate(bounds), np.concatenate(heads)
+
+
+def check_same_length(labels: TextRows, data: TextRows) -> None:
+    """Find out whether there is one row of labels for each row of data.
+
+    Raises:
+        FormatError: There is not.
+    """
+    if len(labels) != len(data):
+        raise FormatError(
+            f"{labels}: {len(labels)} rows of labels for {len(data)} of data in {data}"
+        )
+
+
+def sides(name: str, value: Any) -> tuple[int, ...]:
+    """The shape of a sample: one side or more, as a number, a sequence or the text of one."""
+    given = value
+    if isinstance(given, str):
+        try:
+            given = literal_eval(given)
+        except (SyntaxError, ValueError):
+            raise ValueError(f"{name} must be integers, got {value!r}") from None
+    shape = p.integers(name, given if isinstance(given, Sequence | np.ndarray) else (given,))
+    if not shape or min(shape) < 1:
+        raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
+    return shape
+
+
+def is_given(path: Any) -> bool:
+    """False for "", None and MXNet's word for no file, "NULL"."""
+    return path is not None and path not in ("", "NULL")

@@ -1,0 +1,298 @@
+"""MXNet's iterators over other iterators: `ResizeIter` and `PrefetchingIter`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from gpuio.core import parameters as p
+from gpuio.core.guard import interrupt
+from gpuio.core.prefetch import Prefetch
+from gpuio.errors import BackendError, PipelineClosedError
+from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
+from gpuio.mxnet.iterators.epochs import EpochIter
+
+
+class ResizeIter(EpochIter):
+    """Epochs of exactly `size` batches of another iterator, which begins anew when it ends.
+
+    Unlike in MXNet: batches are handed on as they are, with `bucket_key` and all else; an iterator
+    without a batch is an error.
+
+    Args:
+        data_iter: Any iterator with `next` (or `__next__`), `reset` and `provide_data`.
+        size: Batches in an epoch.
+        reset_internal: Whether `reset` resets `data_iter` too, or goes on where it is.
+
+    Attributes:
+        cur: Batches handed out in this epoch.
+        provide_data: That of `data_iter`; `provide_label`, `batch_size` and `default_bucket_key`
+            likewise.
+
+    Raises:
+        ValueError: A parameter has a wrong value. From `next`: `data_iter` has no batch.
+    """
+
+    @p.suggest
+    def __init__(self, data_iter: Any, size: int, reset_internal: bool = True) -> None:
+        super().__init__(_batch_size([data_iter]))
+        self.data_iter = data_iter
+        self.size = p.integer("size", size, least=0)
+        self.reset_internal = p.boolean("reset_internal", reset_internal)
+        self.cur = 0
+        self.provide_data = data_iter.provide_data
+        self.provide_label = data_iter.provide_label
+        if hasattr(data_iter, "default_bucket_key"):
+            self.default_bucket_key = data_iter.default_bucket_key
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return self.size
+
+    def _begin(self) -> None:
+        self.cur = 0
+        if self.reset_internal:
+            self.data_iter.reset()
+
+    def _take(self) -> Any:
+        if self.cur == self.size:
+            raise StopIteration
+        try:
+            batch = _next(self.data_iter)
+        except StopIteration:
+            self.data_iter.reset()
+            try:
+                batch = _next(self.data_iter)
+            except StopIteration:
+                raise ValueError("data_iter has no batch, not even after reset()") from None
+        self.cur += 1
+        return batch
+
+    def _is_over(self) -> bool:
+        return self.cur == self.size
+
+    def close(self) -> None:
+        """Close `data_iter` too, if it can be closed."""
+        super().close()
+
+    def _interrupt(self) -> None:
+        interrupt(self.data_iter)
+
+    def _end(self) -> None:
+        super()._end()
+        _close(self.data_iter)
+
+
+class PrefetchingIter(EpochIter):
+    """The batches of one or more iterators joined, each made ahead in a thread of its own.
+
+    A batch has the data and labels of all iterators, one after the other, `index` and `bucket_key`
+    of the first, the `pad` of those that say one, and the first `masks`. Threads run from the first
+    batch of an epoch to its end, to `reset` or `close`; what they had made is dropped then.
+
+    Unlike in MXNet: an exception in an iterator reaches who asks for the next batch, and ends the
+    epoch; pads or numbers of batches that differ are a ValueError; names left out of `rename_data`
+    and `rename_label` stay; layouts are kept.
+
+    Args:
+        iters: Iterators with `next` (or `__next__`), `reset`, `provide_data` and `provide_label`,
+            that differ from each other; or a single one.
+        rename_data: For each iterator {old name: new name}, for `provide_data`.
+        rename_label: Likewise, for `provide_label`.
+
+    Attributes:
+        n_iter: Iterators.
+        batch_size: Of the first description of data.
+
+    Raises:
+        ValueError: A parameter has a wrong value. From `next`: the iterators do not fit together.
+    """
+
+    @p.suggest
+    def __init__(
+        self,
+        iters: Any,
+        rename_data: Sequence[Mapping[str, str]] | None = None,
+        rename_label: Sequence[Mapping[str, str]] | None = None,
+    ) -> None:
+        self.iters = list(iters) if isinstance(iters, list | tuple) else [iters]
+        self.n_iter = len(self.iters)
+        if not self.iters:
+            raise ValueError("iters must have at least one iterator, got none")
+        if len({id(it) for it in self.iters}) < self.n_iter:
+            raise ValueError("iters must differ from each other, got one twice")
+        super().__init__(_batch_size(self.iters))
+        self.rename_data, self.rename_label = rename_data, rename_label
+        _check_names("rename_data", rename_data, [it.provide_data for it in self.iters])
+        _check_names("rename_label", rename_label, [it.provide_label for it in self.iters])
+        self._ahead: list[Prefetch[Any]] = []
+
+    def __len__(self) -> int:
+        """Batches in an epoch, where the first iterator knows that."""
+        return len(self.iters[0])
+
+    @property
+    def provide_data(self) -> list[Any]:
+        """Descriptions of `batch.data`."""
+        return _renamed([it.provide_data for it in self.iters], self.rename_data)
+
+    @property
+    def provide_label(self) -> list[Any]:
+        """Descriptions of `batch.label`."""
+        return _renamed([it.provide_label for it in self.iters], self.rename_label)
+
+    def _take(self) -> DataBatch:
+        if not self._ahead:
+            self._start()
+        try:
+            batches = [next(ahead, None) for ahead in self._ahead]
+            if all(batch is None for batch in batches):
+                raise StopIteration  # noqa: TRY301  the threads end here too
+            return self._joined(batches)
+        except BaseException:
+            self._ended = True  # the iterators are not in step any more
+            self._stop()
+            raise
+
+    def _start(self) -> None:
+        self._guard.begin()
+        for number, it in enumerate(self.iters):
+            try:
+                self._ahead.append(Prefetch(_batches(it), 1, name=f"gpuio-prefetching-{number}"))
+            except BackendError:
+                self._ended = number > 0  # the iterators before have given a batch away
+                self._stop()
+                raise
+        self._guard.check()  # `close` may have come before there was anything to interrupt
+
+    def _is_over(self) -> bool:
+        threads = self._ahead
+        try:
+            return bool(threads) and all(ahead.is_over() for ahead in threads)
+        except PipelineClosedError:  # another thread began an epoch, or closed the iterator
+            return False
+
+    def _joined(self, batches: list[Any]) -> DataBatch:
+        for number, batch in enumerate(batches):
+            if (batch is None) != (batches[0] is None):
+                ended, other = (number, 0) if batch is None else (0, number)
+                raise ValueError(f"iters[{ended}] has ended, iters[{other}] has another batch")
+        pads = [getattr(batch, "pad", None) for batch in batches]
+        said = {pad for pad in pads if pad is not None}
+        if len(said) > 1:
+            raise ValueError(f"iters must give batches of the same pad, got {pads}")
+        first = batches[0]
+        augmentation: dict[str, Any] = {}
+        masks = None
+        for batch in batches:
+            augmentation |= getattr(batch, "augmentation", {})
+            masks = getattr(batch, "masks", None) if masks is None else masks
+        return DataBatch(
+            list(chain.from_iterable(batch.data or () for batch in batches)),
+            list(chain.from_iterable(batch.label or () for batch in batches)),
+            said.pop() if said else None,
+            getattr(first, "index", None),
+            getattr(first, "bucket_key", None),
+            self._of_batch("provide_data", batches, self.rename_data),
+            self._of_batch("provide_label", batches, self.rename_label),
+            augmentation,
+            masks,
+        )
+
+    def _of_batch(
+        self, name: str, batches: list[Any], names: Sequence[Mapping[str, str]] | None
+    ) -> list[Any]:
+        """Descriptions of these batches, which may differ from those of the iterators."""
+        descriptions: list[Any] = [getattr(batch, name, None) for batch in batches]
+        if any(description is None for description in descriptions):
+            descriptions = [getattr(it, name) for it in self.iters]
+        return _renamed(descriptions, names)
+
+    def _begin(self) -> None:
+        self._stop()
+        for it in self.iters:
+            it.reset()
+
+    def _stop(self) -> None:
+        ahead, self._ahead = self._ahead, []
+        for thread in ahead:
+            thread.close()
+
+    def close(self) -> None:
+        """End the threads, and close the iterators that can be closed."""
+        super().close()
+
+    def _interrupt(self) -> None:
+        for ahead in list(self._ahead):
+            ahead.interrupt()
+        for it in self.iters:
+            interrupt(it)
+
+    def _end(self) -> None:
+        super()._end()
+        self._stop()
+        for it in self.iters:
+            _close(it)
+
+
+def _next(it: Any) -> Any:
+    """The next batch of an iterator of MXNet's kind, or of Python's."""
+    return it.next() if hasattr(it, "next") else next(it)
+
+
+def _close(it: Any) -> None:
+    if hasattr(it, "close"):
+        it.close()
+
+
+def _batches(it: Any) -> Generator[Any, None, None]:
+    """What is left of an epoch."""
+    while True:
+        try:
+            batch = _next(it)
+        except StopIteration:
+            return
+        yield batch
+
+
+def _batch_size(iters: list[Any]) -> int:
+    """What the first iterator says, or else its first description."""
+    if getattr(iters[0], "batch_size", 0):
+        return int(iters[0].batch_size)
+    for description in iters[0].provide_data:
+        axis = DataDesc.get_batch_axis(getattr(description, "layout", None))
+        return int(description[1][max(0, axis)])
+    raise ValueError("an iterator without batch_size must have provide_data")
+
+
+def _check_names(
+    parameter: str,
+    names: Sequence[Mapping[str, str]] | None,
+    descriptions: list[Sequence[Any]],
+) -> None:
+    if names is None:
+        return
+    if len(names) != len(descriptions):
+        raise ValueError(
+            f"{parameter} must have a dict for each iterator: {len(descriptions)}, got {len(names)}"
+        )
+    for number, (own, described) in enumerate(zip(names, descriptions, strict=True)):
+        known = [description[0] for description in described]
+        for name in own:
+            if name not in known:
+                raise ValueError(f"{parameter}[{number}] has {name!r}, iters[{number}] has {known}")
+
+
+def _renamed(
+    descriptions: Sequence[Sequence[Any]], names: Sequence[Mapping[str, str]] | None
+) -> list[Any]:
+    if names is None:
+        return list(chain.from_iterable(descriptions))
+    renamed = []
+    for own, described in zip(names, descriptions, strict=True):
+        for old in described:
+            desc = old if isinstance(old, DataDesc) else DataDesc(*old)
+            name = own.get(desc.name, desc.name)
+            renamed.append(DataDesc(name, desc.shape, desc.dtype, desc.layout))
+    return renamed

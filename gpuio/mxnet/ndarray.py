@@ -1,0 +1,157 @@
+"""MXNet's `mx.nd`, as far as data scripts need it: a NumPy array with a few methods of MXNet's.
+
+All else is NumPy: arithmetic, indexing, `astype`, `reshape`. There are no operators such as
+`nd.dot`, and no gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.core import parameters as p
+from gpuio.core.lazy import missing
+from gpuio.mxnet.context import Context, cpu
+
+__all__ = ["NDArray", "array", "ones", "waitall", "zeros"]
+
+
+class NDArray(np.ndarray[Any, np.dtype[Any]]):
+    """A NumPy array that also answers `asnumpy()`, `asscalar()` and questions about its device.
+
+    A single element is an array too, of shape (), so that it answers them as well; it can be used
+    as a number, an index or a key.
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return found if isinstance(found, np.ndarray) else np.asarray(found).view(NDArray)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[place] for place in range(len(self)))
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        if self.ndim:
+            raise TypeError(f"an array of shape {self.shape} cannot be a key")
+        return hash(self.item())
+
+    def asnumpy(self) -> npt.NDArray[Any]:
+        """The same memory as a plain NumPy array."""
+        return self.view(np.ndarray)
+
+    def asscalar(self) -> Any:
+        """The one element, as a NumPy number.
+
+        Raises:
+            ValueError: There is not exactly one.
+        """
+        if self.size != 1:
+            raise ValueError(f"an array of shape {self.shape} is not a scalar")
+        return self.asnumpy().reshape(-1)[0]
+
+    @property
+    def context(self) -> Context:
+        """Always `cpu(0)`."""
+        return cpu()
+
+    @property
+    def ctx(self) -> Context:
+        """Always `cpu(0)`."""
+        return cpu()
+
+    def as_in_context(self, context: Context) -> Any:
+        """This array on a device: itself, or a copy on a GPU.
+
+        Raises:
+            BackendError: `context` is a GPU that cannot be used.
+        """
+        return placed(self, context)
+
+    def as_in_ctx(self, ctx: Context) -> Any:
+        """`as_in_context`, as later versions of MXNet call it."""
+        return self.as_in_context(ctx)
+
+    def copyto(self, other: NDArray | Context) -> Any:
+        """Copy the values into another array, or into a new one on a device; that array.
+
+        Raises:
+            BackendError: `other` is a GPU that cannot be used.
+            ValueError: `other` is an array of another shape.
+        """
+        if isinstance(other, Context):
+            return placed(self.copy(), other)
+        if other.shape != self.shape:
+            raise ValueError(f"other must have shape {self.shape}, got {other.shape}")
+        np.copyto(other, self, casting="unsafe")
+        return other
+
+    def wait_to_read(self) -> None:
+        """Return: the values are there."""
+
+
+def placed(host: NDArray, context: Context | None) -> Any:
+    """An array on a device: `host` itself on the CPU (and for None), a copy of it on a GPU.
+
+    Raises:
+        BackendError: `context` is a GPU that cannot be used.
+    """
+    if context is None or context.device_type == "cpu":
+        return host
+    from gpuio.devices.cuda import CudaDriver
+
+    CudaDriver(context.device_id)  # says what is wrong with it
+    from gpuio.devices.cuda_array import device_array
+
+    return device_array(host, context)
+
+
+def array(source_array: Any, ctx: Context | None = None, dtype: npt.DTypeLike | None = None) -> Any:
+    """A copy of an array, or of nested lists.
+
+    Args:
+        source_array: What NumPy can make an array of.
+        ctx: Where it is to be; None is `cpu(0)`. On a GPU it is a CuPy array that answers the
+            same questions.
+        dtype: Of the elements; None is that of an NDArray, and float32 for anything else.
+
+    Raises:
+        BackendError: `ctx` is a GPU that cannot be used.
+        TypeError: `source_array` is nothing like an array.
+    """
+    if dtype is None:
+        dtype = source_array.dtype if isinstance(source_array, NDArray) else np.float32
+    try:
+        host = np.array(source_array, p.element(dtype)).view(NDArray)
+    except (TypeError, ValueError) as error:
+        kind = type(source_array).__name__
+        raise TypeError(f"source_array must be like an array, got {kind}: {error}") from error
+    return placed(host, ctx)
+
+
+def zeros(
+    shape: int | tuple[int, ...],
+    ctx: Context | None = None,
+    dtype: npt.DTypeLike | None = None,
+) -> Any:
+    """An array of zeros, float32 unless `dtype` says otherwise."""
+    return placed(np.zeros(shape, p.element(dtype or np.float32)).view(NDArray), ctx)
+
+
+def ones(
+    shape: int | tuple[int, ...],
+    ctx: Context | None = None,
+    dtype: npt.DTypeLike | None = None,
+) -> Any:
+    """An array of ones, float32 unless `dtype` says otherwise."""
+    return placed(np.ones(shape, p.element(dtype or np.float32)).view(NDArray), ctx)
+
+
+def waitall() -> None:
+    """Return: nothing is under way."""
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

@@ -1,0 +1,724 @@
+"""RecordIO files under the names of mxnet.recordio: one import line is all that changes.
+
+    from gpuio import recordio
+
+    with recordio.MXIndexedRecordIO("train.idx", "train.rec", "r") as records:
+        header, image = recordio.unpack(records.read_idx(7))
+        first_ten = records[:10]
+
+Files are byte for byte those that MXNet 1.9.1 writes. Beyond it, any thread may call any method,
+and any number of them read at once; `len`, indexing by position, slices and iteration work, and an
+index is made by a scan where there is none. On purpose it differs in this:
+
+* Pickling leaves a reader open, and unpickling a writer goes on at the end of its file; there, the
+  one was closed and the other emptied the file. A file that has since changed is an error.
+* `read_idx` works after `read` has met the end of the file.
+* A split record without its last part is an error, not the end of the file.
+* An index that does not belong to its .rec is an error at once, not when a record is read.
+* `reset` of a reader keeps the index, unless the file was replaced or written to.
+* What was closed stays closed until `open` or `reset` is called; there, `read_idx` opened it again.
+* A record and its line in the index are in their files when `write_idx` returns, or neither is.
+
+Paths may be URLs, as in "s3://bucket/train.rec". There a file appears when its writer is closed,
+the index last; what is left by an exception, or never closed, does not appear.
+
+Only NumPy is needed, and a codec for `pack_img` and `unpack_img`.
+"""
+
+from __future__ import annotations
+
+import io
+import operator
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.core.guard import SharedLock
+from gpuio.errors import DecodeError, FormatError, RemoteError
+from gpuio.formats.image_record import IRHeader, pack, unpack
+from gpuio.formats.index import Index
+from gpuio.formats.index_fit import advice
+from gpuio.formats.mapping import KeyList, KeyOffsets, numbers
+from gpuio.formats.recordio import RecordFile, frame, open_records, scan
+from gpuio.storage.identity import FileIdentity
+from gpuio.storage.location import absolute, check_path, is_url
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+__all__ = [
+    "IRHeader",
+    "MXIndexedRecordIO",
+    "MXRecordIO",
+    "pack",
+    "pack_img",
+    "unpack",
+    "unpack_img",
+]
+
+T = TypeVar("T")
+
+
+class _Locked:
+    """Base of record files: locks that are there before `__init__`, also where it is not called.
+
+    It is a class of its own so that tools show the arguments of `__init__`, not those of `__new__`.
+    """
+
+    _turn: SharedLock  # of those that move on: `read`, `seek`, writes; taken before the other one
+    _state: SharedLock  # what is open
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        self = super().__new__(cls)
+        self._turn, self._state = SharedLock(), SharedLock()
+        return self
+
+
+class MXRecordIO(_Locked):
+    """The records of a .rec, one after the other.
+
+    Args:
+        uri: The .rec.
+        flag: "r" to read, "w" to write; "w" empties a file that is there.
+
+    Attributes:
+        uri: The path, a str.
+        flag: As given.
+        writable: True for "w".
+        is_open: False after `close`.
+        pid: The process that opened the file, None after `close`.
+
+    Raises:
+        ValueError: `flag` is neither "r" nor "w".
+        OSError: The file cannot be opened.
+    """
+
+    is_open = False
+    writable = False
+    pid: int | None = None
+    _reader: RecordFile | None = None
+    _writer: _Appender | _RemoteAppender | None = None
+
+    def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
+        self.uri = _path("uri", uri)
+        self._rec = absolute(self.uri)  # the same file after a chdir
+        self._identity: FileIdentity | None = None  # of the file that `_offsets` are of
+        self.flag = flag
+        self._position = 0  # where read() goes on
+        self._offsets: npt.NDArray[np.int64] | None = None
+        self.open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._abandon()
+        self.close()
+
+    def __del__(self) -> None:
+        if isinstance(self._writer, _RemoteAppender):
+            reason = "its writer was not closed, so it does not appear"
+            warnings.warn(f"{self.uri}: {reason}", RuntimeWarning, stacklevel=2)
+            self._abandon()
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "open" if self.is_open else "closed"
+        return f"<{type(self).__name__} {self.uri!r}, flag {self.flag!r}, {state}>"
+
+    def open(self) -> None:
+        """Open the file, at its first record; a writer empties it."""
+        if self.flag not in ("r", "w"):
+            raise ValueError(f"Invalid flag {self.flag}: it must be 'r' or 'w'")
+        with self._turn, self._state:
+            self.close()
+            self.writable = self.flag == "w"
+            if self.writable:
+                self._writer = _appender(self._rec)
+            else:
+                self._reader = open_records(self._rec)
+                self._forget_another_file()
+            self._position = 0
+            self.pid = os.getpid()
+            self.is_open = True
+
+    def _forget_another_file(self) -> None:
+        """Drop what is known of the places of records, if the file was replaced or written to."""
+        identity = None if is_url(self._rec) else FileIdentity.of(self._rec)
+        if identity != self._identity:
+            self._offsets, self._identity = None, identity
+
+    def close(self) -> None:
+        """Close the file; again is allowed.
+
+        A read under way in another thread is completed, or raises as one after `close` does.
+        """
+        if not self.writable:
+            self._close()
+            return
+        with self._turn:  # a record is written as a whole
+            self._close()
+
+    def _close(self) -> None:
+        with self._state:
+            reader, writer = self._reader, self._writer
+            self._reader = self._writer = None
+            self.is_open = False
+            self.pid = None
+        if reader is not None:
+            reader.close()
+        if writer is not None:
+            writer.close()
+
+    def _abandon(self) -> None:
+        """Let what is half written to a URL not appear."""
+        if self._writer is not None:
+            self._writer.abandon()
+
+    def reset(self) -> None:
+        """Go back to the first record. This empties the file of a writer, as in MXNet."""
+        with self._turn, self._state:
+            self.close()
+            self.open()
+
+    def write(self, buf: bytes) -> None:
+        """Add a record.
+
+        Raises:
+            TypeError: `buf` is not bytes.
+            RuntimeError: The file is closed, or was opened by another process.
+            OSError: The disk is full, say; the file ends with the record before.
+        """
+        with self._turn:
+            self._checked_writer().append(_framed(buf))
+
+    def read(self) -> bytes | None:
+        """The next record; None at the end of the file.
+
+        Raises:
+            CorruptRecordError: There is no whole record where the last one ended.
+            RuntimeError: The file is closed, or was opened by another process.
+        """
+
+        def read_on(reader: RecordFile) -> tuple[bytes | None, int]:
+            at = self._position
+            return (None, at) if at == reader.size else reader.read(at)
+
+        with self._turn:
+            record, self._position = self._with_reader(read_on, adopt=False)
+        return record
+
+    def __len__(self) -> int:
+        """How many records there are, which takes a scan of the file the first time."""
+        return len(self._places())
+
+    def __bool__(self) -> bool:
+        # Without this, `if record:` would count the records.
+        return True
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All records in order, from the first, wherever `read` stands."""
+        position = 0
+        while position < self._with_reader(_size_of):
+            record, position = self._read_at(position)
+            yield record
+
+    @overload
+    def __getitem__(self, position: int) -> bytes: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[bytes]: ...
+    def __getitem__(self, position: int | slice) -> bytes | list[bytes]:
+        """The record at a position, counted from 0, or those of a slice."""
+        places = self._places()
+        if isinstance(position, slice):
+            return [self._read_at(place)[0] for place in places[position].tolist()]
+        number = operator.index(position)
+        if not -len(places) <= number < len(places):
+            raise IndexError(f"position {number} of {len(places)} records")
+        return self._read_at(int(places[number]))[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        if isinstance(self._writer, _RemoteAppender):
+            raise TypeError(f"{self.uri}: a file half written to a URL cannot be pickled")
+        with self._turn, self._state:
+            state = self.__dict__.copy()
+            if self._writer is not None:
+                state["_position"] = self._writer.position
+                self.close()  # two writers of one file would overwrite each other
+        for name in ("_reader", "_writer", "_turn", "_state"):
+            state.pop(name, None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.pid = None
+        if not self.is_open:
+            return
+        self.is_open = False
+        if self.writable:
+            self._resume()
+        else:
+            self.open()
+
+    def _resume(self) -> None:
+        self._writer = _Appender(self._rec, self._position)
+        self.pid = os.getpid()
+        self.is_open = True
+
+    def _places(self) -> npt.NDArray[np.int64]:
+        self._checked_reader()
+        offsets = self._offsets
+        if offsets is None:
+            offsets = self._offsets = scan(self._rec)
+        return offsets
+
+    def _read_at(self, position: int) -> tuple[bytes, int]:
+        """The record there, and where the next one starts."""
+        return self._with_reader(lambda reader: reader.read(position))
+
+    def _with_reader(self, read: Callable[[RecordFile], T], *, adopt: bool = True) -> T:
+        """What `read` gives for the open file; for the new one, where `reset` came in between."""
+        while True:
+            reader = self._checked_reader(adopt=adopt)
+            try:
+                return read(reader)
+            except Exception:
+                if self._reader is reader:
+                    raise
+
+    def _check_pid(self, *, adopt: bool) -> None:
+        if not self.is_open:
+            reason = "Forbidden operation in multiple processes, or after close()"
+            raise RuntimeError(f"{reason}: {self.uri} was closed; open() or reset() opens it again")
+        if self.pid == os.getpid():
+            return
+        if not adopt:
+            reason = "Forbidden operation in multiple processes"
+            raise RuntimeError(f"{reason}: {self.uri} was opened by process {self.pid}")
+        # Reads carry their offset, so the descriptor may be shared with the parent.
+        self._position = 0
+        self.pid = os.getpid()
+
+    def _checked_reader(self, *, adopt: bool = True) -> RecordFile:
+        if self.writable:
+            raise AssertionError(f"{self.uri} is open for writing")  # as in mxnet
+        with self._state:
+            self._check_pid(adopt=adopt)
+            assert self._reader is not None
+            return self._reader
+
+    def _checked_writer(self) -> _Appender | _RemoteAppender:
+        if not self.writable:
+            raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
+        self._check_pid(adopt=False)
+        assert self._writer is not None
+        return self._writer
+
+
+def _size_of(reader: RecordFile) -> int:
+    return reader.size
+
+
+class MXIndexedRecordIO(MXRecordIO):
+    """The records of a .rec, by key.
+
+    Args:
+        idx_path: The .idx. None, for reading, finds the records by a scan; keys are then 0, 1, 2
+            and so on.
+        uri: The .rec.
+        flag: "r" to read, "w" to write; "w" empties files that are there.
+        key_type: What a key is made of, from its text when reading.
+
+    Attributes:
+        idx: Mapping from key to offset in bytes. Of a repeated key the last line counts.
+        keys: The keys in the order of the .idx, repeated ones too; positions count along it.
+        idx_path, key_type: As given.
+        fidx: The open .idx of a writer, else None.
+
+    Raises:
+        FormatError: The .idx cannot be parsed, or is not that of `uri`.
+        OSError: A file cannot be opened.
+    """
+
+    fidx: _Appender | _RemoteAppender | None = None
+
+    def __init__(
+        self,
+        idx_path: str | os.PathLike[str] | None,
+        uri: str | os.PathLike[str],
+        flag: Literal["r", "w"],
+        key_type: Callable[[Any], Any] = int,
+    ) -> None:
+        self.idx_path = None if idx_path is None else _path("idx_path", idx_path)
+        self._idx = None if self.idx_path is None else absolute(self.idx_path)
+        self.idx: Mapping[Any, int] = {}
+        self.keys: MutableSequence[Any] = []
+        self.key_type = key_type
+        if flag == "w" and idx_path is None:
+            raise ValueError("idx_path must be a path to write, got None")
+        super().__init__(uri, flag)
+
+    def open(self) -> None:
+        """Open both files; a writer empties them."""
+        with self._turn, self._state:
+            super().open()
+            try:
+                if self.writable:
+                    assert self._idx is not None
+                    self.fidx = _appender(self._idx)
+                    self.idx, self.keys = {}, []
+                elif self._offsets is None:
+                    self._load()
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close both files; again is allowed."""
+        super().close()
+
+    def _close(self) -> None:
+        fidx, self.fidx = self.fidx, None
+        if fidx is None:
+            super()._close()
+            return
+        try:
+            fidx.remove_old()
+            super()._close()
+        except BaseException:
+            fidx.abandon()
+            raise
+        finally:
+            fidx.close()
+
+    def _abandon(self) -> None:
+        super()._abandon()
+        if self.fidx is not None:
+            self.fidx.abandon()
+
+    def seek(self, idx: Any) -> None:
+        """Let `read` go on with the record of key `idx`.
+
+        Raises:
+            KeyError: There is no such key.
+        """
+        with self._turn:
+            self._checked_reader()
+            self._position = self.idx[idx]
+
+    def tell(self) -> int:
+        """Where the next record will be written, in bytes."""
+        if not self.writable:
+            raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
+        writer = self._writer
+        return self._position if writer is None else writer.position
+
+    def read_idx(self, idx: Any) -> bytes:
+        """The record of key `idx`; `read` goes on after it. Threads may call this at once.
+
+        Raises:
+            KeyError: There is no such key.
+            CorruptRecordError: There is no whole record where the index says.
+        """
+        record, self._position = self._with_reader(lambda reader: reader.read(self.idx[idx]))
+        return record
+
+    def write_idx(self, idx: Any, buf: bytes) -> None:
+        """Add a record under a key.
+
+        Raises:
+            TypeError: `buf` is not bytes.
+            ValueError: `idx` is an integer of more than 64 bits.
+            RuntimeError: The file is closed, or was opened by another process.
+            OSError: The disk is full, say; neither file has a trace of the record.
+        """
+        key = self.key_type(idx)
+        if self.key_type is int and not -(1 << 63) <= key < 1 << 63:
+            raise ValueError(f"{self.idx_path}: key {key} must be an integer of 64 bits")
+        with self._turn:
+            writer = self._checked_writer()
+            assert self.fidx is not None
+            assert isinstance(self.idx, dict)
+            place = writer.append(_framed(buf))
+            try:
+                self.fidx.append(f"{key}\t{place}\n".encode())
+            except BaseException:
+                writer.cut(place)
+                raise
+            self.idx[key] = place
+            self.keys.append(key)
+
+    def __len__(self) -> int:
+        """How many lines the index has."""
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All records in the order of the index, wherever `read` stands."""
+        places = self._places()
+        return (self._read_at(place)[0] for place in numbers(places))
+
+    def __getstate__(self) -> dict[str, Any]:
+        fidx = self.fidx
+        state = super().__getstate__()
+        state.pop("fidx", None)
+        if fidx is not None:
+            state["_idx_position"] = fidx.position
+        elif self.idx_path is not None and self.is_open and not self.writable:
+            # The file says the same in a fraction of the bytes a pickle would take.
+            state.update(idx={}, keys=[], _offsets=None)
+        return state
+
+    def _resume(self) -> None:
+        super()._resume()
+        assert self._idx is not None
+        self.fidx = _Appender(self._idx, self.__dict__.pop("_idx_position"))
+
+    def _load(self) -> None:
+        idx = self._idx
+        if idx is None:
+            index = Index.scan(self._rec)
+        elif self.key_type is int:
+            try:
+                index = Index.load(idx)
+            except FileNotFoundError as error:
+                error.add_note("pass None as idx_path to find the records by a scan")
+                raise
+        else:
+            keys, offsets = _load_keys(idx, self.key_type)
+            index = Index(np.arange(len(offsets)), offsets)
+        if idx is not None:
+            coverage = index.check(self._rec, idx=idx)
+            if coverage.end < coverage.size:
+                warnings.warn(
+                    f"{idx} names no record in the last {coverage.size - coverage.end} bytes of "
+                    f"{self._rec}; if it should, make a new one with {advice(self._rec, idx)}",
+                    stacklevel=2,
+                )
+        if idx is None or self.key_type is int:
+            self.keys, self.idx = KeyList(index.keys), KeyOffsets(index.keys, index.offsets)
+        else:
+            self.keys, self.idx = keys, dict(zip(keys, index.offsets.tolist(), strict=True))
+        self._offsets = index.offsets
+
+
+def pack_img(
+    header: IRHeader | Sequence[Any],
+    img: npt.NDArray[np.uint8],
+    quality: int = 95,
+    img_fmt: str = ".jpg",
+) -> bytes:
+    """The payload of an image record, from pixels.
+
+    Args:
+        header: As for `pack`.
+        img: (H, W, 3) BGR or (H, W) gray uint8.
+        quality: 1 to 100 for JPEG; for PNG, the compression level.
+        img_fmt: ".jpg" or ".png", say.
+
+    Raises:
+        GpuioError: The image cannot be encoded.
+    """
+    from gpuio.formats import codec
+
+    return pack(header, codec.imencode(img_fmt, img, quality))
+
+
+def unpack_img(s: bytes, iscolor: int = -1) -> tuple[IRHeader, npt.NDArray[np.uint8] | None]:
+    """Header and pixels of an image record.
+
+    The pixels are (H, W, 3) BGR or (H, W) gray uint8, or None where they cannot be decoded.
+
+    Args:
+        s: The payload.
+        iscolor: -1 for the channels of the file, 0 for gray, 1 for color, as in OpenCV.
+
+    Raises:
+        FormatError: `s` is too short for a header and its labels.
+        DecodeError: There is no image, only a header.
+    """
+    from gpuio.formats import codec
+
+    header, data = unpack(s)
+    if not data:
+        raise DecodeError(f"record of id {header.id} has no image, only a header")
+    try:
+        return header, codec.imdecode(data, iscolor)
+    except DecodeError:
+        return header, None
+
+
+class _Appender:
+    """A file that grows by whole pieces: one that cannot be written leaves no trace.
+
+    It is unbuffered, so that a forked child has nothing to write a second time.
+
+    Args:
+        path: The file.
+        position: Its size, to go on with it; None empties it.
+
+    Raises:
+        FormatError: The file's size is not `position`.
+    """
+
+    def __init__(self, path: str, position: int | None = None) -> None:
+        mode = "wb" if position is None else "r+b"
+        self._file = open(path, mode, buffering=0)  # noqa: SIM115, PTH123  closed by close()
+        self.position = self._file.seek(0, os.SEEK_END)
+        if position is not None and position != self.position:
+            self._file.close()
+            reason = f"{position} bytes when its writer was pickled, now {self.position}"
+            raise FormatError(f"{path}: {reason}; it will not be overwritten")
+
+    def append(self, data: bytes) -> int:
+        """Where `data` was written."""
+        start = self.position
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except BaseException as error:
+            self.cut(start)
+            if isinstance(error, OSError):  # of a full disk, say, which names no file
+                raise OSError(error.errno, error.strerror, self._file.name) from error
+            raise
+        self.position = start + len(data)
+        return start
+
+    def cut(self, position: int) -> None:
+        """Drop what lies at and after `position`."""
+        self._file.truncate(position)
+        self.position = self._file.seek(position)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def remove_old(self) -> None:
+        """An old file is gone already: opening this one has emptied it."""
+
+    def abandon(self) -> None:
+        """What was written stays."""
+
+
+class _RemoteAppender:
+    """A file at a URL that grows by whole pieces, and appears when it is closed.
+
+    Args:
+        url: Where it will be.
+
+    Raises:
+        RemoteError: It cannot be written.
+    """
+
+    def __init__(self, url: str) -> None:
+        from gpuio.storage.remote.output import Upload
+
+        self._upload = Upload(url)
+        self._file = self._upload.open()
+        self._state: Literal["open", "broken", "closed"] = "open"
+        self.position = 0
+
+    def append(self, data: bytes) -> int:
+        """Where `data` will be."""
+        start = self.position
+        try:
+            self._file.write(data)
+        except BaseException:
+            self._state = "broken"
+            raise
+        self.position = start + len(data)
+        return start
+
+    def cut(self, position: int) -> None:
+        """Give the whole file up: what was sent cannot be taken back."""
+        self._state = "broken"
+
+    def remove_old(self) -> None:
+        """Remove a file of that name, if this one will replace it."""
+        if self._state == "open":
+            self._upload.remove()
+
+    def abandon(self) -> None:
+        """Let it never appear."""
+        if self._state == "open":
+            self._state = "broken"
+
+    def close(self) -> None:
+        """Let the file appear; again is allowed.
+
+        Raises:
+            RemoteError: It cannot be completed.
+        """
+        state, self._state = self._state, "closed"
+        if state == "closed" or sys.is_finalizing():  # fsspec's thread is gone then
+            return
+        try:
+            if state == "open":
+                self._file.close()
+                self._upload.commit()
+                return
+        except BaseException:
+            self._upload.discard()
+            raise
+        with suppress(RemoteError):
+            self._file.close()
+        self._upload.discard()
+
+
+def _appender(path: str) -> _Appender | _RemoteAppender:
+    return _RemoteAppender(path) if is_url(path) else _Appender(path)
+
+
+def _path(name: str, given: Any) -> str:
+    """The text of a path, which may be bytes."""
+    path = os.fsdecode(given) if isinstance(given, bytes) else given
+    check_path(name, path)
+    return os.fsdecode(path)
+
+
+def _framed(buf: bytes) -> bytes:
+    if not isinstance(buf, (bytes, bytearray, memoryview)):
+        raise TypeError(f"buf must be bytes, got {type(buf).__name__}")
+    return frame(buf)
+
+
+def _open_lines(path: str) -> io.BufferedReader:
+    if not is_url(path):
+        return Path(path).open("rb")
+    from gpuio.storage.remote.files import open_bytes
+
+    return io.BufferedReader(open_bytes(path))
+
+
+def _load_keys(
+    path: str, key_type: Callable[[str], Any]
+) -> tuple[list[Any], npt.NDArray[np.int64]]:
+    """Keys and offsets of a .idx whose keys are no integers."""
+    keys: list[Any] = []
+    offsets: list[int] = []
+    with _open_lines(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.isspace():
+                continue
+            key, _, offset = line.strip().partition(b"\t")
+            try:
+                keys.append(key_type(key.decode()))
+                offsets.append(int(np.int64(int(offset))))
+            except Exception as error:  # `key_type` may be anything
+                found = ascii(line.strip()[:80].decode(errors="backslashreplace"))
+                reason = f"a key and a 64-bit integer separated by a tab expected, found {found}"
+                raise FormatError(f"{path}: line {number}: {reason}") from error
+    return keys, np.array(offsets, np.int64)

@@ -1,0 +1,119 @@
+"""Look at a training loop: a report of its time, ranges in profilers, a line of progress."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from gpuio.core.extras import explained
+from gpuio.core.timing import Mark
+from gpuio.observe.report import Report
+
+if TYPE_CHECKING:
+    from gpuio.interop.loader import Loader
+    from gpuio.mxnet.iterators.record_iter import RecordIter
+
+
+@contextmanager
+def profile(
+    loader: RecordIter | Loader, *, ranges: Iterable[Mark] | None = None
+) -> Iterator[Report]:
+    """Account for the time of a `with` block: what each stage did, and which one is the limit.
+
+        with gpuio.profile(loader) as report:
+            for batch in loader:
+                ...
+        print(report)
+
+    While the block lasts, profilers show a range for whatever the loader does: "gpuio.read" and, in
+    it, "gpuio.files"; "gpuio.decode"; and what waits for them, "gpuio.read awaited" in the thread
+    that decodes, "gpuio.decode awaited" in the one that trains. `torch.profiler` shows other
+    threads than its own only with `experimental_config=torch.profiler._ExperimentalConfig(
+    profile_all_threads=True)`.
+
+    Args:
+        loader: An iterator over images, or a loader made from one; there may be others beside it.
+        ranges: Callables that take a name and return a context manager. When None, those of
+            `torch.profiler`, where the script has imported torch, and of the nvtx package, where
+            it is installed.
+
+    Yields:
+        The report: of the time so far while the block lasts, then of the whole block.
+
+    Raises:
+        TypeError: `loader` is something else.
+    """
+    source = _source(loader)
+    report = Report(source)
+    source.pipeline.mark(_profilers() if ranges is None else ranges)
+    try:
+        yield report
+    finally:
+        source.pipeline.mark(())
+        report.end()
+
+
+def _source(loader: Any) -> RecordIter:
+    source: RecordIter = getattr(loader, "source", loader)
+    if not hasattr(source, "pipeline"):
+        raise TypeError(
+            "an iterator over images of .rec files, or a loader made from one, can be looked at, "
+            f"not {type(loader).__name__}"
+        )
+    return source
+
+
+def _profilers() -> Iterator[Mark]:
+    profiler = sys.modules.get("torch.profiler")
+    if profiler is not None:
+        yield profiler.record_function
+    if importlib.util.find_spec("nvtx") is not None:
+        from nvtx import annotate
+
+        yield annotate
+
+
+def progress(loader: RecordIter | Loader, **options: Any) -> Progress:
+    """The batches of an epoch, with a line on the standard error that tells how far it is.
+
+    It also shows images per second, and which part of the time the loop waited for batches.
+    Without a terminal nothing is shown.
+
+    Args:
+        loader: As a `for` loop takes it, and each loop over what is returned takes it so.
+        options: Of `tqdm.tqdm`, such as `file` or `disable`.
+    """
+    return Progress(loader, options)
+
+
+class Progress:
+    """Loops over a loader, each with a line of progress: see `progress`."""
+
+    def __init__(self, loader: RecordIter | Loader, options: Mapping[str, Any]) -> None:
+        self._loader, self._source, self._options = loader, _source(loader), options
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The batches that a loop over the loader gets."""
+        with explained("progress"):
+            from tqdm import tqdm
+
+        source, total = self._source, len(self)
+        report = Report(source)
+        # Without a terminal tqdm takes None for True.
+        given = {"total": total, "unit": " batches", "disable": None, "dynamic_ncols": True}
+        with tqdm(**{**given, **self._options}) as line:
+            for number, batch in enumerate(self._loader):
+                if number == 0:  # now it is known which epoch this is, and what was taken before
+                    line.initial = line.n = total - source.left - 1
+                    line.set_description(f"epoch {source.epoch}", refresh=False)
+                yield batch
+                del batch
+                line.set_postfix_str(report.brief, refresh=False)
+                line.update()

@@ -1,0 +1,299 @@
+"""What a loop spent its time on, by stage, and which stage is the limit."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from gpuio.core.timing import Account, Tally, Work
+
+if TYPE_CHECKING:
+    from gpuio.mxnet.iterators.record_iter import RecordIter
+
+_QUIET: Final = 0.05  # part of the time that a training step may wait before anything is amiss
+_FEW: Final = 10  # batches that say little: some were ready before
+_IDLE: Final = 0.75  # part of the CPU threads; with fewer busy, something else holds decoding up
+_NAMES: Final = {"decode": "decode", "augment": "augmentation"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One row of a report; None is what is not known.
+
+    Attributes:
+        busy: Seconds at work.
+        starved: Seconds without anything to work on.
+        blocked: Seconds with its output full.
+        images: That came out of it.
+        nbytes: In them.
+    """
+
+    busy: float
+    starved: float | None = None
+    blocked: float | None = None
+    images: int = 0
+    nbytes: int | None = None
+
+    @property
+    def images_per_second(self) -> float:
+        """What it could do if it never had to wait."""
+        return self.images / self.busy if self.busy > 0 else 0.0
+
+
+class Report:
+    """Where the time went since this was made, until `end`.
+
+    Args:
+        source: The iterator that is looked at.
+    """
+
+    def __init__(self, source: RecordIter) -> None:
+        self._source = source
+        self._threads = source.stats()["threads"]
+        self._decoder = source.stats()["decoder"]
+        self._begin = self._now()
+        self._end: _Moment | None = None
+
+    def end(self) -> None:
+        """Look no further."""
+        self._end = self._now()
+
+    def _now(self) -> _Moment:
+        accounts = self._source.pipeline.accounts()
+        return _Moment(time.perf_counter(), replace(self._source.taken), accounts)
+
+    @property
+    def spent(self) -> Spent:
+        """The figures behind it."""
+        begin, end = self._begin, self._end or self._now()
+        accounts = {name: end.accounts[name] - begin.accounts[name] for name in begin.accounts}
+        return Spent(
+            end.at - begin.at,
+            end.taken.batches - begin.taken.batches,
+            end.taken.images - begin.taken.images,
+            end.taken.nbytes - begin.taken.nbytes,
+            self._threads,
+            accounts,
+        )
+
+    @property
+    def limit(self) -> str:
+        """The stage that is the limit, as in `sentence`.
+
+        "read", "decode", "augment" or "training"; "start" of epochs; "bursts", where training and
+        decoding wait for each other by turns; "" where no batch was taken.
+        """
+        return self.spent.limit()
+
+    @property
+    def sentence(self) -> str:
+        """Which stage is the limit, and by what it is seen."""
+        return self.spent.sentence()
+
+    @property
+    def brief(self) -> str:
+        """The rate, and the part of the time that the training step waited."""
+        spent = self.spent
+        return f"{spent.rate:.0f} images/s, waited {_percent(spent.share(spent.waited))}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, in seconds and bytes, as JSON takes it."""
+        spent = self.spent
+        stages = {
+            name: {**asdict(stage), "images_per_second": stage.images_per_second}
+            for name, stage in spent.stages().items()
+        }
+        return {
+            "seconds": spent.seconds,
+            "batches": spent.batches,
+            "images": spent.images,
+            "images_per_second": spent.rate,
+            "epochs": spent.line.epochs,
+            "waited": spent.waited,
+            "waited_for_first_batches": spent.first,
+            "threads": spent.threads,
+            "threads_busy": spent.threads_busy,
+            "files": spent.line.files,
+            "decoder": self._decoder,
+            "stages": stages,
+            "limit": spent.limit(),
+            "sentence": spent.sentence(),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join([*self.spent.table(), self.sentence])
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    at: float
+    taken: Tally
+    accounts: dict[str, Account]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was done in some time, and how long that took.
+
+    Attributes:
+        seconds: Of all.
+        batches: That the training step took.
+        images: In them, without padding.
+        nbytes: In them.
+        threads: CPU threads that may decode.
+        accounts: Of the pipelines that run side by side, by name; the one of the images has none.
+    """
+
+    seconds: float
+    batches: int
+    images: int
+    nbytes: int
+    threads: int
+    accounts: dict[str, Account]
+
+    @property
+    def rate(self) -> float:
+        """Images per second."""
+        return self.images / max(self.seconds, 1e-9)
+
+    @property
+    def name(self) -> str:
+        """Of the pipeline that was waited for most."""
+        return max(self.accounts, key=lambda name: self.accounts[name].waited)
+
+    @property
+    def line(self) -> Account:
+        """That pipeline."""
+        return self.accounts[self.name]
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the training step waited."""
+        return sum(account.waited for account in self.accounts.values())
+
+    @property
+    def first(self) -> float:
+        """Seconds of that for the first batches of epochs."""
+        return sum(account.first for account in self.accounts.values())
+
+    @property
+    def threads_busy(self) -> float | None:
+        """CPU threads that decoded or augmented, on average; None where that is not known."""
+        work = sum(account.decoding + account.augmenting for account in self.accounts.values())
+        return work / max(self.seconds, 1e-9) if work else None
+
+    def share(self, seconds: float) -> float:
+        """Part of the time."""
+        return seconds / max(self.seconds, 1e-9)
+
+    def stages(self) -> dict[str, Stage]:
+        """What each stage did; those of a pipeline with a name have it before theirs."""
+        stages: dict[str, Stage] = {}
+        for name, account in self.accounts.items():
+            prefix = f"{name} " if name else ""
+            for stage, row in _rows(account).items():
+                stages[prefix + stage] = row
+        trained = max(self.seconds - self.waited, 0.0)
+        stages["training"] = Stage(trained, self.waited, None, self.images, self.nbytes)
+        return stages
+
+    def limit(self) -> str:
+        """See `Report.limit`."""
+        line, decode = self.line, self.line.decode
+        steady = self.waited - self.first
+        if not self.batches:
+            return ""
+        if self.share(self.waited) < _QUIET:
+            return "training"
+        if self.first > steady:
+            return "start"
+        if decode.blocked > max(steady, _QUIET * self.seconds):
+            return "bursts"
+        if decode.starved > decode.busy:
+            return "read"
+        return "augment" if line.augmenting > line.decoding else "decode"
+
+    def sentence(self) -> str:
+        """See `Report.sentence`."""
+        limit = self.limit()
+        if not limit:
+            return "no batch was taken: nothing can be said."
+        text = f"{self._reason(limit)} waited {_percent(self.share(self.waited))} of the time"
+        if limit == "training" and self.threads_busy is not None:
+            text += f"; {self._threads()}"
+        if self.batches < _FEW:
+            text += f"; that is of {self.batches} batches only, look at more"
+        return f"{text}."
+
+    def _reason(self, limit: str) -> str:
+        """What the limit is and how that shows, up to what waited for it."""
+        line = self.line
+        of = f" of {self.name}" if self.name else ""
+        if limit == "training":
+            return "the training step is the limit: it"
+        if limit == "start":
+            epochs = "an epoch" if line.epochs == 1 else f"{line.epochs} epochs"
+            text = f"the start of {epochs} is the limit: {self.first:.1f} s until the first batch"
+        elif limit == "bursts":
+            blocked = _percent(self.share(line.decode.blocked))
+            text = (
+                "no stage is the limit, batches are taken in bursts: finished ones lay there "
+                f"{blocked} of the time, a larger prefetch_buffer holds more of them"
+            )
+        elif limit == "read":
+            files = _percent(line.files / max(line.read.busy, 1e-9))
+            busy = _percent(self.share(line.read.busy))
+            text = f"read{of} is the limit: busy {busy} of the time, {files} of that in files"
+        elif self.threads_busy is None:
+            busy = _percent(self.share(line.decode.busy))
+            text = f"decode{of} is the limit: busy {busy} of the time"
+        else:
+            text = f"{_NAMES[limit]}{of} is the limit: {self._threads()}"
+            if limit == "augment":
+                part = line.augmenting / (line.decoding + line.augmenting)
+                text += f", {_percent(part)} of that augmentation"
+            if self.threads_busy < _IDLE * self.threads:
+                text += ", held up by Python or by other work on the machine"
+        return f"{text}; the training step"
+
+    def _threads(self) -> str:
+        return f"{round(self.threads_busy or 0, 1):g} of {self.threads} CPU threads busy"
+
+    def table(self) -> list[str]:
+        """The lines of a table, for people."""
+        rows = [["stage", "busy", "starved", "blocked", "MB/s", "images/s alone"]]
+        for name, stage in self.stages().items():
+            times = (stage.busy, stage.starved, stage.blocked)
+            shares = ["-" if t is None else _percent(self.share(t)) for t in times]
+            nbytes = "-" if stage.nbytes is None else f"{self.share(stage.nbytes) / 1e6:.1f}"
+            rows.append([name, *shares, nbytes, f"{stage.images_per_second:.0f}"])
+        first = max(len(row[0]) for row in rows)
+        table = [
+            f"{row[0]:{first}}{row[1]:>8}{row[2]:>9}{row[3]:>9}{row[4]:>10}{row[5]:>16}"
+            for row in rows
+        ]
+        amount = f"{self.batches} batches, {self.images} images"
+        return [f"{self.seconds:.2f} s: {amount}, {self.rate:.0f} images/s", *table]
+
+
+def _rows(account: Account) -> dict[str, Stage]:
+    """The stages of one pipeline: decoding and augmentation apart where their times are known."""
+    read, decode = account.read, account.decode
+    work = account.decoding + account.augmenting
+    stages = {"read": _stage(read, read.busy, read.nbytes)}
+    if not work:
+        return {**stages, "decode": _stage(decode, decode.busy, decode.nbytes)}
+    part = account.decoding / work
+    stages["decode"] = _stage(decode, decode.busy * part, None)
+    busy = decode.busy * (1 - part)
+    stages["augment"] = Stage(busy, images=decode.images, nbytes=decode.nbytes)
+    return stages
+
+
+def _stage(work: Work, busy: float, nbytes: int | None) -> Stage:
+    return Stage(busy, work.starved, work.blocked, work.images, nbytes)
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.0f} %"

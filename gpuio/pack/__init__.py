@@ -1,0 +1,1 @@
+"""Lists of images, and packing them into .rec files."""

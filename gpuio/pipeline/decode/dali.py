@@ -1,0 +1,189 @@
+"""DALI as the decoder: for those who have it, and to compare with.
+
+DALI decodes with nvImageCodec, too, so the pixels are the same; it keeps its own threads, memory
+and choice of codecs. One damaged image ends its whole batch: the batch is then halved until the
+image is alone, and the portable codec has the last word on it. So it does where libjpeg was heard
+to warn: on the CPU that is where DALI loads the codec modules that we have loaded.
+
+Source: DALI 2.4, `nvidia.dali.fn.decoders.image` (`device="cpu"` and `"mixed"`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.devices.base import Backend, Link
+from gpuio.errors import BackendError
+from gpuio.pipeline.decode import nvimgcodec_abi as abi
+from gpuio.pipeline.decode.base import Opened
+from gpuio.pipeline.decode.nvimgcodec import _instance as cpu_instance
+from gpuio.pipeline.decode.nvimgcodec_base import NvImageCodec
+from gpuio.pipeline.read.reader import RecordBatch
+from gpuio.sources.dataset import Dataset
+
+_ON_THE_WAY: Final = 4  # batches whose pixels the device may still be copying
+
+
+class DaliDecoder(NvImageCodec):
+    """Decodes whole images in a pipeline of DALI's.
+
+    Args:
+        backend: Where the images go.
+        channels: 1, 3 or 4.
+        dataset: For messages.
+        deterministic: Do without the JPEG engines of the GPU.
+        tolerant: As for every decoder.
+
+    Raises:
+        BackendError: DALI or nvImageCodec is not installed.
+    """
+
+    name = "dali"
+    windowed = False
+    markers = True
+
+    def __init__(
+        self,
+        backend: Backend,
+        channels: int,
+        dataset: Dataset,
+        *,
+        deterministic: bool = False,
+        tolerant: bool = False,
+    ) -> None:
+        try:
+            import nvidia.dali.fn
+            import nvidia.dali.types
+        except ImportError as error:
+            raise BackendError(
+                f"DALI is not installed: pip install 'gpuio[dali]' ({error})"
+            ) from error
+        super().__init__(backend, channels, dataset, cpu_instance(), tolerant=tolerant)
+        self._dali = nvidia.dali
+        self._on_gpu = backend.device_id is not None
+        self._hints = {"hw_decoder_load": 0.0} if deterministic else {}
+        self._pipeline: Any = None
+        self._most = 0
+        self._sent: deque[list[Any]] = deque(maxlen=_ON_THE_WAY)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self.backend.record().synchronize()
+        self._pipeline = None
+        self._sent.clear()
+
+    def open(self, records: RecordBatch) -> Opened:
+        opened = super().open(records)
+        if self.backend.device == "cpu":
+            places = set(np.flatnonzero(opened.size[:, 0]).tolist()) - opened.pixels.keys()
+            places -= opened.later
+
+            def keep(place: int, image: Any) -> None:
+                pixels = np.array(image)
+                if pixels.shape[:2] == tuple(opened.size[place].tolist()):
+                    opened.pixels[place] = pixels
+
+            self._decode(opened.handle, sorted(places), keep)
+        return opened
+
+    def links(
+        self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
+    ) -> list[Link]:
+        table = opened.handle
+        table["rows"], table["cols"] = box[:, 2:].T
+        table["status"] = abi.FAILED
+        return [] if self.backend.device == "cpu" else [Link(self._step, table)]
+
+    def _step(
+        self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
+    ) -> None:
+        """A `HostStep`: decode, and copy to where the kernels look."""
+
+        def copy(place: int, image: Any) -> None:
+            row, to = table[place], int(bases[place])
+            shape = image.shape() if self._on_gpu else np.array(image).shape
+            if tuple(shape[:2]) != (row["rows"], row["cols"]):
+                return
+            nbytes = int(row["rows"]) * int(row["cols"]) * self.channels
+            if self._on_gpu:
+                import cupy
+
+                runtime = cupy.cuda.runtime
+                kind = runtime.memcpyDeviceToDevice
+                runtime.memcpyAsync(to, image.data_ptr(), nbytes, kind, stream)
+            else:
+                ctypes.memmove(to, np.array(image).ctypes.data, nbytes)
+            row["status"] = abi.SUCCESS
+
+        self._sent.append([])
+        self._decode(table, np.flatnonzero(table["rows"] > 0).tolist(), copy, stream)
+
+    def _decode(
+        self,
+        table: npt.NDArray[np.void],
+        places: list[int],
+        take: Callable[[int, Any], None],
+        stream: int | None = None,
+    ) -> None:
+        """Call `take` for all images that can be decoded, with a place and a tensor of DALI's."""
+        if not places:
+            return
+        try:
+            images = self._run(table[places], stream)
+        except RuntimeError:
+            if len(places) > 1:
+                middle = len(places) // 2
+                self._decode(table, places[:middle], take, stream)
+                self._decode(table, places[middle:], take, stream)
+            return
+        for number, place in enumerate(places):
+            take(place, images[number] if self._on_gpu else images.at(number))
+        if self._on_gpu:
+            self._sent[-1].append(images)
+
+    def _run(self, rows: npt.NDArray[np.void], stream: int | None) -> Any:
+        """A list of tensors."""
+        if self._pipeline is None or len(rows) > self._most:
+            self._most = len(rows)
+            self._pipeline = self._build()
+        data = [
+            np.ctypeslib.as_array(
+                (ctypes.c_uint8 * int(row["nbytes"])).from_address(int(row["data"]))
+            )
+            for row in rows
+        ]
+        heard = self._heard
+        (images,) = self._pipeline.run(stream if self._on_gpu else None, encoded=data)
+        if self._heard != heard:
+            raise RuntimeError("libjpeg warned of an image")
+        return images
+
+    def _build(self) -> Any:
+        dali = self._dali
+        output = {1: dali.types.GRAY, 3: dali.types.RGB, 4: dali.types.ANY_DATA}[self.channels]
+        pipeline = dali.Pipeline(
+            batch_size=self._most,
+            num_threads=self.backend.threads,
+            device_id=self.backend.device_id,
+            prefetch_queue_depth=1,
+            exec_dynamic=True,
+        )
+        with pipeline:
+            encoded = dali.fn.external_source(name="encoded", dtype=dali.types.UINT8, ndim=1)
+            pipeline.set_outputs(
+                dali.fn.decoders.image(
+                    encoded,
+                    device="mixed" if self._on_gpu else "cpu",
+                    output_type=output,
+                    adjust_orientation=False,
+                    **self._hints,
+                )
+            )
+        pipeline.build()
+        return pipeline

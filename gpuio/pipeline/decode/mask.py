@@ -1,0 +1,64 @@
+"""Masks: PNGs whose numbers are labels, which no decoder of pictures may touch."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.errors import DecodeError
+from gpuio.formats.codec import described, opened
+from gpuio.pipeline.decode.base import Opened, encoded
+from gpuio.pipeline.decode.portable import PortableDecoder
+from gpuio.pipeline.read.reader import RecordBatch
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_LARGEST = 255
+
+
+def decode_mask(data: bytes) -> npt.NDArray[np.uint8]:
+    """(H, W, 1) labels: the numbers in a PNG of one channel, as `numpy.asarray` has them of Pillow.
+
+    Those of a palette are its indices, whatever the colours; those of one bit are 0 and 1.
+
+    Raises:
+        DecodeError: It is no PNG, a damaged one, of several channels, or has labels above 255.
+    """
+    if not data.startswith(_SIGNATURE):
+        found = f"it starts with {data[:8].hex(' ')}" if data else "it has 0 bytes"
+        raise DecodeError(f"a mask must be a PNG, and {found}")
+    with opened(data, ("PNG",)) as picture:
+        try:
+            mode, labels = picture.mode, np.asarray(picture)
+        except Exception as error:  # whatever Pillow's parser stumbles over
+            raise DecodeError(f"PNG: {described(error)}") from error
+    if labels.ndim != 2:
+        raise DecodeError(f"a mask must have one channel, gray or of a palette, and it is {mode}")
+    if labels.dtype != np.uint8 and labels.max() > _LARGEST:
+        raise DecodeError(f"labels of a mask must be in [0, {_LARGEST}], and one is {labels.max()}")
+    return labels.astype(np.uint8)[..., None]
+
+
+class MaskDecoder(PortableDecoder):
+    """Decodes masks as `decode_mask` does, in a few Python threads."""
+
+    name = "mask"
+
+    def open(self, records: RecordBatch) -> Opened:
+        def decoded(place: int) -> npt.NDArray[np.uint8] | None:
+            try:
+                return decode_mask(encoded(records, place))
+            except DecodeError:
+                return None
+
+        size, pixels = np.zeros((len(records.nbytes), 2), np.int32), {}
+        for place, labels in enumerate(self._pool.map(decoded, range(len(size)))):
+            if labels is not None:
+                size[place], pixels[place] = labels.shape[:2], labels
+        return Opened(size, pixels)
+
+    def _reason(self, records: RecordBatch, place: int) -> str:
+        try:
+            decode_mask(encoded(records, place))
+        except DecodeError as error:
+            return str(error)
+        return "it could be decoded only when it was decoded again"

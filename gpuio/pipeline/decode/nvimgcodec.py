@@ -1,0 +1,112 @@
+"""nvImageCodec on the CPU: libjpeg-turbo and friends, a batch at a time, without driver or GIL.
+
+Its C API is called from compiled code: one decoder for each thread (a decoder shared by threads
+corrupts the heap), each image in the thread that takes it, its window only where the codec can.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.devices.base import Backend, Link
+from gpuio.errors import BackendError
+from gpuio.kernels import codec_calls
+from gpuio.pipeline.decode import nvimgcodec_abi as abi
+from gpuio.pipeline.decode.base import Opened
+from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, SOUND
+from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, FORMATS, NvImageCodec, release
+from gpuio.sources.dataset import Dataset
+
+
+class NvImageCodecDecoder(NvImageCodec):
+    """Decodes with nvImageCodec's CPU codecs.
+
+    Args:
+        backend: Where the images go.
+        channels: 1, 3 or 4.
+        dataset: For messages.
+        tolerant: As for every decoder.
+
+    Raises:
+        BackendError: nvImageCodec is not installed, does not start, or does not let us hear what
+            libjpeg warns of, and that is wanted.
+    """
+
+    name = "nvimgcodec"
+
+    def __init__(
+        self, backend: Backend, channels: int, dataset: Dataset, *, tolerant: bool = False
+    ) -> None:
+        instance = _instance()
+        super().__init__(backend, channels, dataset, instance, tolerant=tolerant)
+        count = backend.threads * backend.lanes
+        self._decoders = np.array([self._new_decoder() for _ in range(count)], np.uint64)
+        self._finalizer = weakref.finalize(self, instance.destroy, self._decoders.tolist())
+        if self._warnings is not None and channels != 4 and not self._hears():
+            if not tolerant:
+                raise BackendError("what libjpeg warns of inside nvImageCodec cannot be heard")
+            self._warnings = None
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self._finalizer()
+
+    def links(
+        self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
+    ) -> list[Link]:
+        table = opened.handle
+        table["y"], table["x"], table["rows"], table["cols"] = box.T
+        table["dst"], table["pitch"] = 0, pitch
+        sample_format, color = FORMATS[self.channels]
+        words = (
+            self._instance.library.functions.ctypes.data,
+            self._instance.handle,
+            *map(ctypes.addressof, (self._info, self._view, self._params)),
+            self._decoders.ctypes.data,
+            self.channels,
+            sample_format,
+            color,
+            abi.HOST_BUFFER,
+            0 if self._warnings is None else self._warnings.ctypes.data,
+        )
+        return [Link(codec_calls.decode, table, words)]
+
+    def _hears(self) -> bool:
+        """Whether a sound JPEG is decoded, and libjpeg is heard to warn of a damaged one."""
+        files = [np.frombuffer(data, np.uint8) for data in (SOUND, DAMAGED)]
+        address = np.array([file.ctypes.data for file in files], np.uint64)
+        table = self._probe(address, np.array([file.size for file in files], np.int64))
+        size = np.stack([table["height"], table["width"]], axis=1)
+        box = np.concatenate([np.zeros_like(size), size], axis=1)
+        pixels = np.zeros((len(files), SIDE * SIDE * self.channels), np.uint8)
+        (link,) = self.links(Opened(size, {}, table), box, box[:, 3] * np.int64(self.channels))
+        table["dst"] = pixels.ctypes.data + pixels.strides[0] * np.arange(len(files))
+        task, words = link.call
+        task(len(files), 1, *words)
+        release(self._instance, table)
+        decoded: list[bool] = (table["status"] == abi.SUCCESS).tolist()
+        return decoded == [True, False]
+
+    def _new_decoder(self) -> int:
+        codecs = abi.Backend.new(
+            kind=abi.CPU_ONLY_BACKEND, params=abi.BackendParams.new(load_hint=1.0)
+        )
+        execution = abi.ExecutionParams.new(
+            max_num_cpu_threads=1,  # decodes in the calling thread
+            device_id=abi.CPU_ONLY_DEVICE,
+            pre_init=1,
+            num_backends=1,
+            backends=ctypes.addressof(codecs),
+        )
+        return self._instance.decoder(execution)
+
+
+@cache
+def _instance() -> abi.Instance:
+    """The library, started once a process with the modules that decode on the CPU."""
+    return abi.Instance(abi.load(), CPU_MODULES)

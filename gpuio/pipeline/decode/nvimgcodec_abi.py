@@ -1,0 +1,353 @@
+"""nvImageCodec's C structures, and its functions by address.
+
+The structures carry their own type and size, so the library can tell which version it is given;
+`load` refuses a library whose version is not one that these layouts were taken from.
+
+Source: nvimgcodec.h of nvImageCodec 0.9, as shipped in the nvidia-nvimgcodec wheels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import weakref
+from ctypes import c_char, c_float, c_int, c_size_t, c_uint8, c_uint32, c_void_p
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.errors import BackendError
+from gpuio.pipeline.decode import versions
+
+SRGB: Final = 1
+GRAY: Final = 2
+FORMAT_UNCHANGED: Final = 2
+FORMAT_Y: Final = 4
+FORMAT_RGB: Final = 8
+UINT8: Final = 0x0802
+DEVICE_BUFFER: Final = 1
+HOST_BUFFER: Final = 2
+CPU_ONLY_BACKEND: Final = 1
+GPU_ONLY_BACKEND: Final = 2
+HYBRID_BACKEND: Final = 3
+HARDWARE_BACKEND: Final = 4
+CPU_ONLY_DEVICE: Final = -99999
+FIXED_LOAD: Final = 2
+INFORMATION: Final = 0x100
+ANY_CATEGORY: Final = 0x0FFFFFFF
+SUCCESS: Final = 1  # of nvimgcodecProcessingStatus_t
+FAILED: Final = 3
+
+
+class Struct(ctypes.Structure):
+    """A structure that begins with its type, its size and a pointer to an extension."""
+
+    TYPE: ClassVar[int]
+
+    @classmethod
+    def new(cls, **values: Any) -> Any:
+        """Zeroed but for the header and `values`."""
+        return cls(struct_type=cls.TYPE, struct_size=ctypes.sizeof(cls), **values)
+
+
+def _header(*rest: tuple[str, Any]) -> list[tuple[str, Any]]:
+    return [("struct_type", c_int), ("struct_size", c_size_t), ("struct_next", c_void_p), *rest]
+
+
+class Properties(Struct):
+    """Library version."""
+
+    TYPE = 1
+    _fields_ = _header(("version", c_uint32), ("cudart_version", c_uint32))
+
+
+class InstanceCreateInfo(Struct):
+    """How to start the library."""
+
+    TYPE = 2
+    _fields_ = _header(
+        ("load_builtin_modules", c_int),
+        ("load_extension_modules", c_int),
+        ("extension_modules_path", ctypes.c_char_p),
+        ("create_debug_messenger", c_int),
+        ("debug_messenger_desc", c_void_p),
+        ("message_severity", c_uint32),
+        ("message_category", c_uint32),
+    )
+
+
+class DecodeParams(Struct):
+    """What to do while decoding."""
+
+    TYPE = 5
+    _fields_ = _header(("apply_exif_orientation", c_int))
+
+
+class Orientation(Struct):
+    """How the stored pixels are turned to be looked at."""
+
+    TYPE = 7
+    _fields_ = _header(("rotated", c_int), ("flip_x", c_int), ("flip_y", c_int))
+
+
+class Region(Struct):
+    """A window, in (y, x) pixels."""
+
+    TYPE = 8
+    _fields_ = _header(
+        ("ndim", c_int),
+        ("start", c_int * 5),
+        ("end", c_int * 5),
+        ("out_of_bounds_policy", c_int),
+        ("out_of_bounds_samples", c_uint32 * 10),
+    )
+
+
+class CodeStreamView(Struct):
+    """A part of a code stream."""
+
+    TYPE = 9
+    _fields_ = _header(("image_idx", c_size_t), ("region", Region), ("bitstream_offset", c_size_t))
+
+
+class PlaneInfo(Struct):
+    """One plane of an image."""
+
+    TYPE = 12
+    _fields_ = _header(
+        ("width", c_uint32),
+        ("height", c_uint32),
+        ("row_stride", c_size_t),
+        ("num_channels", c_uint32),
+        ("sample_type", c_int),
+        ("precision", c_uint8),
+    )
+
+
+class ImageInfo(Struct):
+    """An image in a code stream or in memory."""
+
+    TYPE = 11
+    _fields_ = _header(
+        ("codec_name", c_char * 256),
+        ("color_spec", c_int),
+        ("chroma_subsampling", c_int),
+        ("sample_format", c_int),
+        ("orientation", Orientation),
+        ("num_planes", c_uint32),
+        ("plane_info", PlaneInfo * 32),
+        ("buffer", c_void_p),
+        ("buffer_kind", c_int),
+        ("cuda_stream", c_void_p),
+    )
+
+
+class BackendParams(Struct):
+    """How much of the work a back-end gets."""
+
+    TYPE = 29
+    _fields_ = _header(("load_hint", c_float), ("load_hint_policy", c_int))
+
+
+class Backend(Struct):
+    """One way to decode."""
+
+    TYPE = 17
+    _fields_ = _header(("kind", c_int), ("params", BackendParams))
+
+
+class DebugMessengerDesc(Struct):
+    """Who is told what the library does."""
+
+    TYPE = 25
+    _fields_ = _header(
+        ("message_severity", c_uint32),
+        ("message_category", c_uint32),
+        ("user_callback", c_void_p),
+        ("user_data", c_void_p),
+    )
+
+
+class ExtensionDesc(Struct):
+    """What a codec module brings."""
+
+    TYPE = 27
+    _fields_ = _header(
+        ("instance", c_void_p),
+        ("id", ctypes.c_char_p),
+        ("version", c_uint32),
+        ("ext_api_version", c_uint32),
+        ("create", c_void_p),
+        ("destroy", c_void_p),
+    )
+
+
+class ExecutionParams(Struct):
+    """Where and with what a decoder runs."""
+
+    TYPE = 30
+    _fields_ = _header(
+        ("device_allocator", c_void_p),
+        ("pinned_allocator", c_void_p),
+        ("max_num_cpu_threads", c_int),
+        ("executor", c_void_p),
+        ("device_id", c_int),
+        ("pre_init", c_int),
+        ("skip_pre_sync", c_int),
+        ("num_backends", c_int),
+        ("backends", c_void_p),
+    )
+
+
+FUNCTIONS: Final = (
+    "CodeStreamCreateFromHostMem",
+    "CodeStreamGetImageInfo",
+    "CodeStreamGetSubCodeStream",
+    "CodeStreamDestroy",
+    "ImageCreate",
+    "ImageDestroy",
+    "DecoderDecode",
+    "FutureWaitForAll",
+    "FutureGetProcessingStatus",
+    "FutureDestroy",
+)
+"""What compiled code calls; their places here are their places in `Library.functions`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The loaded library.
+
+    Attributes:
+        dll: For calls from Python.
+        functions: (len(FUNCTIONS),) uint64 addresses, for calls from compiled code.
+        extensions: Folder of its codec modules.
+        version: Major, minor, patch.
+        cuda: Major version of CUDA that it was built for.
+    """
+
+    dll: ctypes.CDLL
+    functions: npt.NDArray[np.uint64]
+    extensions: Path
+    version: versions.Version
+    cuda: int
+
+
+class Instance:
+    """A started library, which ends when nothing refers to this any more.
+
+    Args:
+        library: nvImageCodec.
+        modules: Its codec modules, by how their names begin. They are named, because those for
+            the GPU print to stderr where they find no library.
+        listener: Who is told what it does: the address of an nvimgcodecDebugCallback_t, and the
+            array whose address that is given.
+
+    Attributes:
+        library: As given.
+        handle: For the library.
+
+    Raises:
+        BackendError: It does not start.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        modules: tuple[str, ...],
+        listener: tuple[int, npt.NDArray[Any]] | None = None,
+    ) -> None:
+        self.library = library
+        info = InstanceCreateInfo.new(load_builtin_modules=1)
+        messenger = None
+        if listener is not None:
+            callback, notes = listener
+            messenger = DebugMessengerDesc.new(
+                message_severity=INFORMATION,
+                message_category=ANY_CATEGORY,
+                user_callback=callback,
+                user_data=notes.ctypes.data,
+            )
+            info.create_debug_messenger = 1
+            info.debug_messenger_desc = ctypes.addressof(messenger)
+        instance = c_void_p()
+        status = library.dll.nvimgcodecInstanceCreate(ctypes.byref(instance), ctypes.byref(info))
+        if status or not instance.value:
+            raise BackendError(f"nvImageCodec does not start, status {status}")
+        self.handle = instance.value
+        end = weakref.finalize(self, _end, library, instance, messenger, listener)
+        # Compiled code that listens is gone before the library ends by itself.
+        end.atexit = listener is not None
+        for path in sorted(library.extensions.iterdir()):
+            if path.name.removeprefix("lib").startswith(modules):
+                description, extension = ExtensionDesc.new(), c_void_p()
+                module = ctypes.CDLL(str(path))
+                module.nvimgcodecExtensionModuleEntry(ctypes.byref(description))
+                library.dll.nvimgcodecExtensionCreate(
+                    instance, ctypes.byref(extension), ctypes.byref(description)
+                )
+
+    def decoder(self, execution: ExecutionParams, options: str = "") -> int:
+        """Handle of a new decoder.
+
+        Raises:
+            BackendError: There is none for such a device.
+        """
+        decoder = c_void_p()
+        status = self.library.dll.nvimgcodecDecoderCreate(
+            c_void_p(self.handle),
+            ctypes.byref(decoder),
+            ctypes.byref(execution),
+            options.encode(),
+        )
+        if status or not decoder.value:
+            where = "the CPU" if execution.device_id < 0 else f"GPU {execution.device_id}"
+            raise BackendError(f"nvImageCodec: no decoder for {where}, status {status}")
+        return decoder.value
+
+    def destroy(self, decoders: list[int]) -> None:
+        """Give decoders back, before the instance ends."""
+        for decoder in decoders:
+            self.library.dll.nvimgcodecDecoderDestroy(c_void_p(decoder))
+
+
+def _end(library: Library, instance: c_void_p, *_listener: object) -> None:
+    """End an instance, to which its listener is there to the last."""
+    library.dll.nvimgcodecInstanceDestroy(instance)
+
+
+def load() -> Library:
+    """Load nvImageCodec from its wheel; needs no CUDA driver.
+
+    Raises:
+        BackendError: The wheel is missing, or its version has other structures.
+    """
+    root = _package()
+    names = ("libnvimgcodec.so.0", "nvimgcodec_0.dll")
+    path = next((root / name for name in names if (root / name).exists()), None)
+    if path is None:
+        raise BackendError(f"{root}: none of {', '.join(names)} is there; reinstall gpuio[cpu]")
+    try:
+        dll = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BackendError(f"{path}: cannot be loaded: {error}") from error
+    properties = Properties.new()
+    dll.nvimgcodecGetProperties(ctypes.byref(properties))
+    number = properties.version
+    version = (number // 1000, number // 100 % 10, number % 100)
+    cuda = properties.cudart_version // 1000
+    versions.check(version, path, cuda)
+    addresses = [ctypes.cast(dll[f"nvimgcodec{name}"], c_void_p).value for name in FUNCTIONS]
+    functions = np.array(addresses, np.uint64)
+    return Library(dll, functions, root / "extensions", version, cuda)
+
+
+def _package() -> Path:
+    spec = importlib.util.find_spec("nvidia")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(place) / "nvimgcodec").is_dir():
+            return Path(place) / "nvimgcodec"
+    raise BackendError("nvImageCodec is not installed: pip install 'gpuio[cpu]'")

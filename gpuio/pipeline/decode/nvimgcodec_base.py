@@ -1,0 +1,159 @@
+"""What nvImageCodec's decoders do alike on CPU and GPU: read headers, and say who decodes what.
+
+Some pictures are the portable codec's. All but JPEG and PNG, whose codecs cannot be trusted; CMYK,
+which nvImageCodec decodes to other pixels than OpenCV, by a level or two; and pictures with an EXIF
+orientation, which it leaves as they are stored. What nvImageCodec fails to decode, or libjpeg warns
+of, is tried once more, by itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.core.threads import WorkerPool
+from gpuio.devices.base import Backend, Link
+from gpuio.errors import BackendError
+from gpuio.kernels import codec_calls
+from gpuio.pipeline.decode import nvimgcodec_abi as abi
+from gpuio.pipeline.decode.base import Decoder, ImageBatch, Opened
+from gpuio.pipeline.decode.libjpeg_warnings import listener
+from gpuio.pipeline.decode.portable import decode_places
+from gpuio.pipeline.read.reader import RecordBatch, Samples
+from gpuio.sources.dataset import Dataset
+
+CPU_MODULES: Final = ("jpeg_turbo_ext", "opencv_ext")
+"""Codec modules: for JPEG, and for PNG; see `gpuio.pipeline.decode`."""
+FORMATS: Final = {
+    1: (abi.FORMAT_Y, abi.GRAY),
+    3: (abi.FORMAT_RGB, abi.SRGB),
+    4: (abi.FORMAT_UNCHANGED, abi.SRGB),
+}
+"""Sample format and colour space by channels."""
+
+
+class NvImageCodec(Decoder):
+    """Opens images as code streams of an instance of nvImageCodec.
+
+    Args:
+        backend: Where the images go.
+        channels: 1, 3 or 4.
+        dataset: For messages.
+        instance: nvImageCodec, started.
+        tolerant: As for every decoder.
+
+    Raises:
+        BackendError: Damage of JPEGs cannot be seen, and is not tolerated.
+    """
+
+    markers = False  # whether `_doubtful` looks at the markers of JPEGs
+
+    def __init__(
+        self,
+        backend: Backend,
+        channels: int,
+        dataset: Dataset,
+        instance: abi.Instance,
+        *,
+        tolerant: bool = False,
+    ) -> None:
+        super().__init__(backend, channels, dataset, tolerant=tolerant)
+        self._warnings = self._listen(instance)
+        self._sound = np.zeros(len(dataset), bool)  # JPEGs that were decoded to their end
+        self._pool = WorkerPool(backend.threads, "gpuio-decode")  # starts no thread yet
+        self._instance = instance
+        self._info = abi.ImageInfo.new(
+            orientation=abi.Orientation.new(),
+            plane_info=(abi.PlaneInfo * 32)(*[abi.PlaneInfo.new() for _ in range(32)]),
+        )
+        self._view = abi.CodeStreamView.new(region=abi.Region.new())
+        self._params = abi.DecodeParams.new(apply_exif_orientation=0)
+
+    def _listen(self, instance: abi.Instance) -> npt.NDArray[np.uint64] | None:
+        try:
+            return listener(instance.library.extensions)
+        except BackendError:
+            if self.backend.device_id is None and not self.tolerant:
+                raise
+            return None  # it does not matter, or most JPEGs are decoded by codecs that do not warn
+
+    def open(self, records: RecordBatch) -> Opened:
+        table = self._probe(records.address, records.nbytes)
+        size = np.stack([table["height"], table["width"]], axis=1)
+        ported = (table["stream"] == 0) | self._doubtful(table)
+        if self.channels == 4:  # MXNet leaves RGBA as it is stored
+            ported |= table["channels"] != 4
+            swapped = table["turned"] == 2
+            size[swapped] = size[swapped, ::-1]
+        else:
+            ported |= (table["turned"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
+        size[ported] = 0
+        places = np.flatnonzero(ported & (records.nbytes > 0)).tolist()
+        portable = decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
+        size[places] = portable.size[places]
+        self.ported += len(portable.pixels)
+        opened = Opened(size, portable.pixels, table, portable.later)
+        # For a batch that nobody decodes any more; after `finish` there is nothing left to do.
+        weakref.finalize(opened, release, self._instance, table).atexit = False
+        return opened
+
+    def widen(self, box: npt.NDArray[np.int32], opened: Opened, samples: Samples) -> None:
+        """Decode a JPEG to its last row when it is decoded for the first time.
+
+        libjpeg warns of bytes that are lost when it comes to the end of the data. What was found
+        sound is sound from then on, and a window of it is enough.
+        """
+        if self._warnings is not None and not self.tolerant:
+            new = is_jpeg(opened.handle) & ~self._sound[samples.ids] & (box[:, 2] > 0)
+            box[new, 2] = opened.size[new, 0] - box[new, 0]
+
+    def retry(self, batch: ImageBatch) -> list[int]:
+        sound = (batch.opened.handle["rows"] > 0) & ~self.failed(batch.opened)
+        done = super().retry(batch)
+        sound[done] = True
+        self._sound[batch.samples.ids[sound]] = True
+        return done
+
+    def failed(self, opened: Opened) -> npt.NDArray[np.bool_]:
+        return (opened.handle["rows"] > 0) & (opened.handle["status"] != abi.SUCCESS)
+
+    def finish(self, opened: Opened) -> None:
+        release(self._instance, opened.handle)
+
+    def _doubtful(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+        """(N,) bool, images that only the portable codec can be trusted with."""
+        return is_jpeg(table) & (table["ended"] == 0) & self.markers
+
+    @property
+    def _heard(self) -> int:
+        """How often libjpeg warned in threads of its own; 0 if it is not heard."""
+        return 0 if self._warnings is None else int(self._warnings[codec_calls.HEARD])
+
+    def _probe(
+        self, address: npt.NDArray[np.uint64], nbytes: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.void]:
+        """An IMAGE_JOB table of encoded images, with their headers and code streams."""
+        table = np.zeros(len(nbytes), codec_calls.IMAGE_JOB)
+        table["data"], table["nbytes"] = address, nbytes
+        functions = self._instance.library.functions.ctypes.data
+        words = (functions, self._instance.handle, ctypes.addressof(self._info), self.markers)
+        self.backend.run(Link(codec_calls.probe, table, words))
+        return table
+
+
+def is_jpeg(table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """(N,) bool, rows of an IMAGE_JOB table whose images are JPEGs."""
+    jpeg: npt.NDArray[np.bool_] = table["head"] & 0xFFFFFF == codec_calls.JPEG_HEAD
+    return jpeg
+
+
+def release(instance: abi.Instance, table: npt.NDArray[np.void]) -> None:
+    """Close the code streams of an IMAGE_JOB table that are still open."""
+    if not table["stream"].any():
+        return
+    functions = instance.library.functions.ctypes.data
+    codec_calls.release(len(table), 1, table.ctypes.data, functions)

@@ -1,0 +1,104 @@
+"""The portable codec: simplejpeg and Pillow, on every platform, one image at a time.
+
+It serves where nvImageCodec has no wheel, and takes the single images that nvImageCodec declines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.core.threads import WorkerPool
+from gpuio.devices.base import LARGE, Backend, Link
+from gpuio.devices.out_of_memory import give_back
+from gpuio.errors import DecodeError
+from gpuio.formats.codec import decode_rgb, opened
+from gpuio.pipeline.decode.base import Decoder, Opened, encoded
+from gpuio.pipeline.read.reader import RecordBatch
+from gpuio.sources.dataset import Dataset
+
+_JPEG = b"\xff\xd8\xff"
+_SMALL_JPEG = 1 << 18  # bytes: as many pixels as take `LARGE` bytes are not packed into less
+_KEPT = 1 << 30  # bytes of decoded images of one batch; the others are decoded once more later
+
+
+def decode_places(
+    pool: WorkerPool,
+    records: RecordBatch,
+    places: Sequence[int],
+    channels: int,
+    *,
+    tolerant: bool,
+) -> Opened:
+    """(H, W, C) uint8 images by place in the batch, without those that cannot be decoded.
+
+    Large ones are decoded one after the other, and again in `Decoder.retry`, as are those that
+    would make the batch larger than 1 GiB.
+    """
+    size = np.zeros((len(records.nbytes), 2), np.int32)
+    pixels: dict[int, npt.NDArray[np.uint8]] = {}
+    alone: list[int] = []
+
+    def decode(place: int, *, large: bool = False) -> npt.NDArray[np.uint8] | None:
+        try:
+            data = encoded(records, place)
+            if not large and _is_large(data, channels):
+                alone.append(place)
+                return None
+            image = decode_rgb(data, channels, tolerant=tolerant)
+        except (DecodeError, MemoryError):
+            return None  # `Decoder` says why
+        size[place] = image.shape[:2]
+        return image
+
+    free = _KEPT
+    for place, image in zip(places, pool.map(decode, places), strict=True):
+        if image is not None and image.nbytes <= free:
+            pixels[place] = image
+            free -= image.nbytes
+    for place in alone:
+        decode(place, large=True)
+    if alone:
+        give_back()
+    later = frozenset(np.flatnonzero(size[:, 0]).tolist()) - pixels.keys()
+    return Opened(size, pixels, later=later)
+
+
+def _is_large(data: bytes, channels: int) -> bool:
+    """Whether an image takes more than `LARGE` bytes, by its header, if that need be looked at."""
+    if len(data) < _SMALL_JPEG and data.startswith(_JPEG):
+        return False
+    try:
+        with opened(data) as picture:
+            return picture.width * picture.height * channels > LARGE
+    except DecodeError:  # decoding will tell what is wrong with it
+        return False
+
+
+class PortableDecoder(Decoder):
+    """Decodes whole images as it opens them, in a few Python threads."""
+
+    name = "portable"
+
+    def __init__(
+        self, backend: Backend, channels: int, dataset: Dataset, *, tolerant: bool = False
+    ) -> None:
+        super().__init__(backend, channels, dataset, tolerant=tolerant)
+        self._pool = WorkerPool(backend.threads, "gpuio-decode")
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    def open(self, records: RecordBatch) -> Opened:
+        places = range(len(records.nbytes))
+        return decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
+
+    def links(
+        self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
+    ) -> list[Link]:
+        return []
+
+    def failed(self, opened: Opened) -> npt.NDArray[np.bool_]:
+        return np.zeros(len(opened.size), bool)

@@ -1,0 +1,1 @@
+"""Records from their files into host memory."""

@@ -1,0 +1,1 @@
+"""Where encoded images come from, and which records there are."""

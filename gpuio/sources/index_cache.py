@@ -1,0 +1,273 @@
+"""Indexes of large data sets, kept on disk as arrays so that they are parsed once.
+
+A .idx of 42 million lines takes seconds to parse. So what was parsed is written to a file once, and
+read from it by whoever opens the data set next. The file is
+
+    stamp NEWLINE, zeros to a multiple of 64 bytes | first | keys | offsets | checksum
+
+with little-endian int64 arrays and a uint64 CRC-32 of all that is before it. The stamp is JSON:
+version, name, size and times of each .idx, size of each .rec. Where it is not what it should be
+now, the file is made anew; it may be deleted at any time. It lies beside the first .idx or, where
+that folder cannot be written, in the user's cache.
+
+Nothing in the file is believed. It counts if it is a plain file of this user or of root which
+nobody else may write, if its checksum is right, and if its offsets can be places in the .rec files.
+It is read into memory and not mapped: a mapped file that another process cuts ends this one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from io import FileIO
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.formats.index import Index
+from gpuio.storage.atomic import committed
+from gpuio.storage.location import is_url
+from gpuio.storage.plain_file import is_trusted, open_plain, restrict
+from gpuio.storage.shards import sizes_of
+from gpuio.storage.write_lock import try_lock
+
+Int64s = npt.NDArray[np.int64]
+
+_VERSION: Final = 2
+_ALIGNED: Final = 64
+_SUM_NBYTES: Final = 8
+# Bytes of .idx from which a file is made. About a million lines: less is parsed in 0.06 s and takes
+# 16 MB, which is not worth a file that someone wonders about.
+_LARGE: Final = 16 << 20
+_SHORTEST_LINE: Final = 3  # bytes: two digits and the tab
+_BLOCK: Final = 1 << 20  # bytes read and summed at a time: the sum finds them in the cache
+_PATIENCE: Final = 60.0  # seconds to wait for a process that makes the same file
+_POLL: Final = 0.02  # seconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JoinedIndex:
+    """The records of several files, one file after the other.
+
+    Attributes:
+        index: Of all records; offsets count from the start of their own file.
+        first: (files + 1,) int64, number of the first record of each file.
+        kept: Whether it comes from a file made before.
+    """
+
+    index: Index
+    first: Int64s
+    kept: bool = False
+
+
+def join(parts: Sequence[Index]) -> JoinedIndex:
+    """The indexes of several files as one."""
+    first = np.cumsum([0, *map(len, parts)])
+    if len(parts) == 1:
+        return JoinedIndex(parts[0], first)
+    keys = np.concatenate([part.keys for part in parts])
+    return JoinedIndex(Index(keys, np.concatenate([part.offsets for part in parts])), first)
+
+
+def keep(
+    idxs: Sequence[str], sizes: Sequence[int], parse: Callable[[], Sequence[Index]]
+) -> JoinedIndex:
+    """What `parse` returns, joined; from a file on disk, if that is worth it.
+
+    Args:
+        idxs: The .idx files; of those at URLs nothing is kept.
+        sizes: Bytes in each .rec.
+        parse: Reads and checks the .idx files: an index for each .rec.
+    """
+    if any(map(is_url, idxs)):
+        return join(parse())
+    nbytes = sum(sizes_of(sorted(set(idxs))))
+    if nbytes < _LARGE:
+        return join(parse())
+    kept = _KeptIndex(_stamp(idxs, sizes), sizes, nbytes // _SHORTEST_LINE + 1)
+    places = _places(idxs)
+    found = kept.find(places)
+    if found is None:
+        with _turn(idxs[0]):
+            # Another process may have made it while this one waited.
+            found = kept.find(places)
+            if found is None:
+                found = join(parse())
+                kept.save(places, found)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptIndex:
+    """The file that one data set's index is kept in, wherever it lies.
+
+    Attributes:
+        stamp: How the file begins.
+        sizes: Bytes in each .rec.
+        most: Records that the .idx files can name.
+    """
+
+    stamp: bytes
+    sizes: Sequence[int]
+    most: int
+
+    def find(self, places: Sequence[Path]) -> JoinedIndex | None:
+        """The index in the first file that can be believed."""
+        for place in places:
+            with suppress(OSError):
+                if (found := self._load(place)) is not None:
+                    return found
+        return None
+
+    def save(self, places: Sequence[Path], joined: JoinedIndex) -> None:
+        """Write a file in the first place where that is possible, if there is one."""
+        for place in places:
+            with suppress(OSError):  # no room, or not ours to write to
+                if not _is_taken(place):
+                    self._save(place, joined)
+                    return
+
+    def _load(self, place: Path) -> JoinedIndex | None:
+        """What `place` holds; None if it is not of this data set, not whole, or not to be trusted.
+
+        Raises:
+            OSError: It cannot be read, or is a symbolic link.
+        """
+        with FileIO(open_plain(place), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not is_trusted(status) or file.read(len(self.stamp)) != self.stamp:
+                return None
+            nbytes = status.st_size - len(self.stamp) - _SUM_NBYTES
+            files = len(self.sizes)
+            count, odd = divmod(nbytes - 8 * (files + 1), 16)
+            if odd or not 0 <= count <= self.most:
+                return None
+            numbers = np.empty(nbytes // 8, "<i8")
+            checksum = _read(file, numbers.data.cast("B"), crc32(self.stamp))
+            if file.read(_SUM_NBYTES) != _sum_bytes(checksum):
+                return None
+        first, rest = numbers[: files + 1].copy(), numbers[files + 1 :]
+        keys, offsets = rest[:count], rest[count:]
+        if int(first[-1]) != count or not _fits(first, offsets, self.sizes):
+            return None
+        return JoinedIndex(Index(keys, offsets), first, kept=True)
+
+    def _save(self, place: Path, joined: JoinedIndex) -> None:
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with committed(place, lock=False) as (partial,), partial.open("wb") as file:
+            restrict(file.fileno())
+            file.write(self.stamp)
+            checksum = crc32(self.stamp)
+            for array in (joined.first, joined.index.keys, joined.index.offsets):
+                data = np.ascontiguousarray(array, "<i8").data
+                file.write(data)
+                checksum = crc32(data, checksum)
+            file.write(_sum_bytes(checksum))
+
+
+def _is_taken(place: Path) -> bool:
+    """Whether something lies there that is not a plain file of this user: it is left alone."""
+    try:
+        status = place.lstat()
+    except FileNotFoundError:
+        return False
+    own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    return not (own and stat.S_ISREG(status.st_mode))
+
+
+def _read(file: FileIO, into: memoryview, checksum: int) -> int:
+    """Fill `into` from where a file stands; the CRC-32 that goes on from `checksum`.
+
+    What is missing at the end of the file is left out of the sum, which is then wrong.
+    """
+    done = 0
+    while got := file.readinto(into[done : done + _BLOCK]):
+        checksum = crc32(into[done : done + got], checksum)
+        done += got
+    return checksum
+
+
+def _sum_bytes(checksum: int) -> bytes:
+    return checksum.to_bytes(_SUM_NBYTES, "little")
+
+
+def _fits(first: Int64s, offsets: Int64s, sizes: Sequence[int]) -> bool:
+    """Whether offsets can be places of records in files of these sizes, in ascending order."""
+    if first[0] != 0 or (first[1:] < first[:-1]).any() or np.bitwise_or.reduce(offsets) % 4:
+        return False
+    for begin, end, size in zip(first[:-1].tolist(), first[1:].tolist(), sizes, strict=True):
+        part = offsets[begin:end]
+        if len(part) and (part[0] < 0 or part[-1] > size - 8 or (part[1:] < part[:-1]).any()):
+            return False
+    return True
+
+
+def _stamp(idxs: Sequence[str], sizes: Sequence[int]) -> bytes:
+    """All that the arrays depend on, as the head of the file."""
+    status = [os.stat(idx) for idx in idxs]  # noqa: PTH116
+    rows = [
+        # A file that was put in place of another may have its size and st_mtime, but not st_ctime.
+        [name, s.st_size, s.st_mtime_ns, s.st_ctime_ns]
+        for name, s in zip(_names(idxs), status, strict=True)
+    ]
+    stamp = {"gpuio index": _VERSION, "idx": rows, "rec": list(sizes)}
+    text = json.dumps(stamp).encode() + b"\n"
+    return text + bytes(-len(text) % _ALIGNED)
+
+
+def _places(idxs: Sequence[str]) -> list[Path]:
+    """Where the file may be, the best place first."""
+    beside = f"{idxs[0]}.cache"
+    if len(idxs) > 1:
+        beside = f"{idxs[0]}.{_digest(_names(idxs))}.cache"
+    places = [Path(beside)]
+    with suppress(RuntimeError):  # this user has no home
+        base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+        cache = Path(base) if base else Path.home() / ".cache"
+        absolute = [os.path.abspath(idx) for idx in idxs]  # noqa: PTH100
+        places.append(cache / "gpuio" / f"{_digest(absolute)}.idx.cache")
+    return places
+
+
+def _names(idxs: Sequence[str]) -> list[str]:
+    """Relative to the folder of the first: the same from wherever the folder is mounted."""
+    folder = os.path.dirname(idxs[0]) or "."  # noqa: PTH120
+    return [os.path.relpath(idx, folder) for idx in idxs]
+
+
+def _digest(names: Sequence[str]) -> str:
+    return blake2b("\0".join(names).encode(errors="surrogateescape"), digest_size=8).hexdigest()
+
+
+@contextmanager
+def _turn(path: str) -> Iterator[None]:
+    """Hold back other processes that are about to do the same work.
+
+    Work is done twice, and the last result stays, where files cannot be locked and where another
+    process keeps the lock for longer than the work takes: anyone who may read the file can do that.
+    """
+    with Path(path).open("rb") as file:
+        _wait_for_lock(file.fileno())
+        yield
+
+
+def _wait_for_lock(descriptor: int) -> None:
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        try:
+            try_lock(descriptor)
+        except BlockingIOError:
+            time.sleep(_POLL)
+        except OSError:  # no locks on this filesystem
+            return
+        else:
+            return

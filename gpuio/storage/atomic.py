@@ -1,0 +1,199 @@
+"""Files that appear under their names only when they are complete.
+
+Until then a file has a name of its own, `PATH.1f0c93ab57d2e468.partial`, that nobody can guess. One
+process at a time writes a file: see `write_lock`. What a killed process left unfinished is removed
+by the next one that writes the same file.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import secrets
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from gpuio.storage.location import is_url
+from gpuio.storage.plain_file import open_plain
+from gpuio.storage.write_lock import write_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gpuio.storage.remote.output import Upload
+
+_TOKEN_NBYTES: Final = 8
+_BUFFER_NBYTES: Final = 1 << 16
+_PARTIAL: Final = re.compile(rf"(.+)\.[0-9a-f]{{{2 * _TOKEN_NBYTES}}}\.partial", re.DOTALL)
+# With O_EXCL it is our own file, whatever lies in the folder.
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+
+@contextmanager
+def committed(
+    *paths: str | os.PathLike[str], lock: bool = True
+) -> Iterator[list[PartialFile | Upload]]:
+    """Files to be opened and written, which become those at `paths` on leaving.
+
+    After an exception, whichever it is, they are removed. The first file is the main one: if the
+    process is killed while the files get their names, it stands alone, never beside an old one of
+    the others. What is written is on the disk before a name says so.
+
+    Args:
+        paths: Files on disk, or URLs.
+        lock: Fail if another process writes one of the files on disk, and remove what killed ones
+            left of them. Without, whoever ends last stays.
+
+    Raises:
+        BusyError: Another process is writing one of the files.
+        OSError: A file cannot be written; its name is in the error.
+    """
+    names = [os.fspath(path) for path in paths]
+    with ExitStack() as locks:
+        for name in names if lock else []:
+            if not is_url(name) and locks.enter_context(write_lock(name)):
+                remove_unfinished([name])
+        files = [_partial(name) for name in names]
+        try:
+            yield files
+            for file in files:
+                file.flush()
+            for name in names[1:]:
+                _remove(name)
+            for file in files:
+                file.commit()
+        except BaseException:
+            for file in files:
+                file.discard()
+            raise
+
+
+def write_file(path: str | os.PathLike[str], data: bytes, *, lock: bool = True) -> None:
+    """Write a whole file on disk; one of that name is replaced once the new one is complete.
+
+    What is no plain file, such as a terminal or a pipe, is written to.
+
+    Args:
+        path: The file.
+        data: All of it.
+        lock: See `committed`.
+    """
+    if Path(path).exists() and not Path(path).is_file():
+        Path(path).write_bytes(data)
+        return
+    with committed(path, lock=lock) as (partial,), partial.open() as file:
+        file.write(data)
+
+
+def remove_unfinished(paths: Iterable[str]) -> None:
+    """Remove what killed processes left of files in one folder, that nobody else may be writing."""
+    splits = [os.path.split(path) for path in paths]
+    names = {name for _, name in splits}
+    with os.scandir(splits[0][0] or ".") as entries:
+        found = [entry.path for entry in entries if _unfinished_name(entry.name) in names]
+    for path in found:
+        Path(path).unlink(missing_ok=True)
+
+
+def _unfinished_name(name: str) -> str | None:
+    """The file that a file of this name would become."""
+    match = _PARTIAL.fullmatch(name)
+    return match and match[1]
+
+
+class PartialFile:
+    """A file on its way to a path on disk.
+
+    Args:
+        path: Where it will be.
+
+    Attributes:
+        path: As given.
+        name: Where it is until then.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.name = f"{path}.{secrets.token_hex(_TOKEN_NBYTES)}.partial"
+
+    def __str__(self) -> str:
+        return self.path
+
+    def open(self, mode: str = "wb", buffering: int = -1) -> IO[bytes]:
+        """The file, to be written from the start; once.
+
+        Args:
+            mode: "wb".
+            buffering: Bytes that may wait in memory; -1 for the usual.
+        """
+        nbytes = _BUFFER_NBYTES if buffering < 0 else buffering
+        return io.BufferedWriter(_NamedFile(self.name, mode, self.path), nbytes)
+
+    def flush(self) -> None:
+        """Have the content of the closed file on the disk.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        _sync(self.name)
+
+    def commit(self) -> None:
+        """Let the closed file appear under its name, in place of an old one."""
+        os.replace(self.name, self.path)  # noqa: PTH105
+        _sync(os.path.dirname(self.path) or ".")  # noqa: PTH120
+
+    def discard(self) -> None:
+        """Leave no trace of it."""
+        with suppress(OSError):
+            os.unlink(self.name)  # noqa: PTH108
+
+
+class _NamedFile(io.FileIO):
+    """A new file whose errors name the file that it will be."""
+
+    def __init__(self, name: str, mode: str, shown: str) -> None:
+        self._shown = shown
+        super().__init__(name, mode, opener=lambda name, _: open_plain(name, _FLAGS))
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._shown) from error
+
+
+def _sync(path: str) -> None:
+    """Have a file, or the names in a folder, on the disk; where filesystems can do that."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except PermissionError:  # a folder cannot be opened on Windows
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS):
+            raise OSError(error.errno, error.strerror, path) from error
+    finally:
+        os.close(descriptor)
+
+
+def _partial(path: str) -> PartialFile | Upload:
+    if not is_url(path):
+        return PartialFile(path)
+    from gpuio.storage.remote.output import Upload
+
+    return Upload(path)
+
+
+def _remove(path: str) -> None:
+    """Remove an old file, if there is one."""
+    if not is_url(path):
+        Path(path).unlink(missing_ok=True)
+        _sync(os.path.dirname(path) or ".")  # noqa: PTH120
+        return
+    from gpuio.storage.remote.output import remove
+
+    remove(path)

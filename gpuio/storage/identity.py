@@ -1,0 +1,109 @@
+"""What tells a file from one that took its place, or that was written anew."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, Self
+
+from gpuio.errors import FormatError
+from gpuio.storage.plain_file import open_plain
+
+_EDGE: Final = 4096  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """A file on disk as it was when it was opened first.
+
+    Some file systems (FUSE) give a file another number each time it is opened, and others give the
+    number of a removed file to the next one. So a file of the same size and time is held to be the
+    same one if both its ends are, whatever its number.
+
+    Attributes:
+        nbytes: Its size.
+        changed: When it was last written, in nanoseconds.
+        place: Its device and its number there.
+        edges: Digest of its first and last bytes.
+    """
+
+    nbytes: int
+    changed: int
+    place: tuple[int, int]
+    edges: bytes
+
+    @classmethod
+    def of(cls, path: str) -> Self:
+        """The identity of the file at `path`.
+
+        Raises:
+            OSError: It cannot be opened or read, or is no plain file.
+        """
+        descriptor = open_plain(path, follow=True)
+        try:
+            status, edges = os.fstat(descriptor), _edges(descriptor, path)
+        finally:
+            os.close(descriptor)
+        return cls(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino), edges)
+
+    def check(self, descriptor: int, path: str, *, again: bool = False) -> None:
+        """Find out whether an open file is this one, as it was.
+
+        Args:
+            descriptor: Of the open file.
+            path: Its path, for messages.
+            again: It was when it was opened; was it written to since then?
+
+        Raises:
+            FormatError: It is another file, or it was written to.
+        """
+        status = os.fstat(descriptor)
+        place = status.st_dev, status.st_ino
+        if (self.nbytes, self.changed) == (status.st_size, status.st_mtime_ns) and (
+            again or _edges(descriptor, path) == self.edges
+        ):
+            return
+        same = place == self.place and status.st_mtime_ns != self.changed
+        how = "written to" if same else "replaced"
+        then = _described(self.nbytes, self.changed)
+        now = _described(status.st_size, status.st_mtime_ns)
+        raise FormatError(
+            f"{path} was {how} since it was opened first: it had {then}, and has {now}; its index "
+            "may be wrong now, so make a new iterator or reader"
+        )
+
+
+def _edges(descriptor: int, path: str) -> bytes:
+    nbytes, digest = os.fstat(descriptor).st_size, blake2b(digest_size=16)
+    for offset in (0, max(nbytes - _EDGE, 0)):
+        try:
+            digest.update(_read(descriptor, offset))
+        except OSError as error:
+            error.filename = path
+            raise
+    return digest.digest()
+
+
+def _read(descriptor: int, offset: int) -> bytes:
+    """The _EDGE bytes from `offset`, fewer only where the file ends: a read may stop short."""
+    data = b""
+    while len(data) < _EDGE:
+        more = _read_some(descriptor, _EDGE - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _read_some(descriptor: int, nbytes: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, nbytes, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, nbytes)
+
+
+def _described(nbytes: int, changed: int) -> str:
+    day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(changed / 1e9))
+    return f"{nbytes} bytes of {day}.{changed % 10**9:09d}"

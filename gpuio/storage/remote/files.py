@@ -1,0 +1,105 @@
+"""Which files there are at URLs, how large they are, and small ones as a whole."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from glob import has_magic
+from io import FileIO
+from typing import Final
+
+from gpuio.errors import RemoteError
+from gpuio.storage.location import Location
+from gpuio.storage.remote.fetch import Fetcher, result
+from gpuio.storage.remote.record_file import RemoteRecordFile
+from gpuio.storage.remote.retry import told
+from gpuio.storage.remote.source import filesystem
+
+_PIECE: Final = 4 << 20  # bytes
+
+
+def find(url: Location, suffix: str) -> list[Location]:
+    """The files that a URL stands for, sorted by name; the store is not asked about a plain name.
+
+    Args:
+        url: A file, that ends with `suffix`; a glob pattern; or a folder, for all files in it.
+        suffix: Of the files to take from a folder.
+
+    Raises:
+        RemoteError: The store cannot be reached, or does not let us in.
+    """
+    if url.endswith(suffix) and not has_magic(url):
+        return [url]
+    fs, path = filesystem(url)
+    pattern = path if has_magic(path) else f"{path.rstrip('/')}/*{suffix}"
+    try:
+        found = sorted(fs.glob(pattern))
+        if not found and pattern != path and fs.isfile(path):
+            return [url]
+    except FileNotFoundError:
+        found = []
+    except Exception as error:
+        reason = "check the URL, the credentials and storage_options="
+        raise RemoteError(f"{url}: it cannot be listed: {told(error)}; {reason}") from error
+    return [url.at(fs.unstrip_protocol(name)) for name in found]
+
+
+def sizes(urls: Sequence[Location]) -> list[int]:
+    """Bytes in each of many files, asked for at once.
+
+    Raises:
+        FileNotFoundError: One is missing.
+        RemoteError: The store cannot be reached, or does not let us in.
+    """
+    fetcher = Fetcher()
+    try:
+        return [source.size for source in result(fetcher.open(urls))]
+    finally:
+        fetcher.close()
+
+
+def all_exist(urls: Sequence[Location]) -> bool:
+    """Whether all of the files are there.
+
+    Raises:
+        RemoteError: The store cannot be reached, or does not let us in.
+    """
+    try:
+        sizes(urls)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def open_bytes(url: str) -> FileIO:
+    """A copy of a whole file, open for reading; it is gone when it is closed.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RemoteError: It cannot be read.
+    """
+    copy = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  the caller closes it
+    try:
+        _copy(url, copy)
+        copy.seek(0)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
+
+
+def read_bytes(url: str) -> bytes:
+    """All bytes of a small file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RemoteError: It cannot be read.
+    """
+    with RemoteRecordFile(url) as file:
+        return file.pread(file.size, 0)
+
+
+def _copy(url: str, into: FileIO) -> None:
+    with RemoteRecordFile(url) as file:
+        for start in range(0, file.size, _PIECE):
+            into.write(file.pread(_PIECE, start))

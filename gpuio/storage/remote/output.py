@@ -1,0 +1,129 @@
+"""Files written to URLs: each appears when it is complete, or not at all.
+
+Object stores take a file in parts and show it once it is committed. On other filesystems it has a
+name of its own until then, with `.partial` at its end. Of a process that is killed S3 may keep the
+parts: no listing shows them, but they take room until a lifecycle rule or
+`aws s3api abort-multipart-upload` removes them. Two processes that write to one URL do not see each
+other: the file of the one that ends last stays.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from gpuio.errors import RemoteError
+from gpuio.storage.location import Location
+from gpuio.storage.remote.retry import told
+from gpuio.storage.remote.source import filesystem
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+T = TypeVar("T")
+
+_COMMITS: Final = {"s3", "s3a", "gs", "gcs", "memory", "file", "local", "webhdfs", "webHDFS"}
+
+
+class Upload:
+    """A file on its way to a URL.
+
+    Args:
+        url: Where it will be.
+
+    Raises:
+        RemoteError: This kind of URL cannot be written, or what it needs is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = Location.of(url)
+        self._fs, self._path = filesystem(self.url)
+        schemes = {self._fs.protocol} if isinstance(self._fs.protocol, str) else self._fs.protocol
+        self._commits = bool(_COMMITS & set(schemes))
+        self._partial = f"{self._path}.{secrets.token_hex(8)}.partial"
+        self._file: Any = None
+
+    def __str__(self) -> str:
+        return self.url
+
+    def open(self, mode: str = "wb", buffering: int = -1) -> UploadFile:
+        """The file, to be written from the start.
+
+        Args:
+            mode: "wb".
+            buffering: Accepted as a Path does; parts are as large as the store likes them.
+        """
+        if self._commits:
+            self._file = self._do(lambda: self._fs.open(self._path, mode, autocommit=False))
+        else:
+            self._file = self._do(lambda: self._fs.open(self._partial, mode))
+        return UploadFile(self, self._file)
+
+    def flush(self) -> None:
+        """Nothing: what a store has taken is safe."""
+
+    def commit(self) -> None:
+        """Let the closed file appear under its name, in place of an old one."""
+        schemes = str(self._fs.protocol)
+        if not self._commits or "hdfs" in schemes.lower():
+            self.remove()  # renaming does not replace a file there
+        if self._commits:
+            self._do(self._file.commit)
+        else:
+            self._do(lambda: self._fs.mv(self._partial, self._path))
+
+    def discard(self) -> None:
+        """Leave no trace of it, as far as the store can still be reached."""
+        with suppress(Exception):
+            if self._commits:
+                self._file.discard()
+            else:
+                self._fs.rm_file(self._partial)
+
+    def remove(self) -> None:
+        """Remove the old file of this name, if there is one."""
+        if self._do(lambda: self._fs.exists(self._path)):
+            self._do(lambda: self._fs.rm_file(self._path))
+
+    def _do(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except Exception as error:
+            hint = "check the URL, that its credentials may write it, and storage_options="
+            raise RemoteError(f"{self.url}: cannot be written: {told(error)}; {hint}") from error
+
+
+class UploadFile(io.RawIOBase):
+    """What `Upload.open` gives: write, tell and close, with errors that name the URL."""
+
+    def __init__(self, upload: Upload, file: Any) -> None:
+        self._upload, self._file, self._position = upload, file, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        nbytes = memoryview(data).nbytes
+        self._upload._do(lambda: self._file.write(data))
+        self._position += nbytes
+        return nbytes
+
+    def tell(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._upload._do(self._file.close)
+
+
+def remove(url: str) -> None:
+    """Remove the file at a URL, if there is one.
+
+    Raises:
+        RemoteError: The store cannot be reached, or does not let us.
+    """
+    Upload(url).remove()

@@ -1,0 +1,184 @@
+"""A .rec at a URL, with the methods of one on disk."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.errors import PipelineClosedError
+from gpuio.formats.recordio import RecordFile
+from gpuio.storage.location import Location
+from gpuio.storage.remote.fetch import Fetcher, result
+from gpuio.storage.remote.source import Source
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_LEAST: Final = 64 << 10  # bytes of a request: mostly a whole record
+_LARGEST: Final = 4 << 20
+_NEAR: Final = 256 << 10  # bytes between two places, from where two requests are better
+_HEADS_AHEAD: Final = 32  # requests on the way for the first bytes of records
+_AHEAD: Final = 8  # large requests on the way while a file is read from front to back
+
+
+class RemoteRecordFile(RecordFile):
+    """A .rec at a URL, open for reading at any offset, from any number of threads at once.
+
+    Whoever reads on where the last read ended gets more with each request, and the next ones are
+    then under way.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RemoteError: The store cannot be reached, or does not let us in.
+    """
+
+    __slots__ = ("_closed", "_fetcher", "_own", "_source")
+
+    def __init__(self, path: str) -> None:
+        self.path = Location.of(path)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._connect()
+
+    def _connect(self) -> None:
+        self._fetcher = Fetcher()
+        self._own = threading.local()
+        try:
+            (self._source,) = result(self._fetcher.open([Location.of(self.path)]))
+        except BaseException:
+            self._fetcher.close()
+            raise
+
+    def close(self) -> None:
+        """End what is under way; again is allowed."""
+        self._closed = True
+        self._fetcher.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_source"):
+            self.close()
+
+    def fileno(self) -> int:
+        """It has none.
+
+        Raises:
+            OSError: Always.
+        """
+        raise OSError(f"{self.path}: a file at a URL has no descriptor")
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file when it was opened."""
+        return self._source.size
+
+    def pread(self, nbytes: int, offset: int) -> bytes:
+        """`nbytes` bytes from `offset`; fewer only where the file ends.
+
+        Raises:
+            RemoteError: The bytes could not be read.
+        """
+        return self._window().read(offset, min(offset + nbytes, self.size))
+
+    def readinto(self, buffer: WriteableBuffer, offset: int) -> int:
+        """Fill `buffer` with what lies at `offset`; the bytes read, fewer where the file ends."""
+        view = memoryview(buffer).cast("B")
+        data = self.pread(len(view), offset)
+        view[: len(data)] = data
+        return len(data)
+
+    def heads(self, offsets: npt.NDArray[np.int64], nbytes: int) -> npt.NDArray[np.uint8]:
+        """(N, nbytes) uint8, what is at each of N ascending offsets; zeros past the end.
+
+        Raises:
+            RemoteError: The bytes could not be read.
+        """
+        self._window()  # after a fork, connect anew
+        found = np.zeros((len(offsets), nbytes), np.uint8)
+        asked: deque[tuple[slice, Future[bytes]]] = deque()
+
+        def take() -> None:
+            rows, future = asked.popleft()
+            data = np.frombuffer(result(future) + bytes(nbytes), np.uint8)
+            places = offsets[rows, None] - offsets[rows.start] + np.arange(nbytes)
+            found[rows] = data[places]
+
+        for first, last in _neighbours(offsets):
+            start, stop = int(offsets[first]), min(int(offsets[last - 1]) + nbytes, self.size)
+            asked.append((slice(first, last), self._fetcher.bytes_of(self._source, start, stop)))
+            if len(asked) > _HEADS_AHEAD:
+                take()
+        while asked:
+            take()
+        return found
+
+    def _window(self) -> _Window:
+        """The window of this thread.
+
+        Raises:
+            PipelineClosedError: The file was closed.
+        """
+        if self._closed:
+            raise PipelineClosedError(f"{self.path}: this file was closed, and is read no more")
+        if not self._fetcher.usable:  # forked: fsspec's thread stayed with the parent
+            self._connect()
+        window: _Window | None = getattr(self._own, "window", None)
+        if window is None:
+            window = self._own.window = _Window(self._fetcher, self._source)
+        return window
+
+
+class _Window:
+    """What one reader has in sight of a file: neighbouring pieces, some of them still to come."""
+
+    def __init__(self, fetcher: Fetcher, source: Source) -> None:
+        self._fetcher, self._source = fetcher, source
+        self._pieces: deque[tuple[int, int, Future[bytes]]] = deque()
+        self._reach = _LEAST  # bytes of the next piece
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from `start` up to `stop`, at most to the end of the file."""
+        if start >= stop:
+            return b""
+        pieces = self._pieces
+        if not pieces or not pieces[0][0] <= start <= pieces[-1][1]:
+            for _, _, future in pieces:
+                future.cancel()
+            pieces.clear()
+            self._reach = max(_LEAST, min(stop - start, _LARGEST))
+            self._ask(start)
+        while pieces[-1][1] < stop:
+            self._reach = min(2 * self._reach, _LARGEST)
+            self._ask(pieces[-1][1])
+        while len(pieces) > 1 and pieces[0][1] <= start:
+            pieces.popleft()
+        if self._reach == _LARGEST:
+            while len(pieces) <= _AHEAD and pieces[-1][1] < self._source.size:
+                self._ask(pieces[-1][1])
+        parts = []
+        for begin, end, future in pieces:
+            if begin >= stop:
+                break
+            parts.append(result(future)[max(start - begin, 0) : min(stop, end) - begin])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _ask(self, start: int) -> None:
+        stop = min(start + self._reach, self._source.size)
+        self._pieces.append((start, stop, self._fetcher.bytes_of(self._source, start, stop)))
+
+
+def _neighbours(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Runs of ascending offsets, as (first, last) places, that are worth one request each."""
+    breaks = np.flatnonzero(np.diff(offsets) > _NEAR) + 1
+    for first, last in pairwise([0, *breaks.tolist(), len(offsets)]):
+        begin = first
+        while begin < last:
+            reach = np.searchsorted(offsets[begin:last], offsets[begin] + _LARGEST, "right")
+            yield begin, begin + int(reach)
+            begin += int(reach)

@@ -1,0 +1,1 @@
+"""What is done to images: one file for each family."""

@@ -1,0 +1,25 @@
+"""A border of one value around every picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gpuio.transforms.op import Op, Sketch
+
+
+@dataclass(frozen=True, slots=True)
+class Pad(Op):
+    """`margin` pixels on every side.
+
+    Attributes:
+        margin: In pixels, at least 1.
+        fill: Value of the first three channels; the fourth is 0.
+    """
+
+    cost: ClassVar[str] = "a pass over the window"
+    margin: int
+    fill: int = 255
+
+    def __call__(self, sketch: Sketch) -> None:
+        sketch.frame.border(self.margin, self.fill)

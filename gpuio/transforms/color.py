@@ -1,0 +1,163 @@
+"""Colour augmentations, applied to the cropped image in this order.
+
+Source: MXNet 1.9.1, src/io/image_aug_default.cc; `RandomGray`: python/mxnet/image/image.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.kernels.color import ORDERS
+from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.random import Draw, Draws
+
+_F32 = np.float32
+# Principal components of ImageNet's RGB values, times the square roots of their variances.
+# Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks (2012).
+_EIGENVALUES: Final = (55.46, 4.794, 1.148)
+_EIGENVECTORS: Final = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ColorJitter(Op):
+    """Brightness, contrast and saturation, each times 1 - a to 1 + a, in random order.
+
+    Attributes:
+        brightness: a of the brightness, at least 0.
+        contrast: Of the contrast.
+        saturation: Of the saturation.
+    """
+
+    cost: ClassVar[str] = "four loops over the output"
+    brightness: float = 0
+    contrast: float = 0
+    saturation: float = 0
+
+    def __call__(self, sketch: Sketch) -> None:
+        color, draws = sketch.color, sketch.draws
+        color["jitter"] = 1
+        color["order"] = sketch.take(
+            "jitter_order", lambda: draws.integers(Draw.JITTER_ORDER, 0, len(ORDERS) - 1)
+        )
+        for name, draw in (
+            ("brightness", Draw.BRIGHTNESS),
+            ("contrast", Draw.CONTRAST),
+            ("saturation", Draw.SATURATION),
+        ):
+            amount = getattr(self, name)
+            factor = partial(draws.uniform, draw, 1 - amount, 1 + amount)
+            color[name] = sketch.take(name, factor)
+
+
+@dataclass(frozen=True, slots=True)
+class HlsJitter(Op):
+    """Hue, lightness and saturation, each plus -a to a whole steps.
+
+    A fifth of the images is drawn from all of the range, the rest near its middle alike: the
+    number is (u + 4 v) / 5 of two uniform ones.
+
+    Attributes:
+        hue: a of the hue, in half degrees.
+        saturation: Of the saturation, in levels.
+        lightness: Of the lightness, in levels.
+    """
+
+    cost: ClassVar[str] = "a long loop over the output"
+    hue: int = 0
+    saturation: int = 0
+    lightness: int = 0
+
+    def __call__(self, sketch: Sketch) -> None:
+        color = sketch.color
+        color["hls"] = 1
+        for name, amount, draw, spread in (
+            ("hue", self.hue, Draw.HUE, Draw.HUE_SPREAD),
+            (
+                "color_saturation",
+                self.saturation,
+                Draw.COLOR_SATURATION,
+                Draw.COLOR_SATURATION_SPREAD,
+            ),
+            ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_SPREAD),
+        ):
+            color[name] = sketch.take(name, partial(_spread, sketch.draws, draw, spread, amount))
+
+
+@dataclass(frozen=True, slots=True)
+class Lighting(Op):
+    """Noise along the principal components of ImageNet's colours.
+
+    Attributes:
+        std: Standard deviation of the noise along each, in their units.
+    """
+
+    cost: ClassVar[str] = "a loop over the output"
+    std: float
+
+    def __call__(self, sketch: Sketch) -> None:
+        shift = sketch.take("lighting", lambda: self._shifts(sketch.draws))
+        color = sketch.color
+        color["lighting"] = 1
+        color["red"], color["green"], color["blue"] = shift.T
+
+    def _shifts(self, draws: Draws) -> npt.NDArray[np.float32]:
+        """(N, 3) levels added to red, green and blue."""
+        first = draws.normal(Draw.LIGHTING_RED, Draw.LIGHTING_GREEN)
+        second = draws.normal(Draw.LIGHTING_BLUE, Draw.LIGHTING_SPARE)
+        noise = np.stack([*first, second[0]], axis=1) * _F32(self.std)
+        components = np.array(_EIGENVECTORS, _F32) * np.array(_EIGENVALUES, _F32)
+        return noise @ components.T
+
+
+@dataclass(frozen=True, slots=True)
+class RandomGray(Op):
+    """Make some images gray: 0.21 R + 0.72 G + 0.07 B in all channels.
+
+    Attributes:
+        p: Which part of the images, in [0, 1].
+    """
+
+    cost: ClassVar[str] = "a loop over the output of the images that become gray"
+    p: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"rand_gray must be in [0, 1], got {self.p}")
+
+    def __call__(self, sketch: Sketch) -> None:
+        sketch.color["gray"] = sketch.take("gray", lambda: sketch.draws.uniform(Draw.GRAY) < self.p)
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure(Op):
+    """A gain and an offset for each image, applied with the normalization.
+
+    Attributes:
+        contrast: The gain is 1 - contrast to 1 + contrast.
+        illumination: The offset is -illumination to illumination, in levels.
+    """
+
+    cost: ClassVar[str] = "free"
+    contrast: float = 0
+    illumination: float = 0
+
+    def __call__(self, sketch: Sketch) -> None:
+        draws = sketch.draws
+        gains, most = (1 - self.contrast, 1 + self.contrast), self.illumination
+        sketch.gain[:] = sketch.take("gain", lambda: draws.uniform(Draw.GAIN, *gains))
+        sketch.offset[:] = sketch.take("offset", lambda: draws.uniform(Draw.OFFSET, -most, most))
+
+
+def _spread(draws: Draws, draw: int, other: int, amount: int) -> npt.NDArray[np.int32]:
+    """(N,) whole numbers between -amount and amount, the middle ones more often."""
+    unit = (draws.uniform(draw) + _F32(4) * draws.uniform(other)) / _F32(5)
+    return np.trunc(unit * _F32(2 * amount) - _F32(amount)).astype(np.int32)

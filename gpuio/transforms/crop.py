@@ -1,0 +1,217 @@
+"""The window that becomes the output, one way or another.
+
+Source: MXNet 1.9.1, src/io/image_aug_default.cc.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.transforms import geometry
+from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.random import Draw, Draws
+
+_TRIES = 10
+
+
+class _Windowed(Protocol):
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def inter_method(self) -> int: ...
+
+
+_F32 = np.float32
+
+
+@dataclass(frozen=True, slots=True)
+class Crop(Op):
+    """A window of the output's size, in the middle or at random; small images are enlarged first.
+
+    Attributes:
+        shape: Height and width of the output, in pixels.
+        random: Whether the place is random.
+        inter_method: For enlarging.
+    """
+
+    cost: ClassVar[str] = "free, but up to two passes for images that are too small"
+    shape: tuple[int, int]
+    random: bool = False
+    inter_method: int = 1
+
+    def __call__(self, sketch: Sketch) -> None:
+        frame, (height, width) = sketch.frame, self.shape
+        if (frame.size < self.shape).any():
+            goal = np.broadcast_to(np.array(self.shape), frame.size.shape)
+            name = "enlarge_interpolation"
+            method = _interpolation(sketch, name, self.inter_method, frame.size, goal)
+            # Two resizes, each rounding to pixels: first to the height, then to the width.
+            size = frame.size.copy()
+            low = size[:, 0] < height
+            size[low, 1] = _scaled(height, size[low, 0], size[low, 1])
+            size[low, 0] = height
+            frame.resize(sketch.bounded(size), method)
+            size = frame.size.copy()
+            narrow = size[:, 1] < width
+            size[narrow, 0] = _scaled(width, size[narrow, 1], size[narrow, 0])
+            size[narrow, 1] = width
+            size = np.maximum(size, self.shape)
+            frame.resize(sketch.bounded(size), method)
+        sketch.crop = _window(sketch, np.array(self.shape), random=self.random)
+
+
+@dataclass(frozen=True, slots=True)
+class SquareCrop(Op):
+    """A square of a random side, in the middle or at random, resized to the output.
+
+    Images smaller than `longest` cannot be used.
+
+    Attributes:
+        shape: Height and width of the output, in pixels.
+        shortest: Smallest side of the square, in pixels.
+        longest: Largest side.
+        random: Whether the place is random.
+        inter_method: For resizing.
+    """
+
+    cost: ClassVar[str] = "a pass over the window"
+    shape: tuple[int, int]
+    shortest: int
+    longest: int
+    random: bool = False
+    inter_method: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shortest <= self.longest:
+            raise ValueError(
+                "min_crop_size and max_crop_size must both be given, at least 1 and in order, "
+                f"got {self.shortest} and {self.longest}"
+            )
+
+    def __call__(self, sketch: Sketch) -> None:
+        size = sketch.frame.size
+        sides = self.shortest, self.longest
+        side = sketch.take("crop_size", lambda: sketch.draws.integers(Draw.CROP_SIZE, *sides))
+        side = np.clip(side, *sides)  # also where they are given
+        fits = size.min(axis=1) >= self.longest
+        for place in np.flatnonzero(~fits).tolist():
+            height, width = size[place]
+            sketch.refused[place] = (
+                f"image of {width} x {height} pixels is smaller than max_crop_size={self.longest}"
+            )
+        window = _window(sketch, np.stack([side, side], axis=1), random=self.random)
+        _resize_window(sketch, np.where(fits[:, None], window, _whole(size)), fits, self)
+        Crop(self.shape)(sketch)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomResizedCrop(Op):
+    """A window of random area and aspect ratio, resized to the output.
+
+    Ten times a window is drawn; if none fits into the image, it is a plain centre crop.
+
+    Attributes:
+        shape: Height and width of the output, in pixels.
+        area: Range of the window's part of the image's area.
+        ratio: Range of its width over its height; exchanged for one half of the images.
+        inter_method: For resizing.
+    """
+
+    cost: ClassVar[str] = "a pass over the window"
+    shape: tuple[int, int]
+    area: tuple[float, float] = (1, 1)
+    ratio: tuple[float, float] = (1, 1)
+    inter_method: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.area[0] <= self.area[1]:
+            raise ValueError(
+                "min_random_area and max_random_area must be more than 0 and in order, got "
+                f"{self.area[0]} and {self.area[1]}"
+            )
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(
+                "min_aspect_ratio and max_aspect_ratio must be more than 0 and in order, got "
+                f"{self.ratio[0]} and {self.ratio[1]}"
+            )
+
+    def __call__(self, sketch: Sketch) -> None:
+        size = sketch.frame.size
+        window = sketch.take("crop_window", lambda: self._windows(sketch.draws, size))
+        window = np.minimum(window, size)  # also where they are given
+        found = window[:, 0] > 0
+        box = _window(sketch, np.maximum(window, 1), random=True)
+        _resize_window(sketch, np.where(found[:, None], box, _whole(size)), found, self)
+        Crop(self.shape, inter_method=self.inter_method)(sketch)
+
+    def _windows(self, draws: Draws, size: geometry.Sizes) -> geometry.Sizes:
+        """(N, 2) heights and widths of windows that fit; 0 where none does."""
+        height, width = size.T
+        window = np.zeros_like(size)
+        tries = 0 if self.area == (1, 1) == self.ratio else _TRIES
+        for number in range(tries):
+            first = Draw.AREA_TRIES + 3 * number
+            area = draws.uniform(first, *self.area) * (height * width).astype(_F32)
+            ratio = draws.uniform(first + 1, *self.ratio)
+            high, wide = _rounded(np.sqrt(area / ratio)), _rounded(np.sqrt(area * ratio))
+            swap = draws.uniform(first + 2) > _F32(0.5)
+            high, wide = np.where(swap, wide, high), np.where(swap, high, wide)
+            fits = (high <= height) & (wide <= width) & (high > 0) & (wide > 0)
+            fits &= window[:, 0] == 0
+            window[fits] = np.stack([high, wide], axis=1)[fits]
+        return window
+
+
+def _interpolation(
+    sketch: Sketch, name: str, inter_method: int, source: geometry.Sizes, goal: geometry.Sizes
+) -> geometry.Kinds:
+    draw = Draw.CROP_INTERPOLATION
+    return sketch.take(
+        name,
+        lambda: geometry.choose(inter_method, source, goal, sketch.draws, draw),
+    )
+
+
+def _scaled(
+    goal: int, side: npt.NDArray[np.int64], other: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """`other` when `side` becomes `goal`, in float32 and cut."""
+    return (_F32(goal) / side.astype(_F32) * other.astype(_F32)).astype(np.int64)
+
+
+def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """The nearest integers, halves away from 0."""
+    return np.floor(values.astype(np.float64) + 0.5).astype(np.int64)
+
+
+def _window(sketch: Sketch, shape: geometry.Sizes, *, random: bool) -> geometry.Boxes:
+    """(N, 4) windows of `shape` in the frame, in the middle or at random."""
+    size = sketch.frame.size
+    crop = np.empty((len(size), 4), np.int64)
+    crop[:, 2:] = shape
+    spare = np.maximum(size - shape, 0)
+    crop[:, :2] = spare // 2
+    if random:
+        draws = sketch.draws
+        y = sketch.take("crop_y", lambda: draws.integers(Draw.CROP_Y, 0, spare[:, 0]))
+        x = sketch.take("crop_x", lambda: draws.integers(Draw.CROP_X, 0, spare[:, 1]))
+        crop[:, :2] = np.clip(np.stack([y, x], axis=1), 0, spare)  # also where they are given
+    return crop
+
+
+def _whole(size: geometry.Sizes) -> geometry.Boxes:
+    return np.concatenate([np.zeros_like(size), size], axis=1)
+
+
+def _resize_window(
+    sketch: Sketch, crop: geometry.Boxes, where: npt.NDArray[np.bool_], op: _Windowed
+) -> None:
+    """Resize the window `crop` to the output's shape, for the images `where`."""
+    goal = np.where(where[:, None], op.shape, crop[:, 2:])
+    method = _interpolation(sketch, "crop_interpolation", op.inter_method, crop[:, 2:], goal)
+    sketch.frame.resize(goal, method, crop)

@@ -1,0 +1,241 @@
+"""Augmentations of pictures with objects, whose labels move with the pixels.
+
+Each moves the labels as MXNet does, relative to the picture and in float32; the pixels move by
+whole numbers of them, so the two may differ by less than a pixel.
+
+Source: MXNet 1.9.1, src/io/image_det_aug_default.cc and iter_image_det_recordio.cc.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.kernels.objects import drop_empty, mirror_objects, project_objects
+from gpuio.kernels.taps import COPY, WARP_NEAREST
+from gpuio.transforms import geometry
+from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.random import Draw, Draws
+
+ResizeMode = Literal["force", "shrink", "fit"]
+_F32 = np.float32
+_LEAST_PAD = _F32(1.05)  # a smaller canvas is none
+_LEAST_CONTRAST = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Objects(Op):
+    """Take the labels apart; objects without an extent are dropped."""
+
+    cost: ClassVar[str] = "free"
+
+    def __call__(self, sketch: Sketch) -> None:
+        labels, widths = sketch.labels, sketch.widths
+        if widths is None:
+            widths = np.full(len(labels), labels.shape[1])
+        sketch.labels, sketch.widths = labels.copy(), widths.copy()
+        drop_empty(sketch.labels, sketch.widths)
+
+
+@dataclass(frozen=True, slots=True)
+class ColorShift(Op):
+    """Hue, lightness and saturation plus something, then levels times something, all by chance.
+
+    Applied before whatever comes next: a border keeps its colour.
+
+    Attributes:
+        hue: a, for -a to a in half degrees, and the part of the images that get it.
+        saturation: Likewise, in levels.
+        lightness: Likewise, in levels.
+        contrast: Likewise; the factor is 1 - a to 1 + a.
+    """
+
+    cost: ClassVar[str] = "a pass over the window, a long one where hue and its like change"
+    hue: tuple[int, float] = (0, 0)
+    saturation: tuple[int, float] = (0, 0)
+    lightness: tuple[int, float] = (0, 0)
+    contrast: tuple[float, float] = (0, 0)
+
+    def __call__(self, sketch: Sketch) -> None:
+        color, draws = sketch.color, sketch.draws
+        for name, amount, draw, chance in (
+            ("hue", self.hue, Draw.HUE, Draw.HUE_CHANCE),
+            (
+                "color_saturation",
+                self.saturation,
+                Draw.COLOR_SATURATION,
+                Draw.COLOR_SATURATION_CHANCE,
+            ),
+            ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_CHANCE),
+        ):
+            color[name] = sketch.take(name, partial(_steps, draws, draw, chance, *amount))
+        color["hls"] = (color["hue"] | color["color_saturation"] | color["lightness"]) != 0
+        shift = partial(_by_chance, draws, Draw.CONTRAST, Draw.CONTRAST_CHANCE, *self.contrast)
+        contrast = sketch.take("contrast", shift)
+        color["multiply"] = np.abs(contrast) > _LEAST_CONTRAST
+        color["factor"] = contrast + _F32(1)
+        sketch.frame.paint((color["hls"] | color["multiply"]) != 0)
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorObjects(Op):
+    """Mirror pictures and objects left to right.
+
+    Attributes:
+        p: Which part of the images.
+    """
+
+    cost: ClassVar[str] = "a pass over the window of the images that are mirrored"
+    p: float
+
+    def __call__(self, sketch: Sketch) -> None:
+        where = sketch.take("mirror", lambda: sketch.draws.uniform(Draw.MIRROR) < self.p)
+        where = where.astype(bool)
+        mirror_objects(sketch.labels, sketch.widths, where)
+        size = sketch.frame.size
+        one, zero = np.ones(len(size)), np.zeros(len(size))
+        matrix = np.stack([-one, zero, size[:, 1] - one, zero, one, zero], axis=1)
+        sketch.frame.warp(size, np.where(where, WARP_NEAREST, COPY), matrix, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PadObjects(Op):
+    """Put pictures somewhere on a larger canvas of the same aspect ratio.
+
+    Attributes:
+        p: Which part of the images.
+        largest: Largest side of the canvas, in sides of the picture; less than 1.05 is no canvas.
+        fill: Value of the first three channels; the fourth is 0.
+    """
+
+    cost: ClassVar[str] = "a pass over the canvas of the images that get one"
+    p: float
+    largest: float
+    fill: int = 127
+
+    def __post_init__(self) -> None:
+        if self.largest > geometry.LARGEST:
+            most = geometry.LARGEST
+            raise ValueError(f"max_pad_scale must be at most {most}, got {self.largest}")
+
+    def __call__(self, sketch: Sketch) -> None:
+        frame = sketch.frame
+        canvas = sketch.take("pad_box", lambda: self._canvases(sketch.draws))
+        where = canvas[:, 0] > 0
+        scale, x, y = np.where(where[:, None], canvas, np.array([1, 0, 0])).astype(_F32).T
+        box = np.stack([-x, -y, scale, scale], axis=1)
+        project_objects(sketch.labels, sketch.widths, np.where(where[:, None], box, _F32(0)))
+        height, width = frame.size.T.astype(_F32)
+        left, top = (x * width).astype(np.int64), (y * height).astype(np.int64)
+        right = ((scale - x - _F32(1)) * width).astype(np.int64)
+        bottom = ((scale - y - _F32(1)) * height).astype(np.int64)
+        size = frame.size + np.stack([top + bottom, left + right], axis=1)
+        size = sketch.bounded(size)
+        one, zero = np.ones(len(size)), np.zeros(len(size))
+        matrix = np.stack([one, zero, -left, zero, one, -top], axis=1)
+        frame.warp(size, np.where(where, WARP_NEAREST, COPY), matrix, self.fill)
+
+    def _canvases(self, draws: Draws) -> npt.NDArray[np.float32]:
+        """(N, 3) scales, and x and y of the picture in sides of it; 0 where there is no canvas."""
+        scale = draws.uniform(Draw.PAD_SCALE, 1, self.largest)
+        spare = scale - _F32(1)
+        x, y = draws.uniform(Draw.PAD_X) * spare, draws.uniform(Draw.PAD_Y) * spare
+        where = (draws.uniform(Draw.PAD_CHANCE) < self.p) & (scale >= _LEAST_PAD)
+        return np.where(where[:, None], np.stack([scale, x, y], axis=1), _F32(0))
+
+
+@dataclass(frozen=True, slots=True)
+class FitInto(Op):
+    """Resize to the output, one way or another.
+
+    Attributes:
+        shape: Height and width of the output, in pixels.
+        mode: "force": to exactly these; "shrink": pictures that are larger, in proportion, to fit;
+            "fit": all pictures, in proportion, to fit.
+        inter_method: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 random.
+    """
+
+    cost: ClassVar[str] = "a pass over the window"
+    shape: tuple[int, int]
+    mode: ResizeMode = "force"
+    inter_method: int = 1
+
+    def __call__(self, sketch: Sketch) -> None:
+        source = sketch.frame.size
+        goal = np.broadcast_to(np.array(self.shape), source.shape)
+        if self.mode != "force":
+            ratio = (np.array(self.shape, _F32) / source.astype(_F32)).min(axis=1, keepdims=True)
+            goal = np.maximum((ratio * source.astype(_F32)).astype(np.int64), 1)
+        if self.mode == "shrink":
+            larger = (source > self.shape).any(axis=1, keepdims=True)
+            goal = np.where(larger, goal, source)
+        draw = Draw.CROP_INTERPOLATION
+        method = sketch.take(
+            "crop_interpolation",
+            lambda: geometry.choose(self.inter_method, source, goal, sketch.draws, draw),
+        )
+        sketch.frame.resize(goal, method)
+
+
+@dataclass(frozen=True, slots=True)
+class PackLabels(Op):
+    """Labels as the batch has them: channels, rows, columns, count, labels, filler.
+
+    Attributes:
+        channels: Of the picture.
+        width: Places for labels.
+        filler: What fills them up.
+    """
+
+    cost: ClassVar[str] = "free"
+    channels: int
+    width: int
+    filler: float = -1
+
+    def __call__(self, sketch: Sketch) -> None:
+        size, labels, widths = sketch.frame.size, sketch.labels, sketch.widths
+        assert widths is not None
+        packed = np.full((len(size), 4 + self.width), self.filler, _F32)
+        packed[:, 0], packed[:, 3] = self.channels, widths
+        packed[:, 1:3] = size
+        used = np.arange(labels.shape[1]) < widths[:, None]
+        packed[:, 4 : 4 + labels.shape[1]][used] = labels[used]
+        sketch.labels, sketch.widths = packed, None
+
+
+@dataclass(frozen=True, slots=True)
+class TopLeft(Op):
+    """Pictures smaller than the output go to its top left corner; all else is black.
+
+    Attributes:
+        shape: Height and width of the output, in pixels.
+    """
+
+    cost: ClassVar[str] = "a pass over the output of the images that are smaller"
+    shape: tuple[int, int]
+
+    def __call__(self, sketch: Sketch) -> None:
+        size = sketch.frame.size
+        whole = np.broadcast_to(np.array(self.shape), size.shape)
+        small = (size != whole).any(axis=1)
+        if small.any():
+            still = np.broadcast_to(np.array([1.0, 0, 0, 0, 1, 0]), (len(size), 6))
+            sketch.frame.warp(whole, np.where(small, WARP_NEAREST, COPY), still, 0)
+        sketch.crop = np.concatenate([np.zeros_like(whole), whole], axis=1)
+
+
+def _by_chance(
+    draws: Draws, draw: int, chance: int, amount: float, p: float
+) -> npt.NDArray[np.float32]:
+    """(N,) numbers from -amount to amount, 0 for all but a part `p` of the images."""
+    shift = draws.uniform(draw, -1, 1) * _F32(amount)
+    return np.where(draws.uniform(chance) < p, shift, _F32(0))
+
+
+def _steps(draws: Draws, draw: int, chance: int, amount: int, p: float) -> npt.NDArray[np.int32]:
+    """The same, cut to whole numbers."""
+    return _by_chance(draws, draw, chance, amount, p).astype(np.int32)

@@ -1,0 +1,148 @@
+"""Labels that are places in the picture, and go where its pixels go.
+
+The steps of every image, put together, are one affine map; places are relative to the picture,
+0 to 1 from edge to edge, before and after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.kernels.taps import COPY
+from gpuio.transforms.geometry import Sizes, Step
+from gpuio.transforms.object_crop import EMIT_MODES, EmitMode
+from gpuio.transforms.op import Op, Sketch
+
+LABEL_KINDS = {"values": 1, "boxes": 5, "points": 2}
+"""What labels may be, and how many numbers each thing takes."""
+
+Maps = npt.NDArray[np.float64]
+"""(N, 2, 3) affine maps of (x, y, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MovePoints(Op):
+    """Labels are x and y of points; those that leave the picture get places outside [0, 1].
+
+    Attributes:
+        filler: What fills up the labels of images that have fewer points than others.
+    """
+
+    cost: ClassVar[str] = "free"
+    filler: float = -1
+
+    def __call__(self, sketch: Sketch) -> None:
+        points = sketch.labels.reshape(len(sketch.labels), -1, 2)
+        moved = move(forward(sketch), points)
+        there = _there(sketch, 2)
+        sketch.labels = _flat(np.where(there[:, :, None], moved, self.filler))
+
+
+@dataclass(frozen=True, slots=True)
+class MoveBoxes(Op):
+    """Labels are class, xmin, ymin, xmax, ymax of boxes, which are clipped to the picture.
+
+    What a turned box becomes is the upright one around it. Boxes that leave the picture are
+    dropped; the others move up.
+
+    Attributes:
+        emit: "center" keeps boxes whose centre stays in the picture, "overlap" those of which
+            more than `threshold` of the area does.
+        threshold: See `emit`.
+        filler: What takes the place of boxes that are not there.
+    """
+
+    cost: ClassVar[str] = "free"
+    emit: EmitMode = "center"
+    threshold: float = 0.3
+    filler: float = -1
+
+    def __post_init__(self) -> None:
+        if self.emit not in EMIT_MODES:
+            wanted = ", ".join(EMIT_MODES)
+            raise ValueError(f"crop_emit_mode must be one of {wanted}, got {self.emit!r}")
+        if self.threshold < 0:
+            raise ValueError(f"emit_overlap_thresh must be at least 0, got {self.threshold}")
+
+    def __call__(self, sketch: Sketch) -> None:
+        boxes = sketch.labels.reshape(len(sketch.labels), -1, 5)
+        left, top, right, bottom = np.moveaxis(boxes[:, :, 1:], 2, 0)
+        there = _there(sketch, 5) & (right > left) & (bottom > top)
+        corners = np.stack([left, top, right, top, left, bottom, right, bottom], axis=2)
+        count = boxes.shape[1]
+        moved = move(forward(sketch), corners.reshape(len(boxes), -1, 2))
+        moved = moved.reshape(len(boxes), count, 4, 2)
+        low, high = moved.min(axis=2), moved.max(axis=2)
+        inner = np.clip(low, 0, 1), np.clip(high, 0, 1)
+        part = (inner[1] - inner[0]).prod(axis=2)
+        keep = there & (part > 0)
+        if self.emit == "center":
+            centre = (low + high) / 2
+            keep &= ((centre >= 0) & (centre < 1)).all(axis=2)
+        else:
+            keep &= part > self.threshold * (high - low).prod(axis=2)
+        result = np.concatenate([boxes[:, :, :1], *inner], axis=2)
+        result[~keep] = self.filler
+        order = np.argsort(~keep, axis=1, kind="stable")
+        sketch.labels = _flat(np.take_along_axis(result, order[:, :, None], axis=1))
+
+
+def forward(sketch: Sketch) -> Maps:
+    """Maps from places in the pictures, relative to them, to places in the output."""
+    frame = sketch.frame
+    maps = np.zeros((len(frame.size), 2, 3))
+    maps[:, 0, 0], maps[:, 1, 1] = frame.original[:, 1], frame.original[:, 0]
+    for step in frame.steps:
+        maps[:, :, 2] -= step.offset[:, ::-1]
+        maps = np.where((step.kind == COPY)[:, None, None], maps, _after(maps, step))
+    maps[:, :, 2] -= sketch.crop[:, 1::-1]
+    maps /= sketch.crop[:, :1:-1, None]
+    maps[sketch.mirror, 0] *= -1
+    maps[sketch.mirror, 0, 2] += 1
+    return maps
+
+
+def move(maps: Maps, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """(N, K, 2) x and y of points, moved."""
+    return points @ maps[:, :, :2].swapaxes(1, 2) + maps[:, None, :, 2]
+
+
+def _after(maps: Maps, step: Step) -> Maps:
+    """Maps to the result of a step, from maps to its source; both in pixels, from edge to edge."""
+    if step.matrix is not None:
+        back = step.matrix.reshape(-1, 2, 3)  # between centres of pixels, from canvas to source
+        there = np.linalg.inv(np.where(_singular(back), np.eye(2), back[:, :, :2]))
+        moved = maps.copy()
+        moved[:, :, 2] -= back[:, :, 2] + 0.5
+        moved = there @ moved
+        moved[:, :, 2] += 0.5
+        return moved
+    if step.margin:
+        moved = maps.copy()
+        moved[:, :, 2] += step.margin
+        return moved
+    return maps * (_xy(step.size) / _xy(step.source))[:, :, None]
+
+
+def _singular(maps: Maps) -> npt.NDArray[np.bool_]:
+    return (np.abs(np.linalg.det(maps[:, :, :2])) < 1e-12)[:, None, None]
+
+
+def _xy(size: Sizes) -> npt.NDArray[np.float64]:
+    return np.maximum(size[:, ::-1], 1).astype(np.float64)
+
+
+def _there(sketch: Sketch, width: int) -> npt.NDArray[np.bool_]:
+    """(N, K) bool, things of `width` numbers that images have."""
+    count = sketch.labels.shape[1] // width
+    if sketch.widths is None:
+        return np.ones((len(sketch.labels), count), bool)
+    return np.arange(count) < (sketch.widths // width)[:, None]
+
+
+def _flat(things: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    return things.astype(np.float32).reshape(len(things), -1)

@@ -1,0 +1,26 @@
+"""Mirror left to right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.random import Draw
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror(Op):
+    """Mirror every image, or one half of them.
+
+    Attributes:
+        random: One half.
+    """
+
+    cost: ClassVar[str] = "free"
+    random: bool = False
+
+    def __call__(self, sketch: Sketch) -> None:
+        sketch.mirror[:] = True
+        if self.random:
+            sketch.mirror[:] = sketch.take("mirror", lambda: sketch.draws.coin(Draw.MIRROR))

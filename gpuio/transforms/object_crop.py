@@ -1,0 +1,128 @@
+"""Crops that suit the objects of a picture.
+
+Source: MXNet 1.9.1, src/io/image_det_aug_default.cc; Liu et al., SSD: Single Shot MultiBox Detector
+(ECCV 2016), section 2.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.kernels.objects import CENTER, OVERLAP, SAMPLER, crop_objects, find_crops
+from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.random import Draw
+
+EmitMode = Literal["center", "overlap"]
+EMIT_MODES: tuple[str, ...] = get_args(EmitMode)
+MOST_SAMPLERS = Draw.CROP_TRIALS - Draw.SAMPLER_ORDER
+_F32 = np.float32
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """One way of drawing crops, and what they must be like.
+
+    Attributes:
+        scale: Range of the crop's sides, in sides of the picture.
+        ratio: Range of its width over its height.
+        overlap: Range of the intersection over union with an object; (0, 1) takes any.
+        sample_coverage: Likewise of the intersection over the crop's area.
+        object_coverage: Likewise of the intersection over the object's area.
+        trials: How many crops are drawn before this sampler gives up.
+    """
+
+    scale: tuple[float, float] = (0, 1)
+    ratio: tuple[float, float] = (1, 1)
+    overlap: tuple[float, float] = (0, 1)
+    sample_coverage: tuple[float, float] = (0, 1)
+    object_coverage: tuple[float, float] = (0, 1)
+    trials: int = 25
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in (
+            ("scales", self.scale),
+            ("aspect_ratios", self.ratio),
+            ("overlaps", self.overlap),
+            ("sample_coverages", self.sample_coverage),
+            ("object_coverages", self.object_coverage),
+        ):
+            if high < low:
+                raise ValueError(f"max_crop_{name}={high} is less than min_crop_{name}={low}")
+        if self.scale[0] < 0 or self.scale[1] > 1:
+            raise ValueError(
+                "min_crop_scales and max_crop_scales must be in [0, 1], got "
+                f"{self.scale[0]} and {self.scale[1]}"
+            )
+        if self.ratio[0] < 0:
+            raise ValueError(f"min_crop_aspect_ratios must be at least 0, got {self.ratio[0]}")
+
+
+@dataclass(frozen=True, slots=True)
+class CropObjects(Op):
+    """Crop where one object at least meets a sampler's limits, and one survives.
+
+    Samplers take their turns in random order; a picture for which none finds a crop stays whole.
+
+    Attributes:
+        p: Which part of the images.
+        samplers: One at least.
+        emit: "center" keeps objects whose centre is in the crop, "overlap" those of which more
+            than `threshold` of the area is.
+        threshold: See `emit`.
+    """
+
+    cost: ClassVar[str] = "free"
+    p: float
+    samplers: tuple[Sampler, ...] = (Sampler(),)
+    emit: EmitMode = "center"
+    threshold: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.samplers) <= MOST_SAMPLERS:
+            raise ValueError(
+                f"num_crop_sampler must be in [1, {MOST_SAMPLERS}], got {len(self.samplers)}"
+            )
+        if self.emit not in EMIT_MODES:
+            wanted = ", ".join(EMIT_MODES)
+            raise ValueError(f"crop_emit_mode must be one of {wanted}, got {self.emit!r}")
+        if self.threshold < 0:
+            raise ValueError(f"emit_overlap_thresh must be at least 0, got {self.threshold}")
+
+    def __call__(self, sketch: Sketch) -> None:
+        frame = sketch.frame
+        box = sketch.take("crop_box", lambda: self._boxes(sketch)).astype(_F32)
+        mode = OVERLAP if self.emit == "overlap" else CENTER
+        crop_objects(sketch.labels, sketch.widths, box, mode, _F32(self.threshold))
+        box = np.where(box[:, 2:3] > 0, box, np.array([0, 0, 1, 1], _F32))
+        height, width = frame.size.T.astype(_F32)
+        x, y, wide, high = (box * np.stack([width, height] * 2, axis=1)).astype(np.int64).T
+        size = np.maximum(np.stack([high, wide], axis=1), 1)
+        start = np.minimum(np.stack([y, x], axis=1), frame.size - size)
+        nearest = np.zeros(len(size), np.int64)  # nothing is resized
+        frame.resize(size, nearest, np.concatenate([start, size], axis=1))
+
+    def _boxes(self, sketch: Sketch) -> npt.NDArray[np.float32]:
+        """(N, 4) x, y, width and height relative to the picture; all 0 where there is no crop."""
+        boxes = np.zeros((len(sketch.labels), 4), _F32)
+        height, width = sketch.frame.size.T.astype(_F32)
+        where = sketch.draws.uniform(Draw.CROP_CHANCE) < self.p
+        blocks = np.array([Draw.SAMPLER_ORDER // 4, Draw.CROP_TRIALS // 4], np.uint64)
+        objects = sketch.labels, sketch.widths, width / height, where
+        mode = OVERLAP if self.emit == "overlap" else CENTER
+        order = np.empty(len(self.samplers), np.int64)
+        limits = table(self.samplers), order, mode, _F32(self.threshold)
+        find_crops(*objects, *sketch.draws.stream, blocks, *limits, boxes)
+        return boxes
+
+
+def table(samplers: tuple[Sampler, ...]) -> npt.NDArray[np.void]:
+    """(S,) SAMPLER rows as kernels take them."""
+    rows = np.zeros(len(samplers), SAMPLER)
+    for row, sampler in zip(rows, samplers, strict=True):
+        for name in SAMPLER.names or ():
+            row[name] = getattr(sampler, name)
+    return rows

@@ -1,0 +1,47 @@
+"""Resize the shorter edge.
+
+Source: MXNet 1.9.1, src/io/image_aug_default.cc.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gpuio.transforms import geometry
+from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.random import Draw
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeShorterEdge(Op):
+    """The shorter edge becomes `edge`, the longer one in proportion, cut to a whole number.
+
+    Attributes:
+        edge: In pixels, at least 1.
+        inter_method: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 random.
+    """
+
+    cost: ClassVar[str] = "a pass over the window, none where the size is right"
+    edge: int
+    inter_method: int = 1
+
+    def __post_init__(self) -> None:
+        if self.edge < 1:
+            raise ValueError(f"resize must be at least 1, or -1 for none, got {self.edge}")
+
+    def __call__(self, sketch: Sketch) -> None:
+        source = sketch.frame.size
+        height, width = source.T
+        longer = np.maximum(self.edge * source.max(axis=1) // source.min(axis=1), 1)
+        tall = height > width
+        sides = np.where(tall, longer, self.edge), np.where(tall, self.edge, longer)
+        size = sketch.bounded(np.stack(sides, axis=1))
+        draw = Draw.RESIZE_INTERPOLATION
+        method = sketch.take(
+            "resize_interpolation",
+            lambda: geometry.choose(self.inter_method, source, size, sketch.draws, draw),
+        )
+        sketch.frame.resize(size, method)

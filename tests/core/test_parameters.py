@@ -1,0 +1,285 @@
+"""Parameters as scripts give them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+import gpuio
+from gpuio.core import parameters as p
+from gpuio.core.suggestions import SYNONYMS, suggestion
+
+
+@pytest.mark.parametrize("value", [True, 1, "True", "true", "TRUE", "1", np.True_])
+def test_true_has_many_forms(value):
+    assert p.boolean("x", value) is True
+
+
+@pytest.mark.parametrize("value", [False, 0, "False", "false", "0", np.False_])
+def test_false_has_many_forms(value):
+    assert p.boolean("x", value) is False
+
+
+@pytest.mark.parametrize("value", [2, -1, "yes", "", None, 1.0, 0.0, [], "2"])
+def test_what_is_neither_is_refused(value):
+    with pytest.raises(ValueError, match="x must be True or False, got"):
+        p.boolean("x", value)
+
+
+@pytest.mark.parametrize("value", [7, "7", " 7 ", np.int32(7), np.uint8(7)])
+def test_integers(value):
+    got = p.integer("x", value)
+    assert got == 7
+    assert type(got) is int
+
+
+@pytest.mark.parametrize("value", [7.0, "7.0", "", None, "seven", [7], np.float32(7)])
+def test_what_is_no_integer_is_refused(value):
+    with pytest.raises(ValueError, match="x must be an integer, got"):
+        p.integer("x", value)
+
+
+def test_integers_may_have_a_least_value():
+    assert p.integer("x", 3, least=3) == 3
+    with pytest.raises(ValueError, match="x must be at least 3, got 2"):
+        p.integer("x", 2, least=3)
+
+
+@pytest.mark.parametrize("value", [0.5, "0.5", "5e-1", np.float32(0.5)])
+def test_numbers(value):
+    got = p.number("x", value)
+    assert got == 0.5
+    assert type(got) is float
+
+
+def test_what_is_no_number_is_refused():
+    for value in (None, "half", [], "1,5"):
+        with pytest.raises(ValueError, match="x must be a number, got"):
+            p.number("x", value)
+    for value in (float("nan"), "inf", -float("inf"), 1e39):
+        with pytest.raises(ValueError, match="x must be finite in float32, got"):
+            p.number("x", value)
+
+
+@pytest.mark.parametrize("value", [(3, 4), [3, 4], "(3, 4)", "[3,4]", "3, 4", (np.int64(3), "4")])
+def test_shapes(value):
+    assert p.shape("x", value, 2) == (3, 4)
+
+
+@pytest.mark.parametrize("value", [(3,), (3, 4, 5), 3, None, "3", "x, y", "(3", "34", {3, 4}])
+def test_what_is_no_shape_is_refused(value):
+    with pytest.raises(ValueError, match="x must be 2 integers, got"):
+        p.shape("x", value, 2)
+
+
+def test_shapes_hold_integers():
+    with pytest.raises(ValueError, match=r"x must be an integer, got 4\.0"):
+        p.shape("x", (3, 4.0), 2)
+
+
+@pytest.mark.parametrize("value", ["1,2", "1, 2,", (1, 2), [1, "2"], np.array([1, 2])])
+def test_lists_of_integers(value):
+    assert p.integers("x", value) == (1, 2)
+
+
+def test_lists_of_integers_may_be_empty():
+    assert p.integers("x", "") == p.integers("x", None) == p.integers("x", ()) == ()
+
+
+@pytest.mark.parametrize("value", [7, "1;2", (1, 2.5)])
+def test_what_is_no_list_of_integers_is_refused(value):
+    with pytest.raises(ValueError, match="x must be a"):
+        p.integers("x", value)
+
+
+@pytest.mark.parametrize("value", ["uint8", np.uint8, np.dtype("uint8"), "u1"])
+def test_dtypes(value):
+    assert p.dtype_name("x", value, ("float32", "uint8")) == "uint8"
+
+
+def test_no_dtype_is_float32():
+    assert p.dtype_name("x", None, ("float32",)) == "float32"
+
+
+@pytest.mark.parametrize("value", ["float64", "nonsense", int])
+def test_other_dtypes_are_refused(value):
+    with pytest.raises(ValueError, match="x must be one of float32, uint8, got"):
+        p.dtype_name("x", value, ("float32", "uint8"))
+
+
+def test_a_choice_is_one_of_a_few():
+    p.choice("x", "a", ("a", "b"))
+    with pytest.raises(ValueError, match="x must be one of a, b, got 'c'"):
+        p.choice("x", "c", ("a", "b"))
+
+
+class Thing:
+    @p.suggest
+    def __init__(self, size, *, colour="red"):
+        """Say what it is."""
+        self.size, self.colour = size, colour
+
+
+def test_an_unknown_keyword_names_the_nearest_known_one():
+    with pytest.raises(
+        TypeError, match=r"^Thing has no parameter 'color'; did you mean 'colour'\?$"
+    ):
+        Thing(1, color="blue")
+    with pytest.raises(TypeError, match=r"^Thing has no parameter 'qqqq'$"):
+        Thing(1, qqqq=2)
+
+
+DOORS = (
+    gpuio.ImageRecordIter,
+    gpuio.ImageDetRecordIter,
+    gpuio.image.ImageIter,
+    gpuio.image.ImageDetIter,
+    gpuio.image.CreateAugmenter,
+    gpuio.io.CSVIter,
+    gpuio.io.LibSVMIter,
+    gpuio.io.MNISTIter,
+    gpuio.io.NDArrayIter,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("num_workers", "use preprocess_threads: CPU threads do the work"),
+        ("drop_last", "use last_batch='drop'"),
+        ("transforms", "use resize, rand_crop and rand_mirror: each augmentation is a keyword"),
+        ("mean", "use mean_r, mean_g and mean_b: of levels from 0 to 255: 123.675"),
+        ("std", "use std_r, std_g and std_b: of levels from 0 to 255: 58.395"),
+        ("image_size", "use data_shape: (channels, height, width)"),
+        ("prefetch_factor", "use prefetch_buffer"),
+        ("pin_memory", "leave it out"),
+        ("world_size", "use num_parts and part_index"),
+        ("horizontal_flip", "did you mean 'rand_mirror'?"),
+        ("root", "did you mean 'path_imgrec'?"),
+        ("fp16", "use dtype='float16'"),
+        ("random_crop", "did you mean 'rand_crop'?"),
+    ],
+)
+def test_names_of_other_libraries_get_ours(name, said):
+    with pytest.raises(TypeError, match=re.escape(f"no parameter {name!r}; {said}")):
+        gpuio.ImageRecordIter("a.rec", (3, 8, 8), 2, **{name: 1})
+
+
+@pytest.mark.parametrize(
+    ("door", "name", "said"),
+    [
+        (gpuio.image.ImageIter, "drop_last", "use last_batch_handle='discard'"),
+        (gpuio.image.ImageIter, "transform", "use aug_list: a list of callables"),
+        (gpuio.io.CSVIter, "drop_last", "use round_batch=False"),
+        (gpuio.io.CSVIter, "path", "did you mean 'data_csv'?"),
+        (gpuio.ImageRecordIter.torch, "pin_memory", "leave it out: "),
+        (gpuio.ImageDetRecordIter, "hflip", "did you mean 'rand_mirror_prob'?"),
+    ],
+)
+def test_each_door_gets_what_it_has(door, name, said):
+    with pytest.raises(TypeError, match=re.escape(f"no parameter {name!r}; {said}")):
+        door(**{name: 1})
+
+
+def test_all_unknown_keywords_are_told_at_once():
+    with pytest.raises(TypeError, match=r"'num_workers'; use .*\n.*'qqqq'$"):
+        gpuio.ImageRecordIter("a.rec", (3, 8, 8), 2, num_workers=1, qqqq=2)
+
+
+def test_only_near_names_are_meant():
+    known = ["num_parts", "rotate_list", "data_shape", "label_width", "label_name"]
+    assert suggestion("num_wings", known) == ""
+    assert suggestion("drop_list", known) == ""
+    assert suggestion("data_shap", known) == "; did you mean 'data_shape'?"
+    assert suggestion("label", known) == "; did you mean 'label_width' or 'label_name'?"
+
+
+def test_synonyms_lead_to_parameters_that_there_are():
+    packing = {"num_thread"}  # options of `gpuio im2rec`
+    doors = [packing, *(set(inspect.signature(door).parameters) for door in DOORS)]
+    for synonym in SYNONYMS:
+        names = {item.partition("=")[0] for item in synonym.instead.split()}
+        assert names or synonym.reason
+        assert any(names <= door and set(synonym.names.split()) - door for door in doors), synonym
+
+
+class FakeTorch:
+    """What PyTorch's dtypes and devices look like from outside."""
+
+    __module__ = "torch"
+
+    def __init__(self, text):
+        self.text = text
+
+    def __str__(self):
+        return self.text
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (FakeTorch("torch.float16"), "float16"),
+        (FakeTorch("torch.bfloat16"), "bfloat16"),
+        ("torch.uint8", "uint8"),
+        (type("Scalar", (), {"dtype": np.dtype("float16")}), "float16"),  # as those of jax.numpy
+    ],
+)
+def test_dtypes_of_frameworks(value, name):
+    assert p.dtype_name("x", value, ("float16", "bfloat16", "uint8")) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (None, None),
+        ("cuda:1", "cuda:1"),
+        (FakeTorch("cuda:1"), "cuda:1"),
+        (FakeTorch("cuda"), "cuda"),
+        (FakeTorch("cpu:0"), "cpu"),
+        (gpuio.gpu(2), "cuda:2"),
+        (gpuio.cpu(), "cpu"),
+    ],
+)
+def test_devices(value, name):
+    assert p.device("x", value) == name
+
+
+def test_what_is_no_device_is_refused():
+    with pytest.raises(ValueError, match=r"x must be 'cpu', 'cuda', 'cuda:N' or a torch\.device"):
+        p.device("x", 0)
+
+
+def test_known_keywords_pass():
+    thing = Thing(1, colour="blue")
+    assert (thing.size, thing.colour) == (1, "blue")
+    assert Thing.__init__.__doc__ == "Say what it is."
+    with pytest.raises(TypeError, match="size"):
+        Thing()
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"), [("1.514", 0x3FC1CAC0), ("0.25", 0x3E800000), ("-2.5", 0xC0200000)]
+)
+def test_a_float_is_read_as_mxnet_reads_it(text, bits):
+    """Whole and decimal part apart: 1.514 comes out one bit away from the nearest float32."""
+    assert np.float32(p.single("v", text)).view(np.uint32) == bits
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.5, (0.5,)), ([1, 2.5], (1, 2.5)), ("(0.1, 3)", (0.1, 3)), ("2", (2,)),
+        (np.array([1, 2]), (1, 2)), ((), ()),
+    ],
+)  # fmt: skip
+def test_numbers_may_be_one_or_several_or_text(value, expected):
+    assert p.numbers("scales", value) == expected
+
+
+@pytest.mark.parametrize("value", ["a", "(1, 'b')", [None], None, ""])
+def test_what_are_no_numbers_is_an_error(value):
+    with pytest.raises(ValueError, match="scales must be"):
+        p.numbers("scales", value)

@@ -1,0 +1,144 @@
+"""An augment room without the rooms before it: arrays in, a batch out."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gpuio.devices.cpu import CpuBackend
+from gpuio.mxnet.image_options import Options, make_plan
+from gpuio.pipeline.augmenter import Augmenter
+from gpuio.pipeline.decode.base import ImageBatch, Opened
+from gpuio.pipeline.plan import Plan
+from gpuio.pipeline.read.reader import Samples
+from gpuio.transforms.crop import Crop
+from gpuio.transforms.normalize import Normalization
+from gpuio.transforms.op import Sketch
+from gpuio.transforms.random import Draws
+
+_GUARD = 64
+
+
+class Guarded(CpuBackend):
+    """Memory with guard bytes on both sides, all filled with `fill` at first."""
+
+    def __init__(self, fill=0):
+        super().__init__(2)
+        self.fill = fill
+        self.lent = []
+
+    def empty(self, shape, dtype):
+        nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory = np.full(nbytes + 2 * _GUARD, self.fill, np.uint8)
+        self.lent.append(memory)
+        return memory[_GUARD:-_GUARD].view(dtype).reshape(shape)
+
+    def check(self):
+        """Nothing was written beside the memory that was asked for."""
+        for memory in self.lent:
+            assert (memory[:_GUARD] == self.fill).all()
+            assert (memory[-_GUARD:] == self.fill).all()
+
+
+class Pictures(SimpleNamespace):
+    """What stands in for the decoder: nothing fails, nothing is to be given back."""
+
+    def retry(self, images):
+        return []
+
+    def prepare(self, count):
+        pass
+
+    def finish(self, opened):
+        pass
+
+    def release(self, slot, after):
+        pass
+
+
+def plan_of(normalization=None, **options):
+    """The plan of MXNet's keywords."""
+    return make_plan(Options(**options), normalization or Normalization())
+
+
+def ops_plan(*ops, shape, dtype="uint8"):
+    """A plan of given ops, and of a crop from the middle if they do not end with one."""
+    if not isinstance(ops[-1], Crop):
+        ops = (*ops, Crop(shape[1:]))
+    return Plan(ops, shape, dtype)
+
+
+def samples_of(ids, label=(0,)):
+    ids = np.asarray(ids, np.int64)
+    return Samples(ids, ids, np.array([label] * len(ids), np.float32), 0)
+
+
+def surrounded(image, box, poison):
+    """The window `box` of an image among bytes of `poison`: the memory, pixel (0, 0), the pitch."""
+    y, x, height, width = box
+    channels = image.shape[2]
+    memory = np.full((height + 4, (width + 5) * channels), poison, np.uint8)
+    memory[2:-2, 2 * channels : (2 + width) * channels] = (
+        image[y : y + height, x : x + width].reshape(height, -1)
+    )  # fmt: skip
+    pitch = memory.strides[0]
+    return memory, memory.ctypes.data + (2 - y) * pitch + (2 - x) * channels, pitch
+
+
+def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0, place=surrounded, label=(0,)):
+    """The batch that a plan makes of decoded images.
+
+    Only the windows that the plan asks for are there; all bytes around them are `poison`.
+
+    Args:
+        plan: What is done.
+        images: (H, W, C) uint8 each.
+        ids: Record numbers; 0, 1, 2, ... if None.
+        seed: Of the augmentation.
+        epoch: Likewise.
+        poison: A byte.
+        place: Puts windows into memory.
+        label: Of every image.
+    """
+    backend = Guarded(poison)
+    augmenter = Augmenter(plan, len(images), backend, seed=seed)
+    samples = samples_of(range(len(images)) if ids is None else ids, label)
+    size = np.array([image.shape[:2] for image in images], np.int32)
+    windows = augmenter.sketch(samples, size, epoch=epoch)
+    assert not windows.refused, windows.refused
+    origin, pitch, keep = np.empty(len(images), np.uint64), np.empty(len(images), np.int64), []
+    for number, (image, box) in enumerate(zip(images, windows.box.tolist(), strict=True)):
+        y, x, height, width = box
+        assert 0 <= y < y + height <= image.shape[0]
+        assert 0 <= x < x + width <= image.shape[1]
+        memory, start, pitch[number] = place(image, box, poison)
+        keep.append(memory)
+        origin[number] = np.uint64(start % 2**64)
+    nowhere = Pictures(slot=None)
+    batch = ImageBatch(
+        samples, [], origin, pitch, np.zeros(len(images), bool),
+        np.zeros(len(images), np.int64), windows.sketch,
+        Opened(size, {}), nowhere,
+    )  # fmt: skip
+    (made,) = augmenter([batch], nowhere, nowhere)
+    backend.check()
+    return made
+
+
+def sketch(ops, size, *, ids=None, seed=0, epoch=0, given=None):
+    """What ops decide about images of (N, 2) `size`, or of one size for all `ids`."""
+    ids = np.arange(len(size)) if ids is None else np.asarray(ids)
+    sizes = np.broadcast_to(np.asarray(size, np.int32), (len(ids), 2))
+    made = Sketch.of(sizes, Draws(ids, seed=seed, epoch=epoch), given)
+    for op in ops:
+        op(made)
+    made.finish()
+    return made
+
+
+@pytest.fixture(scope="session")
+def room():
+    """The functions above: `room.run`, `room.plan_of`, `room.ops_plan`, `room.sketch`."""
+    return SimpleNamespace(run=run, plan_of=plan_of, ops_plan=ops_plan, sketch=sketch)

@@ -1,0 +1,99 @@
+"""How to add an augmentation: one file with the op, one file that tests it. This is both.
+
+An op is a frozen dataclass. It checks its parameters when it is made; called with a `Sketch`, it
+decides for a whole batch at once, as arrays with one row per image. It touches no pixels: it adds
+a step to `sketch.frame` (or sets `sketch.mirror`, `sketch.color`, ...), and the rooms do the rest.
+They decode only what the steps need and run them on every device. What it gets from `sketch.take`
+users see as `batch.augmentation`, and can replay.
+
+A real op stands in a file of its own in gpuio/augment, gives its random numbers a place at the
+end of `Draw`, and becomes a keyword in gpuio/mxnet/image_options.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+
+from gpuio.kernels.taps import WARP_NEAREST
+from gpuio.pipeline.plan import Plan
+from gpuio.testing import draw
+from gpuio.transforms.crop import Crop
+from gpuio.transforms.op import Op, Sketch
+
+SHIFT = 64  # in the library: Draw.SHIFT
+
+
+@dataclass(frozen=True, slots=True)
+class RandomShift(Op):
+    """Move each image up or down.
+
+    Attributes:
+        most: Pixels, at least 0; each image moves by -most (up) to most (down).
+        fill: Value of what comes in.
+    """
+
+    most: int
+    fill: int = 0
+    cost: ClassVar[str] = "a pass over the window"
+
+    def __post_init__(self) -> None:
+        if self.most < 0:
+            raise ValueError(f"most must be at least 0, got {self.most}")
+
+    def __call__(self, sketch: Sketch) -> None:
+        frame = sketch.frame
+        shift = sketch.take("shift", lambda: sketch.draws.integers(SHIFT, -self.most, self.most))
+        one, zero = np.ones(len(shift)), np.zeros(len(shift))
+        # From the result to the image: pixel (x, y) comes from (x, y - shift).
+        matrix = np.stack([one, zero, zero, zero, one, -shift], axis=1)
+        frame.warp(frame.size, np.full(len(shift), WARP_NEAREST), matrix, self.fill)
+
+
+PLAN = Plan((RandomShift(9, fill=5), Crop((20, 24))), (3, 20, 24), "uint8")
+
+
+def test_moves_each_image_by_what_was_drawn(room):
+    images = [draw(20, 24, seed=number) for number in range(8)]
+    batch = room.run(PLAN, images)
+    for image, got, shift in zip(images, batch.data, batch.drawn["shift"], strict=True):
+        expected = np.full_like(image, 5)
+        if shift >= 0:
+            expected[shift:] = image[: 20 - shift]
+        else:
+            expected[:shift] = image[-shift:]
+        npt.assert_array_equal(got.transpose(1, 2, 0), expected)
+
+
+def test_moves_by_anything_up_to_the_most(room):
+    shift = room.sketch(PLAN.ops, (20, 24), ids=range(1000)).drawn["shift"]
+    assert {*shift.tolist()} == {*range(-9, 10)}
+
+
+def test_asks_the_decoder_for_no_more_than_it_shows(room):
+    made = room.sketch(PLAN.ops, (200, 240), ids=range(100))
+    assert (made.frame.window[:, 2:] <= (24, 28)).all()
+
+
+def test_a_record_moves_alike_in_any_company(room):
+    together = room.sketch(PLAN.ops, (20, 24), ids=range(9), seed=1).drawn["shift"]
+    alone = room.sketch(PLAN.ops, (20, 24), ids=[6], seed=1).drawn["shift"]
+    assert alone == together[6]
+
+
+def test_refuses_a_negative_most():
+    with pytest.raises(ValueError, match="most must be at least 0, got -1"):
+        RandomShift(-1)
+
+
+def test_is_a_line_of_the_plan():
+    assert "2. RandomShift(most=9, fill=5): a pass over the window\n" in str(PLAN)
+
+
+def test_moves_by_what_is_given_in_place_of_the_numbers(room):
+    made = room.sketch(PLAN.ops, (20, 24), ids=range(3), given={"shift": np.array([4, 0, -9])})
+    npt.assert_array_equal(made.frame.steps[0].matrix[:, 5], [-4, 0, 9])

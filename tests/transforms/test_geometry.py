@@ -1,0 +1,138 @@
+"""A pass computes, and the decoder decodes, no more than what is needed, and no less."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.testing as npt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpuio.kernels.resample import STEP, lend_memory, resample, resize
+from gpuio.kernels.taps import kinds
+from gpuio.testing import draw
+from gpuio.transforms.geometry import Frame, choose
+from gpuio.transforms.random import Draw, Draws
+
+sides = st.integers(1, 50)
+sizes = st.tuples(sides, sides)
+methods = st.integers(0, 4)
+
+
+def array(*rows):
+    return np.array(rows, np.int64)
+
+
+def window(image, size, method, box):
+    """A window of a resized image."""
+    (height, width, channels), (_, _, rows, cols) = image.shape, box
+    out = np.empty((rows, cols, channels), np.uint8)
+    step = np.zeros(1, STEP)
+    step["src"], step["src_pitch"] = image.ctypes.data, width * channels
+    step["dst"], step["dst_pitch"] = out.ctypes.data, cols * channels
+    step["kind"] = kinds(array((height, width)), array(size), array(method)[0][None])
+    step["src_height"], step["src_width"] = height, width
+    step["dst_height"], step["dst_width"] = size
+    step["y"], step["x"], step["rows"], step["cols"] = box
+    lent = lend_memory(step, channels)
+    resample(1, 1, step.ctypes.data, channels)
+    del lent
+    return out
+
+
+@st.composite
+def crops(draw_, size):
+    rows, cols = (draw_(st.integers(1, side)) for side in size)
+    return (
+        draw_(st.integers(0, size[0] - rows)),
+        draw_(st.integers(0, size[1] - cols)),
+        rows,
+        cols,
+    )
+
+
+def only(image, box, value):
+    """The image with `value` wherever it should not be read."""
+    y, x, rows, cols = box
+    poisoned = np.full_like(image, value)
+    poisoned[y : y + rows, x : x + cols] = image[y : y + rows, x : x + cols]
+    return poisoned
+
+
+@given(before=sizes, after=sizes, method=methods, data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_resize_reads_nothing_outside_the_window_that_it_asks_for(before, after, method, data):
+    crop = data.draw(crops(after))
+    frame = Frame(array(before))
+    frame.resize(array(after), np.array([method]))
+    frame.finish(array(crop))
+    image = draw(*before)
+    expected = window(image, after, method, crop)
+    for value in (0, 255):
+        poisoned = only(image, frame.window[0], value)
+        npt.assert_array_equal(window(poisoned, after, method, crop), expected)
+
+
+@given(shapes=st.lists(sizes, min_size=3, max_size=4), method=methods, data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_each_of_several_resizes_asks_for_what_it_reads(shapes, method, data):
+    frame = Frame(array(shapes[0]))
+    for size in shapes[1:]:
+        frame.resize(array(size), np.array([method]))
+    crop = data.draw(crops(shapes[-1]))
+    frame.finish(array(crop))
+    image = draw(*shapes[0])
+    expected, got = image, only(image, frame.window[0], 255)
+    for step in frame.steps:
+        expected = resize(expected, *step.size[0], method)
+        got = only(resize(got, *step.size[0], method), step.box[0], 0)
+    y, x, rows, cols = crop
+    npt.assert_array_equal(got[y : y + rows, x : x + cols], expected[y : y + rows, x : x + cols])
+
+
+@given(size=sizes, data=st.data())
+def test_without_steps_the_window_is_the_crop(size, data):
+    crop = data.draw(crops(size))
+    frame = Frame(array(size))
+    frame.resize(array(size), np.array([1]))  # does nothing
+    frame.finish(array(crop))
+    npt.assert_array_equal(frame.window, [crop])
+
+
+def test_windows_are_not_much_larger_than_they_must_be():
+    frame = Frame(array((1000, 1000)))
+    frame.resize(array((250, 250)), np.array([1]))
+    frame.finish(array((100, 100, 20, 20)))
+    assert (frame.window[0, 2:] <= 20 * 4 + 10).all()
+
+
+@given(size=sizes, margin=st.integers(1, 30), data=st.data())
+def test_a_border_asks_for_what_is_inside(size, margin, data):
+    frame = Frame(array(size))
+    frame.border(margin, 7)
+    crop = data.draw(crops(frame.size[0].tolist()))
+    frame.finish(array(crop))
+    y, x, rows, cols = crop
+    inside = np.zeros((size[0] + 2 * margin, size[1] + 2 * margin), bool)
+    inside[margin:-margin, margin:-margin] = True
+    ys, xs = np.nonzero(inside[y : y + rows, x : x + cols])
+    top, left, height, width = frame.window[0]
+    if len(ys):
+        assert (top, left) == (ys.min() + y - margin, xs.min() + x - margin)
+        assert (height, width) == (np.ptp(ys) + 1, np.ptp(xs) + 1)
+    assert height >= 1
+    assert width >= 1
+
+
+def test_interpolations_are_chosen_by_size():
+    source = array((10, 10), (10, 10), (10, 10), (10, 10))
+    size = array((20, 20), (5, 5), (20, 5), (10, 20))
+    draws = Draws(np.arange(4), seed=0, epoch=0)
+    assert choose(9, source, size, draws, Draw.MIRROR).tolist() == [2, 3, 1, 1]
+    assert choose(4, source, size, draws, Draw.MIRROR).tolist() == [4] * 4
+
+
+def test_random_interpolations_are_all_five():
+    source = np.full((500, 2), 10)
+    draws = Draws(np.arange(500), seed=0, epoch=0)
+    found = choose(10, source, source * 2, draws, Draw.RESIZE_INTERPOLATION)
+    assert np.bincount(found, minlength=5).min() > 60
