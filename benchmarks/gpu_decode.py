@@ -19,7 +19,7 @@ from gpu_loop import Marks
 from gpu_sides import Room, encoded, gpu, rate
 from numba import cuda
 
-from gpuio.devices import make_backend
+from gpuio.devices import make_device
 from gpuio.errors import DecodeError
 from gpuio.formats.codec import decode_rgb
 from gpuio.kernels.native import load8, store8
@@ -57,13 +57,13 @@ class Slots:
     """
 
     def __init__(self, device: str, images: list[bytes], rec: str, **options: Any) -> None:
-        self.backend: Any = make_backend(device, None)
-        self.decoder = NvImageCodecGpuDecoder(self.backend, 3, Dataset.open(rec, ""), **options)
+        self.device: Any = make_device(device, None)
+        self.decoder = NvImageCodecGpuDecoder(self.device, 3, Dataset.open(rec, ""), **options)
         self.decoder._warnings = None  # what codecs report is looked at, not what libjpeg prints
         self.put(images)
         sizes = [decode_rgb(image, 3).nbytes for image in images]
         self.nbytes = -(-max(*sizes, self.decoder.warm_up_nbytes) // 256) * 256 + 256
-        driver = self.backend._driver
+        driver = self.device._driver
         self.stream = driver.new_stream()
         self.arena = driver.empty_alone(self.nbytes * len(images))
         start = np.uint64(driver.address(self.arena))
@@ -89,15 +89,15 @@ class Slots:
         box[3 * box[:, 2:].astype(np.int64).prod(axis=1) > self.nbytes - 256] = 0
         self.box = box
         (link,) = self.decoder.links(opened, box, 3 * box[:, 3].astype(np.int64))
-        with self.backend._driver.scope(self.stream):
-            link.kernel(link.table, self.bases, self.backend._driver.handle(self.stream))
+        with self.device._driver.scope(self.stream):
+            link.kernel(link.table, self.bases, self.device._driver.handle(self.stream))
         done = (box[:, 2] > 0) & ~self.decoder.failed(opened)
         self.decoder.finish(opened)
         return done
 
     def wait(self) -> None:
         """Until the device has done its work."""
-        driver = self.backend._driver
+        driver = self.device._driver
         driver.synchronize(driver.record(self.stream))
 
     def pictures(self) -> list[Pixels]:
@@ -116,17 +116,17 @@ class Slots:
 
 def hardware(settings: Row) -> Iterator[Row]:
     """The GPU, its JPEG engines, and what is installed for it."""
-    backend: Any = make_backend(settings["device"], None)
-    decoder = NvImageCodecGpuDecoder(backend, 3, Dataset.open(settings["rec"], ""))
+    device: Any = make_device(settings["device"], None)
+    decoder = NvImageCodecGpuDecoder(device, 3, Dataset.open(settings["rec"], ""))
     engines = decoder.engines
     decoder.close()
     versions = {"nvimgcodec": ".".join(map(str, abi.load().version)), "cuda": abi.load().cuda}
     yield {
         "engines": engines.count,
         "cores_of_an_engine": engines.cores,
-        "engines_missing": engines.reason,
+        "engines_unavailable_reason": engines.reason,
         **versions,
-        **(_properties(backend.device_id) if backend.device_id is not None else {}),
+        **(_properties(device.device_id) if device.device_id is not None else {}),
     }
 
 
@@ -214,8 +214,8 @@ def share(settings: Row) -> Iterator[Row]:
     images = list(itertools.islice(itertools.cycle(encoded(settings["rec"], count)), count))
     for first in (1, count):
         slots = Slots(settings["device"], images, settings["rec"])
-        with slots.backend.scope():
-            stream = slots.backend._driver.handle(slots.stream)
+        with slots.device.scope():
+            stream = slots.device._driver.handle(slots.stream)
             slots.decoder.warm_up(first, slots.bases[:first], stream)
         slots.wait()
         done = slots.decode()
@@ -248,15 +248,15 @@ class _Reader:
     """Queues `read_late` on a stream, slowed down to about `SLOW` seconds."""
 
     def __init__(self, slots: Slots) -> None:
-        self._driver, self._stream = slots.backend._driver, slots.stream
+        self._driver, self._stream = slots.device._driver, slots.stream
         self._kept = self._driver.empty((65,), np.uint8)
-        self._on_gpu = slots.backend.device_id is not None
+        self._on_gpu = slots.device.device_id is not None
         if self._on_gpu:
             with self._driver.scope(self._stream):
                 self._compiled = cuda.jit(READ_LATE)(read_late)
             self._turns = 1 << 16
             for _ in range(2):  # the first run also loads the code
-                marks = Marks(slots.backend)
+                marks = Marks(slots.device)
                 begin = marks.mark(self._stream)
                 self.queue(self._driver.address(slots.arena))
                 took = marks.seconds(begin, marks.mark(self._stream))
@@ -294,7 +294,7 @@ def order(settings: Row) -> Iterator[Row]:
             slots = Slots(settings["device"], images, settings["rec"], kinds=kinds)
         finally:
             abi.ExecutionParams.new = new
-        driver, start = slots.backend._driver, slots.backend.address(slots.arena)
+        driver, start = slots.device._driver, slots.device.address(slots.arena)
         slots.decode()
         slots.wait()
         reader, kept = _Reader(slots), 0
@@ -357,7 +357,7 @@ def damage(settings: Row) -> Iterator[Row]:
 
 def _time(slots: Slots) -> float:
     """Seconds of decoding, the host's and the device's."""
-    marks = Marks(slots.backend)
+    marks = Marks(slots.device)
     begin = marks.mark(slots.stream)
     slots.decode()
     return marks.seconds(begin, marks.mark(slots.stream))

@@ -24,8 +24,8 @@ REST = 0.2  # seconds
 class Marks:
     """Points in a stream's work, and the seconds between two of them."""
 
-    def __init__(self, backend: Any) -> None:
-        self._driver, self._on_gpu = backend._driver, backend.device_id is not None
+    def __init__(self, device: Any) -> None:
+        self._driver, self._on_gpu = device._driver, device.device_id is not None
 
     def mark(self, stream: Any) -> Any:
         if not self._on_gpu:  # work is done when it is queued
@@ -66,13 +66,13 @@ def first(settings: Row) -> Iterator[Row]:
         }
 
 
-def bandwidth(backend: Any, nbytes: int) -> tuple[float, float]:
+def bandwidth(device: Any, nbytes: int) -> tuple[float, float]:
     """Bytes per second of copies on the device, read and written, and of copies to it."""
-    driver, marks = backend._driver, Marks(backend)
-    with backend.scope():
+    driver, marks = device._driver, Marks(device)
+    with device.scope():
         stream = driver.current_stream()
         one, other = driver.empty_alone(nbytes), driver.empty_alone(nbytes)
-        host = backend.empty_host(nbytes // 8)
+        host = device.empty_host(nbytes // 8)
         one_at, other_at = driver.address(one), driver.address(other)
 
         def timed(to: int, start: int, size: int) -> float:
@@ -103,8 +103,8 @@ def kernels(settings: Row) -> Iterator[Row]:
     a launch costs the host, `waits` how often the host waited for the device, per batch.
     """
     with make_loader(settings) as loader:
-        backend: Any = loader._backend
-        driver, marks, count = backend._driver, Marks(backend), settings["count"]
+        device: Any = loader._device
+        driver, marks, count = device._driver, Marks(device), settings["count"]
         spans: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
         launches, waits = [], []
         launch, synchronize = driver.launch, driver.synchronize
@@ -132,7 +132,7 @@ def kernels(settings: Row) -> Iterator[Row]:
             name: sum(marks.seconds(*span) for span in some) / made for name, some in spans.items()
         }
         total = sum(per_kernel.values())
-        copied, uploaded = bandwidth(backend, settings["copied"])
+        copied, uploaded = bandwidth(device, settings["copied"])
     least = settings["batch_size"] * least_bytes(settings)
     yield {
         "batches": made,

@@ -124,20 +124,20 @@ class Room(Side):
         super().__init__(settings)
         import numpy as np
 
-        from gpuio.devices import make_backend
+        from gpuio.devices import make_device
         from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
         from gpuio.pipeline.read.reader import RecordBatch, Samples
         from gpuio.sources.dataset import Dataset
 
         given = dict(settings["options"])
         pinned = given.pop("pinned", True)
-        self.backend = make_backend(settings["device"], self.threads)
+        self.device = make_device(settings["device"], self.threads)
         images = encoded(settings["rec"], settings["images"])
         images = [images[k % len(images)] for k in range(max(len(images), self.batch_size))]
         nbytes = np.array([len(image) for image in images], np.int64)
         starts = np.cumsum(nbytes) - nbytes
         total = int(nbytes.sum())
-        self.memory = self.backend.empty_host(total) if pinned else np.empty(total, np.uint8)
+        self.memory = self.device.empty_host(total) if pinned else np.empty(total, np.uint8)
         self.memory[:] = np.frombuffer(b"".join(images), np.uint8)
         self.batches = []
         for first in range(0, len(images) - self.batch_size + 1, self.batch_size):
@@ -147,11 +147,11 @@ class Room(Side):
             address = (self.memory.ctypes.data + starts[part]).astype(np.uint64)
             self.batches.append(RecordBatch(samples, address, nbytes[part], None))
         self.decoder = NvImageCodecGpuDecoder(
-            self.backend, CHANNELS, Dataset.open(settings["rec"], ""), **given
+            self.device, CHANNELS, Dataset.open(settings["rec"], ""), **given
         )
         self.pool = ThreadPoolExecutor(1)
         self.failed = 0
-        with self.backend.scope():
+        with self.device.scope():
             self.decoder.prepare(self.batch_size)
 
     def check(self, count):
@@ -159,11 +159,11 @@ class Room(Side):
         return {}
 
     def time(self, count):
-        with self.backend.scope():
+        with self.device.scope():
             done, clock = 0, Clock()
             while done < count:
                 done += self.all()
-            self.backend.record().synchronize()
+            self.device.record().synchronize()
             result = clock.result(done)
         return {**result, "failed": self.failed, "stats": self.decoder.stats()}
 
@@ -185,7 +185,7 @@ class Room(Side):
         box[list(opened.pixels)] = 0
         pitch = CHANNELS * box[:, 3].astype(np.int64)
         links = self.decoder.links(opened, box, pitch)
-        self.backend.work().start(links, pitch * box[:, 2] + 64).join()
+        self.device.work().start(links, pitch * box[:, 2] + 64).join()
         self.failed += int(self.decoder.failed(opened).sum())
         self.decoder.finish(opened)
 

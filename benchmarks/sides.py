@@ -214,7 +214,7 @@ class BareNvimgcodec(Bare):
         super().__init__(settings)
         import numpy as np
 
-        from gpuio.devices.cpu import CpuBackend
+        from gpuio.devices.cpu import CpuDevice
         from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
         from gpuio.pipeline.read.reader import RecordBatch, Samples
         from gpuio.sources.dataset import Dataset
@@ -226,8 +226,8 @@ class BareNvimgcodec(Bare):
         address = np.array([array.ctypes.data for array in self.memory], np.uint64)
         nbytes = np.array([len(array) for array in self.memory], np.int64)
         self.records = RecordBatch(samples, address, nbytes, None)
-        self.backend = CpuBackend(self.threads)
-        self.decoder = NvImageCodecDecoder(self.backend, 3, Dataset.open(settings["rec"], ""))
+        self.device = CpuDevice(self.threads)
+        self.decoder = NvImageCodecDecoder(self.device, 3, Dataset.open(settings["rec"], ""))
 
     def all(self):
         import numpy as np
@@ -236,7 +236,7 @@ class BareNvimgcodec(Bare):
         box = np.concatenate([np.zeros_like(opened.size), opened.size], axis=1)
         pitch = 3 * box[:, 3].astype(np.int64)
         links = self.decoder.links(opened, box, pitch)
-        self.backend.work().start(links, pitch * box[:, 2] + 64).join()
+        self.device.work().start(links, pitch * box[:, 2] + 64).join()
         assert not opened.pixels
         assert not self.decoder.failed(opened).any()
         self.decoder.finish(opened)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytest
 
 if TYPE_CHECKING:
-    from gpuio.devices.base import Backend
+    from gpuio.devices.base import Device
     from gpuio.errors import GpuioError
     from gpuio.pipeline.decode.base import Decoder, ImageBatch
     from gpuio.sources.dataset import Dataset
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[Any]
 
 
-def open_backend(name: str) -> Backend:
-    """The named backend, or a skip where there is no GPU and GPUIO_REQUIRE_GPU is not set."""
-    from gpuio.devices import make_backend
+def open_device(name: str) -> Device:
+    """The named device, or a skip where there is no GPU and GPUIO_REQUIRE_GPU is not set."""
+    from gpuio.devices import make_device
     from gpuio.errors import BackendError
 
     try:
-        return make_backend(name, 2)
+        return make_device(name, 2)
     except BackendError as reason:
         if "GPUIO_REQUIRE_GPU" in os.environ:
             raise
@@ -40,9 +40,9 @@ def open_backend(name: str) -> Backend:
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
-def backend(request: pytest.FixtureRequest) -> Backend:
-    """Each device in turn: a test that takes `backend` is a CPU test and a GPU test."""
-    return open_backend(request.param)
+def device(request: pytest.FixtureRequest) -> Device:
+    """Each device in turn: a test that takes `device` is a CPU test and a GPU test."""
+    return open_device(request.param)
 
 
 def draw(height: int, width: int, channels: int = 3, *, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -128,7 +128,7 @@ class Decoded:
 def decode_all(
     decoder: Decoder, dataset: Dataset, windows: Sequence[Sequence[int]] | None = None
 ) -> Decoded:
-    """Run a decoder of the CPU backend over all records, in one batch.
+    """Run a decoder of the CPU device over all records, in one batch.
 
     Args:
         decoder: What is tested.
@@ -140,7 +140,7 @@ def decode_all(
     from gpuio.pipeline.read.reader import RecordReader, Samples
     from gpuio.samplers import Order
 
-    count, ring = len(dataset), Ring(decoder.backend.empty_host, 1)
+    count, ring = len(dataset), Ring(decoder.device.empty_host, 1)
     box = np.zeros((count, 4), np.int32)
 
     def plan(samples: Samples, size: npt.NDArray[np.int32]) -> Windows:
@@ -149,13 +149,13 @@ def decode_all(
             box[size[:, 0] > 0] = np.array(windows, np.int32)[size[:, 0] > 0]
         return Windows(box, {}, None)
 
-    records = RecordReader(dataset, decoder.backend)(Order(count, count).batches(0), ring)
+    records = RecordReader(dataset, decoder.device)(Order(count, count).batches(0), ring)
     (batch,) = decoder(records, plan)
     images = [np.zeros((*shape, decoder.channels), np.uint8) for shape in box[:, 2:].tolist()]
     try:
-        _copy_windows(decoder.backend, batch, box, images, np.arange(count), decode=True)
+        _copy_windows(decoder.device, batch, box, images, np.arange(count), decode=True)
         while again := decoder.retry(batch):
-            _copy_windows(decoder.backend, batch, box, images, np.array(again), decode=False)
+            _copy_windows(decoder.device, batch, box, images, np.array(again), decode=False)
     finally:
         decoder.finish(batch.opened)
     faults = batch.samples.faults
@@ -163,7 +163,7 @@ def decode_all(
 
 
 def _copy_windows(
-    backend: Backend,
+    device: Device,
     batch: ImageBatch,
     box: npt.NDArray[np.int32],
     images: list[npt.NDArray[np.uint8]],
@@ -172,12 +172,12 @@ def _copy_windows(
     decode: bool,
 ) -> None:
     """What the augment room does, without any augmentation: into `images`, for some places."""
-    from gpuio.devices.base import Link
+    from gpuio.devices.base import KernelCall
     from gpuio.kernels.output import NORM, UINT8
     from gpuio.kernels.resample import SKIP, STEP, finish
     from gpuio.kernels.taps import COPY
 
-    work = backend.work()
+    work = device.work()
     table = np.zeros(len(places), STEP)
     table["kind"], table["norm"] = COPY, work.upload(np.zeros(NORM, np.float32))
     table["kind"][np.isin(places, list(batch.samples.faults))] = SKIP
@@ -190,7 +190,7 @@ def _copy_windows(
     table["src_height"], table["src_width"] = table["dst_height"], table["dst_width"] = end.T
     table["y"], table["x"], table["rows"], table["cols"] = box[places].T
     table["dst"] = [images[place].ctypes.data for place in places]
-    last = Link(finish, table, (images[0].shape[2], UINT8, 1))
+    last = KernelCall(finish, table, (images[0].shape[2], UINT8, 1))
     sizes = np.array([images[place].nbytes for place in places], np.int64)
     work.start([*batch.links, last] if decode else [last], batch.nbytes[places] + sizes).join()
 

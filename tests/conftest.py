@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gpuio as mx
-from gpuio.testing import backend as backend
+from gpuio.testing import device as device
 from gpuio.testing import draw, encode, write_rec
 
 # How long an example takes is the machine's affair.

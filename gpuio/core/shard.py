@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Shard:
     """A part of a data set that several readers share.
 
     Attributes:
@@ -57,7 +57,7 @@ class Part:
         return f"part_index={self.index} of num_parts={self.count} ({self.source})"
 
 
-def choose(num_parts: Any, part_index: Any) -> Part:
+def resolve_shard(num_parts: Any, part_index: Any) -> Shard:
     """The part that two parameters name, or, where `num_parts` is "auto", the one that is found.
 
     Args:
@@ -72,7 +72,7 @@ def choose(num_parts: Any, part_index: Any) -> Part:
         index = p.integer("part_index", part_index)
         if not 0 <= index < count:
             raise ValueError(f"part_index must be in [0, num_parts), got {index} of {count}")
-        return Part(index, count, "given")
+        return Shard(index, count, "given")
     if part_index is not None and p.integer("part_index", part_index):
         raise ValueError(
             f"part_index must be left out with num_parts='auto', which finds it, got {part_index}"
@@ -82,7 +82,7 @@ def choose(num_parts: Any, part_index: Any) -> Part:
     return part
 
 
-def find() -> Part:
+def find() -> Shard:
     """The part of this process, as the first that knows it says.
 
     Raises:
@@ -92,45 +92,45 @@ def find() -> Part:
         part = ask()
         if part is not None:
             return part
-    return Part(0, 1, "no launcher found")
+    return Shard(0, 1, "no launcher found")
 
 
-def _torch_distributed() -> Part | None:
+def _torch_distributed() -> Shard | None:
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return None
-    return Part(distributed.get_rank(), distributed.get_world_size(), "torch.distributed")
+    return Shard(distributed.get_rank(), distributed.get_world_size(), "torch.distributed")
 
 
-def _torchrun() -> Part | None:
+def _torchrun() -> Shard | None:
     return _variables("RANK", "WORLD_SIZE")
 
 
-def _jax() -> Part | None:
+def _jax() -> Shard | None:
     # jax.process_index() would start a backend and take its memory; this is where it looks.
     distributed = sys.modules.get("jax._src.distributed")
     state = getattr(distributed, "global_state", None)
     if state is None or state.client is None:
         return None
-    return Part(state.process_id, state.num_processes, "jax.distributed")
+    return Shard(state.process_id, state.num_processes, "jax.distributed")
 
 
-def _ray_train() -> Part | None:
+def _ray_train() -> Shard | None:
     train = sys.modules.get("ray.train")
     if train is None:
         return None
     try:
         context = train.get_context()
-        return Part(context.get_world_rank(), context.get_world_size(), "Ray Train")
+        return Shard(context.get_world_rank(), context.get_world_size(), "Ray Train")
     except (RuntimeError, DeprecationWarning):  # outside a training function; in Ray Tune
         return None
 
 
-def _open_mpi() -> Part | None:
+def _open_mpi() -> Shard | None:
     return _variables("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
 
 
-def _slurm() -> Part | None:
+def _slurm() -> Shard | None:
     part = _variables("SLURM_PROCID", "SLURM_NTASKS")
     if part is not None and part.count > 1 and "SLURM_STEP_ID" not in os.environ:
         _log.warning(
@@ -141,7 +141,7 @@ def _slurm() -> Part | None:
     return part
 
 
-def _variables(rank: str, size: str) -> Part | None:
+def _variables(rank: str, size: str) -> Shard | None:
     """What two environment variables say, where they are set."""
     found = {name: os.environ[name] for name in (rank, size) if name in os.environ}
     if not found:
@@ -153,10 +153,10 @@ def _variables(rank: str, size: str) -> Part | None:
             f"num_parts='auto': {name} is {found[name]!r}, but {missing} is not set: start with a "
             "launcher that sets both, unset it, or give num_parts and part_index as numbers"
         )
-    return Part(p.integer(rank, found[rank]), p.integer(size, found[size]), f"{rank}, {size}")
+    return Shard(p.integer(rank, found[rank]), p.integer(size, found[size]), f"{rank}, {size}")
 
 
-_SOURCES: Final[tuple[Callable[[], Part | None], ...]] = (
+_SOURCES: Final[tuple[Callable[[], Shard | None], ...]] = (
     _torch_distributed,
     _torchrun,
     _jax,

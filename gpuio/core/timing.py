@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-Mark = Callable[[str], AbstractContextManager[Any]]
+ProfilerRange = Callable[[str], AbstractContextManager[Any]]
 """Shows a range of that name in a profiler, in the thread that enters it, until it leaves."""
 
 
@@ -26,7 +26,7 @@ class Stopwatch:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.marks: tuple[Mark, ...] = ()
+        self.marks: tuple[ProfilerRange, ...] = ()
         self._ranges: ExitStack | None = None
         # Replaced as a whole, so that who reads it never sees a half.
         self._now: tuple[float, float | None] = (0.0, None)
@@ -112,7 +112,7 @@ class Work(_Difference):
 
 
 @dataclass(slots=True)
-class Tally:
+class BatchCounter:
     """Counts what comes out of a room, in one thread.
 
     Attributes:
@@ -137,7 +137,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Account(_Difference):
+class PipelineStats(_Difference):
     """What a pipeline has done since it was made.
 
     Attributes:

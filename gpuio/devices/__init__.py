@@ -1,17 +1,17 @@
-"""The backends room."""
+"""The devices room."""
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
 
-from gpuio.devices.base import Backend
-from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.base import Device
+from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.visible import visible_gpus
 
 
-def make_backend(device: str | None, threads: int | None) -> Backend:
-    """The backend for a device name.
+def make_device(device: str | None, threads: int | None) -> Device:
+    """The device for a device name.
 
     Args:
         device: "cpu"; "cuda:N", a GPU, or "cuda", the calling thread's current one; "simulated", a
@@ -25,18 +25,18 @@ def make_backend(device: str | None, threads: int | None) -> Backend:
     if device is None:
         device = default_device()
     if device == "cpu":
-        return CpuBackend(threads)
+        return CpuDevice(threads)
     kind, _, number = device.partition(":")
     if kind == "cuda" and (number.isdecimal() or device == "cuda"):
         from gpuio.devices.cuda import CudaDriver
-        from gpuio.devices.gpu import DeviceBackend
+        from gpuio.devices.gpu import GpuDevice
 
-        return DeviceBackend(CudaDriver(int(number) if number else None), threads)
+        return GpuDevice(CudaDriver(int(number) if number else None), threads)
     if device == "simulated":
-        from gpuio.devices.gpu import DeviceBackend
+        from gpuio.devices.gpu import GpuDevice
         from gpuio.devices.simulated import SimulatedDriver, simulated_device
 
-        return DeviceBackend(SimulatedDriver(simulated_device()), threads)
+        return GpuDevice(SimulatedDriver(simulated_device()), threads)
     raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {device!r}")
 
 

@@ -19,14 +19,14 @@ LARGE = 64 << 20
 """Bytes: an image that takes more memory than this on its way is not worked on by all threads."""
 
 Array = Any
-"""An array in a backend's memory: `numpy.ndarray` or `cupy.ndarray`."""
+"""An array in a device's memory: `numpy.ndarray` or `cupy.ndarray`."""
 
 
 class Event(Protocol):
     """A point in a stream's work."""
 
     def wait(self) -> None:
-        """Hold back the backend's own stream, not the calling thread."""
+        """Hold back the device's own stream, not the calling thread."""
 
     def synchronize(self) -> None:
         """Hold back the calling thread."""
@@ -43,7 +43,7 @@ class _Done:
 DONE: Event = _Done()
 
 
-class Link(NamedTuple):
+class KernelCall(NamedTuple):
     """A kernel and what it works on.
 
     Attributes:
@@ -108,7 +108,7 @@ class Work(ABC):
         """The address of `host`, for what only the host reads."""
 
     @abstractmethod
-    def start(self, chain: Sequence[Link], nbytes: npt.NDArray[np.int64]) -> Running:
+    def start(self, chain: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         """Begin to run kernels one after the other on each item, after what runs already.
 
         Args:
@@ -117,21 +117,21 @@ class Work(ABC):
         """
 
 
-class Backend(ABC):
+class Device(ABC):
     """One device. Everything a room does differently on CPU and GPU is a method here.
 
     Attributes:
-        device: Its name, such as "cpu" or "cuda:0".
+        name: Its name, such as "cpu" or "cuda:0".
         device_id: Number of the GPU; None where the device's memory is the host's.
         threads: CPU threads that may work at once.
-        lanes: Works that may run at once.
+        max_in_flight: Works that may run at once.
         most_items: Largest batch.
     """
 
-    device: str
+    name: str
     device_id: int | None = None
     threads: int
-    lanes: int = 1
+    max_in_flight: int = 1
     most_items: int = 2**31 - 1
 
     @abstractmethod
@@ -151,19 +151,19 @@ class Backend(ABC):
         """Where `array` starts, as kernels take it."""
 
     @abstractmethod
-    def adopt(self, memory: Array, owner: object) -> Array:
+    def wrap(self, memory: Array, owner: object) -> Array:
         """An array over `memory` that keeps `owner` alive, as do all views of it."""
 
     @abstractmethod
     def work(self) -> Work:
         """A batch's work, to be started by the thread that asks for it."""
 
-    def run(self, link: Link) -> None:
+    def run(self, link: KernelCall) -> None:
         """Run a kernel on the CPU, on all its items, and wait until that is done."""
         run_chain([link.call], len(link.table), self.threads)
 
     @abstractmethod
-    def settle(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
+    def gather_items(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
         """Give each item of `data` what a place had before, or `fill` where the place is -1."""
 
     @abstractmethod
@@ -171,7 +171,7 @@ class Backend(ABC):
         """The work queued so far."""
 
     @abstractmethod
-    def hand_out(self, data: Array, ready: Event, lease: Lease) -> Any:
+    def export(self, data: Array, ready: Event, lease: Lease) -> Any:
         """`data` as users get it, in order with the stream that is current in their thread."""
 
     @abstractmethod

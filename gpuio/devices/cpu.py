@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.devices.base import DONE, LARGE, Array, Backend, Event, Link, Running, Work
+from gpuio.devices.base import DONE, LARGE, Array, Device, Event, KernelCall, Running, Work
 from gpuio.devices.pool import Lease
 from gpuio.devices.ring import Slot
 from gpuio.kernels.parallel import Launch
@@ -42,14 +42,14 @@ class _Owned:
         self._owner = owner
 
 
-def adopted(memory: npt.NDArray[Any], owner: object) -> npt.NDArray[Any]:
+def wrapped(memory: npt.NDArray[Any], owner: object) -> npt.NDArray[Any]:
     """An array over `memory` that keeps `owner` alive, as do all views of it."""
     # The interface knows types of NumPy's own only; any other one is so many bytes.
     return np.asarray(_Owned(memory, owner)).view(memory.dtype)
 
 
 @dataclass(slots=True)
-class _Lane:
+class _InFlight:
     """What one chain of kernels has to itself.
 
     Attributes:
@@ -100,8 +100,8 @@ class _Running:
     def __init__(
         self,
         launch: Launch,
-        lane: _Lane,
-        free: list[_Lane],
+        lane: _InFlight,
+        free: list[_InFlight],
         calls: list[tuple[Any, tuple[int, ...]]],
         large: npt.NDArray[np.int64],
         nbytes: npt.NDArray[np.int64],
@@ -150,7 +150,7 @@ class _Running:
 class _Work(Work):
     """Tables stay where they are."""
 
-    def __init__(self, free: list[_Lane]) -> None:
+    def __init__(self, free: list[_InFlight]) -> None:
         self._free = free
         self._kept: list[Any] = []
 
@@ -161,9 +161,9 @@ class _Work(Work):
         self._kept.append(host)
         return int(host.ctypes.data)
 
-    def start(self, chain: Sequence[Link], nbytes: npt.NDArray[np.int64]) -> Running:
+    def start(self, chain: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         self._kept += chain
-        lane = self._free[-1]  # empty only if more works are started than there are lanes
+        lane = self._free[-1]  # empty only if more works are started than there are max_in_flight
         calls = [link.call for link in chain]
         usual, large = np.flatnonzero(nbytes <= LARGE), np.flatnonzero(nbytes > LARGE)
         most = int(nbytes[usual].max(initial=0))
@@ -176,7 +176,7 @@ class _Work(Work):
         return _Running(launch, lane, self._free, calls, large, nbytes, self._kept)
 
 
-class CpuBackend(Backend):
+class CpuDevice(Device):
     """Runs kernels on `threads` threads, while the calling thread waits without the GIL.
 
     A chain is run item by item, and the memory for an item is its thread's, used again and again:
@@ -193,15 +193,15 @@ class CpuBackend(Backend):
         threads: At least 1; all available cores when None.
     """
 
-    device = "cpu"
-    lanes = 2
+    name = "cpu"
+    max_in_flight = 2
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = available_cores() if threads is None else threads
         most = self.threads * LARGE + _PAGE
         self._free = [
-            _Lane(Slot(self.empty_host, most=most), lane * self.threads, self.threads)
-            for lane in range(self.lanes)
+            _InFlight(Slot(self.empty_host, most=most), lane * self.threads, self.threads)
+            for lane in range(self.max_in_flight)
         ]
 
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
@@ -222,20 +222,20 @@ class CpuBackend(Backend):
     def address(self, array: Array) -> int:
         return int(array.ctypes.data)
 
-    def adopt(self, memory: Array, owner: object) -> Array:
-        return adopted(memory, owner)
+    def wrap(self, memory: Array, owner: object) -> Array:
+        return wrapped(memory, owner)
 
     def work(self) -> Work:
         return _Work(self._free)
 
-    def settle(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
+    def gather_items(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
         data[:] = data[places]
         data[places < 0] = fill
 
     def record(self) -> Event:
         return DONE
 
-    def hand_out(self, data: Array, ready: Event, lease: Lease) -> NDArray:
+    def export(self, data: Array, ready: Event, lease: Lease) -> NDArray:
         array: NDArray = data.view(NDArray)
         return array
 

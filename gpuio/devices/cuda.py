@@ -54,7 +54,7 @@ class CudaDriver(Driver):
             raise BackendError(f"device {name!r}: {error}") from error
         if device_id >= count:
             raise BackendError(f"device 'cuda:{device_id}': CUDA sees {count} GPUs, from 0 on")
-        self.device, self.device_id = f"cuda:{device_id}", device_id
+        self.name, self.device_id = f"cuda:{device_id}", device_id
         self._device = cupy.cuda.Device(device_id)
         self._pool = cupy.cuda.MemoryPool()  # goes with its loader; CuPy's own keeps what it had
 
@@ -99,7 +99,7 @@ class CudaDriver(Driver):
     def address(self, array: Array) -> int:
         return int(array.data.ptr)
 
-    def adopt(self, memory: Array, owner: object) -> Array:
+    def wrap(self, memory: Array, owner: object) -> Array:
         unowned = cupy.cuda.UnownedMemory(
             self.address(memory), memory.nbytes, owner, self.device_id
         )
@@ -123,10 +123,10 @@ class CudaDriver(Driver):
     def host_writes(self, start: int) -> None:
         pass
 
-    def hand_out(self, data: Array, ready: Any, lease: Lease) -> Any:
-        from gpuio.devices.cuda_array import hand_out
+    def export(self, data: Array, ready: Any, lease: Lease) -> Any:
+        from gpuio.devices.cuda_array import export
 
-        return hand_out(data, ready, lease)
+        return export(data, ready, lease)
 
     @contextmanager
     def scope(self, stream: Any) -> Generator[None]:

@@ -142,7 +142,7 @@ def _wait(device: Any, stream: Any, event: Any) -> None:
         cupy.cuda.runtime.streamWaitEvent(stream.ptr, event.ptr)
 
 
-def hand_out(data: Any, ready: Any, lease: Lease) -> DeviceNDArray:
+def export(data: Any, ready: Any, lease: Lease) -> DeviceNDArray:
     """A batch's array as users get it, in order with the current stream.
 
     Args:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.devices.base import DONE, Array, Backend, Event, Link, Running, Work
+from gpuio.devices.base import DONE, Array, Device, Event, KernelCall, Running, Work
 from gpuio.devices.cpu import available_cores
 from gpuio.devices.pool import Lease
 from gpuio.devices.ring import Slot
@@ -45,11 +45,11 @@ class Driver(ABC):
     """What only a device can do. Streams and events are the driver's own objects.
 
     Attributes:
-        device: Name of the device.
+        name: Of the device.
         device_id: Its number; None where its memory is the host's.
     """
 
-    device: str
+    name: str
     device_id: int | None
 
     @abstractmethod
@@ -93,7 +93,7 @@ class Driver(ABC):
         """Where device memory starts."""
 
     @abstractmethod
-    def adopt(self, memory: Array, owner: object) -> Array:
+    def wrap(self, memory: Array, owner: object) -> Array:
         """An array over `memory` that keeps `owner` alive, as do all views of it."""
 
     @abstractmethod
@@ -115,7 +115,7 @@ class Driver(ABC):
         """Say that the host, or what does not keep to streams, writes to memory from here on."""
 
     @abstractmethod
-    def hand_out(self, data: Array, ready: Any, lease: Lease) -> Any:
+    def export(self, data: Array, ready: Any, lease: Lease) -> Any:
         """`data` as users get it: what they do with it comes after `ready`.
 
         Streams that are seen to read it are noted in the lease.
@@ -187,7 +187,7 @@ class _Tables:
                 self._driver.copy(to, start, used, stream)
 
 
-class _Desk:
+class BatchBuffers:
     """What one batch needs on the device.
 
     Attributes:
@@ -216,8 +216,8 @@ class _Queued:
 class _Work(Work):
     """A batch at its desk."""
 
-    def __init__(self, backend: DeviceBackend, driver: Driver, stream: Any, desk: _Desk) -> None:
-        self._backend, self._driver, self._stream, self._desk = backend, driver, stream, desk
+    def __init__(self, device: GpuDevice, driver: Driver, stream: Any, desk: BatchBuffers) -> None:
+        self._device, self._driver, self._stream, self._desk = device, driver, stream, desk
         self._kept: list[Any] = []
 
     def upload(self, host: npt.NDArray[Any]) -> int:
@@ -227,7 +227,7 @@ class _Work(Work):
         self._kept.append(host)
         return int(host.ctypes.data)
 
-    def start(self, chain: Sequence[Link], nbytes: npt.NDArray[np.int64]) -> Running:
+    def start(self, chain: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         sizes = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
         arena = self._desk.arena.reserve(int(sizes.sum()))
         start = self._driver.address(arena)
@@ -248,10 +248,10 @@ class _Work(Work):
             for kernel, grid, args in launches:
                 self._driver.launch(kernel, grid, args, self._stream)
         finally:
-            self._desk.fence = self._backend.record()
+            self._desk.fence = self._device.record()
         return _Queued(spent)
 
-    def _launches(self, link: Link, bases: npt.NDArray[np.uint64]) -> list[Launch]:
+    def _launches(self, link: KernelCall, bases: npt.NDArray[np.uint64]) -> list[Launch]:
         """What the device runs for a kernel of the CPU: one launch, or more where colours change.
 
         The CPU takes an image through its colours before it normalizes it; on the device each
@@ -294,11 +294,11 @@ class _Work(Work):
         pinned, address = self._desk.tables.reserve(int(sizes.sum()))
         table["taps"] = np.uint64(address) + (np.cumsum(sizes) - sizes).astype(np.uint64)
         words = (table.ctypes.data, channels, pinned.ctypes.data - address)
-        run_chain([(tabulate, words)], len(table), self._backend.threads)
+        run_chain([(tabulate, words)], len(table), self._device.threads)
         return self._desk.tables.put(table)
 
 
-class DeviceBackend(Backend):
+class GpuDevice(Device):
     """Queues batches on a stream of its own.
 
     Args:
@@ -309,11 +309,11 @@ class DeviceBackend(Backend):
     most_items = 65535  # blocks along the third axis of a grid
 
     def __init__(self, driver: Driver, threads: int | None = None) -> None:
-        self.device, self.device_id = driver.device, driver.device_id
+        self.name, self.device_id = driver.name, driver.device_id
         self.threads = available_cores() if threads is None else threads
         self._driver = driver
         self._stream = driver.new_stream()
-        self._desks = deque(_Desk(driver) for _ in range(_DESKS))
+        self._desks = deque(BatchBuffers(driver) for _ in range(_DESKS))
         # Memory that is given back may be used by others at once.
         weakref.finalize(self, _finish, driver, self._stream).atexit = False
 
@@ -334,8 +334,8 @@ class DeviceBackend(Backend):
     def address(self, array: Array) -> int:
         return self._driver.address(array)
 
-    def adopt(self, memory: Array, owner: object) -> Array:
-        return self._driver.adopt(memory, owner)
+    def wrap(self, memory: Array, owner: object) -> Array:
+        return self._driver.wrap(memory, owner)
 
     def work(self) -> Work:
         desk = self._desks[0]
@@ -344,7 +344,7 @@ class DeviceBackend(Backend):
         desk.tables.clear()
         return _Work(self, self._driver, self._stream, desk)
 
-    def settle(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
+    def gather_items(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
         before = self.empty(data.shape, data.dtype)
         nbytes = data.nbytes // len(data)
         to, start = self.address(data), self.address(before)
@@ -359,9 +359,9 @@ class DeviceBackend(Backend):
     def record(self) -> Event:
         return _Event(self._driver, self._stream, [self._driver.record(self._stream)])
 
-    def hand_out(self, data: Array, ready: Event, lease: Lease) -> Any:
+    def export(self, data: Array, ready: Event, lease: Lease) -> Any:
         assert isinstance(ready, _Event)
-        return self._driver.hand_out(data, ready.events[0], lease)
+        return self._driver.export(data, ready.events[0], lease)
 
     def after(self, readers: Sequence[Any]) -> Event:
         events = [self._driver.record(stream) for stream in readers]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from gpuio.devices.base import Array, Backend, Event
+from gpuio.devices.base import Array, Device, Event
 
 
 class Lease:
@@ -34,16 +34,16 @@ class OutputPool:
     A consumer may keep as many as it likes: new ones are made as long as none is free.
 
     Args:
-        backend: Where they live.
+        device: Where they live.
         shape: Of one array.
         dtype: Of its elements.
         keep: Free arrays kept for later.
     """
 
     def __init__(
-        self, backend: Backend, shape: tuple[int, ...], dtype: npt.DTypeLike, keep: int
+        self, device: Device, shape: tuple[int, ...], dtype: npt.DTypeLike, keep: int
     ) -> None:
-        self._backend = backend
+        self._device = device
         self._shape = shape
         self._dtype = dtype
         self._keep = keep
@@ -56,11 +56,11 @@ class OutputPool:
             memory, fence = self._free.popleft()  # whose readers have had the most time
             fence.wait()
         except IndexError:
-            memory = self._backend.empty(self._shape, self._dtype)
+            memory = self._device.empty(self._shape, self._dtype)
         lease = Lease(memory)
-        back = (weakref.ref(self), self._backend, memory, lease.readers)
+        back = (weakref.ref(self), self._device, memory, lease.readers)
         weakref.finalize(lease, _take_back, *back).atexit = False
-        return self._backend.adopt(memory, lease), lease
+        return self._device.wrap(memory, lease), lease
 
     def put(self, memory: Array, fence: Event) -> None:
         """Take an array back, to be written again after `fence`."""
@@ -70,9 +70,9 @@ class OutputPool:
 
 
 def _take_back(
-    pool: weakref.ref[OutputPool], backend: Backend, memory: Array, readers: list[Any]
+    pool: weakref.ref[OutputPool], device: Device, memory: Array, readers: list[Any]
 ) -> None:
-    fence, owner = backend.after(readers), pool()
+    fence, owner = device.after(readers), pool()
     if owner is None:
         _drop([(memory, fence)])
     else:

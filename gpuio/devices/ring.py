@@ -73,7 +73,7 @@ class Ring:
     """`depth` slots; `acquire` blocks while all of them are lent.
 
     Args:
-        allocate: Makes a buffer of a number of bytes, such as `backend.empty_host`.
+        allocate: Makes a buffer of a number of bytes, such as `device.empty_host`.
         depth: Number of slots: one for each stage that can hold a batch, plus one to fill.
         least: Bytes of each to begin with.
     """

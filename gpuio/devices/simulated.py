@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.devices.base import Array
-from gpuio.devices.cpu import adopted
+from gpuio.devices.cpu import wrapped
 from gpuio.devices.gpu import Driver
 from gpuio.devices.pool import Lease
 from gpuio.errors import BackendError
@@ -213,7 +213,7 @@ class SimulatedDriver(Driver):
         memory: The device; one of its own if None.
     """
 
-    device = "simulated"
+    name = "simulated"
     device_id = None
 
     def __init__(self, memory: SimulatedMemory | None = None) -> None:
@@ -252,8 +252,8 @@ class SimulatedDriver(Driver):
     def address(self, array: Array) -> int:
         return int(array.ctypes.data)
 
-    def adopt(self, memory: Array, owner: object) -> Array:
-        return adopted(memory, owner)
+    def wrap(self, memory: Array, owner: object) -> Array:
+        return wrapped(memory, owner)
 
     def copy(self, to: int, start: int, nbytes: int, stream: SimulatedStream) -> None:
         with self.memory.step(stream):
@@ -284,7 +284,7 @@ class SimulatedDriver(Driver):
         with self.memory.step(None):
             self.memory.use(start, 1, written=True)
 
-    def hand_out(self, data: Array, ready: Clock, lease: Lease) -> SimulatedArray:
+    def export(self, data: Array, ready: Clock, lease: Lease) -> SimulatedArray:
         stream = self.current_stream()
         self.wait(stream, ready)
         lease.readers.append(stream)

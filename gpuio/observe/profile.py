@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gpuio.core.extras import explained
-from gpuio.core.timing import Mark
+from gpuio.core.timing import ProfilerRange
 from gpuio.observe.report import Report
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def profile(
-    loader: RecordIter | Loader, *, ranges: Iterable[Mark] | None = None
+    loader: RecordIter | Loader, *, ranges: Iterable[ProfilerRange] | None = None
 ) -> Iterator[Report]:
-    """Account for the time of a `with` block: what each stage did, and which one is the limit.
+    """What a `with` block took: what each stage did, and which one is the limit.
 
         with gpuio.profile(loader) as report:
             for batch in loader:
@@ -66,7 +66,7 @@ def _source(loader: Any) -> RecordIter:
     return source
 
 
-def _profilers() -> Iterator[Mark]:
+def _profilers() -> Iterator[ProfilerRange]:
     profiler = sys.modules.get("torch.profiler")
     if profiler is not None:
         yield profiler.record_function

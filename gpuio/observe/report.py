@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from gpuio.core.timing import Account, Tally, Work
+from gpuio.core.timing import BatchCounter, PipelineStats, Work
 
 if TYPE_CHECKING:
     from gpuio.mxnet.iterators.record_iter import RecordIter
@@ -128,8 +128,8 @@ class Report:
 @dataclass(frozen=True, slots=True)
 class _Moment:
     at: float
-    taken: Tally
-    accounts: dict[str, Account]
+    taken: BatchCounter
+    accounts: dict[str, PipelineStats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Spent:
     images: int
     nbytes: int
     threads: int
-    accounts: dict[str, Account]
+    accounts: dict[str, PipelineStats]
 
     @property
     def rate(self) -> float:
@@ -163,7 +163,7 @@ class Spent:
         return max(self.accounts, key=lambda name: self.accounts[name].waited)
 
     @property
-    def line(self) -> Account:
+    def line(self) -> PipelineStats:
         """That pipeline."""
         return self.accounts[self.name]
 
@@ -277,7 +277,7 @@ class Spent:
         return [f"{self.seconds:.2f} s: {amount}, {self.rate:.0f} images/s", *table]
 
 
-def _rows(account: Account) -> dict[str, Stage]:
+def _rows(account: PipelineStats) -> dict[str, Stage]:
     """The stages of one pipeline: decoding and augmentation apart where their times are known."""
     read, decode = account.read, account.decode
     work = account.decoding + account.augmenting

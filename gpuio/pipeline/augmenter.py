@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gpuio.core import compile_notice as compiling
 from gpuio.core.parameters import element
-from gpuio.devices.base import Array, Backend, Event, Link, Running
+from gpuio.devices.base import Array, Device, Event, KernelCall, Running
 from gpuio.devices.out_of_memory import naming_batch
 from gpuio.devices.pool import Lease, OutputPool
 from gpuio.devices.ring import Ring
@@ -19,11 +19,11 @@ from gpuio.errors import GpuioError
 from gpuio.kernels.taps import TAPS
 from gpuio.kernels.warp import weight_table
 from gpuio.pipeline.decode.base import Decoder, ImageBatch, Windows
-from gpuio.pipeline.error_policy import FaultLog, OnError, settle
+from gpuio.pipeline.error_policy import FaultLog, OnError, apply_error_policy
 from gpuio.pipeline.lowering import Passes
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.read.reader import Samples
-from gpuio.transforms.op import Column, Sketch
+from gpuio.transforms.op import BatchPlan, Column
 from gpuio.transforms.random import Draws
 
 
@@ -79,7 +79,7 @@ class Augmenter:
     Args:
         plan: What is done.
         batch_size: N, the largest batch.
-        backend: Where images and batches live.
+        device: Where images and batches live.
         seed: Of all random numbers.
         on_error: What happens to samples that could not be read or decoded.
         keep: Output batches kept for use again.
@@ -89,16 +89,15 @@ class Augmenter:
         self,
         plan: Plan,
         batch_size: int,
-        backend: Backend,
+        device: Device,
         *,
         seed: int = 0,
         on_error: OnError = "raise",
         keep: int = 4,
     ) -> None:
-        if batch_size > backend.most_items:
+        if batch_size > device.most_items:
             raise ValueError(
-                f"batch_size must be at most {backend.most_items} on {backend.device}, "
-                f"got {batch_size}"
+                f"batch_size must be at most {device.most_items} on {device.name}, got {batch_size}"
             )
         self.plan = plan
         self.batch_size = batch_size
@@ -106,11 +105,11 @@ class Augmenter:
         compiling.listen()
         self._seed = seed
         self._on_error: OnError = on_error
-        self._backend = backend
-        self._pool = OutputPool(backend, plan.output_shape(batch_size), element(plan.dtype), keep)
+        self._device = device
+        self._pool = OutputPool(device, plan.output_shape(batch_size), element(plan.dtype), keep)
         image = plan.normalization.mean_image(plan.dtype)
-        self._mean = None if image is None else backend.upload(image)
-        self._mean_image = 0 if image is None else backend.address(self._mean)
+        self._mean = None if image is None else device.upload(image)
+        self._mean_image = 0 if image is None else device.address(self._mean)
         self._weights: dict[int, Array] = {}
         self.decoding = self.augmenting = 0  # nanoseconds, of all threads
 
@@ -131,7 +130,7 @@ class Augmenter:
             given: By name, (N, ...) values to use instead of random ones.
         """
         draws = Draws(samples.ids, seed=self._seed, epoch=epoch)
-        sketch = Sketch.of(size, draws, given)
+        sketch = BatchPlan.of(size, draws, given)
         sketch.labels, sketch.widths = samples.labels, samples.widths
         sketch.drawn["record"] = samples.ids
         for op in self.plan.ops:
@@ -143,8 +142,8 @@ class Augmenter:
                 f"{self.plan.shape[1:]}: let the last one that moves pixels be a crop"
             )
         sketch.finish()
-        refused = {place: reason for place, reason in sketch.refused.items() if size[place].all()}
-        return Windows(sketch.frame.window.astype(np.int32), refused, sketch)
+        rejected = {place: reason for place, reason in sketch.rejected.items() if size[place].all()}
+        return Windows(sketch.frame.window.astype(np.int32), rejected, sketch)
 
     def __call__(
         self, batches: Iterable[ImageBatch], decoder: Decoder, host: Ring
@@ -173,9 +172,9 @@ class Augmenter:
                         waiting.append(self._launch(images))
                 except BaseException:
                     decoder.finish(images.opened)
-                    host.release(images.records.slot, after=self._backend.record())
+                    host.release(images.records.slot, after=self._device.record())
                     raise
-                if len(waiting) == self._backend.lanes:
+                if len(waiting) == self._device.max_in_flight:
                     yield self._complete(waiting.popleft(), decoder, host)
             while waiting:
                 yield self._complete(waiting.popleft(), decoder, host)
@@ -212,7 +211,7 @@ class Augmenter:
         if not launched.joined:
             launched.running.join()
         decoder.finish(launched.images.opened)
-        host.release(launched.images.records.slot, after=self._backend.record())
+        host.release(launched.images.records.slot, after=self._device.record())
 
     def _redo(
         self, images: ImageBatch, data: Array, places: Sequence[int], decoder: Decoder
@@ -247,14 +246,14 @@ class Augmenter:
         """The batch, with faults settled."""
         samples = images.samples
         drawn = images.sketch.drawn
-        places, pad = settle(samples, self._on_error)
+        places, pad = apply_error_policy(samples, self._on_error)
         if samples.faults:
             self.faults.add([samples.faults[place] for place in sorted(samples.faults)])
-            self._backend.settle(data, places)
+            self._device.gather_items(data, places)
             places = np.where(places < 0, np.arange(len(places)), places)
             drawn = {name: column[places] for name, column in drawn.items()}
         labels, keys = images.sketch.labels[places], samples.keys[places]
-        ready = self._backend.record()
+        ready = self._device.record()
         return Batch(data, labels, keys, pad, drawn, ready, lease, samples.faults)
 
     def _start(
@@ -262,17 +261,17 @@ class Augmenter:
         images: ImageBatch,
         data: Array,
         places: npt.NDArray[np.int64],
-        links: Sequence[Link],
+        links: Sequence[KernelCall],
     ) -> Running:
         """Start `links`, then every pass, for the images at `places`."""
-        work = self._backend.work()
+        work = self._device.work()
         passes = Passes(self.plan, work, images, places, self._weights_of)
         passes.add_steps()
-        passes.add_finish(self._backend.address(data), self._mean_image)
+        passes.add_finish(self._device.address(data), self._mean_image)
         return work.start([*links, *passes.links], passes.nbytes)
 
     def _weights_of(self, kind: int) -> int:
         """Address of the weights of a kind of warp."""
         if kind not in self._weights:
-            self._weights[kind] = self._backend.upload(weight_table(int(TAPS[kind])))
-        return self._backend.address(self._weights[kind])
+            self._weights[kind] = self._device.upload(weight_table(int(TAPS[kind])))
+        return self._device.address(self._weights[kind])

@@ -38,7 +38,7 @@ class FaultLog:
         self.first += errors[: _KEPT - len(self.first)]
 
 
-def settle(samples: Samples, policy: OnError) -> tuple[npt.NDArray[np.int64], int]:
+def apply_error_policy(samples: Samples, policy: OnError) -> tuple[npt.NDArray[np.int64], int]:
     """Which sample each place of the batch gets, and how many at the end only fill it up.
 
     Args:

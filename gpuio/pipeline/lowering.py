@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.parameters import element
-from gpuio.devices.base import Link, Work
+from gpuio.devices.base import KernelCall, Work
 from gpuio.kernels.resample import SKIP, STEP, finish, resample, table_bytes
 from gpuio.kernels.taps import COPY, WARP_CUBIC, WARP_LANCZOS
 from gpuio.pipeline.decode.base import ImageBatch
@@ -48,7 +48,7 @@ class Passes:
         places: npt.NDArray[np.int64],
         weights_of: Callable[[int], int],
     ) -> None:
-        self.links: list[Link] = []
+        self.links: list[KernelCall] = []
         self.nbytes = images.nbytes[places]
         self._used = self.nbytes.copy()  # by what is still needed
         self._plan, self._work, self._places, self._weights_of = plan, work, places, weights_of
@@ -105,7 +105,7 @@ class Passes:
         table["scratch"] = self._used
         table["taps"] = self._reserve(table, self._used + _aligned(size))
         words = (plan.shape[0], OUTPUTS[plan.dtype], plan.layout == "NHWC")
-        self.links.append(Link(finish, table, words))
+        self.links.append(KernelCall(finish, table, words))
 
     def _fill(self, rows: npt.NDArray[np.int64], step: Step, shift: Sizes) -> None:
         """Make `rows` of the table say what `step` does to their images."""
@@ -134,7 +134,7 @@ class Passes:
         mine["dst"], mine["dst_pitch"] = self._used, pitch
         nbytes = np.where(mine["kind"] == SKIP, 0, _aligned(pitch * table["rows"]))
         mine["taps"] = self._reserve(mine, self._used + nbytes)
-        self.links.append(Link(resample, mine, (channels,)))
+        self.links.append(KernelCall(resample, mine, (channels,)))
         part, pitch = table[rows], pitch[rows]
         box = np.stack([part[name] for name in ("y", "x", "rows", "cols")], axis=1)
         skipped = box[:, 0] * pitch + box[:, 1].astype(np.int64) * channels

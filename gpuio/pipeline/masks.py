@@ -16,17 +16,17 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.core.timing import Account, Mark
-from gpuio.devices.base import Backend
+from gpuio.core.timing import PipelineStats, ProfilerRange
+from gpuio.devices.base import Device
 from gpuio.errors import DecodeError, GpuioError, PipelineClosedError
 from gpuio.pipeline.augmenter import Batch
-from gpuio.pipeline.error_policy import FaultLog, OnError, settle
+from gpuio.pipeline.error_policy import FaultLog, OnError, apply_error_policy
 from gpuio.pipeline.pipeline import Pipeline
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.read.reader import Samples
 from gpuio.samplers import Selection
 from gpuio.sources.dataset import Dataset, PathLike
-from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.op import BatchPlan, Op
 
 T = TypeVar("T")
 _SIZE = "size"
@@ -78,7 +78,7 @@ class NoteSize(Op):
 
     cost: ClassVar[str] = "free"
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         sketch.drawn[_SIZE] = sketch.frame.original
 
 
@@ -134,10 +134,10 @@ class MaskedPipeline:
         if not faults:
             return replace(image, drawn=drawn, masks=mask)
         samples = Samples(drawn["record"], image.keys, image.labels, image.pad, faults)
-        places, pad = settle(samples, self._on_error)
+        places, pad = apply_error_policy(samples, self._on_error)
         self.faults.add([faults[place] for place in sorted(faults)])
-        image = _settled(image, places, self._images.backend, 0)
-        mask = _settled(mask, places, self._masks.backend, self._fill)
+        image = _settled(image, places, self._images.device, 0)
+        mask = _settled(mask, places, self._masks.device, self._fill)
         places = np.where(places < 0, np.arange(len(places)), places)
         drawn = {name: column[places] for name, column in drawn.items()}
         labels, keys = image.labels[places], image.keys[places]
@@ -174,11 +174,11 @@ class MaskedPipeline:
         self._images.close()
         self._masks.close()
 
-    def accounts(self) -> dict[str, Account]:
+    def accounts(self) -> dict[str, PipelineStats]:
         """What each has done since it was made."""
         return {"": self._images.account(), "masks": self._masks.account()}
 
-    def mark(self, marks: Iterable[Mark]) -> None:
+    def mark(self, marks: Iterable[ProfilerRange]) -> None:
         """Show to profilers what all threads are at, from now on."""
         marks = tuple(marks)
         self._images.mark(marks)
@@ -226,12 +226,12 @@ class _Pairs(Iterator[Batch]):
         raise StopIteration
 
 
-def _settled(batch: Batch, places: npt.NDArray[np.int64], backend: Backend, fill: int) -> Batch:
+def _settled(batch: Batch, places: npt.NDArray[np.int64], device: Device, fill: int) -> Batch:
     """`batch` with the pixels of `places`, and `fill` where that is -1."""
-    with backend.scope():
+    with device.scope():
         batch.ready.wait()
-        backend.settle(batch.data, places, fill)
-        return replace(batch, ready=backend.record())
+        device.gather_items(batch.data, places, fill)
+        return replace(batch, ready=device.record())
 
 
 def shared(items: Iterable[T]) -> tuple[Iterator[T], Iterator[T]]:

@@ -30,8 +30,8 @@ from functools import partial
 from typing import Any
 
 from gpuio.core.prefetch import Prefetch
-from gpuio.core.timing import Account, Mark, Meter, Stopwatch, Tally
-from gpuio.devices.base import Backend
+from gpuio.core.timing import BatchCounter, Meter, PipelineStats, ProfilerRange, Stopwatch
+from gpuio.devices.base import Device
 from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, PipelineClosedError
 from gpuio.pipeline.augmenter import Augmenter, Batch
@@ -48,7 +48,7 @@ class Pipeline:
         read: First room, the .rec files.
         decode: Second room.
         augment: Third room.
-        backend: Where images and batches live.
+        device: Where images and batches live.
         depth: Batches that may wait between two rooms, and for the consumer.
     """
 
@@ -57,25 +57,25 @@ class Pipeline:
         read: RecordReader,
         decode: Decoder,
         augment: Augmenter,
-        backend: Backend,
+        device: Device,
         *,
         depth: int = 2,
     ) -> None:
         self.read = read
         self.decode = decode
         self.augment = augment
-        self.backend = backend
+        self.device = device
         self.depth = depth
         # One slot is filled while one waits, and each lane decodes one; some are on their way.
         self._ahead = read.ahead(augment.batch_size)
-        slots, nbytes = 2 + backend.lanes + self._ahead, read.nbytes(augment.batch_size)
-        self._host = Ring(backend.empty_host, slots, nbytes)
+        slots, nbytes = 2 + device.max_in_flight + self._ahead, read.nbytes(augment.batch_size)
+        self._host = Ring(device.empty_host, slots, nbytes)
         self._stages: tuple[Prefetch[Any], ...] = ()
         self._interrupted = False
         # What is measured goes on from one epoch to the next.
         self._reading, self._decoding = Meter("gpuio.read"), Meter("gpuio.decode")
         self._files = Stopwatch("gpuio.files")
-        self._read, self._made, self._epochs = Tally(), Tally(), 0
+        self._read, self._made, self._epochs = BatchCounter(), BatchCounter(), 0
         self._before = self.account()
 
     @property
@@ -102,7 +102,7 @@ class Pipeline:
         self._host.reset()
         self._before = self.account()
         self._epochs += 1
-        host, scope = self._host, self.backend.scope
+        host, scope = self._host, self.device.scope
         records = _noted(self.read(selections, host, self._ahead), self._files, self._read)
         opened = self.decode(records, partial(self.augment.sketch, epoch=epoch, given=given))
         ready = Prefetch(opened, 1, name="gpuio-read", waits=(host, self.read), meter=self._reading)
@@ -140,15 +140,15 @@ class Pipeline:
     def close(self) -> None:
         """End everything and give the decoder back."""
         self.stop()
-        self.backend.record().synchronize()
+        self.device.record().synchronize()
         self.decode.close()
 
-    def account(self) -> Account:
+    def account(self) -> PipelineStats:
         """What was done since the pipeline was made, and how long it took."""
         read, decode = self._reading, self._decoding
         starved = read.awaited.read()
         busy = max(decode.making.read() - starved, 0.0)
-        return Account(
+        return PipelineStats(
             epochs=self._epochs,
             read=self._read.work(read.making.read(), 0.0, read.blocked.read()),
             decode=self._made.work(busy, starved, decode.blocked.read()),
@@ -159,11 +159,11 @@ class Pipeline:
             augmenting=self.augment.augmenting / 1e9,
         )
 
-    def accounts(self) -> dict[str, Account]:
+    def accounts(self) -> dict[str, PipelineStats]:
         """The account of every pipeline that this one consists of, by name: here of one."""
         return {"": self.account()}
 
-    def mark(self, marks: Iterable[Mark]) -> None:
+    def mark(self, marks: Iterable[ProfilerRange]) -> None:
         """Show to profilers what the threads are at, from now on."""
         marks = tuple(marks)
         for watch in (*self._reading.stopwatches, *self._decoding.stopwatches, self._files):
@@ -178,7 +178,7 @@ class Pipeline:
             "waited": spent.waited,
             "decoding": spent.decoding,
             "augmenting": spent.augmenting,
-            "threads": self.backend.threads,
+            "threads": self.device.threads,
             **self.decode.stats(),
             "faults": self.faults.count,
         }
@@ -188,7 +188,7 @@ class Pipeline:
 
 
 def _noted(
-    batches: Iterable[RecordBatch], files: Stopwatch, tally: Tally
+    batches: Iterable[RecordBatch], files: Stopwatch, tally: BatchCounter
 ) -> Generator[RecordBatch, None, None]:
     """Records as they come; how many there are, and how long files take, is noted."""
     left = iter(batches)
@@ -202,7 +202,7 @@ def _noted(
         del batch
 
 
-def _counted(batches: Iterable[Batch], tally: Tally) -> Generator[Batch, None, None]:
+def _counted(batches: Iterable[Batch], tally: BatchCounter) -> Generator[Batch, None, None]:
     """Batches as they come, counted."""
     for batch in batches:
         tally.add(len(batch.data), batch.data.nbytes)

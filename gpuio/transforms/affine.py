@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gpuio.kernels.taps import WARP_CUBIC, WARP_LANCZOS, WARP_LINEAR, WARP_NEAREST
 from gpuio.transforms import geometry
-from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw, Draws
 
 # Area has no meaning for a warp, and becomes bilinear.
@@ -70,7 +70,7 @@ class Affine(Op):
                 f"to {high} (max_aspect_ratio)"
             )
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         draws, frame = sketch.draws, sketch.frame
         height, width = frame.size.T.astype(_F32)
         shear = sketch.take("shear", lambda: draws.uniform(Draw.SHEAR, -self.shear, self.shear))

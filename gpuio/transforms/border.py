@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.op import BatchPlan, Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,5 +21,5 @@ class Pad(Op):
     margin: int
     fill: int = 255
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         sketch.frame.border(self.margin, self.fill)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.kernels.color import ORDERS
-from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw, Draws
 
 _F32 = np.float32
@@ -42,7 +42,7 @@ class ColorJitter(Op):
     contrast: float = 0
     saturation: float = 0
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         color, draws = sketch.color, sketch.draws
         color["jitter"] = 1
         color["order"] = sketch.take(
@@ -76,7 +76,7 @@ class HlsJitter(Op):
     saturation: int = 0
     lightness: int = 0
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         color = sketch.color
         color["hls"] = 1
         for name, amount, draw, spread in (
@@ -103,7 +103,7 @@ class Lighting(Op):
     cost: ClassVar[str] = "a loop over the output"
     std: float
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         shift = sketch.take("lighting", lambda: self._shifts(sketch.draws))
         color = sketch.color
         color["lighting"] = 1
@@ -133,7 +133,7 @@ class RandomGray(Op):
         if not 0 <= self.p <= 1:
             raise ValueError(f"rand_gray must be in [0, 1], got {self.p}")
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         sketch.color["gray"] = sketch.take("gray", lambda: sketch.draws.uniform(Draw.GRAY) < self.p)
 
 
@@ -150,7 +150,7 @@ class Exposure(Op):
     contrast: float = 0
     illumination: float = 0
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         draws = sketch.draws
         gains, most = (1 - self.contrast, 1 + self.contrast), self.illumination
         sketch.gain[:] = sketch.take("gain", lambda: draws.uniform(Draw.GAIN, *gains))

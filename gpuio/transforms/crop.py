@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.transforms import geometry
-from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw, Draws
 
 _TRIES = 10
@@ -44,7 +44,7 @@ class Crop(Op):
     random: bool = False
     inter_method: int = 1
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         frame, (height, width) = sketch.frame, self.shape
         if (frame.size < self.shape).any():
             goal = np.broadcast_to(np.array(self.shape), frame.size.shape)
@@ -93,7 +93,7 @@ class SquareCrop(Op):
                 f"got {self.shortest} and {self.longest}"
             )
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         size = sketch.frame.size
         sides = self.shortest, self.longest
         side = sketch.take("crop_size", lambda: sketch.draws.integers(Draw.CROP_SIZE, *sides))
@@ -101,7 +101,7 @@ class SquareCrop(Op):
         fits = size.min(axis=1) >= self.longest
         for place in np.flatnonzero(~fits).tolist():
             height, width = size[place]
-            sketch.refused[place] = (
+            sketch.rejected[place] = (
                 f"image of {width} x {height} pixels is smaller than max_crop_size={self.longest}"
             )
         window = _window(sketch, np.stack([side, side], axis=1), random=self.random)
@@ -140,7 +140,7 @@ class RandomResizedCrop(Op):
                 f"{self.ratio[0]} and {self.ratio[1]}"
             )
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         size = sketch.frame.size
         window = sketch.take("crop_window", lambda: self._windows(sketch.draws, size))
         window = np.minimum(window, size)  # also where they are given
@@ -168,7 +168,7 @@ class RandomResizedCrop(Op):
 
 
 def _interpolation(
-    sketch: Sketch, name: str, inter_method: int, source: geometry.Sizes, goal: geometry.Sizes
+    sketch: BatchPlan, name: str, inter_method: int, source: geometry.Sizes, goal: geometry.Sizes
 ) -> geometry.Kinds:
     draw = Draw.CROP_INTERPOLATION
     return sketch.take(
@@ -189,7 +189,7 @@ def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     return np.floor(values.astype(np.float64) + 0.5).astype(np.int64)
 
 
-def _window(sketch: Sketch, shape: geometry.Sizes, *, random: bool) -> geometry.Boxes:
+def _window(sketch: BatchPlan, shape: geometry.Sizes, *, random: bool) -> geometry.Boxes:
     """(N, 4) windows of `shape` in the frame, in the middle or at random."""
     size = sketch.frame.size
     crop = np.empty((len(size), 4), np.int64)
@@ -209,7 +209,7 @@ def _whole(size: geometry.Sizes) -> geometry.Boxes:
 
 
 def _resize_window(
-    sketch: Sketch, crop: geometry.Boxes, where: npt.NDArray[np.bool_], op: _Windowed
+    sketch: BatchPlan, crop: geometry.Boxes, where: npt.NDArray[np.bool_], op: _Windowed
 ) -> None:
     """Resize the window `crop` to the output's shape, for the images `where`."""
     goal = np.where(where[:, None], op.shape, crop[:, 2:])

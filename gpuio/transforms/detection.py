@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gpuio.kernels.objects import drop_empty, mirror_objects, project_objects
 from gpuio.kernels.taps import COPY, WARP_NEAREST
 from gpuio.transforms import geometry
-from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw, Draws
 
 ResizeMode = Literal["force", "shrink", "fit"]
@@ -33,7 +33,7 @@ class Objects(Op):
 
     cost: ClassVar[str] = "free"
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         labels, widths = sketch.labels, sketch.widths
         if widths is None:
             widths = np.full(len(labels), labels.shape[1])
@@ -60,7 +60,7 @@ class ColorShift(Op):
     lightness: tuple[int, float] = (0, 0)
     contrast: tuple[float, float] = (0, 0)
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         color, draws = sketch.color, sketch.draws
         for name, amount, draw, chance in (
             ("hue", self.hue, Draw.HUE, Draw.HUE_CHANCE),
@@ -92,7 +92,7 @@ class MirrorObjects(Op):
     cost: ClassVar[str] = "a pass over the window of the images that are mirrored"
     p: float
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         where = sketch.take("mirror", lambda: sketch.draws.uniform(Draw.MIRROR) < self.p)
         where = where.astype(bool)
         mirror_objects(sketch.labels, sketch.widths, where)
@@ -122,7 +122,7 @@ class PadObjects(Op):
             most = geometry.LARGEST
             raise ValueError(f"max_pad_scale must be at most {most}, got {self.largest}")
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         frame = sketch.frame
         canvas = sketch.take("pad_box", lambda: self._canvases(sketch.draws))
         where = canvas[:, 0] > 0
@@ -164,7 +164,7 @@ class FitInto(Op):
     mode: ResizeMode = "force"
     inter_method: int = 1
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         source = sketch.frame.size
         goal = np.broadcast_to(np.array(self.shape), source.shape)
         if self.mode != "force":
@@ -196,7 +196,7 @@ class PackLabels(Op):
     width: int
     filler: float = -1
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         size, labels, widths = sketch.frame.size, sketch.labels, sketch.widths
         assert widths is not None
         packed = np.full((len(size), 4 + self.width), self.filler, _F32)
@@ -218,7 +218,7 @@ class TopLeft(Op):
     cost: ClassVar[str] = "a pass over the output of the images that are smaller"
     shape: tuple[int, int]
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         size = sketch.frame.size
         whole = np.broadcast_to(np.array(self.shape), size.shape)
         small = (size != whole).any(axis=1)

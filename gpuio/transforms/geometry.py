@@ -1,9 +1,9 @@
 """Where every output pixel comes from: steps in a row, then a crop, for a whole batch at once.
 
-An op that moves pixels appends a `Step` to the `Frame`: for each image a kind of resize, warp or
-border, and the sizes before and after; kind COPY does nothing. When all ops have spoken, `finish`
-goes back from the crop, and each step learns which window of its result is wanted, and asks for
-the window that this takes from the step before it; the first one asks the decoder.
+An op that moves pixels appends a `Step` to the `ResampleChain`: for each image a kind of resize,
+warp or border, and the sizes before and after; kind COPY does nothing. When all ops have spoken,
+`finish` goes back from the crop, and each step learns which window of its result is wanted, and
+asks for the window that this takes from the step before it; the first one asks the decoder.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Step:
         matrix: For warps.
         margin: Width of a border, in pixels.
         fill: Value of what lies outside, for warps and borders.
-        box: (N, 4) window of the result that is wanted; known after `Frame.finish`.
+        box: (N, 4) window of the result that is wanted; known after `ResampleChain.finish`.
         paint: (N,) bool, images that get their colours here, not at the end; None for none.
     """
 
@@ -69,7 +69,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Frame:
+class ResampleChain:
     """The way of every image of a batch so far.
 
     Attributes:

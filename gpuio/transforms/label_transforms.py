@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gpuio.kernels.taps import COPY
 from gpuio.transforms.geometry import Sizes, Step
 from gpuio.transforms.object_crop import EMIT_MODES, EmitMode
-from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.op import BatchPlan, Op
 
 LABEL_KINDS = {"values": 1, "boxes": 5, "points": 2}
 """What labels may be, and how many numbers each thing takes."""
@@ -35,10 +35,10 @@ class MovePoints(Op):
     cost: ClassVar[str] = "free"
     filler: float = -1
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         points = sketch.labels.reshape(len(sketch.labels), -1, 2)
         moved = move(forward(sketch), points)
-        there = _there(sketch, 2)
+        there = _present_mask(sketch, 2)
         sketch.labels = _flat(np.where(there[:, :, None], moved, self.filler))
 
 
@@ -68,10 +68,10 @@ class MoveBoxes(Op):
         if self.threshold < 0:
             raise ValueError(f"emit_overlap_thresh must be at least 0, got {self.threshold}")
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         boxes = sketch.labels.reshape(len(sketch.labels), -1, 5)
         left, top, right, bottom = np.moveaxis(boxes[:, :, 1:], 2, 0)
-        there = _there(sketch, 5) & (right > left) & (bottom > top)
+        there = _present_mask(sketch, 5) & (right > left) & (bottom > top)
         corners = np.stack([left, top, right, top, left, bottom, right, bottom], axis=2)
         count = boxes.shape[1]
         moved = move(forward(sketch), corners.reshape(len(boxes), -1, 2))
@@ -91,7 +91,7 @@ class MoveBoxes(Op):
         sketch.labels = _flat(np.take_along_axis(result, order[:, :, None], axis=1))
 
 
-def forward(sketch: Sketch) -> Maps:
+def forward(sketch: BatchPlan) -> Maps:
     """Maps from places in the pictures, relative to them, to places in the output."""
     frame = sketch.frame
     maps = np.zeros((len(frame.size), 2, 3))
@@ -136,7 +136,7 @@ def _xy(size: Sizes) -> npt.NDArray[np.float64]:
     return np.maximum(size[:, ::-1], 1).astype(np.float64)
 
 
-def _there(sketch: Sketch, width: int) -> npt.NDArray[np.bool_]:
+def _present_mask(sketch: BatchPlan, width: int) -> npt.NDArray[np.bool_]:
     """(N, K) bool, things of `width` numbers that images have."""
     count = sketch.labels.shape[1] // width
     if sketch.widths is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw
 
 
@@ -20,7 +20,7 @@ class Mirror(Op):
     cost: ClassVar[str] = "free"
     random: bool = False
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         sketch.mirror[:] = True
         if self.random:
             sketch.mirror[:] = sketch.take("mirror", lambda: sketch.draws.coin(Draw.MIRROR))

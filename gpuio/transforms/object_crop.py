@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.kernels.objects import CENTER, OVERLAP, SAMPLER, crop_objects, find_crops
-from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw
 
 EmitMode = Literal["center", "overlap"]
@@ -92,7 +92,7 @@ class CropObjects(Op):
         if self.threshold < 0:
             raise ValueError(f"emit_overlap_thresh must be at least 0, got {self.threshold}")
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         frame = sketch.frame
         box = sketch.take("crop_box", lambda: self._boxes(sketch)).astype(_F32)
         mode = OVERLAP if self.emit == "overlap" else CENTER
@@ -105,7 +105,7 @@ class CropObjects(Op):
         nearest = np.zeros(len(size), np.int64)  # nothing is resized
         frame.resize(size, nearest, np.concatenate([start, size], axis=1))
 
-    def _boxes(self, sketch: Sketch) -> npt.NDArray[np.float32]:
+    def _boxes(self, sketch: BatchPlan) -> npt.NDArray[np.float32]:
         """(N, 4) x, y, width and height relative to the picture; all 0 where there is no crop."""
         boxes = np.zeros((len(sketch.labels), 4), _F32)
         height, width = sketch.frame.size.T.astype(_F32)

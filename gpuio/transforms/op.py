@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.kernels.color import COLOR
-from gpuio.transforms.geometry import LARGEST, MOST_PIXELS, Boxes, Frame, Sizes
+from gpuio.transforms.geometry import LARGEST, MOST_PIXELS, Boxes, ResampleChain, Sizes
 from gpuio.transforms.random import Draws
 
 Column = npt.NDArray[Any]
 
 
 @dataclass(slots=True)
-class Sketch:
+class BatchPlan:
     """What one batch gets, while ops add to it.
 
     Attributes:
@@ -31,12 +31,12 @@ class Sketch:
         offset: (N,) float32 in levels, added after the mean is taken off.
         given: By name, (N,) values to use instead of random ones.
         drawn: By name, (N,) values that were used; what users see as `batch.augmentation`.
-        refused: By place in the batch, why an image cannot be used.
+        rejected: By place in the batch, why an image cannot be used.
         labels: (N, W) float32, what the batch will have; an op that moves them replaces them.
         widths: (N,) int64, how many of its labels each image has; None where that is all.
     """
 
-    frame: Frame
+    frame: ResampleChain
     draws: Draws
     crop: Boxes
     mirror: npt.NDArray[np.bool_]
@@ -45,7 +45,7 @@ class Sketch:
     offset: npt.NDArray[np.float32]
     given: Mapping[str, Column] = field(default_factory=dict)
     drawn: dict[str, Column] = field(default_factory=dict)
-    refused: dict[int, str] = field(default_factory=dict)
+    rejected: dict[int, str] = field(default_factory=dict)
     labels: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     widths: npt.NDArray[np.int64] | None = None
 
@@ -55,10 +55,10 @@ class Sketch:
         size: npt.NDArray[np.int32],
         draws: Draws,
         given: Mapping[str, Column] | None = None,
-    ) -> Sketch:
+    ) -> BatchPlan:
         """A sketch that leaves images of (N, 2) `size` as they are."""
         count, given_size = len(size), size.astype(np.int64)
-        frame = Frame(np.clip(given_size, 1, LARGEST))
+        frame = ResampleChain(np.clip(given_size, 1, LARGEST))
         sketch = cls(
             frame,
             draws,
@@ -81,10 +81,10 @@ class Sketch:
         return values
 
     def bounded(self, size: Sizes) -> Sizes:
-        """(N, 2) `size` of pictures to come, cut to LARGEST; images that go beyond are refused."""
+        """(N, 2) `size` of pictures to come, cut to LARGEST; images that go beyond are rejected."""
         for place in np.flatnonzero((size > LARGEST).any(axis=1)).tolist():
             height, width = size[place].tolist()
-            self.refused.setdefault(
+            self.rejected.setdefault(
                 place,
                 f"image would become {width:.0f} x {height:.0f} pixels, and {LARGEST} are the most "
                 "of a side",
@@ -92,12 +92,12 @@ class Sketch:
         return np.fmin(np.fmax(size, 1), LARGEST).astype(np.int64)
 
     def finish(self) -> None:
-        """Let every step know its window; images with one of too many pixels are refused."""
+        """Let every step know its window; images with one of too many pixels are rejected."""
         self.frame.finish(self.crop)
         for step in self.frame.steps:
             pixels = step.box[:, 2:].prod(axis=1)
             for place in np.flatnonzero(step.active & (pixels > MOST_PIXELS)).tolist():
-                self.refused.setdefault(
+                self.rejected.setdefault(
                     place,
                     f"{pixels[place]} pixels would have to be made on the way, and {MOST_PIXELS} "
                     "are the most",
@@ -114,7 +114,7 @@ class Op(ABC):
     cost: ClassVar[str]
 
     @abstractmethod
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         """Add what every image of the batch gets."""
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from gpuio.transforms import geometry
-from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw
 
 
@@ -32,7 +32,7 @@ class ResizeShorterEdge(Op):
         if self.edge < 1:
             raise ValueError(f"resize must be at least 1, or -1 for none, got {self.edge}")
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         source = sketch.frame.size
         height, width = source.T
         longer = np.maximum(self.edge * source.max(axis=1) // source.min(axis=1), 1)

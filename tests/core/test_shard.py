@@ -150,7 +150,7 @@ def test_a_framework_with_a_wrong_rank_is_an_error(pretend):
 
 def test_numbers_are_taken_as_they_are(launch):
     launch(TORCHRUN, 1, 2)
-    assert ranks.choose("4", "3") == ranks.Part(3, 4, "given")
+    assert ranks.resolve_shard("4", "3") == ranks.Shard(3, 4, "given")
 
 
 @pytest.mark.parametrize("cls", [ImageRecordIter, ImageDetRecordIter])
@@ -161,7 +161,7 @@ def test_iterators_find_their_part_and_say_so(tmp_path, launch, caplog, cls):
     launch(OPEN_MPI, 1, 2)
     text = "part_index=1 of num_parts=2 (OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_SIZE)"
     with caplog.at_level(logging.INFO, "gpuio"), cls(path, SHAPE, 2, num_parts="auto") as it:
-        assert it.part == ranks.Part(1, 2, ", ".join(OPEN_MPI))
+        assert it.part == ranks.Shard(1, 2, ", ".join(OPEN_MPI))
         assert text in repr(it)
         assert it.stats()["part"] == {"index": 1, "count": 2, "source": ", ".join(OPEN_MPI)}
     assert caplog.messages == [f"num_parts='auto': {text}"]

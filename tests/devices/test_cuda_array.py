@@ -11,7 +11,7 @@ import pytest
 import gpuio as mx
 from gpuio.devices import visible
 from gpuio.devices.pool import Lease
-from gpuio.testing import open_backend
+from gpuio.testing import open_device
 
 cupy = pytest.importorskip("cupy")
 from gpuio.devices import cuda_array  # noqa: E402  needs CuPy
@@ -113,7 +113,7 @@ def test_asking_for_gpus_takes_only_the_driver(monkeypatch):
 
 @pytest.mark.gpu
 def test_gpu_arrays_of_nd_answer_as_others_do():
-    open_backend("cuda:0")
+    open_device("cuda:0")
     array = mx.nd.array([[1, 2], [3, 4]], mx.gpu(0))
     assert isinstance(array, cupy.ndarray)
     assert array.context == mx.gpu(0)

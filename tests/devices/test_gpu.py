@@ -7,9 +7,9 @@ import ctypes
 import numpy as np
 import pytest
 
-from gpuio.devices.base import DONE, Link
+from gpuio.devices.base import DONE, KernelCall
 from gpuio.devices.simulated import OrderError
-from gpuio.testing import open_backend
+from gpuio.testing import open_device
 
 pytest.importorskip("numba.cuda")
 pytest.importorskip("gpuio.devices.gpu")
@@ -18,33 +18,33 @@ SIZES = np.array([300, 5, 0, 1000], np.int64)
 
 
 @pytest.fixture
-def backend():
-    return open_backend("simulated")
+def device():
+    return open_device("simulated")
 
 
 class Step:
     """A host step that notes what it is given, and leaves the device something to read."""
 
-    def __init__(self, backend):
-        self.backend, self.seen = backend, []
+    def __init__(self, device):
+        self.device, self.seen = device, []
 
     def __call__(self, table, bases, stream):
         self.seen.append((len(table), bases.tolist(), stream))
-        driver = self.backend._driver
-        with driver.memory.step(self.backend._stream):
+        driver = self.device._driver
+        with driver.memory.step(self.device._stream):
             driver.memory.use(int(bases[0]), 1, written=False)
 
 
-def run(backend, step):
-    with backend.scope():
-        work = backend.work()
+def run(device, step):
+    with device.scope():
+        work = device.work()
         work.upload(np.zeros(10, np.float32))
-        return work.start([Link(step, np.zeros(len(SIZES), np.uint8))], SIZES).join()
+        return work.start([KernelCall(step, np.zeros(len(SIZES), np.uint8))], SIZES).join()
 
 
-def test_each_item_has_memory_of_its_own(backend):
-    step = Step(backend)
-    run(backend, step)
+def test_each_item_has_memory_of_its_own(device):
+    step = Step(device)
+    run(device, step)
     ((count, bases, _),) = step.seen
     assert count == len(SIZES)
     assert all(base % 256 == bases[0] % 256 for base in bases)
@@ -52,48 +52,48 @@ def test_each_item_has_memory_of_its_own(backend):
     assert all(end <= base for end, base in zip(ends, bases[1:], strict=False))
 
 
-def test_the_time_of_host_steps_is_known(backend):
-    assert run(backend, Step(backend)).tolist() > [0]
+def test_the_time_of_host_steps_is_known(device):
+    assert run(device, Step(device)).tolist() > [0]
 
 
-def test_desks_go_round(backend):
-    step = Step(backend)
+def test_desks_go_round(device):
+    step = Step(device)
     for _ in range(7):
-        run(backend, step)
+        run(device, step)
     starts = [bases[0] for _, bases, _ in step.seen]
     assert starts[:3] * 2 + starts[:1] == starts
     assert len(set(starts)) == 3
 
 
-def test_the_host_waits_before_a_decoder_writes_again(backend):
+def test_the_host_waits_before_a_decoder_writes_again(device):
     """The rule for Hopper GPUs, whose decoder does not keep to streams."""
-    step = Step(backend)
+    step = Step(device)
     for _ in range(3):
-        run(backend, step)
-        backend._desks[-1].fence = DONE  # as if nobody had to be waited for
+        run(device, step)
+        device._desks[-1].fence = DONE  # as if nobody had to be waited for
     with pytest.raises(OrderError, match=r"the host writes (device|pinned) memory"):
-        run(backend, step)
+        run(device, step)
 
 
-def test_tables_grow_with_what_they_hold(backend):
-    with backend.scope():
-        work = backend.work()
+def test_tables_grow_with_what_they_hold(device):
+    with device.scope():
+        work = device.work()
         arrays = [np.arange(size, dtype=np.uint8) for size in (10, 3 << 20, 100, 5 << 20)]
         places = [work.upload(array) for array in arrays]
-        step = Step(backend)
-        work.start([Link(step, np.zeros(4, np.uint8))], SIZES)
+        step = Step(device)
+        work.start([KernelCall(step, np.zeros(4, np.uint8))], SIZES)
     assert len(set(places)) == len(places)
     for array, place in zip(arrays, places, strict=True):
         assert ctypes.string_at(place, array.size) == array.tobytes()
 
 
 @pytest.mark.parametrize("places", [[0, 1, 2], [2, -1, 0], [1, 2, 2], [-1, -1, 1]])
-def test_settling_moves_whole_items(backend, places):
-    with backend.scope():
-        data = backend.upload(np.arange(12, dtype=np.float32).reshape(3, 4))
+def test_settling_moves_whole_items(device, places):
+    with device.scope():
+        data = device.upload(np.arange(12, dtype=np.float32).reshape(3, 4))
         before = data.copy()
-        backend.settle(data, np.array(places), fill=255)
-        backend.record().synchronize()
+        device.gather_items(data, np.array(places), fill=255)
+        device.record().synchronize()
     for item, place in zip(data, places, strict=True):
         wanted = np.full(4, 255, np.uint8).repeat(4).view(np.float32)
         np.testing.assert_array_equal(item, before[place] if place >= 0 else wanted[:4])

@@ -11,8 +11,8 @@ from numba import cfunc
 
 from gpuio import ImageRecordIter
 from gpuio.devices import cpu
-from gpuio.devices.base import Link
-from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.base import KernelCall
+from gpuio.devices.cpu import CpuDevice
 from gpuio.errors import BackendError
 from gpuio.kernels import parallel
 from gpuio.kernels.native import load64, store64
@@ -45,79 +45,79 @@ def touch(words, item, worker, base):
 def taken(monkeypatch):
     """A low limit; every piece of memory that is taken for large items, in bytes."""
     monkeypatch.setattr(cpu, "LARGE", LIMIT)
-    sizes, launch = [], cpu._Lane.launch
+    sizes, launch = [], cpu._InFlight.launch
 
     def noted(lane, calls, items, nbytes, workers, held, *, alone=False):
         if alone:
             sizes.append((items.tolist(), workers))
         return launch(lane, calls, items, nbytes, workers, held, alone=alone)
 
-    monkeypatch.setattr(cpu._Lane, "launch", noted)
+    monkeypatch.setattr(cpu._InFlight, "launch", noted)
     return sizes
 
 
 def refuse(monkeypatch, wanted):
     """No memory for `wanted(nbytes, workers, alone)`."""
-    launch = cpu._Lane.launch
+    launch = cpu._InFlight.launch
 
     def scarce(lane, calls, items, nbytes, workers, held, *, alone=False):
         if wanted(nbytes, workers, alone):
             raise MemoryError
         return launch(lane, calls, items, nbytes, workers, held, alone=alone)
 
-    monkeypatch.setattr(cpu._Lane, "launch", scarce)
+    monkeypatch.setattr(cpu._InFlight, "launch", scarce)
 
 
-def run(backend, nbytes):
+def run(device, nbytes):
     """Every item once; which ones were starved, and the items that were done."""
     nbytes = np.array(nbytes, np.int64)
     done = np.full(len(nbytes), -1, np.int64)
-    running = backend.work().start([Link(touch, nbytes, (done.ctypes.data,))], nbytes)
+    running = device.work().start([KernelCall(touch, nbytes, (done.ctypes.data,))], nbytes)
     assert running.join().shape == (1,)
     return running.starved, done
 
 
 def test_items_beyond_the_limit_are_done_after_the_others_in_memory_of_their_own(taken):
-    backend = CpuBackend(4)
+    device = CpuDevice(4)
     sizes = [100, 3 * LIMIT, 200, 5 * LIMIT, LIMIT + 1, 300, 9 * LIMIT]
-    starved, done = run(backend, sizes)
+    starved, done = run(device, sizes)
     assert not starved
     npt.assert_array_equal(done, 2 * np.arange(7))
     assert taken == [([6], 1), ([3], 1), ([1], 1), ([4], 1)], "each alone: no two fit"
-    assert all(lane.memory.data is None or len(lane.memory.data) < LIMIT for lane in backend._free)
+    assert all(lane.memory.data is None or len(lane.memory.data) < LIMIT for lane in device._free)
 
 
 def test_as_many_items_beyond_the_limit_run_at_once_as_fit(taken):
-    starved, done = run(CpuBackend(8), [int(1.5 * LIMIT)] * 6 + [10])
+    starved, done = run(CpuDevice(8), [int(1.5 * LIMIT)] * 6 + [10])
     assert not starved
     npt.assert_array_equal(done, 2 * np.arange(7))
     assert taken == [([5, 4, 3, 2, 1, 0], 5)]
 
 
 def test_memory_of_workers_stays_within_the_limit(taken):
-    backend = CpuBackend(2)
-    run(backend, [LIMIT] * 5)
+    device = CpuDevice(2)
+    run(device, [LIMIT] * 5)
     assert not taken
-    capacity = [len(lane.memory.data) for lane in backend._free if lane.memory.data is not None]
+    capacity = [len(lane.memory.data) for lane in device._free if lane.memory.data is not None]
     assert capacity == [2 * LIMIT + 4096]
 
 
 def test_fewer_work_at_once_where_there_is_no_memory_for_all(taken, monkeypatch):
-    backend = CpuBackend(4)
+    device = CpuDevice(4)
     refuse(monkeypatch, lambda nbytes, workers, alone: workers > 1)
-    starved, done = run(backend, [100] * 7)
+    starved, done = run(device, [100] * 7)
     assert not starved
     npt.assert_array_equal(done, 2 * np.arange(7))
-    assert len(backend._free) == backend.lanes
+    assert len(device._free) == device.max_in_flight
 
 
 def test_an_item_that_finds_no_memory_alone_is_starved_and_no_other(taken, monkeypatch):
-    backend = CpuBackend(2)
+    device = CpuDevice(2)
     refuse(monkeypatch, lambda nbytes, workers, alone: nbytes >= 5 * LIMIT)
-    starved, done = run(backend, [10, 5 * LIMIT, 3 * LIMIT, 7 * LIMIT])
+    starved, done = run(device, [10, 5 * LIMIT, 3 * LIMIT, 7 * LIMIT])
     assert starved == {1: 5 * LIMIT, 3: 7 * LIMIT}
     assert done.tolist() == [0, -1, 4, -1]
-    assert len(backend._free) == backend.lanes
+    assert len(device._free) == device.max_in_flight
 
 
 @pytest.fixture
@@ -173,14 +173,14 @@ def test_a_record_without_memory_is_a_fault_of_its_own(images, monkeypatch):
     wanted, _ = epoch(images)
     limit = 100_000
     assert images.stat().st_size > limit, "so that there is not enough for all"
-    allocate = CpuBackend.empty_host
+    allocate = CpuDevice.empty_host
 
     def scarce(self, nbytes):
         if nbytes > limit:
             raise MemoryError
         return allocate(self, nbytes)
 
-    monkeypatch.setattr(CpuBackend, "empty_host", scarce)
+    monkeypatch.setattr(CpuDevice, "empty_host", scarce)
     monkeypatch.setattr(reader, "LARGE", limit // 2)
     got, faults = epoch(images, on_error="zero")
     assert faults.count == 1

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import gpuio
-from gpuio.devices import make_backend
+from gpuio.devices import make_device
 from gpuio.devices.pool import Lease
 from gpuio.devices.simulated import OrderError
 from gpuio.errors import GpuioError
-from gpuio.testing import draw, encode, open_backend, our_threads, write_rec
+from gpuio.testing import draw, encode, open_device, our_threads, write_rec
 
 pytest.importorskip("numba.cuda")
 
@@ -34,7 +34,7 @@ def rec(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["simulated", pytest.param("cuda:0", marks=pytest.mark.gpu)])
 def device(request):
-    return open_backend(request.param).device
+    return open_device(request.param).name
 
 
 def batches(rec, device, shape=SHAPE, batch_size=2, **options):
@@ -177,7 +177,7 @@ def test_state_and_replay(rec, device):
 
 @pytest.fixture
 def simulated():
-    return make_backend("simulated", 1)
+    return make_device("simulated", 1)
 
 
 def read_by(driver, array, stream):
@@ -188,7 +188,7 @@ def read_by(driver, array, stream):
 
 def test_memory_is_not_written_before_the_consumers_stream_has_read_it(rec):
     with gpuio.ImageRecordIter(rec, SHAPE, 1, device="simulated", prefetch_buffer=1) as loader:
-        driver = loader._backend._driver
+        driver = loader._device._driver
         slow = driver.new_stream()
         with driver.scope(slow):
             for _ in range(3):
@@ -206,7 +206,7 @@ def test_without_the_wait_for_the_consumer_that_fails(rec, monkeypatch):
                 del batch
 
     with gpuio.ImageRecordIter(rec, SHAPE, 1, device="simulated", prefetch_buffer=1) as loader:
-        driver = loader._backend._driver
+        driver = loader._device._driver
         slow = driver.new_stream()
         with driver.scope(slow), pytest.raises(OrderError, match="has yet to read"):
             read_all(loader, driver, slow)
@@ -244,7 +244,7 @@ def test_a_device_can_be_asked_for_the_same_pixels_each_time(rec, device):
 @pytest.mark.gpu
 def test_gpu_memory_is_not_written_before_a_slow_consumer_has_read_it(rec):
     """The consumer's stream sleeps before it copies each batch; it holds none of them."""
-    open_backend("cuda:0")
+    open_device("cuda:0")
     import cupy
     from numba import cuda
 
@@ -271,7 +271,7 @@ def test_gpu_memory_is_not_written_before_a_slow_consumer_has_read_it(rec):
 @pytest.mark.gpu
 @pytest.mark.parametrize("framework", ["cupy", "torch", "jax"])
 def test_gpu_arrays_go_to_frameworks_without_a_copy(rec, framework):
-    open_backend("cuda:0")
+    open_device("cuda:0")
     if framework != "cupy":
         module = pytest.importorskip(framework)
         if framework == "torch" and not module.cuda.is_available():

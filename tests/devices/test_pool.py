@@ -7,13 +7,13 @@ import gc
 import numpy as np
 import pytest
 
-from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.pool import OutputPool
 
 
 @pytest.fixture
 def pool():
-    return OutputPool(CpuBackend(1), (4, 3), np.float32, keep=2)
+    return OutputPool(CpuDevice(1), (4, 3), np.float32, keep=2)
 
 
 def place(array):
@@ -100,9 +100,9 @@ class Fence:
 
 def fenced_pool():
     """A pool whose arrays are read until a fence, and what waits for those."""
-    backend, log = CpuBackend(1), []
-    backend.after = lambda readers: Fence(log)
-    return OutputPool(backend, (2,), np.float32, keep=2), log
+    device, log = CpuDevice(1), []
+    device.after = lambda readers: Fence(log)
+    return OutputPool(device, (2,), np.float32, keep=2), log
 
 
 def test_memory_is_taken_again_after_its_readers():

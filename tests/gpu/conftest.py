@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gpuio.testing import draw, encode, open_backend, write_rec
+from gpuio.testing import draw, encode, open_device, write_rec
 
 pytest.importorskip("numba.cuda")
 
@@ -46,7 +46,7 @@ SCALES = {
     params=["simulated", pytest.param("cuda:0", marks=pytest.mark.gpu)],
 )
 def scale(request):
-    open_backend(request.param)
+    open_device(request.param)
     return SCALES[request.param]
 
 

@@ -81,7 +81,7 @@ def test_decoders_together(scripts, settings):
 
 def test_hardware_says_why_there_is_none(scripts, settings):
     (row,) = rows(scripts["gpu_decode"], "hardware", settings)
-    assert (row["engines"], row["engines_missing"]) == (0, "the device is the CPU")
+    assert (row["engines"], row["engines_unavailable_reason"]) == (0, "the device is the CPU")
 
 
 def test_share_counts_who_decoded(scripts, settings):

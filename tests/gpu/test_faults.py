@@ -62,15 +62,15 @@ pytestmark = pytest.mark.parametrize(
 def kinds(request, scale, rec, monkeypatch):
     """Lets loaders have these kinds of codecs alone."""
 
-    def make(backend, channels, dataset, **chosen):
-        return NvImageCodecGpuDecoder(backend, channels, dataset, kinds=request.param, **chosen)
+    def make(device, channels, dataset, **chosen):
+        return NvImageCodecGpuDecoder(device, channels, dataset, kinds=request.param, **chosen)
 
     plain = gpuio.pipeline.decode._nvimgcodec
     monkeypatch.setattr(
         gpuio.pipeline.decode,
         "_nvimgcodec",
-        lambda backend, *given, **named: (plain if backend.device == "cpu" else make)(
-            backend, *given, **named
+        lambda device, *given, **named: (plain if device.name == "cpu" else make)(
+            device, *given, **named
         ),
     )
     try:

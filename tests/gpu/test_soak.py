@@ -15,8 +15,8 @@ LOADERS = 12
 
 def device_bytes(loader):
     """Bytes in use on the device by everybody, and in CuPy's pool."""
-    driver = loader._backend._driver
-    if loader._backend.device_id is None:
+    driver = loader._device._driver
+    if loader._device.device_id is None:
         held = sum(block.end - block.start for block in driver.memory._blocks)
         return held, held
     import cupy

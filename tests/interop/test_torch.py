@@ -12,7 +12,7 @@ import numpy.testing as npt
 import pytest
 
 from gpuio import ImageDetRecordIter, ImageRecordIter
-from gpuio.testing import draw, encode, open_backend, write_rec
+from gpuio.testing import draw, encode, open_device, write_rec
 
 torch = pytest.importorskip("torch")
 
@@ -205,7 +205,7 @@ def test_a_training_loop_may_change_images_in_place(make):
 @pytest.fixture
 def gpu(make, rec):
     """Options of an iterator on the GPU; a skip where there is none."""
-    open_backend("cuda:0")
+    open_device("cuda:0")
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch has no CUDA")
     return {"device": "cuda:0", "decoder": "portable"}

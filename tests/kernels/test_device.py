@@ -36,7 +36,7 @@ from gpuio.kernels.taps import (
     WARP_NEAREST,
 )
 from gpuio.kernels.warp import weight_table
-from gpuio.transforms.geometry import Frame
+from gpuio.transforms.geometry import ResampleChain
 
 OUTPUTS = {
     "float32": (FLOAT32, np.float32),
@@ -241,7 +241,7 @@ def test_a_kernel_reads_its_window_alone(kind, corner, channels):
     """Of the picture only that window is memory which may be read, to the byte."""
     pictures = Pictures((kind,), channels, before=(18, 21), after=(15, 13))
     (row,), (image,) = pictures.table, pictures.images
-    frame = Frame(np.array([image.shape[:2]]))
+    frame = ResampleChain(np.array([image.shape[:2]]))
     if kind == BORDER:
         frame.border(2, 128)
     elif kind in WARPS:

@@ -20,7 +20,7 @@ from gpuio.kernels.output import NORM, UINT8
 from gpuio.kernels.resample import STEP, finish, resample, table_bytes
 from gpuio.kernels.taps import WARP_CUBIC, WARP_LANCZOS, WARP_LINEAR, WARP_NEAREST
 from gpuio.kernels.warp import weight_table
-from gpuio.transforms.geometry import Frame
+from gpuio.transforms.geometry import ResampleChain
 
 SIZES = ((64, 20000), (5, 30000), (30000, 21), (61, 83), (2, 3), (1, 1))
 """Heights and widths of pictures."""
@@ -57,7 +57,7 @@ def turned(size, canvas):
 
 
 def moves(size):
-    """By name, what one picture goes through: functions of a `Frame`."""
+    """By name, what one picture goes through: functions of a `ResampleChain`."""
     height, width = size
     for inter in range(5):
         for name, scale in (("smaller", 0.43), ("larger", 1.31), ("half", 0.5)):
@@ -128,7 +128,7 @@ def run(row, how, channels, source, pitch, out, areas):
 def check(image, move, window, channels, areas):
     """All windows of one size of one picture, after one step."""
     inner, outer, *_ = areas
-    frame = Frame(np.array([image.shape[:2]]))
+    frame = ResampleChain(np.array([image.shape[:2]]))
     move(frame)
     for box in corners(frame.size[0], window):
         frame.finish(np.array([box]))
@@ -158,7 +158,7 @@ def check_far_down(areas):
     for kind in (WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LANCZOS):
         made = []
         for skipped in (0, at):
-            frame = Frame(np.array([(skipped + 61, width)]))
+            frame = ResampleChain(np.array([(skipped + 61, width)]))
             matrix = np.array([[1, 0.01, 9.3, 0, 1, skipped + 20.6]])
             frame.warp(np.array([window]), np.array([kind]), matrix, 0)
             frame.finish(np.array([(0, 0, *window)]))

@@ -15,7 +15,7 @@ import pytest
 
 import gpuio
 from gpuio import ImageRecordIter
-from gpuio.core.timing import Account, Work
+from gpuio.core.timing import PipelineStats, Work
 from gpuio.observe.report import Report, Spent
 from gpuio.pipeline.augmenter import Augmenter
 from gpuio.pipeline.read.reader import RecordReader
@@ -260,7 +260,7 @@ def test_what_cannot_be_looked_at_is_refused():
 
 def spent(*, waited=0.0, first=0.0, busy=0.0, starved=0.0, blocked=0.0, work=(0.0, 0.0), **more):
     """Ten seconds in which much was done, by two threads."""
-    account = Account(
+    account = PipelineStats(
         epochs=2,
         read=Work(100, 1000, 10**6, more.pop("reading", 1.0), 0.0, 9.0),
         decode=Work(100, 1000, 10**7, busy, starved, blocked),
@@ -336,7 +336,7 @@ def spent(*, waited=0.0, first=0.0, busy=0.0, starved=0.0, blocked=0.0, work=(0.
             ),
         ),
         (
-            spent(waited=5.0, busy=9.0, name="masks", beside={"": Account(waited=1.0)}),
+            spent(waited=5.0, busy=9.0, name="masks", beside={"": PipelineStats(waited=1.0)}),
             (
                 "decode of masks is the limit: busy 90 % of the time; the training step waited 60"
                 " % of the time."

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuio.errors import DecodeError
-from gpuio.pipeline.error_policy import FaultLog, settle
+from gpuio.pipeline.error_policy import FaultLog, apply_error_policy
 from gpuio.pipeline.read.reader import Samples
 
 
@@ -27,13 +27,13 @@ def batches(draw):
 
 @pytest.mark.parametrize("policy", ["raise", "skip", "replace", "zero"])
 def test_without_faults_every_sample_has_its_place(policy):
-    places, pad = settle(samples(5, [], pad=2), policy)
+    places, pad = apply_error_policy(samples(5, [], pad=2), policy)
     assert (places.tolist(), pad) == ([0, 1, 2, 3, 4], 2)
 
 
 def test_raise_raises_the_first_fault():
     with pytest.raises(DecodeError, match="sample 1"):
-        settle(samples(5, [3, 1]), "raise")
+        apply_error_policy(samples(5, [3, 1]), "raise")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_raise_raises_the_first_fault():
     ],
 )
 def test_skip_moves_good_ones_up_and_fills_with_them(bad, pad, expected):
-    places, new_pad = settle(samples(5, bad, pad), "skip")
+    places, new_pad = apply_error_policy(samples(5, bad, pad), "skip")
     assert (places.tolist(), new_pad) == expected
 
 
@@ -56,12 +56,12 @@ def test_skip_moves_good_ones_up_and_fills_with_them(bad, pad, expected):
     [([1], [0, 2, 2, 3, 4]), ([1, 2], [0, 3, 3, 3, 4]), ([3, 4], [0, 1, 2, 0, 0])],
 )
 def test_replace_takes_the_next_good_one(bad, expected):
-    places, pad = settle(samples(5, bad, 1), "replace")
+    places, pad = apply_error_policy(samples(5, bad, 1), "replace")
     assert (places.tolist(), pad) == (expected, 1)
 
 
 def test_zero_leaves_the_place():
-    places, pad = settle(samples(4, [0, 3], 1), "zero")
+    places, pad = apply_error_policy(samples(4, [0, 3], 1), "zero")
     assert (places.tolist(), pad) == ([-1, 1, 2, -1], 1)
 
 
@@ -70,10 +70,10 @@ def test_good_samples_are_kept_and_bad_ones_never_used(batch, policy):
     count, bad, pad = batch
     if len(bad) == count:
         with pytest.raises(DecodeError) as caught:
-            settle(samples(*batch), policy)
+            apply_error_policy(samples(*batch), policy)
         assert caught.value.__notes__ == [f"none of the {count} samples of this batch can be had"]
         return
-    places, new_pad = settle(samples(*batch), policy)
+    places, new_pad = apply_error_policy(samples(*batch), policy)
     assert len(places) == count
     assert not {*places.tolist()} & bad
     own = [n for n in range(count - pad) if n not in bad]

@@ -15,8 +15,8 @@ import pytest
 
 from gpuio import ImageRecordIter
 from gpuio.errors import BackendError, DecodeError, PipelineClosedError
-from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
 from gpuio.pipeline import pipeline
+from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.testing import draw, encode, our_threads, write_rec
 

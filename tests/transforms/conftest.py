@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.cpu import CpuDevice
 from gpuio.mxnet.image_options import Options, make_plan
 from gpuio.pipeline.augmenter import Augmenter
 from gpuio.pipeline.decode.base import ImageBatch, Opened
@@ -15,13 +15,13 @@ from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.read.reader import Samples
 from gpuio.transforms.crop import Crop
 from gpuio.transforms.normalize import Normalization
-from gpuio.transforms.op import Sketch
+from gpuio.transforms.op import BatchPlan
 from gpuio.transforms.random import Draws
 
 _GUARD = 64
 
 
-class Guarded(CpuBackend):
+class Guarded(CpuDevice):
     """Memory with guard bytes on both sides, all filled with `fill` at first."""
 
     def __init__(self, fill=0):
@@ -102,12 +102,12 @@ def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0, place=surrounded, 
         place: Puts windows into memory.
         label: Of every image.
     """
-    backend = Guarded(poison)
-    augmenter = Augmenter(plan, len(images), backend, seed=seed)
+    device = Guarded(poison)
+    augmenter = Augmenter(plan, len(images), device, seed=seed)
     samples = samples_of(range(len(images)) if ids is None else ids, label)
     size = np.array([image.shape[:2] for image in images], np.int32)
     windows = augmenter.sketch(samples, size, epoch=epoch)
-    assert not windows.refused, windows.refused
+    assert not windows.rejected, windows.rejected
     origin, pitch, keep = np.empty(len(images), np.uint64), np.empty(len(images), np.int64), []
     for number, (image, box) in enumerate(zip(images, windows.box.tolist(), strict=True)):
         y, x, height, width = box
@@ -123,7 +123,7 @@ def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0, place=surrounded, 
         Opened(size, {}), nowhere,
     )  # fmt: skip
     (made,) = augmenter([batch], nowhere, nowhere)
-    backend.check()
+    device.check()
     return made
 
 
@@ -131,7 +131,7 @@ def sketch(ops, size, *, ids=None, seed=0, epoch=0, given=None):
     """What ops decide about images of (N, 2) `size`, or of one size for all `ids`."""
     ids = np.arange(len(size)) if ids is None else np.asarray(ids)
     sizes = np.broadcast_to(np.asarray(size, np.int32), (len(ids), 2))
-    made = Sketch.of(sizes, Draws(ids, seed=seed, epoch=epoch), given)
+    made = BatchPlan.of(sizes, Draws(ids, seed=seed, epoch=epoch), given)
     for op in ops:
         op(made)
     made.finish()

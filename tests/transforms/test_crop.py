@@ -83,8 +83,8 @@ def test_a_square_of_the_drawn_side_is_resized(room, random, method):
 
 def test_an_image_smaller_than_the_largest_square_is_refused(room):
     op = SquareCrop((20, 30), 10, 40)
-    refused = room.sketch([op], [(40, 40), (39, 80), (80, 39)]).refused
-    assert refused == {
+    rejected = room.sketch([op], [(40, 40), (39, 80), (80, 39)]).rejected
+    assert rejected == {
         1: "image of 80 x 39 pixels is smaller than max_crop_size=40",
         2: "image of 39 x 80 pixels is smaller than max_crop_size=40",
     }

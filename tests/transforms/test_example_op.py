@@ -1,6 +1,6 @@
 """How to add an augmentation: one file with the op, one file that tests it. This is both.
 
-An op is a frozen dataclass. It checks its parameters when it is made; called with a `Sketch`, it
+An op is a frozen dataclass. It checks its parameters when it is made; called with a `BatchPlan`, it
 decides for a whole batch at once, as arrays with one row per image. It touches no pixels: it adds
 a step to `sketch.frame` (or sets `sketch.mirror`, `sketch.color`, ...), and the rooms do the rest.
 They decode only what the steps need and run them on every device. What it gets from `sketch.take`
@@ -23,7 +23,7 @@ from gpuio.kernels.taps import WARP_NEAREST
 from gpuio.pipeline.plan import Plan
 from gpuio.testing import draw
 from gpuio.transforms.crop import Crop
-from gpuio.transforms.op import Op, Sketch
+from gpuio.transforms.op import BatchPlan, Op
 
 SHIFT = 64  # in the library: Draw.SHIFT
 
@@ -45,7 +45,7 @@ class RandomShift(Op):
         if self.most < 0:
             raise ValueError(f"most must be at least 0, got {self.most}")
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         frame = sketch.frame
         shift = sketch.take("shift", lambda: sketch.draws.integers(SHIFT, -self.most, self.most))
         one, zero = np.ones(len(shift)), np.zeros(len(shift))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gpuio.kernels.resample import STEP, lend_memory, resample, resize
 from gpuio.kernels.taps import kinds
 from gpuio.testing import draw
-from gpuio.transforms.geometry import Frame, choose
+from gpuio.transforms.geometry import ResampleChain, choose
 from gpuio.transforms.random import Draw, Draws
 
 sides = st.integers(1, 50)
@@ -62,7 +62,7 @@ def only(image, box, value):
 @settings(max_examples=200, deadline=None)
 def test_a_resize_reads_nothing_outside_the_window_that_it_asks_for(before, after, method, data):
     crop = data.draw(crops(after))
-    frame = Frame(array(before))
+    frame = ResampleChain(array(before))
     frame.resize(array(after), np.array([method]))
     frame.finish(array(crop))
     image = draw(*before)
@@ -75,7 +75,7 @@ def test_a_resize_reads_nothing_outside_the_window_that_it_asks_for(before, afte
 @given(shapes=st.lists(sizes, min_size=3, max_size=4), method=methods, data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_each_of_several_resizes_asks_for_what_it_reads(shapes, method, data):
-    frame = Frame(array(shapes[0]))
+    frame = ResampleChain(array(shapes[0]))
     for size in shapes[1:]:
         frame.resize(array(size), np.array([method]))
     crop = data.draw(crops(shapes[-1]))
@@ -92,14 +92,14 @@ def test_each_of_several_resizes_asks_for_what_it_reads(shapes, method, data):
 @given(size=sizes, data=st.data())
 def test_without_steps_the_window_is_the_crop(size, data):
     crop = data.draw(crops(size))
-    frame = Frame(array(size))
+    frame = ResampleChain(array(size))
     frame.resize(array(size), np.array([1]))  # does nothing
     frame.finish(array(crop))
     npt.assert_array_equal(frame.window, [crop])
 
 
 def test_windows_are_not_much_larger_than_they_must_be():
-    frame = Frame(array((1000, 1000)))
+    frame = ResampleChain(array((1000, 1000)))
     frame.resize(array((250, 250)), np.array([1]))
     frame.finish(array((100, 100, 20, 20)))
     assert (frame.window[0, 2:] <= 20 * 4 + 10).all()
@@ -107,7 +107,7 @@ def test_windows_are_not_much_larger_than_they_must_be():
 
 @given(size=sizes, margin=st.integers(1, 30), data=st.data())
 def test_a_border_asks_for_what_is_inside(size, margin, data):
-    frame = Frame(array(size))
+    frame = ResampleChain(array(size))
     frame.border(margin, 7)
     crop = data.draw(crops(frame.size[0].tolist()))
     frame.finish(array(crop))

@@ -171,7 +171,7 @@ def test_parameters_at_the_ends_of_what_is_legal_read_nothing_outside(room, data
     o = data.draw(extremes())
     images = data.draw(pictures(3))
     plan = room.plan_of(**o)
-    assume(not room.sketch(plan.ops, [image.shape[:2] for image in images]).refused)
+    assume(not room.sketch(plan.ops, [image.shape[:2] for image in images]).rejected)
     first, second = (room.run(plan, images, poison=byte).data for byte in (0x00, 0xFF))
     assert first.shape == plan.output_shape(len(images))
     npt.assert_array_equal(first, second)
@@ -465,8 +465,8 @@ def test_wrong_parameters_of_detection_are_refused_by_name(name, wrong):
 def test_images_that_would_become_too_large_are_refused(room, o):
     plan = room.plan_of(**({"data_shape": (3, 8, 8)} | o))
     sketch = room.sketch(plan.ops, [(40, 40), (1, 60_000)], ids=[0, 1], seed=1)
-    assert 1 in sketch.refused
-    for reason in sketch.refused.values():
+    assert 1 in sketch.rejected
+    for reason in sketch.rejected.values():
         assert "image would become" in reason
     for step in sketch.frame.steps:
         assert (step.size >= 1).all()
@@ -475,7 +475,7 @@ def test_images_that_would_become_too_large_are_refused(room, o):
 
 def test_an_image_of_more_pixels_on_a_side_than_places_can_tell_is_refused(room):
     sketch = room.sketch(room.plan_of(data_shape=(3, 1, 8), rotate=5).ops, [(1, 2**20), (1, 2**21)])
-    assert sketch.refused == {
+    assert sketch.rejected == {
         1: "image would become 2097152 x 1 pixels, and 1048576 are the most of a side"
     }
 
@@ -485,8 +485,8 @@ def test_an_image_that_would_take_all_memory_is_refused(room):
     o = {"resize": 32768, "min_random_scale": 0.001, "max_random_scale": 0.0011}
     plan = room.plan_of(data_shape=(3, 24, 24), **o)
     sketch = room.sketch(plan.ops, [(9, 9), (20, 10)])
-    assert {*sketch.refused} == {0, 1}
+    assert {*sketch.rejected} == {0, 1}
     assert (
-        "pixels would have to be made on the way, and 268435456 are the most" in sketch.refused[0]
+        "pixels would have to be made on the way, and 268435456 are the most" in sketch.rejected[0]
     )
-    assert not room.sketch(room.plan_of(data_shape=(3, 4, 4), **o).ops, [(9, 9)]).refused
+    assert not room.sketch(room.plan_of(data_shape=(3, 4, 4), **o).ops, [(9, 9)]).rejected

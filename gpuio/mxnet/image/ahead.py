@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from gpuio.core.prefetch import Prefetch
-from gpuio.devices import make_backend
+from gpuio.devices import make_device
 from gpuio.devices.pool import OutputPool
 from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, LabelError, PipelineClosedError
@@ -63,7 +63,7 @@ class Reader(Protocol):
     ) -> Generator[RecordBatch, None, None]: ...
 
 
-class Turns:
+class LockstepGate:
     """Lets one thread work only while another one waits for it."""
 
     def __init__(self) -> None:
@@ -130,15 +130,15 @@ class Ahead:
         threads: int | None,
     ) -> None:
         self.pid = os.getpid()
-        backend = make_backend("cpu", threads)
-        self._read, self._backend, self._compiled = read, backend, compiled
-        self._host = Ring(backend.empty_host, 2 + backend.lanes, read.nbytes(batch_size))
-        self._decode = make_decoder("auto", backend, 3, read.dataset)
-        self._augment = Augmenter(compiled.plan, batch_size, backend, keep=_KEEP)
+        device = make_device("cpu", threads)
+        self._read, self._device, self._compiled = read, device, compiled
+        self._host = Ring(device.empty_host, 2 + device.max_in_flight, read.nbytes(batch_size))
+        self._decode = make_decoder("auto", device, 3, read.dataset)
+        self._augment = Augmenter(compiled.plan, batch_size, device, keep=_KEEP)
         self._label_width, self._labels = label_width, labels
         shape = (batch_size, *compiled.plan.shape)
-        self._pool = OutputPool(backend, shape, "float32", _KEEP)
-        self._deciding: _Deciding | None = None
+        self._pool = OutputPool(device, shape, "float32", _KEEP)
+        self._deciding: ChunkPlanner | None = None
         self._stages: tuple[Prefetch[Any], ...] = ()
         self._interrupted = False
 
@@ -158,8 +158,8 @@ class Ahead:
         """
         self.stop()
         self._host.reset()
-        host, turns, threads = self._host, Turns(), self._backend.threads
-        deciding = _Deciding(
+        host, turns, threads = self._host, LockstepGate(), self._device.threads
+        deciding = ChunkPlanner(
             self._compiled,
             self._augment,
             turns,
@@ -168,13 +168,13 @@ class Ahead:
             self._labels,
         )
         records = _unturned(self._read(deciding.selections(runs, order, ids_of), host))
-        opened = _then(turns.close, self._decode(records, deciding))
+        opened = run_finally(turns.close, self._decode(records, deciding))
         ready = Prefetch(opened, 1, name="gpuio-read", waits=(turns, host, self._read))
         self._stages = (ready,)
         made = self._augment(ready, self._decode, host)
         if self._compiled.maps_colors:
             made = _colored(made, self._pool, threads)
-        scope = self._backend.scope
+        scope = self._device.scope
         try:
             chunks = Prefetch(made, 1, name="gpuio-decode", scope=scope, waits=(turns, host))
         except BackendError:
@@ -226,14 +226,14 @@ class Ahead:
             self._decode.close()
 
 
-class _Deciding:
+class ChunkPlanner:
     """What the reading thread knows; not the threads, so that they end when they are garbage."""
 
     def __init__(
         self,
         compiled: Compiled,
         augment: Augmenter,
-        turns: Turns,
+        turns: LockstepGate,
         dataset: Dataset,
         label_width: int,
         labels: Labels | None,
@@ -293,7 +293,9 @@ def _unturned(batches: Generator[RecordBatch, None, None]) -> Generator[RecordBa
             yield records
 
 
-def _then(end: Callable[[], None], items: Generator[Any, None, None]) -> Generator[Any, None, None]:
+def run_finally(
+    end: Callable[[], None], items: Generator[Any, None, None]
+) -> Generator[Any, None, None]:
     """`items`, and `end` once there are no more, whatever the reason."""
     try:
         with closing(items):

@@ -23,7 +23,7 @@ from gpuio.mxnet.image.functions import center_box, random_box, random_size_box,
 from gpuio.mxnet.image.interpolation import choose
 from gpuio.pipeline.plan import Plan
 from gpuio.transforms.normalize import Normalization
-from gpuio.transforms.op import Column, Op, Sketch
+from gpuio.transforms.op import BatchPlan, Column, Op
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -66,7 +66,7 @@ class DrawnWindows(Op):
     shape: tuple[int, int]
     count: int
 
-    def __call__(self, sketch: Sketch) -> None:
+    def __call__(self, sketch: BatchPlan) -> None:
         windows = sketch.take("windows", lambda: _nothing(len(sketch.frame.size), self.count))
         for number in range(self.count):
             row = windows[:, number]

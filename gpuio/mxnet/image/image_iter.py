@@ -525,7 +525,7 @@ class ImageIter(DataIter):
 
     def _reader(self, label_width: int) -> tuple[Reader, Callable[[Sequence[Any]], Any]]:
         """The first room, and what gives the numbers of its records from keys."""
-        from gpuio.devices import make_backend
+        from gpuio.devices import make_device
         from gpuio.mxnet.image.file_reader import FileReader
         from gpuio.pipeline.read.reader import RecordReader
         from gpuio.sources.labels import no_labels
@@ -536,7 +536,7 @@ class ImageIter(DataIter):
             relabel = None if self.imglist is None else no_labels(label_width)
             read = RecordReader(
                 _dataset(os.fspath(rec), index),
-                make_backend("cpu", 1),
+                make_device("cpu", 1),
                 label_width=label_width,
                 relabel=relabel,
             )

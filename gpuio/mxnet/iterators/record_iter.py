@@ -15,9 +15,9 @@ from gpuio.core import parameters as p
 from gpuio.core import shard as ranks
 from gpuio.core.extras import explained
 from gpuio.core.guard import Guard
-from gpuio.core.timing import Tally
-from gpuio.devices import make_backend
-from gpuio.devices.base import Backend
+from gpuio.core.timing import BatchCounter
+from gpuio.devices import make_device
+from gpuio.devices.base import Device
 from gpuio.errors import FormatError, StateError
 from gpuio.formats import saved_array
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc, DataIter
@@ -120,8 +120,8 @@ class RecordIter(DataIter):
         if threads is not None:
             threads = p.integer("preprocess_threads", threads, least=1, most=_MOST_THREADS)
         self._depth = p.integer("prefetch_buffer", given["prefetch_buffer"], least=1)
-        self._backend = make_backend(p.device("device", given["device"]), threads)
-        self.part = ranks.choose(given["num_parts"], given["part_index"])
+        self._device = make_device(p.device("device", given["device"]), threads)
+        self.part = ranks.resolve_shard(given["num_parts"], given["part_index"])
         self._dataset = dataset
         self._fingerprint = dataset.fingerprint()
         self._labels = labels
@@ -145,11 +145,11 @@ class RecordIter(DataIter):
                 self.plan = plan_of(image)
             except ValueError as error:  # without the image the plan was right
                 raise FormatError(f"{path}: {error}") from error
-        self._pipeline = self._assemble(self._backend)
+        self._pipeline = self._assemble(self._device)
         self._pipeline.faults.note(dataset.losses.count, dataset.losses.faults)
         self._batches: Iterator[Batch] | None = None
         self._current: Batch | None = None
-        self.taken = self._before = Tally()
+        self.taken = self._before = BatchCounter()
         self._began = self._last = 0.0  # of the epoch, in seconds of time.perf_counter
         self._guard = Guard()
         self._ended = False
@@ -162,50 +162,50 @@ class RecordIter(DataIter):
         sides = (self.batch_size, *self.plan.shape[1:])
         self.provide_masks = [] if masks is None else [DataDesc("masks", sides, np.uint8, "NHW")]
 
-    def _assemble(self, backend: Backend) -> Pipeline | MaskedPipeline:
+    def _assemble(self, device: Device) -> Pipeline | MaskedPipeline:
         """The pipeline of images, or of images and masks."""
         masks = self._masks
         if masks is None:
-            return self._of_images(self.plan, backend, self._on_error)
-        images = self._of_images(noting_size(self.plan), backend, "zero")
-        beside = make_backend(backend.device, backend.threads)
+            return self._of_images(self.plan, device, self._on_error)
+        images = self._of_images(noting_size(self.plan), device, "zero")
+        beside = make_device(device.name, device.threads)
         read = RecordReader(masks.dataset, beside, relabel=no_labels(1))
         decode = MaskDecoder(beside, masks.plan.shape[0], masks.dataset)
         rooms = self._rooms(noting_size(masks.plan), beside, read, decode, "zero")
         return MaskedPipeline(images, rooms, self._on_error, masks.fill)
 
-    def _of_images(self, plan: Plan, backend: Backend, on_error: OnError) -> Pipeline:
+    def _of_images(self, plan: Plan, device: Device, on_error: OnError) -> Pipeline:
         labels = self._labels
         read = RecordReader(
             self._dataset,
-            backend,
+            device,
             label_width=labels.width,
             relabel=labels.relabel,
             ragged=labels.ragged,
         )
         decode = make_decoder(
             self._decoder_name,
-            backend,
+            device,
             plan.shape[0],
             self._dataset,
             deterministic=self._deterministic,
             tolerant=self._tolerant,
         )
-        return self._rooms(plan, backend, read, decode, on_error)
+        return self._rooms(plan, device, read, decode, on_error)
 
     def _rooms(
-        self, plan: Plan, backend: Backend, read: RecordReader, decode: Decoder, on_error: OnError
+        self, plan: Plan, device: Device, read: RecordReader, decode: Decoder, on_error: OnError
     ) -> Pipeline:
         augment = Augmenter(
             plan,
             self.batch_size,
-            backend,
+            device,
             seed=self._seed_aug,
             on_error=on_error,
             # What waits, what is being made, what the consumer has and what it has just dropped.
             keep=self._depth + 4,
         )
-        return Pipeline(read, decode, augment, backend, depth=self._depth)
+        return Pipeline(read, decode, augment, device, depth=self._depth)
 
     def _mean_image(self, path: Path, plan: Plan) -> npt.NDArray[np.float32]:
         """The mean image in a file, or the mean of the augmented images, which it then holds.
@@ -215,8 +215,8 @@ class RecordIter(DataIter):
         if path.exists():
             return saved_array.load_mean(path, plan.shape)
         plain = replace(plan, dtype="float32", layout="NCHW", normalization=Normalization())
-        backend = make_backend("cpu", self._backend.threads)  # which decodes to exact pixels
-        pipeline = self._of_images(plain, backend, self._on_error)
+        device = make_device("cpu", self._device.threads)  # which decodes to exact pixels
+        pipeline = self._of_images(plain, device, self._on_error)
         order = replace(self._order, num_parts=1, part_index=0, last_batch="pad")
         total, count = np.zeros(plan.shape), 0
         try:
@@ -332,14 +332,14 @@ class RecordIter(DataIter):
 
     def _wrap(self, batch: Batch) -> DataBatch:
         labels = batch.labels if self._labels.shape else batch.labels[:, 0]
-        masks, hand_out = batch.masks, self._backend.hand_out
+        masks, export = batch.masks, self._device.export
         return DataBatch(
-            [hand_out(batch.data, batch.ready, batch.lease)],
+            [export(batch.data, batch.ready, batch.lease)],
             [labels.view(NDArray)],
             batch.pad,
             batch.keys,
             augmentation=batch.drawn,
-            masks=masks and hand_out(masks.data, masks.ready, masks.lease)[:, 0],
+            masks=masks and export(masks.data, masks.ready, masks.lease)[:, 0],
         )
 
     def getdata(self) -> list[NDArray]:
@@ -394,9 +394,9 @@ class RecordIter(DataIter):
                 )
         if len(ids) and not (ids.min() >= 0 and ids.max() < self.num_records):
             raise ValueError(f"records must be in [0, {self.num_records}), got {ids.tolist()}")
-        # The backend of the epoch under way has memory for one pipeline only.
-        backend = make_backend(self._backend.device, self._backend.threads)
-        pipeline = self._assemble(backend)
+        # The device of the epoch under way has memory for one pipeline only.
+        device = make_device(self._device.name, self._device.threads)
+        pipeline = self._assemble(device)
         try:
             selection = Selection(ids, 0)
             return self._wrap(next(pipeline.batches([selection], epoch=self.epoch, given=given)))

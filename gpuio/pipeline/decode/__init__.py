@@ -41,7 +41,7 @@ from __future__ import annotations
 
 import warnings
 
-from gpuio.devices.base import Backend
+from gpuio.devices.base import Device
 from gpuio.errors import BackendError
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.sources.dataset import Dataset
@@ -51,7 +51,7 @@ DECODERS = ("auto", "nvimgcodec", "dali", "portable")
 
 def make_decoder(
     name: str,
-    backend: Backend,
+    device: Device,
     channels: int,
     dataset: Dataset,
     *,
@@ -62,7 +62,7 @@ def make_decoder(
 
     Args:
         name: One of `DECODERS`.
-        backend: Where the images go.
+        device: Where the images go.
         channels: 1, 3 or 4.
         dataset: For messages.
         deterministic: Use only what gives the same pixels each time, on a GPU too.
@@ -78,12 +78,12 @@ def make_decoder(
         from gpuio.pipeline.decode.dali import DaliDecoder
 
         return DaliDecoder(
-            backend, channels, dataset, deterministic=deterministic, tolerant=tolerant
+            device, channels, dataset, deterministic=deterministic, tolerant=tolerant
         )
     if name in ("auto", "nvimgcodec"):
         try:
             return _nvimgcodec(
-                backend, channels, dataset, deterministic=deterministic, tolerant=tolerant
+                device, channels, dataset, deterministic=deterministic, tolerant=tolerant
             )
         except BackendError as error:
             if name == "nvimgcodec":
@@ -91,18 +91,18 @@ def make_decoder(
             warnings.warn(f"decoding with simplejpeg and Pillow: {error}", stacklevel=2)
     from gpuio.pipeline.decode.portable import PortableDecoder
 
-    return PortableDecoder(backend, channels, dataset, tolerant=tolerant)
+    return PortableDecoder(device, channels, dataset, tolerant=tolerant)
 
 
 def _nvimgcodec(
-    backend: Backend, channels: int, dataset: Dataset, *, deterministic: bool, tolerant: bool
+    device: Device, channels: int, dataset: Dataset, *, deterministic: bool, tolerant: bool
 ) -> Decoder:
-    if backend.device == "cpu":
+    if device.name == "cpu":
         from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
 
-        return NvImageCodecDecoder(backend, channels, dataset, tolerant=tolerant)
+        return NvImageCodecDecoder(device, channels, dataset, tolerant=tolerant)
     from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
 
     return NvImageCodecGpuDecoder(
-        backend, channels, dataset, deterministic=deterministic, tolerant=tolerant
+        device, channels, dataset, deterministic=deterministic, tolerant=tolerant
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.devices.base import LARGE, Backend, Link
+from gpuio.devices.base import LARGE, Device, KernelCall
 from gpuio.devices.out_of_memory import give_back, naming_batch
 from gpuio.errors import DecodeError
 from gpuio.pipeline.read.reader import RecordBatch, Samples
@@ -29,12 +29,12 @@ class Windows:
 
     Attributes:
         box: (N, 4) int32 y, x, height, width, in pixels.
-        refused: By place in the batch, why an image cannot be used.
+        rejected: By place in the batch, why an image cannot be used.
         sketch: What the augment room has decided, handed on to it as it is.
     """
 
     box: npt.NDArray[np.int32]
-    refused: dict[int, str]
+    rejected: dict[int, str]
     sketch: Any
 
 
@@ -79,7 +79,7 @@ class ImageBatch:
     """
 
     samples: Samples
-    links: list[Link]
+    links: list[KernelCall]
     origin: npt.NDArray[np.uint64]
     pitch: npt.NDArray[np.int64]
     local: npt.NDArray[np.bool_]
@@ -106,7 +106,7 @@ class Decoder(ABC):
     """A stage: record batches in, image batches out, in the same order.
 
     Args:
-        backend: Where the images go.
+        device: Where the images go.
         channels: 1 (gray), 3 (RGB) or 4 (RGBA, of images that have four).
         dataset: For messages.
         tolerant: Take the pixels that libjpeg makes up where a JPEG is damaged.
@@ -119,14 +119,14 @@ class Decoder(ABC):
     windowed = True
 
     def __init__(
-        self, backend: Backend, channels: int, dataset: Dataset, *, tolerant: bool = False
+        self, device: Device, channels: int, dataset: Dataset, *, tolerant: bool = False
     ) -> None:
-        self.backend = backend
+        self.device = device
         self.channels = channels
         self.dataset = dataset
         self.tolerant = tolerant
         self.windows = 0  # images of which only a part was decoded
-        self.ported = 0  # images that the portable codec decoded for another decoder
+        self.fallback_count = 0  # images that the portable codec decoded for another decoder
 
     def prepare(self, count: int) -> None:  # noqa: B027  most are ready
         """Get ready for batches of `count` images: in the thread that decodes, before an epoch."""
@@ -138,7 +138,7 @@ class Decoder(ABC):
     @abstractmethod
     def links(
         self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
-    ) -> list[Link]:
+    ) -> list[KernelCall]:
         """Kernels that write each window to the start of the item's memory.
 
         Args:
@@ -167,7 +167,7 @@ class Decoder(ABC):
         return {
             "decoder": self.name,
             "decoded_in_part": self.windows,
-            "decoded_by_portable": self.ported,
+            "decoded_by_portable": self.fallback_count,
         }
 
     def __call__(
@@ -187,7 +187,7 @@ class Decoder(ABC):
         for place in np.flatnonzero((opened.size[:, 0] == 0) | (records.nbytes == 0)).tolist():
             if place not in samples.faults:
                 samples.faults[place] = self._error(records, place, self._reason(records, place))
-        for place, reason in wanted.refused.items():
+        for place, reason in wanted.rejected.items():
             samples.faults.setdefault(place, self._error(records, place, reason))
         box = wanted.box.copy()
         if not self.windowed:
@@ -261,7 +261,7 @@ class Decoder(ABC):
                 self.reject(batch, place, str(error))
             except MemoryError:
                 self.reject(batch, place, _NO_MEMORY)
-        self.ported += len(done)
+        self.fallback_count += len(done)
         return done
 
     def reject(self, batch: ImageBatch, place: int, reason: str) -> None:

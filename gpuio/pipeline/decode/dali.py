@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.devices.base import Backend, Link
+from gpuio.devices.base import Device, KernelCall
 from gpuio.errors import BackendError
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import Opened
@@ -34,7 +34,7 @@ class DaliDecoder(NvImageCodec):
     """Decodes whole images in a pipeline of DALI's.
 
     Args:
-        backend: Where the images go.
+        device: Where the images go.
         channels: 1, 3 or 4.
         dataset: For messages.
         deterministic: Do without the JPEG engines of the GPU.
@@ -50,7 +50,7 @@ class DaliDecoder(NvImageCodec):
 
     def __init__(
         self,
-        backend: Backend,
+        device: Device,
         channels: int,
         dataset: Dataset,
         *,
@@ -64,9 +64,9 @@ class DaliDecoder(NvImageCodec):
             raise BackendError(
                 f"DALI is not installed: pip install 'gpuio[dali]' ({error})"
             ) from error
-        super().__init__(backend, channels, dataset, cpu_instance(), tolerant=tolerant)
+        super().__init__(device, channels, dataset, cpu_instance(), tolerant=tolerant)
         self._dali = nvidia.dali
-        self._on_gpu = backend.device_id is not None
+        self._on_gpu = device.device_id is not None
         self._hints = {"hw_decoder_load": 0.0} if deterministic else {}
         self._pipeline: Any = None
         self._most = 0
@@ -74,13 +74,13 @@ class DaliDecoder(NvImageCodec):
 
     def close(self) -> None:
         self._pool.shutdown()
-        self.backend.record().synchronize()
+        self.device.record().synchronize()
         self._pipeline = None
         self._sent.clear()
 
     def open(self, records: RecordBatch) -> Opened:
         opened = super().open(records)
-        if self.backend.device == "cpu":
+        if self.device.name == "cpu":
             places = set(np.flatnonzero(opened.size[:, 0]).tolist()) - opened.pixels.keys()
             places -= opened.later
 
@@ -94,11 +94,11 @@ class DaliDecoder(NvImageCodec):
 
     def links(
         self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
-    ) -> list[Link]:
+    ) -> list[KernelCall]:
         table = opened.handle
         table["rows"], table["cols"] = box[:, 2:].T
         table["status"] = abi.FAILED
-        return [] if self.backend.device == "cpu" else [Link(self._step, table)]
+        return [] if self.device.name == "cpu" else [KernelCall(self._step, table)]
 
     def _step(
         self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
@@ -169,8 +169,8 @@ class DaliDecoder(NvImageCodec):
         output = {1: dali.types.GRAY, 3: dali.types.RGB, 4: dali.types.ANY_DATA}[self.channels]
         pipeline = dali.Pipeline(
             batch_size=self._most,
-            num_threads=self.backend.threads,
-            device_id=self.backend.device_id,
+            num_threads=self.device.threads,
+            device_id=self.device.device_id,
             prefetch_queue_depth=1,
             exec_dynamic=True,
         )

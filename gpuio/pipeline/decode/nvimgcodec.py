@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.devices.base import Backend, Link
+from gpuio.devices.base import Device, KernelCall
 from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
@@ -27,7 +27,7 @@ class NvImageCodecDecoder(NvImageCodec):
     """Decodes with nvImageCodec's CPU codecs.
 
     Args:
-        backend: Where the images go.
+        device: Where the images go.
         channels: 1, 3 or 4.
         dataset: For messages.
         tolerant: As for every decoder.
@@ -40,11 +40,11 @@ class NvImageCodecDecoder(NvImageCodec):
     name = "nvimgcodec"
 
     def __init__(
-        self, backend: Backend, channels: int, dataset: Dataset, *, tolerant: bool = False
+        self, device: Device, channels: int, dataset: Dataset, *, tolerant: bool = False
     ) -> None:
         instance = _instance()
-        super().__init__(backend, channels, dataset, instance, tolerant=tolerant)
-        count = backend.threads * backend.lanes
+        super().__init__(device, channels, dataset, instance, tolerant=tolerant)
+        count = device.threads * device.max_in_flight
         self._decoders = np.array([self._new_decoder() for _ in range(count)], np.uint64)
         self._finalizer = weakref.finalize(self, instance.destroy, self._decoders.tolist())
         if self._warnings is not None and channels != 4 and not self._hears():
@@ -58,7 +58,7 @@ class NvImageCodecDecoder(NvImageCodec):
 
     def links(
         self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
-    ) -> list[Link]:
+    ) -> list[KernelCall]:
         table = opened.handle
         table["y"], table["x"], table["rows"], table["cols"] = box.T
         table["dst"], table["pitch"] = 0, pitch
@@ -74,7 +74,7 @@ class NvImageCodecDecoder(NvImageCodec):
             abi.HOST_BUFFER,
             0 if self._warnings is None else self._warnings.ctypes.data,
         )
-        return [Link(codec_calls.decode, table, words)]
+        return [KernelCall(codec_calls.decode, table, words)]
 
     def _hears(self) -> bool:
         """Whether a sound JPEG is decoded, and libjpeg is heard to warn of a damaged one."""

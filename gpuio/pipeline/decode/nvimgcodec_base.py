@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.threads import WorkerPool
-from gpuio.devices.base import Backend, Link
+from gpuio.devices.base import Device, KernelCall
 from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
@@ -40,7 +40,7 @@ class NvImageCodec(Decoder):
     """Opens images as code streams of an instance of nvImageCodec.
 
     Args:
-        backend: Where the images go.
+        device: Where the images go.
         channels: 1, 3 or 4.
         dataset: For messages.
         instance: nvImageCodec, started.
@@ -50,21 +50,21 @@ class NvImageCodec(Decoder):
         BackendError: Damage of JPEGs cannot be seen, and is not tolerated.
     """
 
-    markers = False  # whether `_doubtful` looks at the markers of JPEGs
+    markers = False  # whether `_needs_fallback` looks at the markers of JPEGs
 
     def __init__(
         self,
-        backend: Backend,
+        device: Device,
         channels: int,
         dataset: Dataset,
         instance: abi.Instance,
         *,
         tolerant: bool = False,
     ) -> None:
-        super().__init__(backend, channels, dataset, tolerant=tolerant)
+        super().__init__(device, channels, dataset, tolerant=tolerant)
         self._warnings = self._listen(instance)
         self._sound = np.zeros(len(dataset), bool)  # JPEGs that were decoded to their end
-        self._pool = WorkerPool(backend.threads, "gpuio-decode")  # starts no thread yet
+        self._pool = WorkerPool(device.threads, "gpuio-decode")  # starts no thread yet
         self._instance = instance
         self._info = abi.ImageInfo.new(
             orientation=abi.Orientation.new(),
@@ -77,25 +77,25 @@ class NvImageCodec(Decoder):
         try:
             return listener(instance.library.extensions)
         except BackendError:
-            if self.backend.device_id is None and not self.tolerant:
+            if self.device.device_id is None and not self.tolerant:
                 raise
             return None  # it does not matter, or most JPEGs are decoded by codecs that do not warn
 
     def open(self, records: RecordBatch) -> Opened:
         table = self._probe(records.address, records.nbytes)
         size = np.stack([table["height"], table["width"]], axis=1)
-        ported = (table["stream"] == 0) | self._doubtful(table)
+        fallback_count = (table["stream"] == 0) | self._needs_fallback(table)
         if self.channels == 4:  # MXNet leaves RGBA as it is stored
-            ported |= table["channels"] != 4
+            fallback_count |= table["channels"] != 4
             swapped = table["turned"] == 2
             size[swapped] = size[swapped, ::-1]
         else:
-            ported |= (table["turned"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
-        size[ported] = 0
-        places = np.flatnonzero(ported & (records.nbytes > 0)).tolist()
+            fallback_count |= (table["turned"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
+        size[fallback_count] = 0
+        places = np.flatnonzero(fallback_count & (records.nbytes > 0)).tolist()
         portable = decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
         size[places] = portable.size[places]
-        self.ported += len(portable.pixels)
+        self.fallback_count += len(portable.pixels)
         opened = Opened(size, portable.pixels, table, portable.later)
         # For a batch that nobody decodes any more; after `finish` there is nothing left to do.
         weakref.finalize(opened, release, self._instance, table).atexit = False
@@ -124,7 +124,7 @@ class NvImageCodec(Decoder):
     def finish(self, opened: Opened) -> None:
         release(self._instance, opened.handle)
 
-    def _doubtful(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    def _needs_fallback(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
         """(N,) bool, images that only the portable codec can be trusted with."""
         return is_jpeg(table) & (table["ended"] == 0) & self.markers
 
@@ -141,7 +141,7 @@ class NvImageCodec(Decoder):
         table["data"], table["nbytes"] = address, nbytes
         functions = self._instance.library.functions.ctypes.data
         words = (functions, self._instance.handle, ctypes.addressof(self._info), self.markers)
-        self.backend.run(Link(codec_calls.probe, table, words))
+        self.device.run(KernelCall(codec_calls.probe, table, words))
         return table
 
 

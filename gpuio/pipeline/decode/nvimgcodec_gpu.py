@@ -19,7 +19,7 @@ What is known of it, and how it is met:
   lost or changed inside of pixel data may give wrong pixels without an error.
 * A decoder may be used by one thread at a time. There is a lock.
 
-Where the device's memory is the host's (a backend without `device_id`), all is the same with the
+Where the device's memory is the host's (a device without `device_id`), all is the same with the
 CPU codecs alone: that is how it is tested without a GPU.
 """
 
@@ -34,7 +34,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.devices.base import Backend, Link
+from gpuio.devices.base import Device, KernelCall
 from gpuio.devices.cpu import available_cores
 from gpuio.errors import BackendError
 from gpuio.formats.codec import imencode
@@ -62,7 +62,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
     """Decodes batches with nvImageCodec's codecs for the GPU.
 
     Args:
-        backend: Where the images go.
+        device: Where the images go.
         channels: 1, 3 or 4.
         dataset: For messages.
         kinds: Those of `KINDS` that may be used. What none of them decodes, the portable codec
@@ -90,7 +90,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
 
     def __init__(
         self,
-        backend: Backend,
+        device: Device,
         channels: int,
         dataset: Dataset,
         *,
@@ -107,13 +107,13 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             raise ValueError(f"kinds must be some of {', '.join(KINDS)}, got {kinds!r}")
         library = abi.load()
         modules: tuple[str, ...] = CPU_MODULES
-        if backend.device_id is None:
+        if device.device_id is None:
             self.engines, kinds = Engines(0, 0, "the device is the CPU"), ("cpu",)
         else:
             nvjpeg, modules = load_nvjpeg(library.cuda), (*CPU_MODULES, _GPU_MODULE)
-            with backend.scope():
+            with device.scope():
                 self.engines = find_engines(nvjpeg)
-            warn_if_hidden(self.engines, _capability(backend.device_id))
+            warn_if_hidden(self.engines, _capability(device.device_id))
         without = ("hardware",) if deterministic or not self.engines.count else ()
         wanted = [kind for kind in KINDS if kind in kinds and kind not in without]
         if not wanted:
@@ -123,7 +123,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         # An instance for this decoder alone: what it tells is about this one's images.
         listener = codec_calls.note().address, self._notes
         instance = abi.Instance(library, modules, listener)
-        super().__init__(backend, channels, dataset, instance, tolerant=tolerant)
+        super().__init__(device, channels, dataset, instance, tolerant=tolerant)
         self.windowed = versions.gpu_windows(library.version) if windowed is None else windowed
         self._chunk = chunk
         picture = np.zeros((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), np.uint8)
@@ -131,7 +131,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self._warm = False
         self._lock = threading.Lock()
         self._decoded = np.zeros(codec_calls.DECODED_BY, np.int64)
-        with backend.scope():
+        with device.scope():
             self._decoder = self._new_decoder(wanted, share, options)
         self._finalizer = weakref.finalize(self, instance.destroy, [self._decoder])
 
@@ -141,11 +141,11 @@ class NvImageCodecGpuDecoder(NvImageCodec):
 
     def links(
         self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
-    ) -> list[Link]:
+    ) -> list[KernelCall]:
         table = opened.handle
         table["y"], table["x"], table["rows"], table["cols"] = box.T
         table["dst"], table["pitch"] = 0, pitch
-        return [Link(self._step, table)]
+        return [KernelCall(self._step, table)]
 
     def prepare(self, count: int) -> None:
         if not self._warm:
@@ -157,8 +157,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
                 self.warm_up(count, bases, stream)
 
             sizes = np.full(count, self.warm_up_nbytes, np.int64)
-            link = Link(step, np.zeros(count, codec_calls.IMAGE_JOB))
-            self.backend.work().start([link], sizes).join()
+            link = KernelCall(step, np.zeros(count, codec_calls.IMAGE_JOB))
+            self.device.work().start([link], sizes).join()
 
     def warm_up(self, batch_size: int, bases: npt.NDArray[np.uint64], stream: int) -> None:
         """Decode a batch of small JPEGs, so that nvImageCodec gets ready for batches of that size.
@@ -185,7 +185,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
     def stats(self) -> dict[str, Any]:
         """As of every decoder; and how many images were decoded by what.
 
-        `engines` counts the JPEG engines in use, `engines_missing` says why there is none.
+        `engines` counts the JPEG engines in use; where there is none, `engines_unavailable_reason`
+        says why.
         `hardware`, `gpu`, `hybrid` and `cpu` are images by kind of codec, as nvImageCodec reports
         them, without those that were used to warm up.
         """
@@ -193,12 +194,12 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         return {
             **super().stats(),
             "engines": self.engines.count,
-            "engines_missing": self.engines.reason,
+            "engines_unavailable_reason": self.engines.reason,
             "hardware": hardware,
             "gpu": gpu,
             "hybrid": hybrid,
             "cpu": cpu,
-            "portable": self.ported,
+            "portable": self.fallback_count,
         }
 
     def _step(
@@ -217,7 +218,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
     ) -> None:
         sample_format, color = FORMATS[self.channels]
-        on_host = self.backend.device_id is None
+        on_host = self.device.device_id is None
         templates = map(ctypes.addressof, (self._info, self._view, self._params))
         chunk = self._chunk or len(table)
         scratch = np.empty(codec_calls.batch_bytes(chunk), np.uint8)
@@ -262,11 +263,11 @@ class NvImageCodecGpuDecoder(NvImageCodec):
                 for kind in kinds
             ]
         )
-        threads = max(1, min(self.backend.threads, available_cores() - 1))  # as nvImageCodec does
-        device = self.backend.device_id
+        threads = max(1, min(self.device.threads, available_cores() - 1))  # as nvImageCodec does
+        ordinal = self.device.device_id
         execution = abi.ExecutionParams.new(
             max_num_cpu_threads=threads,
-            device_id=abi.CPU_ONLY_DEVICE if device is None else device,
+            device_id=abi.CPU_ONLY_DEVICE if ordinal is None else ordinal,
             pre_init=1,
             skip_pre_sync=1,
             num_backends=len(kinds),

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.threads import WorkerPool
-from gpuio.devices.base import LARGE, Backend, Link
+from gpuio.devices.base import LARGE, Device, KernelCall
 from gpuio.devices.out_of_memory import give_back
 from gpuio.errors import DecodeError
 from gpuio.formats.codec import decode_rgb, opened
@@ -83,10 +83,10 @@ class PortableDecoder(Decoder):
     name = "portable"
 
     def __init__(
-        self, backend: Backend, channels: int, dataset: Dataset, *, tolerant: bool = False
+        self, device: Device, channels: int, dataset: Dataset, *, tolerant: bool = False
     ) -> None:
-        super().__init__(backend, channels, dataset, tolerant=tolerant)
-        self._pool = WorkerPool(backend.threads, "gpuio-decode")
+        super().__init__(device, channels, dataset, tolerant=tolerant)
+        self._pool = WorkerPool(device.threads, "gpuio-decode")
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -97,7 +97,7 @@ class PortableDecoder(Decoder):
 
     def links(
         self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
-    ) -> list[Link]:
+    ) -> list[KernelCall]:
         return []
 
     def failed(self, opened: Opened) -> npt.NDArray[np.bool_]:

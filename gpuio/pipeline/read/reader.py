@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.devices.base import LARGE, Backend
+from gpuio.devices.base import LARGE, Device
 from gpuio.devices.out_of_memory import naming_batch
 from gpuio.devices.ring import Ring, Slot
 from gpuio.errors import GpuioError, LabelError, ReadError
@@ -87,13 +87,13 @@ class RecordReader:
         label_width: W, labels that every record must have.
         relabel: Gives labels by the id in the record header, instead of those in the records.
         ragged: Allows records with fewer labels, and says which of them are wrong.
-        backend: Whose host memory to use.
+        device: Whose host memory to use.
     """
 
     def __init__(
         self,
         dataset: Dataset,
-        backend: Backend,
+        device: Device,
         *,
         label_width: int = 1,
         relabel: Relabel | None = None,
@@ -103,7 +103,7 @@ class RecordReader:
         self.label_width = label_width
         self._relabel = relabel
         self._ragged = ragged
-        self._backend = backend
+        self._device = device
         self._look_again = SecondLook(dataset)
         self._files: LocalFiles | None = None
 

@@ -12,7 +12,7 @@ from gpuio.errors import RemoteError
 from gpuio.storage.location import Location
 from gpuio.storage.remote.fetch import Fetcher, result
 from gpuio.storage.remote.record_file import RemoteRecordFile
-from gpuio.storage.remote.retry import told
+from gpuio.storage.remote.retry import summarize
 from gpuio.storage.remote.source import filesystem
 
 _PIECE: Final = 4 << 20  # bytes
@@ -40,7 +40,7 @@ def find(url: Location, suffix: str) -> list[Location]:
         found = []
     except Exception as error:
         reason = "check the URL, the credentials and storage_options="
-        raise RemoteError(f"{url}: it cannot be listed: {told(error)}; {reason}") from error
+        raise RemoteError(f"{url}: it cannot be listed: {summarize(error)}; {reason}") from error
     return [url.at(fs.unstrip_protocol(name)) for name in found]
 
 

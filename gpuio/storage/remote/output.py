@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gpuio.errors import RemoteError
 from gpuio.storage.location import Location
-from gpuio.storage.remote.retry import told
+from gpuio.storage.remote.retry import summarize
 from gpuio.storage.remote.source import filesystem
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ class Upload:
             return work()
         except Exception as error:
             hint = "check the URL, that its credentials may write it, and storage_options="
-            raise RemoteError(f"{self.url}: cannot be written: {told(error)}; {hint}") from error
+            raise RemoteError(
+                f"{self.url}: cannot be written: {summarize(error)}; {hint}"
+            ) from error
 
 
 class UploadFile(io.RawIOBase):

@@ -40,7 +40,9 @@ class ShortReadError(ConnectionError):
     """A body ended before all of it was there."""
 
 
-async def patiently(ask: Callable[[], Awaitable[T]], what: str, *, tries: int | None = None) -> T:
+async def with_retries(
+    ask: Callable[[], Awaitable[T]], what: str, *, tries: int | None = None
+) -> T:
     """The answer of `ask()`, which is asked again while what went wrong may pass.
 
     Args:
@@ -57,11 +59,11 @@ async def patiently(ask: Callable[[], Awaitable[T]], what: str, *, tries: int | 
         try:
             return await ask()
         except Exception as error:
-            if not passes(error):
+            if not is_retryable(error):
                 raise _refused(error, what) from error
             if number == tries:
                 spent = time.monotonic() - begin
-                reason = f"{tries} tries in {spent:.0f} s failed, the last with {told(error)}"
+                reason = f"{tries} tries in {spent:.0f} s failed, the last with {summarize(error)}"
                 hint = "see whether the store can be reached and takes this many requests"
                 raise RemoteError(f"{what}: {reason}; {hint}, then go on from a saved state") from (
                     error
@@ -70,7 +72,7 @@ async def patiently(ask: Callable[[], Awaitable[T]], what: str, *, tries: int | 
     raise AssertionError
 
 
-def passes(error: BaseException) -> bool:
+def is_retryable(error: BaseException) -> bool:
     """Whether it may help to ask again."""
     status = _status(error)
     if status is not None:
@@ -86,7 +88,7 @@ def passes(error: BaseException) -> bool:
     )
 
 
-def told(error: BaseException) -> str:
+def summarize(error: BaseException) -> str:
     """An error in a few words."""
     text = " ".join(str(error).split()) or "no more words"
     return f"{type(error).__name__}: {text[:300]}"
@@ -100,10 +102,10 @@ def _refused(error: Exception, what: str) -> Exception:
         return RemoteError(f"{what}: {error}")
     if isinstance(error, PermissionError) or status in (401, 403):
         hint = "check the credentials and that they may read it (storage_options=)"
-        return RemoteError(f"{what}: access is denied ({told(error)}); {hint}")
+        return RemoteError(f"{what}: access is denied ({summarize(error)}); {hint}")
     if isinstance(error, ImportError):
         return RemoteError(f"{what}: {error}; install gpuio[remote], or what this store needs")
-    return RemoteError(f"{what}: {told(error)}; check the URL and storage_options=")
+    return RemoteError(f"{what}: {summarize(error)}; check the URL and storage_options=")
 
 
 def _status(error: BaseException) -> int | None:

@@ -31,8 +31,8 @@ from gpuio.storage.remote.retry import (
     OPENING_TRIES,
     ChangedError,
     ShortReadError,
-    passes,
-    patiently,
+    is_retryable,
+    with_retries,
 )
 
 CONNECTIONS: Final = 256  # and requests in flight: with 20 ms each, 12,800 a second
@@ -108,7 +108,7 @@ class Source(ABC):
                 raise ChangedError(f"{len(data)} bytes came for {stop - start}")
             return data
 
-        return await patiently(ask, f"{self.url}: bytes {start} to {stop - 1}")
+        return await with_retries(ask, f"{self.url}: bytes {start} to {stop - 1}")
 
     @abstractmethod
     async def _ask(self, start: int, stop: int) -> bytes:
@@ -155,7 +155,7 @@ async def _open(url: Location, fs: Any, path: str, executor: Executor) -> Source
             return await _SignedSource.open(url, fs, path)
         except OSError as error:
             cause = error.__cause__
-            if cause is not None and (passes(cause) or isinstance(cause, ChangedError)):
+            if cause is not None and (is_retryable(cause) or isinstance(cause, ChangedError)):
                 raise
             # s3fs knows better, or says what is wrong.
     return await _S3Source.open(url, fs, path, executor)
@@ -208,7 +208,7 @@ class _HttpSource(Source):
     @classmethod
     async def open(cls, url: Location, fs: Any, path: str) -> Source:
         source = cls(url, fs, path)
-        await patiently(source._look, url, tries=OPENING_TRIES)
+        await with_retries(source._look, url, tries=OPENING_TRIES)
         return source
 
     async def _look(self) -> None:
@@ -281,7 +281,7 @@ class _FilesystemSource(Source):
     @classmethod
     async def open(cls, url: Location, fs: Any, path: str, executor: Executor) -> Source:
         source = cls(url, fs, path, executor)
-        await patiently(source._look, url, tries=OPENING_TRIES)
+        await with_retries(source._look, url, tries=OPENING_TRIES)
         return source
 
     async def _look(self) -> None:

@@ -5,11 +5,11 @@ import threading
 import pytest
 
 from gpuio.errors import PipelineClosedError
-from gpuio.mxnet.image.ahead import Turns
+from gpuio.mxnet.image.ahead import LockstepGate
 
 
 def test_one_thread_works_only_while_the_other_waits_for_it():
-    turns, log = Turns(), []
+    turns, log = LockstepGate(), []
 
     def work():
         for number in range(4):
@@ -28,7 +28,7 @@ def test_one_thread_works_only_while_the_other_waits_for_it():
 
 
 def test_a_turn_that_fails_is_over_too():
-    turns = Turns()
+    turns = LockstepGate()
 
     def work():
         with pytest.raises(ZeroDivisionError), turns.take():
@@ -41,7 +41,7 @@ def test_a_turn_that_fails_is_over_too():
 
 
 def test_closing_ends_both_waits():
-    turns, ended = Turns(), []
+    turns, ended = LockstepGate(), []
 
     def work():
         with pytest.raises(PipelineClosedError, match="closed"), turns.take():

@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 
-from gpuio.devices import make_backend
+from gpuio.devices import make_device
 from gpuio.devices.ring import Ring
 from gpuio.mxnet.image.file_reader import FileReader
 from gpuio.samplers import Selection
@@ -15,7 +15,7 @@ def test_files_come_in_the_order_asked_for_and_missing_ones_are_faults(tmp_path)
         (tmp_path / f"{number}.bin").write_bytes(bytes([number]) * (5 + number))
     names = ["0.bin", "1.bin", "2.bin", "none.bin"]
     read = FileReader(names, tmp_path, 2)
-    ring = Ring(make_backend("cpu", 1).empty_host, 2, read.nbytes(4))
+    ring = Ring(make_device("cpu", 1).empty_host, 2, read.nbytes(4))
     selection = Selection(np.array([2, 3, 0, 2]), 0)
     (records,) = read([selection], ring)
     found = [

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.cpu import CpuDevice
 from gpuio.errors import BackendError, DecodeError
 from gpuio.formats import codec
 from gpuio.mxnet.iterators.det_record import ImageDetRecordIter
@@ -99,7 +99,7 @@ def decode(name, folder, images, channels, windows=None, threads=2):
     path = folder / f"{name}.rec"
     write_rec(path, images)
     dataset = Dataset.open(path)
-    decoder = make_decoder(name, CpuBackend(threads), channels, dataset)
+    decoder = make_decoder(name, CpuDevice(threads), channels, dataset)
     try:
         return decode_all(decoder, dataset, windows), decoder.windows
     finally:
@@ -314,26 +314,26 @@ def test_another_version_of_nvimagecodec_is_refused(tmp_path, monkeypatch):
 
 
 def test_auto_takes_nvimagecodec_where_it_is(tmp_path, rec):
-    decoder = make_decoder("auto", CpuBackend(1), 3, Dataset.open(rec))
+    decoder = make_decoder("auto", CpuDevice(1), 3, Dataset.open(rec))
     assert decoder.name == "nvimgcodec"
     decoder.close()
 
 
 def test_an_unknown_decoder_is_named(rec):
     with pytest.raises(ValueError, match=r"decoder must be one of auto, .*, got 'fast'"):
-        make_decoder("fast", CpuBackend(1), 3, Dataset.open(rec))
+        make_decoder("fast", CpuDevice(1), 3, Dataset.open(rec))
 
 
 def test_nothing_is_printed(tmp_path):
     path = tmp_path / "a.rec"
     write_rec(path, list(PICTURES.values()))
     script = (
-        "from gpuio.devices.cpu import CpuBackend\n"
+        "from gpuio.devices.cpu import CpuDevice\n"
         "from gpuio.pipeline.decode import make_decoder\n"
         "from gpuio.sources.dataset import Dataset\n"
         "from gpuio.testing import decode_all\n"
         f"dataset = Dataset.open({str(path)!r})\n"
-        "decoder = make_decoder('nvimgcodec', CpuBackend(2), 3, dataset)\n"
+        "decoder = make_decoder('nvimgcodec', CpuDevice(2), 3, dataset)\n"
         "assert not decode_all(decoder, dataset).faults\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -488,7 +488,7 @@ def test_a_window_is_enough_of_what_was_found_sound(tmp_path):
     """libjpeg warns at the end of the data, so an image is decoded to its end the first time."""
     write_rec(tmp_path / "a.rec", [PHOTOS["baseline"]] * 3)
     dataset = Dataset.open(tmp_path / "a.rec")
-    decoder = make_decoder("nvimgcodec", CpuBackend(1), 3, dataset)
+    decoder = make_decoder("nvimgcodec", CpuDevice(1), 3, dataset)
     wanted = np.array([[10, 0, 20, 400]] * 3, np.int32)
     whole = decode("portable", tmp_path, [PHOTOS["baseline"]], 3)[0].images[0]
     rows = []
@@ -513,10 +513,10 @@ def test_without_a_way_to_hear_warnings_the_portable_decoder_is_used(tmp_path, m
     write_rec(tmp_path / "a.rec", [JPEG["jpeg 4:2:0"]])
     dataset = Dataset.open(tmp_path / "a.rec")
     with pytest.warns(UserWarning, match="simplejpeg and Pillow: what libjpeg warns of cannot"):
-        decoder = make_decoder("auto", CpuBackend(1), 3, dataset)
+        decoder = make_decoder("auto", CpuDevice(1), 3, dataset)
     assert decoder.name == "portable"
     decoder.close()
-    decoder = make_decoder("auto", CpuBackend(1), 3, dataset, tolerant=True)
+    decoder = make_decoder("auto", CpuDevice(1), 3, dataset, tolerant=True)
     assert decoder.name == "nvimgcodec"
     decoder.close()
 

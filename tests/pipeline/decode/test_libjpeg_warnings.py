@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.cpu import CpuDevice
 from gpuio.errors import BackendError, DecodeError
 from gpuio.formats.codec import imdecode
 from gpuio.pipeline.decode import make_decoder, nvimgcodec
@@ -39,7 +39,7 @@ def test_a_missing_module_is_an_error(tmp_path):
 def test_a_decoder_that_hears_nothing_is_not_used(rec, monkeypatch):
     monkeypatch.setattr(nvimgcodec, "DAMAGED", SOUND)
     with pytest.raises(BackendError, match="cannot be heard"):
-        make_decoder("nvimgcodec", CpuBackend(1), 3, Dataset.open(rec))
+        make_decoder("nvimgcodec", CpuDevice(1), 3, Dataset.open(rec))
 
 
 def test_the_process_ends_well_that_has_listened(rec):

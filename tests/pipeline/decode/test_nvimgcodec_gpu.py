@@ -16,7 +16,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, DecodeError
 from gpuio.formats.codec import imdecode
@@ -27,7 +27,7 @@ from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Order
 from gpuio.sources.dataset import Dataset
-from gpuio.testing import decode_all, draw, encode, open_backend, write_rec
+from gpuio.testing import decode_all, draw, encode, open_device, write_rec
 
 SMOOTH = draw(101, 133, seed=3)
 GRAY = draw(40, 52, 1, seed=2)
@@ -74,14 +74,14 @@ BROKEN = {
 class Memory:
     """Where items are decoded to: on the host, or on a GPU by way of CuPy."""
 
-    backend: object
+    device: object
 
     def empty(self, nbytes):
-        if self.backend.device_id is None:
+        if self.device.device_id is None:
             return np.full(nbytes, 0xAA, np.uint8)
         import cupy
 
-        with self.backend.scope():
+        with self.device.scope():
             array = cupy.full(nbytes, 0xAA, np.uint8)
             cupy.cuda.get_current_stream().synchronize()
         return array
@@ -91,18 +91,18 @@ class Memory:
 
     def stream(self):
         """A new stream and its handle."""
-        if self.backend.device_id is None:
+        if self.device.device_id is None:
             return None, 0
         import cupy
 
-        with self.backend.scope():
+        with self.device.scope():
             stream = cupy.cuda.Stream(non_blocking=True)
         return stream, stream.ptr
 
     def to_host(self, array):
         if isinstance(array, np.ndarray):
             return array
-        with self.backend.scope():
+        with self.device.scope():
             return array.get()
 
 
@@ -111,8 +111,8 @@ def run(decoder, dataset, windows=None):
 
     Where `windows` is given, images are those parts.
     """
-    memory = Memory(decoder.backend)
-    count, ring = len(dataset), Ring(decoder.backend.empty_host, 1)
+    memory = Memory(decoder.device)
+    count, ring = len(dataset), Ring(decoder.device.empty_host, 1)
     box = np.zeros((count, 4), np.int32)
 
     def plan(samples, size):
@@ -121,14 +121,14 @@ def run(decoder, dataset, windows=None):
             box[size[:, 0] > 0] = np.array(windows, np.int32)[size[:, 0] > 0]
         return Windows(box, {}, None)
 
-    records = RecordReader(dataset, decoder.backend)(Order(count, count).batches(0), ring)
+    records = RecordReader(dataset, decoder.device)(Order(count, count).batches(0), ring)
     (batch,) = decoder(records, plan)
     items = [memory.empty(int(nbytes)) for nbytes in batch.nbytes]
     stream, handle = memory.stream()
     try:
         (link,) = batch.links
         bases = np.array([memory.address(item) for item in items], np.uint64)
-        with decoder.backend.scope():
+        with decoder.device.scope():
             link.kernel(link.table, bases, handle)
         if stream is not None:
             stream.synchronize()
@@ -172,9 +172,9 @@ def opened():
     """A function that makes decoders, which are closed at the end."""
     made = []
 
-    def make(dataset, channels=3, backend=None, **options):
-        backend = backend or CpuBackend(2)
-        made.append(NvImageCodecGpuDecoder(backend, channels, dataset, **options))
+    def make(dataset, channels=3, device=None, **options):
+        device = device or CpuDevice(2)
+        made.append(NvImageCodecGpuDecoder(device, channels, dataset, **options))
         return made[-1]
 
     yield make
@@ -184,7 +184,7 @@ def opened():
 
 def by_item(dataset, channels=3, windows=None):
     """As `run`, by the decoder for the CPU."""
-    decoder = make_decoder("nvimgcodec", CpuBackend(2), channels, dataset)
+    decoder = make_decoder("nvimgcodec", CpuDevice(2), channels, dataset)
     try:
         found = decode_all(decoder, dataset, windows)
     finally:
@@ -308,8 +308,8 @@ def odd_markers():
 def test_markers_tell_a_whole_jpeg(dataset, opened):
     for pictures, ended in ((SOUND_MARKERS, 1), (odd_markers(), 0)):
         decoder = opened(data := dataset(list(pictures.values())))
-        ring = Ring(decoder.backend.empty_host, 1)
-        (records,) = RecordReader(data, decoder.backend)(
+        ring = Ring(decoder.device.empty_host, 1)
+        (records,) = RecordReader(data, decoder.device)(
             Order(len(data), len(data)).batches(0), ring
         )
         images = decoder.open(records)
@@ -323,8 +323,8 @@ def test_statuses_say_who_failed(dataset, opened):
     spoilt[len(spoilt) // 2] ^= 0xFF
     data = dataset([PICTURES["png"], bytes(spoilt), PICTURES["jpeg gray"], PICTURES["jpeg turned"]])
     decoder = opened(data)
-    records = RecordReader(data, decoder.backend)
-    ring = Ring(decoder.backend.empty_host, 1)
+    records = RecordReader(data, decoder.device)
+    ring = Ring(decoder.device.empty_host, 1)
     (batch,) = records(Order(4, 4).batches(0), ring)
     images = decoder.open(batch)
     box = np.zeros((4, 4), np.int32)
@@ -349,7 +349,7 @@ def test_who_decoded_what_is_counted(dataset, opened):
         assert stats["cpu"] == 2 * times
         assert stats["portable"] == times
         assert (stats["hardware"], stats["gpu"], stats["hybrid"], stats["engines"]) == (0, 0, 0, 0)
-        assert stats["engines_missing"] == "the device is the CPU"
+        assert stats["engines_unavailable_reason"] == "the device is the CPU"
 
 
 def test_decoders_count_each_for_itself(dataset, opened):
@@ -368,7 +368,7 @@ def test_a_batch_of_nothing_to_decode_is_no_call(dataset, opened):
 
 def test_one_image_does_not_hang(dataset, opened):
     data = dataset([PICTURES["jpeg 4:2:0"]])
-    decoder = opened(data, backend=CpuBackend(8))
+    decoder = opened(data, device=CpuDevice(8))
     for _ in range(3):
         images, _ = run(decoder, data)
         assert images[0].shape == SMOOTH.shape
@@ -388,8 +388,8 @@ def test_warming_up_is_not_counted(dataset, opened):
 def test_a_batch_that_nobody_decodes_gives_its_streams_back(dataset, opened):
     data = dataset([PICTURES["jpeg 4:2:0"]] * 5)
     decoder = opened(data)
-    records = RecordReader(data, decoder.backend)
-    (batch,) = records(Order(5, 5).batches(0), Ring(decoder.backend.empty_host, 1))
+    records = RecordReader(data, decoder.device)
+    (batch,) = records(Order(5, 5).batches(0), Ring(decoder.device.empty_host, 1))
     images = decoder.open(batch)
     table = images.handle
     assert table["stream"].all()
@@ -422,7 +422,7 @@ def test_closed_decoders_leave_nothing(dataset):
     data = dataset([PICTURES["jpeg 4:2:0"], b"text"])
     seen = []
     for number in range(100):
-        decoder = NvImageCodecGpuDecoder(CpuBackend(2), 3, data)
+        decoder = NvImageCodecGpuDecoder(CpuDevice(2), 3, data)
         run(decoder, data)
         decoder.close()
         decoder.close()
@@ -435,7 +435,7 @@ def test_closed_decoders_leave_nothing(dataset):
 def test_others_run_while_a_batch_is_decoded(dataset, opened):
     """The call holds no GIL: else a thread would stand still for as long as it takes."""
     data = dataset([encode(draw(600, 800), "JPEG")] * 24)
-    decoder = opened(data, backend=CpuBackend(1))
+    decoder = opened(data, device=CpuDevice(1))
     run(decoder, data)
     gaps, stop = [], threading.Event()
 
@@ -472,11 +472,11 @@ def test_others_run_while_a_batch_is_decoded(dataset, opened):
 def test_an_interpreter_may_end_with_a_decoder_open(tmp_path):
     write_rec(tmp_path / "a.rec", [PICTURES["jpeg 4:2:0"]])
     script = (
-        "from gpuio.devices.cpu import CpuBackend\n"
+        "from gpuio.devices.cpu import CpuDevice\n"
         "from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder\n"
         "from gpuio.sources.dataset import Dataset\n"
         f"dataset = Dataset.open({str(tmp_path / 'a.rec')!r})\n"
-        "decoder = NvImageCodecGpuDecoder(CpuBackend(2), 3, dataset)\n"
+        "decoder = NvImageCodecGpuDecoder(CpuDevice(2), 3, dataset)\n"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
@@ -486,11 +486,11 @@ def test_unknown_kinds_are_named(dataset):
     data = dataset([PICTURES["png"]])
     for kinds in (("cpu", "fast"), ()):
         with pytest.raises(ValueError, match="kinds must be some of hardware, gpu, hybrid, cpu"):
-            NvImageCodecGpuDecoder(CpuBackend(1), 3, data, kinds=kinds)
+            NvImageCodecGpuDecoder(CpuDevice(1), 3, data, kinds=kinds)
 
 
 def test_the_hardware_alone_is_refused_where_it_may_not_be_used(dataset, monkeypatch):
-    class Gpu(CpuBackend):
+    class Gpu(CpuDevice):
         device_id = 0
 
     monkeypatch.setattr(nvimgcodec_gpu, "load_nvjpeg", lambda cuda: None)
@@ -507,7 +507,7 @@ def test_the_hardware_alone_is_refused_where_it_may_not_be_used(dataset, monkeyp
 
 
 def test_without_nvjpeg_there_is_no_decoder_for_a_gpu(dataset, monkeypatch):
-    class Gpu(CpuBackend):
+    class Gpu(CpuDevice):
         device_id = 0
 
     monkeypatch.setattr(hardware, "_NAMES", {})
@@ -539,7 +539,7 @@ CHAIN = tuple(KINDS)
 
 @pytest.fixture
 def gpu():
-    return open_backend("cuda:0")
+    return open_device("cuda:0")
 
 
 @pytest.fixture(params=[("hardware",), ("hybrid",), ("cpu",), CHAIN], ids="+".join)
@@ -589,7 +589,7 @@ def test_gpu_pictures_are_those_of_the_cpu(dataset, on_gpu, channels):
 @pytest.mark.gpu
 def test_gpu_each_codec_gets_its_pictures(dataset, gpu, opened):
     data = dataset([*photographs(32), *PICTURES.values()])
-    decoder = opened(data, backend=gpu)
+    decoder = opened(data, device=gpu)
     _, faults = run(decoder, data)
     assert not faults
     stats = decoder.stats()
@@ -606,7 +606,7 @@ def test_gpu_each_codec_gets_its_pictures(dataset, gpu, opened):
 def test_gpu_engines_take_the_share_of_the_warm_up(dataset, gpu, opened):
     count = 64
     data = dataset(photographs(count))
-    decoder = opened(data, backend=gpu)
+    decoder = opened(data, device=gpu)
     if not decoder.engines.count:
         pytest.skip(f"no JPEG engine: {decoder.engines.reason}")
     memory = Memory(gpu)
@@ -659,11 +659,11 @@ def test_gpu_survives_random_damage(dataset, on_gpu):
 def test_gpu_deterministic_pictures_do_not_depend_on_the_batch(dataset, gpu, opened):
     images = photographs(48, seed=3)
     data = dataset(images)
-    decoder = opened(data, backend=gpu, deterministic=True)
+    decoder = opened(data, device=gpu, deterministic=True)
     first, _ = run(decoder, data)
-    again, _ = run(opened(data, backend=gpu, deterministic=True, chunk=5), data)
+    again, _ = run(opened(data, device=gpu, deterministic=True, chunk=5), data)
     turned = dataset(images[::-1], "turned")
-    last, _ = run(opened(turned, backend=gpu, deterministic=True), turned)
+    last, _ = run(opened(turned, device=gpu, deterministic=True), turned)
     for one, two, three in zip(first, again, last[::-1], strict=True):
         npt.assert_array_equal(one, two)
         npt.assert_array_equal(one, three)
@@ -676,7 +676,7 @@ def test_gpu_what_follows_on_the_stream_finds_the_pictures(dataset, on_gpu):
     """Decode into the same memory again and again; each time a copy follows, after slow work.
 
     The host waits for the copy before the memory is written again, and for nothing else: that
-    is what the backend promises, as engines of Hopper do not keep to the stream.
+    is what the device promises, as engines of Hopper do not keep to the stream.
     """
     import cupy
 
@@ -684,25 +684,25 @@ def test_gpu_what_follows_on_the_stream_finds_the_pictures(dataset, on_gpu):
     sets = [dataset(photographs(count, seed=1000 * n), f"set{n}") for n in range(3)]
     expected = [by_item(data)[0] for data in sets]
     decoder = on_gpu(sets[0])
-    memory, backend = Memory(decoder.backend), decoder.backend
+    memory, device = Memory(decoder.device), decoder.device
     stream, handle = memory.stream()
     slots = [memory.empty(400 * 400 * 3 + 64) for _ in range(count)]
     bases = np.array([memory.address(slot) for slot in slots], np.uint64)
-    with backend.scope(), stream:
+    with device.scope(), stream:
         slow = cupy.ones((2048, 2048), np.float32)
         cupy.sin(slow)
         stream.synchronize()
     kept = []
     for number in range(rounds):
         data = sets[number % 3]
-        records = RecordReader(data, backend)
-        ring = Ring(backend.empty_host, 1)
+        records = RecordReader(data, device)
+        ring = Ring(device.empty_host, 1)
         (batch,) = records(Order(count, count).batches(0), ring)
         opened_images = decoder.open(batch)
         box = np.zeros((count, 4), np.int32)
         box[:, 2:] = opened_images.size
         (link,) = decoder.links(opened_images, box, box[:, 3].astype(np.int64) * 3)
-        with backend.scope(), stream:
+        with device.scope(), stream:
             link.kernel(link.table, bases, handle)
             assert not decoder.failed(opened_images).any()
             for _ in range(100):
@@ -725,7 +725,7 @@ def test_gpu_memory_stays_level(dataset, gpu, opened):
     import cupy
 
     data = dataset([*photographs(32), *PICTURES.values(), *BROKEN.values()])
-    decoder = opened(data, backend=gpu)
+    decoder = opened(data, device=gpu)
     seen = []
     for number in range(200):
         run(decoder, data)
@@ -776,8 +776,8 @@ ARITHMETIC = PICTURES["jpeg gray"].replace(b"\xff\xc0", b"\xff\xc9")
 )
 def test_nvimagecodec_gets_plain_jpegs_and_pngs_alone(dataset, opened, picture, taken):
     decoder = opened(data := dataset([picture, PICTURES["png"]]))
-    ring = Ring(decoder.backend.empty_host, 1)
-    (records,) = RecordReader(data, decoder.backend)(Order(2, 2).batches(0), ring)
+    ring = Ring(decoder.device.empty_host, 1)
+    (records,) = RecordReader(data, decoder.device)(Order(2, 2).batches(0), ring)
     images = decoder.open(records)
     assert bool(images.handle["stream"][0]) == taken
     decoder.finish(images)

@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pytest
 
-from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.ring import Ring
 from gpuio.errors import FormatError
 from gpuio.formats.recordio import MAGIC, verify
@@ -60,10 +60,10 @@ def damage(data, lines, starts, choose):
 
 def read(dataset, ids):
     """Images as bytes, and faults, of one batch."""
-    backend = CpuBackend(1)
-    reader = RecordReader(dataset, backend)
+    device = CpuDevice(1)
+    reader = RecordReader(dataset, device)
     assert reader.nbytes(256) <= 256 << 20
-    (batch,) = reader([Selection(ids, 0)], Ring(backend.empty_host, 1))
+    (batch,) = reader([Selection(ids, 0)], Ring(device.empty_host, 1))
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
     return [ctypes.string_at(*pair) for pair in pairs], batch.samples.faults
 

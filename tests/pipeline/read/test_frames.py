@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.ring import Ring
 from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.formats.recordio import MAGIC
@@ -42,9 +42,9 @@ def asked(monkeypatch):
 
 def read(dataset, ids, label_width=1):
     """Images as bytes, and samples, of one batch; and the bytes that its slot holds."""
-    backend = CpuBackend(2)
-    ring = Ring(backend.empty_host, 1)
-    reader = RecordReader(dataset, backend, label_width=label_width)
+    device = CpuDevice(2)
+    ring = Ring(device.empty_host, 1)
+    reader = RecordReader(dataset, device, label_width=label_width)
     (batch,) = reader([Selection(np.array(ids, np.int64), 0)], ring)
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
     return [ctypes.string_at(*pair) for pair in pairs], batch.samples, len(batch.slot.data)
@@ -70,7 +70,7 @@ def test_only_what_an_index_names_is_read(rec, asked, named):
     frames = sum(starts[n + 1] - starts[n] for n in named)
     assert sum(asked) <= frames + 8 * (len(named) + 4)  # and their heads
     assert held <= 1.25 * frames
-    assert RecordReader(dataset, CpuBackend(1)).nbytes(len(named)) < 2 * frames
+    assert RecordReader(dataset, CpuDevice(1)).nbytes(len(named)) < 2 * frames
 
 
 def test_what_lies_between_two_records_is_neither_read_nor_held(tmp_path, asked):
@@ -87,7 +87,7 @@ def test_what_lies_between_two_records_is_neither_read_nor_held(tmp_path, asked)
     assert images == [b"last", b"first"]
     assert sum(asked) < 1000
     assert held < 1000
-    assert RecordReader(dataset, CpuBackend(1)).nbytes(256) <= 256 << 20
+    assert RecordReader(dataset, CpuDevice(1)).nbytes(256) <= 256 << 20
 
 
 def test_of_an_index_of_all_records_no_head_is_read_first(rec, asked):
@@ -200,9 +200,9 @@ def test_a_file_that_changes_between_epochs_is_named(rec, change):
 @pytest.mark.parametrize("change", [change_in_place, shorten])
 def test_a_file_that_changes_under_the_reader_is_named(rec, change):
     path, _ = rec
-    backend = CpuBackend(1)
-    ring = Ring(backend.empty_host, 2)
-    reader = RecordReader(Dataset.open(path), backend)
+    device = CpuDevice(1)
+    ring = Ring(device.empty_host, 2)
+    reader = RecordReader(Dataset.open(path), device)
     batches = reader([Selection(np.array([n]), 0) for n in range(2)], ring)
     next(batches)
     change(path)

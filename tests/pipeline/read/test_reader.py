@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.ring import Ring
 from gpuio.errors import CorruptRecordError, LabelError
 from gpuio.formats.image_record import pack
@@ -35,11 +35,11 @@ images = st.lists(
 )
 
 
-def read(dataset, ids, *, pad=0, backend=None, **options):
+def read(dataset, ids, *, pad=0, device=None, **options):
     """Images as bytes, and samples, of one batch."""
-    backend = backend or CpuBackend(2)
-    ring = Ring(backend.empty_host, 1)
-    reader = RecordReader(dataset, backend, **options)
+    device = device or CpuDevice(2)
+    ring = Ring(device.empty_host, 1)
+    reader = RecordReader(dataset, device, **options)
     (batch,) = reader([Selection(np.array(ids, np.int64), pad)], ring)
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
     return [ctypes.string_at(*pair) for pair in pairs], batch.samples
@@ -186,13 +186,13 @@ def test_a_file_that_became_shorter_is_a_fault(tmp_path, cut):
 
     dataset, path, offset = damaged(tmp_path, 4, shorten)
     # What an earlier batch left in the slot would pass for the missing bytes.
-    backend = CpuBackend(2)
-    ring = Ring(backend.empty_host, 1)
+    device = CpuDevice(2)
+    ring = Ring(device.empty_host, 1)
     whole = tmp_path / "whole.rec"
     write_rec(whole, [b"image %d" % n for n in range(5)], ids=range(20, 25))
     selection = Selection(np.arange(5), 0)
     for source, faults in ((Dataset.open(whole), []), (dataset, [4])):
-        (batch,) = RecordReader(source, backend)([selection], ring)
+        (batch,) = RecordReader(source, device)([selection], ring)
         assert list(batch.samples.faults) == faults
         ring.release(batch.slot)
     fault = batch.samples.faults[4]

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from gpuio.devices.cpu import CpuBackend
+from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.ring import Ring
 from gpuio.errors import PipelineClosedError, ReadError
 from gpuio.formats.recordio import RecordFile, scan
@@ -63,9 +63,9 @@ def system(monkeypatch):
 
 def read(path, ids):
     """Images as bytes, and faults, of one batch."""
-    backend = CpuBackend(1)
-    ring = Ring(backend.empty_host, 1)
-    reader = RecordReader(Dataset.open(path), backend)
+    device = CpuDevice(1)
+    ring = Ring(device.empty_host, 1)
+    reader = RecordReader(Dataset.open(path), device)
     (batch,) = reader([Selection(np.array(ids, np.int64), 0)], ring)
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
     return [ctypes.string_at(*pair) for pair in pairs], batch.samples.faults

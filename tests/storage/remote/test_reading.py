@@ -85,16 +85,16 @@ def test_shards_on_disk_and_far_away_are_one_data_set(s3, tmp_path, far_rec):
             data = (tmp_path / f"{number}{suffix}").read_bytes()
             fs.pipe(f"data/shards/{number}{suffix}", data)
     paths = ["s3://data/shards/0.rec", str(tmp_path / "1.rec"), "s3://data/shards/2.rec"]
-    from gpuio.devices.cpu import CpuBackend
+    from gpuio.devices.cpu import CpuDevice
     from gpuio.devices.ring import Ring
     from gpuio.pipeline.read.reader import RecordReader
     from gpuio.samplers import Selection
     from gpuio.sources.dataset import Dataset
 
     dataset = Dataset.open(Storage(options).locate(paths))
-    backend = CpuBackend(1)
-    ring, ids = Ring(backend.empty_host, 1), np.array([11, 3, 5, 4, 8, 0])
-    (batch,) = RecordReader(dataset, backend)([Selection(ids, 0)], ring)
+    device = CpuDevice(1)
+    ring, ids = Ring(device.empty_host, 1), np.array([11, 3, 5, 4, 8, 0])
+    (batch,) = RecordReader(dataset, device)([Selection(ids, 0)], ring)
     assert not batch.samples.faults
     base = batch.slot.data.ctypes.data
     for record, address, nbytes in zip(ids, batch.address, batch.nbytes, strict=True):
@@ -281,16 +281,16 @@ def read_far(given, ids, idx="", **options):
     """Images and faults of one batch."""
     import ctypes
 
-    from gpuio.devices.cpu import CpuBackend
+    from gpuio.devices.cpu import CpuDevice
     from gpuio.devices.ring import Ring
     from gpuio.pipeline.read.reader import RecordReader
     from gpuio.samplers import Selection
     from gpuio.sources.dataset import Dataset
 
-    backend = CpuBackend(1)
+    device = CpuDevice(1)
     dataset = Dataset.open(given, idx, **options)
-    ring = Ring(backend.empty_host, 1)
-    (batch,) = RecordReader(dataset, backend)([Selection(np.array(ids), 0)], ring)
+    ring = Ring(device.empty_host, 1)
+    (batch,) = RecordReader(dataset, device)([Selection(np.array(ids), 0)], ring)
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
     return [ctypes.string_at(*pair) for pair in pairs], batch.samples.faults
 

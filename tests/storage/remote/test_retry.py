@@ -10,7 +10,7 @@ import pytest
 
 from gpuio.errors import RemoteError
 from gpuio.storage.remote import retry
-from gpuio.storage.remote.retry import ShortReadError, passes, patiently
+from gpuio.storage.remote.retry import ShortReadError, is_retryable, with_retries
 
 
 class AnswerError(Exception):
@@ -50,7 +50,7 @@ def caused(error, cause):
     ids=repr,
 )
 def test_what_may_pass_is_told_from_what_stays(error, again):
-    assert passes(error) == again
+    assert is_retryable(error) == again
 
 
 def test_waits_grow_from_try_to_try(monkeypatch):
@@ -62,7 +62,7 @@ def test_waits_grow_from_try_to_try(monkeypatch):
         raise ConnectionResetError
 
     with pytest.raises(RemoteError, match="5 tries") as caught:
-        asyncio.run(patiently(ask, "s3://a/b: bytes 1 to 2", tries=5))
+        asyncio.run(with_retries(ask, "s3://a/b: bytes 1 to 2", tries=5))
     assert isinstance(caught.value.__cause__, ConnectionResetError)
     waits = [b - a for a, b in pairwise(times)]
     assert all(wait >= 0.01 * 2**n for n, wait in enumerate(waits))
@@ -85,5 +85,5 @@ def test_what_stays_is_told_at_once(error, kind, text):
         raise error
 
     with pytest.raises(kind, match=text):
-        asyncio.run(patiently(ask, "s3://a/b"))
+        asyncio.run(with_retries(ask, "s3://a/b"))
     assert len(asked) == 1
