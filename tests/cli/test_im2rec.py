@@ -149,7 +149,7 @@ def test_wrong_arguments_are_status_2(work, capsys, arguments, message):
 
 _NEVER_DONE = """
 import sys, threading
-from gpuio.pack.packing import packing as pack
+from gpuio.pack import packing as pack
 from gpuio.cli import script
 
 def encode_image(path, options):

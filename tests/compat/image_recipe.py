@@ -220,9 +220,9 @@ class Recipe:
             "jitter": image.ColorJitterAug(0.3, 0.4, 0.5),
             "jitter of two": image.ColorJitterAug(0.3, 0, 0.5),
             "lighting": image.LightingAug(0.1, EIGVAL, EIGVEC),
-            "normalize": image.ColorNormalizeAug(mean, std),
-            "normalize of numpy": image.ColorNormalizeAug(MEAN, STD),
-            "normalize by std": image.ColorNormalizeAug(None, std),
+            "normalise": image.ColorNormalizeAug(mean, std),
+            "normalise of numpy": image.ColorNormalizeAug(MEAN, STD),
+            "normalise by std": image.ColorNormalizeAug(None, std),
             "gray": image.RandomGrayAug(0.5),
             "order": image.RandomOrderAug(
                 [image.BrightnessJitterAug(0.2), image.HueJitterAug(0.2)]

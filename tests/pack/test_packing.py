@@ -212,7 +212,7 @@ def test_an_interrupt_leaves_older_files(tmp_path, root):
 def test_a_kill_leaves_nothing_that_looks_complete(tmp_path, root, number):
     code = """
 import sys, time
-from gpuio.pack.packing import packing as pack
+from gpuio.pack import packing as pack
 from gpuio.formats.image_list import ImageList
 images = ImageList.of(range(999), [0] * 999, ["0.png"] * 999)
 pack.pack_list(images, sys.argv[1], sys.argv[2], progress=lambda _: time.sleep(0.05))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 
 import numpy as np
 import numpy.testing as npt
@@ -846,9 +847,9 @@ def test_no_path_is_not_the_current_folder(rec, monkeypatch, keywords, kind, rea
 
 
 @pytest.mark.parametrize("path_imgidx", [None, "", "thirteen.idx;"])
-def test_a_joined_path_may_end_with_its_separator(rec, monkeypatch, path_imgidx):
-    monkeypatch.chdir(rec.parent)
-    Index.scan(rec).save("thirteen.idx")
+def test_a_joined_path_may_end_with_its_separator(rec, tmp_path, monkeypatch, path_imgidx):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(rec, "thirteen.rec")
+    Index.scan("thirteen.rec").save("thirteen.idx")
     with ImageRecordIter("thirteen.rec;", (3, 16, 16), 4, path_imgidx=path_imgidx) as batches:
         assert batches.num_records == 13
-    rec.with_suffix(".idx").unlink()
