@@ -36,7 +36,7 @@ class Batch:
         labels: (N, W) float32, on the host.
         keys: (N,) int64 record keys, or uint64: see `Samples`.
         pad: How many at the end only fill the batch up.
-        drawn: By name of an augmentation, (N,) what each image got.
+        sampled: By name of an augmentation, (N,) what each image got.
         ready: When `data` is written.
         lease: Of the memory of `data`.
         faults: By place in the batch as it was read, samples that could not be had.
@@ -47,7 +47,7 @@ class Batch:
     labels: npt.NDArray[np.float32]
     keys: npt.NDArray[np.int64 | np.uint64]
     pad: int
-    drawn: dict[str, Column]
+    sampled: dict[str, Column]
     ready: Event
     lease: Lease
     faults: Mapping[int, GpuioError] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class Augmenter:
         size: npt.NDArray[np.int32],
         *,
         epoch: int,
-        given: Mapping[str, Column] | None = None,
+        overrides: Mapping[str, Column] | None = None,
     ) -> Windows:
         """Decide everything about images of (N, 2) `size`; the windows that this takes.
 
@@ -127,12 +127,12 @@ class Augmenter:
             samples: Whose images they are.
             size: Heights and widths, in pixels.
             epoch: From 0.
-            given: By name, (N, ...) values to use instead of random ones.
+            overrides: By name, (N, ...) values to use instead of random ones.
         """
         draws = Draws(samples.ids, seed=self._seed, epoch=epoch)
-        sketch = BatchPlan.of(size, draws, given)
+        sketch = BatchPlan.of(size, draws, overrides)
         sketch.labels, sketch.widths = samples.labels, samples.widths
-        sketch.drawn["record"] = samples.ids
+        sketch.sampled["record"] = samples.ids
         for op in self.plan.ops:
             op(sketch)
         if (sketch.crop[:, 2:] > self.plan.shape[1:]).any():
@@ -143,7 +143,7 @@ class Augmenter:
             )
         sketch.finish()
         rejected = {place: reason for place, reason in sketch.rejected.items() if size[place].all()}
-        return Windows(sketch.frame.window.astype(np.int32), rejected, sketch)
+        return Windows(sketch.geometry.window.astype(np.int32), rejected, sketch)
 
     def __call__(
         self, batches: Iterable[ImageBatch], decoder: Decoder, host: Ring
@@ -245,16 +245,16 @@ class Augmenter:
     def _deliver(self, images: ImageBatch, data: Array, lease: Lease) -> Batch:
         """The batch, with faults settled."""
         samples = images.samples
-        drawn = images.sketch.drawn
+        sampled = images.sketch.sampled
         places, pad = apply_error_policy(samples, self._on_error)
         if samples.faults:
             self.faults.add([samples.faults[place] for place in sorted(samples.faults)])
             self._device.gather_items(data, places)
             places = np.where(places < 0, np.arange(len(places)), places)
-            drawn = {name: column[places] for name, column in drawn.items()}
+            sampled = {name: column[places] for name, column in sampled.items()}
         labels, keys = images.sketch.labels[places], samples.keys[places]
         ready = self._device.record()
-        return Batch(data, labels, keys, pad, drawn, ready, lease, samples.faults)
+        return Batch(data, labels, keys, pad, sampled, ready, lease, samples.faults)
 
     def _start(
         self,

@@ -57,8 +57,8 @@ class Passes:
         for number, place in enumerate(places.tolist()):
             if place in images.pixels:
                 origin[number] = work.upload(images.pixels[place])
-        frame = self._sketch.frame
-        self._table = _rows(origin, images.pitch[places], frame.window[places])
+        chain = self._sketch.geometry
+        self._table = _rows(origin, images.pitch[places], chain.window[places])
         self._table["local"] = images.local[places]
         later = images.opened.later - images.pixels.keys()
         self._faults = np.isin(places, [*images.samples.faults, *later])
@@ -68,7 +68,7 @@ class Passes:
 
     def add_steps(self) -> None:
         """The passes before the last one of each image."""
-        steps, places = self._sketch.frame.steps, self._places
+        steps, places = self._sketch.geometry.steps, self._places
         last = np.full(len(places), -1)
         for number, step in enumerate(steps):
             last[step.active[places]] = number

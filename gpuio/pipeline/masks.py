@@ -78,8 +78,8 @@ class NoteSize(Op):
 
     cost: ClassVar[str] = "free"
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        sketch.drawn[_SIZE] = sketch.frame.original
+    def __call__(self, batch: BatchPlan) -> None:
+        batch.sampled[_SIZE] = batch.geometry.original
 
 
 def noting_size(plan: Plan) -> Plan:
@@ -112,14 +112,14 @@ class MaskedPipeline:
         selections: Iterable[Selection],
         *,
         epoch: int,
-        given: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, Any] | None = None,
     ) -> Iterator[Batch]:
         """The batches of one epoch with their masks, in order; see `Pipeline.batches`."""
         first, second = shared(selections)
-        moves = {k: v for k, v in (given or {}).items() if not k.endswith("interpolation")}
-        images = self._images.batches(first, epoch=epoch, given=given)
+        moves = {k: v for k, v in (overrides or {}).items() if not k.endswith("interpolation")}
+        images = self._images.batches(first, epoch=epoch, overrides=overrides)
         try:
-            masks = self._masks.batches(second, epoch=epoch, given=moves)
+            masks = self._masks.batches(second, epoch=epoch, overrides=moves)
         except PipelineClosedError:
             raise  # `close` waits for the threads, which may wait for a file
         except GpuioError:
@@ -129,29 +129,29 @@ class MaskedPipeline:
 
     def _pair(self, image: Batch, mask: Batch) -> Batch:
         """One batch of both, with faults settled."""
-        drawn = {name: column for name, column in image.drawn.items() if name != _SIZE}
+        sampled = {name: column for name, column in image.sampled.items() if name != _SIZE}
         faults = self._faults(image, mask)
         if not faults:
-            return replace(image, drawn=drawn, masks=mask)
-        samples = Samples(drawn["record"], image.keys, image.labels, image.pad, faults)
+            return replace(image, sampled=sampled, masks=mask)
+        samples = Samples(sampled["record"], image.keys, image.labels, image.pad, faults)
         places, pad = apply_error_policy(samples, self._on_error)
         self.faults.add([faults[place] for place in sorted(faults)])
         image = _settled(image, places, self._images.device, 0)
         mask = _settled(mask, places, self._masks.device, self._fill)
         places = np.where(places < 0, np.arange(len(places)), places)
-        drawn = {name: column[places] for name, column in drawn.items()}
+        sampled = {name: column[places] for name, column in sampled.items()}
         labels, keys = image.labels[places], image.keys[places]
         return replace(
-            image, labels=labels, keys=keys, pad=pad, drawn=drawn, faults=faults, masks=mask
+            image, labels=labels, keys=keys, pad=pad, sampled=sampled, faults=faults, masks=mask
         )
 
     def _faults(self, image: Batch, mask: Batch) -> dict[int, GpuioError]:
         """Why a pair of image and mask is at fault, by place; other sizes are a reason, too."""
         faults = {**mask.faults, **image.faults}
-        size, other = image.drawn[_SIZE], mask.drawn[_SIZE]
+        size, other = image.sampled[_SIZE], mask.sampled[_SIZE]
         for place in np.flatnonzero((size != other).any(axis=1)).tolist():
             if place not in faults:
-                where = self._masks.read.dataset.where(int(image.drawn["record"][place]))
+                where = self._masks.read.dataset.where(int(image.sampled["record"][place]))
                 (height, width), (high, wide) = size[place], other[place]
                 faults[place] = DecodeError(
                     f"{where}: mask of {wide} x {high} pixels for the image with key "

@@ -88,7 +88,7 @@ class Pipeline:
         selections: Iterable[Selection],
         *,
         epoch: int,
-        given: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, Any] | None = None,
     ) -> Prefetch[Batch]:
         """The batches of one epoch, in order. Each line is a room; each `Prefetch` is a thread.
 
@@ -104,7 +104,9 @@ class Pipeline:
         self._epochs += 1
         host, scope = self._host, self.device.scope
         records = _noted(self.read(selections, host, self._ahead), self._files, self._read)
-        opened = self.decode(records, partial(self.augment.sketch, epoch=epoch, given=given))
+        opened = self.decode(
+            records, partial(self.augment.sketch, epoch=epoch, overrides=overrides)
+        )
         ready = Prefetch(opened, 1, name="gpuio-read", waits=(host, self.read), meter=self._reading)
         self._stages = (ready,)
         made = _counted(self.augment(ready, self.decode, host), self._made)

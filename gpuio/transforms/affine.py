@@ -70,16 +70,20 @@ class Affine(Op):
                 f"to {high} (max_aspect_ratio)"
             )
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        draws, frame = sketch.draws, sketch.frame
-        height, width = frame.size.T.astype(_F32)
-        shear = sketch.take("shear", lambda: draws.uniform(Draw.SHEAR, -self.shear, self.shear))
-        angle = sketch.take("angle", lambda: self._angles(draws))
-        scale = sketch.take("scale", lambda: draws.uniform(Draw.SCALE, *self.scale))
+    def __call__(self, batch: BatchPlan) -> None:
+        chain = batch.geometry
+        height, width = chain.size.T.astype(_F32)
+        shear = batch.sample(
+            "shear", lambda draws: draws.uniform(Draw.SHEAR, -self.shear, self.shear)
+        )
+        angle = batch.sample("angle", self._angles)
+        scale = batch.sample("scale", lambda draws: draws.uniform(Draw.SCALE, *self.scale))
         ratio = np.ones(len(shear), _F32)
         if self.ratio is not None:
             low, high = self.ratio
-            ratio = sketch.take("aspect_ratio", lambda: draws.uniform(Draw.ASPECT, low, high))
+            ratio = batch.sample(
+                "aspect_ratio", lambda draws: draws.uniform(Draw.ASPECT, low, high)
+            )
         turn = angle * np.pi / 180
         a, b = np.cos(turn).astype(_F32), np.sin(turn).astype(_F32)
         down = _F32(2) * scale / (_F32(1) + ratio)
@@ -91,13 +95,13 @@ class Affine(Op):
         tx = (wide - (m00 * width + m01 * height)) / _F32(2)
         ty = (tall - (m10 * width + m11 * height)) / _F32(2)
         matrix = np.stack([m00, m01, tx, m10, m11, ty], axis=1)
-        size = sketch.bounded(np.trunc(np.stack([tall, wide], axis=1)))
+        size = batch.bounded(np.trunc(np.stack([tall, wide], axis=1)))
         draw = Draw.WARP_INTERPOLATION
-        method = sketch.take(
+        method = batch.sample(
             "warp_interpolation",
-            lambda: geometry.choose(self.inter_method, frame.size, size, draws, draw),
+            lambda draws: geometry.choose(self.inter_method, chain.size, size, draws, draw),
         )
-        frame.warp(size, _KIND_OF[method], _inverse(matrix.astype(np.float64)), self.fill)
+        chain.warp(size, _KIND_OF[method], _inverse(matrix.astype(np.float64)), self.fill)
 
     def _angles(self, draws: Draws) -> npt.NDArray[np.int64]:
         if not self.angle_list:

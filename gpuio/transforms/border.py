@@ -21,5 +21,5 @@ class Pad(Op):
     margin: int
     fill: int = 255
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        sketch.frame.border(self.margin, self.fill)
+    def __call__(self, batch: BatchPlan) -> None:
+        batch.geometry.border(self.margin, self.fill)

@@ -42,11 +42,11 @@ class ColorJitter(Op):
     contrast: float = 0
     saturation: float = 0
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        color, draws = sketch.color, sketch.draws
+    def __call__(self, batch: BatchPlan) -> None:
+        color = batch.color
         color["jitter"] = 1
-        color["order"] = sketch.take(
-            "jitter_order", lambda: draws.integers(Draw.JITTER_ORDER, 0, len(ORDERS) - 1)
+        color["order"] = batch.sample(
+            "jitter_order", lambda draws: draws.integers(Draw.JITTER_ORDER, 0, len(ORDERS) - 1)
         )
         for name, draw in (
             ("brightness", Draw.BRIGHTNESS),
@@ -54,8 +54,9 @@ class ColorJitter(Op):
             ("saturation", Draw.SATURATION),
         ):
             amount = getattr(self, name)
-            factor = partial(draws.uniform, draw, 1 - amount, 1 + amount)
-            color[name] = sketch.take(name, factor)
+            color[name] = batch.sample(
+                name, partial(Draws.uniform, draw=draw, low=1 - amount, high=1 + amount)
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ class HlsJitter(Op):
     saturation: int = 0
     lightness: int = 0
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        color = sketch.color
+    def __call__(self, batch: BatchPlan) -> None:
+        color = batch.color
         color["hls"] = 1
         for name, amount, draw, spread in (
             ("hue", self.hue, Draw.HUE, Draw.HUE_SPREAD),
@@ -89,7 +90,9 @@ class HlsJitter(Op):
             ),
             ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_SPREAD),
         ):
-            color[name] = sketch.take(name, partial(_spread, sketch.draws, draw, spread, amount))
+            color[name] = batch.sample(
+                name, partial(_spread, draw=draw, other=spread, amount=amount)
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,9 @@ class Lighting(Op):
     cost: ClassVar[str] = "a loop over the output"
     std: float
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        shift = sketch.take("lighting", lambda: self._shifts(sketch.draws))
-        color = sketch.color
+    def __call__(self, batch: BatchPlan) -> None:
+        shift = batch.sample("lighting", self._shifts)
+        color = batch.color
         color["lighting"] = 1
         color["red"], color["green"], color["blue"] = shift.T
 
@@ -133,8 +136,8 @@ class RandomGray(Op):
         if not 0 <= self.p <= 1:
             raise ValueError(f"rand_gray must be in [0, 1], got {self.p}")
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        sketch.color["gray"] = sketch.take("gray", lambda: sketch.draws.uniform(Draw.GRAY) < self.p)
+    def __call__(self, batch: BatchPlan) -> None:
+        batch.color["gray"] = batch.sample("gray", lambda draws: draws.uniform(Draw.GRAY) < self.p)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +153,12 @@ class Exposure(Op):
     contrast: float = 0
     illumination: float = 0
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        draws = sketch.draws
+    def __call__(self, batch: BatchPlan) -> None:
         gains, most = (1 - self.contrast, 1 + self.contrast), self.illumination
-        sketch.gain[:] = sketch.take("gain", lambda: draws.uniform(Draw.GAIN, *gains))
-        sketch.offset[:] = sketch.take("offset", lambda: draws.uniform(Draw.OFFSET, -most, most))
+        batch.gain[:] = batch.sample("gain", lambda draws: draws.uniform(Draw.GAIN, *gains))
+        batch.offset[:] = batch.sample(
+            "offset", lambda draws: draws.uniform(Draw.OFFSET, -most, most)
+        )
 
 
 def _spread(draws: Draws, draw: int, other: int, amount: int) -> npt.NDArray[np.int32]:

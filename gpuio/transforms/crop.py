@@ -44,25 +44,25 @@ class Crop(Op):
     random: bool = False
     inter_method: int = 1
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        frame, (height, width) = sketch.frame, self.shape
-        if (frame.size < self.shape).any():
-            goal = np.broadcast_to(np.array(self.shape), frame.size.shape)
+    def __call__(self, batch: BatchPlan) -> None:
+        chain, (height, width) = batch.geometry, self.shape
+        if (chain.size < self.shape).any():
+            goal = np.broadcast_to(np.array(self.shape), chain.size.shape)
             name = "enlarge_interpolation"
-            method = _interpolation(sketch, name, self.inter_method, frame.size, goal)
+            method = _interpolation(batch, name, self.inter_method, chain.size, goal)
             # Two resizes, each rounding to pixels: first to the height, then to the width.
-            size = frame.size.copy()
+            size = chain.size.copy()
             low = size[:, 0] < height
             size[low, 1] = _scaled(height, size[low, 0], size[low, 1])
             size[low, 0] = height
-            frame.resize(sketch.bounded(size), method)
-            size = frame.size.copy()
+            chain.resize(batch.bounded(size), method)
+            size = chain.size.copy()
             narrow = size[:, 1] < width
             size[narrow, 0] = _scaled(width, size[narrow, 1], size[narrow, 0])
             size[narrow, 1] = width
             size = np.maximum(size, self.shape)
-            frame.resize(sketch.bounded(size), method)
-        sketch.crop = _window(sketch, np.array(self.shape), random=self.random)
+            chain.resize(batch.bounded(size), method)
+        batch.crop = _window(batch, np.array(self.shape), random=self.random)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +93,20 @@ class SquareCrop(Op):
                 f"got {self.shortest} and {self.longest}"
             )
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        size = sketch.frame.size
+    def __call__(self, batch: BatchPlan) -> None:
+        size = batch.geometry.size
         sides = self.shortest, self.longest
-        side = sketch.take("crop_size", lambda: sketch.draws.integers(Draw.CROP_SIZE, *sides))
+        side = batch.sample("crop_size", lambda draws: draws.integers(Draw.CROP_SIZE, *sides))
         side = np.clip(side, *sides)  # also where they are given
         fits = size.min(axis=1) >= self.longest
         for place in np.flatnonzero(~fits).tolist():
             height, width = size[place]
-            sketch.rejected[place] = (
+            batch.rejected[place] = (
                 f"image of {width} x {height} pixels is smaller than max_crop_size={self.longest}"
             )
-        window = _window(sketch, np.stack([side, side], axis=1), random=self.random)
-        _resize_window(sketch, np.where(fits[:, None], window, _whole(size)), fits, self)
-        Crop(self.shape)(sketch)
+        window = _window(batch, np.stack([side, side], axis=1), random=self.random)
+        _resize_window(batch, np.where(fits[:, None], window, _whole(size)), fits, self)
+        Crop(self.shape)(batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +140,14 @@ class RandomResizedCrop(Op):
                 f"{self.ratio[0]} and {self.ratio[1]}"
             )
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        size = sketch.frame.size
-        window = sketch.take("crop_window", lambda: self._windows(sketch.draws, size))
+    def __call__(self, batch: BatchPlan) -> None:
+        size = batch.geometry.size
+        window = batch.sample("crop_window", lambda draws: self._windows(draws, size))
         window = np.minimum(window, size)  # also where they are given
         found = window[:, 0] > 0
-        box = _window(sketch, np.maximum(window, 1), random=True)
-        _resize_window(sketch, np.where(found[:, None], box, _whole(size)), found, self)
-        Crop(self.shape, inter_method=self.inter_method)(sketch)
+        box = _window(batch, np.maximum(window, 1), random=True)
+        _resize_window(batch, np.where(found[:, None], box, _whole(size)), found, self)
+        Crop(self.shape, inter_method=self.inter_method)(batch)
 
     def _windows(self, draws: Draws, size: geometry.Sizes) -> geometry.Sizes:
         """(N, 2) heights and widths of windows that fit; 0 where none does."""
@@ -168,12 +168,12 @@ class RandomResizedCrop(Op):
 
 
 def _interpolation(
-    sketch: BatchPlan, name: str, inter_method: int, source: geometry.Sizes, goal: geometry.Sizes
+    batch: BatchPlan, name: str, inter_method: int, source: geometry.Sizes, goal: geometry.Sizes
 ) -> geometry.Kinds:
     draw = Draw.CROP_INTERPOLATION
-    return sketch.take(
+    return batch.sample(
         name,
-        lambda: geometry.choose(inter_method, source, goal, sketch.draws, draw),
+        lambda draws: geometry.choose(inter_method, source, goal, draws, draw),
     )
 
 
@@ -189,17 +189,16 @@ def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     return np.floor(values.astype(np.float64) + 0.5).astype(np.int64)
 
 
-def _window(sketch: BatchPlan, shape: geometry.Sizes, *, random: bool) -> geometry.Boxes:
-    """(N, 4) windows of `shape` in the frame, in the middle or at random."""
-    size = sketch.frame.size
+def _window(batch: BatchPlan, shape: geometry.Sizes, *, random: bool) -> geometry.Boxes:
+    """(N, 4) windows of `shape` in the picture, in the middle or at random."""
+    size = batch.geometry.size
     crop = np.empty((len(size), 4), np.int64)
     crop[:, 2:] = shape
     spare = np.maximum(size - shape, 0)
     crop[:, :2] = spare // 2
     if random:
-        draws = sketch.draws
-        y = sketch.take("crop_y", lambda: draws.integers(Draw.CROP_Y, 0, spare[:, 0]))
-        x = sketch.take("crop_x", lambda: draws.integers(Draw.CROP_X, 0, spare[:, 1]))
+        y = batch.sample("crop_y", lambda draws: draws.integers(Draw.CROP_Y, 0, spare[:, 0]))
+        x = batch.sample("crop_x", lambda draws: draws.integers(Draw.CROP_X, 0, spare[:, 1]))
         crop[:, :2] = np.clip(np.stack([y, x], axis=1), 0, spare)  # also where they are given
     return crop
 
@@ -209,9 +208,9 @@ def _whole(size: geometry.Sizes) -> geometry.Boxes:
 
 
 def _resize_window(
-    sketch: BatchPlan, crop: geometry.Boxes, where: npt.NDArray[np.bool_], op: _Windowed
+    batch: BatchPlan, crop: geometry.Boxes, where: npt.NDArray[np.bool_], op: _Windowed
 ) -> None:
     """Resize the window `crop` to the output's shape, for the images `where`."""
     goal = np.where(where[:, None], op.shape, crop[:, 2:])
-    method = _interpolation(sketch, "crop_interpolation", op.inter_method, crop[:, 2:], goal)
-    sketch.frame.resize(goal, method, crop)
+    method = _interpolation(batch, "crop_interpolation", op.inter_method, crop[:, 2:], goal)
+    batch.geometry.resize(goal, method, crop)

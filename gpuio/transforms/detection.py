@@ -33,12 +33,12 @@ class Objects(Op):
 
     cost: ClassVar[str] = "free"
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        labels, widths = sketch.labels, sketch.widths
+    def __call__(self, batch: BatchPlan) -> None:
+        labels, widths = batch.labels, batch.widths
         if widths is None:
             widths = np.full(len(labels), labels.shape[1])
-        sketch.labels, sketch.widths = labels.copy(), widths.copy()
-        drop_empty(sketch.labels, sketch.widths)
+        batch.labels, batch.widths = labels.copy(), widths.copy()
+        drop_empty(batch.labels, batch.widths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ class ColorShift(Op):
     lightness: tuple[int, float] = (0, 0)
     contrast: tuple[float, float] = (0, 0)
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        color, draws = sketch.color, sketch.draws
+    def __call__(self, batch: BatchPlan) -> None:
+        color = batch.color
         for name, amount, draw, chance in (
             ("hue", self.hue, Draw.HUE, Draw.HUE_CHANCE),
             (
@@ -72,13 +72,13 @@ class ColorShift(Op):
             ),
             ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_CHANCE),
         ):
-            color[name] = sketch.take(name, partial(_steps, draws, draw, chance, *amount))
+            color[name] = batch.sample(name, partial(_steps, draw, chance, *amount))
         color["hls"] = (color["hue"] | color["color_saturation"] | color["lightness"]) != 0
-        shift = partial(_by_chance, draws, Draw.CONTRAST, Draw.CONTRAST_CHANCE, *self.contrast)
-        contrast = sketch.take("contrast", shift)
+        shift = partial(_by_chance, Draw.CONTRAST, Draw.CONTRAST_CHANCE, *self.contrast)
+        contrast = batch.sample("contrast", shift)
         color["multiply"] = np.abs(contrast) > _LEAST_CONTRAST
         color["factor"] = contrast + _F32(1)
-        sketch.frame.paint((color["hls"] | color["multiply"]) != 0)
+        batch.geometry.paint((color["hls"] | color["multiply"]) != 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +92,14 @@ class MirrorObjects(Op):
     cost: ClassVar[str] = "a pass over the window of the images that are mirrored"
     p: float
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        where = sketch.take("mirror", lambda: sketch.draws.uniform(Draw.MIRROR) < self.p)
+    def __call__(self, batch: BatchPlan) -> None:
+        where = batch.sample("mirror", lambda draws: draws.uniform(Draw.MIRROR) < self.p)
         where = where.astype(bool)
-        mirror_objects(sketch.labels, sketch.widths, where)
-        size = sketch.frame.size
+        mirror_objects(batch.labels, batch.widths, where)
+        size = batch.geometry.size
         one, zero = np.ones(len(size)), np.zeros(len(size))
         matrix = np.stack([-one, zero, size[:, 1] - one, zero, one, zero], axis=1)
-        sketch.frame.warp(size, np.where(where, WARP_NEAREST, COPY), matrix, 0)
+        batch.geometry.warp(size, np.where(where, WARP_NEAREST, COPY), matrix, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +122,22 @@ class PadObjects(Op):
             most = geometry.LARGEST
             raise ValueError(f"max_pad_scale must be at most {most}, got {self.largest}")
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        frame = sketch.frame
-        canvas = sketch.take("pad_box", lambda: self._canvases(sketch.draws))
+    def __call__(self, batch: BatchPlan) -> None:
+        chain = batch.geometry
+        canvas = batch.sample("pad_box", self._canvases)
         where = canvas[:, 0] > 0
         scale, x, y = np.where(where[:, None], canvas, np.array([1, 0, 0])).astype(_F32).T
         box = np.stack([-x, -y, scale, scale], axis=1)
-        project_objects(sketch.labels, sketch.widths, np.where(where[:, None], box, _F32(0)))
-        height, width = frame.size.T.astype(_F32)
+        project_objects(batch.labels, batch.widths, np.where(where[:, None], box, _F32(0)))
+        height, width = chain.size.T.astype(_F32)
         left, top = (x * width).astype(np.int64), (y * height).astype(np.int64)
         right = ((scale - x - _F32(1)) * width).astype(np.int64)
         bottom = ((scale - y - _F32(1)) * height).astype(np.int64)
-        size = frame.size + np.stack([top + bottom, left + right], axis=1)
-        size = sketch.bounded(size)
+        size = chain.size + np.stack([top + bottom, left + right], axis=1)
+        size = batch.bounded(size)
         one, zero = np.ones(len(size)), np.zeros(len(size))
         matrix = np.stack([one, zero, -left, zero, one, -top], axis=1)
-        frame.warp(size, np.where(where, WARP_NEAREST, COPY), matrix, self.fill)
+        chain.warp(size, np.where(where, WARP_NEAREST, COPY), matrix, self.fill)
 
     def _canvases(self, draws: Draws) -> npt.NDArray[np.float32]:
         """(N, 3) scales, and x and y of the picture in sides of it; 0 where there is no canvas."""
@@ -164,8 +164,8 @@ class FitInto(Op):
     mode: ResizeMode = "force"
     inter_method: int = 1
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        source = sketch.frame.size
+    def __call__(self, batch: BatchPlan) -> None:
+        source = batch.geometry.size
         goal = np.broadcast_to(np.array(self.shape), source.shape)
         if self.mode != "force":
             ratio = (np.array(self.shape, _F32) / source.astype(_F32)).min(axis=1, keepdims=True)
@@ -174,11 +174,11 @@ class FitInto(Op):
             larger = (source > self.shape).any(axis=1, keepdims=True)
             goal = np.where(larger, goal, source)
         draw = Draw.CROP_INTERPOLATION
-        method = sketch.take(
+        method = batch.sample(
             "crop_interpolation",
-            lambda: geometry.choose(self.inter_method, source, goal, sketch.draws, draw),
+            lambda draws: geometry.choose(self.inter_method, source, goal, draws, draw),
         )
-        sketch.frame.resize(goal, method)
+        batch.geometry.resize(goal, method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +196,15 @@ class PackLabels(Op):
     width: int
     filler: float = -1
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        size, labels, widths = sketch.frame.size, sketch.labels, sketch.widths
+    def __call__(self, batch: BatchPlan) -> None:
+        size, labels, widths = batch.geometry.size, batch.labels, batch.widths
         assert widths is not None
         packed = np.full((len(size), 4 + self.width), self.filler, _F32)
         packed[:, 0], packed[:, 3] = self.channels, widths
         packed[:, 1:3] = size
         used = np.arange(labels.shape[1]) < widths[:, None]
         packed[:, 4 : 4 + labels.shape[1]][used] = labels[used]
-        sketch.labels, sketch.widths = packed, None
+        batch.labels, batch.widths = packed, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,24 +218,24 @@ class TopLeft(Op):
     cost: ClassVar[str] = "a pass over the output of the images that are smaller"
     shape: tuple[int, int]
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        size = sketch.frame.size
+    def __call__(self, batch: BatchPlan) -> None:
+        size = batch.geometry.size
         whole = np.broadcast_to(np.array(self.shape), size.shape)
         small = (size != whole).any(axis=1)
         if small.any():
             still = np.broadcast_to(np.array([1.0, 0, 0, 0, 1, 0]), (len(size), 6))
-            sketch.frame.warp(whole, np.where(small, WARP_NEAREST, COPY), still, 0)
-        sketch.crop = np.concatenate([np.zeros_like(whole), whole], axis=1)
+            batch.geometry.warp(whole, np.where(small, WARP_NEAREST, COPY), still, 0)
+        batch.crop = np.concatenate([np.zeros_like(whole), whole], axis=1)
 
 
 def _by_chance(
-    draws: Draws, draw: int, chance: int, amount: float, p: float
+    draw: int, chance: int, amount: float, p: float, draws: Draws
 ) -> npt.NDArray[np.float32]:
     """(N,) numbers from -amount to amount, 0 for all but a part `p` of the images."""
     shift = draws.uniform(draw, -1, 1) * _F32(amount)
     return np.where(draws.uniform(chance) < p, shift, _F32(0))
 
 
-def _steps(draws: Draws, draw: int, chance: int, amount: int, p: float) -> npt.NDArray[np.int32]:
+def _steps(draw: int, chance: int, amount: int, p: float, draws: Draws) -> npt.NDArray[np.int32]:
     """The same, cut to whole numbers."""
-    return _by_chance(draws, draw, chance, amount, p).astype(np.int32)
+    return _by_chance(draw, chance, amount, p, draws).astype(np.int32)

@@ -8,12 +8,12 @@ asks for the window that this takes from the step before it; the first one asks 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.taps import BORDER, COPY, kinds
+from gpuio.kernels.taps import BORDER, COPY, NEAREST, WARP_NEAREST, kinds
 from gpuio.transforms.random import Draw, Draws
 
 Sizes = npt.NDArray[np.int64]
@@ -33,6 +33,8 @@ INTER_METHODS = (0, 1, 2, 3, 4, 9, 10)
 _AUTO, _RANDOM = 9, 10
 _REACH = np.array([0, 0, 1, 2, 0, 4, 1, 0, 0, 1, 2, 4, 0])
 """Pixels that a kind reads beyond its centre, by kind."""
+_NEAREST_OF = np.array([COPY, *[NEAREST] * 7, *[WARP_NEAREST] * 4, BORDER])
+"""The kind that does the same with the nearest pixels, by kind."""
 
 
 @dataclass(slots=True)
@@ -122,6 +124,21 @@ class ResampleChain:
             needed = np.where((step.kind == COPY)[:, None], box, _support(step))
             box = needed + np.concatenate([step.offset, np.zeros_like(step.offset)], axis=1)
         self.window = box
+
+    def for_masks(self, fill: int, crop: Boxes) -> ResampleChain:
+        """The same steps for masks, whose pixels are labels: the nearest ones, and no colours.
+
+        Args:
+            fill: Label of what lies outside of a picture.
+            crop: (N, 4) windows of the last step's result.
+        """
+        steps = [
+            replace(step, kind=_NEAREST_OF[step.kind], fill=fill, paint=None) for step in self.steps
+        ]
+        chain = ResampleChain(self.original, steps)
+        chain.size = self.size
+        chain.finish(crop)
+        return chain
 
 
 def choose(method: int, source: Sizes, size: Sizes, draws: Draws, draw: Draw) -> Kinds:

@@ -35,11 +35,11 @@ class MovePoints(Op):
     cost: ClassVar[str] = "free"
     filler: float = -1
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        points = sketch.labels.reshape(len(sketch.labels), -1, 2)
-        moved = move(forward(sketch), points)
-        there = _present_mask(sketch, 2)
-        sketch.labels = _flat(np.where(there[:, :, None], moved, self.filler))
+    def __call__(self, batch: BatchPlan) -> None:
+        points = batch.labels.reshape(len(batch.labels), -1, 2)
+        moved = move(forward(batch), points)
+        there = _present_mask(batch, 2)
+        batch.labels = _flat(np.where(there[:, :, None], moved, self.filler))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ class MoveBoxes(Op):
         if self.threshold < 0:
             raise ValueError(f"emit_overlap_thresh must be at least 0, got {self.threshold}")
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        boxes = sketch.labels.reshape(len(sketch.labels), -1, 5)
+    def __call__(self, batch: BatchPlan) -> None:
+        boxes = batch.labels.reshape(len(batch.labels), -1, 5)
         left, top, right, bottom = np.moveaxis(boxes[:, :, 1:], 2, 0)
-        there = _present_mask(sketch, 5) & (right > left) & (bottom > top)
+        there = _present_mask(batch, 5) & (right > left) & (bottom > top)
         corners = np.stack([left, top, right, top, left, bottom, right, bottom], axis=2)
         count = boxes.shape[1]
-        moved = move(forward(sketch), corners.reshape(len(boxes), -1, 2))
+        moved = move(forward(batch), corners.reshape(len(boxes), -1, 2))
         moved = moved.reshape(len(boxes), count, 4, 2)
         low, high = moved.min(axis=2), moved.max(axis=2)
         inner = np.clip(low, 0, 1), np.clip(high, 0, 1)
@@ -88,21 +88,21 @@ class MoveBoxes(Op):
         result = np.concatenate([boxes[:, :, :1], *inner], axis=2)
         result[~keep] = self.filler
         order = np.argsort(~keep, axis=1, kind="stable")
-        sketch.labels = _flat(np.take_along_axis(result, order[:, :, None], axis=1))
+        batch.labels = _flat(np.take_along_axis(result, order[:, :, None], axis=1))
 
 
-def forward(sketch: BatchPlan) -> Maps:
+def forward(batch: BatchPlan) -> Maps:
     """Maps from places in the pictures, relative to them, to places in the output."""
-    frame = sketch.frame
-    maps = np.zeros((len(frame.size), 2, 3))
-    maps[:, 0, 0], maps[:, 1, 1] = frame.original[:, 1], frame.original[:, 0]
-    for step in frame.steps:
+    chain = batch.geometry
+    maps = np.zeros((len(chain.size), 2, 3))
+    maps[:, 0, 0], maps[:, 1, 1] = chain.original[:, 1], chain.original[:, 0]
+    for step in chain.steps:
         maps[:, :, 2] -= step.offset[:, ::-1]
         maps = np.where((step.kind == COPY)[:, None, None], maps, _after(maps, step))
-    maps[:, :, 2] -= sketch.crop[:, 1::-1]
-    maps /= sketch.crop[:, :1:-1, None]
-    maps[sketch.mirror, 0] *= -1
-    maps[sketch.mirror, 0, 2] += 1
+    maps[:, :, 2] -= batch.crop[:, 1::-1]
+    maps /= batch.crop[:, :1:-1, None]
+    maps[batch.mirror, 0] *= -1
+    maps[batch.mirror, 0, 2] += 1
     return maps
 
 
@@ -136,12 +136,12 @@ def _xy(size: Sizes) -> npt.NDArray[np.float64]:
     return np.maximum(size[:, ::-1], 1).astype(np.float64)
 
 
-def _present_mask(sketch: BatchPlan, width: int) -> npt.NDArray[np.bool_]:
+def _present_mask(batch: BatchPlan, width: int) -> npt.NDArray[np.bool_]:
     """(N, K) bool, things of `width` numbers that images have."""
-    count = sketch.labels.shape[1] // width
-    if sketch.widths is None:
-        return np.ones((len(sketch.labels), count), bool)
-    return np.arange(count) < (sketch.widths // width)[:, None]
+    count = batch.labels.shape[1] // width
+    if batch.widths is None:
+        return np.ones((len(batch.labels), count), bool)
+    return np.arange(count) < (batch.widths // width)[:, None]
 
 
 def _flat(things: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

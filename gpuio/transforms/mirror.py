@@ -20,7 +20,7 @@ class Mirror(Op):
     cost: ClassVar[str] = "free"
     random: bool = False
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        sketch.mirror[:] = True
+    def __call__(self, batch: BatchPlan) -> None:
+        batch.mirror[:] = True
         if self.random:
-            sketch.mirror[:] = sketch.take("mirror", lambda: sketch.draws.coin(Draw.MIRROR))
+            batch.mirror[:] = batch.sample("mirror", lambda draws: draws.coin(Draw.MIRROR))

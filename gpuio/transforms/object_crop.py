@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gpuio.kernels.objects import CENTER, OVERLAP, SAMPLER, crop_objects, find_crops
 from gpuio.transforms.op import BatchPlan, Op
-from gpuio.transforms.random import Draw
+from gpuio.transforms.random import Draw, Draws
 
 EmitMode = Literal["center", "overlap"]
 EMIT_MODES: tuple[str, ...] = get_args(EmitMode)
@@ -92,30 +92,30 @@ class CropObjects(Op):
         if self.threshold < 0:
             raise ValueError(f"emit_overlap_thresh must be at least 0, got {self.threshold}")
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        frame = sketch.frame
-        box = sketch.take("crop_box", lambda: self._boxes(sketch)).astype(_F32)
+    def __call__(self, batch: BatchPlan) -> None:
+        chain = batch.geometry
+        box = batch.sample("crop_box", lambda draws: self._boxes(batch, draws)).astype(_F32)
         mode = OVERLAP if self.emit == "overlap" else CENTER
-        crop_objects(sketch.labels, sketch.widths, box, mode, _F32(self.threshold))
+        crop_objects(batch.labels, batch.widths, box, mode, _F32(self.threshold))
         box = np.where(box[:, 2:3] > 0, box, np.array([0, 0, 1, 1], _F32))
-        height, width = frame.size.T.astype(_F32)
+        height, width = chain.size.T.astype(_F32)
         x, y, wide, high = (box * np.stack([width, height] * 2, axis=1)).astype(np.int64).T
         size = np.maximum(np.stack([high, wide], axis=1), 1)
-        start = np.minimum(np.stack([y, x], axis=1), frame.size - size)
+        start = np.minimum(np.stack([y, x], axis=1), chain.size - size)
         nearest = np.zeros(len(size), np.int64)  # nothing is resized
-        frame.resize(size, nearest, np.concatenate([start, size], axis=1))
+        chain.resize(size, nearest, np.concatenate([start, size], axis=1))
 
-    def _boxes(self, sketch: BatchPlan) -> npt.NDArray[np.float32]:
+    def _boxes(self, batch: BatchPlan, draws: Draws) -> npt.NDArray[np.float32]:
         """(N, 4) x, y, width and height relative to the picture; all 0 where there is no crop."""
-        boxes = np.zeros((len(sketch.labels), 4), _F32)
-        height, width = sketch.frame.size.T.astype(_F32)
-        where = sketch.draws.uniform(Draw.CROP_CHANCE) < self.p
+        boxes = np.zeros((len(batch.labels), 4), _F32)
+        height, width = batch.geometry.size.T.astype(_F32)
+        where = draws.uniform(Draw.CROP_CHANCE) < self.p
         blocks = np.array([Draw.SAMPLER_ORDER // 4, Draw.CROP_TRIALS // 4], np.uint64)
-        objects = sketch.labels, sketch.widths, width / height, where
+        objects = batch.labels, batch.widths, width / height, where
         mode = OVERLAP if self.emit == "overlap" else CENTER
         order = np.empty(len(self.samplers), np.int64)
         limits = table(self.samplers), order, mode, _F32(self.threshold)
-        find_crops(*objects, *sketch.draws.stream, blocks, *limits, boxes)
+        find_crops(*objects, *draws.stream, blocks, *limits, boxes)
         return boxes
 
 

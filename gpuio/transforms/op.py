@@ -1,10 +1,10 @@
-"""What an augmentation is: something with parameters that adds its part to a batch's plan."""
+"""What an augmentation is: parameters, and a call that adds its steps to the plan of a batch."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -19,32 +19,32 @@ Column = npt.NDArray[Any]
 
 @dataclass(slots=True)
 class BatchPlan:
-    """What one batch gets, while ops add to it.
+    """What happens to each image of one batch; ops add to it.
 
     Attributes:
-        frame: Geometry.
+        geometry: Where every pixel comes from.
         draws: Random numbers of the batch.
-        crop: (N, 4) windows in the last result of `frame`.
+        crop: (N, 4) windows in the last result of `geometry`.
         mirror: (N,) bool.
         color: (N,) COLOR rows.
-        gain: (N,) float32 that multiply the normalized values.
-        offset: (N,) float32 in levels, added after the mean is taken off.
-        given: By name, (N,) values to use instead of random ones.
-        drawn: By name, (N,) values that were used; what users see as `batch.augmentation`.
+        gain: (N,) float32, factors of the normalized values.
+        offset: (N,) float32 in levels, added after the mean is subtracted.
+        overrides: By name, (N, ...) values to use instead of random ones.
+        sampled: By name, (N, ...) values in use; users see them as `batch.augmentation`.
         rejected: By place in the batch, why an image cannot be used.
-        labels: (N, W) float32, what the batch will have; an op that moves them replaces them.
-        widths: (N,) int64, how many of its labels each image has; None where that is all.
+        labels: (N, W) float32 labels of the batch; an op that moves them replaces them.
+        widths: (N,) int64, how many of its labels each image has; None where all have W.
     """
 
-    frame: ResampleChain
+    geometry: ResampleChain
     draws: Draws
     crop: Boxes
     mirror: npt.NDArray[np.bool_]
     color: npt.NDArray[np.void]
     gain: npt.NDArray[np.float32]
     offset: npt.NDArray[np.float32]
-    given: Mapping[str, Column] = field(default_factory=dict)
-    drawn: dict[str, Column] = field(default_factory=dict)
+    overrides: Mapping[str, Column] = field(default_factory=dict)
+    sampled: dict[str, Column] = field(default_factory=dict)
     rejected: dict[int, str] = field(default_factory=dict)
     labels: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     widths: npt.NDArray[np.int64] | None = None
@@ -54,34 +54,34 @@ class BatchPlan:
         cls,
         size: npt.NDArray[np.int32],
         draws: Draws,
-        given: Mapping[str, Column] | None = None,
+        overrides: Mapping[str, Column] | None = None,
     ) -> BatchPlan:
-        """A sketch that leaves images of (N, 2) `size` as they are."""
-        count, given_size = len(size), size.astype(np.int64)
-        frame = ResampleChain(np.clip(given_size, 1, LARGEST))
-        sketch = cls(
-            frame,
+        """A plan that leaves images of (N, 2) `size` as they are."""
+        count, wanted = len(size), size.astype(np.int64)
+        geometry = ResampleChain(np.clip(wanted, 1, LARGEST))
+        batch = cls(
+            geometry,
             draws,
-            np.concatenate([np.zeros((count, 2), np.int64), frame.size], axis=1),
+            np.concatenate([np.zeros((count, 2), np.int64), geometry.size], axis=1),
             np.zeros(count, bool),
             np.zeros(count, COLOR),
             np.ones(count, np.float32),
             np.zeros(count, np.float32),
-            given or {},
+            overrides or {},
         )
-        sketch.bounded(given_size)
-        return sketch
+        batch.bounded(wanted)
+        return batch
 
-    def take(self, name: str, draw: Callable[[], Column]) -> Column:
-        """(N, ...) values that are given under `name`, else drawn; noted either way."""
-        values = np.asarray(self.given[name]) if name in self.given else draw()
+    def sample(self, name: str, draw: Callable[[Draws], Column]) -> Column:
+        """(N, ...) values of `overrides[name]`, else what `draw` makes; kept in `sampled`."""
+        values = np.asarray(self.overrides[name]) if name in self.overrides else draw(self.draws)
         if values.dtype.kind == "f":
-            values = values.astype(np.float32, copy=False)  # also what came through a text file
-        self.drawn[name] = values
+            values = values.astype(np.float32, copy=False)  # a text file may have made float64
+        self.sampled[name] = values
         return values
 
     def bounded(self, size: Sizes) -> Sizes:
-        """(N, 2) `size` of pictures to come, cut to LARGEST; images that go beyond are rejected."""
+        """(N, 2) `size` of pictures to come, cut to LARGEST; larger images are rejected."""
         for place in np.flatnonzero((size > LARGEST).any(axis=1)).tolist():
             height, width = size[place].tolist()
             self.rejected.setdefault(
@@ -92,9 +92,9 @@ class BatchPlan:
         return np.fmin(np.fmax(size, 1), LARGEST).astype(np.int64)
 
     def finish(self) -> None:
-        """Let every step know its window; images with one of too many pixels are rejected."""
-        self.frame.finish(self.crop)
-        for step in self.frame.steps:
+        """Compute the window of every step; images with a window too large are rejected."""
+        self.geometry.finish(self.crop)
+        for step in self.geometry.steps:
             pixels = step.box[:, 2:].prod(axis=1)
             for place in np.flatnonzero(step.active & (pixels > MOST_PIXELS)).tolist():
                 self.rejected.setdefault(
@@ -103,9 +103,23 @@ class BatchPlan:
                     "are the most",
                 )
 
+    def for_masks(self, fill: int) -> BatchPlan:
+        """The finished plan of the masks of these images: the same geometry, no colours.
+
+        Pixels are the nearest ones, `fill` lies outside of a picture, and values stay as they are.
+        """
+        count = len(self.mirror)
+        return replace(
+            self,
+            geometry=self.geometry.for_masks(fill, self.crop),
+            color=np.zeros(count, COLOR),
+            gain=np.ones(count, np.float32),
+            offset=np.zeros(count, np.float32),
+        )
+
 
 class Op(ABC):
-    """One augmentation: a frozen dataclass that checks itself, and adds to a sketch.
+    """One augmentation: a frozen dataclass that checks itself, and adds to a `BatchPlan`.
 
     Attributes:
         cost: What it adds to the work, for people.
@@ -114,8 +128,8 @@ class Op(ABC):
     cost: ClassVar[str]
 
     @abstractmethod
-    def __call__(self, sketch: BatchPlan) -> None:
-        """Add what every image of the batch gets."""
+    def __call__(self, batch: BatchPlan) -> None:
+        """Add to `batch` what happens to each of its images."""
 
     def __str__(self) -> str:
         """The op with the parameters that are not at their defaults."""

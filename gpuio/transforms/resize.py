@@ -32,16 +32,16 @@ class ResizeShorterEdge(Op):
         if self.edge < 1:
             raise ValueError(f"resize must be at least 1, or -1 for none, got {self.edge}")
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        source = sketch.frame.size
+    def __call__(self, batch: BatchPlan) -> None:
+        source = batch.geometry.size
         height, width = source.T
         longer = np.maximum(self.edge * source.max(axis=1) // source.min(axis=1), 1)
         tall = height > width
         sides = np.where(tall, longer, self.edge), np.where(tall, self.edge, longer)
-        size = sketch.bounded(np.stack(sides, axis=1))
+        size = batch.bounded(np.stack(sides, axis=1))
         draw = Draw.RESIZE_INTERPOLATION
-        method = sketch.take(
+        method = batch.sample(
             "resize_interpolation",
-            lambda: geometry.choose(self.inter_method, source, size, sketch.draws, draw),
+            lambda draws: geometry.choose(self.inter_method, source, size, draws, draw),
         )
-        sketch.frame.resize(size, method)
+        batch.geometry.resize(size, method)

@@ -241,21 +241,21 @@ def test_a_kernel_reads_its_window_alone(kind, corner, channels):
     """Of the picture only that window is memory which may be read, to the byte."""
     pictures = Pictures((kind,), channels, before=(18, 21), after=(15, 13))
     (row,), (image,) = pictures.table, pictures.images
-    frame = ResampleChain(np.array([image.shape[:2]]))
+    chain = ResampleChain(np.array([image.shape[:2]]))
     if kind == BORDER:
-        frame.border(2, 128)
+        chain.border(2, 128)
     elif kind in WARPS:
-        frame.warp(np.array([(15, 13)]), np.array([kind]), pictures.matrix, 128)
+        chain.warp(np.array([(15, 13)]), np.array([kind]), pictures.matrix, 128)
     else:
-        frame.resize(np.array([(row["dst_height"], row["dst_width"])]), np.array([0]))
-        frame.steps[0].kind[:] = kind
-    size = frame.size[0]
+        chain.resize(np.array([(row["dst_height"], row["dst_width"])]), np.array([0]))
+        chain.steps[0].kind[:] = kind
+    size = chain.size[0]
     extent = np.minimum(size, (4, 5))
     box = np.concatenate([(size - extent) * corner, extent])
-    frame.finish(box[None])
+    chain.finish(box[None])
     row["y"], row["x"], row["rows"], row["cols"] = box
     wanted = pictures.sample("cpu")
-    y, x, height, width = frame.window[0]
+    y, x, height, width = chain.window[0]
     del pictures.memory.arrays[image.ctypes.data]
     part = pictures.memory.add(image[y : y + height, x : x + width].copy())
     skipped = int(y) * part.strides[0] + int(x) * channels

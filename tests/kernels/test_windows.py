@@ -64,7 +64,7 @@ def moves(size):
             to = np.maximum(1, np.array([[height, width]]) * scale).astype(np.int64)
             yield (
                 f"resize {name} by method {inter}",
-                lambda frame, to=to, inter=inter: frame.resize(to, np.array([inter])),
+                lambda chain, to=to, inter=inter: chain.resize(to, np.array([inter])),
             )
     canvas = np.array([[height + 3, width + 5]])
     for kind in (WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LANCZOS):
@@ -72,11 +72,11 @@ def moves(size):
         for name, matrix in matrices.items():
             yield (
                 f"warp {name} of kind {kind}",
-                lambda frame, kind=kind, matrix=matrix: frame.warp(
+                lambda chain, kind=kind, matrix=matrix: chain.warp(
                     canvas, np.array([kind]), matrix, 77
                 ),
             )
-    yield "border", lambda frame: frame.border(2, 9)
+    yield "border", lambda chain: chain.border(2, 9)
 
 
 def corners(whole, window):
@@ -90,9 +90,9 @@ def corners(whole, window):
             yield y, x, height, width
 
 
-def step_of(frame, channels):
-    """The STEP row of a frame's only step, without addresses, and what it points to."""
-    (step,) = frame.steps
+def step_of(chain, channels):
+    """The STEP row of a chain's only step, without addresses, and what it points to."""
+    (step,) = chain.steps
     row = np.zeros(1, STEP)
     row["kind"], row["margin"], row["fill"] = step.kind, step.margin, step.fill
     row["src_height"], row["src_width"] = step.source.T
@@ -128,12 +128,12 @@ def run(row, how, channels, source, pitch, out, areas):
 def check(image, move, window, channels, areas):
     """All windows of one size of one picture, after one step."""
     inner, outer, *_ = areas
-    frame = ResampleChain(np.array([image.shape[:2]]))
-    move(frame)
-    for box in corners(frame.size[0], window):
-        frame.finish(np.array([box]))
-        row, held = step_of(frame, channels)
-        y, x, rows, cols = frame.window[0]
+    chain = ResampleChain(np.array([image.shape[:2]]))
+    move(chain)
+    for box in corners(chain.size[0], window):
+        chain.finish(np.array([box]))
+        row, held = step_of(chain, channels)
+        y, x, rows, cols = chain.window[0]
         part = image[y : y + rows, x : x + cols]
         for how in ("pixels", "NCHW", "NHWC"):
             wanted = np.empty(box[2] * box[3] * channels, np.uint8)
@@ -158,11 +158,11 @@ def check_far_down(areas):
     for kind in (WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LANCZOS):
         made = []
         for skipped in (0, at):
-            frame = ResampleChain(np.array([(skipped + 61, width)]))
+            chain = ResampleChain(np.array([(skipped + 61, width)]))
             matrix = np.array([[1, 0.01, 9.3, 0, 1, skipped + 20.6]])
-            frame.warp(np.array([window]), np.array([kind]), matrix, 0)
-            frame.finish(np.array([(0, 0, *window)]))
-            row, held = step_of(frame, 3)
+            chain.warp(np.array([window]), np.array([kind]), matrix, 0)
+            chain.finish(np.array([(0, 0, *window)]))
+            row, held = step_of(chain, 3)
             source = inner.at(image.size, at_end=False)
             source[:] = image.reshape(-1)
             for how in ("pixels", "NCHW"):

@@ -1,4 +1,4 @@
-"""An augment room without the rooms before it: arrays in, a batch out."""
+"""The stage that executes plans, without the stages before it: arrays in, a batch out."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0, place=surrounded, 
         images: (H, W, C) uint8 each.
         ids: Record numbers; 0, 1, 2, ... if None.
         seed: Of the augmentation.
-        epoch: Likewise.
+        epoch: From 0.
         poison: A byte.
         place: Puts windows into memory.
         label: Of every image.
@@ -127,11 +127,11 @@ def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0, place=surrounded, 
     return made
 
 
-def sketch(ops, size, *, ids=None, seed=0, epoch=0, given=None):
+def planned(ops, size, *, ids=None, seed=0, epoch=0, overrides=None):
     """What ops decide about images of (N, 2) `size`, or of one size for all `ids`."""
     ids = np.arange(len(size)) if ids is None else np.asarray(ids)
     sizes = np.broadcast_to(np.asarray(size, np.int32), (len(ids), 2))
-    made = BatchPlan.of(sizes, Draws(ids, seed=seed, epoch=epoch), given)
+    made = BatchPlan.of(sizes, Draws(ids, seed=seed, epoch=epoch), overrides)
     for op in ops:
         op(made)
     made.finish()
@@ -139,6 +139,6 @@ def sketch(ops, size, *, ids=None, seed=0, epoch=0, given=None):
 
 
 @pytest.fixture(scope="session")
-def room():
-    """The functions above: `room.run`, `room.plan_of`, `room.ops_plan`, `room.sketch`."""
-    return SimpleNamespace(run=run, plan_of=plan_of, ops_plan=ops_plan, sketch=sketch)
+def stage():
+    """The functions above: `stage.run`, `stage.plan_of`, `stage.ops_plan`, `stage.planned`."""
+    return SimpleNamespace(run=run, plan_of=plan_of, ops_plan=ops_plan, planned=planned)

@@ -44,11 +44,11 @@ def matrix_of(height, width, angle, shear, scale, ratio, limits):
     ],
     ids=str,
 )
-def test_matrix_and_canvas_are_the_formulas(room, op):
-    made = room.sketch([op], SIZES)
-    (step,) = made.frame.steps
+def test_matrix_and_canvas_are_the_formulas(stage, op):
+    made = stage.planned([op], SIZES)
+    (step,) = made.geometry.steps
     still = {"aspect_ratio": np.ones(len(SIZES), F32)}  # not drawn without a range
-    columns = [(still | made.drawn)[x] for x in ("angle", "shear", "scale", "aspect_ratio")]
+    columns = [(still | made.sampled)[x] for x in ("angle", "shear", "scale", "aspect_ratio")]
     for place, drawn in enumerate(zip(*columns, strict=True)):
         matrix, size = matrix_of(*SIZES[place], *drawn, op.limits)
         assert tuple(step.size[place]) == size
@@ -56,75 +56,77 @@ def test_matrix_and_canvas_are_the_formulas(room, op):
         npt.assert_allclose(step.matrix[place], back.ravel(), rtol=1e-9, atol=1e-9)
 
 
-def once(room, op, image):
+def once(stage, op, image):
     """The whole canvas."""
-    canvas = room.sketch([op], [image.shape[:2]]).frame.size[0]
+    canvas = stage.planned([op], [image.shape[:2]]).geometry.size[0]
     return np.moveaxis(
-        room.run(room.ops_plan(op, shape=(image.shape[2], *canvas)), [image]).data[0], 0, -1
+        stage.run(stage.ops_plan(op, shape=(image.shape[2], *canvas)), [image]).data[0], 0, -1
     )
 
 
 @pytest.mark.parametrize("method", [0, 1, 2, 3, 4])
-def test_a_positive_angle_turns_counter_clockwise(room, method):
+def test_a_positive_angle_turns_counter_clockwise(stage, method):
     image = draw(24, 24)
-    got = once(room, Affine(angles=(90, 90), fill=3, inter_method=method), image)
+    got = once(stage, Affine(angles=(90, 90), fill=3, inter_method=method), image)
     # About the corner in the middle, not the middle of the pixels: one row falls out.
     npt.assert_array_equal(got[1:], np.rot90(image)[:-1])
     assert (got[0] == 3).all()
 
 
 @pytest.mark.parametrize("method", [0, 1, 2, 3, 4])
-def test_a_scale_of_two_keeps_every_pixel(room, method):
+def test_a_scale_of_two_keeps_every_pixel(stage, method):
     image = draw(15, 22)
-    got = once(room, Affine(scale=(2, 2), inter_method=method), image)
+    got = once(stage, Affine(scale=(2, 2), inter_method=method), image)
     assert got.shape == (30, 44, 3)
     npt.assert_array_equal(got[::2, ::2], image)
 
 
-def test_the_canvas_does_not_grow_when_the_picture_is_turned(room):
-    assert once(room, Affine(angles=(45, 45)), draw(20, 31)).shape == (20, 31, 3)
+def test_the_canvas_does_not_grow_when_the_picture_is_turned(stage):
+    assert once(stage, Affine(angles=(45, 45)), draw(20, 31)).shape == (20, 31, 3)
 
 
-def test_an_aspect_ratio_changes_what_is_on_the_canvas_not_the_canvas(room):
+def test_an_aspect_ratio_changes_what_is_on_the_canvas_not_the_canvas(stage):
     image = np.full((40, 40, 3), 90, np.uint8)
-    got = once(room, Affine(ratio=(3, 3), fill=0), image)
+    got = once(stage, Affine(ratio=(3, 3), fill=0), image)
     assert got.shape == image.shape
     assert (got[20] == 0).any()  # narrower: columns times a half
     assert (got[:, 20] == 90).all()  # higher: rows times three halves
 
 
-def test_a_shear_moves_rows_in_proportion(room):
+def test_a_shear_moves_rows_in_proportion(stage):
     image = np.zeros((41, 41, 1), np.uint8)
     image[:, 20] = 200
     op = Affine(shear=0.5, fill=0)
-    shear = room.sketch([op], [(41, 41)]).drawn["shear"][0]
-    got = once(room, op, image)[..., 0].astype(float)
+    shear = stage.planned([op], [(41, 41)]).sampled["shear"][0]
+    got = once(stage, op, image)[..., 0].astype(float)
     place = (got * np.arange(41)).sum(axis=1) / got.sum(axis=1)
     slope = np.polyfit(np.arange(41), place, 1)[0]
     assert slope == pytest.approx(shear, abs=0.01)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_what_lies_outside_is_filled_and_transparent(room, channels):
-    got = once(room, Affine(angles=(45, 45), fill=99), draw(30, 30, channels))
+def test_what_lies_outside_is_filled_and_transparent(stage, channels):
+    got = once(stage, Affine(angles=(45, 45), fill=99), draw(30, 30, channels))
     npt.assert_array_equal(got[0, 0], [99, 99, 99, 0][:channels])
 
 
-def test_sides_stay_within_their_limits(room):
-    made = room.sketch([Affine(scale=(0.1, 9), limits=(30, 70.9))], SIZES)
-    assert made.frame.size.min() >= 30
-    assert made.frame.size.max() <= 70
+def test_sides_stay_within_their_limits(stage):
+    made = stage.planned([Affine(scale=(0.1, 9), limits=(30, 70.9))], SIZES)
+    assert made.geometry.size.min() >= 30
+    assert made.geometry.size.max() <= 70
 
 
-def test_interpolations_are_those_of_warps(room):
+def test_interpolations_are_those_of_warps(stage):
     kinds = [
-        room.sketch([Affine(angles=(5, 5), inter_method=method)], [(30, 40)]).frame.steps[0].kind[0]
+        stage.planned([Affine(angles=(5, 5), inter_method=method)], [(30, 40)])
+        .geometry.steps[0]
+        .kind[0]
         for method in (0, 1, 2, 3, 4)
     ]
     assert kinds == [WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LINEAR, WARP_LANCZOS]
 
 
-def test_by_size_means_cubic_to_enlarge_and_bilinear_to_shrink(room):
+def test_by_size_means_cubic_to_enlarge_and_bilinear_to_shrink(stage):
     for scale, kind in ((2, WARP_CUBIC), (0.5, WARP_LINEAR), (1, WARP_LINEAR)):
         op = Affine(angles=(5, 5), scale=(scale, scale), inter_method=9)
-        assert room.sketch([op], [(30, 40)]).frame.steps[0].kind == kind
+        assert stage.planned([op], [(30, 40)]).geometry.steps[0].kind == kind

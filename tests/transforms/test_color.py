@@ -16,18 +16,18 @@ IDS = np.arange(500)
 DRAWS = Draws(IDS, seed=0, epoch=0)
 
 
-def test_jitter_factors_are_one_and_the_number(room):
-    made = room.sketch([ColorJitter(0.1, 0.2, 0)], (9, 9), ids=IDS)
+def test_jitter_factors_are_one_and_the_number(stage):
+    made = stage.planned([ColorJitter(0.1, 0.2, 0)], (9, 9), ids=IDS)
     assert made.color["jitter"].all()
     for name, amount in (("brightness", 0.1), ("contrast", 0.2), ("saturation", 0)):
         unit = DRAWS.uniform(Draw[name.upper()])
         npt.assert_allclose(made.color[name], 1 - amount + 2 * amount * unit, rtol=1e-6)
-        npt.assert_array_equal(made.drawn[name], made.color[name])
+        npt.assert_array_equal(made.sampled[name], made.color[name])
     npt.assert_array_equal(made.color["order"], DRAWS.integers(Draw.JITTER_ORDER, 0, 5))
 
 
-def test_hls_shifts_are_cut_to_whole_steps(room):
-    made = room.sketch([HlsJitter(hue=18, saturation=40, lightness=0)], (9, 9), ids=IDS)
+def test_hls_shifts_are_cut_to_whole_steps(stage):
+    made = stage.planned([HlsJitter(hue=18, saturation=40, lightness=0)], (9, 9), ids=IDS)
     for name, amount in (("hue", 18), ("color_saturation", 40), ("lightness", 0)):
         u, v = (DRAWS.uniform(Draw[name.upper() + end]) for end in ("", "_SPREAD"))
         wanted = (u + F32(4) * v) / F32(5) * F32(amount) * F32(2) - F32(amount)
@@ -37,8 +37,8 @@ def test_hls_shifts_are_cut_to_whole_steps(room):
     assert not made.color["lightness"].any()
 
 
-def test_lighting_is_the_components_times_the_noise(room):
-    made = room.sketch([Lighting(0.3)], (9, 9), ids=IDS)
+def test_lighting_is_the_components_times_the_noise(stage):
+    made = stage.planned([Lighting(0.3)], (9, 9), ids=IDS)
     red, green = DRAWS.normal(Draw.LIGHTING_RED, Draw.LIGHTING_GREEN)
     blue, _ = DRAWS.normal(Draw.LIGHTING_BLUE, Draw.LIGHTING_SPARE)
     along = 0.3 * np.array([red, green, blue], float) * [[55.46], [4.794], [1.148]]
@@ -51,15 +51,15 @@ def test_lighting_is_the_components_times_the_noise(room):
         npt.assert_allclose(made.color[name], row @ along, rtol=1e-5, atol=1e-4)
 
 
-def test_gray_is_drawn_below_p(room):
-    made = room.sketch([RandomGray(0.3)], (9, 9), ids=IDS)
-    npt.assert_array_equal(made.drawn["gray"], DRAWS.uniform(Draw.GRAY) < 0.3)
-    assert room.sketch([RandomGray(1)], (9, 9), ids=IDS).drawn["gray"].all()
-    assert not room.sketch([RandomGray(0)], (9, 9), ids=IDS).drawn["gray"].any()
+def test_gray_is_drawn_below_p(stage):
+    made = stage.planned([RandomGray(0.3)], (9, 9), ids=IDS)
+    npt.assert_array_equal(made.sampled["gray"], DRAWS.uniform(Draw.GRAY) < 0.3)
+    assert stage.planned([RandomGray(1)], (9, 9), ids=IDS).sampled["gray"].all()
+    assert not stage.planned([RandomGray(0)], (9, 9), ids=IDS).sampled["gray"].any()
 
 
-def test_gain_and_offset_are_the_numbers(room):
-    made = room.sketch([Exposure(0.25, 30)], (9, 9), ids=IDS)
+def test_gain_and_offset_are_the_numbers(stage):
+    made = stage.planned([Exposure(0.25, 30)], (9, 9), ids=IDS)
     npt.assert_allclose(made.gain, 0.75 + 0.5 * DRAWS.uniform(Draw.GAIN), rtol=1e-6)
     npt.assert_allclose(made.offset, 60 * DRAWS.uniform(Draw.OFFSET) - 30, rtol=1e-5, atol=1e-5)
 
@@ -69,10 +69,10 @@ def test_gain_and_offset_are_the_numbers(room):
     [ColorJitter(0.5, 0.5, 0.5), HlsJitter(20, 60, 60), Lighting(0.5), RandomGray(0.5)],
     ids=str,
 )
-def test_what_is_drawn_reaches_the_pixels(room, op):
+def test_what_is_drawn_reaches_the_pixels(stage, op):
     images = [draw(20, 30, seed=number) for number in range(16)]
-    batch = room.run(room.ops_plan(op, shape=(3, 20, 30)), images)
-    rows = room.sketch([op], [(20, 30)] * 16).color
+    batch = stage.run(stage.ops_plan(op, shape=(3, 20, 30)), images)
+    rows = stage.planned([op], [(20, 30)] * 16).color
     changed = 0
     for image, got, row in zip(images, batch.data, rows, strict=True):
         expected = image.copy()
@@ -82,7 +82,7 @@ def test_what_is_drawn_reaches_the_pixels(room, op):
     assert changed > 3
 
 
-def test_what_is_off_is_off_for_all(room):
-    color = room.sketch([], (9, 9), ids=IDS).color
+def test_what_is_off_is_off_for_all(stage):
+    color = stage.planned([], (9, 9), ids=IDS).color
     for name in ("jitter", "hls", "lighting", "gray"):
         assert not color[name].any()

@@ -37,39 +37,39 @@ def middle(image, shape):
 
 
 @pytest.mark.parametrize("size", [(40, 50), (41, 50), (21, 33), (20, 30), (55, 31)])
-def test_a_plain_crop_is_the_middle(room, size):
+def test_a_plain_crop_is_the_middle(stage, size):
     image = draw(*size)
-    plan = room.ops_plan(Crop((20, 30)), shape=(3, 20, 30))
-    npt.assert_array_equal(hwc(room.run(plan, [image]))[0], middle(image, (20, 30)))
+    plan = stage.ops_plan(Crop((20, 30)), shape=(3, 20, 30))
+    npt.assert_array_equal(hwc(stage.run(plan, [image]))[0], middle(image, (20, 30)))
 
 
 @pytest.mark.parametrize("method", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("size", [(10, 50), (40, 11), (7, 9), (13, 200), (1, 1), (19, 30), (3, 40)])
-def test_too_small_an_image_is_enlarged_first(room, size, method):
+def test_too_small_an_image_is_enlarged_first(stage, size, method):
     image = draw(*size)
-    plan = room.ops_plan(Crop((20, 30), inter_method=method), shape=(3, 20, 30))
+    plan = stage.ops_plan(Crop((20, 30), inter_method=method), shape=(3, 20, 30))
     expected = middle(enlarged(image, (20, 30), method), (20, 30))
-    npt.assert_array_equal(hwc(room.run(plan, [image]))[0], expected)
+    npt.assert_array_equal(hwc(stage.run(plan, [image]))[0], expected)
 
 
-def test_a_random_crop_lies_where_the_numbers_say(room):
+def test_a_random_crop_lies_where_the_numbers_say(stage):
     images = [draw(30 + number, 60 - number, seed=number) for number in range(9)]
-    plan = room.ops_plan(Crop((20, 30), random=True), shape=(3, 20, 30))
+    plan = stage.ops_plan(Crop((20, 30), random=True), shape=(3, 20, 30))
     draws = Draws(np.arange(9), seed=4, epoch=2)
     ys = draws.integers(Draw.CROP_Y, 0, np.array([10 + number for number in range(9)]))
     xs = draws.integers(Draw.CROP_X, 0, np.array([30 - number for number in range(9)]))
-    got = hwc(room.run(plan, images, seed=4, epoch=2))
+    got = hwc(stage.run(plan, images, seed=4, epoch=2))
     for image, one, y, x in zip(images, got, ys, xs, strict=True):
         npt.assert_array_equal(one, image[y : y + 20, x : x + 30])
 
 
 @pytest.mark.parametrize("random", [False, True])
 @pytest.mark.parametrize("method", [1, 2, 3])
-def test_a_square_of_the_drawn_side_is_resized(room, random, method):
+def test_a_square_of_the_drawn_side_is_resized(stage, random, method):
     images = [draw(40 + number, 45, seed=number) for number in range(9)]
     op = SquareCrop((20, 30), 10, 40, random, method)
     draws = Draws(np.arange(9), seed=1, epoch=0)
-    got = hwc(room.run(room.ops_plan(op, shape=(3, 20, 30)), images, seed=1))
+    got = hwc(stage.run(stage.ops_plan(op, shape=(3, 20, 30)), images, seed=1))
     sides = draws.integers(Draw.CROP_SIZE, 10, 40)
     for number, (image, side) in enumerate(zip(images, sides, strict=True)):
         spare = np.array(image.shape[:2]) - side
@@ -81,9 +81,9 @@ def test_a_square_of_the_drawn_side_is_resized(room, random, method):
         npt.assert_array_equal(got[number], expected)
 
 
-def test_an_image_smaller_than_the_largest_square_is_refused(room):
+def test_an_image_smaller_than_the_largest_square_is_refused(stage):
     op = SquareCrop((20, 30), 10, 40)
-    rejected = room.sketch([op], [(40, 40), (39, 80), (80, 39)]).rejected
+    rejected = stage.planned([op], [(40, 40), (39, 80), (80, 39)]).rejected
     assert rejected == {
         1: "image of 80 x 39 pixels is smaller than max_crop_size=40",
         2: "image of 39 x 80 pixels is smaller than max_crop_size=40",
@@ -116,9 +116,9 @@ def window(op, number, height, width, seed):
     ],
     ids=str,
 )
-def test_a_window_of_random_area_and_ratio_is_resized(room, op):
+def test_a_window_of_random_area_and_ratio_is_resized(stage, op):
     images = [draw(25 + 3 * number, 80 - 2 * number, seed=number) for number in range(24)]
-    got = hwc(room.run(room.ops_plan(op, shape=(3, 20, 30)), images, seed=8))
+    got = hwc(stage.run(stage.ops_plan(op, shape=(3, 20, 30)), images, seed=8))
     for number, image in enumerate(images):
         box = window(op, number, *image.shape[:2], seed=8)
         if box is None:
@@ -129,14 +129,14 @@ def test_a_window_of_random_area_and_ratio_is_resized(room, op):
         npt.assert_array_equal(got[number], expected)
 
 
-def test_limits_of_one_are_a_plain_crop(room):
+def test_limits_of_one_are_a_plain_crop(stage):
     image = draw(40, 50)
-    plan = room.ops_plan(RandomResizedCrop((20, 30)), shape=(3, 20, 30))
-    npt.assert_array_equal(hwc(room.run(plan, [image]))[0], middle(image, (20, 30)))
+    plan = stage.ops_plan(RandomResizedCrop((20, 30)), shape=(3, 20, 30))
+    npt.assert_array_equal(hwc(stage.run(plan, [image]))[0], middle(image, (20, 30)))
 
 
-def test_only_the_window_is_decoded(room):
-    made = room.sketch([RandomResizedCrop((20, 20), (0.01, 0.1))], (400, 400), ids=range(99))
-    assert (made.frame.window[:, 2:].prod(axis=1) < 0.11 * 400 * 400).all()
-    made = room.sketch([Crop((20, 20), random=True)], (400, 400), ids=range(99))
-    assert (made.frame.window[:, 2:] == 20).all()
+def test_only_the_window_is_decoded(stage):
+    made = stage.planned([RandomResizedCrop((20, 20), (0.01, 0.1))], (400, 400), ids=range(99))
+    assert (made.geometry.window[:, 2:].prod(axis=1) < 0.11 * 400 * 400).all()
+    made = stage.planned([Crop((20, 20), random=True)], (400, 400), ids=range(99))
+    assert (made.geometry.window[:, 2:] == 20).all()

@@ -48,23 +48,23 @@ def assert_equally_often(values, low, high):
     assert_frequencies(values, dict.fromkeys(range(low, high + 1), 1 / (high - low + 1)))
 
 
-def test_one_half_is_mirrored(room):
-    drawn = room.sketch([Mirror(random=True)], (9, 9), ids=IDS).drawn
+def test_one_half_is_mirrored(stage):
+    drawn = stage.planned([Mirror(random=True)], (9, 9), ids=IDS).sampled
     assert_frequencies(drawn["mirror"], {0: 0.5, 1: 0.5})
 
 
-def test_crops_lie_anywhere(room):
-    crop = room.sketch([Crop((40, 30), random=True)], (60, 37), ids=IDS).crop
+def test_crops_lie_anywhere(stage):
+    crop = stage.planned([Crop((40, 30), random=True)], (60, 37), ids=IDS).crop
     assert_equally_often(crop[:, 0], 0, 20)
     assert_equally_often(crop[:, 1], 0, 7)
     assert (crop[:, 2:] == (40, 30)).all()
     assert abs(np.corrcoef(crop[:, 0], crop[:, 1])[0, 1]) < 0.03
 
 
-def test_squares_have_any_side_and_lie_anywhere(room):
-    (step,) = room.sketch(
+def test_squares_have_any_side_and_lie_anywhere(stage):
+    (step,) = stage.planned(
         [SquareCrop((32, 32), 10, 20, random=True)], (50, 60), ids=IDS
-    ).frame.steps
+    ).geometry.steps
     side = step.source[:, 0]
     npt.assert_array_equal(side, step.source[:, 1])
     assert_equally_often(side, 10, 20)
@@ -73,19 +73,19 @@ def test_squares_have_any_side_and_lie_anywhere(room):
         assert_equally_often(step.offset[side == one, 1], 0, 60 - one)
 
 
-def test_angles_are_whole_degrees_both_ways(room):
-    drawn = room.sketch([Affine(angles=(-25, 25))], (40, 50), ids=IDS).drawn
+def test_angles_are_whole_degrees_both_ways(stage):
+    drawn = stage.planned([Affine(angles=(-25, 25))], (40, 50), ids=IDS).sampled
     assert_equally_often(drawn["angle"], -25, 25)
 
 
-def test_angles_of_a_list_are_chosen_equally_often(room):
-    drawn = room.sketch([Affine(angle_list=(-7, 90, 12))], (40, 50), ids=IDS).drawn
+def test_angles_of_a_list_are_chosen_equally_often(stage):
+    drawn = stage.planned([Affine(angle_list=(-7, 90, 12))], (40, 50), ids=IDS).sampled
     assert_frequencies(drawn["angle"], {-7: 1 / 3, 90: 1 / 3, 12: 1 / 3})
 
 
-def test_shear_scale_and_ratio_are_uniform_and_independent(room):
+def test_shear_scale_and_ratio_are_uniform_and_independent(stage):
     op = Affine(shear=0.3, scale=(0.5, 1.25), ratio=(0.75, 1.5))
-    drawn = room.sketch([op], (40, 50), ids=IDS).drawn
+    drawn = stage.planned([op], (40, 50), ids=IDS).sampled
     assert_uniform(drawn["shear"], -0.3, 0.3)
     assert_uniform(drawn["scale"], 0.5, 1.25)
     assert_uniform(drawn["aspect_ratio"], 0.75, 1.5)
@@ -93,9 +93,9 @@ def test_shear_scale_and_ratio_are_uniform_and_independent(room):
     assert np.abs(table - np.eye(3)).max() < 0.03
 
 
-def test_without_a_least_ratio_it_lies_about_one(room):
-    plan = room.plan_of(data_shape=(3, 8, 8), max_aspect_ratio=0.25)
-    assert_uniform(room.sketch(plan.ops, (40, 50), ids=IDS).drawn["aspect_ratio"], 0.75, 1.25)
+def test_without_a_least_ratio_it_lies_about_one(stage):
+    plan = stage.plan_of(data_shape=(3, 8, 8), max_aspect_ratio=0.25)
+    assert_uniform(stage.planned(plan.ops, (40, 50), ids=IDS).sampled["aspect_ratio"], 0.75, 1.25)
 
 
 @pytest.mark.parametrize(
@@ -108,23 +108,25 @@ def test_without_a_least_ratio_it_lies_about_one(room):
     ],
     ids=lambda op: type(op).__name__,
 )
-def test_random_interpolation_takes_all_five(room, op):
-    kind = room.sketch([op], (50, 60), ids=IDS).frame.steps[0].kind
+def test_random_interpolation_takes_all_five(stage, op):
+    kind = stage.planned([op], (50, 60), ids=IDS).geometry.steps[0].kind
     kind[kind == AREA_LINEAR] = AREA  # what it means when the picture grows
     assert_frequencies(kind, dict.fromkeys((NEAREST, LINEAR, CUBIC, AREA, LANCZOS), 0.2))
 
 
-def test_random_interpolation_of_a_warp_is_bilinear_in_place_of_area(room):
-    step = room.sketch([Affine(angles=(5, 5), inter_method=10)], (50, 60), ids=IDS).frame.steps[0]
+def test_random_interpolation_of_a_warp_is_bilinear_in_place_of_area(stage):
+    step = stage.planned(
+        [Affine(angles=(5, 5), inter_method=10)], (50, 60), ids=IDS
+    ).geometry.steps[0]
     counts = np.bincount(step.kind, minlength=12)[8:12]
     assert stats.chisquare(counts, np.array([1, 2, 1, 1]) * 4000).pvalue > ENOUGH
     assert counts.argmax() == WARP_LINEAR - 8
 
 
 @pytest.mark.parametrize("ratio", [(1, 1), (0.5, 2), (1.25, 1.5)])
-def test_resized_crops_have_the_area_and_ratio_asked_for_and_lie_anywhere(room, ratio):
+def test_resized_crops_have_the_area_and_ratio_asked_for_and_lie_anywhere(stage, ratio):
     op = RandomResizedCrop((32, 32), (0.1, 0.4), ratio)
-    (step, *_) = room.sketch([op], (1000, 1000), ids=IDS).frame.steps
+    (step, *_) = stage.planned([op], (1000, 1000), ids=IDS).geometry.steps
     height, width = step.source.T.astype(float)
     assert_uniform(height * width / 1e6, 0.0995, 0.4005)
     # The ratio is uniform, and turned round for one half.
@@ -145,21 +147,21 @@ def test_resized_crops_have_the_area_and_ratio_asked_for_and_lie_anywhere(room, 
     assert_uniform((step.offset[:, 1] + 0.5) / (1001 - width), 0, 1)
 
 
-def test_resized_crops_that_never_fit_are_in_the_middle(room):
-    made = room.sketch([RandomResizedCrop((32, 30), (2, 3))], (50, 60), ids=IDS)
+def test_resized_crops_that_never_fit_are_in_the_middle(stage):
+    made = stage.planned([RandomResizedCrop((32, 30), (2, 3))], (50, 60), ids=IDS)
     npt.assert_array_equal(made.crop, np.broadcast_to([9, 15, 32, 30], (len(IDS), 4)))
 
 
-def test_jitter_factors_are_uniform_about_one_and_independent(room):
-    drawn = room.sketch([ColorJitter(0.25, 0.5, 0.75)], (9, 9), ids=IDS).drawn
+def test_jitter_factors_are_uniform_about_one_and_independent(stage):
+    drawn = stage.planned([ColorJitter(0.25, 0.5, 0.75)], (9, 9), ids=IDS).sampled
     for name, amount in (("brightness", 0.25), ("contrast", 0.5), ("saturation", 0.75)):
         assert_uniform(drawn[name], 1 - amount, 1 + amount)
     table = np.corrcoef([drawn[name] for name in ("brightness", "contrast", "saturation")])
     assert np.abs(table - np.eye(3)).max() < 0.03
 
 
-def test_all_orders_of_the_jitters_are_equally_frequent(room):
-    drawn = room.sketch([ColorJitter(0.25)], (9, 9), ids=IDS).drawn
+def test_all_orders_of_the_jitters_are_equally_frequent(stage):
+    drawn = stage.planned([ColorJitter(0.25)], (9, 9), ids=IDS).sampled
     assert_equally_often(drawn["jitter_order"], 0, 5)
 
 
@@ -179,20 +181,20 @@ def shift_probabilities(amount):
     return found
 
 
-def test_hls_shifts_have_their_peaked_distribution(room):
-    drawn = room.sketch([HlsJitter(18, 40, 5)], (9, 9), ids=IDS).drawn
+def test_hls_shifts_have_their_peaked_distribution(stage):
+    drawn = stage.planned([HlsJitter(18, 40, 5)], (9, 9), ids=IDS).sampled
     for name, amount in (("hue", 18), ("color_saturation", 40), ("lightness", 5)):
         assert_frequencies(drawn[name], shift_probabilities(amount))
     table = np.corrcoef([drawn[name] for name in ("hue", "color_saturation", "lightness")])
     assert np.abs(table - np.eye(3)).max() < 0.03
 
 
-def test_lighting_is_normal_along_the_principal_components(room):
+def test_lighting_is_normal_along_the_principal_components(stage):
     values = np.array([55.46, 4.794, 1.148])
     vectors = np.array(
         [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
     )
-    shift = room.sketch([Lighting(0.5)], (9, 9), ids=IDS).drawn["lighting"]
+    shift = stage.planned([Lighting(0.5)], (9, 9), ids=IDS).sampled["lighting"]
     noise = np.linalg.solve(vectors * values, shift.T.astype(float)) / 0.5
     for along in noise:
         assert stats.kstest(along, "norm").pvalue > ENOUGH
@@ -201,13 +203,13 @@ def test_lighting_is_normal_along_the_principal_components(room):
     assert np.abs(stats.kurtosis(noise, axis=1)).max() < 0.12
 
 
-def test_a_part_becomes_gray(room):
-    drawn = room.sketch([RandomGray(0.2)], (9, 9), ids=IDS).drawn
+def test_a_part_becomes_gray(stage):
+    drawn = stage.planned([RandomGray(0.2)], (9, 9), ids=IDS).sampled
     assert_frequencies(drawn["gray"], {0: 0.8, 1: 0.2})
 
 
-def test_gain_and_offset_are_uniform_and_independent(room):
-    drawn = room.sketch([Exposure(0.3, 12)], (9, 9), ids=IDS).drawn
+def test_gain_and_offset_are_uniform_and_independent(stage):
+    drawn = stage.planned([Exposure(0.3, 12)], (9, 9), ids=IDS).sampled
     assert_uniform(drawn["gain"], 0.7, 1.3)
     assert_uniform(drawn["offset"], -12, 12)
     assert abs(np.corrcoef(drawn["gain"], drawn["offset"])[0, 1]) < 0.03
@@ -228,8 +230,8 @@ EVERYTHING = (
 
 def columns(made):
     """All that was decided, (N, ...) arrays by name."""
-    found = {**made.drawn, "crop": made.crop, "color": made.color, "window": made.frame.window}
-    for number, step in enumerate(made.frame.steps):
+    found = {**made.sampled, "crop": made.crop, "color": made.color, "window": made.geometry.window}
+    for number, step in enumerate(made.geometry.steps):
         for name in ("kind", "source", "size", "offset", "box", "matrix"):
             if getattr(step, name) is not None:
                 found[f"step {number} {name}"] = getattr(step, name)
@@ -237,55 +239,55 @@ def columns(made):
 
 
 def numbers(made):
-    """The random numbers of a sketch as rows of (quantities, N)."""
-    drawn = {**made.drawn, "crop_y": made.crop[:, 0], "crop_x": made.crop[:, 1]}
+    """The random numbers of a batch as rows of (quantities, N)."""
+    drawn = {**made.sampled, "crop_y": made.crop[:, 0], "crop_x": made.crop[:, 1]}
     lines = []
     for column in drawn.values():
         lines += list(np.atleast_2d(np.asarray(column, float).T))
     return np.array(lines)
 
 
-def test_neighbours_are_independent(room):
-    lines = numbers(room.sketch(EVERYTHING, (80, 100), ids=IDS))
+def test_neighbours_are_independent(stage):
+    lines = numbers(stage.planned(EVERYTHING, (80, 100), ids=IDS))
     for gap in (1, 2, 64, 256):
         for line in lines:
             assert abs(np.corrcoef(line[:-gap], line[gap:])[0, 1]) < 0.035
 
 
 @pytest.mark.parametrize("other", [{"epoch": 1}, {"seed": 1}, {"epoch": 7, "seed": 3}], ids=str)
-def test_epochs_and_seeds_are_independent(room, other):
-    first = numbers(room.sketch(EVERYTHING, (80, 100), ids=IDS))
-    second = numbers(room.sketch(EVERYTHING, (80, 100), ids=IDS, **other))
+def test_epochs_and_seeds_are_independent(stage, other):
+    first = numbers(stage.planned(EVERYTHING, (80, 100), ids=IDS))
+    second = numbers(stage.planned(EVERYTHING, (80, 100), ids=IDS, **other))
     for line, another in zip(first, second, strict=True):
         assert abs(np.corrcoef(line, another)[0, 1]) < 0.035
 
 
-def test_quantities_are_independent_of_each_other(room):
-    made = room.sketch(EVERYTHING, (80, 100), ids=IDS)
+def test_quantities_are_independent_of_each_other(stage):
+    made = stage.planned(EVERYTHING, (80, 100), ids=IDS)
     depending = ("crop_y", "crop_x")  # on the size that the scale gives
-    names = [name for name in made.drawn if name not in depending]
-    table = np.corrcoef([made.drawn[name].reshape(len(IDS), -1)[:, 0] for name in names])
+    names = [name for name in made.sampled if name not in depending]
+    table = np.corrcoef([made.sampled[name].reshape(len(IDS), -1)[:, 0] for name in names])
     assert np.abs(table - np.eye(len(names))).max() < 0.035
 
 
 @pytest.mark.parametrize(
     "ops", [EVERYTHING, (RandomResizedCrop((20, 20), (0.1, 1), (0.5, 2), 10),)]
 )
-def test_a_record_gets_the_same_in_any_company(room, ops):
+def test_a_record_gets_the_same_in_any_company(stage, ops):
     rng = np.random.default_rng(0)
     size = rng.integers(40, 200, (64, 2))
-    whole = columns(room.sketch(ops, size, seed=5, epoch=2))
+    whole = columns(stage.planned(ops, size, seed=5, epoch=2))
     for count in (1, 3, 64):
         some = rng.permutation(64)[:count]
-        part = columns(room.sketch(ops, size[some], ids=some, seed=5, epoch=2))
+        part = columns(stage.planned(ops, size[some], ids=some, seed=5, epoch=2))
         assert part.keys() == whole.keys()
         for name, column in part.items():
             npt.assert_array_equal(column, whole[name][some], name)
 
 
-def test_switching_one_augmentation_off_leaves_the_others(room):
-    whole = room.sketch(EVERYTHING, (80, 100), ids=IDS).drawn
+def test_switching_one_augmentation_off_leaves_the_others(stage):
+    whole = stage.planned(EVERYTHING, (80, 100), ids=IDS).sampled
     for op in EVERYTHING[3:]:
-        rest = room.sketch([other for other in EVERYTHING if other is not op], (80, 100), ids=IDS)
-        for name, column in rest.drawn.items():
+        rest = stage.planned([other for other in EVERYTHING if other is not op], (80, 100), ids=IDS)
+        for name, column in rest.sampled.items():
             npt.assert_array_equal(column, whole[name], f"{name} without {op}")

@@ -2,11 +2,11 @@
 
 An op is a frozen dataclass. It checks its parameters when it is made; called with a `BatchPlan`, it
 decides for a whole batch at once, as arrays with one row per image. It touches no pixels: it adds
-a step to `sketch.frame` (or sets `sketch.mirror`, `sketch.color`, ...), and the rooms do the rest.
-They decode only what the steps need and run them on every device. What it gets from `sketch.take`
-users see as `batch.augmentation`, and can replay.
+a step to `batch.geometry` (or sets `batch.mirror`, `batch.color`, ...), and the pipeline does the
+rest: it decodes only what the steps need and runs them on every device. What `batch.sample` gives
+it users see as `batch.augmentation`, and can replay.
 
-A real op stands in a file of its own in gpuio/augment, gives its random numbers a place at the
+A real op stands in a file of its own in gpuio/transforms, gives its random numbers a place at the
 end of `Draw`, and becomes a keyword in gpuio/mxnet/image_options.py.
 """
 
@@ -45,22 +45,22 @@ class RandomShift(Op):
         if self.most < 0:
             raise ValueError(f"most must be at least 0, got {self.most}")
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        frame = sketch.frame
-        shift = sketch.take("shift", lambda: sketch.draws.integers(SHIFT, -self.most, self.most))
+    def __call__(self, batch: BatchPlan) -> None:
+        chain = batch.geometry
+        shift = batch.sample("shift", lambda draws: draws.integers(SHIFT, -self.most, self.most))
         one, zero = np.ones(len(shift)), np.zeros(len(shift))
         # From the result to the image: pixel (x, y) comes from (x, y - shift).
         matrix = np.stack([one, zero, zero, zero, one, -shift], axis=1)
-        frame.warp(frame.size, np.full(len(shift), WARP_NEAREST), matrix, self.fill)
+        chain.warp(chain.size, np.full(len(shift), WARP_NEAREST), matrix, self.fill)
 
 
 PLAN = Plan((RandomShift(9, fill=5), Crop((20, 24))), (3, 20, 24), "uint8")
 
 
-def test_moves_each_image_by_what_was_drawn(room):
+def test_moves_each_image_by_what_was_drawn(stage):
     images = [draw(20, 24, seed=number) for number in range(8)]
-    batch = room.run(PLAN, images)
-    for image, got, shift in zip(images, batch.data, batch.drawn["shift"], strict=True):
+    batch = stage.run(PLAN, images)
+    for image, got, shift in zip(images, batch.data, batch.sampled["shift"], strict=True):
         expected = np.full_like(image, 5)
         if shift >= 0:
             expected[shift:] = image[: 20 - shift]
@@ -69,19 +69,19 @@ def test_moves_each_image_by_what_was_drawn(room):
         npt.assert_array_equal(got.transpose(1, 2, 0), expected)
 
 
-def test_moves_by_anything_up_to_the_most(room):
-    shift = room.sketch(PLAN.ops, (20, 24), ids=range(1000)).drawn["shift"]
+def test_moves_by_anything_up_to_the_most(stage):
+    shift = stage.planned(PLAN.ops, (20, 24), ids=range(1000)).sampled["shift"]
     assert {*shift.tolist()} == {*range(-9, 10)}
 
 
-def test_asks_the_decoder_for_no_more_than_it_shows(room):
-    made = room.sketch(PLAN.ops, (200, 240), ids=range(100))
-    assert (made.frame.window[:, 2:] <= (24, 28)).all()
+def test_asks_the_decoder_for_no_more_than_it_shows(stage):
+    made = stage.planned(PLAN.ops, (200, 240), ids=range(100))
+    assert (made.geometry.window[:, 2:] <= (24, 28)).all()
 
 
-def test_a_record_moves_alike_in_any_company(room):
-    together = room.sketch(PLAN.ops, (20, 24), ids=range(9), seed=1).drawn["shift"]
-    alone = room.sketch(PLAN.ops, (20, 24), ids=[6], seed=1).drawn["shift"]
+def test_a_record_moves_alike_in_any_company(stage):
+    together = stage.planned(PLAN.ops, (20, 24), ids=range(9), seed=1).sampled["shift"]
+    alone = stage.planned(PLAN.ops, (20, 24), ids=[6], seed=1).sampled["shift"]
     assert alone == together[6]
 
 
@@ -94,6 +94,8 @@ def test_is_a_line_of_the_plan():
     assert "2. RandomShift(most=9, fill=5): a pass over the window\n" in str(PLAN)
 
 
-def test_moves_by_what_is_given_in_place_of_the_numbers(room):
-    made = room.sketch(PLAN.ops, (20, 24), ids=range(3), given={"shift": np.array([4, 0, -9])})
-    npt.assert_array_equal(made.frame.steps[0].matrix[:, 5], [-4, 0, 9])
+def test_moves_by_what_is_given_in_place_of_the_numbers(stage):
+    made = stage.planned(
+        PLAN.ops, (20, 24), ids=range(3), overrides={"shift": np.array([4, 0, -9])}
+    )
+    npt.assert_array_equal(made.geometry.steps[0].matrix[:, 5], [-4, 0, 9])

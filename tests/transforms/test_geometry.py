@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuio.kernels.resample import STEP, lend_memory, resample, resize
-from gpuio.kernels.taps import kinds
+from gpuio.kernels.taps import BORDER, COPY, CUBIC, NEAREST, WARP_CUBIC, WARP_NEAREST, kinds
 from gpuio.testing import draw
 from gpuio.transforms.geometry import ResampleChain, choose
 from gpuio.transforms.random import Draw, Draws
@@ -62,27 +62,27 @@ def only(image, box, value):
 @settings(max_examples=200, deadline=None)
 def test_a_resize_reads_nothing_outside_the_window_that_it_asks_for(before, after, method, data):
     crop = data.draw(crops(after))
-    frame = ResampleChain(array(before))
-    frame.resize(array(after), np.array([method]))
-    frame.finish(array(crop))
+    chain = ResampleChain(array(before))
+    chain.resize(array(after), np.array([method]))
+    chain.finish(array(crop))
     image = draw(*before)
     expected = window(image, after, method, crop)
     for value in (0, 255):
-        poisoned = only(image, frame.window[0], value)
+        poisoned = only(image, chain.window[0], value)
         npt.assert_array_equal(window(poisoned, after, method, crop), expected)
 
 
 @given(shapes=st.lists(sizes, min_size=3, max_size=4), method=methods, data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_each_of_several_resizes_asks_for_what_it_reads(shapes, method, data):
-    frame = ResampleChain(array(shapes[0]))
+    chain = ResampleChain(array(shapes[0]))
     for size in shapes[1:]:
-        frame.resize(array(size), np.array([method]))
+        chain.resize(array(size), np.array([method]))
     crop = data.draw(crops(shapes[-1]))
-    frame.finish(array(crop))
+    chain.finish(array(crop))
     image = draw(*shapes[0])
-    expected, got = image, only(image, frame.window[0], 255)
-    for step in frame.steps:
+    expected, got = image, only(image, chain.window[0], 255)
+    for step in chain.steps:
         expected = resize(expected, *step.size[0], method)
         got = only(resize(got, *step.size[0], method), step.box[0], 0)
     y, x, rows, cols = crop
@@ -92,30 +92,30 @@ def test_each_of_several_resizes_asks_for_what_it_reads(shapes, method, data):
 @given(size=sizes, data=st.data())
 def test_without_steps_the_window_is_the_crop(size, data):
     crop = data.draw(crops(size))
-    frame = ResampleChain(array(size))
-    frame.resize(array(size), np.array([1]))  # does nothing
-    frame.finish(array(crop))
-    npt.assert_array_equal(frame.window, [crop])
+    chain = ResampleChain(array(size))
+    chain.resize(array(size), np.array([1]))  # does nothing
+    chain.finish(array(crop))
+    npt.assert_array_equal(chain.window, [crop])
 
 
 def test_windows_are_not_much_larger_than_they_must_be():
-    frame = ResampleChain(array((1000, 1000)))
-    frame.resize(array((250, 250)), np.array([1]))
-    frame.finish(array((100, 100, 20, 20)))
-    assert (frame.window[0, 2:] <= 20 * 4 + 10).all()
+    chain = ResampleChain(array((1000, 1000)))
+    chain.resize(array((250, 250)), np.array([1]))
+    chain.finish(array((100, 100, 20, 20)))
+    assert (chain.window[0, 2:] <= 20 * 4 + 10).all()
 
 
 @given(size=sizes, margin=st.integers(1, 30), data=st.data())
 def test_a_border_asks_for_what_is_inside(size, margin, data):
-    frame = ResampleChain(array(size))
-    frame.border(margin, 7)
-    crop = data.draw(crops(frame.size[0].tolist()))
-    frame.finish(array(crop))
+    chain = ResampleChain(array(size))
+    chain.border(margin, 7)
+    crop = data.draw(crops(chain.size[0].tolist()))
+    chain.finish(array(crop))
     y, x, rows, cols = crop
     inside = np.zeros((size[0] + 2 * margin, size[1] + 2 * margin), bool)
     inside[margin:-margin, margin:-margin] = True
     ys, xs = np.nonzero(inside[y : y + rows, x : x + cols])
-    top, left, height, width = frame.window[0]
+    top, left, height, width = chain.window[0]
     if len(ys):
         assert (top, left) == (ys.min() + y - margin, xs.min() + x - margin)
         assert (height, width) == (np.ptp(ys) + 1, np.ptp(xs) + 1)
@@ -136,3 +136,20 @@ def test_random_interpolations_are_all_five():
     draws = Draws(np.arange(500), seed=0, epoch=0)
     found = choose(10, source, source * 2, draws, Draw.RESIZE_INTERPOLATION)
     assert np.bincount(found, minlength=5).min() > 60
+
+
+def test_masks_get_the_same_geometry_with_the_nearest_pixels():
+    chain = ResampleChain(array((40, 50), (30, 20)))
+    chain.resize(array((20, 25), (30, 20)), np.array([2, 3]))
+    turn = np.tile([0.0, 1, 0, 1, 0, 0], (2, 1))
+    chain.warp(array((25, 20), (20, 30)), np.full(2, WARP_CUBIC), turn, 255)
+    chain.border(3, 255)
+    crop = array((2, 2, 9, 8), (0, 0, 9, 8))
+    masks = chain.for_masks(7, crop)
+    assert [step.kind.tolist() for step in masks.steps] == [
+        [NEAREST, COPY], [WARP_NEAREST] * 2, [BORDER] * 2,
+    ]  # fmt: skip
+    assert {step.fill for step in masks.steps[1:]} == {7}
+    npt.assert_array_equal(masks.size, chain.size)
+    npt.assert_array_equal(masks.steps[-1].box, crop)
+    assert [step.kind[0] for step in chain.steps] == [CUBIC, WARP_CUBIC, BORDER]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gpuio.mxnet.image_options import Options, make_plan
 from gpuio.transforms.normalize import Normalization
 
 EVERYTHING = {
@@ -23,23 +24,28 @@ EVERYTHING = {
 }
 
 
+def plan_of(normalization=None, **options):
+    """The plan of MXNet's keywords."""
+    return make_plan(Options(**options), normalization or Normalization())
+
+
 def names(plan):
     return [type(op).__name__ for op in plan.ops]
 
 
-def test_nothing_on_is_a_crop_alone(room):
-    assert names(room.plan_of(data_shape=(3, 8, 8))) == ["Crop"]
+def test_nothing_on_is_a_crop_alone():
+    assert names(plan_of(data_shape=(3, 8, 8))) == ["Crop"]
 
 
-def test_steps_stand_in_mxnets_order(room):
-    assert names(room.plan_of(**EVERYTHING)) == [
+def test_steps_stand_in_mxnets_order():
+    assert names(plan_of(**EVERYTHING)) == [
         "ResizeShorterEdge", "Affine", "Pad", "Crop", "ColorJitter", "HlsJitter", "Lighting",
         "RandomGray", "Mirror", "Exposure",
     ]  # fmt: skip
 
 
-def test_a_plan_prints_its_steps_with_what_is_not_by_default(room):
-    plan = room.plan_of(Normalization((1, 2, 3, 4), (5, 6, 7, 8), 0.5), **EVERYTHING)
+def test_a_plan_prints_its_steps_with_what_is_not_by_default():
+    plan = plan_of(Normalization((1, 2, 3, 4), (5, 6, 7, 8), 0.5), **EVERYTHING)
     assert str(plan).splitlines() == [
         "1. decode to 3 channels, only the window that is needed",
         (
@@ -66,9 +72,9 @@ def test_a_plan_prints_its_steps_with_what_is_not_by_default(room):
     ]
 
 
-def test_a_plan_prints_no_normalisation_that_its_dtype_has_not(room):
-    assert "v -" not in str(room.plan_of(data_shape=(1, 8, 8), dtype="uint8"))
-    lines = str(room.plan_of(Normalization((9, 0, 0, 0)), data_shape=(1, 8, 8), dtype="int8"))
+def test_a_plan_prints_no_normalisation_that_its_dtype_has_not():
+    assert "v -" not in str(plan_of(data_shape=(1, 8, 8), dtype="uint8"))
+    lines = str(plan_of(Normalization((9, 0, 0, 0)), data_shape=(1, 8, 8), dtype="int8"))
     assert "(v - (9,))\n" in lines
 
 
@@ -105,8 +111,8 @@ ON = [
 
 
 @pytest.mark.parametrize(("name", "options"), ON, ids=str)
-def test_a_keyword_switches_its_step_on_and_no_other(room, name, options):
-    found = names(room.plan_of(data_shape=(3, 8, 8), **options))
+def test_a_keyword_switches_its_step_on_and_no_other(name, options):
+    found = names(plan_of(data_shape=(3, 8, 8), **options))
     assert name in found
     assert {*found} <= {name, "Crop"}
 
@@ -120,23 +126,23 @@ def test_a_keyword_switches_its_step_on_and_no_other(room, name, options):
     ],
     ids=str,
 )  # fmt: skip
-def test_values_that_mean_off_switch_nothing_on(room, options):
-    assert names(room.plan_of(data_shape=(3, 8, 8), **options)) == ["Crop"]
+def test_values_that_mean_off_switch_nothing_on(options):
+    assert names(plan_of(data_shape=(3, 8, 8), **options)) == ["Crop"]
 
 
-def test_a_resized_crop_takes_the_aspect_ratio_from_the_warp(room):
-    plan = room.plan_of(
+def test_a_resized_crop_takes_the_aspect_ratio_from_the_warp():
+    plan = plan_of(
         data_shape=(3, 8, 8), random_resized_crop=True, max_aspect_ratio=0.25, min_random_area=0.1
     )
     (op,) = plan.ops
     assert (op.ratio, op.area) == ((0.75, 1.25), (0.1, 1))
 
 
-def test_mirroring_always_wins_over_mirroring_at_random(room):
-    op = room.plan_of(data_shape=(3, 8, 8), mirror=True, rand_mirror=True).ops[-1]
+def test_mirroring_always_wins_over_mirroring_at_random():
+    op = plan_of(data_shape=(3, 8, 8), mirror=True, rand_mirror=True).ops[-1]
     assert not op.random
 
 
-def test_output_shapes_follow_the_layout(room):
-    assert room.plan_of(data_shape=(3, 8, 9)).output_shape(5) == (5, 3, 8, 9)
-    assert room.plan_of(data_shape=(3, 8, 9), layout="NHWC").output_shape(5) == (5, 8, 9, 3)
+def test_output_shapes_follow_the_layout():
+    assert plan_of(data_shape=(3, 8, 9)).output_shape(5) == (5, 3, 8, 9)
+    assert plan_of(data_shape=(3, 8, 9), layout="NHWC").output_shape(5) == (5, 8, 9, 3)

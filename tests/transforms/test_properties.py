@@ -109,12 +109,12 @@ def normalization(o):
 
 @given(data=st.data())
 @settings(SLOW, max_examples=300)
-def test_any_parameters_give_the_declared_batch_from_the_windows_alone(room, data):
+def test_any_parameters_give_the_declared_batch_from_the_windows_alone(stage, data):
     o = data.draw(parameters())
     images = data.draw(pictures(o["data_shape"][0]))
     assume(fits(o, images))
-    plan = room.plan_of(normalization(o), **o)
-    first, second = (room.run(plan, images, seed=3, poison=byte).data for byte in (0x00, 0xFF))
+    plan = stage.plan_of(normalization(o), **o)
+    first, second = (stage.run(plan, images, seed=3, poison=byte).data for byte in (0x00, 0xFF))
     assert first.shape == plan.output_shape(len(images))
     assert first.dtype == o["dtype"]
     assert np.isfinite(first.astype(np.float32)).all()
@@ -123,14 +123,14 @@ def test_any_parameters_give_the_declared_batch_from_the_windows_alone(room, dat
 
 @given(data=st.data())
 @settings(SLOW, max_examples=120)
-def test_an_image_comes_out_the_same_in_any_company(room, data):
+def test_an_image_comes_out_the_same_in_any_company(stage, data):
     o = data.draw(parameters())
     images = data.draw(pictures(o["data_shape"][0]))
     assume(fits(o, images))
-    plan = room.plan_of(normalization(o), **o)
-    together = room.run(plan, images).data
+    plan = stage.plan_of(normalization(o), **o)
+    together = stage.run(plan, images).data
     for number, image in enumerate(images):
-        alone = room.run(plan, [image], ids=[number], poison=0x5A).data
+        alone = stage.run(plan, [image], ids=[number], poison=0x5A).data
         npt.assert_array_equal(alone[0], together[number])
 
 
@@ -167,12 +167,12 @@ def extremes(draw_):
 @pytest.mark.filterwarnings("ignore:invalid value", "ignore:overflow", "ignore:divide by zero")
 @given(data=st.data())
 @settings(SLOW, max_examples=150)
-def test_parameters_at_the_ends_of_what_is_legal_read_nothing_outside(room, data):
+def test_parameters_at_the_ends_of_what_is_legal_read_nothing_outside(stage, data):
     o = data.draw(extremes())
     images = data.draw(pictures(3))
-    plan = room.plan_of(**o)
-    assume(not room.sketch(plan.ops, [image.shape[:2] for image in images]).rejected)
-    first, second = (room.run(plan, images, poison=byte).data for byte in (0x00, 0xFF))
+    plan = stage.plan_of(**o)
+    assume(not stage.planned(plan.ops, [image.shape[:2] for image in images]).rejected)
+    first, second = (stage.run(plan, images, poison=byte).data for byte in (0x00, 0xFF))
     assert first.shape == plan.output_shape(len(images))
     npt.assert_array_equal(first, second)
 
@@ -190,14 +190,14 @@ def large(draw_):
 @pytest.mark.slow
 @given(image=large(), data=st.data())
 @settings(SLOW, max_examples=80)
-def test_pictures_of_any_size_give_the_declared_batch_from_the_windows_alone(room, image, data):
+def test_pictures_of_any_size_give_the_declared_batch_from_the_windows_alone(stage, image, data):
     o = data.draw(parameters()) | {"min_img_size": 0, "max_img_size": 5000}
     o["data_shape"] = (image.shape[2], *o["data_shape"][1:])
     if image.shape[2] != 3:
         o = {name: value for name, value in o.items() if name not in COLORS}
     assume(fits(o, [image]))
-    plan = room.plan_of(normalization(o), **o)
-    first, second = (room.run(plan, [image], poison=byte).data for byte in (0x00, 0xFF))
+    plan = stage.plan_of(normalization(o), **o)
+    first, second = (stage.run(plan, [image], poison=byte).data for byte in (0x00, 0xFF))
     assert first.shape == plan.output_shape(1)
     assert np.isfinite(first.astype(np.float32)).all()
     npt.assert_array_equal(first, second)
@@ -239,13 +239,13 @@ def det_parameters(draw_):
 
 @given(data=st.data())
 @settings(SLOW, max_examples=150)
-def test_any_parameters_of_detection_give_the_declared_batch_from_the_windows_alone(room, data):
+def test_any_parameters_of_detection_give_the_declared_batch_from_the_windows_alone(stage, data):
     o = data.draw(det_parameters())
     images = data.draw(pictures(3))
     plan = make_det_plan(DetOptions(**o), normalization(o), 20)
     label = [2, 5, *[1, 0.2, 0.1, 0.9, 0.6], *[2, 0, 0, 0.3, 1]]
     first, second = (
-        room.run(plan, images, seed=2, poison=byte, label=label) for byte in (0x00, 0xFF)
+        stage.run(plan, images, seed=2, poison=byte, label=label) for byte in (0x00, 0xFF)
     )
     assert first.data.shape == plan.output_shape(len(images))
     assert np.isfinite(first.data.astype(np.float32)).all()
@@ -263,36 +263,36 @@ def test_any_parameters_of_detection_give_the_declared_batch_from_the_windows_al
     layout=st.sampled_from(["NCHW", "NHWC"]),
 )
 @settings(SLOW, max_examples=30)
-def test_parameters_of_no_effect_leave_the_picture(room, height, width, channels, layout):
+def test_parameters_of_no_effect_leave_the_picture(stage, height, width, channels, layout):
     image = draw(height, width, channels)
     expected = image if layout == "NHWC" else image.transpose(2, 0, 1)
     shape = (channels, height, width)
     still = {"max_random_area": 1, "min_random_area": 1, "random_resized_crop": True}
     warped = {"rotate_list": (0,), "pad": 2}
     for o in ({}, {"resize": min(height, width)}, still, warped, {"rotate_list": (360,)}):
-        plan = room.plan_of(data_shape=shape, dtype="uint8", layout=layout, **o)
-        npt.assert_array_equal(room.run(plan, [image]).data[0], expected)
-    plan = room.plan_of(data_shape=shape, layout=layout)
-    npt.assert_array_equal(room.run(plan, [image]).data[0], expected.astype(np.float32))
+        plan = stage.plan_of(data_shape=shape, dtype="uint8", layout=layout, **o)
+        npt.assert_array_equal(stage.run(plan, [image]).data[0], expected)
+    plan = stage.plan_of(data_shape=shape, layout=layout)
+    npt.assert_array_equal(stage.run(plan, [image]).data[0], expected.astype(np.float32))
 
 
 @pytest.mark.parametrize("method", [0, 1, 2, 4])
-def test_canvases_far_larger_than_what_they_show_read_nothing_outside(room, method):
-    plan = room.plan_of(
+def test_canvases_far_larger_than_what_they_show_read_nothing_outside(stage, method):
+    plan = stage.plan_of(
         data_shape=(3, 24, 24), dtype="uint8", inter_method=method, rand_crop=True,
         min_random_scale=1e-4, max_random_scale=1e-4, min_img_size=30_000, rotate_list=(0, 45, 200),
     )  # fmt: skip
     images = [draw(9, 7, seed=number) for number in range(20)]
-    first, second = (room.run(plan, images, poison=byte).data for byte in (0x00, 0xFF))
+    first, second = (stage.run(plan, images, poison=byte).data for byte in (0x00, 0xFF))
     npt.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("size", [(4000, 3000), (1, 1), (1, 4000), (3000, 1)])
 @pytest.mark.parametrize("method", [0, 1, 2, 3, 4, 9])
-def test_the_largest_and_smallest_pictures_pass(room, size, method):
+def test_the_largest_and_smallest_pictures_pass(stage, size, method):
     image = np.full((*size, 3), 70, np.uint8)
-    plan = room.plan_of(data_shape=(3, 20, 30), dtype="uint8", inter_method=method, rand_crop=True)
-    assert (room.run(plan, [image]).data == 70).all()
+    plan = stage.plan_of(data_shape=(3, 20, 30), dtype="uint8", inter_method=method, rand_crop=True)
+    assert (stage.run(plan, [image]).data == 70).all()
 
 
 # Every way to be wrong, by the name that the message must have.
@@ -462,31 +462,31 @@ def test_wrong_parameters_of_detection_are_refused_by_name(name, wrong):
         {"data_shape": (3, 32768, 1), "resize": 1},
     ],
 )
-def test_images_that_would_become_too_large_are_refused(room, o):
-    plan = room.plan_of(**({"data_shape": (3, 8, 8)} | o))
-    sketch = room.sketch(plan.ops, [(40, 40), (1, 60_000)], ids=[0, 1], seed=1)
-    assert 1 in sketch.rejected
-    for reason in sketch.rejected.values():
+def test_images_that_would_become_too_large_are_refused(stage, o):
+    plan = stage.plan_of(**({"data_shape": (3, 8, 8)} | o))
+    made = stage.planned(plan.ops, [(40, 40), (1, 60_000)], ids=[0, 1], seed=1)
+    assert 1 in made.rejected
+    for reason in made.rejected.values():
         assert "image would become" in reason
-    for step in sketch.frame.steps:
+    for step in made.geometry.steps:
         assert (step.size >= 1).all()
         assert (step.size <= 2**20).all()
 
 
-def test_an_image_of_more_pixels_on_a_side_than_places_can_tell_is_refused(room):
-    sketch = room.sketch(room.plan_of(data_shape=(3, 1, 8), rotate=5).ops, [(1, 2**20), (1, 2**21)])
-    assert sketch.rejected == {
+def test_an_image_of_more_pixels_on_a_side_than_places_can_tell_is_refused(stage):
+    made = stage.planned(
+        stage.plan_of(data_shape=(3, 1, 8), rotate=5).ops, [(1, 2**20), (1, 2**21)]
+    )
+    assert made.rejected == {
         1: "image would become 2097152 x 1 pixels, and 1048576 are the most of a side"
     }
 
 
-def test_an_image_that_would_take_all_memory_is_refused(room):
+def test_an_image_that_would_take_all_memory_is_refused(stage):
     """A thousand times larger first, and then smaller again."""
     o = {"resize": 32768, "min_random_scale": 0.001, "max_random_scale": 0.0011}
-    plan = room.plan_of(data_shape=(3, 24, 24), **o)
-    sketch = room.sketch(plan.ops, [(9, 9), (20, 10)])
-    assert {*sketch.rejected} == {0, 1}
-    assert (
-        "pixels would have to be made on the way, and 268435456 are the most" in sketch.rejected[0]
-    )
-    assert not room.sketch(room.plan_of(data_shape=(3, 4, 4), **o).ops, [(9, 9)]).rejected
+    plan = stage.plan_of(data_shape=(3, 24, 24), **o)
+    made = stage.planned(plan.ops, [(9, 9), (20, 10)])
+    assert {*made.rejected} == {0, 1}
+    assert "pixels would have to be made on the way, and 268435456 are the most" in made.rejected[0]
+    assert not stage.planned(stage.plan_of(data_shape=(3, 4, 4), **o).ops, [(9, 9)]).rejected

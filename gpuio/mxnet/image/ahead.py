@@ -263,7 +263,7 @@ class ChunkPlanner:
         sound[list(samples.faults)] = False
         with self.turns.take():
             drawn = self._compiled.draw(size, sound, lambda place: self._name(samples, place))
-        return self._augment.sketch(samples, size, epoch=0, given=drawn)
+        return self._augment.sketch(samples, size, epoch=0, overrides=drawn)
 
     def _name(self, samples: Samples, place: int) -> str:
         return f"{self._dataset.where(int(samples.ids[place]))}, key {samples.keys[place]}"
@@ -313,7 +313,7 @@ def _colored(
             memory, _ = pool.take()
             count, height, width, _ = batch.data.shape
             data = memory[:count]
-            colors = np.ascontiguousarray(batch.drawn["colors"])
+            colors = np.ascontiguousarray(batch.sampled["colors"])
             places = (batch.data.ctypes.data, colors.ctypes.data, data.ctypes.data)
             map_colors(count, threads, *places, height * width)
             yield replace(batch, data=data)

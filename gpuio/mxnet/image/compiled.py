@@ -66,17 +66,17 @@ class DrawnWindows(Op):
     shape: tuple[int, int]
     count: int
 
-    def __call__(self, sketch: BatchPlan) -> None:
-        windows = sketch.take("windows", lambda: _nothing(len(sketch.frame.size), self.count))
+    def __call__(self, batch: BatchPlan) -> None:
+        windows = batch.sample("windows", lambda _: _nothing(len(batch.geometry.size), self.count))
         for number in range(self.count):
             row = windows[:, number]
-            sketch.frame.resize(row[:, 4:6], row[:, 6], row[:, :4])
-            sketch.frame.steps[-1].fill = _RGB_ORDER
-        sketch.mirror[:] = sketch.take("mirror", lambda: sketch.mirror)
-        sketch.crop = np.zeros((len(windows), 4), np.int64)
-        sketch.crop[:, 2:] = self.shape
-        if "colors" in sketch.given:
-            sketch.drawn["colors"] = np.asarray(sketch.given["colors"])
+            batch.geometry.resize(row[:, 4:6], row[:, 6], row[:, :4])
+            batch.geometry.steps[-1].fill = _RGB_ORDER
+        batch.mirror[:] = batch.sample("mirror", lambda _: batch.mirror)
+        batch.crop = np.zeros((len(windows), 4), np.int64)
+        batch.crop[:, 2:] = self.shape
+        if "colors" in batch.overrides:
+            batch.sampled["colors"] = np.asarray(batch.overrides["colors"])
 
 
 class Compiled:

@@ -338,7 +338,7 @@ class RecordIter(DataIter):
             [labels.view(NDArray)],
             batch.pad,
             batch.keys,
-            augmentation=batch.drawn,
+            augmentation=batch.sampled,
             masks=masks and export(masks.data, masks.ready, masks.lease)[:, 0],
         )
 
@@ -399,7 +399,9 @@ class RecordIter(DataIter):
         pipeline = self._assemble(device)
         try:
             selection = Selection(ids, 0)
-            return self._wrap(next(pipeline.batches([selection], epoch=self.epoch, given=given)))
+            return self._wrap(
+                next(pipeline.batches([selection], epoch=self.epoch, overrides=given))
+            )
         finally:
             pipeline.close()
 
