@@ -18,7 +18,7 @@ from typing import Final
 from tqdm import tqdm
 
 import gpuio
-from gpuio.pack.packing import default_threads
+from gpuio.core.threads import available_cores
 
 BATCH: Final = 64
 SHAPE: Final = (3, 224, 224)
@@ -82,7 +82,7 @@ def load(rec: str, idx: str) -> None:
                 seen += own
                 bar.update(own)
         rate = seen / (time.perf_counter() - start)
-    print(f"{seen} images at {rate:.0f} images/s, on {default_threads()} CPU threads")
+    print(f"{seen} images at {rate:.0f} images/s, on {available_cores()} CPU threads")
     shape, labels = batch.data[0].shape, batch.label[0].astype(int).tolist()
     print(f"last batch: shape {shape}, mean {batch.data[0].mean():.3f}, first labels {labels[:8]}")
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from gpuio.cli import arguments
+from gpuio.core.threads import available_cores
 from gpuio.errors import FormatError
 from gpuio.pack.listing import EXTENSIONS, find_images, find_lists, make_lists
-from gpuio.pack.packing import Options, Report, check_root, default_threads, pack_list, pack_shards
+from gpuio.pack.packing import PackOptions, PackReport, check_root, pack_list
+from gpuio.pack.shards import pack_shards
 from gpuio.storage.location import is_url
 from gpuio.storage.shards import beside
 
@@ -121,7 +123,7 @@ def _configure_packing(group: argparse._ArgumentGroup) -> None:
         type=int,
         metavar="T",
         help="threads; the result is the same for any number (default: all cores, "
-        f"{default_threads()}; with --ray, 1 for each shard)",
+        f"{available_cores()}; with --ray, 1 for each shard)",
     )
     group.add_argument(
         "--color",
@@ -195,7 +197,7 @@ def _pack(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    options = Options(
+    options = PackOptions(
         pass_through=args.pass_through,
         center_crop=args.center_crop,
         resize=args.resize,
@@ -213,7 +215,7 @@ def _pack(args: argparse.Namespace) -> int:
     return 1 if any(report.skipped for report in reports) else 0
 
 
-def _pack_one(path: str, args: argparse.Namespace, options: Options) -> Report:
+def _pack_one(path: str, args: argparse.Namespace, options: PackOptions) -> PackReport:
     from gpuio.cli.progress import progress_bar
     from gpuio.formats.image_list import ImageList
 
@@ -248,7 +250,7 @@ def _pack_one(path: str, args: argparse.Namespace, options: Options) -> Report:
     return report
 
 
-def _packer(args: argparse.Namespace, lines: int) -> tuple[Callable[..., Report], int | None]:
+def _packer(args: argparse.Namespace, lines: int) -> tuple[Callable[..., PackReport], int | None]:
     """What packs a list of so many lines, and the number of shards; None if it is not cut."""
     count, threads = args.num_shards, args.num_thread
     if args.ray is not None:

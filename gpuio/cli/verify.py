@@ -139,14 +139,14 @@ def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:
     """The images that cannot be decoded, of the records at `offsets`, bytes."""
     from gpuio.cli.progress import progress_bar
     from gpuio.core.parallel_map import in_order
+    from gpuio.core.threads import available_cores
     from gpuio.formats.recordio import open_records
-    from gpuio.pack.packing import default_threads
 
     faults: list[Fault] = []
     blocks = (offsets[first : first + _BLOCK] for first in range(0, len(offsets), _BLOCK))
     with open_records(path) as file, progress_bar(len(offsets), "images", "verify") as progress:
         work = partial(_check_block, file)
-        ready = in_order(work, blocks, threads=default_threads(), name="gpuio-verify")
+        ready = in_order(work, blocks, threads=available_cores(), name="gpuio-verify")
         with closing(ready) as results:
             for count, found in results:
                 faults += found

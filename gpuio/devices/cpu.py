@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.core.threads import available_cores
 from gpuio.devices.base import DONE, LARGE, Array, Device, Event, KernelCall, Running, Work
 from gpuio.devices.pool import Lease
 from gpuio.devices.ring import Slot
@@ -20,13 +20,6 @@ from gpuio.mxnet.ndarray import NDArray
 
 _PAGE = 4096
 _ALIGNMENT = 64
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _pages(nbytes: int) -> int:

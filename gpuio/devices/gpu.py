@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.core.threads import available_cores
 from gpuio.devices.base import DONE, Array, Device, Event, KernelCall, Running, Work
-from gpuio.devices.cpu import available_cores
 from gpuio.devices.pool import Lease
 from gpuio.devices.ring import Slot
 from gpuio.kernels import device as kernels

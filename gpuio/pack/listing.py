@@ -1,4 +1,4 @@
-"""Lists of the images under a folder, as mxnet's im2rec makes them, byte for byte.
+"""Lists of the images under a folder, equal to those of MXNet's im2rec byte for byte.
 
 Source: MXNet 1.9.1, tools/im2rec.py.
 """
@@ -49,9 +49,9 @@ def find_images(
 
     Args:
         root: A folder.
-        recursive: Whether to go into folders, following links, and to label images by folder:
-            each folder that holds images itself gets the next number. Else all labels are 0.
-        extensions: Of the files to take, in any case.
+        recursive: Also search subfolders, following links, and label images by folder: each folder
+            that directly holds images gets the next number. Without it all labels are 0.
+        extensions: Extensions of image files, matched without regard to case.
 
     Raises:
         OSError: A folder cannot be read.
@@ -85,17 +85,17 @@ def make_lists(
     train_ratio: float = 1.0,
     test_ratio: float = 0.0,
 ) -> dict[str, int]:
-    """Write `prefix`.lst, or its parts; the names written, each with its number of images.
+    """Write `prefix`.lst, or its parts, and return the names with their numbers of images.
 
     Args:
         prefix: Path of the lists without `.lst`.
         found: The images, numbered from 0 in their order. Shuffling keeps the numbers.
-        shuffle: Always to the same order.
+        shuffle: Shuffle the lines; the same images always come in the same order.
         chunks: Number of lists, `prefix`_0.lst and so on; the last ones may be empty.
-        train_ratio: If not 1, each chunk becomes _test, _val and _train lists: this part of it is
-            for training.
-        test_ratio: This part is for testing. What neither ratio covers is for validation. If they
-            add up to 1, images that rounding down leaves over are in no list.
+        train_ratio: Share of each chunk for training, in [0, 1]. Below 1, a chunk becomes the lists
+            _train, _test and _val.
+        test_ratio: Share for testing, in [0, 1]. The rest is for validation. If both ratios add up
+            to 1, images that are left over by rounding down are in no list.
     """
     if chunks < 1:
         raise ValueError(f"chunks must be at least 1, got {chunks}")
@@ -129,8 +129,8 @@ def make_lists(
 def find_lists(prefix: str | os.PathLike[str]) -> list[str]:
     """The lists that belong to `prefix`, sorted.
 
-    If it is a folder with lists, all in it; else those with the names that `make_lists` gives.
-    mxnet's im2rec takes whatever starts with `prefix`, so that `data` packs `database.lst`, too.
+    For a folder with lists, these are all lists in it; otherwise the lists that `make_lists` would
+    write. (MXNet's im2rec takes every name that starts with `prefix`: `data` packs `database.lst`.)
     """
     if is_url(prefix):
         return _find_lists_at(os.fspath(prefix))
@@ -148,7 +148,7 @@ def find_lists(prefix: str | os.PathLike[str]) -> list[str]:
 
 
 def _find_lists_at(prefix: str) -> list[str]:
-    """The same, at a URL, where a folder ends with a slash."""
+    """`find_lists` for a URL, where the name of a folder ends with a slash."""
     from gpuio.storage.remote.files import find
 
     folder, _, name = prefix.rpartition("/")
@@ -159,7 +159,7 @@ def _find_lists_at(prefix: str) -> list[str]:
 
 
 def _belongs(name: str, prefix: str) -> bool:
-    """Whether `make_lists` gives such a name to a list of `prefix`."""
+    """Whether `make_lists` with `prefix` writes lists of that name."""
     return bool(re.fullmatch(rf"{re.escape(prefix)}(_\d+)?(_train|_val|_test)?\.lst", name))
 
 
@@ -176,7 +176,7 @@ def _flat(root: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _is(kind: Callable[[], bool]) -> bool:
-    """Whether an entry is of a kind; a link in a circle is of none, as one to nowhere."""
+    """Call `kind`; a link that leads to itself counts as neither file nor folder."""
     try:
         return kind()
     except OSError as error:
@@ -188,12 +188,12 @@ def _is(kind: Callable[[], bool]) -> bool:
 def _walk(
     root: str, folder: str, above: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[str, list[str]]]:
-    """Each folder, relative to `root`, with the names of its files; a folder before those in it.
+    """Each folder, relative to `root`, with the names of its files; parents come first.
 
     Args:
-        root: Where the walk began.
-        folder: Where it is, relative to `root`.
-        above: Device and inode of the folders on the way: a link back to one is not followed.
+        root: The top folder.
+        folder: The folder to walk through, relative to `root`.
+        above: Device and inode of its parents; a link back to one of them is not followed.
     """
     place = os.path.join(root, folder)  # noqa: PTH118  a Path takes ten times as long
     status = os.stat(place)  # noqa: PTH116

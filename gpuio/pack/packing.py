@@ -1,12 +1,12 @@
-"""Packing: a .lst and its images to a .rec and a .idx, as mxnet's im2rec does it.
+"""Pack a .lst and its images into a .rec and a .idx, as MXNet's im2rec does.
 
-Records passed through and records encoded as JPEG are equal to im2rec's byte for byte; pixels of
-those encoded as PNG are. Unlike im2rec:
+Records that are passed through or encoded as JPEG equal im2rec's byte for byte; records encoded as
+PNG have the same pixels. Three things differ from im2rec:
 
-* An image that cannot be read is left out and reported; im2rec crashed on it with one process.
-* Output appears under its name when it is complete, and one process at a time writes it.
-* A .rec is not replaced by one that holds nothing, nor, unless asked for, by one with fewer than
-  half of its images: that is a wrong ROOT or a wrong list.
+* An image that cannot be read is left out and reported; im2rec with one process crashed.
+* Files appear under their names when they are complete, and one process at a time writes them.
+* An empty .rec never replaces another one, and a .rec with fewer than half of the images does so
+  only with `overwrite`: the cause is most likely a wrong ROOT or a wrong list.
 
 Source: MXNet 1.9.1, tools/im2rec.py.
 """
@@ -16,30 +16,29 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from gpuio.core.parallel_map import in_order
+from gpuio.core.threads import available_cores
 from gpuio.errors import DecodeError, FormatError
 from gpuio.formats.image_list import ImageList
 from gpuio.formats.image_record import IRHeader, pack
 from gpuio.formats.index import Index
 from gpuio.formats.recordio import frame, verify
-from gpuio.storage.atomic import committed, remove_unfinished
+from gpuio.storage.atomic import committed
 from gpuio.storage.location import is_url
 from gpuio.storage.plain_file import open_plain
-from gpuio.storage.shards import beside, exists, shard_name
-from gpuio.storage.write_lock import write_lock
+from gpuio.storage.shards import beside, exists
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -49,16 +48,16 @@ _WRITE_NBYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What becomes of an image on its way into a record.
+class PackOptions:
+    """How images are stored in records.
 
     Attributes:
-        pass_through: Store the file's bytes; all but `pack_label` is ignored then.
+        pass_through: Store the bytes of the file as they are; only `pack_label` applies then.
         center_crop: Cut to a square, before resizing.
         resize: Length of the shorter side in pixels; 0 leaves the size.
-        color: 1 for colour, 0 for gray, -1 for what is stored.
+        color: 1 stores colour, 0 gray, -1 the channels of the file.
         encoding: `.jpg` or `.png`.
-        quality: JPEG: 1 to 100. PNG: compression level, 9 where it is more.
+        quality: For JPEG, 1 to 100; for PNG, the compression level, 0 to 9 (more means 9).
         pack_label: Store all labels of a line, not only the first.
     """
 
@@ -83,20 +82,20 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """An image that is not in the .rec: its path, and why."""
+    """An image that was left out of the .rec: its path and the reason."""
 
     path: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What became of a list.
+class PackReport:
+    """The result of packing a list.
 
     Attributes:
-        packed: Number of records written.
-        nbytes: Size of the .rec.
-        skipped: What was left out, in the order of the list.
+        packed: Number of records that were written.
+        nbytes: Size of the .rec in bytes.
+        skipped: The images that were left out, in the order of the list.
     """
 
     packed: int
@@ -108,19 +107,19 @@ class NothingPackedError(FormatError):
     """None of the images of a list could be packed, so nothing was written.
 
     Attributes:
-        report: What became of the list.
+        report: The result, with the reason for each image.
     """
 
-    report: Report
+    report: PackReport
 
 
-def encode_image(path: Path_, options: Options) -> bytes:
-    """The image file at `path` as it is to be stored.
+def encode_image(path: Path_, options: PackOptions) -> bytes:
+    """The bytes to store for the image file at `path`.
 
     Raises:
         OSError: The file cannot be read.
-        DecodeError: It is no image, or damaged.
-        ValueError: It cannot be resized or encoded as `options` ask.
+        DecodeError: The file is no image or is damaged.
+        ValueError: The image cannot be resized or encoded as `options` say.
     """
     data = _read(os.fspath(path))
     if options.pass_through:
@@ -139,43 +138,43 @@ def pack_list(
     images: ImageList,
     root: Path_,
     prefix: Path_,
-    options: Options | None = None,
+    options: PackOptions | None = None,
     *,
     threads: int | None = None,
     progress: Callable[[int], object] = lambda _: None,
     overwrite: bool = False,
     lock: bool = True,
-) -> Report:
+) -> PackReport:
     """Pack listed images into `prefix`.rec and `prefix`.idx, in the order of the list.
 
     Args:
         images: The list; ids become those of the records and the keys of the index.
         root: The folder that paths in the list start from.
         prefix: Path of the output without suffix; files of those names are replaced.
-        options: What becomes of each image; by default all are encoded as JPEG of quality 95.
-        threads: That read, decode and encode; as many as there are cores if None. The output is
-            the same for any number.
-        progress: Called with the number of lines done since the last call.
-        overwrite: Replace a .rec also by one with fewer than half of its images.
+        options: How images are stored; JPEG of quality 95 by default.
+        threads: Threads that read, decode and encode; one for each core if None. The output does
+            not depend on the number.
+        progress: Called with the number of lines that were done since the last call.
+        overwrite: Allow the new .rec to have fewer than half of the images of the old one.
         lock: See `committed`.
 
     Raises:
         BusyError: Another process is writing the same files.
-        FileExistsError: There is a .rec with more than twice as many images.
+        FileExistsError: The .rec exists and has more than twice as many images.
         FileNotFoundError: `root`, or the folder of `prefix`, does not exist.
         NothingPackedError: None of the images could be packed.
         OSError: The files cannot be written.
     """
     check_root(root)
-    options = options or Options()
+    options = options or PackOptions()
     rec, idx = f"{os.fspath(prefix)}.rec", f"{os.fspath(prefix)}.idx"
     keys, offsets = array("q"), array("q")
     skipped: list[Skipped] = []
     with committed(rec, idx, lock=lock) as (partial_rec, partial_idx):
         old = 0 if overwrite else count_images(rec)
-        _check_enough(rec, old, len(images))
+        check_enough(rec, old, len(images))
         work = partial(_record, root=os.fspath(root), options=options)
-        threads = threads or default_threads()
+        threads = threads or available_cores()
         ready = in_order(work, _lines(images), threads=threads, name="gpuio-pack")
         with closing(ready) as records, partial_rec.open("wb", _WRITE_NBYTES) as file:
             for number, record in zip(images.ids.tolist(), records, strict=True):
@@ -187,122 +186,21 @@ def pack_list(
                     file.write(record)
                 progress(1)
             nbytes = file.tell()
-        report = Report(len(keys), nbytes, skipped)
-        _check_some(rec, root, report)
-        _check_enough(rec, old, len(keys))
+        report = PackReport(len(keys), nbytes, skipped)
+        check_some(rec, root, report)
+        check_enough(rec, old, len(keys))
         with partial_idx.open("wb") as file:
             Index(np.array(keys, np.int64), np.array(offsets, np.int64)).write(file)
     return report
 
 
-def pack_shards(
-    images: ImageList,
-    root: Path_,
-    prefix: Path_,
-    count: int,
-    options: Options | None = None,
-    *,
-    threads: int | None = None,
-    progress: Callable[[int], object] = lambda _: None,
-    overwrite: bool = False,
-) -> Report:
-    """Pack listed images into shards, `prefix`-00000-of-00128.rec and .idx and so on.
-
-    Args:
-        images: As for `pack_list`.
-        root: As for `pack_list`.
-        prefix: Path of the shards without number and suffix.
-        count: Number of shards.
-        options: As for `pack_list`.
-        threads: As for `pack_list`.
-        progress: As for `pack_list`.
-        overwrite: As for `pack_list`, for each shard.
-
-    Raises:
-        ValueError: There are fewer images than shards; and as for `pack_list`.
-    """
-    check_root(root)
-    reports: dict[str, Report] = {}
-    parts = shards(images, prefix, count)
-    with lock_shards(prefix, count):
-        for name, part in parts:
-            reports[name] = pack_shard(
-                part,
-                root,
-                name,
-                options,
-                threads=threads,
-                progress=progress,
-                overwrite=overwrite,
-                lock=False,
-            )
-        return complete_shards(reports, root, overwrite=overwrite)
-
-
-def pack_shard(images: ImageList, root: Path_, prefix: Path_, *args: Any, **kwargs: Any) -> Report:
-    """`pack_list`, which leaves a shard without any image to `complete_shards`."""
-    try:
-        return pack_list(images, root, prefix, *args, **kwargs)
-    except NothingPackedError as error:
-        return error.report
-
-
-def complete_shards(reports: Mapping[str, Report], root: Path_, *, overwrite: bool) -> Report:
-    """Write the shards that hold no image, so that none of the set is missing.
-
-    Args:
-        reports: What became of the shards, by their prefix, in their order.
-        root: The folder of the images, for messages.
-        overwrite: As for `pack_list`.
-
-    Returns:
-        What became of all of them.
-
-    Raises:
-        NothingPackedError: No shard has an image.
-        FileExistsError: There is a shard with images where there would be none.
-    """
-    report = total(reports.values())
-    _check_some(f"{next(iter(reports))}.rec", root, report)
-    for name, part in reports.items():
-        if part.skipped and not part.packed:
-            rec = f"{name}.rec"
-            _check_enough(rec, 0 if overwrite else count_images(rec), 0)
-            with committed(rec, f"{name}.idx") as files:
-                for file in files:
-                    file.open().close()
-    return report
-
-
-@contextmanager
-def lock_shards(prefix: Path_, count: int) -> Iterator[None]:
-    """Hold the lock on a set of shards, of which nothing unfinished is left then.
-
-    Sets at URLs have no lock.
-    """
-    prefix = os.fspath(prefix)
-    if is_url(prefix):
-        yield
-        return
-    with write_lock(f"{prefix}-of-{count:05d}") as held:
-        if held:
-            remove_unfinished_shards(prefix, count)
-        yield
-
-
-def remove_unfinished_shards(prefix: str, count: int) -> None:
-    """Remove what killed processes left of a set of shards on disk."""
-    names = (shard_name(prefix, number, count) for number in range(count))
-    remove_unfinished(name + suffix for name in names for suffix in (".rec", ".idx"))
-
-
 def check_root(root: Path_) -> None:
-    """Find out whether the folder of the images is there; a URL is not asked about.
+    """Check that the folder of the images exists; URLs are not checked.
 
     Raises:
-        FileNotFoundError: It is not.
-        NotADirectoryError: It is no folder.
-        ValueError: The name is empty.
+        FileNotFoundError: The folder does not exist.
+        NotADirectoryError: `root` is a file.
+        ValueError: `root` is empty.
     """
     if not os.fspath(root).strip():
         raise ValueError("root must be the folder of the images, got an empty name")
@@ -314,7 +212,7 @@ def check_root(root: Path_) -> None:
 
 
 def count_images(rec: str) -> int:
-    """Records of a .rec that may be there, as its .idx says, or else by a walk through it."""
+    """Number of records in a .rec, from its .idx or else by a scan; 0 if there is no .rec."""
     if not exists(rec):
         return 0
     idx = beside(rec, ".idx")
@@ -326,8 +224,8 @@ def count_images(rec: str) -> int:
     return len(index)
 
 
-def _check_some(rec: str, root: Path_, report: Report) -> None:
-    """Find out whether an image could be packed, of a list that is not empty."""
+def check_some(rec: str, root: Path_, report: PackReport) -> None:
+    """Raise NothingPackedError if every image of the list was skipped."""
     if report.packed or not report.skipped:
         return
     first = report.skipped[0]
@@ -339,8 +237,8 @@ def _check_some(rec: str, root: Path_, report: Report) -> None:
     raise error
 
 
-def _check_enough(rec: str, old: int, new: int) -> None:
-    """Find out whether a .rec of `new` images may replace one of `old`."""
+def check_enough(rec: str, old: int, new: int) -> None:
+    """Raise FileExistsError if a .rec of `old` images would shrink to less than half of them."""
     if 2 * new < old:
         raise FileExistsError(
             f"{rec} was not replaced: it has {old} images, and the new one would have {new}; "
@@ -348,37 +246,8 @@ def _check_enough(rec: str, old: int, new: int) -> None:
         )
 
 
-def shards(images: ImageList, prefix: Path_, count: int) -> Iterator[tuple[str, ImageList]]:
-    """The prefix of each shard, and its lines: neighbours, and as many in each, give or take one.
-
-    Raises:
-        ValueError: There are fewer images than shards.
-    """
-    if not 1 <= count <= max(1, len(images)):
-        raise ValueError(f"{len(images)} images cannot be cut into {count} shards")
-    bounds = [number * len(images) // count for number in range(count + 1)]
-    return (
-        (shard_name(prefix, number, count), images.part(start, stop))
-        for number, (start, stop) in enumerate(pairwise(bounds))
-    )
-
-
-def total(reports: Iterable[Report]) -> Report:
-    """What became of several lists."""
-    every = list(reports)
-    skipped = [image for report in every for image in report.skipped]
-    return Report(sum(r.packed for r in every), sum(r.nbytes for r in every), skipped)
-
-
-def default_threads() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _lines(images: ImageList) -> Iterator[tuple[int, npt.NDArray[np.float32], str]]:
-    """Id, (n,) labels and path of each line."""
+    """Id, (n,) float32 labels and path of each line."""
     starts = images.starts.tolist()
     for line, path in enumerate(images.paths):
         yield int(images.ids[line]), images.values[starts[line] : starts[line + 1]], path
@@ -394,9 +263,9 @@ def _read(path: str) -> bytes:
 
 
 def _record(
-    line: tuple[int, npt.NDArray[np.float32], str], root: str, options: Options
+    line: tuple[int, npt.NDArray[np.float32], str], root: str, options: PackOptions
 ) -> bytes | Skipped:
-    """The frame of one line, or why there is none."""
+    """The framed record of one line, or the reason why there is none."""
     number, labels, path = line
     full = os.path.join(root, path)  # noqa: PTH118  a Path takes ten times as long
     label = labels if options.pack_label and len(labels) > 1 else float(labels[0])
@@ -409,7 +278,7 @@ def _record(
 
 
 def _center(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The square in the middle, of a gray or colour image."""
+    """The largest square in the middle of an (H, W) or (H, W, C) image."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -417,7 +286,7 @@ def _center(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _resized(image: npt.NDArray[Any], shorter: int) -> npt.NDArray[Any]:
-    """An image whose shorter side has `shorter` pixels, with OpenCV's bilinear weights."""
+    """The image with a shorter side of `shorter` pixels, resized with OpenCV's bilinear weights."""
     from gpuio.formats.codec import check_resized
     from gpuio.kernels.resample import resize
 

@@ -1,7 +1,7 @@
-"""Packing on a Ray cluster: a task for each shard, anywhere, and again if its machine dies.
+"""Pack on a Ray cluster: one task for each shard, which Ray repeats if its machine dies.
 
-Every machine reads the images and writes its shards by the same paths: a file system that all of
-them share, or URLs. Only lines of the list and reports travel through Ray.
+Every machine reads the images and writes its shards under the same paths: on a file system that
+all machines share, or at URLs. Only lines of the list and results travel through Ray.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gpuio.errors import BackendError
-from gpuio.pack.packing import (
-    Options,
-    Report,
+from gpuio.pack.packing import PackOptions, PackReport
+from gpuio.pack.shards import (
     complete_shards,
     lock_shards,
     pack_shard,
@@ -38,12 +37,12 @@ if TYPE_CHECKING:
 
     Path_ = str | os.PathLike[str]
 
-_RETRIES: Final = 5  # of a shard, when what runs it dies
-# Tasks handed to Ray, for each that can run at once: none waits for us, and the lists of those that
-# wait are few. A cluster that grows with the work sees that there is more.
+_RETRIES: Final = 5  # of a shard whose worker died
+# Tasks that Ray has at a time, for each task that can run at once: no worker waits for the driver,
+# few lists lie in the object store, and an autoscaler sees that more work is waiting.
 _AHEAD: Final = 2
-_REACHED: Final = 10  # seconds until a cluster answers
-_CANCELLED: Final = 30  # seconds for tasks to end that are not needed any more
+_CONNECT_SECONDS: Final = 10
+_CANCEL_SECONDS: Final = 30
 
 
 def pack_on_ray(
@@ -51,35 +50,35 @@ def pack_on_ray(
     root: Path_,
     prefix: Path_,
     count: int,
-    options: Options | None = None,
+    options: PackOptions | None = None,
     *,
     address: str = "auto",
     threads: int = 1,
     progress: Callable[[int], object] = lambda _: None,
     overwrite: bool = False,
-) -> Report:
+) -> PackReport:
     """Pack listed images into `count` shards on a cluster; byte for byte what `pack_shards` writes.
 
     Args:
         images: The list.
         root: The folder that paths in the list start from, the same on all machines.
-        prefix: Path of the shards, likewise.
-        count: Shards, and tasks.
-        options: What becomes of each image.
-        address: Of the cluster, as `ray.init` takes it; one that this process is connected to
-            already is used instead.
-        threads: Of each task, which takes as many CPUs of the cluster.
-        progress: Called with the number of lines done, whenever a shard is.
+        prefix: Path of the shards, the same on all machines.
+        count: Number of shards and of tasks.
+        options: How images are stored.
+        address: Address of the cluster, as `ray.init` takes it. It is ignored if this process is
+            already connected to one.
+        threads: Threads, and CPUs of the cluster, for each task.
+        progress: Called with the number of lines of each finished shard.
         overwrite: As for `pack_list`, for each shard.
 
     Raises:
-        BackendError: There is no cluster, or it failed to pack a shard, also when it tried again.
-        OSError: A machine cannot read `root`, or wrote where it is not seen from here.
+        BackendError: There is no cluster, or a shard failed in every retry.
+        OSError: A machine cannot read `root`, or this machine does not see what others wrote.
         ValueError: There are fewer images than shards; and as for `pack_list`.
     """
     root, prefix = _absolute(root), _absolute(prefix)
     parts = shards(images, prefix, count)
-    reports: dict[str, Report] = {}
+    reports: dict[str, PackReport] = {}
     running: dict[Any, tuple[str, int]] = {}
     with lock_shards(prefix, count):
         with _connected(address):
@@ -88,29 +87,31 @@ def pack_on_ray(
             )
             try:
                 for name, part in parts:
-                    while len(running) >= _room(threads):
+                    while len(running) >= _most_tasks(threads):
                         _collect(running, reports, progress)
-                    ref = task.remote(part, root, name, options or Options(), threads, overwrite)
+                    ref = task.remote(
+                        part, root, name, options or PackOptions(), threads, overwrite
+                    )
                     running[ref] = name, len(part)
                 while running:
                     _collect(running, reports, progress)
             finally:
                 _cancel(list(running))
         _check_here(reports)
-        if not is_url(prefix):  # machines that died have left some
+        if not is_url(prefix):  # that machines left when they died
             remove_unfinished_shards(prefix, count)
         ordered = {name: reports[name] for name, _ in shards(images, prefix, count)}
         return complete_shards(ordered, root, overwrite=overwrite)
 
 
 def _pack(
-    images: ImageList, root: str, prefix: str, options: Options, threads: int, overwrite: bool
-) -> Report:
-    """The task. The lock on the set is with the one who gave it."""
+    images: ImageList, root: str, prefix: str, options: PackOptions, threads: int, overwrite: bool
+) -> PackReport:
+    """The task of one shard. The driver holds the lock on the set."""
     if not is_url(root) and not Path(root).is_dir():
-        # Else each of its images would be left out, as one that cannot be read.
+        # Without this check every image would be skipped as unreadable.
         raise FileNotFoundError(f"{root}: no such folder on {socket.gethostname()}")
-    # A machine that is taken for dead may be at work still, so the shard itself is not locked.
+    # A machine that Ray takes for dead may still be writing, so the shard itself is not locked.
     return pack_shard(
         images, root, prefix, options, threads=threads, overwrite=overwrite, lock=False
     )
@@ -118,10 +119,10 @@ def _pack(
 
 def _collect(
     running: dict[Any, tuple[str, int]],
-    reports: dict[str, Report],
+    reports: dict[str, PackReport],
     progress: Callable[[int], object],
 ) -> None:
-    """Wait for one shard."""
+    """Wait until one shard is finished, and note its result."""
     (ref,), _ = ray.wait(list(running), num_returns=1)
     name, lines = running.pop(ref)
     try:
@@ -135,15 +136,15 @@ def _collect(
 
 
 def _cancel(refs: list[Any]) -> None:
-    """End what is not needed any more, so that it takes its unfinished files with it."""
+    """Cancel tasks and wait for them, so that they remove their partial files."""
     for ref in refs:
         ray.cancel(ref)
     if refs:
-        ray.wait(refs, num_returns=len(refs), timeout=_CANCELLED)
+        ray.wait(refs, num_returns=len(refs), timeout=_CANCEL_SECONDS)
 
 
-def _room(threads: int) -> int:
-    """How many tasks may be with Ray at a time."""
+def _most_tasks(threads: int) -> int:
+    """How many tasks Ray may have at a time."""
     return _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 0)) // threads)
 
 
@@ -157,8 +158,8 @@ def _connected(address: str) -> Iterator[None]:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         if host and port.isdecimal():
-            # Ray itself would wait for minutes.
-            socket.create_connection((host.strip("[]"), int(port)), _REACHED).close()
+            # Ray itself waits for minutes before it gives up.
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RayError, ValueError) as error:
         raise BackendError(f"no Ray cluster at {address!r}: {error}") from error
@@ -168,8 +169,8 @@ def _connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_here(reports: dict[str, Report]) -> None:
-    """Find out whether the shards lie where others can read them."""
+def _check_here(reports: dict[str, PackReport]) -> None:
+    """Check that this machine sees the shards that the others wrote."""
     for name, report in reports.items():
         rec = f"{name}.rec"
         if is_url(rec) or not report.packed:
@@ -184,6 +185,6 @@ def _check_here(reports: dict[str, Report]) -> None:
 
 
 def _absolute(path: Path_) -> str:
-    """The path as other machines need it."""
+    """The absolute path, which means the same on all machines; URLs stay as they are."""
     path = os.fspath(path)
     return path if is_url(path) else os.path.abspath(path)  # noqa: PTH100

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gpuio import devices as devices
+from gpuio.core.threads import available_cores
 from gpuio.devices import make_device
-from gpuio.devices.cpu import available_cores
 from gpuio.errors import BackendError
 
 

@@ -23,14 +23,13 @@ from gpuio.formats.index import Index
 from gpuio.formats.recordio import MAGIC, RecordFile
 from gpuio.pack.packing import (
     NothingPackedError,
-    Options,
-    Report,
+    PackOptions,
+    PackReport,
     Skipped,
     encode_image,
     pack_list,
-    pack_shards,
-    shards,
 )
+from gpuio.pack.shards import pack_shards, shards
 from gpuio.testing import encode
 
 SIZES = [(40, 60), (60, 40), (50, 50), (33, 77), (90, 31), (64, 64), (20, 21)]
@@ -66,8 +65,8 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def packed(tmp_path: Path, root: Path, **options) -> list[tuple[int, IRHeader, bytes]]:
-    report = pack_list(listing(), root, tmp_path / "data", Options(**options), threads=2)
-    assert report == Report(len(SIZES), (tmp_path / "data.rec").stat().st_size, [])
+    report = pack_list(listing(), root, tmp_path / "data", PackOptions(**options), threads=2)
+    assert report == PackReport(len(SIZES), (tmp_path / "data.rec").stat().st_size, [])
     return records(tmp_path / "data")
 
 
@@ -92,7 +91,7 @@ def test_output_is_the_same_for_any_number_of_threads(tmp_path, root, options):
     images = ImageList.of(range(300), [0] * 300, [f"{i % len(SIZES)}.png" for i in range(300)])
     outputs = set()
     for threads in (1, 2, 5, None):
-        pack_list(images, root, tmp_path / "data", Options(**options), threads=threads)
+        pack_list(images, root, tmp_path / "data", PackOptions(**options), threads=threads)
         outputs.add(b"".join((tmp_path / f"data.{s}").read_bytes() for s in ("rec", "idx")))
     assert len(outputs) == 1
 
@@ -122,7 +121,9 @@ def test_the_centre_is_cut_out(root):
             max(height - width, 0) // 2,
             max(width - height, 0) // 2,
         )
-        got = imdecode(encode_image(path, Options(encoding=".png", center_crop=True)), order="RGB")
+        got = imdecode(
+            encode_image(path, PackOptions(encoding=".png", center_crop=True)), order="RGB"
+        )
         original = np.asarray(Image.open(path))
         npt.assert_array_equal(got, original[top : top + side, left : left + side])
 
@@ -131,9 +132,9 @@ def test_resizing_to_more_pixels_than_an_image_may_have_is_an_error(root, monkey
     path = root / "long.png"
     path.write_bytes(encode(np.zeros((2, 3000, 3), np.uint8)))
     monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", 10**6)
-    assert encode_image(path, Options(encoding=".png", resize=20))
+    assert encode_image(path, PackOptions(encoding=".png", resize=20))
     with pytest.raises(DecodeError, match="of 3000 x 2 pixels would become one of 60000 x 40"):
-        encode_image(path, Options(encoding=".png", resize=40))
+        encode_image(path, PackOptions(encoding=".png", resize=40))
 
 
 @pytest.mark.parametrize("color", [-1, 0, 1])
@@ -142,7 +143,7 @@ def test_the_shorter_side_is_resized_as_opencv_does_it(root, shorter, color):
     cv2 = pytest.importorskip("cv2")
     for number, (height, width) in enumerate(SIZES):
         path = root / f"{number}.png"
-        data = encode_image(path, Options(encoding=".png", resize=shorter, color=color))
+        data = encode_image(path, PackOptions(encoding=".png", resize=shorter, color=color))
         if height > width:
             size = (shorter, height * shorter // width)
         else:
@@ -154,11 +155,11 @@ def test_the_shorter_side_is_resized_as_opencv_does_it(root, shorter, color):
 def test_gray_and_alpha_are_kept_if_asked_for(tmp_path):
     rgba = np.random.default_rng(0).integers(0, 256, (9, 8, 4), dtype=np.uint8)
     Image.fromarray(rgba).save(tmp_path / "a.png")
-    stored = encode_image(tmp_path / "a.png", Options(color=-1, encoding=".png"))
+    stored = encode_image(tmp_path / "a.png", PackOptions(color=-1, encoding=".png"))
     npt.assert_array_equal(imdecode(stored, -1, order="RGB"), rgba)
-    gray = encode_image(tmp_path / "a.png", Options(color=0))
+    gray = encode_image(tmp_path / "a.png", PackOptions(color=0))
     assert imdecode(gray, -1).shape == (9, 8)
-    assert imdecode(encode_image(tmp_path / "a.png", Options()), -1).shape == (9, 8, 3)
+    assert imdecode(encode_image(tmp_path / "a.png", PackOptions()), -1).shape == (9, 8, 3)
 
 
 def test_what_cannot_be_read_is_left_out_and_reported(tmp_path, root):
@@ -183,7 +184,7 @@ def test_an_id_that_no_header_can_hold_costs_that_image(tmp_path, root):
 
 def test_an_empty_list_makes_empty_files(tmp_path, root):
     report = pack_list(ImageList.of([], [], []), root, tmp_path / "data")
-    assert report == Report(0, 0, [])
+    assert report == PackReport(0, 0, [])
     assert (tmp_path / "data.rec").read_bytes() == (tmp_path / "data.idx").read_bytes() == b""
 
 
@@ -203,7 +204,7 @@ def test_an_interrupt_leaves_older_files(tmp_path, root):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pack_list(listing(), root, tmp_path / "data", Options(quality=9), progress=interrupt)
+        pack_list(listing(), root, tmp_path / "data", PackOptions(quality=9), progress=interrupt)
     assert str(records(tmp_path / "data")) == str(before)
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -361,4 +362,4 @@ def test_a_shard_has_at_least_one_image(count, tmp_path, root):
 )
 def test_wrong_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        Options(**options)
+        PackOptions(**options)

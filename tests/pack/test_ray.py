@@ -16,13 +16,14 @@ from PIL import Image
 from gpuio.cli import main
 from gpuio.errors import BackendError
 from gpuio.formats.image_list import ImageList
-from gpuio.pack.packing import Options, pack_shards
+from gpuio.pack.packing import PackOptions
+from gpuio.pack.shards import pack_shards
 from gpuio.sources.dataset import Dataset
 
 pytestmark = pytest.mark.slow
 
 SHARDS, LINES = 6, 150
-OPTIONS = Options(resize=400, quality=90)
+OPTIONS = PackOptions(resize=400, quality=90)
 MEMORY = 80 << 20
 
 
@@ -180,7 +181,7 @@ def test_shards_that_are_not_here_are_missed(cluster, tmp_path, images, root, mo
         return module.pack_shard(*args[:2], f"{args[2]}.elsewhere", args[3], threads=args[4])
 
     monkeypatch.setattr(module, "_pack", elsewhere)
-    options = Options(pass_through=True)
+    options = PackOptions(pass_through=True)
     with pytest.raises(FileNotFoundError, match=r"here is no file: pack to a folder that all "):
         module.pack_on_ray(images, root, tmp_path / "t", 1, options, address=cluster.address)
 

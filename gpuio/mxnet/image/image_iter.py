@@ -767,11 +767,11 @@ class _Workers:
     """Threads that decode and augment, started when first needed, anew in a child process."""
 
     def __init__(self, threads: int | None) -> None:
-        from gpuio.pack.packing import default_threads
+        from gpuio.core.threads import available_cores
 
         if threads is not None:
             threads = p.integer("preprocess_threads", threads, least=1)
-        self.threads = threads or default_threads()
+        self.threads = threads or available_cores()
         self._pool: WorkerPool | None = None
         self._pid = 0
         self._closed = False

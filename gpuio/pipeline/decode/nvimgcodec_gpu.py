@@ -34,8 +34,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.core.threads import available_cores
 from gpuio.devices.base import Device, KernelCall
-from gpuio.devices.cpu import available_cores
 from gpuio.errors import BackendError
 from gpuio.formats.codec import imencode
 from gpuio.kernels import codec_calls
