@@ -56,7 +56,6 @@ EXCEPTIONS = {
     ("mxnet.image.image_iter", "pack.packing"): "until ImageIter reads files as a RecordSource",
     ("mxnet.image.image_iter", "recordio"): "until ImageIter reads files as a RecordSource",
     ("sources.labels", "pipeline.read.reader"): "until sources/ reads record headers itself",
-    ("storage.remote.record_file", "formats.recordio"): "until both stand on a ByteSource",
 }
 """(file, file that it imports): how long it may. Take out what no longer holds; add nothing."""
 

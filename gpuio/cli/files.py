@@ -102,16 +102,10 @@ def _other_kind(path: str) -> str:
     import re
 
     from gpuio.formats.recordio import MAGIC
-    from gpuio.storage.location import is_url
+    from gpuio.storage.opening import open_bytes
 
-    if is_url(path):
-        from gpuio.storage.remote.files import open_bytes
-
-        with open_bytes(path) as file:
-            start = file.read(_START) or b""
-    else:
-        with open(path, "rb") as file:  # noqa: PTH123  a Path would spoil a URL
-            start = file.read(_START)
+    with open_bytes(path) as file:
+        start = file.pread(_START, 0)
     if start.startswith(MAGIC.to_bytes(4, "little")):
         return ""
     if re.match(rb"[^\t\n]+\t\d+\r?\n", start):

@@ -11,7 +11,7 @@ import numpy as np
 from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.formats.image_record import HEADER_NBYTES, unpack
 from gpuio.formats.prefix import read_words
-from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile, open_records
+from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,7 +56,7 @@ def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -
         np.zeros((count, 4), np.uint8),
     )
     if count:
-        with open_records(path) as file:
+        with RecordFile(path) as file:
             for first in range(0, count, _BLOCK):
                 rows = slice(first, min(first + _BLOCK, count))
                 _gather(file, offsets[rows], headers, rows)

@@ -270,9 +270,9 @@ def _labels(path: str, offsets: npt.NDArray[np.int64]) -> list[npt.NDArray[np.fl
     import numpy as np
 
     from gpuio.formats.image_record import unpack
-    from gpuio.formats.recordio import open_records
+    from gpuio.formats.recordio import RecordFile
 
-    with open_records(path) as file:
+    with RecordFile(path) as file:
         headers = [unpack(file.read(offset)[0])[0] for offset in offsets.tolist()]
     return [np.atleast_1d(np.asarray(header.label, np.float32)) for header in headers]
 
@@ -300,12 +300,12 @@ def _sizes(path: str, offsets: npt.NDArray[np.int64]) -> Numbers:
     from gpuio.errors import GpuioError
     from gpuio.formats.codec import opened
     from gpuio.formats.image_record import unpack
-    from gpuio.formats.recordio import open_records
+    from gpuio.formats.recordio import RecordFile
 
     found: list[tuple[int, int]] = []
     if find_spec("PIL") is None:
         return np.zeros((0, 2), np.int64)
-    with open_records(path) as file:
+    with RecordFile(path) as file:
         for offset in offsets.tolist():
             try:
                 _, image = unpack(file.read(offset)[0])

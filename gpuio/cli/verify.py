@@ -140,11 +140,11 @@ def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:
     from gpuio.cli.progress import progress_bar
     from gpuio.core.parallel_map import in_order
     from gpuio.core.threads import available_cores
-    from gpuio.formats.recordio import open_records
+    from gpuio.formats.recordio import RecordFile
 
     faults: list[Fault] = []
     blocks = (offsets[first : first + _BLOCK] for first in range(0, len(offsets), _BLOCK))
-    with open_records(path) as file, progress_bar(len(offsets), "images", "verify") as progress:
+    with RecordFile(path) as file, progress_bar(len(offsets), "images", "verify") as progress:
         work = partial(_check_block, file)
         ready = in_order(work, blocks, threads=available_cores(), name="gpuio-verify")
         with closing(ready) as results:

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from gpuio.errors import FormatError, LabelError
 from gpuio.formats.image_record import EXACT, rounded_whole, rounding
 from gpuio.storage.location import is_url
+from gpuio.storage.opening import open_file
 
 if TYPE_CHECKING:
     from gpuio.storage.atomic import PartialFile
@@ -224,9 +225,7 @@ def _open(
     if not isinstance(path, (str, os.PathLike)):
         file: IO[bytes] | RawIOBase = path.open()
     elif mode == "r" and is_url(path):
-        from gpuio.storage.remote.files import open_bytes
-
-        file = io.BufferedReader(open_bytes(os.fspath(path)))
+        file = io.BufferedReader(open_file(path))
     else:
         file = Path(path).open(f"{mode}b")  # noqa: SIM115  the text closes it
     # Names of files are bytes: those that are no UTF-8 go through unchanged.

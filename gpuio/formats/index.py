@@ -27,7 +27,7 @@ from gpuio.formats.index_fit import Coverage, check_fit
 from gpuio.formats.recordio import Damage, scan, verify
 from gpuio.storage.atomic import committed
 from gpuio.storage.location import is_url
-from gpuio.storage.plain_file import open_plain
+from gpuio.storage.opening import open_file
 
 
 class Writable(Protocol):
@@ -152,20 +152,12 @@ def _warn_of_scan(path: str | os.PathLike[str]) -> None:
 
 def _load(path: str) -> tuple[Int64s, Int64s]:
     try:
-        with _open(path) as file:
+        with open_file(path) as file:
             return _parse(file, path)
     except OSError as error:
         if error.filename is None:
             error.filename = path
         raise
-
-
-def _open(path: str) -> FileIO:
-    if is_url(path):
-        from gpuio.storage.remote.files import open_bytes
-
-        return open_bytes(path)
-    return FileIO(open_plain(path, follow=True))
 
 
 def _parse(file: FileIO, path: str) -> tuple[Int64s, Int64s]:

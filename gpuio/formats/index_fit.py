@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import CorruptRecordError, FormatError
-from gpuio.formats.recordio import HEAD_NBYTES, open_records
+from gpuio.formats.recordio import HEAD_NBYTES, RecordFile
 from gpuio.storage.location import is_url
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check_fit(index: Index, rec: str, idx: str) -> Coverage:
             or no record is at the first or the last one.
     """
     offsets = index.offsets
-    with open_records(rec) as file:
+    with RecordFile(rec) as file:
         size = file.size
         if not len(offsets):
             return Coverage(0, 0, size)
@@ -87,7 +87,7 @@ def whole_entries(index: Index, rec: str) -> npt.NDArray[np.bool_]:
     Of the last one the head is read as well: it says whether the file ends before the record does.
     """
     offsets = index.offsets
-    with open_records(rec) as file:
+    with RecordFile(rec) as file:
         fits: npt.NDArray[np.bool_] = (offsets >= 0) & (offsets % 4 == 0)
         fits &= offsets <= file.size - HEAD_NBYTES
         last = int(offsets.max(initial=-1, where=fits))

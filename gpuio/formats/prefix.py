@@ -7,7 +7,7 @@ while it is mapped ends this one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,6 @@ import numpy.typing as npt
 from gpuio.errors import FormatError
 from gpuio.formats.recordio import RecordFile
 from gpuio.storage.location import is_url
-
-if TYPE_CHECKING:
-    from gpuio.storage.remote.record_file import RemoteRecordFile
 
 _STRETCH: Final = 1 << 20  # bytes read at a time
 _DENSE: Final = 16 << 10  # bytes a record, up to which all of the file is read
@@ -39,7 +36,7 @@ def read_words(file: RecordFile, offsets: npt.NDArray[np.int64], count: int) -> 
         RemoteError: A file at a URL cannot be read.
     """
     if is_url(file.path):
-        return cast("RemoteRecordFile", file).heads(offsets, 4 * count).view("<u4")
+        return file.bytes.gather(offsets, 4 * count).view("<u4")
     words = np.zeros((len(offsets), count), "<u4")
     size = file.size
     buffer = np.empty(_STRETCH + 4 * count, np.uint8)
@@ -66,7 +63,7 @@ def _read_stretches(
         end = int(np.searchsorted(offsets, start + _STRETCH, "right"))
         reach = int(offsets[end - 1]) + 4 * count - start
         expected = max(min(reach, size - start), 0)
-        found = file.readinto(buffer[:expected].data, start)
+        found = file.bytes.readinto(buffer[:expected].data, start)
         if found < expected:
             raise _shorter(file, start, expected, found)
         buffer[expected:reach] = 0
@@ -77,7 +74,7 @@ def _read_stretches(
 
 def _read_each(file: RecordFile, offsets: npt.NDArray[np.int64], words: Words, size: int) -> None:
     nbytes = 4 * words.shape[1]
-    pieces = [file.pread(nbytes, offset) for offset in offsets.tolist()]
+    pieces = [file.bytes.pread(nbytes, offset) for offset in offsets.tolist()]
     data = b"".join(pieces)
     if len(data) < nbytes * len(pieces):
         for offset, piece in zip(offsets.tolist(), pieces, strict=True):

@@ -17,25 +17,23 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
 from array import array
 from dataclasses import dataclass
-from io import FileIO
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.errors import CorruptRecordError, PipelineClosedError
-from gpuio.storage.location import is_url
-from gpuio.storage.plain_file import open_plain
+from gpuio.errors import CorruptRecordError
+from gpuio.storage.byte_source import ByteSource
+from gpuio.storage.opening import open_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from _typeshed import ReadableBuffer
 
 MAGIC: Final = 0xCED7230A
 MAX_PAYLOAD: Final = (1 << 29) - 1
@@ -108,38 +106,25 @@ def unframe(view: ReadableBuffer, *, path: str, offset: int) -> tuple[memoryview
             return memoryview(_MAGIC_BYTES.join(pieces)), position
 
 
-class _Opened:
-    """An open file, which is closed once nobody refers to it.
-
-    A read refers to it until it is done. So the number of a descriptor is never given to another
-    file while a read uses it.
-    """
-
-    __slots__ = ("file", "number")
-
-    def __init__(self, file: FileIO) -> None:
-        self.file = file
-        self.number = file.fileno()
-
-    def __del__(self) -> None:
-        self.file.close()
-
-
 class RecordFile:
-    """A .rec open for reading at any offset, from any number of threads at once.
+    """A .rec, on disk or at a URL, open for reading at any offset, from any number of threads.
 
     Where another thread closes the file, a call that is under way is completed or raises.
 
+    Args:
+        path: The .rec.
+
     Attributes:
-        path: As given.
+        bytes: The file.
+
+    Raises:
+        OSError: The file cannot be opened.
     """
 
-    __slots__ = ("_lock", "_open", "path")
+    __slots__ = ("bytes",)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        self._open: _Opened | None = _Opened(FileIO(open_plain(self.path, follow=True)))
-        self._lock = threading.Lock()
+        self.bytes: ByteSource = open_bytes(path)
 
     def __enter__(self) -> Self:
         return self
@@ -153,85 +138,18 @@ class RecordFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file, once the reads under way are done; again is allowed."""
-        self._open = None
+        """Close the file, once the reads under way are done; a second call has no effect."""
+        self.bytes.close()
 
-    def _opened(self) -> _Opened:
-        """The open file, for one read.
-
-        Raises:
-            PipelineClosedError: It was closed.
-        """
-        opened = self._open
-        if opened is None:
-            raise PipelineClosedError(f"{self.path}: this file was closed, and is read no more")
-        return opened
-
-    def fileno(self) -> int:
-        """The file descriptor, which is another file's after `close`."""
-        return self._opened().number
+    @property
+    def path(self) -> str:
+        """The path or URL, as given."""
+        return self.bytes.path
 
     @property
     def size(self) -> int:
         """Bytes in the file now: it may be growing."""
-        opened = self._opened()
-        return os.fstat(opened.number).st_size
-
-    def pread(self, nbytes: int, offset: int) -> bytes:
-        """`nbytes` bytes from `offset`; fewer only where the file ends.
-
-        Raises:
-            OSError: The system cannot read them.
-            PipelineClosedError: The file was closed.
-        """
-        if hasattr(os, "pread"):
-            opened = self._opened()
-            try:
-                data = os.pread(opened.number, nbytes, offset)
-            except OSError as error:
-                error.filename = self.path
-                raise
-            if len(data) == nbytes or not data:
-                return data
-        # No pread (Windows), or it stopped short: Linux reads at most 2 GiB at once, and network
-        # file systems less.
-        buffer = bytearray(nbytes)
-        return bytes(memoryview(buffer)[: self.readinto(buffer, offset)])
-
-    def readinto(self, buffer: WriteableBuffer, offset: int) -> int:
-        """Fill `buffer` with what lies at `offset`; the bytes read, fewer where the file ends.
-
-        Raises:
-            OSError: The system cannot read them.
-            PipelineClosedError: The file was closed.
-        """
-        opened, view = self._opened(), memoryview(buffer).cast("B")
-        done = 0
-        while done < len(view):
-            try:
-                got = self._readinto(opened, view[done:], offset + done)
-            except OSError as error:
-                error.filename = self.path
-                raise
-            if not got:
-                break
-            done += got
-        return done
-
-    def _readinto(self, opened: _Opened, view: memoryview, offset: int) -> int:
-        """Read some of what lies at `offset`; how many bytes, 0 where the file ends."""
-        if hasattr(os, "preadv"):
-            return os.preadv(opened.number, [view], offset)
-        with self._lock:
-            opened.file.seek(offset)
-            return opened.file.readinto(view) or 0
-
-    def heads(self, offsets: npt.NDArray[np.int64], nbytes: int) -> npt.NDArray[np.uint8]:
-        """(N, nbytes) uint8, what is at each of N ascending offsets; zeros past the end."""
-        found = np.zeros((len(offsets), nbytes), np.uint8)
-        for row, offset in zip(found, offsets.tolist(), strict=True):
-            self.readinto(row.data, offset)
-        return found
+        return self.bytes.size
 
     def read(self, offset: int) -> tuple[bytes, int]:
         """The payload of the record at `offset`, and where the next record starts.
@@ -239,7 +157,7 @@ class RecordFile:
         Raises:
             CorruptRecordError: There is no whole record at `offset`.
         """
-        block = self.pread(_SMALL_RECORD, offset)
+        block = self.bytes.pread(_SMALL_RECORD, offset)
         if len(block) >= HEAD_NBYTES:
             magic, word = _HEAD.unpack_from(block)
             end = HEAD_NBYTES + _padded(word)
@@ -249,7 +167,7 @@ class RecordFile:
         pieces: list[bytes] = []
         position = offset
         for start, length in self._parts(offset):
-            pieces.append(self.pread(length, start))
+            pieces.append(self.bytes.pread(length, start))
             position = start + _padded(length)
         return _MAGIC_BYTES.join(pieces), position
 
@@ -268,7 +186,7 @@ class RecordFile:
         """Whether a record begins at `offset`, and the file ends inside it."""
         position, begins = offset, True
         while True:
-            head = self.pread(HEAD_NBYTES, position)
+            head = self.bytes.pread(HEAD_NBYTES, position)
             if len(head) < HEAD_NBYTES:
                 return True
             magic, word = _HEAD.unpack(head)
@@ -286,7 +204,7 @@ class RecordFile:
         """Where the payload of each part of the record at `offset` starts, and its bytes."""
         flag, position = _FIRST, offset
         while flag in (_FIRST, _MIDDLE):
-            head = self.pread(HEAD_NBYTES, position)
+            head = self.bytes.pread(HEAD_NBYTES, position)
             at = position - offset
             flag, length = _parse_head(head, begins=not at, path=self.path, record=offset, at=at)
             start, position = position + HEAD_NBYTES, position + HEAD_NBYTES + _padded(length)
@@ -305,7 +223,8 @@ class RecordFile:
         window = np.empty(min(_LARGE_WINDOW, size), np.uint8)
         position, reach = (offset + 3) // 4 * 4, _SMALL_WINDOW
         while position + HEAD_NBYTES <= size:
-            words = np.frombuffer(window, "<u4", self.readinto(window[:reach].data, position) // 4)
+            nbytes = self.bytes.readinto(window[:reach].data, position)
+            words = np.frombuffer(window, "<u4", nbytes // 4)
             reach *= 4  # mostly there is one nearby
             hits = np.flatnonzero((words[:-1] == MAGIC) & (words[1:] >> 29 <= _FIRST))
             if hits.size:
@@ -351,19 +270,6 @@ def begin_here(heads: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return begin
 
 
-def open_records(path: str | os.PathLike[str]) -> RecordFile:
-    """A .rec open for reading, on disk or at a URL.
-
-    Raises:
-        OSError: It cannot be opened.
-    """
-    if is_url(path):
-        from gpuio.storage.remote.record_file import RemoteRecordFile
-
-        return RemoteRecordFile(os.fspath(path))
-    return RecordFile(path)
-
-
 @dataclass(frozen=True, slots=True)
 class Damage:
     """One stretch of a .rec that cannot be read back.
@@ -390,7 +296,7 @@ def scan(path: str | os.PathLike[str]) -> npt.NDArray[np.int64]:
     Raises:
         CorruptRecordError: The first damage in the file. `verify` finds all of it.
     """
-    with open_records(path) as file:
+    with RecordFile(path) as file:
         return _Scan(file, strict=True).run()
 
 
@@ -403,7 +309,7 @@ def verify(
         path: The .rec.
         start: Where to begin, a multiple of 4 bytes: at a record, or where one may be.
     """
-    with open_records(path) as file:
+    with RecordFile(path) as file:
         walk = _Scan(file, strict=False, start=start)
         return walk.run(), walk.damages
 
@@ -433,7 +339,7 @@ class _Scan:
             if reach == _SMALL_WINDOW and not self.inside and self._hop(size):
                 continue
             start, count, damaged = self.position, len(self.offsets), len(self.damages)
-            nbytes = self.file.readinto(window[:reach], start)
+            nbytes = self.file.bytes.readinto(window[:reach], start)
             self._follow(np.frombuffer(window, "<u4", nbytes // 4), size)
             dense = self.position - start < _SPARSE * (len(self.offsets) - count)
             # After damage there may be more of it: a window is read for each.
@@ -444,7 +350,7 @@ class _Scan:
     def _hop(self, size: int) -> bool:
         """Go on over large whole records, reading heads alone; False if there is none here."""
         start = position = self.position
-        while len(head := self.file.pread(HEAD_NBYTES, position)) == HEAD_NBYTES:
+        while len(head := self.file.bytes.pread(HEAD_NBYTES, position)) == HEAD_NBYTES:
             magic, word = _HEAD.unpack(head)
             end = position + HEAD_NBYTES + _padded(word)
             # A word beyond MAX_PAYLOAD carries a flag.

@@ -34,7 +34,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
@@ -46,9 +45,10 @@ from gpuio.formats.image_record import IRHeader, pack, unpack
 from gpuio.formats.index import Index
 from gpuio.formats.index_fit import advice
 from gpuio.formats.mapping import KeyList, KeyOffsets, numbers
-from gpuio.formats.recordio import RecordFile, frame, open_records, scan
-from gpuio.storage.identity import FileIdentity
+from gpuio.formats.recordio import RecordFile, frame, scan
+from gpuio.storage.identity import FileIdentity, identity_of
 from gpuio.storage.location import absolute, check_path, is_url
+from gpuio.storage.opening import open_file
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -150,7 +150,7 @@ class MXRecordIO(_Locked):
             if self.writable:
                 self._writer = _appender(self._rec)
             else:
-                self._reader = open_records(self._rec)
+                self._reader = RecordFile(self._rec)
                 self._forget_another_file()
             self._position = 0
             self.pid = os.getpid()
@@ -158,7 +158,7 @@ class MXRecordIO(_Locked):
 
     def _forget_another_file(self) -> None:
         """Drop what is known of the places of records, if the file was replaced or written to."""
-        identity = None if is_url(self._rec) else FileIdentity.of(self._rec)
+        identity = identity_of(self._rec)
         if identity != self._identity:
             self._offsets, self._identity = None, identity
 
@@ -695,21 +695,13 @@ def _framed(buf: bytes) -> bytes:
     return frame(buf)
 
 
-def _open_lines(path: str) -> io.BufferedReader:
-    if not is_url(path):
-        return Path(path).open("rb")
-    from gpuio.storage.remote.files import open_bytes
-
-    return io.BufferedReader(open_bytes(path))
-
-
 def _load_keys(
     path: str, key_type: Callable[[str], Any]
 ) -> tuple[list[Any], npt.NDArray[np.int64]]:
     """Keys and offsets of a .idx whose keys are no integers."""
     keys: list[Any] = []
     offsets: list[int] = []
-    with _open_lines(path) as file:
+    with io.BufferedReader(open_file(path)) as file:
         for number, line in enumerate(file, 1):
             if line.isspace():
                 continue

@@ -19,7 +19,6 @@ from array import array
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +33,7 @@ from gpuio.formats.index import Index
 from gpuio.formats.recordio import frame, verify
 from gpuio.storage.atomic import committed
 from gpuio.storage.location import is_url
-from gpuio.storage.plain_file import open_plain
+from gpuio.storage.opening import read_bytes
 from gpuio.storage.shards import beside, exists
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def encode_image(path: Path_, options: PackOptions) -> bytes:
         DecodeError: The file is no image or is damaged.
         ValueError: The image cannot be resized or encoded as `options` say.
     """
-    data = _read(os.fspath(path))
+    data = read_bytes(os.fspath(path))
     if options.pass_through:
         return data
     from gpuio.formats.codec import imdecode, imencode
@@ -251,15 +250,6 @@ def _lines(images: ImageList) -> Iterator[tuple[int, npt.NDArray[np.float32], st
     starts = images.starts.tolist()
     for line, path in enumerate(images.paths):
         yield int(images.ids[line]), images.values[starts[line] : starts[line + 1]], path
-
-
-def _read(path: str) -> bytes:
-    if not is_url(path):
-        with FileIO(open_plain(path, follow=True)) as file:
-            return file.read()
-    from gpuio.storage.remote.files import read_bytes
-
-    return read_bytes(path)
 
 
 def _record(

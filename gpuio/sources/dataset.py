@@ -13,12 +13,12 @@ from gpuio.errors import FormatError
 from gpuio.formats.image_record import unpack
 from gpuio.formats.index import Index
 from gpuio.formats.label_hint import label_hint
-from gpuio.formats.recordio import RecordFile, open_records
+from gpuio.formats.recordio import RecordFile
 from gpuio.sources.entries import Losses, find_entries
 from gpuio.sources.spacing import EXACT, Spacing, distances, look_at_spacing
-from gpuio.storage.identity import FileIdentity
+from gpuio.storage.identity import FileIdentity, identity_of
 from gpuio.storage.location import PathLike as PathLike
-from gpuio.storage.location import absolute, is_url
+from gpuio.storage.location import absolute
 from gpuio.storage.shards import beside, exist, find_files, sizes_of
 
 _SAMPLE = 1000  # records whose places are part of the fingerprint
@@ -81,7 +81,7 @@ class Dataset:
         """
         # Later the current folder may be another one.
         recs = [absolute(path) for path in find_files(path_imgrec, ".rec")]
-        identities = tuple(None if is_url(rec) else FileIdentity.of(rec) for rec in recs)
+        identities = tuple(map(identity_of, recs))
         idxs = [absolute(path) for path in find_files(path_imgidx, ".idx")] if path_imgidx else []
         sizes = sizes_of(recs)
         asked, strict = bool(idxs), on_error == "raise"
@@ -113,14 +113,13 @@ class Dataset:
         """
         sizes, first = np.array(sizes_of([path]), np.int64), np.array([0, len(index)])
         spacing, _ = look_at_spacing([path], first, sizes, index.offsets)
-        identity = None if is_url(path) else FileIdentity.of(path)
         return cls(
             (path,),
             sizes,
             first,
             index.offsets,
             index.keys,
-            identities=(identity,),
+            identities=(identity_of(path),),
             spacing=spacing,
         )
 
@@ -169,19 +168,13 @@ class Dataset:
             FormatError: The file is not the one that was opened first.
         """
         number = int(self.file_of(np.array([record]))[0])
-        with open_records(self.paths[number]) as file:
-            self.check_identity(number, file)
+        with RecordFile(self.paths[number]) as file:
+            file.bytes.check_identity(self.identity(number))
             return file.read(int(self.offsets[record]))[0]
 
-    def check_identity(self, number: int, file: RecordFile) -> None:
-        """Find out whether an open file is the one of that number, as it was.
-
-        Raises:
-            FormatError: It was replaced, or written to.
-        """
-        identity = self.identities[number] if self.identities else None
-        if identity is not None:
-            identity.check(file.fileno(), file.path)
+    def identity(self, number: int) -> FileIdentity | None:
+        """The file of that number as it was opened first; None for one at a URL."""
+        return self.identities[number] if self.identities else None
 
 
 def _beside(recs: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from gpuio.errors import FormatError
 from gpuio.formats.image_list import ImageList, first_lines, load_labels, repeated_id
 from gpuio.formats.image_record import HEADER_NBYTES
 from gpuio.formats.prefix import read_words
-from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile, open_records
+from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile
 from gpuio.pipeline.read.reader import Relabel
 from gpuio.sources.dataset import Dataset, PathLike
 
@@ -33,7 +33,7 @@ def label_counts(dataset: Dataset) -> npt.NDArray[np.int64]:
         begin, end = dataset.first[number : number + 2].tolist()
         if begin == end:
             continue  # nothing to read; the file need not even be open
-        with open_records(path) as file:
+        with RecordFile(path) as file:
             if file.size < (expected := int(dataset.sizes[number])):
                 found = f"{expected} bytes expected, found {file.size}"
                 raise FormatError(f"{path}: {found}: it became shorter since it was opened")

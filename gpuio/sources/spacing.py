@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.parallel_map import in_order
-from gpuio.formats.recordio import HEAD_NBYTES, begin_here, frame_ends, open_records
+from gpuio.formats.recordio import HEAD_NBYTES, RecordFile, begin_here, frame_ends
 from gpuio.storage.location import is_url
 
 Int64s = npt.NDArray[np.int64]
@@ -133,17 +133,17 @@ def _look(path: str, starts: Int64s, named: Int64s, size: int) -> tuple[Int64s, 
     Returns:
         (N,) int64, 0 where there is no whole record; and None where no record is left out.
     """
-    with open_records(path) as file:
+    with RecordFile(path) as file:
 
         def read(_: Int64s, places: Int64s) -> npt.NDArray[np.uint32]:
             words = np.zeros((len(places), 2), np.uint32)
             within = np.flatnonzero(places + HEAD_NBYTES <= size)
             within = within[np.argsort(places[within])]
-            words[within] = file.heads(places[within], HEAD_NBYTES).view("<u4")
+            words[within] = file.bytes.gather(places[within], HEAD_NBYTES).view("<u4")
             return words
 
         ends = frame_ends(starts, np.full(len(starts), size), read)
         after = np.sort(ends[(ends > 0) & (ends + HEAD_NBYTES <= size)])
         after = after[named[np.searchsorted(named, after) % len(named)] != after]
-        left_out = after[begin_here(file.heads(after, HEAD_NBYTES))]
+        left_out = after[begin_here(file.bytes.gather(after, HEAD_NBYTES))]
         return ends, int(left_out[0]) if len(left_out) else None

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Final, Self
 
 from gpuio.errors import FormatError
+from gpuio.storage.location import is_url
 from gpuio.storage.plain_file import open_plain
 
 _EDGE: Final = 4096  # bytes
@@ -73,6 +74,15 @@ class FileIdentity:
             f"{path} was {how} since it was opened first: it had {then}, and has {now}; its index "
             "may be wrong now, so make a new iterator or reader"
         )
+
+
+def identity_of(path: str) -> FileIdentity | None:
+    """The identity of a file on disk; None for one at a URL, whose store tells its version.
+
+    Raises:
+        OSError: The file cannot be opened or read, or is no plain file.
+    """
+    return None if is_url(path) else FileIdentity.of(path)
 
 
 def _edges(descriptor: int, path: str) -> bytes:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gpuio.errors import CorruptRecordError
 from gpuio.formats import recordio
 from gpuio.formats.recordio import MAGIC, MAX_PAYLOAD, RecordFile, frame, scan, unframe, verify
+from gpuio.storage.byte_source import LocalBytes
 
 M = struct.pack("<I", MAGIC)
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
@@ -207,13 +208,13 @@ def test_verify_reads_garbage_to_its_end(tmp_path):
 def test_verify_reads_little_for_each_of_many_damages(tmp_path, monkeypatch):
     path, count, asked = tmp_path / "a.rec", 2000, []
     path.write_bytes((A + bytes(100)) * count)
-    readinto = RecordFile.readinto
+    readinto = LocalBytes.readinto
 
     def counted(self, buffer, offset):
         asked.append(memoryview(buffer).nbytes)
         return readinto(self, buffer, offset)
 
-    monkeypatch.setattr(RecordFile, "readinto", counted)
+    monkeypatch.setattr(LocalBytes, "readinto", counted)
     offsets, damages = verify(path)
     assert (len(offsets), len(damages)) == (count, count)
     assert sum(asked) <= (10 << 10) * count + (1 << 20)
@@ -256,14 +257,14 @@ def test_what_verify_finds_can_be_read(tmp_path_factory, data):
 def test_verify_ends_where_a_file_is_cut_meanwhile(tmp_path, monkeypatch, length):
     path = tmp_path / "a.rec"
     *starts, _ = store(path, [bytes(length)] * (4_000_000 // length))
-    readinto = RecordFile.readinto
+    readinto = LocalBytes.readinto
 
     def cut(self, buffer, offset):
         if offset:
             os.truncate(path, starts[2] + 4)
         return readinto(self, buffer, offset)
 
-    monkeypatch.setattr(RecordFile, "readinto", cut)
+    monkeypatch.setattr(LocalBytes, "readinto", cut)
     verify(path)
 
 
@@ -292,7 +293,7 @@ def test_reads_where_the_system_has_no_pread(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "preadv", raising=False)
     with RecordFile(path) as file:
         assert [file.read(start)[0] for start in starts] == records
-        assert file.pread(100, file.size - 10) == bytes(10)
+        assert file.bytes.pread(100, file.size - 10) == bytes(10)
     assert scan(path).tolist() == starts
 
 

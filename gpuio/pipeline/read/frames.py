@@ -11,7 +11,7 @@ from gpuio.errors import CorruptRecordError, GpuioError, ReadError, RemoteError
 from gpuio.formats.image_record import unpack
 from gpuio.formats.index import Index
 from gpuio.formats.index_fit import line_of
-from gpuio.formats.recordio import HEAD_NBYTES, RecordFile, begin_here, frame_ends, open_records
+from gpuio.formats.recordio import HEAD_NBYTES, RecordFile, begin_here, frame_ends
 from gpuio.kernels.records import SPAN
 from gpuio.pipeline.read.spans import LocalFiles
 from gpuio.sources.dataset import Dataset
@@ -66,11 +66,11 @@ class SecondLook:
         number = int(dataset.file_of(np.array([record]))[0])
         offset, path = int(dataset.offsets[record]), dataset.paths[number]
         try:
-            file = open_records(path)
+            file = RecordFile(path)
         except OSError as error:
             return ReadError(f"{self.where(record)}: {error}")
         with file:
-            dataset.check_identity(number, file)
+            file.bytes.check_identity(dataset.identity(number))
             try:
                 payload, end = file.read(offset)
                 self._check_inside(record, number, file, end)
@@ -110,7 +110,7 @@ class SecondLook:
         words = (places[after:stop] - offset) // 4
         if not len(words):
             return
-        frame = np.frombuffer(file.pread(end - offset, offset), "<u4")
+        frame = np.frombuffer(file.bytes.pread(end - offset, offset), "<u4")
         words = words[words < len(frame) - 1]
         heads = np.stack([frame[words], frame[words + 1]], 1).view(np.uint8)
         inside = words[begin_here(heads)]

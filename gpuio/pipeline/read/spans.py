@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import PipelineClosedError
-from gpuio.formats.recordio import RecordFile
 from gpuio.kernels.records import SPAN, read_spans
 from gpuio.sources.dataset import Dataset
+from gpuio.storage.byte_source import LocalBytes
 from gpuio.storage.identity import FileIdentity
 from gpuio.storage.location import Location, is_url
 
@@ -40,7 +40,7 @@ class LocalFiles:
         self, paths: Sequence[str], identities: Sequence[FileIdentity | None] = ()
     ) -> None:
         self._paths, self._identities = paths, identities
-        self._files: dict[int, RecordFile] = {}
+        self._files: dict[int, LocalBytes] = {}
         self._numbers = np.full(len(paths), -1)  # descriptors
         self._opened = ExitStack()
         self._lock = threading.Lock()  # held by a read, and by `close`
@@ -55,7 +55,7 @@ class LocalFiles:
         """
         for number, path in enumerate(self._paths):
             if not is_url(path):
-                file = self._files[number] = self._opened.enter_context(RecordFile(path))
+                file = self._files[number] = self._opened.enter_context(LocalBytes(path))
                 self._numbers[number] = file.fileno()
                 self._check_identity(number)
 

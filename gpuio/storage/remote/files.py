@@ -1,4 +1,4 @@
-"""Which files there are at URLs, how large they are, and small ones as a whole."""
+"""Which files there are at URLs, how large they are, and copies of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from gpuio.errors import RemoteError
 from gpuio.storage.location import Location
 from gpuio.storage.remote.fetch import Fetcher, result
-from gpuio.storage.remote.record_file import RemoteRecordFile
+from gpuio.storage.remote.remote_bytes import RemoteBytes
 from gpuio.storage.remote.retry import summarize
 from gpuio.storage.remote.source import filesystem
 
@@ -71,8 +71,8 @@ def all_exist(urls: Sequence[Location]) -> bool:
     return True
 
 
-def open_bytes(url: str) -> FileIO:
-    """A copy of a whole file, open for reading; it is gone when it is closed.
+def download(url: str) -> FileIO:
+    """A temporary copy of a whole file, open for reading; it is removed when it is closed.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -88,18 +88,7 @@ def open_bytes(url: str) -> FileIO:
     return copy
 
 
-def read_bytes(url: str) -> bytes:
-    """All bytes of a small file.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        RemoteError: It cannot be read.
-    """
-    with RemoteRecordFile(url) as file:
-        return file.pread(file.size, 0)
-
-
 def _copy(url: str, into: FileIO) -> None:
-    with RemoteRecordFile(url) as file:
+    with RemoteBytes(url) as file:
         for start in range(0, file.size, _PIECE):
             into.write(file.pread(_PIECE, start))

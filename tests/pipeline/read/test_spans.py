@@ -138,7 +138,12 @@ def test_a_read_gets_no_other_file_than_its_own(rec, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "pread", slow)
     assert file.read(0)[0][24:] == b"first"
     monkeypatch.undo()
-    for operation in (lambda: file.read(0), lambda: file.size, file.fileno, lambda: scan_of(file)):
+    for operation in (
+        lambda: file.read(0),
+        lambda: file.size,
+        file.bytes.fileno,
+        lambda: scan_of(file),
+    ):
         with pytest.raises(PipelineClosedError, match=r"a\.rec: this file was closed"):
             operation()
     others[0].close()
@@ -150,7 +155,7 @@ def scan_of(file):
 
 def test_a_closed_file_gives_its_descriptor_back(rec):
     file = RecordFile(rec)
-    number = file.fileno()
+    number = file.bytes.fileno()
     file.close()
     file.close()
     with pytest.raises(OSError, match="Bad file descriptor"):

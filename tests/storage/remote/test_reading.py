@@ -350,9 +350,9 @@ def test_of_a_file_far_away_that_was_cut_off_the_rest_is_read(many):
 
 def test_a_closed_file_far_away_stays_closed(many):
     from gpuio.errors import PipelineClosedError
-    from gpuio.formats.recordio import open_records
+    from gpuio.formats.recordio import RecordFile
 
-    file = open_records("memory://many/a.rec")
+    file = RecordFile("memory://many/a.rec")
     file.close()
     file.close()
     with pytest.raises(PipelineClosedError, match=r"a\.rec: this file was closed"):

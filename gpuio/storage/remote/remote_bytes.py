@@ -1,4 +1,4 @@
-"""A .rec at a URL, with the methods of one on disk."""
+"""`RemoteBytes`: a file at a URL, open for reading at any offset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import PipelineClosedError
-from gpuio.formats.recordio import RecordFile
+from gpuio.storage.byte_source import ByteSource
 from gpuio.storage.location import Location
 from gpuio.storage.remote.fetch import Fetcher, result
 from gpuio.storage.remote.source import Source
@@ -28,11 +28,11 @@ _HEADS_AHEAD: Final = 32  # requests on the way for the first bytes of records
 _AHEAD: Final = 8  # large requests on the way while a file is read from front to back
 
 
-class RemoteRecordFile(RecordFile):
-    """A .rec at a URL, open for reading at any offset, from any number of threads at once.
+class RemoteBytes(ByteSource):
+    """A file at a URL.
 
-    Whoever reads on where the last read ended gets more with each request, and the next ones are
-    then under way.
+    A thread that reads on where its last read ended gets larger pieces with each request, and then
+    several requests are under way ahead of it.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -43,7 +43,6 @@ class RemoteRecordFile(RecordFile):
 
     def __init__(self, path: str) -> None:
         self.path = Location.of(path)
-        self._lock = threading.Lock()
         self._closed = False
         self._connect()
 
@@ -57,7 +56,7 @@ class RemoteRecordFile(RecordFile):
             raise
 
     def close(self) -> None:
-        """End what is under way; again is allowed."""
+        """End the requests under way; a second call has no effect."""
         self._closed = True
         self._fetcher.close()
 
@@ -65,40 +64,21 @@ class RemoteRecordFile(RecordFile):
         if hasattr(self, "_source"):
             self.close()
 
-    def fileno(self) -> int:
-        """It has none.
-
-        Raises:
-            OSError: Always.
-        """
-        raise OSError(f"{self.path}: a file at a URL has no descriptor")
-
     @property
     def size(self) -> int:
         """Bytes in the file when it was opened."""
         return self._source.size
 
     def pread(self, nbytes: int, offset: int) -> bytes:
-        """`nbytes` bytes from `offset`; fewer only where the file ends.
-
-        Raises:
-            RemoteError: The bytes could not be read.
-        """
         return self._window().read(offset, min(offset + nbytes, self.size))
 
     def readinto(self, buffer: WriteableBuffer, offset: int) -> int:
-        """Fill `buffer` with what lies at `offset`; the bytes read, fewer where the file ends."""
         view = memoryview(buffer).cast("B")
         data = self.pread(len(view), offset)
         view[: len(data)] = data
         return len(data)
 
-    def heads(self, offsets: npt.NDArray[np.int64], nbytes: int) -> npt.NDArray[np.uint8]:
-        """(N, nbytes) uint8, what is at each of N ascending offsets; zeros past the end.
-
-        Raises:
-            RemoteError: The bytes could not be read.
-        """
+    def gather(self, offsets: npt.NDArray[np.int64], nbytes: int) -> npt.NDArray[np.uint8]:
         self._window()  # after a fork, connect anew
         found = np.zeros((len(offsets), nbytes), np.uint8)
         asked: deque[tuple[slice, Future[bytes]]] = deque()

@@ -1,0 +1,48 @@
+"""Files opened by path or URL, without the caller asking which of the two it is."""
+
+from __future__ import annotations
+
+import os
+from io import FileIO
+
+from gpuio.storage.byte_source import ByteSource, LocalBytes
+from gpuio.storage.location import is_url
+from gpuio.storage.plain_file import open_plain, read_plain
+
+
+def open_bytes(path: str | os.PathLike[str]) -> ByteSource:
+    """A file open for reading at any offset.
+
+    Raises:
+        OSError: The file cannot be opened.
+    """
+    if is_url(path):
+        from gpuio.storage.remote.remote_bytes import RemoteBytes
+
+        return RemoteBytes(os.fspath(path))
+    return LocalBytes(path)
+
+
+def open_file(path: str | os.PathLike[str]) -> FileIO:
+    """A file open for reading from its start; one at a URL is copied to a temporary file first.
+
+    Raises:
+        OSError: The file cannot be opened, or is a folder, pipe or device.
+    """
+    if is_url(path):
+        from gpuio.storage.remote.files import download
+
+        return download(os.fspath(path))
+    return FileIO(open_plain(path, follow=True))
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """All bytes of a small file.
+
+    Raises:
+        OSError: The file cannot be read, or is a folder, pipe or device.
+    """
+    if not is_url(path):
+        return read_plain(path)
+    with open_bytes(path) as file:
+        return file.pread(file.size, 0)
