@@ -53,7 +53,6 @@ EXCEPTIONS = {
     ("devices.cuda_array", "mxnet.context"): "until mxnet/ wraps the plain arrays of devices",
     ("devices.cuda_array", "mxnet.ndarray"): "until mxnet/ wraps the plain arrays of devices",
     ("devices.simulated", "mxnet.ndarray"): "until mxnet/ wraps the plain arrays of devices",
-    ("mxnet.image.image_iter", "pack.packing"): "until ImageIter reads files as a RecordSource",
     ("mxnet.image.image_iter", "recordio"): "until ImageIter reads files as a RecordSource",
     ("sources.labels", "pipeline.read.reader"): "until sources/ reads record headers itself",
 }
