@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from gpuio.formats.codec import decode_rgb, imencode
+from gpuio.formats.codec import decode_rgb
+from gpuio.formats.encoding import imencode
 from gpuio.formats.image_record import IRHeader, pack, unpack
 from gpuio.kernels.resample import resize
 from gpuio.recordio import MXIndexedRecordIO, MXRecordIO

@@ -1,23 +1,24 @@
-"""One image to bytes and back, on the host.
+"""Decode one image on the host.
 
-Pixels are those of OpenCV, whose conventions MXNet's files and functions follow:
+Pixels are OpenCV's, whose conventions MXNet's files and functions follow:
 
-* flag 1 gives 3 channels, 0 gray, -1 what is stored. 1 and 0 apply the EXIF orientation, drop
-  alpha and keep the upper 8 of 16 bits; -1 does none of that.
-* Gray is the luma that a JPEG holds; for other formats it is computed from the colours, with the
-  rounding of the library that OpenCV leaves it to.
+* Flag 1 gives 3 channels, 0 gray, -1 the stored channels. Flags 1 and 0 apply the EXIF orientation,
+  drop alpha and keep the upper 8 of 16 bits; -1 does none of that.
+* The gray of a JPEG is its stored luma. For other formats it is computed from the colours, with the
+  rounding of the library that OpenCV uses for that format.
 
-JPEG, PNG, BMP, WebP, GIF and PNM are equal to OpenCV bit for bit but for these, within one level:
-the gray of a 16-bit colour PNG. Pillow reads 8 bits of those also for flag -1. TIFF: 16-bit colour
-and CMYK are within one level; colours are not multiplied by alpha; Lab is converted by Pillow.
+JPEG, PNG, BMP, WebP, GIF and PNM equal OpenCV bit for bit, except for 16-bit colour PNGs: their
+gray is within one level, and flag -1 gives 8 bits, as Pillow reads no more. TIFF: 16-bit colour and
+CMYK are within one level, colours are not multiplied by alpha, and Pillow converts Lab.
 
-On purpose unlike OpenCV: damaged pixel data is an error. Of a JPEG that is whatever libjpeg-turbo
-warns of, but for what no pixel depends on: a missing end marker, bytes behind the pixels, oddities
-of the head. `tolerant` takes the pixels that libjpeg-turbo makes up, as OpenCV and MXNet do.
+One difference from OpenCV is intended: damaged pixel data is an error. In a JPEG, damage is
+whatever libjpeg-turbo warns about, except where no pixel depends on it: a missing end marker, bytes
+behind the pixels, oddities of the header. `tolerant` keeps the pixels that libjpeg-turbo invents
+for the damaged part, as OpenCV and MXNet do.
 
-JPEGs are decoded by libjpeg-turbo by way of simplejpeg; by Pillow's, which keeps its warnings to
-itself, where simplejpeg is missing, and those of CMYK with subsampled colours. Pillow decodes all
-other formats.
+simplejpeg (libjpeg-turbo) decodes JPEGs. Pillow decodes all other formats, CMYK JPEGs with
+subsampled colours, and every JPEG where simplejpeg is missing; Pillow does not report libjpeg's
+warnings.
 
 Source: OpenCV 4.8, modules/imgcodecs; libpng, pngrtran.c (png_do_rgb_to_gray).
 """
@@ -25,9 +26,6 @@ Source: OpenCV 4.8, modules/imgcodecs; libpng, pngrtran.c (png_do_rgb_to_gray).
 from __future__ import annotations
 
 import io
-import os
-import tempfile
-import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -41,7 +39,6 @@ from gpuio.formats.jpeg import is_harmless, mended
 if TYPE_CHECKING:
     import types
     from collections.abc import Sequence
-    from typing import BinaryIO
 
     import numpy.typing as npt
     from _typeshed import ReadableBuffer
@@ -61,8 +58,6 @@ before the iterators are made; None is no limit."""
 _JPEG: Final = b"\xff\xd8\xff"
 _JPEG_KINDS: Final = ("JPEG", "MPO")
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
-
-_SAVE_OPTIONS: Final[dict[str, dict[str, Any]]] = {"WEBP": {"lossless": True}}
 
 _MENDS: Final = 3  # a head and an end; and one to see that there is no more
 _START_NBYTES: Final = 16  # from which a plugin sees whether a file is its own
@@ -161,41 +156,6 @@ def decode_rgb(data: Data, channels: int, *, tolerant: bool = False) -> npt.NDAr
     if pixels.shape[2] != channels:
         raise DecodeError(f"image has {pixels.shape[2]} channels, not {channels}")
     return pixels
-
-
-def imencode(ext: str, image: Pixels, quality: int = 95, *, order: Order = "BGR") -> bytes:
-    """An image as bytes.
-
-    A JPEG is equal to OpenCV's byte for byte (4:2:0, slow DCT), a PNG to its pixels.
-
-    Args:
-        ext: `.jpg`, `.jpeg`, `.png` or what else Pillow can write, in any case.
-        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8; uint16 too for PNG. A JPEG drops
-            alpha.
-        quality: JPEG: 1 to 100, best last. PNG: compression level, 9 where it is more. Others
-            ignore it.
-        order: Of the colours in `image`.
-
-    Raises:
-        ValueError: The format is unknown, or it cannot hold such an image.
-    """
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
-        raise ValueError(f"image must be (H, W) or (H, W, 1|3|4), got shape {image.shape}")
-    name = ext.lower()
-    if image.dtype != np.uint8 and (name != ".png" or image.dtype != np.uint16):
-        kinds = "uint8 or uint16" if name == ".png" else "uint8"
-        raise ValueError(f"image must be {kinds} for {ext}, got {image.dtype}")
-    if name == ".png":
-        from gpuio.formats import png
-
-        colors = _swapped(image) if order == "BGR" and image.shape[2] > 1 else image
-        return png.encode(colors, min(max(quality, 0), 9))
-    picture = _picture(image, order)
-    if name in (".jpg", ".jpeg"):
-        return _encode_jpeg(picture.convert("RGB") if picture.mode == "RGBA" else picture, quality)
-    return _encode_other(name, picture)
 
 
 def _decode_jpeg(data: memoryview, flag: int, order: Order, *, tolerant: bool) -> Pixels:
@@ -385,7 +345,7 @@ def _converted(pixels: Pixels, flag: int, order: Order, gray: Gray) -> Pixels:
     if flag == 1:
         pixels = pixels[..., :3]
     if pixels.ndim == 3 and order == "BGR":
-        pixels = _swapped(pixels)
+        pixels = swapped(pixels)
     return np.require(pixels, requirements=("C", "W"))  # Pillow's own memory is read-only
 
 
@@ -396,74 +356,12 @@ def _rgb_of_cmyk(stored: Pixels) -> npt.NDArray[np.uint8]:
     return (black - ((255 - wide[..., :3]) * black >> 8)).astype(np.uint8)
 
 
-def _swapped(pixels: Pixels) -> Pixels:
+def swapped(pixels: Pixels) -> Pixels:
     """BGR to RGB or back; alpha stays last."""
     out = pixels.copy()
     out[..., 0] = pixels[..., 2]
     out[..., 2] = pixels[..., 0]
     return out
-
-
-def _picture(image: Pixels, order: Order) -> Image.Image:
-    """(H, W, 1|3|4) uint8 as a Pillow image L, RGB or RGBA."""
-    with explained("encoding images"):
-        from PIL import Image
-
-    size = image.shape[1], image.shape[0]
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[image.shape[2]]
-    raw = mode if mode == "L" or order == "RGB" else f"BGR{mode[3:]}"
-    return Image.frombuffer(mode, size, np.ascontiguousarray(image), "raw", raw, 0, 1)
-
-
-def _encode_jpeg(picture: Image.Image, quality: int) -> bytes:
-    # simplejpeg would be faster by a third, but takes the fast, less exact DCT below quality 96.
-    # Into a file with a descriptor Pillow writes without holding the interpreter lock.
-    if _local.scratch is None:
-        _local.scratch = _Scratch()
-    file = _local.scratch.file
-    file.seek(0)
-    subsampling = "4:4:4" if picture.mode == "L" else "4:2:0"
-    picture.save(file, "JPEG", quality=min(max(quality, 1), 100), subsampling=subsampling)
-    nbytes = file.tell()
-    file.seek(0)
-    return file.read(nbytes)
-
-
-def _encode_other(ext: str, picture: Image.Image) -> bytes:
-    from PIL import Image
-
-    kind = Image.registered_extensions().get(ext)
-    if kind is None or kind not in Image.SAVE:
-        raise ValueError(f"ext must be that of an image format, such as .jpg or .png, got {ext!r}")
-    file = io.BytesIO()
-    try:
-        picture.save(file, kind, **_SAVE_OPTIONS.get(kind, {}))
-    except OSError as error:
-        raise ValueError(f"{ext} cannot hold a {picture.mode} image: {error}") from error
-    return file.getvalue()
-
-
-class _Scratch:
-    """A file in memory, closed when its thread ends and drops it."""
-
-    def __init__(self) -> None:
-        self.file: BinaryIO
-        if hasattr(os, "memfd_create"):
-            self.file = os.fdopen(os.memfd_create("gpuio"), "w+b", buffering=0)
-        else:
-            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  see __del__
-
-    def __del__(self) -> None:
-        self.file.close()
-
-
-class _Local(threading.local):
-    """What each thread has of its own."""
-
-    scratch: _Scratch | None = None
-
-
-_local = _Local()
 
 
 @cache

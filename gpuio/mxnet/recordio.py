@@ -532,9 +532,9 @@ def pack_img(
     Raises:
         GpuioError: The image cannot be encoded.
     """
-    from gpuio.formats import codec
+    from gpuio.formats.encoding import imencode
 
-    return pack(header, codec.imencode(img_fmt, img, quality))
+    return pack(header, imencode(img_fmt, img, quality))
 
 
 def unpack_img(s: bytes, iscolor: int = -1) -> tuple[IRHeader, npt.NDArray[np.uint8] | None]:

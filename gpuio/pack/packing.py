@@ -123,7 +123,8 @@ def encode_image(path: Path_, options: PackOptions) -> bytes:
     data = read_bytes(os.fspath(path))
     if options.pass_through:
         return data
-    from gpuio.formats.codec import imdecode, imencode
+    from gpuio.formats.codec import imdecode
+    from gpuio.formats.encoding import imencode
 
     image = imdecode(data, options.color, order="RGB")
     if options.center_crop:

@@ -19,7 +19,8 @@ from PIL import Image
 
 from gpuio.errors import DecodeError
 from gpuio.formats import codec
-from gpuio.formats.codec import decode_rgb, imdecode, imencode
+from gpuio.formats.codec import decode_rgb, imdecode
+from gpuio.formats.encoding import imencode
 
 RNG = np.random.default_rng(0)
 COLOR = RNG.integers(0, 256, (40, 52, 3), dtype=np.uint8)

@@ -37,7 +37,7 @@ import numpy.typing as npt
 from gpuio.core.threads import available_cores
 from gpuio.devices.base import Device, KernelCall
 from gpuio.errors import BackendError
-from gpuio.formats.codec import imencode
+from gpuio.formats.encoding import imencode
 from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode import versions
