@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import inspect
-import re
 from typing import Any, Final
 
 from gpuio.cli import arguments
-from gpuio.mxnet.iterators.image_record import ImageRecordIter
+from gpuio.mxnet.keywords import IMAGE, keywords_of
 
-PARAMETERS: Final = {
-    name: parameter
-    for name, parameter in inspect.signature(ImageRecordIter).parameters.items()
-    if name != "path_imgrec"
-}
-"""All but the .rec itself."""
+PARAMETERS: Final = [row for row in keywords_of(IMAGE).values() if row.name != "path_imgrec"]
+"""All but the .rec file itself."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,27 +18,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", type=arguments.path, help="the .rec; or several, as path_imgrec"
     )
     group = parser.add_argument_group("loader", "Parameters of gpuio.ImageRecordIter.")
-    texts = _texts(inspect.getdoc(ImageRecordIter) or "")
-    for name, parameter in PARAMETERS.items():
-        flag = f"--{name.replace('_', '-')}"
-        text = texts.get(name, "").replace("%", "%%")
-        if isinstance(parameter.default, bool):
-            action = argparse.BooleanOptionalAction
-            group.add_argument(flag, action=action, default=argparse.SUPPRESS, help=text)
-        else:
-            group.add_argument(flag, metavar="X", default=argparse.SUPPRESS, help=text)
+    for row in PARAMETERS:
+        kind: dict[str, Any] = {"metavar": "X"}
+        if isinstance(row.default, bool):
+            kind = {"action": argparse.BooleanOptionalAction}
+        flag, text = f"--{row.name.replace('_', '-')}", row.help.replace("%", "%%")
+        group.add_argument(flag, default=argparse.SUPPRESS, help=text, **kind)
 
 
 def chosen(args: argparse.Namespace) -> dict[str, Any]:
     """The parameters that were given, by name: true, false, or text for the iterator to parse."""
     given = vars(args)
-    return {name: given[name] for name in PARAMETERS if name in given}
-
-
-def _texts(doc: str) -> dict[str, str]:
-    """What the Args section of a docstring says about each parameter, on one line."""
-    section = re.search(r"^Args:\n(.*?)\n\n", doc, re.DOTALL | re.MULTILINE)
-    parts = re.split(r"^    (\w+): ", section[1], flags=re.MULTILINE) if section else [""]
-    return {
-        name: " ".join(text.split()) for name, text in zip(parts[1::2], parts[2::2], strict=True)
-    }
+    return {row.name: given[row.name] for row in PARAMETERS if row.name in given}

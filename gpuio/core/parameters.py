@@ -93,6 +93,11 @@ def single(name: str, value: Any) -> float:
     return float(np.copysign(np.float32(abs(int(whole))) + part, exact))
 
 
+def nearest_single(name: str, value: Any) -> float:
+    """A number that float32 can hold, or the text of one, rounded to the nearest float32."""
+    return float(np.float32(number(name, value)))
+
+
 def shape(name: str, value: Any, length: int) -> tuple[int, ...]:
     """`length` whole numbers: a tuple, a list, or the text of one."""
     given = value
