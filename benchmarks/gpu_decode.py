@@ -24,6 +24,7 @@ from gpuio.errors import DecodeError
 from gpuio.formats.codec import decode_rgb
 from gpuio.kernels.native import load8, store8
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
+from gpuio.pipeline.decode.jobs import DecodeJobs, Status
 from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.sources.dataset import Dataset
@@ -81,18 +82,19 @@ class Slots:
 
     def decode(self, windows: npt.NDArray[np.int32] | None = None) -> npt.NDArray[np.bool_]:
         """Decode all, or a window of each; (N,) which were. The device may still be at work."""
-        opened = self.decoder.open(self.records)
-        box = np.concatenate([np.zeros_like(opened.size), opened.size], axis=1)
+        headers = self.decoder.open(self.records)
+        box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
         if windows is not None:
             box[:] = windows
-        box[list(opened.pixels)] = 0
+        box[list(headers.pixels)] = 0
         box[3 * box[:, 2:].astype(np.int64).prod(axis=1) > self.nbytes - 256] = 0
         self.box = box
-        (link,) = self.decoder.links(opened, box, 3 * box[:, 3].astype(np.int64))
+        jobs = DecodeJobs(headers, box, 3)
+        (call,) = self.decoder.decode(jobs)
         with self.device._driver.scope(self.stream):
-            link.kernel(link.table, self.bases, self.device._driver.handle(self.stream))
-        done = (box[:, 2] > 0) & ~self.decoder.failed(opened)
-        self.decoder.finish(opened)
+            call.kernel(call.table, self.bases, self.device._driver.handle(self.stream))
+        done = self.decoder.statuses(jobs) == Status.DECODED
+        self.decoder.release(headers)
         return done
 
     def wait(self) -> None:

@@ -113,7 +113,7 @@ class Gpuio(OnDevice):
 
 
 class Room(Side):
-    """Bare nvImageCodec: its C API for whole batches from memory, called by gpuio's decode room.
+    """Bare nvImageCodec: its C API for whole batches from memory, called by gpuio's decode stage.
 
     `options`: `kinds`, `chunk`, `options` and `share` of the decoder; `pinned`, whether the
     images are in pinned memory. Headers are read in a second thread, as gpuio does. `images` says
@@ -171,23 +171,24 @@ class Room(Side):
         """Decode every batch once; how many images that were."""
         waiting = self.pool.submit(self.decoder.open, self.batches[0])
         for number in range(len(self.batches)):
-            opened = waiting.result()
+            headers = waiting.result()
             if number + 1 < len(self.batches):
                 waiting = self.pool.submit(self.decoder.open, self.batches[number + 1])
-            self.decode(opened)
+            self.decode(headers)
         return len(self.batches) * self.batch_size
 
-    def decode(self, opened):
+    def decode(self, headers):
         """One batch, on its way when this returns."""
         import numpy as np
 
-        box = np.concatenate([np.zeros_like(opened.size), opened.size], axis=1)
-        box[list(opened.pixels)] = 0
-        pitch = CHANNELS * box[:, 3].astype(np.int64)
-        links = self.decoder.links(opened, box, pitch)
-        self.device.work().start(links, pitch * box[:, 2] + 64).join()
-        self.failed += int(self.decoder.failed(opened).sum())
-        self.decoder.finish(opened)
+        from gpuio.pipeline.decode.jobs import DecodeJobs, Status
+
+        box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
+        box[list(headers.pixels)] = 0
+        jobs = DecodeJobs(headers, box, CHANNELS)
+        self.device.work().start(self.decoder.decode(jobs), jobs.nbytes).join()
+        self.failed += int((self.decoder.statuses(jobs) == Status.FAILED).sum())
+        self.decoder.release(headers)
 
     def close(self):
         """Give the decoder back."""

@@ -208,7 +208,7 @@ class BareSimplejpeg(Bare):
 
 
 class BareNvimgcodec(Bare):
-    """libjpeg-turbo within nvImageCodec, called from compiled threads by gpuio's decode room."""
+    """libjpeg-turbo within nvImageCodec, called from compiled threads by gpuio's decode stage."""
 
     def __init__(self, settings):
         super().__init__(settings)
@@ -232,14 +232,14 @@ class BareNvimgcodec(Bare):
     def all(self):
         import numpy as np
 
-        opened = self.decoder.open(self.records)
-        box = np.concatenate([np.zeros_like(opened.size), opened.size], axis=1)
-        pitch = 3 * box[:, 3].astype(np.int64)
-        links = self.decoder.links(opened, box, pitch)
-        self.device.work().start(links, pitch * box[:, 2] + 64).join()
-        assert not opened.pixels
-        assert not self.decoder.failed(opened).any()
-        self.decoder.finish(opened)
+        from gpuio.pipeline.decode.jobs import DecodeJobs, Status
+
+        headers = self.decoder.open(self.records)
+        box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
+        jobs = DecodeJobs(headers, box, 3)
+        self.device.work().start(self.decoder.decode(jobs), jobs.nbytes).join()
+        assert (self.decoder.statuses(jobs) == Status.DECODED).all()
+        self.decoder.release(headers)
 
 
 class MXNet(Side):

@@ -20,7 +20,8 @@ import pytest
 if TYPE_CHECKING:
     from gpuio.devices.base import Device
     from gpuio.errors import GpuioError
-    from gpuio.pipeline.decode.base import Decoder, ImageBatch
+    from gpuio.pipeline.decode.base import Decoder
+    from gpuio.pipeline.decode.jobs import DecodeJobs
     from gpuio.sources.dataset import Dataset
 
 Pixels = npt.NDArray[Any]
@@ -136,42 +137,41 @@ def decode_all(
         windows: y, x, height, width of the part wanted of each image; all of each if None.
     """
     from gpuio.devices.ring import Ring
-    from gpuio.pipeline.decode.base import Windows
-    from gpuio.pipeline.read.reader import RecordReader, Samples
+    from gpuio.pipeline.decode.windows import decode_jobs, open_headers, reject_unreadable
+    from gpuio.pipeline.read.reader import RecordReader
     from gpuio.samplers import Order
 
     count, ring = len(dataset), Ring(decoder.device.empty_host, 1)
-    box = np.zeros((count, 4), np.int32)
-
-    def plan(samples: Samples, size: npt.NDArray[np.int32]) -> Windows:
-        box[:, 2:] = size
-        if windows is not None:
-            box[size[:, 0] > 0] = np.array(windows, np.int32)[size[:, 0] > 0]
-        return Windows(box, {}, None)
-
-    records = RecordReader(dataset, decoder.device)(Order(count, count).batches(0), ring)
-    (batch,) = decoder(records, plan)
+    (records,) = RecordReader(dataset, decoder.device)(Order(count, count).batches(0), ring)
+    headers = open_headers(decoder, records)
+    reject_unreadable(decoder, records, headers)
+    box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
+    if windows is not None:
+        there = headers.size[:, 0] > 0
+        box[there] = np.array(windows, np.int32)[there]
+    jobs = decode_jobs(decoder, records, headers, box)
+    faults = records.samples.faults
     images = [np.zeros((*shape, decoder.channels), np.uint8) for shape in box[:, 2:].tolist()]
     try:
-        _copy_windows(decoder.device, batch, box, images, np.arange(count), decode=True)
-        while again := decoder.retry(batch):
-            _copy_windows(decoder.device, batch, box, images, np.array(again), decode=False)
+        places, calls = np.arange(count), decoder.decode(jobs)
+        _copy_windows(decoder.device, jobs, box, images, [*faults], places, calls)
+        while again := decoder.retry(records, jobs):
+            _copy_windows(decoder.device, jobs, box, images, [*faults], np.array(again), [])
     finally:
-        decoder.finish(batch.opened)
-    faults = batch.samples.faults
+        decoder.release(headers)
     return Decoded([None if k in faults else image for k, image in enumerate(images)], faults)
 
 
 def _copy_windows(
     device: Device,
-    batch: ImageBatch,
+    jobs: DecodeJobs,
     box: npt.NDArray[np.int32],
     images: list[npt.NDArray[np.uint8]],
+    faults: list[int],
     places: npt.NDArray[np.int64],
-    *,
-    decode: bool,
+    calls: list[KernelCall],
 ) -> None:
-    """What the augment room does, without any augmentation: into `images`, for some places."""
+    """Decode by `calls`, and copy the windows `box` of the images at `places` into `images`."""
     from gpuio.devices.base import KernelCall
     from gpuio.kernels.output import NORM, UINT8
     from gpuio.kernels.resample import SKIP, STEP, finish
@@ -180,19 +180,19 @@ def _copy_windows(
     work = device.work()
     table = np.zeros(len(places), STEP)
     table["kind"], table["norm"] = COPY, work.upload(np.zeros(NORM, np.float32))
-    table["kind"][np.isin(places, list(batch.samples.faults))] = SKIP
-    table["src"], table["src_pitch"] = batch.origin[places], batch.pitch[places]
+    table["kind"][np.isin(places, faults)] = SKIP
+    table["src"], table["src_pitch"] = jobs.origin[places], jobs.pitch[places]
     for number, place in enumerate(places.tolist()):
-        if place in batch.pixels:
-            table["src"][number] = work.upload(batch.pixels[place])
-    table["local"], table["scratch"] = batch.local[places], batch.nbytes[places]
+        if place in jobs.pixels:
+            table["src"][number] = work.upload(jobs.pixels[place])
+    table["local"], table["scratch"] = jobs.in_scratch[places], jobs.nbytes[places]
     end = box[places, :2] + box[places, 2:]
     table["src_height"], table["src_width"] = table["dst_height"], table["dst_width"] = end.T
     table["y"], table["x"], table["rows"], table["cols"] = box[places].T
     table["dst"] = [images[place].ctypes.data for place in places]
     last = KernelCall(finish, table, (images[0].shape[2], UINT8, 1))
     sizes = np.array([images[place].nbytes for place in places], np.int64)
-    work.start([*batch.links, last] if decode else [last], batch.nbytes[places] + sizes).join()
+    work.start([*calls, last], jobs.nbytes[places] + sizes).join()
 
 
 def our_threads() -> list[str]:

@@ -12,8 +12,8 @@ from gpuio.core.parameters import element
 from gpuio.devices.base import KernelCall, Work
 from gpuio.kernels.resample import SKIP, STEP, finish, resample, table_bytes
 from gpuio.kernels.taps import COPY, WARP_CUBIC, WARP_LANCZOS
-from gpuio.pipeline.decode.base import ImageBatch
 from gpuio.pipeline.plan import Plan
+from gpuio.pipeline.planner import PlannedBatch
 from gpuio.transforms.geometry import Boxes, Sizes, Step
 from gpuio.transforms.normalize import OUTPUTS
 
@@ -31,7 +31,7 @@ class Passes:
     Args:
         plan: What is done.
         work: Takes the tables.
-        images: The batch.
+        planned: The batch.
         places: (N,) which of its images.
         weights_of: Gives the address of the weights of a kind of warp.
 
@@ -44,24 +44,25 @@ class Passes:
         self,
         plan: Plan,
         work: Work,
-        images: ImageBatch,
+        planned: PlannedBatch,
         places: npt.NDArray[np.int64],
         weights_of: Callable[[int], int],
     ) -> None:
         self.links: list[KernelCall] = []
-        self.nbytes = images.nbytes[places]
+        jobs = planned.jobs
+        self.nbytes = jobs.nbytes[places]
         self._used = self.nbytes.copy()  # by what is still needed
         self._plan, self._work, self._places, self._weights_of = plan, work, places, weights_of
-        self._sketch = images.sketch
-        origin = images.origin[places]
+        self._sketch = planned.batch_plan
+        origin = jobs.origin[places]
         for number, place in enumerate(places.tolist()):
-            if place in images.pixels:
-                origin[number] = work.upload(images.pixels[place])
+            if place in jobs.pixels:
+                origin[number] = work.upload(jobs.pixels[place])
         chain = self._sketch.geometry
-        self._table = _rows(origin, images.pitch[places], chain.window[places])
-        self._table["local"] = images.local[places]
-        later = images.opened.later - images.pixels.keys()
-        self._faults = np.isin(places, [*images.samples.faults, *later])
+        self._table = _rows(origin, jobs.pitch[places], chain.window[places])
+        self._table["local"] = jobs.in_scratch[places]
+        later = jobs.headers.later - jobs.pixels.keys()
+        self._faults = np.isin(places, [*planned.samples.faults, *later])
         self._colors = np.zeros(len(places), np.uint64)
         if any(self._sketch.color[name].any() for name in _COLORS):
             self._colors = self._addresses(self._sketch.color[places])
@@ -82,7 +83,7 @@ class Passes:
             shift[rows] = 0
             again = rows[last[rows] > number]
             if len(again):
-                painted = [] if step.paint is None else again[step.paint[places[again]]]
+                painted = again[:0] if step.paint is None else again[step.paint[places[again]]]
                 self._table["color"][painted] = self._colors[painted]
                 self._colors[painted] = 0
                 self._resample(again)

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from gpuio.core.timing import PipelineStats, ProfilerRange
 from gpuio.devices.base import Device
 from gpuio.errors import DecodeError, GpuioError, PipelineClosedError
-from gpuio.pipeline.augmenter import Batch
 from gpuio.pipeline.error_policy import FaultLog, OnError, apply_error_policy
+from gpuio.pipeline.executor import Batch
 from gpuio.pipeline.pipeline import Pipeline
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.read.reader import Samples

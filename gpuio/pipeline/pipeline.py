@@ -24,9 +24,8 @@ How a pipeline ends. Where the code and this list differ, the code is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from gpuio.core.prefetch import Prefetch
@@ -34,9 +33,9 @@ from gpuio.core.timing import BatchCounter, Meter, PipelineStats, ProfilerRange,
 from gpuio.devices.base import Device
 from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, PipelineClosedError
-from gpuio.pipeline.augmenter import Augmenter, Batch
-from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.error_policy import FaultLog
+from gpuio.pipeline.executor import Batch, Executor
+from gpuio.pipeline.planner import Overrides, Planner
 from gpuio.pipeline.read.reader import RecordBatch, RecordReader
 from gpuio.samplers import Selection
 
@@ -45,9 +44,9 @@ class Pipeline:
     """The rooms for one data set on one device, put together.
 
     Args:
-        read: First room, the .rec files.
-        decode: Second room.
-        augment: Third room.
+        read: Reads encoded images.
+        planner: Reads their headers, and plans batches.
+        executor: Decodes and augments.
         device: Where images and batches live.
         depth: Batches that may wait between two rooms, and for the consumer.
     """
@@ -55,20 +54,20 @@ class Pipeline:
     def __init__(
         self,
         read: RecordReader,
-        decode: Decoder,
-        augment: Augmenter,
+        planner: Planner,
+        executor: Executor,
         device: Device,
         *,
         depth: int = 2,
     ) -> None:
         self.read = read
-        self.decode = decode
-        self.augment = augment
+        self.planner = planner
+        self.executor = executor
         self.device = device
         self.depth = depth
         # One slot is filled while one waits, and each lane decodes one; some are on their way.
-        self._ahead = read.ahead(augment.batch_size)
-        slots, nbytes = 2 + device.max_in_flight + self._ahead, read.nbytes(augment.batch_size)
+        self._ahead = read.ahead(executor.batch_size)
+        slots, nbytes = 2 + device.max_in_flight + self._ahead, read.nbytes(executor.batch_size)
         self._host = Ring(device.empty_host, slots, nbytes)
         self._stages: tuple[Prefetch[Any], ...] = ()
         self._interrupted = False
@@ -81,14 +80,14 @@ class Pipeline:
     @property
     def faults(self) -> FaultLog:
         """Images that could not be had."""
-        return self.augment.faults
+        return self.executor.faults
 
     def batches(
         self,
         selections: Iterable[Selection],
         *,
         epoch: int,
-        overrides: Mapping[str, Any] | None = None,
+        overrides: Overrides | None = None,
     ) -> Prefetch[Batch]:
         """The batches of one epoch, in order. Each line is a room; each `Prefetch` is a thread.
 
@@ -104,12 +103,12 @@ class Pipeline:
         self._epochs += 1
         host, scope = self._host, self.device.scope
         records = _noted(self.read(selections, host, self._ahead), self._files, self._read)
-        opened = self.decode(
-            records, partial(self.augment.sketch, epoch=epoch, overrides=overrides)
+        planned = self.planner(records, epoch=epoch, overrides=overrides)
+        ready = Prefetch(
+            planned, 1, name="gpuio-read", waits=(host, self.read), meter=self._reading
         )
-        ready = Prefetch(opened, 1, name="gpuio-read", waits=(host, self.read), meter=self._reading)
         self._stages = (ready,)
-        made = _counted(self.augment(ready, self.decode, host), self._made)
+        made = _counted(self.executor(ready, host), self._made)
         try:
             batches = Prefetch(
                 made,
@@ -143,7 +142,7 @@ class Pipeline:
         """End everything and give the decoder back."""
         self.stop()
         self.device.record().synchronize()
-        self.decode.close()
+        self.executor.decoder.close()
 
     def account(self) -> PipelineStats:
         """What was done since the pipeline was made, and how long it took."""
@@ -157,8 +156,8 @@ class Pipeline:
             files=self._files.read(),
             waited=decode.awaited.read(),
             first=decode.first,
-            decoding=self.augment.decoding / 1e9,
-            augmenting=self.augment.augmenting / 1e9,
+            decoding=self.executor.decoding / 1e9,
+            augmenting=self.executor.augmenting / 1e9,
         )
 
     def accounts(self) -> dict[str, PipelineStats]:
@@ -181,7 +180,7 @@ class Pipeline:
             "decoding": spent.decoding,
             "augmenting": spent.augmenting,
             "threads": self.device.threads,
-            **self.decode.stats(),
+            **self.executor.decoder.stats(),
             "faults": self.faults.count,
         }
 

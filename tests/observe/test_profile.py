@@ -17,7 +17,8 @@ import gpuio
 from gpuio import ImageRecordIter
 from gpuio.core.timing import PipelineStats, Work
 from gpuio.observe.report import Report, Spent
-from gpuio.pipeline.augmenter import Augmenter
+from gpuio.pipeline.executor import Executor
+from gpuio.pipeline.planner import Planner
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.testing import draw, encode, our_threads, write_rec
 
@@ -102,13 +103,13 @@ def test_a_slow_reader_is_found(make, monkeypatch):
 
 
 def test_slow_headers_and_draws_are_not_taken_for_files(make, monkeypatch):
-    real = Augmenter.sketch
+    real = Planner.plan_batch
 
-    def sketch(*arguments, **options):
+    def plan_batch(*arguments, **options):
         time.sleep(SLOW)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(Augmenter, "sketch", sketch)
+    monkeypatch.setattr(Planner, "plan_batch", plan_batch)
     it = make()
     with gpuio.profile(it) as report:
         consume(it)
@@ -117,7 +118,7 @@ def test_slow_headers_and_draws_are_not_taken_for_files(make, monkeypatch):
 
 
 def test_slow_decoding_that_leaves_the_cores_idle_is_found(make, monkeypatch):
-    slowed(monkeypatch, Augmenter, "_complete")
+    slowed(monkeypatch, Executor, "_complete")
     it = make()
     with gpuio.profile(it) as report:
         consume(it)

@@ -63,8 +63,8 @@ def open_rec(request, rec):
     return open_
 
 
-def rooms():
-    """Names of the rooms whose threads are alive; a decoder may have threads of its own."""
+def stages():
+    """Names of the stages whose threads are alive; a decoder may have threads of its own."""
     return {name for name in our_threads() if name[6:] in ("read", "decode")}
 
 
@@ -73,15 +73,15 @@ def test_1_when_the_epoch_is_over_threads_and_files_are_gone(open_rec):
     it = open_rec()
     assert len(list(it)) == 4
     for thread in threading.enumerate():
-        if thread.name in rooms():
+        if thread.name in stages():
             thread.join(30)  # the last batch may be taken before the thread has returned
-    assert not rooms()
+    assert not stages()
     assert descriptors() == before
     assert len(list(it)) == 4
     it.close()
 
 
-def test_1_memory_between_the_rooms_is_kept_for_the_next_epoch(open_rec):
+def test_1_memory_between_the_stages_is_kept_for_the_next_epoch(open_rec):
     with open_rec() as it:
         list(it)
         slots = it._pipeline._host._slots
@@ -91,7 +91,7 @@ def test_1_memory_between_the_rooms_is_kept_for_the_next_epoch(open_rec):
         assert {id(slot.data) for slot in slots if slot.data is not None} >= kept
 
 
-def test_2_when_a_room_raises_the_batches_before_come_first_then_the_error_once(tmp_path):
+def test_2_when_a_stage_raises_the_batches_before_come_first_then_the_error_once(tmp_path):
     path = tmp_path / "a.rec"
     images = [encode(draw(16, 16, seed=n)) for n in range(8)]
     images[5] = b"broken"
@@ -107,7 +107,7 @@ def test_2_when_a_room_raises_the_batches_before_come_first_then_the_error_once(
     it.close()
 
 
-def test_2_an_error_of_the_first_room_comes_through_unchanged(open_rec, monkeypatch):
+def test_2_an_error_of_the_first_stage_comes_through_unchanged(open_rec, monkeypatch):
     error = OSError("the disk is gone")
 
     def read(*_):
@@ -121,7 +121,7 @@ def test_2_an_error_of_the_first_room_comes_through_unchanged(open_rec, monkeypa
         assert caught.value.__notes__[0] == "raised in thread 'gpuio-read'"
 
 
-def test_2_what_was_read_before_the_first_room_raised_comes_first(open_rec, monkeypatch):
+def test_2_what_was_read_before_the_first_stage_raised_comes_first(open_rec, monkeypatch):
     read, seen = RecordReader._read, []
 
     def third_fails(*arguments):
@@ -151,7 +151,7 @@ def test_3_when_the_consumer_stops_early_every_thread_is_joined(open_rec, end, t
         it.set_epoch(5)
     else:
         getattr(it, end)()
-    assert not rooms()
+    assert not stages()
     for batch, pixels in zip(held, before, strict=True):
         npt.assert_array_equal(batch.data[0], pixels)
     it.close()
@@ -163,9 +163,9 @@ def test_3_what_was_opened_to_be_decoded_is_given_back(rec, monkeypatch, end, ta
     tables, real_open = [], NvImageCodecDecoder.open
 
     def open_(*arguments):
-        opened = real_open(*arguments)
-        tables.append(opened.handle)
-        return opened
+        headers = real_open(*arguments)
+        tables.append(headers.table)
+        return headers
 
     monkeypatch.setattr(NvImageCodecDecoder, "open", open_)
     path = rec.parent / "pictures.rec"
@@ -205,10 +205,10 @@ def test_3_batches_outlive_the_iterator(open_rec):
 def test_4_garbage_is_collected_with_its_threads(open_rec):
     it = open_rec()
     next(it)
-    assert rooms()
+    assert stages()
     del it
     gc.collect()
-    assert not rooms()
+    assert not stages()
 
 
 def test_4_an_iterator_lost_in_an_exception_is_collected(open_rec):
@@ -219,7 +219,7 @@ def test_4_an_iterator_lost_in_an_exception_is_collected(open_rec):
     with pytest.raises(RuntimeError):
         train()
     gc.collect()
-    assert not rooms()
+    assert not stages()
 
 
 def run(script: str) -> None:
@@ -291,7 +291,7 @@ def test_7_a_thread_that_cannot_be_started_leaves_the_iterator_where_it_was(
         fail_start(number)
         with pytest.raises(BackendError, match=r"cannot be started: .*ulimit -u"):
             it.next()
-        assert not rooms()
+        assert not stages()
         assert it.state_dict()["done"] == 0
         assert [x for b in it for x in b.label[0][: 4 - b.pad]] == list(range(13))
     it = open_rec()
@@ -326,7 +326,7 @@ def test_8_close_in_another_thread_ends_the_wait_for_a_batch(open_rec, monkeypat
     assert isinstance(told[0], PipelineClosedError)  # though the file has not answered
     release.set()
     closer.join(60)
-    assert not rooms()
+    assert not stages()
     with pytest.raises(PipelineClosedError):
         it.reset()
 
@@ -359,7 +359,7 @@ def test_8_close_before_the_first_batch_is_waited_for_ends_that_too(open_rec, mo
     assert told
     release.set()
     it.close()
-    assert not rooms()
+    assert not stages()
 
 
 def test_9_each_batch_goes_to_one_of_several_threads(open_rec):
@@ -398,9 +398,9 @@ def test_stats_tell_where_the_time_went(open_rec):
         list(it)
         stats = it.stats()
         assert set(stats["stages"]) == {"read", "decode"}
-        for room in stats["stages"].values():
-            assert room["batches"] == 4
-            assert min(room["busy"], room["starved"], room["blocked"]) >= 0
+        for stage in stats["stages"].values():
+            assert stage["batches"] == 4
+            assert min(stage["busy"], stage["starved"], stage["blocked"]) >= 0
         assert min(stats["waited"], stats["decoding"], stats["augmenting"]) >= 0
         assert stats["faults"] == 0
         assert stats["decoder"] in ("nvimgcodec", "portable")

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from gpuio.devices.cpu import CpuDevice
+from gpuio.devices.ring import Ring
 from gpuio.mxnet.image_options import Options, make_plan
-from gpuio.pipeline.augmenter import Augmenter
-from gpuio.pipeline.decode.base import ImageBatch, Opened
+from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
+from gpuio.pipeline.executor import Executor
 from gpuio.pipeline.plan import Plan
-from gpuio.pipeline.read.reader import Samples
+from gpuio.pipeline.planner import PlannedBatch, Planner
+from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.transforms.crop import Crop
 from gpuio.transforms.normalize import Normalization
 from gpuio.transforms.op import BatchPlan
@@ -42,20 +45,13 @@ class Guarded(CpuDevice):
             assert (memory[-_GUARD:] == self.fill).all()
 
 
-class Pictures(SimpleNamespace):
-    """What stands in for the decoder: nothing fails, nothing is to be given back."""
+class Decoded(Decoder):
+    """A decoder whose images are decoded already: nothing fails, and nothing is to be freed."""
 
-    def retry(self, images):
-        return []
+    name = "none"
 
-    def prepare(self, count):
-        pass
-
-    def finish(self, opened):
-        pass
-
-    def release(self, slot, after):
-        pass
+    def open(self, records):
+        raise AssertionError("nothing is to be opened")
 
 
 def plan_of(normalization=None, **options):
@@ -103,26 +99,26 @@ def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0, place=surrounded, 
         label: Of every image.
     """
     device = Guarded(poison)
-    augmenter = Augmenter(plan, len(images), device, seed=seed)
+    decoder = Decoded(device, plan.shape[0], None)
     samples = samples_of(range(len(images)) if ids is None else ids, label)
     size = np.array([image.shape[:2] for image in images], np.int32)
-    windows = augmenter.sketch(samples, size, epoch=epoch)
-    assert not windows.rejected, windows.rejected
-    origin, pitch, keep = np.empty(len(images), np.uint64), np.empty(len(images), np.int64), []
-    for number, (image, box) in enumerate(zip(images, windows.box.tolist(), strict=True)):
+    batch_plan = Planner(plan, decoder, seed=seed).plan_batch(samples, size, epoch=epoch)
+    assert not batch_plan.rejected, batch_plan.rejected
+    jobs = DecodeJobs(Headers(size, {}), np.zeros((len(images), 4), np.int32), plan.shape[0])
+    jobs.in_scratch[:], jobs.nbytes[:], keep = False, 0, []
+    boxes = batch_plan.geometry.window.tolist()
+    for number, (image, box) in enumerate(zip(images, boxes, strict=True)):
         y, x, height, width = box
         assert 0 <= y < y + height <= image.shape[0]
         assert 0 <= x < x + width <= image.shape[1]
-        memory, start, pitch[number] = place(image, box, poison)
+        memory, start, jobs.pitch[number] = place(image, box, poison)
         keep.append(memory)
-        origin[number] = np.uint64(start % 2**64)
-    nowhere = Pictures(slot=None)
-    batch = ImageBatch(
-        samples, [], origin, pitch, np.zeros(len(images), bool),
-        np.zeros(len(images), np.int64), windows.sketch,
-        Opened(size, {}), nowhere,
-    )  # fmt: skip
-    (made,) = augmenter([batch], nowhere, nowhere)
+        jobs.origin[number] = np.uint64(start % 2**64)
+    ring = Ring(device.empty_host, 1)
+    count = np.zeros(len(images), np.int64)
+    records = RecordBatch(samples, count.astype(np.uint64), count, ring.acquire())
+    executor = Executor(plan, decoder, len(images), device)
+    (made,) = executor([PlannedBatch(records, batch_plan, jobs)], ring)
     device.check()
     return made
 

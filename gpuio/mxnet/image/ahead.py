@@ -28,12 +28,14 @@ from gpuio.formats.exif import exif_place
 from gpuio.kernels.float_color import map_colors
 from gpuio.mxnet.image.compiled import Compiled
 from gpuio.mxnet.image.functions import is_jfif
-from gpuio.pipeline.augmenter import Augmenter, Batch
 from gpuio.pipeline.decode import make_decoder
-from gpuio.pipeline.decode.base import Windows
+from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.executor import Batch, Executor
+from gpuio.pipeline.planner import Overrides, Planner
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.samplers import Selection
 from gpuio.sources.dataset import Dataset
+from gpuio.transforms.op import BatchPlan
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -134,7 +136,7 @@ class Ahead:
         self._read, self._device, self._compiled = read, device, compiled
         self._host = Ring(device.empty_host, 2 + device.max_in_flight, read.nbytes(batch_size))
         self._decode = make_decoder("auto", device, 3, read.dataset)
-        self._augment = Augmenter(compiled.plan, batch_size, device, keep=_KEEP)
+        self._execute = Executor(compiled.plan, self._decode, batch_size, device, keep=_KEEP)
         self._label_width, self._labels = label_width, labels
         shape = (batch_size, *compiled.plan.shape)
         self._pool = OutputPool(device, shape, "float32", _KEEP)
@@ -161,17 +163,17 @@ class Ahead:
         host, turns, threads = self._host, LockstepGate(), self._device.threads
         deciding = ChunkPlanner(
             self._compiled,
-            self._augment,
+            self._decode,
             turns,
             self._read.dataset,
             self._label_width,
             self._labels,
         )
         records = _unturned(self._read(deciding.selections(runs, order, ids_of), host))
-        opened = run_finally(turns.close, self._decode(records, deciding))
-        ready = Prefetch(opened, 1, name="gpuio-read", waits=(turns, host, self._read))
+        planned = run_finally(turns.close, deciding(records))
+        ready = Prefetch(planned, 1, name="gpuio-read", waits=(turns, host, self._read))
         self._stages = (ready,)
-        made = self._augment(ready, self._decode, host)
+        made = self._execute(ready, host)
         if self._compiled.maps_colors:
             made = _colored(made, self._pool, threads)
         scope = self._device.scope
@@ -226,21 +228,25 @@ class Ahead:
             self._decode.close()
 
 
-class ChunkPlanner:
-    """What the reading thread knows; not the threads, so that they end when they are garbage."""
+class ChunkPlanner(Planner):
+    """Plans chunks with what `Compiled` draws while the caller waits.
+
+    It does not know the threads, so that they end when nobody refers to `Ahead` any more.
+    """
 
     def __init__(
         self,
         compiled: Compiled,
-        augment: Augmenter,
+        decoder: Decoder,
         turns: LockstepGate,
         dataset: Dataset,
         label_width: int,
         labels: Labels | None,
     ) -> None:
+        super().__init__(compiled.plan, decoder)
         self.turns = turns
         self.decided: deque[Samples] = deque()  # chunks that were not yet taken
-        self._compiled, self._augment, self._dataset = compiled, augment, dataset
+        self._compiled, self._dataset = compiled, dataset
         self._label_width, self._labels = label_width, labels
         self._keys: deque[Sequence[Any]] = deque()
 
@@ -253,7 +259,14 @@ class ChunkPlanner:
             self._keys.append(keys)
             yield Selection(ids_of(keys), 0)
 
-    def __call__(self, samples: Samples, size: npt.NDArray[np.int32]) -> Windows:
+    def plan_batch(
+        self,
+        samples: Samples,
+        size: npt.NDArray[np.int32],
+        *,
+        epoch: int = 0,
+        overrides: Overrides | None = None,
+    ) -> BatchPlan:
         """Draw what the images of a chunk get."""
         keys = self._keys.popleft()
         if self._labels is not None:
@@ -263,7 +276,7 @@ class ChunkPlanner:
         sound[list(samples.faults)] = False
         with self.turns.take():
             drawn = self._compiled.draw(size, sound, lambda place: self._name(samples, place))
-        return self._augment.sketch(samples, size, epoch=0, overrides=drawn)
+        return super().plan_batch(samples, size, epoch=epoch, overrides=drawn)
 
     def _name(self, samples: Samples, place: int) -> str:
         return f"{self._dataset.where(int(samples.ids[place]))}, key {samples.keys[place]}"

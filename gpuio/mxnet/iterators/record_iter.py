@@ -22,14 +22,15 @@ from gpuio.errors import FormatError, StateError
 from gpuio.formats import saved_array
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc, DataIter
 from gpuio.mxnet.ndarray import NDArray
-from gpuio.pipeline.augmenter import Augmenter, Batch
 from gpuio.pipeline.decode import make_decoder
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.decode.mask import MaskDecoder
 from gpuio.pipeline.error_policy import POLICIES, FaultLog, OnError
+from gpuio.pipeline.executor import Batch, Executor
 from gpuio.pipeline.masks import MaskedPipeline, Masks, noting_size
 from gpuio.pipeline.pipeline import Pipeline
 from gpuio.pipeline.plan import Plan
+from gpuio.pipeline.planner import Planner
 from gpuio.pipeline.read.reader import LabelCheck, RecordReader, Relabel
 from gpuio.samplers import Order, Selection
 from gpuio.sources.dataset import Dataset
@@ -171,8 +172,8 @@ class RecordIter(DataIter):
         beside = make_device(device.name, device.threads)
         read = RecordReader(masks.dataset, beside, relabel=no_labels(1))
         decode = MaskDecoder(beside, masks.plan.shape[0], masks.dataset)
-        rooms = self._rooms(noting_size(masks.plan), beside, read, decode, "zero")
-        return MaskedPipeline(images, rooms, self._on_error, masks.fill)
+        beside_images = self._stages(noting_size(masks.plan), beside, read, decode, "zero")
+        return MaskedPipeline(images, beside_images, self._on_error, masks.fill)
 
     def _of_images(self, plan: Plan, device: Device, on_error: OnError) -> Pipeline:
         labels = self._labels
@@ -191,21 +192,22 @@ class RecordIter(DataIter):
             deterministic=self._deterministic,
             tolerant=self._tolerant,
         )
-        return self._rooms(plan, device, read, decode, on_error)
+        return self._stages(plan, device, read, decode, on_error)
 
-    def _rooms(
+    def _stages(
         self, plan: Plan, device: Device, read: RecordReader, decode: Decoder, on_error: OnError
     ) -> Pipeline:
-        augment = Augmenter(
+        executor = Executor(
             plan,
+            decode,
             self.batch_size,
             device,
-            seed=self._seed_aug,
             on_error=on_error,
             # What waits, what is being made, what the consumer has and what it has just dropped.
             keep=self._depth + 4,
         )
-        return Pipeline(read, decode, augment, device, depth=self._depth)
+        planner = Planner(plan, decode, seed=self._seed_aug)
+        return Pipeline(read, planner, executor, device, depth=self._depth)
 
     def _mean_image(self, path: Path, plan: Plan) -> npt.NDArray[np.float32]:
         """The mean image in a file, or the mean of the augmented images, which it then holds.

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from gpuio.devices.base import Device, KernelCall
 from gpuio.errors import BackendError
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
-from gpuio.pipeline.decode.base import Opened
+from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.nvimgcodec import _instance as cpu_instance
 from gpuio.pipeline.decode.nvimgcodec_base import NvImageCodec
 from gpuio.pipeline.read.reader import RecordBatch
@@ -78,25 +78,23 @@ class DaliDecoder(NvImageCodec):
         self._pipeline = None
         self._sent.clear()
 
-    def open(self, records: RecordBatch) -> Opened:
-        opened = super().open(records)
+    def open(self, records: RecordBatch) -> Headers:
+        headers = super().open(records)
         if self.device.name == "cpu":
-            places = set(np.flatnonzero(opened.size[:, 0]).tolist()) - opened.pixels.keys()
-            places -= opened.later
+            places = set(np.flatnonzero(headers.size[:, 0]).tolist()) - headers.pixels.keys()
+            places -= headers.later
 
             def keep(place: int, image: Any) -> None:
                 pixels = np.array(image)
-                if pixels.shape[:2] == tuple(opened.size[place].tolist()):
-                    opened.pixels[place] = pixels
+                if pixels.shape[:2] == tuple(headers.size[place].tolist()):
+                    headers.pixels[place] = pixels
 
-            self._decode(opened.handle, sorted(places), keep)
-        return opened
+            self._decode(headers.table, sorted(places), keep)
+        return headers
 
-    def links(
-        self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
-    ) -> list[KernelCall]:
-        table = opened.handle
-        table["rows"], table["cols"] = box[:, 2:].T
+    def decode(self, jobs: DecodeJobs) -> list[KernelCall]:
+        table = jobs.headers.table
+        table["rows"], table["cols"] = jobs.box[:, 2:].T
         table["status"] = abi.FAILED
         return [] if self.device.name == "cpu" else [KernelCall(self._step, table)]
 

@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from gpuio.errors import DecodeError
 from gpuio.formats.codec import described, opened
-from gpuio.pipeline.decode.base import Opened, encoded
+from gpuio.pipeline.decode.fallback import encoded
+from gpuio.pipeline.decode.jobs import Headers
 from gpuio.pipeline.decode.portable import PortableDecoder
 from gpuio.pipeline.read.reader import RecordBatch
 
@@ -43,7 +44,7 @@ class MaskDecoder(PortableDecoder):
 
     name = "mask"
 
-    def open(self, records: RecordBatch) -> Opened:
+    def open(self, records: RecordBatch) -> Headers:
         def decoded(place: int) -> npt.NDArray[np.uint8] | None:
             try:
                 return decode_mask(encoded(records, place))
@@ -54,11 +55,11 @@ class MaskDecoder(PortableDecoder):
         for place, labels in enumerate(self._pool.map(decoded, range(len(size)))):
             if labels is not None:
                 size[place], pixels[place] = labels.shape[:2], labels
-        return Opened(size, pixels)
+        return Headers(size, pixels)
 
-    def _reason(self, records: RecordBatch, place: int) -> str:
+    def explain(self, data: bytes) -> str:
         try:
-            decode_mask(encoded(records, place))
+            decode_mask(data)
         except DecodeError as error:
             return str(error)
         return "it could be decoded only when it was decoded again"

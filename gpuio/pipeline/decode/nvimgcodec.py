@@ -11,13 +11,12 @@ import weakref
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
 from gpuio.devices.base import Device, KernelCall
 from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
-from gpuio.pipeline.decode.base import Opened
+from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, SOUND
 from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, FORMATS, NvImageCodec, release
 from gpuio.sources.dataset import Dataset
@@ -56,12 +55,10 @@ class NvImageCodecDecoder(NvImageCodec):
         self._pool.shutdown()
         self._finalizer()
 
-    def links(
-        self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
-    ) -> list[KernelCall]:
-        table = opened.handle
-        table["y"], table["x"], table["rows"], table["cols"] = box.T
-        table["dst"], table["pitch"] = 0, pitch
+    def decode(self, jobs: DecodeJobs) -> list[KernelCall]:
+        table = jobs.headers.table
+        table["y"], table["x"], table["rows"], table["cols"] = jobs.box.T
+        table["dst"], table["pitch"] = 0, jobs.pitch
         sample_format, color = FORMATS[self.channels]
         words = (
             self._instance.library.functions.ctypes.data,
@@ -84,7 +81,7 @@ class NvImageCodecDecoder(NvImageCodec):
         size = np.stack([table["height"], table["width"]], axis=1)
         box = np.concatenate([np.zeros_like(size), size], axis=1)
         pixels = np.zeros((len(files), SIDE * SIDE * self.channels), np.uint8)
-        (link,) = self.links(Opened(size, {}, table), box, box[:, 3] * np.int64(self.channels))
+        (link,) = self.decode(DecodeJobs(Headers(size, {}, table), box, self.channels))
         table["dst"] = pixels.ctypes.data + pixels.strides[0] * np.arange(len(files))
         task, words = link.call
         task(len(files), 1, *words)

@@ -20,7 +20,8 @@ from gpuio.devices.base import Device, KernelCall
 from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
-from gpuio.pipeline.decode.base import Decoder, ImageBatch, Opened
+from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.decode.jobs import DecodeJobs, Headers, Status
 from gpuio.pipeline.decode.libjpeg_warnings import listener
 from gpuio.pipeline.decode.portable import decode_places
 from gpuio.pipeline.read.reader import RecordBatch, Samples
@@ -81,7 +82,7 @@ class NvImageCodec(Decoder):
                 raise
             return None  # it does not matter, or most JPEGs are decoded by codecs that do not warn
 
-    def open(self, records: RecordBatch) -> Opened:
+    def open(self, records: RecordBatch) -> Headers:
         table = self._probe(records.address, records.nbytes)
         size = np.stack([table["height"], table["width"]], axis=1)
         fallback_count = (table["stream"] == 0) | self._needs_fallback(table)
@@ -96,33 +97,35 @@ class NvImageCodec(Decoder):
         portable = decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
         size[places] = portable.size[places]
         self.fallback_count += len(portable.pixels)
-        opened = Opened(size, portable.pixels, table, portable.later)
-        # For a batch that nobody decodes any more; after `finish` there is nothing left to do.
-        weakref.finalize(opened, release, self._instance, table).atexit = False
-        return opened
+        headers = Headers(size, portable.pixels, table, portable.later)
+        # For a batch that nobody decodes any more; after `release` there is nothing left to do.
+        weakref.finalize(headers, release, self._instance, table).atexit = False
+        return headers
 
-    def widen(self, box: npt.NDArray[np.int32], opened: Opened, samples: Samples) -> None:
+    def widen(self, box: npt.NDArray[np.int32], headers: Headers, samples: Samples) -> None:
         """Decode a JPEG to its last row when it is decoded for the first time.
 
         libjpeg warns of bytes that are lost when it comes to the end of the data. What was found
         sound is sound from then on, and a window of it is enough.
         """
         if self._warnings is not None and not self.tolerant:
-            new = is_jpeg(opened.handle) & ~self._sound[samples.ids] & (box[:, 2] > 0)
-            box[new, 2] = opened.size[new, 0] - box[new, 0]
+            new = is_jpeg(headers.table) & ~self._sound[samples.ids] & (box[:, 2] > 0)
+            box[new, 2] = headers.size[new, 0] - box[new, 0]
 
-    def retry(self, batch: ImageBatch) -> list[int]:
-        sound = (batch.opened.handle["rows"] > 0) & ~self.failed(batch.opened)
-        done = super().retry(batch)
+    def statuses(self, jobs: DecodeJobs) -> npt.NDArray[np.int8]:
+        table = jobs.headers.table
+        decoded = np.where(table["status"] == abi.SUCCESS, Status.DECODED, Status.FAILED)
+        return np.where(table["rows"] > 0, decoded, Status.SKIPPED).astype(np.int8)
+
+    def retry(self, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
+        sound = self.statuses(jobs) == Status.DECODED
+        done = super().retry(records, jobs)
         sound[done] = True
-        self._sound[batch.samples.ids[sound]] = True
+        self._sound[records.samples.ids[sound]] = True
         return done
 
-    def failed(self, opened: Opened) -> npt.NDArray[np.bool_]:
-        return (opened.handle["rows"] > 0) & (opened.handle["status"] != abi.SUCCESS)
-
-    def finish(self, opened: Opened) -> None:
-        release(self._instance, opened.handle)
+    def release(self, headers: Headers) -> None:
+        release(self._instance, headers.table)
 
     def _needs_fallback(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
         """(N,) bool, images that only the portable codec can be trusted with."""

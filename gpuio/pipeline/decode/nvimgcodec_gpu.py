@@ -41,8 +41,8 @@ from gpuio.formats.encoding import imencode
 from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode import versions
-from gpuio.pipeline.decode.base import Opened
 from gpuio.pipeline.decode.hardware import Engines, find_engines, load_nvjpeg, warn_if_hidden
+from gpuio.pipeline.decode.jobs import DecodeJobs
 from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, FORMATS, NvImageCodec, is_jpeg
 from gpuio.sources.dataset import Dataset
 
@@ -139,12 +139,10 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self._pool.shutdown()
         self._finalizer()
 
-    def links(
-        self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
-    ) -> list[KernelCall]:
-        table = opened.handle
-        table["y"], table["x"], table["rows"], table["cols"] = box.T
-        table["dst"], table["pitch"] = 0, pitch
+    def decode(self, jobs: DecodeJobs) -> list[KernelCall]:
+        table = jobs.headers.table
+        table["y"], table["x"], table["rows"], table["cols"] = jobs.box.T
+        table["dst"], table["pitch"] = 0, jobs.pitch
         return [KernelCall(self._step, table)]
 
     def prepare(self, count: int) -> None:
@@ -175,7 +173,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         table = self._probe(address, np.full(batch_size, self._small.size))
         table["rows"], table["cols"] = _WARM_UP_SIZE, _WARM_UP_SIZE
         table["pitch"] = _WARM_UP_SIZE * self.channels
-        self._decode(table, bases, stream)
+        self._run(table, bases, stream)
 
     @property
     def warm_up_nbytes(self) -> int:
@@ -206,7 +204,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
     ) -> None:
         """A `HostStep`."""
-        self._decode(table, bases, stream)
+        self._run(table, bases, stream)
         decoded_by = table["decoded_by"][(table["rows"] > 0) & (table["status"] == abi.SUCCESS)]
         counts = np.bincount(decoded_by, minlength=len(self._decoded))
         # Besides the engines, only the decoder of lossless JPEGs takes several at once.
@@ -214,9 +212,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         counts[batched] += counts[codec_calls.BY_BATCH]
         self._decoded += counts
 
-    def _decode(
-        self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
-    ) -> None:
+    def _run(self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int) -> None:
         sample_format, color = FORMATS[self.channels]
         on_host = self.device.device_id is None
         templates = map(ctypes.addressof, (self._info, self._view, self._params))

@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.threads import WorkerPool
-from gpuio.devices.base import LARGE, Device, KernelCall
+from gpuio.devices.base import LARGE, Device
 from gpuio.devices.out_of_memory import give_back
 from gpuio.errors import DecodeError
 from gpuio.formats.codec import decode_rgb, opened
-from gpuio.pipeline.decode.base import Decoder, Opened, encoded
+from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.decode.fallback import encoded
+from gpuio.pipeline.decode.jobs import Headers
 from gpuio.pipeline.read.reader import RecordBatch
 from gpuio.sources.dataset import Dataset
 
@@ -31,7 +33,7 @@ def decode_places(
     channels: int,
     *,
     tolerant: bool,
-) -> Opened:
+) -> Headers:
     """(H, W, C) uint8 images by place in the batch, without those that cannot be decoded.
 
     Large ones are decoded one after the other, and again in `Decoder.retry`, as are those that
@@ -63,7 +65,7 @@ def decode_places(
     if alone:
         give_back()
     later = frozenset(np.flatnonzero(size[:, 0]).tolist()) - pixels.keys()
-    return Opened(size, pixels, later=later)
+    return Headers(size, pixels, later=later)
 
 
 def _is_large(data: bytes, channels: int) -> bool:
@@ -83,22 +85,20 @@ class PortableDecoder(Decoder):
     name = "portable"
 
     def __init__(
-        self, device: Device, channels: int, dataset: Dataset, *, tolerant: bool = False
+        self,
+        device: Device,
+        channels: int,
+        dataset: Dataset,
+        *,
+        deterministic: bool = False,
+        tolerant: bool = False,
     ) -> None:
-        super().__init__(device, channels, dataset, tolerant=tolerant)
+        super().__init__(device, channels, dataset, deterministic=deterministic, tolerant=tolerant)
         self._pool = WorkerPool(device.threads, "gpuio-decode")
 
     def close(self) -> None:
         self._pool.shutdown()
 
-    def open(self, records: RecordBatch) -> Opened:
+    def open(self, records: RecordBatch) -> Headers:
         places = range(len(records.nbytes))
         return decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
-
-    def links(
-        self, opened: Opened, box: npt.NDArray[np.int32], pitch: npt.NDArray[np.int64]
-    ) -> list[KernelCall]:
-        return []
-
-    def failed(self, opened: Opened) -> npt.NDArray[np.bool_]:
-        return np.zeros(len(opened.size), bool)

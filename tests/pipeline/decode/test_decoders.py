@@ -493,11 +493,11 @@ def test_a_window_is_enough_of_what_was_found_sound(tmp_path):
     whole = decode("portable", tmp_path, [PHOTOS["baseline"]], 3)[0].images[0]
     rows = []
 
-    def links(opened, box, pitch):
-        rows.append(box[:, 2].tolist())
-        return type(decoder).links(decoder, opened, box, pitch)
+    def decode_(jobs):
+        rows.append(jobs.box[:, 2].tolist())
+        return type(decoder).decode(decoder, jobs)
 
-    decoder.links = links
+    decoder.decode = decode_
     for _ in range(2):
         for image in decode_all(decoder, dataset, wanted).images:
             npt.assert_array_equal(image, whole[10:30])

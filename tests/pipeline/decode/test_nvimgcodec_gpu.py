@@ -21,9 +21,10 @@ from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, DecodeError
 from gpuio.formats.codec import imdecode
 from gpuio.pipeline.decode import hardware, make_decoder, nvimgcodec_abi, nvimgcodec_gpu, versions
-from gpuio.pipeline.decode.base import Windows
 from gpuio.pipeline.decode.hardware import Engines
+from gpuio.pipeline.decode.jobs import DecodeJobs, Status
 from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
+from gpuio.pipeline.decode.windows import decode_jobs, open_headers, reject_unreadable
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Order
 from gpuio.sources.dataset import Dataset
@@ -113,40 +114,38 @@ def run(decoder, dataset, windows=None):
     """
     memory = Memory(decoder.device)
     count, ring = len(dataset), Ring(decoder.device.empty_host, 1)
-    box = np.zeros((count, 4), np.int32)
-
-    def plan(samples, size):
-        box[:, 2:] = size
-        if windows is not None:
-            box[size[:, 0] > 0] = np.array(windows, np.int32)[size[:, 0] > 0]
-        return Windows(box, {}, None)
-
-    records = RecordReader(dataset, decoder.device)(Order(count, count).batches(0), ring)
-    (batch,) = decoder(records, plan)
-    items = [memory.empty(int(nbytes)) for nbytes in batch.nbytes]
+    (records,) = RecordReader(dataset, decoder.device)(Order(count, count).batches(0), ring)
+    headers = open_headers(decoder, records)
+    reject_unreadable(decoder, records, headers)
+    box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
+    if windows is not None:
+        there = headers.size[:, 0] > 0
+        box[there] = np.array(windows, np.int32)[there]
+    jobs = decode_jobs(decoder, records, headers, box)
+    items = [memory.empty(int(nbytes)) for nbytes in jobs.nbytes]
     stream, handle = memory.stream()
     try:
-        (link,) = batch.links
+        (call,) = decoder.decode(jobs)
         bases = np.array([memory.address(item) for item in items], np.uint64)
         with decoder.device.scope():
-            link.kernel(link.table, bases, handle)
+            call.kernel(call.table, bases, handle)
         if stream is not None:
             stream.synchronize()
-        decoder.retry(batch)
+        decoder.retry(records, jobs)
     finally:
-        decoder.finish(batch.opened)
-    faults = batch.samples.faults
+        decoder.release(headers)
+    faults = records.samples.faults
     images = []
     for place in range(count):
         y, x, height, width = box[place].tolist()
         if place in faults:
             images.append(None)
             continue
-        pitch = int(batch.pitch[place])
-        if batch.local[place]:
-            pixels, start = memory.to_host(items[place]), int(batch.origin[place])
+        pitch = int(jobs.pitch[place])
+        if jobs.in_scratch[place]:
+            pixels, start = memory.to_host(items[place]), int(jobs.origin[place])
         else:
-            pixels, start = batch.pixels[place], 0
+            pixels, start = jobs.pixels[place], 0
         start = (start + y * pitch + x * decoder.channels) % 2**64
         rows = [start + row * pitch for row in range(height)]
         line = width * decoder.channels
@@ -313,9 +312,9 @@ def test_markers_tell_a_whole_jpeg(dataset, opened):
             Order(len(data), len(data)).batches(0), ring
         )
         images = decoder.open(records)
-        found = dict(zip(pictures, images.handle["ended"].tolist(), strict=True))
+        found = dict(zip(pictures, images.table["ended"].tolist(), strict=True))
         assert found == dict.fromkeys(pictures, ended)
-        decoder.finish(images)
+        decoder.release(images)
 
 
 def test_statuses_say_who_failed(dataset, opened):
@@ -329,14 +328,16 @@ def test_statuses_say_who_failed(dataset, opened):
     images = decoder.open(batch)
     box = np.zeros((4, 4), np.int32)
     box[:3, 2:] = images.size[:3]
-    (link,) = decoder.links(images, box, box[:, 3].astype(np.int64) * 3)
+    jobs = DecodeJobs(images, box, 3)
+    (link,) = decoder.decode(jobs)
     memory = np.zeros((4, 50_000), np.uint8)
     bases = memory.ctypes.data + np.arange(4, dtype=np.uint64) * np.uint64(memory.strides[0])
     link.kernel(link.table, bases, 0)
     assert link.table["status"].tolist()[::2] == [nvimgcodec_abi.SUCCESS] * 2
-    assert decoder.failed(images).tolist() == [False, True, False, False]
+    done, failed, skipped = Status.DECODED, Status.FAILED, Status.SKIPPED
+    assert decoder.statuses(jobs).tolist() == [done, failed, done, skipped]
     assert not link.table["stream"][:3].any(), "code streams are still open"
-    decoder.finish(images)
+    decoder.release(images)
     assert not link.table["stream"].any()
 
 
@@ -391,7 +392,7 @@ def test_a_batch_that_nobody_decodes_gives_its_streams_back(dataset, opened):
     records = RecordReader(data, decoder.device)
     (batch,) = records(Order(5, 5).batches(0), Ring(decoder.device.empty_host, 1))
     images = decoder.open(batch)
-    table = images.handle
+    table = images.table
     assert table["stream"].all()
     del images
     gc.collect()
@@ -449,7 +450,7 @@ def test_others_run_while_a_batch_is_decoded(dataset, opened):
     thread = threading.Thread(target=spin)
     began = time.perf_counter()
     thread.start()
-    decode = decoder._decode
+    decode = decoder._run
     took = []
 
     def timed(*given):
@@ -457,13 +458,13 @@ def test_others_run_while_a_batch_is_decoded(dataset, opened):
         decode(*given)
         took.append((start, time.perf_counter()))
 
-    decoder._decode = timed
+    decoder._run = timed
     try:
         run(decoder, data)
     finally:
         stop.set()
         thread.join()
-        del decoder._decode
+        del decoder._run
     (start, end), ticks = took[0], began + np.cumsum(gaps)
     inside = (ticks > start) & (ticks < end)
     assert inside.sum() > 100, f"{inside.sum()} steps of the other thread in {end - start:.3f} s"
@@ -701,15 +702,16 @@ def test_gpu_what_follows_on_the_stream_finds_the_pictures(dataset, on_gpu):
         opened_images = decoder.open(batch)
         box = np.zeros((count, 4), np.int32)
         box[:, 2:] = opened_images.size
-        (link,) = decoder.links(opened_images, box, box[:, 3].astype(np.int64) * 3)
+        jobs = DecodeJobs(opened_images, box, 3)
+        (link,) = decoder.decode(jobs)
         with device.scope(), stream:
             link.kernel(link.table, bases, handle)
-            assert not decoder.failed(opened_images).any()
+            assert (decoder.statuses(jobs) == Status.DECODED).all()
             for _ in range(100):
                 cupy.sin(slow)
             copies = [slot.copy() for slot in slots]
         stream.synchronize()
-        decoder.finish(opened_images)
+        decoder.release(opened_images)
         kept.append((number % 3, opened_images.size, copies))
     for which, size, copies in kept:
         for copy, (height, width), image in zip(
@@ -779,5 +781,5 @@ def test_nvimagecodec_gets_plain_jpegs_and_pngs_alone(dataset, opened, picture, 
     ring = Ring(decoder.device.empty_host, 1)
     (records,) = RecordReader(data, decoder.device)(Order(2, 2).batches(0), ring)
     images = decoder.open(records)
-    assert bool(images.handle["stream"][0]) == taken
-    decoder.finish(images)
+    assert bool(images.table["stream"][0]) == taken
+    decoder.release(images)

@@ -1,0 +1,72 @@
+"""The portable codec as a fallback, for images that another decoder has failed to decode."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpuio.devices.base import LARGE
+from gpuio.errors import DecodeError
+from gpuio.formats.codec import decode_rgb
+from gpuio.pipeline.decode.jobs import DecodeJobs, Status
+from gpuio.pipeline.read.reader import RecordBatch
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from gpuio.pipeline.decode.base import Decoder
+
+_NO_MEMORY = "there is not enough memory to decode it"
+
+
+def encoded(records: RecordBatch, place: int) -> bytes:
+    """The encoded image at `place`, copied."""
+    return ctypes.string_at(int(records.address[place]), int(records.nbytes[place]))
+
+
+def retry(decoder: Decoder, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
+    """See `Decoder.retry`."""
+    again = decoder.statuses(jobs) == Status.FAILED
+    again[[*jobs.headers.later]] = True
+    again[[*records.samples.faults, *jobs.retried]] = False
+    done, nbytes = [], 0
+    for place in np.flatnonzero(again).tolist():
+        if nbytes > LARGE:
+            break
+        jobs.retried.add(place)
+        try:
+            data = encoded(records, place)
+            pixels = decode_rgb(data, decoder.channels, tolerant=decoder.tolerant)
+            _check_size(pixels, *jobs.headers.size[place].tolist())
+            jobs.put(place, pixels)
+        except DecodeError as error:
+            decoder.reject(records, place, str(error))
+        except MemoryError:
+            decoder.reject(records, place, _NO_MEMORY)
+        else:
+            done.append(place)
+            nbytes += pixels.nbytes
+    decoder.fallback_count += len(done)
+    return done
+
+
+def explain(decoder: Decoder, data: bytes) -> str:
+    """Why there is no picture in `data`, as the portable codec sees it."""
+    try:
+        decode_rgb(data, decoder.channels, tolerant=decoder.tolerant)
+    except DecodeError as error:
+        return str(error)
+    except MemoryError:
+        return _NO_MEMORY
+    return f"{decoder.name} cannot decode it, though other codecs can"
+
+
+def _check_size(pixels: npt.NDArray[np.uint8], height: int, width: int) -> None:
+    """Refuse pixels of another size than the one that the batch was planned with."""
+    if pixels.shape[:2] != (height, width):
+        high, wide = pixels.shape[:2]
+        raise DecodeError(
+            f"image: {wide} x {high} pixels by one decoder, {width} x {height} by another"
+        )

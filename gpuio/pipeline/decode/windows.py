@@ -1,0 +1,74 @@
+"""From headers, and the windows that a plan wants, to what a decoder is asked to decode."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.errors import DecodeError
+from gpuio.formats import codec
+from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.decode.fallback import encoded
+from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
+from gpuio.pipeline.read.reader import RecordBatch
+from gpuio.transforms.geometry import LARGEST
+
+
+def open_headers(decoder: Decoder, records: RecordBatch) -> Headers:
+    """The headers of a batch; images whose size cannot be used are faults from here on."""
+    headers = decoder.open(records)
+    for place in np.flatnonzero(_is_unusable(headers.size)).tolist():
+        height, width = headers.size[place].tolist()
+        try:
+            codec.check_size(height, width)
+            reason = f"image: {width} x {height} pixels, and a side has at most {LARGEST}"
+        except DecodeError as error:
+            reason = str(error)
+        decoder.reject(records, place, reason)
+        headers.size[place] = 0
+        headers.pixels.pop(place, None)
+    return headers
+
+
+def reject_unreadable(decoder: Decoder, records: RecordBatch, headers: Headers) -> None:
+    """Make faults of images whose headers could not be read."""
+    unreadable = (headers.size[:, 0] == 0) | (records.nbytes == 0)
+    for place in np.flatnonzero(unreadable).tolist():
+        if place in records.samples.faults:
+            continue
+        if data := encoded(records, place):
+            decoder.reject(records, place, decoder.explain(data))
+        else:
+            hint = decoder.dataset.hint(int(records.samples.ids[place]))
+            decoder.reject(records, place, f"its image has 0 bytes{hint}")
+
+
+def decode_jobs(
+    decoder: Decoder, records: RecordBatch, headers: Headers, window: npt.NDArray[np.integer]
+) -> DecodeJobs:
+    """What `decoder` is asked to decode; samples that are at fault are left out.
+
+    Args:
+        decoder: The one that read the headers.
+        records: The encoded images.
+        headers: From `open_headers`.
+        window: (N, 4) y, x, height, width, in pixels: the part of each image that is wanted.
+    """
+    box = window.astype(np.int32)
+    if not decoder.windowed:
+        box[:, :2], box[:, 2:] = 0, headers.size
+    # libjpeg-turbo does not smooth the colours of the first column, if that is all it gets.
+    column = (box[:, 1] == 0) & (box[:, 3] == 1)
+    box[column, 3] = np.minimum(2, headers.size[column, 1])
+    decoder.widen(box, headers, records.samples)
+    box[[*records.samples.faults, *headers.pixels, *headers.later], 2:] = 0
+    decoder.windows += int(((box[:, 2] > 0) & (box[:, 2:] != headers.size).any(axis=1)).sum())
+    return DecodeJobs(headers, box, decoder.channels)
+
+
+def _is_unusable(size: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """(N,) bool, images of (N, 2) height and width that cannot be; those of 0 x 0 are not."""
+    height, width = size.astype(np.int64).T
+    wrong = (size < 0).any(axis=1) | ((height == 0) != (width == 0))
+    most = np.inf if codec.MAX_IMAGE_PIXELS is None else codec.MAX_IMAGE_PIXELS
+    return wrong | (height * width > most) | (size > LARGEST).any(axis=1)

@@ -1,0 +1,118 @@
+"""The planner: what every image of a batch gets, decided before any pixel is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.devices.out_of_memory import naming_batch
+from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.decode.jobs import DecodeJobs
+from gpuio.pipeline.decode.windows import decode_jobs, open_headers, reject_unreadable
+from gpuio.pipeline.plan import Plan
+from gpuio.pipeline.read.reader import RecordBatch, Samples
+from gpuio.transforms.op import BatchPlan, Column
+from gpuio.transforms.random import Draws
+
+Overrides = Mapping[str, Column]
+"""By name of what an op samples, (N, ...) values to use instead of random ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBatch:
+    """A batch of which everything is decided, and nothing is decoded.
+
+    Attributes:
+        records: The encoded images.
+        batch_plan: What each image gets.
+        jobs: What is to be decoded of each image.
+    """
+
+    records: RecordBatch
+    batch_plan: BatchPlan
+    jobs: DecodeJobs
+
+    @property
+    def samples(self) -> Samples:
+        """The samples, with the faults that are known so far."""
+        return self.records.samples
+
+
+class Planner:
+    """Reads the headers of record batches, and plans what is done to their images.
+
+    A planner that samples its values in another way overrides `plan_batch`.
+
+    Args:
+        plan: What is done to every image.
+        decoder: Reads the headers.
+        seed: Of all random numbers.
+    """
+
+    def __init__(self, plan: Plan, decoder: Decoder, *, seed: int = 0) -> None:
+        self.plan = plan
+        self._decoder = decoder
+        self._seed = seed
+
+    def __call__(
+        self, batches: Iterable[RecordBatch], *, epoch: int = 0, overrides: Overrides | None = None
+    ) -> Generator[PlannedBatch, None, None]:
+        """Plan one batch after the other.
+
+        Args:
+            batches: The encoded images.
+            epoch: Number of the epoch, from 0.
+            overrides: Values to use instead of random ones, for every batch.
+        """
+        for records in batches:
+            with naming_batch("keys", records.samples.keys):
+                planned = self._plan(records, epoch, overrides)
+            yield planned
+
+    def _plan(self, records: RecordBatch, epoch: int, overrides: Overrides | None) -> PlannedBatch:
+        decoder, samples = self._decoder, records.samples
+        headers = open_headers(decoder, records)
+        batch_plan = self.plan_batch(samples, headers.size, epoch=epoch, overrides=overrides)
+        reject_unreadable(decoder, records, headers)
+        for place, reason in batch_plan.rejected.items():
+            if headers.size[place].all():
+                decoder.reject(records, place, reason)
+        jobs = decode_jobs(decoder, records, headers, batch_plan.geometry.window)
+        return PlannedBatch(records, batch_plan, jobs)
+
+    def plan_batch(
+        self,
+        samples: Samples,
+        size: npt.NDArray[np.int32],
+        *,
+        epoch: int = 0,
+        overrides: Overrides | None = None,
+    ) -> BatchPlan:
+        """What the ops of the plan make of images of (N, 2) `size`, heights and widths in pixels.
+
+        Args:
+            samples: Whose images they are; their labels are those that the ops move.
+            size: 0 x 0 where a header could not be read.
+            epoch: Number of the epoch, from 0.
+            overrides: Values to use instead of random ones.
+
+        Raises:
+            ValueError: The ops end in windows that are larger than the output.
+        """
+        draws = Draws(samples.ids, seed=self._seed, epoch=epoch)
+        batch = BatchPlan.of(size, draws, overrides)
+        batch.labels, batch.widths = samples.labels, samples.widths
+        batch.sampled["record"] = samples.ids
+        for op in self.plan.ops:
+            op(batch)
+        if (batch.crop[:, 2:] > self.plan.shape[1:]).any():
+            found = batch.crop[:, 2:].max(axis=0).tolist()
+            raise ValueError(
+                f"the ops of the plan end in windows of up to {found} pixels, and the output has "
+                f"{self.plan.shape[1:]}: let the last one that moves pixels be a crop"
+            )
+        batch.finish()
+        return batch
