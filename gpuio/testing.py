@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytest
 
 if TYPE_CHECKING:
-    from gpuio.devices.base import Device
+    from gpuio.devices.base import Device, KernelCall
     from gpuio.errors import GpuioError
     from gpuio.pipeline.decode.base import Decoder
     from gpuio.pipeline.decode.jobs import DecodeJobs
@@ -172,7 +172,7 @@ def _copy_windows(
     calls: list[KernelCall],
 ) -> None:
     """Decode by `calls`, and copy the windows `box` of the images at `places` into `images`."""
-    from gpuio.devices.base import KernelCall
+    from gpuio.devices.base import KernelCall as Call
     from gpuio.kernels.output import NORM, UINT8
     from gpuio.kernels.resample import SKIP, STEP, finish
     from gpuio.kernels.taps import COPY
@@ -190,7 +190,7 @@ def _copy_windows(
     table["src_height"], table["src_width"] = table["dst_height"], table["dst_width"] = end.T
     table["y"], table["x"], table["rows"], table["cols"] = box[places].T
     table["dst"] = [images[place].ctypes.data for place in places]
-    last = KernelCall(finish, table, (images[0].shape[2], UINT8, 1))
+    last = Call(finish, table, (images[0].shape[2], UINT8, 1))
     sizes = np.array([images[place].nbytes for place in places], np.int64)
     work.start([*calls, last], jobs.nbytes[places] + sizes).join()
 

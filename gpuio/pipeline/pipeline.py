@@ -104,9 +104,8 @@ class Pipeline:
         host, scope = self._host, self.device.scope
         records = _noted(self.read(selections, host, self._ahead), self._files, self._read)
         planned = self.planner(records, epoch=epoch, overrides=overrides)
-        ready = Prefetch(
-            planned, 1, name="gpuio-read", waits=(host, self.read), meter=self._reading
-        )
+        waits = (host, self.read)  # also of the second thread: the first one may wait for a store
+        ready = Prefetch(planned, 1, name="gpuio-read", waits=waits, meter=self._reading)
         self._stages = (ready,)
         made = _counted(self.executor(ready, host), self._made)
         try:
@@ -115,7 +114,7 @@ class Pipeline:
                 self.depth,
                 name="gpuio-decode",
                 scope=scope,
-                waits=(host, self.read),  # the room before may wait for a store
+                waits=waits,
                 meter=self._decoding,
             )
         except BackendError:

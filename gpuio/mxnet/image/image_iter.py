@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gpuio.mxnet.image.ahead import Ahead, Reader, Run
-    from gpuio.pipeline.augmenter import Batch
+    from gpuio.pipeline.executor import Batch
     from gpuio.sources.dataset import Dataset
 
     Image = npt.NDArray[Any]
