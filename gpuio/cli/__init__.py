@@ -1,8 +1,8 @@
-"""The command `gpuio`: one file per subcommand, imported when it is called for.
+"""The command `gpuio`: one file for each subcommand, imported when that subcommand is called.
 
-Each has `configure(parser)`, which adds its arguments, and `run(args)`, which gives the exit
-status. 2 stands for a wrong call or a file that cannot be used, 130 for an interrupt, 143 for
-SIGTERM, 129 for a terminal that is gone.
+Each file has `configure(parser)`, which adds the arguments, and `run(args)`, which returns the exit
+status: 2 for a wrong call or an unusable file, 130 for an interrupt, 143 for SIGTERM, 129 for a
+closed terminal.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _ENDING: Final = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if has
 
 
 def script() -> NoReturn:
-    """Run the command as a process, which ends at once when a signal asks it to."""
+    """Run the command as a process that ends at once when a signal arrives."""
     status = main()
     if status > _SIGNALLED:
-        # Python would wait for threads at work: in a read from a disk that does not answer, say.
+        # A normal exit waits for running threads, which may hang in a read from a dead disk.
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("terminated", _SIGNALLED + end.number)
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
-    except BrokenPipeError:  # what reads our output has seen enough, as `head` does
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (GpuioError, OSError, ValueError) as error:
@@ -91,7 +91,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _hints(arguments: Sequence[str], parser: argparse.ArgumentParser) -> Iterator[str]:
-    """What to use instead of options that `parser` does not know, a line for each."""
+    """One line for each unknown option: the option that was probably meant."""
     from gpuio.core.suggestions import suggestion
 
     flags = [flag for flag in parser._option_string_actions if not flag.startswith("--no-")]
@@ -104,7 +104,7 @@ def _hints(arguments: Sequence[str], parser: argparse.ArgumentParser) -> Iterato
 
 
 def _option(name: str, value: str) -> str:
-    """A parameter, and a value if any, as options."""
+    """A parameter of the iterators, with its value if any, as it is written on a command line."""
     flag = name.replace("_", "-")
     if value == "False":
         return f"--no-{flag}"
@@ -112,10 +112,10 @@ def _option(name: str, value: str) -> str:
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end: as by Ctrl-C, nothing unfinished is left.
+    """A signal asked the process to end; unfinished files are removed as after Ctrl-C.
 
     Attributes:
-        number: The signal: SIGTERM, or SIGHUP of a terminal that is closed.
+        number: SIGTERM, or SIGHUP when the terminal was closed.
     """
 
     def __init__(self, number: int) -> None:
@@ -125,10 +125,10 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise `Terminated`, and SIGINT `KeyboardInterrupt`.
+    """Make SIGTERM and SIGHUP raise `Terminated`, and SIGINT raise `KeyboardInterrupt`.
 
-    Handlers that others have set are left alone. SIGINT is heard also where it is ignored, as it is
-    in what a shell script starts with `&`: who sends it wants an end.
+    Handlers that were set by others stay. SIGINT is handled even where it is ignored, which is the
+    default for commands that a shell script starts with `&`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

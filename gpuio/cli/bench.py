@@ -1,4 +1,4 @@
-"""gpuio bench: how fast a .rec is loaded, and which stage is the limit."""
+"""gpuio bench: measure how fast a .rec is loaded, and which stage limits that."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _BATCH: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What was measured, over one or more epochs.
+    """Figures over one or more epochs.
 
     Attributes:
-        report: Where the time went, after the first batch.
-        first_batch: Seconds from making the iterator to its first batch, before that.
-        faults: Images that could not be had.
+        report: Where the time went after the first batch.
+        first_batch: Seconds from the start of the iterator to its first batch.
+        faults: Number of images that could not be read or decoded.
     """
 
     report: Report
@@ -37,29 +37,28 @@ class Measurement:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = (
-        f"Without --data-shape it is {_SHAPE}, without --batch-size {_BATCH}. Batches are dropped "
-        "as they come, so this is the most that a training loop can get: the training step that "
-        "waits does nothing else. Files are read from memory where the system has cached them. A "
-        "stage is starved while the one before it has nothing ready, and blocked while the one "
-        "behind it has no place. "
-        "Example: gpuio bench train.rec --shuffle --resize 256 --rand-crop --rand-mirror. "
-        "Exit status: 0, or 2 for a wrong parameter or a file that cannot be used."
+        f"The default of --data-shape is {_SHAPE}, that of --batch-size {_BATCH}. Batches are "
+        "dropped at once, so the rate is the most that a training loop can get. Files that the "
+        "system has cached are read from memory. A stage is starved while the stage before it "
+        "has nothing ready, and blocked while the stage after it takes nothing more. Example: "
+        "gpuio bench train.rec --shuffle --resize 256 --rand-crop --rand-mirror. Exit status: 0, "
+        "or 2 for a wrong parameter or a file that cannot be used."
     )
     parser.usage = "%(prog)s FILE [--seconds S] [--json PATH] [loader options]"
     loader.configure(parser)
     parser.add_argument(
-        "--seconds", type=float, default=10, metavar="S", help="to measure for (default: 10)"
+        "--seconds", type=float, default=10, metavar="S", help="how long to measure (default: 10)"
     )
     parser.add_argument(
         "--json",
         metavar="PATH",
         type=arguments.path,
-        help="write the figures to this file, too",
+        help="also write the figures to this file",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and report; the exit status."""
+    """Measure, print the figures and return the exit status."""
     if args.seconds <= 0:
         raise ValueError(f"--seconds must be above 0, got {args.seconds}")
     parameters = {"data_shape": _SHAPE, "batch_size": _BATCH, **loader.chosen(args)}
@@ -72,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(file: str, parameters: dict[str, Any], seconds: float) -> Measurement:
-    """Load `file` for some `seconds`, epoch after epoch, after one batch to warm up.
+    """Load `file` for `seconds`, epoch after epoch, after one batch to warm up.
 
     Raises:
         ValueError: An epoch has no batch.
@@ -93,10 +92,10 @@ def measure(file: str, parameters: dict[str, Any], seconds: float) -> Measuremen
 
 
 def lines(found: Measurement) -> list[str]:
-    """What is printed."""
+    """The lines that are printed."""
     text = [f"first batch after {found.first_batch:.2f} s", str(found.report)]
     if found.faults:
-        text.insert(1, f"{found.faults} images could not be had")
+        text.insert(1, f"{found.faults} images could not be read or decoded")
     return text
 
 

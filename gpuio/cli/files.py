@@ -1,4 +1,4 @@
-"""What the commands that look into several .rec files have in common."""
+"""The loop over several .rec files that `info` and `verify` share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _KINDS: Final = {
     b"version https://git-lfs": "a pointer of Git LFS: fetch the file with `git lfs pull`",
     b"<": "HTML or XML: an error page in place of a download, perhaps",
 }
-_START: Final = 64  # bytes of a file that are looked at
+_START: Final = 64  # bytes at the start of a file that tell its kind
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -53,13 +53,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, work: Callable[[str], tuple[dict[str, Any], int]]) -> int:
-    """Do `work` for each file; the largest exit status.
+    """Call `work` for each file and return the largest exit status.
 
-    A file that cannot be used is reported, with status 2, and the next one follows.
+    A file that cannot be used is reported with status 2, and the next file follows.
 
     Args:
-        args: As `configure` has them parsed.
-        work: Gives a report, to be printed as JSON, and an exit status, for the path of a .rec.
+        args: The arguments that `configure` added.
+        work: Takes the path of a .rec, returns its JSON report and an exit status.
     """
     from gpuio.errors import GpuioError, MissingPackageError
     from gpuio.storage.shards import find_files
@@ -81,11 +81,11 @@ def run(args: argparse.Namespace, work: Callable[[str], tuple[dict[str, Any], in
 
 
 def scan(path: str) -> tuple[npt.NDArray[np.int64], list[Damage]]:
-    """Where whole records start in a .rec, (N,) int64 bytes, and what is damaged.
+    """(N,) int64 byte offsets of the whole records of a .rec, and its damaged places.
 
     Raises:
-        FormatError: It is no RecordIO file.
-        OSError: It cannot be read.
+        FormatError: The file is no RecordIO file.
+        OSError: The file cannot be read.
     """
     from gpuio.formats.recordio import verify
 
@@ -98,7 +98,7 @@ def scan(path: str) -> tuple[npt.NDArray[np.int64], list[Damage]]:
 
 
 def _other_kind(path: str) -> str:
-    """What a file without a whole record is instead, or how it starts; "" if like a record."""
+    """What a file without any whole record is, for a message; "" if it starts like a record."""
     import re
 
     from gpuio.formats.recordio import MAGIC
@@ -119,7 +119,7 @@ def _other_kind(path: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as JSON can have it: what is no finite number is null."""
+    """`value` with None in place of infinite numbers and NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

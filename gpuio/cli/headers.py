@@ -1,4 +1,4 @@
-"""The headers of many records at once, of which few bytes each are read."""
+"""Read the headers of many records at once, a few bytes of each."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_BLOCK: Final = 1 << 16  # records at a time
-_WORDS: Final = 64  # read of each record: mostly up to the image
+_BLOCK: Final = 1 << 16  # records that are read at a time
+_WORDS: Final = 64  # 32-bit words that are read of each record; few headers are longer
 _LABELS: Final = (HEAD_NBYTES + HEADER_NBYTES) // 4  # the word where labels begin, or the image
 
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """What is before the image in each of N records.
+    """The fields in front of the image, for each of N records.
 
     Attributes:
-        flags: (N,) uint32, the number of labels, 0 for the one in the header.
-        labels: (N,) float32, the first label.
+        flags: (N,) uint32 number of labels; 0 for a single one in the header.
+        labels: (N,) float32 first label.
         ids: (N,) uint64.
-        nbytes: (N,) int64, of the image; -1 if the payload is too short for an image record.
-        starts: (N, 4) uint8, the first bytes of the image, 0 where it is shorter.
+        nbytes: (N,) int64 size of the image in bytes; -1 if the payload is too short for a header.
+        starts: (N, 4) uint8 first bytes of the image, padded with 0.
     """
 
     flags: npt.NDArray[np.uint32]
@@ -41,10 +41,10 @@ class Headers:
 
 
 def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -> Headers:
-    """The headers of the records at `offsets`, bytes, ascending.
+    """The headers of the records at `offsets`, which are in bytes and ascending.
 
     Raises:
-        FormatError: No whole record is at one of them, now.
+        FormatError: An offset has no whole record any more: the file has changed.
         RemoteError: A file at a URL cannot be read.
     """
     count = len(offsets)
@@ -68,13 +68,13 @@ def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -
 def _gather(
     file: RecordFile, offsets: npt.NDArray[np.int64], headers: Headers, rows: slice
 ) -> None:
-    """Fill in what is not split; split records and others get a negative `nbytes`.
+    """Fill in records of one part; records in several parts get a negative `nbytes`.
 
     Args:
         file: The .rec.
-        offsets: (n,) the bytes where the records start.
-        headers: To fill in.
-        rows: Their places in `headers`.
+        offsets: (n,) byte offsets of the records.
+        headers: The headers to fill in.
+        rows: The rows of `headers` that belong to the records.
     """
     words = read_words(file, offsets, _WORDS)
     length = (words[:, 1] & MAX_PAYLOAD).astype(np.int64)

@@ -1,4 +1,4 @@
-"""gpuio im2rec: image trees to lists, lists to .rec and .idx; arguments as mxnet's im2rec.py."""
+"""gpuio im2rec: make lists of images, pack lists into .rec and .idx, as MXNet's im2rec.py."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gpuio.pack.shards import pack_shards
 from gpuio.storage.location import is_url
 from gpuio.storage.shards import beside
 
-_SHARD: Final = 10_000  # images: about as many as one thread packs in a minute
+_SHARD: Final = 10_000  # images in a shard: one thread packs about as many in a minute
 
 _EPILOG: Final = """\
-With --list, PREFIX.lst is written (or its parts); without, the lists of PREFIX are packed:
+With --list, PREFIX.lst (or its parts) is written. Without it, the lists of PREFIX are packed:
 PREFIX.lst, PREFIX_train.lst, PREFIX_val.lst, PREFIX_test.lst and PREFIX_0.lst and so on, or every
 list in PREFIX if that is a folder. With --num-shards or --ray each list becomes a set of shards,
 PREFIX-00000-of-00128.rec and .idx and so on: neighbouring lines of the list, the same with and
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "prefix",
         metavar="PREFIX",
         type=arguments.path,
-        help="path or URL of .lst, .rec and .idx without that",
+        help="path or URL of the .lst, .rec and .idx, without these suffixes",
     )
     parser.add_argument("root", metavar="ROOT", type=arguments.path, help="folder of the images")
     _configure_lists(parser.add_argument_group("making lists"))
@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make lists, or pack them; the exit status."""
+    """Make lists or pack them, and return the exit status."""
     if not is_url(args.prefix):
         args.prefix = os.path.abspath(args.prefix)  # noqa: PTH100  a Path would spoil a URL
     return _list(args) if args.list else _pack(args)
@@ -65,7 +65,7 @@ def _configure_lists(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         default=list(EXTENSIONS),
         metavar="E",
-        help=f"extensions of the files to take (default: {' '.join(EXTENSIONS)})",
+        help=f"extensions of image files (default: {' '.join(EXTENSIONS)})",
     )
     group.add_argument("--chunks", type=int, default=1, metavar="N", help="number of lists")
     group.add_argument(
@@ -73,14 +73,14 @@ def _configure_lists(group: argparse._ArgumentGroup) -> None:
         type=float,
         default=1.0,
         metavar="R",
-        help="part of the images for training, 0 to 1 (default: 1)",
+        help="share of the images for training, 0 to 1 (default: 1)",
     )
     group.add_argument(
         "--test-ratio",
         type=float,
         default=0.0,
         metavar="R",
-        help="part of the images for testing; the rest is for validation (default: 0)",
+        help="share of the images for testing; the rest is for validation (default: 0)",
     )
     group.add_argument(
         "--recursive",
@@ -98,7 +98,9 @@ def _configure_lists(group: argparse._ArgumentGroup) -> None:
 
 def _configure_packing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--pass-through", action="store_true", help="store the files unchanged, ignore what follows"
+        "--pass-through",
+        action="store_true",
+        help="store the files unchanged; the options below are ignored",
     )
     group.add_argument(
         "--resize",
@@ -115,8 +117,8 @@ def _configure_packing(group: argparse._ArgumentGroup) -> None:
         type=int,
         default=95,
         metavar="Q",
-        help="of JPEG, 1 to 100; for PNG, its compression, 0 to 9, where 9 takes ten times as long "
-        "as 3 (default: 95; 9 for PNG)",
+        help="quality of JPEG, 1 to 100; for PNG the compression level, 0 to 9, where 9 takes ten "
+        "times as long as 3 (default: 95; 9 for PNG)",
     )
     group.add_argument(
         "--num-thread",
@@ -251,7 +253,7 @@ def _pack_one(path: str, args: argparse.Namespace, options: PackOptions) -> Pack
 
 
 def _packer(args: argparse.Namespace, lines: int) -> tuple[Callable[..., PackReport], int | None]:
-    """What packs a list of so many lines, and the number of shards; None if it is not cut."""
+    """The function that packs a list of so many lines, and the number of shards, or None."""
     count, threads = args.num_shards, args.num_thread
     if args.ray is not None:
         from gpuio.pack.ray import pack_on_ray

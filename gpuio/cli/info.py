@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _BAR: Final = 40  # columns of the longest bar
 _BINS: Final = 10
-_SAMPLE: Final = 2000  # images whose width and height are looked up
-_HEAD_NBYTES: Final = 64 << 10  # of an image file, enough for its size
+_SAMPLE: Final = 2000  # images whose width and height are read
+_HEAD_NBYTES: Final = 64 << 10  # bytes of an image file that are enough to find its size
 _PERCENTILES: Final = (0, 10, 50, 90, 100)
 _FORMATS: Final = {
     b"\xff\xd8\xff": "JPEG",
@@ -33,8 +33,8 @@ _FORMATS: Final = {
     b"\x93NUM": "NumPy array",
 }
 _EPILOG: Final = f"""\
-All headers are read, but no image is decoded: `gpuio verify` does that. Widths, heights and objects
-come from {_SAMPLE} images spread over the file.
+All headers are read, but no image is decoded; `gpuio verify` decodes them all. Widths, heights and
+objects come from {_SAMPLE} images that are spread over the file.
 
 JSON has for each file: file and error, or
   file, bytes, records, without_image, no_image_records; damage, a number of places
@@ -71,9 +71,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is in the files; the exit status."""
+    """Print what is in the files and return the exit status."""
 
-    def tell(path: str) -> tuple[dict[str, Any], int]:
+    def report(path: str) -> tuple[dict[str, Any], int]:
         offsets, damages = files.scan(path)
         facts = inspect(path, offsets) | {"damage": len(damages)}
         if not args.json:
@@ -81,15 +81,15 @@ def run(args: argparse.Namespace) -> int:
         del facts["histogram"]
         return facts, 0
 
-    return files.run(args, tell)
+    return files.run(args, report)
 
 
 def inspect(path: str, offsets: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """What is in a .rec.
+    """Facts about a .rec, as the JSON output has them.
 
     Args:
         path: The .rec.
-        offsets: (N,) where its records start, in bytes.
+        offsets: (N,) int64 byte offsets of its records.
     """
     from gpuio.cli.headers import read_headers
     from gpuio.storage.shards import size_of
@@ -126,7 +126,7 @@ def inspect(path: str, offsets: npt.NDArray[np.int64]) -> dict[str, Any]:
 
 
 def describe(facts: Mapping[str, Any]) -> Iterator[str]:
-    """What `inspect` found, line by line, and the "damage"."""
+    """The lines that are printed for the facts of `inspect` and the number of damaged places."""
     path, records, bare = facts["file"], facts["records"], facts["without_image"]
     yield f"file      {path}"
     yield f"bytes     {facts['bytes']} ({_si(facts['bytes'])}B)"
@@ -177,7 +177,7 @@ def _describe_index(path: str, index: Mapping[str, Any] | None, count: int) -> s
 def _faces(
     path: str, offsets: npt.NDArray[np.int64], headers: Headers
 ) -> dict[str, tuple[int, int]] | None:
-    """First and last keys of images and identities, as the first record of a face set has them."""
+    """First and last keys of images and of identities, from the first record of a face set."""
     from gpuio.formats.label_hint import face_keys
 
     if not len(offsets) or headers.flags[0] != 2 or headers.nbytes[0]:
@@ -189,7 +189,7 @@ def _faces(
 
 
 def _classes(labels: Numbers) -> dict[str, Any]:
-    """Of first labels: how many differ, the least and largest, and the images that each has."""
+    """The distinct values of (N,) first labels: how many, least, largest, images for each."""
     import numpy as np
 
     values, counts = _counted(labels[np.isfinite(labels)])
@@ -204,12 +204,12 @@ def _classes(labels: Numbers) -> dict[str, Any]:
 
 
 def _objects(path: str, offsets: npt.NDArray[np.int64], flags: Numbers) -> dict[str, Any] | None:
-    """What objects there are in the labels of a detection set; None for other sets."""
+    """The objects in the labels of a detection set; None for other sets."""
     import numpy as np
 
     from gpuio.formats.object_label import HEADER_WIDTH, OBJECT_WIDTH, holds_objects, unpack_objects
 
-    some = flags >= HEADER_WIDTH + OBJECT_WIDTH  # other images have no object
+    some = flags >= HEADER_WIDTH + OBJECT_WIDTH  # images with a shorter label have no object
     if 2 * some.sum() < len(flags):
         return None
     labels = _labels(path, _sample(offsets[some]))
@@ -258,7 +258,7 @@ def _describe_labels(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _counted(values: Numbers) -> tuple[list[Any], list[int]]:
-    """Different values, ascending, and how often each occurs."""
+    """Distinct values in ascending order, and how often each occurs."""
     import numpy as np
 
     found, counts = np.unique(values, return_counts=True)
@@ -266,7 +266,7 @@ def _counted(values: Numbers) -> tuple[list[Any], list[int]]:
 
 
 def _labels(path: str, offsets: npt.NDArray[np.int64]) -> list[npt.NDArray[np.float32]]:
-    """All labels of each of the image records at `offsets`, bytes."""
+    """All labels of each image record at the byte `offsets`."""
     import numpy as np
 
     from gpuio.formats.image_record import unpack
@@ -278,7 +278,7 @@ def _labels(path: str, offsets: npt.NDArray[np.int64]) -> list[npt.NDArray[np.fl
 
 
 def _formats(starts: npt.NDArray[np.uint8]) -> dict[str, int]:
-    """How many images there are of each format."""
+    """Number of images of each format, from their first bytes."""
     totals: dict[str, int] = {}
     for word, count in zip(*_counted(starts.view("<u4")), strict=True):
         start = word.to_bytes(4, "little")
@@ -292,7 +292,7 @@ def _sample(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _sizes(path: str, offsets: npt.NDArray[np.int64]) -> Numbers:
-    """(N, 2) widths and heights of those images at `offsets`, bytes, that tell them."""
+    """(N, 2) widths and heights of the images at the byte `offsets` whose headers are readable."""
     from importlib.util import find_spec
 
     import numpy as np
@@ -312,7 +312,7 @@ def _sizes(path: str, offsets: npt.NDArray[np.int64]) -> Numbers:
                 with opened(image[:_HEAD_NBYTES]) as picture:
                     found.append(picture.size)
             except (GpuioError, OSError):
-                continue  # no image, or damaged: `verify` tells
+                continue  # `gpuio verify` reports it
     return np.array(found, np.int64).reshape(-1, 2)
 
 
@@ -328,7 +328,7 @@ def _written(spread: Mapping[str, int]) -> str:
 
 
 def _histogram(values: Numbers) -> tuple[int, list[int]]:
-    """Width of a bin, and counts from 0 to the 99th percentile; the last also of what is above."""
+    """Width of a bin and the counts, from 0 to the 99th percentile; the last bin is open."""
     import numpy as np
 
     top = max(int(np.percentile(values, 99, method="higher")), _BINS)

@@ -1,4 +1,4 @@
-"""A progress bar on the standard error, where that is a terminal."""
+"""A progress bar on the standard error, if that is a terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar(total: int, unit: str, label: str) -> Iterator[Callable[[int], object]]:
-    """Call what this gives with the number of steps done since the last call.
+    """Yield a function to call with the number of steps that were done since the last call.
 
-    Shows done and total, rate and time left. Nothing is shown without a terminal, or without tqdm.
+    The bar shows steps done, total, rate and time left. Without a terminal, or without tqdm,
+    nothing is shown.
 
     Args:
         total: Number of steps.
         unit: What a step is, in one word.
-        label: What stands before the bar.
+        label: Text in front of the bar.
     """
     try:
         from tqdm import tqdm

@@ -1,4 +1,4 @@
-"""gpuio rec2idx: the .idx of a .rec."""
+"""gpuio rec2idx: make the .idx of a .rec."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from gpuio.cli import arguments
 if TYPE_CHECKING:
     import argparse
 
-_SHOWN: Final = 20  # damaged places
+_SHOWN: Final = 20  # damaged places that are listed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = (
-        "Of a damaged .rec, or one that was cut off, the .idx names the whole records, and what is "
-        "damaged is listed. Exit status: 0, also of a .rec whose end is missing; 1 if a place "
-        "before its end is damaged; 2 if it has no whole record, or the .idx cannot be written."
+        "If the .rec is damaged or cut off, the .idx names its whole records, and the damaged "
+        "places are listed. Exit status: 0, also if only the end of the .rec is missing; 1 if a "
+        "place before the end is damaged; 2 if there is no whole record or the .idx cannot be "
+        "written."
     )
     parser.add_argument("record", metavar="RECORD", type=arguments.path, help="the .rec")
     parser.add_argument(
@@ -27,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="INDEX",
         type=arguments.path,
         nargs="?",
-        help="the .idx to write (default: that beside the .rec)",
+        help="the .idx to write (default: the name of the .rec with .idx)",
     )
     parser.add_argument(
         "--keys",
@@ -39,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the index; the exit status."""
+    """Write the index and return the exit status."""
     import numpy as np
 
     from gpuio.errors import CorruptRecordError, FormatError
@@ -74,14 +75,14 @@ def run(args: argparse.Namespace) -> int:
     if damages:
         places = f"{len(damages)} damaged place{'s' if len(damages) > 1 else ''}"
         print(f"{args.record}: {places}, left out of the index", file=sys.stderr)
-    # A file that was cut off is indexed as far as it goes; of one damaged before its end, a record
-    # that should be there is not.
+    # A missing end is no failure: the index covers the file as far as it goes. Damage before the
+    # end means that records are missing from the index.
     (size,) = sizes_of([args.record])
     return 1 if any(damage.resumed < size for damage in damages) else 0
 
 
 def _are_one(index: str, record: str) -> bool:
-    """Whether both are the same file on disk, by whatever names."""
+    """Whether both names lead to the same file on disk."""
     try:
         return Path(index).samefile(record)
     except OSError:

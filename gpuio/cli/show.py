@@ -1,4 +1,4 @@
-"""gpuio show: images of a .rec on one sheet, as stored or as a training loop gets them."""
+"""gpuio show: draw images of a .rec on one sheet, as stored or as a training loop gets them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from gpuio.sources.dataset import Dataset
 
 _SHAPE: Final = (3, 224, 224)
-_LABELS: Final = 3  # of one image that are written out
-_BOX: Final = 5  # numbers of a box of ImageRecordIter
+_LABELS: Final = 3  # labels of an image that are written under it
+_BOX: Final = 5  # numbers in a box: class, xmin, ymin, xmax, ymax
 
 
 class Tile(NamedTuple):
-    """An image, or None where there is none, and what is written under it."""
+    """An image, or None if it cannot be shown, and the text under it."""
 
     image: npt.NDArray[np.uint8] | None
     caption: str
@@ -36,15 +36,15 @@ class Tile(NamedTuple):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.epilog = (
-        "Under each image stand its key and its labels; the boxes of a detection set are drawn, "
-        "and their classes stand there. Without loader options, images spread over FILE are drawn "
-        "as they are stored; with any, the first ones of the epoch after augmentation: uint8, "
-        "unless --dtype is given (then the least value is drawn black, the greatest white), and "
-        f"{_SHAPE} if there is no --data-shape. "
-        "--gallery draws a row of images for each augmentation alone, and one for all together: of "
-        "those among the loader options, or of all that there are. "
-        "Example: gpuio show train.rec -o sheet.png --resize 256 --rand-crop --rand-mirror. "
-        "Exit status: 0, or 2 for a wrong parameter or a file that cannot be used."
+        "Under each image stand its key and its labels. The boxes of a detection set are drawn, "
+        "and their classes stand in place of the labels. Without loader options, images from all "
+        "over FILE are drawn as they are stored. With loader options, the first images of the "
+        "epoch are drawn after augmentation: as uint8 unless --dtype is given (then the least "
+        f"value is drawn black and the greatest white), of shape {_SHAPE} unless --data-shape is "
+        "given. --gallery draws one row of images for each augmentation and one for all of them "
+        "together: those among the loader options, or all that exist. Example: gpuio show "
+        "train.rec -o sheet.png --resize 256 --rand-crop --rand-mirror. Exit status: 0, or 2 for "
+        "a wrong parameter or a file that cannot be used."
     )
     parser.usage = "%(prog)s FILE [-o PATH] [--count N] [--columns N] [--gallery] [loader options]"
     loader.configure(parser)
@@ -54,19 +54,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="sheet.png",
         metavar="PATH",
         type=arguments.path,
-        help="to write (default: sheet.png)",
-    )
-    parser.add_argument("--count", type=int, default=32, metavar="N", help="images (default: 32)")
-    parser.add_argument(
-        "--columns", type=int, metavar="N", help="images in a row (default: 8; of a gallery: 5)"
+        help="the file to write (default: sheet.png)",
     )
     parser.add_argument(
-        "--gallery", action="store_true", help="a row of images for each augmentation"
+        "--count", type=int, default=32, metavar="N", help="number of images (default: 32)"
+    )
+    parser.add_argument(
+        "--columns", type=int, metavar="N", help="images in a row (default: 8, or 5 with --gallery)"
+    )
+    parser.add_argument(
+        "--gallery", action="store_true", help="draw a row of images for each augmentation"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw the sheet; the exit status."""
+    """Draw the sheet and return the exit status."""
     columns = (5 if args.gallery else 8) if args.columns is None else args.columns
     for name, value in (("--count", args.count), ("--columns", columns)):
         if value < 1:
@@ -87,9 +89,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def stored(file: str, count: int) -> Iterator[Tile]:
-    """Up to `count` images, evenly spread over the file, as they are in it.
+    """Up to `count` stored images, evenly spread over the file.
 
-    A record that cannot be shown is an empty frame, and the reason goes to standard error.
+    A record that cannot be shown becomes an empty frame; the reason goes to standard error.
     """
     from gpuio.sources.dataset import Dataset
 
@@ -124,7 +126,7 @@ def _stored(dataset: Dataset, number: int) -> Tile:
 
 
 def augmented(file: str, options: dict[str, Any], count: int) -> Iterator[Tile]:
-    """The first `count` images of epoch 0, as an iterator with these parameters gives them."""
+    """The first `count` images of epoch 0, from an iterator with these parameters."""
     defaults = {"data_shape": _SHAPE, "batch_size": count, "dtype": "uint8"}
     with ImageRecordIter(file, **{**defaults, **options}) as batches:
         boxes = options.get("label_kind") == "boxes"
@@ -149,7 +151,7 @@ def _tiles(batches: ImageRecordIter, layout: str, *, boxes: bool) -> Iterator[Ti
 
 
 def _caption(key: int, labels: npt.NDArray[np.float32]) -> str:
-    """The key of a record and its labels; of objects, their classes."""
+    """Text of a record: its key and its labels, or the classes of its objects."""
     if labels.ndim == 2:
         labels = labels[:, 0]
     words = [f"{label:g}" for label in labels[:_LABELS].tolist()]

@@ -1,4 +1,4 @@
-"""gpuio verify: the damaged records and images of .rec files."""
+"""gpuio verify: list the damaged records and images of .rec files."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 32  # images that a thread checks at a time
 _EPILOG: Final = """\
-Damage is listed as `offset TAB key TAB reason`; offsets are in bytes. Keys come from the .idx
-beside the .rec, if there is one, else from the record.
+Damage is listed as `offset TAB key TAB reason`, with offsets in bytes. Keys come from the .idx
+beside the .rec if it exists, otherwise from the record.
 
 JSON has for each file: file and error, or
   file, bytes, records (whole ones), images_checked (null with --frames-only)
   index: file and entries, or null if there is none
   damage: a list of offset, key (or null) and reason
 
-Exit status: 0 if all is well, 1 if anything is damaged, 2 if a FILE cannot be read or is no
-RecordIO file.
+Exit status: 0 if nothing is damaged, 1 if anything is, 2 if a FILE cannot be read or is no RecordIO
+file.
 """
 
 
 class Fault(NamedTuple):
-    """One damaged record: where it starts in bytes, its key if that is known, and why."""
+    """One damaged record: its byte offset, its key if that is known, and the reason."""
 
     offset: int
     key: int | None
@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the damage; the exit status."""
+    """List the damage and return the exit status."""
     say = _silent if args.json else print
     return files.run(args, partial(check, frames_only=args.frames_only, say=say))
 
@@ -63,16 +63,16 @@ def run(args: argparse.Namespace) -> int:
 def check(
     path: str, *, frames_only: bool, say: Callable[[str], object]
 ) -> tuple[dict[str, Any], int]:
-    """The report about a .rec, and the exit status.
+    """The JSON report about a .rec, and the exit status.
 
     Args:
         path: The .rec.
-        frames_only: Decode no images.
-        say: Takes the lines of the report as text.
+        frames_only: Check the frames only, without decoding images.
+        say: Called with each line of the report as text.
 
     Raises:
-        FormatError: It is no RecordIO file, or its .idx cannot be parsed.
-        OSError: It cannot be read.
+        FormatError: The file is no RecordIO file, or its .idx cannot be parsed.
+        OSError: The file cannot be read.
     """
     from gpuio.formats.index import Index
     from gpuio.storage.shards import beside, exists, size_of
@@ -114,12 +114,12 @@ def check(
 
 
 def check_index(index: Index, offsets: npt.NDArray[np.int64], known: set[int]) -> list[Fault]:
-    """The entries of an index that lead to no record, and the first record that it leaves out.
+    """Entries of an index that point to no record, and the first record that has no entry.
 
     Args:
-        index: To check.
-        offsets: Where whole records start, in bytes.
-        known: Where damaged ones start: these are left out.
+        index: The index to check.
+        offsets: (N,) int64 byte offsets of the whole records.
+        known: Byte offsets of damage that is already listed.
     """
     import numpy as np
 
@@ -128,7 +128,7 @@ def check_index(index: Index, offsets: npt.NDArray[np.int64], known: set[int]) -
     reason = "in the .idx, but no record starts here"
     faults = [Fault(offset, key, reason) for offset, key in entries if offset not in known]
     missing = offsets[~np.isin(offsets, index.offsets)]
-    if len(missing) > len(entries):  # a wrong entry stands for one of them
+    if len(missing) > len(entries):  # each wrong entry accounts for one of them
         reason = f"not in the .idx, which lacks {len(missing)} of {len(offsets)} whole records"
         advice = "make a new one with `gpuio rec2idx`"
         faults.append(Fault(int(missing[0]), None, f"{reason}; {advice}"))
@@ -136,7 +136,7 @@ def check_index(index: Index, offsets: npt.NDArray[np.int64], known: set[int]) -
 
 
 def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:
-    """The images that cannot be decoded, of the records at `offsets`, bytes."""
+    """The images that cannot be decoded, among the records at the byte `offsets`."""
     from gpuio.cli.progress import progress_bar
     from gpuio.core.parallel_map import in_order
     from gpuio.core.threads import available_cores
@@ -165,7 +165,7 @@ def _check_block(file: RecordFile, offsets: npt.NDArray[np.int64]) -> tuple[int,
         try:
             header, image = unpack(file.read(offset)[0])
             key = header.id
-            # Face recognition sets begin and end with records that only hold labels.
+            # Face recognition sets begin and end with records that hold labels and no image.
             if image or not header.flag:
                 imdecode(image, -1)
         except (FormatError, DecodeError) as error:
@@ -175,11 +175,11 @@ def _check_block(file: RecordFile, offsets: npt.NDArray[np.int64]) -> tuple[int,
 
 
 def _silent(_: str) -> None:
-    """Say nothing: JSON is the whole output."""
+    """Print nothing, since JSON is the only output."""
 
 
 def _keys(index: Index | None, faults: list[Fault]) -> dict[int, int]:
-    """The keys of the damaged records by offset, as far as the index has them."""
+    """Keys of the damaged records by byte offset, for those in the index."""
     import numpy as np
 
     if index is None or not faults:

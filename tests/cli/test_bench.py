@@ -57,7 +57,7 @@ def test_faults_are_told(tmp_path, capsys):
     write_rec(path, [encode(draw(16, 16)), b"broken"] * 4)
     arguments = ["--seconds", "0.1", "--data-shape", "3,16,16", "--batch-size", "4"]
     assert main(["bench", str(path), *arguments, "--on-error", "skip"]) == 0
-    assert " images could not be had" in capsys.readouterr().out
+    assert " images could not be read or decoded" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
