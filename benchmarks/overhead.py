@@ -36,10 +36,10 @@ class Again(gpuio.ImageRecordIter):
     """Hands its first batch out `LOOPS` times an epoch."""
 
     def iter_next(self) -> bool:
-        if self._current is None:
+        if self.current_batch is None:
             assert super().iter_next()
             self._count = 0
-        self.placed = False
+        self.begun = True
         self._count += 1
         return self._count <= LOOPS
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gpuio.interop.loader import Loader
 
 if TYPE_CHECKING:
-    from gpuio.mxnet.iterators.record_iter import RecordIter
+    from gpuio.interop.loader import Source
 
 
 class JaxLoader(Loader):
@@ -32,7 +32,7 @@ class JaxLoader(Loader):
 
     def __init__(
         self,
-        source: RecordIter,
+        source: Source,
         *,
         label_dtype: npt.DTypeLike | None = None,
         sharding: Mesh | NamedSharding | None = None,

@@ -63,6 +63,8 @@ class NDArrayIter(EpochIter):
         TypeError: A source is nothing like an array.
     """
 
+    _error_ends_epoch = False
+
     @p.suggest
     def __init__(
         self,

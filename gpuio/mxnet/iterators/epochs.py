@@ -1,9 +1,9 @@
-"""What iterators have in common that go through their data one epoch after another."""
+"""The base of all iterators: one epoch after another, and the rule where a loop begins."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from gpuio.core.guard import Guard
 from gpuio.core.prefetch import Prefetch
@@ -18,39 +18,57 @@ class EpochIter(DataIter):
     StopIteration. A new `for` loop goes on with what is left of the epoch, and begins the next one
     where nothing is left; `reset` begins the next one anywhere. Any thread may call any method:
     threads that call `next` share the batches out, and `close` also ends the wait of another one.
-    A derived class says in `_take`, `_begin` and `_is_over` where batches come from.
+
+    A derived class implements `_take`, `_begin` and `_is_over`. All of them but `_is_over` and
+    `_interrupt` are called by one thread at a time, in the guard.
 
     Attributes:
         batch_size: Samples in a batch.
-        current_batch: The last batch handed out; None before the first and after the last.
+        current_batch: The batch that was returned last; None before the first and after the last.
+        begun: Whether a batch was asked for since the iterator was made, or was sent to the start
+            of an epoch or to a saved state.
     """
+
+    _error_ends_epoch: ClassVar[bool] = True
+    """Whether nothing of an epoch comes after an error; else the next batch does."""
 
     def __init__(self, batch_size: int = 0) -> None:
         super().__init__(batch_size)
         self.current_batch: DataBatch | None = None
+        self.begun = False
+        self._ended = False
         self._guard = Guard()
-        self._begun = self._ended = False
+
+    def _begin(self) -> None:
+        """Go to the start of the next epoch."""
+        raise NotImplementedError
+
+    def _start(self) -> None:
+        """Start threads, unless they run; an error here leaves the batch to be asked for again."""
 
     def _take(self) -> DataBatch:
         """The next batch of this epoch; StopIteration after the last."""
-        raise NotImplementedError
-
-    def _begin(self) -> None:
-        """Go to the start of an epoch."""
         raise NotImplementedError
 
     def _is_over(self) -> bool:
         """Whether an epoch that was begun has no other batch; in any thread, at any time."""
         raise NotImplementedError
 
+    def _interrupt(self) -> None:
+        """Wake every thread that waits for a batch; in any thread, at any time."""
+
+    def _end(self) -> None:
+        """End all threads and give memory back, once."""
+        self.current_batch = None
+
     def __bool__(self) -> bool:
-        """True, even without a batch: an iterator is there."""
+        """True, also for an iterator without a batch, whose length is 0."""
         return True
 
     def __iter__(self) -> Iterator[DataBatch]:
         """This iterator, at the start of the next epoch if nothing is left of this one."""
         self._guard.check()
-        if self._at_end():  # else there is no need to wait for the loop of another thread
+        if self._at_end():  # otherwise this need not wait for the loop of another thread
             with self._guard:
                 if self._at_end():
                     self.iter_next()  # meet the end, as a loop would: "roll_over" keeps samples
@@ -58,27 +76,34 @@ class EpochIter(DataIter):
         return self
 
     def _at_end(self) -> bool:
-        return self._ended or (self._begun and self._is_over())
+        return self._ended or (self.begun and self._is_over())
 
     def reset(self) -> None:
         """Begin the next epoch."""
         with self._guard:
             self._begin()
-            self.current_batch = None
-            self._begun = self._ended = False
+            self._rewound()
+
+    def _rewound(self) -> None:
+        """Note that the iterator stands before the first batch that it is to return."""
+        self.current_batch = None
+        self.begun = self._ended = False
 
     def iter_next(self) -> bool:
         """Move on to the next batch; False when the epoch is over."""
         with self._guard:
-            self._begun = True
-            self.current_batch = None
+            self.begun, self.current_batch = True, None
             if self._ended:
                 return False
+            self._start()
             try:
                 self.current_batch = self._take()
             except StopIteration:
                 self._ended = True
                 return False
+            except Exception:
+                self._ended = self._error_ends_epoch
+                raise
             return True
 
     def next(self) -> DataBatch:
@@ -86,7 +111,7 @@ class EpochIter(DataIter):
 
         Raises:
             StopIteration: The epoch is over; `reset` begins another.
-            BackendError: A thread cannot be started.
+            BackendError: A thread cannot be started; the batch may be asked for again.
             PipelineClosedError: The iterator was closed, maybe while this waited for the batch; or
                 this is a forked child, and threads of the parent work for the iterator.
         """
@@ -115,19 +140,12 @@ class EpochIter(DataIter):
         return current
 
     def close(self) -> None:
-        """End whatever runs for this iterator; batches handed out stay as they are."""
+        """End all threads and give memory back; batches that were returned stay as they are."""
         self._guard.close(self._interrupt, self._end)
-
-    def _interrupt(self) -> None:
-        """Wake whoever waits for a batch; in any thread, at any time."""
-
-    def _end(self) -> None:
-        """Give everything back."""
-        self.current_batch = None
 
 
 class FileIter(EpochIter):
-    """Base of iterators that read batches from files, in a thread of their own.
+    """Base of iterators that read batches from files, ahead in a thread.
 
     Attributes:
         provide_data: Description of `batch.data`.
@@ -138,35 +156,40 @@ class FileIter(EpochIter):
     provide_label: list[DataDesc]
 
     def __init__(self, order: Order, load: Callable[[Selection], DataBatch], depth: int) -> None:
-        """Args give the samples of each batch, their values, and how many batches may wait."""
+        """Set up an iterator that has not started its thread.
+
+        Args:
+            order: Which samples each batch holds.
+            load: Reads the values of the samples of a batch.
+            depth: How many finished batches may wait.
+        """
         super().__init__(order.batch_size)
         self._order, self._load, self._depth = order, load, depth
         self._ahead: Prefetch[DataBatch] | None = None
-        self._taken = 0  # batches of this epoch
+        self._batch_count = 0  # of this epoch, so far
 
     def __len__(self) -> int:
         """Batches in an epoch, the same for every part."""
         return self._order.length()
 
-    def _take(self) -> DataBatch:
+    def _start(self) -> None:
         if self._ahead is None:
             self._guard.begin()
             batches = map(self._load, self._order.batches(epoch=0))
             self._ahead = Prefetch(batches, self._depth, name="gpuio-file")
             self._guard.check()  # `close` may have come before there was anything to interrupt
-        try:
-            batch = next(self._ahead)
-        except Exception:
-            self._ended = True  # nothing of this epoch comes after a failure
-            raise
-        self._taken += 1
+
+    def _take(self) -> DataBatch:
+        assert self._ahead is not None
+        batch = next(self._ahead)
+        self._batch_count += 1
         return batch
 
     def _is_over(self) -> bool:
-        return self._taken >= len(self)
+        return self._batch_count >= len(self)
 
     def _begin(self) -> None:
-        self._taken = 0
+        self._batch_count = 0
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.core import parameters as p
 from gpuio.core import shard as ranks
-from gpuio.core.extras import explained
-from gpuio.core.guard import Guard
 from gpuio.core.timing import BatchCounter
 from gpuio.devices import make_device
 from gpuio.devices.base import Device
-from gpuio.errors import FormatError, StateError
+from gpuio.errors import FormatError
 from gpuio.formats import saved_array
-from gpuio.mxnet.iterators.batch import DataBatch, DataDesc, DataIter
+from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
+from gpuio.mxnet.iterators.conversions import Conversions
+from gpuio.mxnet.iterators.epochs import EpochIter
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.pipeline.decode import make_decoder
 from gpuio.pipeline.decode.base import Decoder
@@ -31,21 +31,14 @@ from gpuio.pipeline.masks import MaskedPipeline, Masks, noting_size
 from gpuio.pipeline.pipeline import Pipeline
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import Planner
+from gpuio.pipeline.position import Position, load, save
 from gpuio.pipeline.read.reader import LabelCheck, RecordReader, Relabel
 from gpuio.samplers import Order, Selection
 from gpuio.sources.dataset import Dataset
 from gpuio.sources.labels import no_labels
 from gpuio.transforms.normalize import Normalization
 
-if TYPE_CHECKING:
-    from gpuio.interop.cupy import CupyLoader
-    from gpuio.interop.jax import JaxLoader
-    from gpuio.interop.numpy import NumpyLoader
-    from gpuio.interop.torch import TorchLoader
-
 _MOST_THREADS = 1024
-_STATE_VERSION = 2
-_MOST_COUNT = 2**63 - 1
 _LAST_BATCH = ("pad", "short", "drop")
 MeanImage = npt.NDArray[np.float32]
 
@@ -67,13 +60,8 @@ class Labels:
     ragged: LabelCheck | None = None
 
 
-class RecordIter(DataIter):
+class RecordIter(EpochIter, Conversions):
     """Base of iterators over batches of images from .rec files.
-
-    An iterator is at the start of an epoch, inside one, or at its end. `next` at the end raises
-    StopIteration. A new `for` loop goes on with what is left of the epoch, and begins the next one
-    where nothing is left; `reset` begins the next one anywhere. Any thread may call any method:
-    threads that call `next` share the batches out, and `close` also ends the wait of another one.
 
     Args:
         given: The keywords of `ImageRecordIter` that are not about augmentation.
@@ -83,14 +71,11 @@ class RecordIter(DataIter):
         masks: What goes with the images.
 
     Attributes:
-        batch_size: As given.
         plan: What is done to every image; prints itself.
         provide_data: Description of `batch.data`.
         provide_label: Description of `batch.label`.
         provide_masks: Description of `batch.masks`; empty without masks.
         epoch: Number of the epoch under way, from 0.
-        placed: Whether nothing was asked for since the iterator was made, or sent to an epoch or
-            a state.
         part: Which part of the data set this reads, and who says so.
         taken: What was handed out since the iterator was made, without padding.
         faults: Images that could not be had: how many, and the first errors.
@@ -149,13 +134,9 @@ class RecordIter(DataIter):
         self._pipeline = self._assemble(self._device)
         self._pipeline.faults.note(dataset.losses.count, dataset.losses.faults)
         self._batches: Iterator[Batch] | None = None
-        self._current: Batch | None = None
         self.taken = self._before = BatchCounter()
         self._began = self._last = 0.0  # of the epoch, in seconds of time.perf_counter
-        self._guard = Guard()
-        self._ended = False
-        self.epoch, self._start, self._done = 0, 0, 0
-        self.placed = True
+        self._position = Position()
         dtype, shape = p.element(self.plan.dtype).type, self.plan.output_shape(self.batch_size)
         self.provide_data = [DataDesc(given["data_name"], shape, dtype, self.plan.layout)]
         rows = (self.batch_size, *labels.shape)
@@ -248,9 +229,14 @@ class RecordIter(DataIter):
         return len(self._dataset)
 
     @property
+    def epoch(self) -> int:
+        """Number of the epoch under way, from 0."""
+        return self._position.epoch
+
+    @property
     def left(self) -> int:
         """Batches that are left of the epoch."""
-        return 0 if self._ended else self._order.length(self._start, self._done)
+        return 0 if self._ended else self._order.length(*self._position[1:])
 
     @property
     def pipeline(self) -> Pipeline | MaskedPipeline:
@@ -261,20 +247,8 @@ class RecordIter(DataIter):
     def faults(self) -> FaultLog:
         return self._pipeline.faults
 
-    def __iter__(self) -> Iterator[DataBatch]:
-        """This iterator, at the start of the next epoch if nothing is left of this one."""
-        self._guard.check()
-        if not self.left:  # else there is no need to wait for the loop of another thread
-            with self._guard:
-                if not self.left:
-                    self.reset()
-        return self
-
-    def reset(self) -> None:
-        """Begin the next epoch; nothing changes at the start of one."""
-        with self._guard:
-            if self._ended or self._done or self._start:
-                self.set_epoch(self.epoch + 1)
+    def _is_over(self) -> bool:
+        return not self.left
 
     def hard_reset(self) -> None:
         """Begin epoch 0 again."""
@@ -283,54 +257,32 @@ class RecordIter(DataIter):
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch: the same number gives the same batches."""
         with self._guard:
-            self._go_to(p.integer("epoch", epoch, least=0), 0, 0)
+            self._go_to(Position(p.integer("epoch", epoch, least=0)))
 
-    def _go_to(self, epoch: int, start: int, done: int) -> None:
-        self._batches = self._current = None
+    def _begin(self) -> None:
+        if self._ended or self._position != Position(self.epoch):
+            self._go_to(Position(self.epoch + 1))
+
+    def _go_to(self, position: Position) -> None:
+        self._batches = None
         self._pipeline.stop()
-        self._ended = False
-        self.epoch, self._start, self._done = epoch, start, done
-        self.placed = True
+        self._position = position
+        self._rewound()
 
-    def iter_next(self) -> bool:
-        """Move on to the next batch; False when the epoch is over."""
-        with self._guard:
-            self.placed = False
-            if self._ended:
-                return False
-            if self._batches is None:
-                self._guard.begin()
-                selections = self._order.batches(self.epoch, self._start, self._done)
-                self._batches = self._pipeline.batches(selections, epoch=self.epoch)
-                self._before, self._began = replace(self.taken), time.perf_counter()
-            self._current = None
-            try:
-                batch = next(self._batches)
-            except StopIteration:
-                self._ended = True
-                return False
-            except Exception:
-                self._ended = True  # nothing of this epoch comes after a failure
-                raise
-            self._current = batch
-            self._done += self.batch_size
-            self.taken.add(len(batch.data) - batch.pad, batch.data.nbytes)
-            self._last = time.perf_counter()
-            return True
+    def _start(self) -> None:
+        if self._batches is None:
+            self._guard.begin()
+            selections = self._order.batches(*self._position)
+            self._batches = self._pipeline.batches(selections, epoch=self.epoch)
+            self._before, self._began = replace(self.taken), time.perf_counter()
 
-    def next(self) -> DataBatch:
-        """The next batch, with its `augmentation`.
-
-        Raises:
-            StopIteration: The epoch is over; `reset` begins another.
-            BackendError: A thread cannot be started; the batch may be asked for again.
-            PipelineClosedError: The iterator was closed, maybe while this waited for the batch; or
-                this is a forked child, and the parent had begun to read.
-        """
-        with self._guard:
-            if not self.iter_next():
-                raise StopIteration
-            return self._wrap(self._batch)
+    def _take(self) -> DataBatch:
+        assert self._batches is not None
+        batch = next(self._batches)
+        self._position = self._position.after(self.batch_size)
+        self.taken.add(len(batch.data) - batch.pad, batch.data.nbytes)
+        self._last = time.perf_counter()
+        return self._wrap(batch)
 
     def _wrap(self, batch: Batch) -> DataBatch:
         labels = batch.labels if self._labels.shape else batch.labels[:, 0]
@@ -344,32 +296,12 @@ class RecordIter(DataIter):
             masks=masks and export(masks.data, masks.ready, masks.lease)[:, 0],
         )
 
-    def getdata(self) -> list[NDArray]:
-        return cast("list[NDArray]", self._wrap(self._batch).data)
-
-    def getlabel(self) -> list[NDArray]:
-        return cast("list[NDArray]", self._wrap(self._batch).label)
+    def getpad(self) -> int:
+        return self._current.pad or 0
 
     def getmasks(self) -> NDArray | None:
         """(N, H, W) uint8, or None without masks."""
-        return cast("NDArray | None", self._wrap(self._batch).masks)
-
-    def getindex(self) -> npt.NDArray[np.int64 | np.uint64]:
-        """(N,) int64 keys of the records: of the .idx, else the ids in the record headers.
-
-        They are uint64 in a batch with an id of 2**63 or more.
-        """
-        return self._batch.keys
-
-    def getpad(self) -> int:
-        return self._batch.pad
-
-    @property
-    def _batch(self) -> Batch:
-        current = self._current
-        if current is None:
-            raise RuntimeError("there is no current batch: call next() or iter_next() first")
-        return current
+        return cast("NDArray | None", self._current.masks)
 
     def replay(self, augmentation: Mapping[str, npt.ArrayLike]) -> DataBatch:
         """The images of a batch once more, as its `augmentation` says they were made.
@@ -407,71 +339,16 @@ class RecordIter(DataIter):
         finally:
             pipeline.close()
 
-    @p.suggest
-    def torch(
-        self,
-        *,
-        channels_last: bool = False,
-        label_dtype: npt.DTypeLike | None = None,
-        out: Sequence[Any] | None = None,
-    ) -> TorchLoader:
-        """The batches as PyTorch tensors: see `gpuio.torch.TorchLoader` for the arguments."""
-        with explained("torch()"):
-            from gpuio.interop.torch import TorchLoader
-
-        return TorchLoader(self, channels_last=channels_last, label_dtype=label_dtype, out=out)
-
-    @p.suggest
-    def jax(self, *, label_dtype: npt.DTypeLike | None = None, sharding: Any = None) -> JaxLoader:
-        """The batches as JAX arrays: see `gpuio.interop.jax.JaxLoader` for the arguments."""
-        with explained("jax()"):
-            from gpuio.interop.jax import JaxLoader
-
-        return JaxLoader(self, label_dtype=label_dtype, sharding=sharding)
-
-    @p.suggest
-    def cupy(self, *, label_dtype: npt.DTypeLike | None = None) -> CupyLoader:
-        """The batches as CuPy arrays, with labels of `label_dtype`: see `numpy`."""
-        with explained("cupy()"):
-            from gpuio.interop.cupy import CupyLoader
-
-        return CupyLoader(self, label_dtype)
-
-    @p.suggest
-    def numpy(self, *, label_dtype: npt.DTypeLike | None = None) -> NumpyLoader:
-        """The batches as `(images, labels)` in NumPy arrays.
-
-        Args:
-            label_dtype: float32, int32 or int64; None is int64 where an image has one label, a
-                class, and float32 where it has several.
-        """
-        from gpuio.interop.numpy import NumpyLoader
-
-        return NumpyLoader(self, label_dtype)
-
     def state_dict(self) -> dict[str, Any]:
         """Where the iterator is: a few integers, to be given to `load_state_dict`.
 
-        The batch that follows is the one after the last batch handed out; after the last batch of
-        an epoch it is the first one of the next.
+        The batch that follows is the one after the last batch that was returned; after the last
+        batch of an epoch it is the first one of the next.
         """
-        order = self._order
         self._guard.check_process()
         with self._guard.lock:
-            epoch, start, done = self.epoch, self._start, self._done
-        if not order.length(start, done):
-            epoch, start, done = epoch + 1, 0, 0
-        return {
-            "version": _STATE_VERSION,
-            "epoch": epoch,
-            "start": start,
-            "done": done,
-            "num_parts": order.num_parts,
-            "seed": order.seed,
-            "shuffle": order.shuffle,
-            "records": order.count,
-            "dataset": self._fingerprint,
-        }
+            position = self._position
+        return save(position, self._order, self._fingerprint)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a saved state, also one of another batch size, or another number of parts.
@@ -480,28 +357,9 @@ class RecordIter(DataIter):
             StateError: The state is of another data set, seed or order; or was saved in mid-epoch
                 without shuffling by another number of parts.
         """
-        order = self._order
-        mine = {
-            "version": _STATE_VERSION,
-            "seed": order.seed,
-            "shuffle": order.shuffle,
-            "records": order.count,
-            "dataset": self._fingerprint,
-        }
-        given = cast("object", state)  # it may come from any file
-        for name in (*mine, "epoch", "start", "done", "num_parts"):
-            if not isinstance(given, Mapping) or name not in given:
-                raise StateError(f"state has no {name!r}: it was not made by state_dict()")
-            if name not in mine:
-                _check_count(name, state[name])
-            elif state[name] != mine[name]:
-                raise StateError(f"state has {name}={state[name]!r}, this iterator {mine[name]!r}")
-        start, done = order.resume(state["start"], state["done"], state["num_parts"])
+        position = load(state, self._order, self._fingerprint)
         with self._guard:
-            if not order.length(start, done):
-                self._go_to(state["epoch"] + 1, 0, 0)
-            else:
-                self._go_to(state["epoch"], start, done)
+            self._go_to(position)
 
     def stats(self) -> dict[str, Any]:
         """Where the time goes, in the epoch under way; `gpuio.profile` also names the limit.
@@ -528,25 +386,10 @@ class RecordIter(DataIter):
             "part": asdict(self.part),
         }
 
-    def close(self) -> None:
-        """End all threads and give memory back; batches handed out stay as they are."""
-        self._guard.close(self._pipeline.interrupt, self._end)
+    def _interrupt(self) -> None:
+        self._pipeline.interrupt()
 
     def _end(self) -> None:
-        self._batches = self._current = None
+        super()._end()
+        self._batches = None
         self._pipeline.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-
-def _check_count(name: str, value: Any) -> None:
-    """Refuse what state_dict() cannot have written.
-
-    Raises:
-        StateError: It is no whole number, or one that is too small or too large.
-    """
-    try:
-        p.integer(name, value, least=1 if name == "num_parts" else 0, most=_MOST_COUNT)
-    except ValueError as error:
-        raise StateError(f"state is damaged: {error}") from None

@@ -34,6 +34,8 @@ class ResizeIter(EpochIter):
         ValueError: A parameter has a wrong value. From `next`: `data_iter` has no batch.
     """
 
+    _error_ends_epoch = False
+
     @p.suggest
     def __init__(self, data_iter: Any, size: int, reset_internal: bool = True) -> None:
         super().__init__(_batch_size([data_iter]))
@@ -142,20 +144,9 @@ class PrefetchingIter(EpochIter):
         """Descriptions of `batch.label`."""
         return _renamed([it.provide_label for it in self.iters], self.rename_label)
 
-    def _take(self) -> DataBatch:
-        if not self._ahead:
-            self._start()
-        try:
-            batches = [next(ahead, None) for ahead in self._ahead]
-            if all(batch is None for batch in batches):
-                raise StopIteration  # noqa: TRY301  the threads end here too
-            return self._joined(batches)
-        except BaseException:
-            self._ended = True  # the iterators are not in step any more
-            self._stop()
-            raise
-
     def _start(self) -> None:
+        if self._ahead:
+            return
         self._guard.begin()
         for number, it in enumerate(self.iters):
             try:
@@ -165,6 +156,17 @@ class PrefetchingIter(EpochIter):
                 self._stop()
                 raise
         self._guard.check()  # `close` may have come before there was anything to interrupt
+
+    def _take(self) -> DataBatch:
+        try:
+            batches = [next(ahead, None) for ahead in self._ahead]
+            if all(batch is None for batch in batches):
+                raise StopIteration  # noqa: TRY301  the threads end here too
+            return self._joined(batches)
+        except BaseException:
+            self._ended = True  # the iterators are not in step any more
+            self._stop()
+            raise
 
     def _is_over(self) -> bool:
         threads = self._ahead

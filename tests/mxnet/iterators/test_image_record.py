@@ -479,17 +479,17 @@ def test_a_state_with_too_little_left_for_a_batch_means_the_next_epoch(make):
     assert other.epoch == 1
 
 
-def test_an_iterator_is_placed_until_something_is_asked_of_it(make):
+def test_an_iterator_has_begun_once_something_was_asked_of_it(make):
     it = make()
-    assert it.placed
+    assert not it.begun
     next(it)
-    assert not it.placed
+    assert it.begun
     it.load_state_dict(it.state_dict())
-    assert it.placed
+    assert not it.begun
     list(it)
-    assert not it.placed
+    assert it.begun
     it.set_epoch(3)
-    assert it.placed
+    assert not it.begun
 
 
 @pytest.mark.parametrize(

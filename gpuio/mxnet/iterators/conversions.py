@@ -1,0 +1,66 @@
+"""The methods of an iterator that give its batches as arrays of other frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from gpuio.core import parameters as p
+from gpuio.core.extras import explained
+
+if TYPE_CHECKING:
+    from gpuio.interop.cupy import CupyLoader
+    from gpuio.interop.jax import JaxLoader
+    from gpuio.interop.loader import Source
+    from gpuio.interop.numpy import NumpyLoader
+    from gpuio.interop.torch import TorchLoader
+
+
+class Conversions:
+    """Loaders for other frameworks, each imported when it is asked for."""
+
+    @p.suggest
+    def torch(
+        self: Source,
+        *,
+        channels_last: bool = False,
+        label_dtype: npt.DTypeLike | None = None,
+        out: Sequence[Any] | None = None,
+    ) -> TorchLoader:
+        """The batches as PyTorch tensors: see `gpuio.torch.TorchLoader` for the arguments."""
+        with explained("torch()"):
+            from gpuio.interop.torch import TorchLoader
+
+        return TorchLoader(self, channels_last=channels_last, label_dtype=label_dtype, out=out)
+
+    @p.suggest
+    def jax(
+        self: Source, *, label_dtype: npt.DTypeLike | None = None, sharding: Any = None
+    ) -> JaxLoader:
+        """The batches as JAX arrays: see `gpuio.interop.jax.JaxLoader` for the arguments."""
+        with explained("jax()"):
+            from gpuio.interop.jax import JaxLoader
+
+        return JaxLoader(self, label_dtype=label_dtype, sharding=sharding)
+
+    @p.suggest
+    def cupy(self: Source, *, label_dtype: npt.DTypeLike | None = None) -> CupyLoader:
+        """The batches as CuPy arrays, with labels of `label_dtype`: see `numpy`."""
+        with explained("cupy()"):
+            from gpuio.interop.cupy import CupyLoader
+
+        return CupyLoader(self, label_dtype)
+
+    @p.suggest
+    def numpy(self: Source, *, label_dtype: npt.DTypeLike | None = None) -> NumpyLoader:
+        """The batches as `(images, labels)` in NumPy arrays.
+
+        Args:
+            label_dtype: float32, int32 or int64; None is int64 where an image has one label, a
+                class, and float32 where it has several.
+        """
+        from gpuio.interop.numpy import NumpyLoader
+
+        return NumpyLoader(self, label_dtype)
