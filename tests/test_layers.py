@@ -49,10 +49,6 @@ PACK_USES = {"errors", "core", "storage", "formats", "kernels", "pack"}
 """What pack/ may use: packing files needs neither devices nor a pipeline."""
 
 EXCEPTIONS = {
-    ("devices.cpu", "mxnet.ndarray"): "until mxnet/ wraps the plain arrays of devices",
-    ("devices.cuda_array", "mxnet.context"): "until mxnet/ wraps the plain arrays of devices",
-    ("devices.cuda_array", "mxnet.ndarray"): "until mxnet/ wraps the plain arrays of devices",
-    ("devices.simulated", "mxnet.ndarray"): "until mxnet/ wraps the plain arrays of devices",
     ("mxnet.image.image_iter", "recordio"): "until ImageIter reads files as a RecordSource",
     ("sources.labels", "pipeline.read.reader"): "until sources/ reads record headers itself",
 }

@@ -171,8 +171,8 @@ class Device(ABC):
         """The work queued so far."""
 
     @abstractmethod
-    def export(self, data: Array, ready: Event, lease: Lease) -> Any:
-        """`data` as users get it, in order with the stream that is current in their thread."""
+    def export(self, data: Array, ready: Event, lease: Lease) -> Array:
+        """`data` for the consumer, in order with the stream that is current in its thread."""
 
     @abstractmethod
     def after(self, readers: Sequence[Any]) -> Event:

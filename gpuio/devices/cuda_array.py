@@ -1,4 +1,4 @@
-"""The array that users get of a batch on a GPU: CuPy's, with MXNet's methods and the right order.
+"""A batch's array on a GPU: CuPy's, in order with whoever reads it.
 
 It reads as CuPy arrays do: on the stream that is current in the reader's thread, or on the one
 that a framework names when it takes the array over. Either waits until the batch is written, and is
@@ -13,20 +13,18 @@ import cupy
 import numpy.typing as npt
 
 from gpuio.devices.pool import Lease
-from gpuio.mxnet.context import Context, gpu
-from gpuio.mxnet.ndarray import NDArray
 
 _LEGACY = 1
 
 
 class _Handle(NamedTuple):
-    """A stream of somebody else's."""
+    """A stream that another library made."""
 
     ptr: int
 
 
-class DeviceNDArray(cupy.ndarray):  # type: ignore[misc]
-    """A CuPy array that also answers `asnumpy()`, `asscalar()` and questions about its device."""
+class OrderedArray(cupy.ndarray):  # type: ignore[misc]
+    """A CuPy array, and views of it, that streams read only once the batch is written."""
 
     _ready: Any = None
     _lease: Lease | None = None
@@ -39,8 +37,8 @@ class DeviceNDArray(cupy.ndarray):  # type: ignore[misc]
         """CuPy's capsule, once `stream` waits for the batch.
 
         Args:
-            stream: Handle of the reader's CUDA stream; None is the default stream, 1 likewise, 2
-                is the default stream of the thread, -1 asks for no order at all.
+            stream: Handle of the reader's CUDA stream; None and 1 are the default stream, 2 is the
+                default stream of the thread, -1 asks for no order at all.
             kwargs: As in the array API standard.
         """
         if stream != -1:
@@ -50,17 +48,17 @@ class DeviceNDArray(cupy.ndarray):  # type: ignore[misc]
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """CuPy's, whose stream is the current one, which waits for the batch."""
+        """CuPy's interface; its stream is the current one, which waits for the batch."""
         self._order()
         with self.device:
             interface: dict[str, Any] = super().__cuda_array_interface__
         return interface
 
     def record_stream(self, stream: Any = None) -> None:
-        """Say that a stream reads the array, so that its memory is used again only after that.
+        """Note that a stream reads the array, so that its memory is used again only after that.
 
-        Only needed for streams that gpuio does not see: those other than the one that is current
-        where the batch is taken, or that a framework names in `__dlpack__`.
+        Only needed for streams that gpuio does not see: any but the one that is current where the
+        batch is taken, and those that a framework names in `__dlpack__`.
 
         Args:
             stream: A CuPy stream, or the handle of one; None is the default stream.
@@ -78,58 +76,23 @@ class DeviceNDArray(cupy.ndarray):  # type: ignore[misc]
         if all(stream.ptr != known.ptr for known in self._lease.readers):
             self._lease.readers.append(stream)
 
-    def asnumpy(self) -> npt.NDArray[Any]:
-        """A copy on the host, once the batch is there."""
+    def to_host(self) -> npt.NDArray[Any]:
+        """A copy in host memory, made once the batch is written."""
         self._order()
         with self.device:
             copied: npt.NDArray[Any] = self.get()
         return copied
 
-    def asscalar(self) -> Any:
-        """The one element, as a NumPy number.
-
-        Raises:
-            ValueError: There is not exactly one.
-        """
-        if self.size != 1:
-            raise ValueError(f"an array of shape {self.shape} is not a scalar")
-        return self.asnumpy().reshape(-1)[0]
-
-    @property
-    def context(self) -> Context:
-        """The GPU, such as `gpu(0)`."""
-        return gpu(self.device.id)
-
-    @property
-    def ctx(self) -> Context:
-        """As `context`."""
-        return self.context
-
-    def as_in_context(self, context: Context) -> DeviceNDArray | NDArray:
-        """This array on a device: itself, or a copy."""
-        if context == self.context:
-            return self
-        if context.device_type == "cpu":
-            return self.asnumpy().view(NDArray)
-        self._order()
-        with self.device:
-            cupy.cuda.get_current_stream().synchronize()
-        with cupy.cuda.Device(context.device_id):
-            copied: DeviceNDArray = cupy.array(self).view(type=DeviceNDArray)
-            copied._ready = copied._lease = None
-            cupy.cuda.get_current_stream().synchronize()
-        return copied
-
-    def as_in_ctx(self, ctx: Context) -> DeviceNDArray | NDArray:
-        """`as_in_context`, as later versions of MXNet call it."""
-        return self.as_in_context(ctx)
-
-    def wait_to_read(self) -> None:
-        """Hold the calling thread back until the values are there."""
+    def synchronize(self) -> None:
+        """Make the calling thread wait until the batch, and the current stream's work, is done."""
         with self.device:
             if self._ready is not None:
                 self._ready.synchronize()
             cupy.cuda.get_current_stream().synchronize()
+
+    def detach(self) -> None:
+        """Forget the batch: this is a copy in memory of its own."""
+        self._ready = self._lease = None
 
 
 def _current(device: Any) -> Any:
@@ -142,22 +105,15 @@ def _wait(device: Any, stream: Any, event: Any) -> None:
         cupy.cuda.runtime.streamWaitEvent(stream.ptr, event.ptr)
 
 
-def export(data: Any, ready: Any, lease: Lease) -> DeviceNDArray:
-    """A batch's array as users get it, in order with the current stream.
+def export(data: Any, ready: Any, lease: Lease) -> OrderedArray:
+    """A batch's array, in order with the current stream.
 
     Args:
-        data: `cupy.ndarray`.
+        data: `cupy.ndarray`, the batch.
         ready: CuPy event after which it is written.
-        lease: Of its memory.
+        lease: Lease of its memory.
     """
-    array: DeviceNDArray = data.view(type=DeviceNDArray)
+    array: OrderedArray = data.view(type=OrderedArray)
     array._ready, array._lease = ready, lease
     array._order()
     return array
-
-
-def device_array(host: NDArray, context: Context) -> DeviceNDArray:
-    """A copy of an array on a GPU."""
-    with cupy.cuda.Device(context.device_id):
-        made: DeviceNDArray = cupy.asarray(host.asnumpy()).view(type=DeviceNDArray)
-    return made

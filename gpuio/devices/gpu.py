@@ -116,7 +116,7 @@ class Driver(ABC):
 
     @abstractmethod
     def export(self, data: Array, ready: Any, lease: Lease) -> Any:
-        """`data` as users get it: what they do with it comes after `ready`.
+        """`data` for the consumer: the streams that it reads it on wait for `ready`.
 
         Streams that are seen to read it are noted in the lease.
         """

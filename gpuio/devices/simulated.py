@@ -29,7 +29,6 @@ from gpuio.devices.gpu import Driver
 from gpuio.devices.pool import Lease
 from gpuio.errors import BackendError
 from gpuio.kernels.simulated import load, simulate
-from gpuio.mxnet.ndarray import NDArray
 
 _GUARD = 64
 _FILL = 0xA5
@@ -185,11 +184,8 @@ def _beside(block: _Block, address: int) -> str:
     return f"that is {address - block.start} bytes into {block.what} of {block.end - block.start}"
 
 
-class SimulatedArray(NDArray):
-    """What users get: an array in simulated memory.
-
-    Reading it through `asnumpy` waits for the stream that was current when it was handed out.
-    """
+class SimulatedArray(np.ndarray[Any, np.dtype[Any]]):
+    """An array in simulated memory that was exported: read it with `to_host`."""
 
     _driver: SimulatedDriver | None = None
     _stream: SimulatedStream | None = None
@@ -198,7 +194,8 @@ class SimulatedArray(NDArray):
         self._driver = getattr(origin, "_driver", None)
         self._stream = getattr(origin, "_stream", None)
 
-    def asnumpy(self) -> npt.NDArray[Any]:
+    def to_host(self) -> npt.NDArray[Any]:
+        """A copy, made after the work of the stream that was current at export."""
         if self._driver is not None:
             self._driver.synchronize(self._driver.record(self._stream))
             with self._driver.memory.step(None):

@@ -1,7 +1,7 @@
-"""MXNet's `mx.nd`, as far as data scripts need it: a NumPy array with a few methods of MXNet's.
+"""MXNet's `mx.nd`, as far as data scripts need it: a NumPy array with a few of MXNet's methods.
 
-All else is NumPy: arithmetic, indexing, `astype`, `reshape`. There are no operators such as
-`nd.dot`, and no gradients.
+Arithmetic, indexing, `astype` and `reshape` are NumPy's. There are no operators such as `nd.dot`,
+and no gradients.
 """
 
 from __future__ import annotations
@@ -19,11 +19,50 @@ from gpuio.mxnet.context import Context, cpu
 __all__ = ["NDArray", "array", "ones", "waitall", "zeros"]
 
 
-class NDArray(np.ndarray[Any, np.dtype[Any]]):
-    """A NumPy array that also answers `asnumpy()`, `asscalar()` and questions about its device.
+class ArrayMethods:
+    """MXNet's methods that an array answers in the same way wherever its memory is."""
 
-    A single element is an array too, of shape (), so that it answers them as well; it can be used
-    as a number, an index or a key.
+    shape: tuple[int, ...]
+    size: int
+
+    def asnumpy(self) -> npt.NDArray[Any]:
+        """The values as a plain NumPy array."""
+        raise NotImplementedError
+
+    def as_in_context(self, context: Context) -> Any:
+        """This array on a device: itself, or a copy."""
+        raise NotImplementedError
+
+    @property
+    def context(self) -> Context:
+        """The device: `cpu(0)`, unless it is a GPU such as `gpu(0)`."""
+        return cpu()
+
+    @property
+    def ctx(self) -> Context:
+        """`context`, as later versions of MXNet call it."""
+        return self.context
+
+    def as_in_ctx(self, ctx: Context) -> Any:
+        """`as_in_context`, as later versions of MXNet call it."""
+        return self.as_in_context(ctx)
+
+    def asscalar(self) -> Any:
+        """The one element, as a NumPy number.
+
+        Raises:
+            ValueError: There is not exactly one.
+        """
+        if self.size != 1:
+            raise ValueError(f"an array of shape {self.shape} is not a scalar")
+        return self.asnumpy().reshape(-1)[0]
+
+
+class NDArray(ArrayMethods, np.ndarray[Any, np.dtype[Any]]):
+    """A NumPy array with MXNet's methods.
+
+    A single element is an array too, of shape (), so that it has the methods as well; it can be
+    used as a number, an index or a key.
     """
 
     def __getitem__(self, key: Any) -> Any:
@@ -42,37 +81,13 @@ class NDArray(np.ndarray[Any, np.dtype[Any]]):
         """The same memory as a plain NumPy array."""
         return self.view(np.ndarray)
 
-    def asscalar(self) -> Any:
-        """The one element, as a NumPy number.
-
-        Raises:
-            ValueError: There is not exactly one.
-        """
-        if self.size != 1:
-            raise ValueError(f"an array of shape {self.shape} is not a scalar")
-        return self.asnumpy().reshape(-1)[0]
-
-    @property
-    def context(self) -> Context:
-        """Always `cpu(0)`."""
-        return cpu()
-
-    @property
-    def ctx(self) -> Context:
-        """Always `cpu(0)`."""
-        return cpu()
-
     def as_in_context(self, context: Context) -> Any:
         """This array on a device: itself, or a copy on a GPU.
 
         Raises:
             BackendError: `context` is a GPU that cannot be used.
         """
-        return placed(self, context)
-
-    def as_in_ctx(self, ctx: Context) -> Any:
-        """`as_in_context`, as later versions of MXNet call it."""
-        return self.as_in_context(ctx)
+        return _on_device(self, context)
 
     def copyto(self, other: NDArray | Context) -> Any:
         """Copy the values into another array, or into a new one on a device; that array.
@@ -82,17 +97,30 @@ class NDArray(np.ndarray[Any, np.dtype[Any]]):
             ValueError: `other` is an array of another shape.
         """
         if isinstance(other, Context):
-            return placed(self.copy(), other)
+            return _on_device(self.copy(), other)
         if other.shape != self.shape:
             raise ValueError(f"other must have shape {self.shape}, got {other.shape}")
         np.copyto(other, self, casting="unsafe")
         return other
 
     def wait_to_read(self) -> None:
-        """Return: the values are there."""
+        """Return at once: the values are there."""
 
 
-def placed(host: NDArray, context: Context | None) -> Any:
+def wrap(exported: Any) -> Any:
+    """MXNet's array over one that a device has exported: the same memory, and the same order."""
+    if type(exported) is np.ndarray:
+        return exported.view(NDArray)
+    if isinstance(exported, np.ndarray):
+        from gpuio.mxnet.simulated_ndarray import SimulatedNDArray
+
+        return exported.view(SimulatedNDArray)
+    from gpuio.mxnet.cuda_ndarray import CudaNDArray
+
+    return exported.view(type=CudaNDArray)
+
+
+def _on_device(host: NDArray, context: Context | None) -> Any:
     """An array on a device: `host` itself on the CPU (and for None), a copy of it on a GPU.
 
     Raises:
@@ -102,24 +130,24 @@ def placed(host: NDArray, context: Context | None) -> Any:
         return host
     from gpuio.devices.cuda import CudaDriver
 
-    CudaDriver(context.device_id)  # says what is wrong with it
-    from gpuio.devices.cuda_array import device_array
+    CudaDriver(context.device_id)  # which raises the error of a GPU that cannot be used
+    from gpuio.mxnet.cuda_ndarray import copy_to_gpu
 
-    return device_array(host, context)
+    return copy_to_gpu(host, context)
 
 
 def array(source_array: Any, ctx: Context | None = None, dtype: npt.DTypeLike | None = None) -> Any:
     """A copy of an array, or of nested lists.
 
     Args:
-        source_array: What NumPy can make an array of.
-        ctx: Where it is to be; None is `cpu(0)`. On a GPU it is a CuPy array that answers the
-            same questions.
-        dtype: Of the elements; None is that of an NDArray, and float32 for anything else.
+        source_array: Anything that NumPy can make an array of.
+        ctx: The device that gets the array; None is `cpu(0)`. On a GPU it is a CuPy array with the
+            same methods.
+        dtype: Type of the elements; None is that of an NDArray, and float32 for anything else.
 
     Raises:
         BackendError: `ctx` is a GPU that cannot be used.
-        TypeError: `source_array` is nothing like an array.
+        TypeError: `source_array` cannot be made an array.
     """
     if dtype is None:
         dtype = source_array.dtype if isinstance(source_array, NDArray) else np.float32
@@ -128,7 +156,7 @@ def array(source_array: Any, ctx: Context | None = None, dtype: npt.DTypeLike | 
     except (TypeError, ValueError) as error:
         kind = type(source_array).__name__
         raise TypeError(f"source_array must be like an array, got {kind}: {error}") from error
-    return placed(host, ctx)
+    return _on_device(host, ctx)
 
 
 def zeros(
@@ -137,7 +165,7 @@ def zeros(
     dtype: npt.DTypeLike | None = None,
 ) -> Any:
     """An array of zeros, float32 unless `dtype` says otherwise."""
-    return placed(np.zeros(shape, p.element(dtype or np.float32)).view(NDArray), ctx)
+    return _on_device(np.zeros(shape, p.element(dtype or np.float32)).view(NDArray), ctx)
 
 
 def ones(
@@ -146,11 +174,11 @@ def ones(
     dtype: npt.DTypeLike | None = None,
 ) -> Any:
     """An array of ones, float32 unless `dtype` says otherwise."""
-    return placed(np.ones(shape, p.element(dtype or np.float32)).view(NDArray), ctx)
+    return _on_device(np.ones(shape, p.element(dtype or np.float32)).view(NDArray), ctx)
 
 
 def waitall() -> None:
-    """Return: nothing is under way."""
+    """Return at once: no work is queued."""
 
 
 def __getattr__(name: str) -> Any:

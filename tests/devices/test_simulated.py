@@ -119,7 +119,7 @@ def test_what_is_handed_out_is_in_order_with_the_readers_stream(driver, memory):
     with driver.scope(users):
         array = driver.export(device, driver.record(own), lease)
     assert lease.readers == [users]
-    assert array[2:4].asnumpy().tolist() == [3, 4]
+    assert array[2:4].to_host().tolist() == [3, 4]
     driver.fill(driver.address(device), 0, 1, users)
 
 

@@ -21,7 +21,7 @@ from gpuio.formats import saved_array
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.conversions import Conversions
 from gpuio.mxnet.iterators.epochs import EpochIter
-from gpuio.mxnet.ndarray import NDArray
+from gpuio.mxnet.ndarray import NDArray, wrap
 from gpuio.pipeline.decode import make_decoder
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.decode.mask import MaskDecoder
@@ -288,12 +288,12 @@ class RecordIter(EpochIter, Conversions):
         labels = batch.labels if self._labels.shape else batch.labels[:, 0]
         masks, export = batch.masks, self._device.export
         return DataBatch(
-            [export(batch.data, batch.ready, batch.lease)],
-            [labels.view(NDArray)],
+            [wrap(export(batch.data, batch.ready, batch.lease))],
+            [wrap(labels)],
             batch.pad,
             batch.keys,
             augmentation=batch.sampled,
-            masks=masks and export(masks.data, masks.ready, masks.lease)[:, 0],
+            masks=masks and wrap(export(masks.data, masks.ready, masks.lease))[:, 0],
         )
 
     def getpad(self) -> int:
