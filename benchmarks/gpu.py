@@ -38,10 +38,10 @@ PACKAGES = (
     "nvidia-nvjpeg-cu12",
     "nvidia-nvimgcodec-cu12",
 )
-OURS, ROOM, BINDING = "gpuio", "nvImageCodec", "nvImageCodec, its Python module"
+OURS, BARE, BINDING = "gpuio", "nvImageCodec", "nvImageCodec, its Python module"
 DALI = ("DALI", "DALI, hw_decoder_load=0.9")
 TARGETS = {
-    "gpuio / bare decoding": (OURS, (ROOM, BINDING), 0.95),
+    "gpuio / bare decoding": (OURS, (BARE, BINDING), 0.95),
     "gpuio / DALI": (OURS, DALI, 1.1),
     "gpuio / torchvision": (OURS, ("torchvision",), None),
     "gpuio / gpuio on the CPU": (OURS, ("gpuio on the CPU",), None),
@@ -80,7 +80,7 @@ class Part:
 def sides() -> list[SideOf]:
     """All that can be compared; those that are not installed say so when they start."""
     return [
-        SideOf(ROOM, "Room"),
+        SideOf(BARE, "Stage"),
         SideOf(BINDING, "Binding"),
         SideOf(OURS, "Gpuio"),
         SideOf("gpuio on the CPU", "Gpuio", device="cpu"),

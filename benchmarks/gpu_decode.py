@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from gpu_child import Row, answer
 from gpu_loop import Marks
-from gpu_sides import Room, encoded, gpu, rate
+from gpu_sides import Stage, encoded, gpu, rate
 from numba import cuda
 
 from gpuio.devices import make_device
@@ -24,6 +24,7 @@ from gpuio.errors import DecodeError
 from gpuio.formats.codec import decode_rgb
 from gpuio.kernels.native import load8, store8
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
+from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Status
 from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
 from gpuio.pipeline.read.reader import RecordBatch, Samples
@@ -59,7 +60,8 @@ class Slots:
 
     def __init__(self, device: str, images: list[bytes], rec: str, **options: Any) -> None:
         self.device: Any = make_device(device, None)
-        self.decoder = NvImageCodecGpuDecoder(self.device, 3, Dataset.open(rec, ""), **options)
+        told = DecoderOptions(self.device, 3, Dataset.open(rec, ""))
+        self.decoder = NvImageCodecGpuDecoder(told, **options)
         self.decoder._warnings = None  # what codecs report is looked at, not what libjpeg prints
         self.put(images)
         sizes = [decode_rgb(image, 3).nbytes for image in images]
@@ -119,7 +121,7 @@ class Slots:
 def hardware(settings: Row) -> Iterator[Row]:
     """The GPU, its JPEG engines, and what is installed for it."""
     device: Any = make_device(settings["device"], None)
-    decoder = NvImageCodecGpuDecoder(device, 3, Dataset.open(settings["rec"], ""))
+    decoder = NvImageCodecGpuDecoder(DecoderOptions(device, 3, Dataset.open(settings["rec"], "")))
     engines = decoder.engines
     decoder.close()
     versions = {"nvimgcodec": ".".join(map(str, abi.load().version)), "cuda": abi.load().cuda}
@@ -168,7 +170,7 @@ def rates(settings: Row) -> Iterator[Row]:
 
     def row(kind: str, batch: int, count: int, what: str = "", **options: Any) -> Row:
         given = {**settings, "batch_size": batch, "threads": count}
-        side = Room(given | {"options": {"kinds": kinds[kind], **options}})
+        side = Stage(given | {"options": {"kinds": kinds[kind], **options}})
         try:
             found = rate(side, settings["seconds"])
             split = {k: side.decoder.stats()[k] for k in (*CHAIN, "portable")}
@@ -184,7 +186,7 @@ def rates(settings: Row) -> Iterator[Row]:
     for chunk in [c for c in CHUNKS if c < usual]:
         yield row(most, usual, threads, f"chunks of {chunk}", chunk=chunk)
     for what, options in OPTIONS.items() if "hardware" in kinds else ():
-        yield row(most, usual, threads, what, options=options.format(batch=usual))
+        yield row(most, usual, threads, what, settings=options.format(batch=usual))
     for share in (0.65, 0.9) if "hardware" in kinds else ():
         yield row(most, usual, threads, f"share of engines {share}", share=share)
 
@@ -193,21 +195,21 @@ def decoders(settings: Row) -> Iterator[Row]:
     """One decoder, and two at once in two threads with half of the CPU threads each."""
     for count in (1, 2):
         threads = max(1, settings["threads"] // count)
-        rooms = [Room(settings | {"threads": threads, "options": {}}) for _ in range(count)]
+        stages = [Stage(settings | {"threads": threads, "options": {}}) for _ in range(count)]
         found: list[Row] = []
 
-        def run(room: Room, found: list[Row] = found) -> None:
-            found.append(rate(room, settings["seconds"]))
+        def run(stage: Stage, found: list[Row] = found) -> None:
+            found.append(rate(stage, settings["seconds"]))
 
-        workers = [threading.Thread(target=run, args=(room,)) for room in rooms]
+        workers = [threading.Thread(target=run, args=(stage,)) for stage in stages]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
         together = sum(each["images_per_second"] for each in found)
         yield {"decoders": count, "threads": threads, "images_per_second": round(together, 1)}
-        for room in rooms:
-            room.close()
+        for stage in stages:
+            stage.close()
 
 
 def share(settings: Row) -> Iterator[Row]:
@@ -379,7 +381,7 @@ def difference(settings: Row) -> Iterator[Row]:
     expected = [decode_rgb(image, 3) for image in images]
     for (kind, kinds), smooth in itertools.product(_kinds(settings).items(), (1, 0)):
         options = "" if smooth else ":fancy_upsampling=0"
-        slots = Slots(settings["device"], images, settings["rec"], kinds=kinds, options=options)
+        slots = Slots(settings["device"], images, settings["rec"], kinds=kinds, settings=options)
         done, pictures = slots.decode(), slots.pictures()
         apart = np.zeros(256, np.int64)
         for ok, picture, want in zip(done, pictures, expected, strict=True):

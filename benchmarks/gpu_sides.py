@@ -112,10 +112,10 @@ class Gpuio(OnDevice):
         return {**super().time(count), "stats": self.loader.stats()}
 
 
-class Room(Side):
+class Stage(Side):
     """Bare nvImageCodec: its C API for whole batches from memory, called by gpuio's decode stage.
 
-    `options`: `kinds`, `chunk`, `options` and `share` of the decoder; `pinned`, whether the
+    `options`: `kinds`, `chunk`, `settings` and `share` of the decoder; `pinned`, whether the
     images are in pinned memory. Headers are read in a second thread, as gpuio does. `images` says
     how many different ones are taken in turn.
     """
@@ -125,6 +125,7 @@ class Room(Side):
         import numpy as np
 
         from gpuio.devices import make_device
+        from gpuio.pipeline.decode.base import DecoderOptions
         from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
         from gpuio.pipeline.read.reader import RecordBatch, Samples
         from gpuio.sources.dataset import Dataset
@@ -146,9 +147,8 @@ class Room(Side):
             samples = Samples(ids, ids, np.zeros((len(ids), 1), np.float32), 0)
             address = (self.memory.ctypes.data + starts[part]).astype(np.uint64)
             self.batches.append(RecordBatch(samples, address, nbytes[part], None))
-        self.decoder = NvImageCodecGpuDecoder(
-            self.device, CHANNELS, Dataset.open(settings["rec"], ""), **given
-        )
+        told = DecoderOptions(self.device, CHANNELS, Dataset.open(settings["rec"], ""))
+        self.decoder = NvImageCodecGpuDecoder(told, **given)
         self.pool = ThreadPoolExecutor(1)
         self.failed = 0
         with self.device.scope():
@@ -339,4 +339,4 @@ def rate(side, seconds):
 
 
 if __name__ == "__main__":
-    sides.main({side.__name__: side for side in (Gpuio, Room, Binding, Dali, Torchvision)})
+    sides.main({side.__name__: side for side in (Gpuio, Stage, Binding, Dali, Torchvision)})

@@ -215,6 +215,7 @@ class BareNvimgcodec(Bare):
         import numpy as np
 
         from gpuio.devices.cpu import CpuDevice
+        from gpuio.pipeline.decode.base import DecoderOptions
         from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
         from gpuio.pipeline.read.reader import RecordBatch, Samples
         from gpuio.sources.dataset import Dataset
@@ -227,7 +228,8 @@ class BareNvimgcodec(Bare):
         nbytes = np.array([len(array) for array in self.memory], np.int64)
         self.records = RecordBatch(samples, address, nbytes, None)
         self.device = CpuDevice(self.threads)
-        self.decoder = NvImageCodecDecoder(self.device, 3, Dataset.open(settings["rec"], ""))
+        dataset = Dataset.open(settings["rec"], "")
+        self.decoder = NvImageCodecDecoder(DecoderOptions(self.device, 3, dataset))
 
     def all(self):
         import numpy as np

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         ImageRecordUInt8Iter,
     )
     from gpuio.observe.profile import profile, progress
+    from gpuio.pipeline.decode.registry import register_decoder
 
 __version__ = "0.1.0"
 
@@ -64,6 +65,7 @@ _HOMES = {
     "profile": "gpuio.observe.profile:profile",
     "progress": "gpuio.observe.profile:progress",
     "recordio": "gpuio.recordio",
+    "register_decoder": "gpuio.pipeline.decode.registry:register_decoder",
     "torch": "gpuio.torch",  # not in __all__: it needs PyTorch
 }
 
@@ -98,6 +100,7 @@ __all__ = [
     "profile",
     "progress",
     "recordio",
+    "register_decoder",
 ]
 
 

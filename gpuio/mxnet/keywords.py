@@ -186,8 +186,8 @@ _RUNNING: Final = (
         "1024. None takes all cores that this process may use."),
     Keyword("prefetch_buffer", _INT, 2, "The number of finished batches that may wait for the "
         "consumer, at least 1."),
-    Keyword("decoder", _TEXT, "auto", 'The image decoder: "auto", "nvimgcodec", "dali" or '
-        '"portable" (simplejpeg and Pillow).'),
+    Keyword("decoder", _TEXT, "auto", 'The image decoder: "auto", "nvimgcodec", "dali", "portable" '
+        "(simplejpeg and Pillow), or a name that `gpuio.register_decoder` was given."),
     Keyword("deterministic", _BOOL, False, "On a GPU, use only decoders that give the same pixels "
         "in every run; the GPU's JPEG engines are not among them."),
     Keyword("on_error", Kind('"raise", "skip", "replace" or "zero"'), "raise", "What becomes of an "

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import gpuio
-import gpuio.pipeline.decode
 from gpuio.errors import BackendError, GpuioError
+from gpuio.pipeline.decode import registry
+from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
 from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
 from gpuio.testing import draw, encode, our_threads, write_rec
 
@@ -62,17 +63,12 @@ pytestmark = pytest.mark.parametrize(
 def kinds(request, scale, rec, monkeypatch):
     """Lets loaders have these kinds of codecs alone."""
 
-    def make(device, channels, dataset, **chosen):
-        return NvImageCodecGpuDecoder(device, channels, dataset, kinds=request.param, **chosen)
+    def make(options):
+        if options.device.name == "cpu":
+            return NvImageCodecDecoder(options)
+        return NvImageCodecGpuDecoder(options, kinds=request.param)
 
-    plain = gpuio.pipeline.decode._nvimgcodec
-    monkeypatch.setattr(
-        gpuio.pipeline.decode,
-        "_nvimgcodec",
-        lambda device, *given, **named: (plain if device.name == "cpu" else make)(
-            device, *given, **named
-        ),
-    )
+    monkeypatch.setitem(registry._factories, "nvimgcodec", make)
     try:
         load(rec, scale, scale.device)
     except BackendError as error:

@@ -10,7 +10,7 @@ import pytest
 from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.ring import Ring
 from gpuio.mxnet.image_options import Options, make_plan
-from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.decode.base import Decoder, DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.executor import Executor
 from gpuio.pipeline.plan import Plan
@@ -99,7 +99,7 @@ def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0, place=surrounded, 
         label: Of every image.
     """
     device = Guarded(poison)
-    decoder = Decoded(device, plan.shape[0], None)
+    decoder = Decoded(DecoderOptions(device, plan.shape[0], None))
     samples = samples_of(range(len(images)) if ids is None else ids, label)
     size = np.array([image.shape[:2] for image in images], np.int32)
     batch_plan = Planner(plan, decoder, seed=seed).plan_batch(samples, size, epoch=epoch)

@@ -23,7 +23,7 @@ from gpuio.mxnet.iterators.conversions import Conversions
 from gpuio.mxnet.iterators.epochs import EpochIter
 from gpuio.mxnet.ndarray import NDArray, wrap
 from gpuio.pipeline.decode import make_decoder
-from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.decode.base import Decoder, DecoderOptions
 from gpuio.pipeline.decode.mask import MaskDecoder
 from gpuio.pipeline.error_policy import POLICIES, FaultLog, OnError
 from gpuio.pipeline.executor import Batch, Executor
@@ -152,7 +152,7 @@ class RecordIter(EpochIter, Conversions):
         images = self._of_images(noting_size(self.plan), device, "zero")
         beside = make_device(device.name, device.threads)
         read = RecordReader(masks.dataset, beside, relabel=no_labels(1))
-        decode = MaskDecoder(beside, masks.plan.shape[0], masks.dataset)
+        decode = MaskDecoder(DecoderOptions(beside, masks.plan.shape[0], masks.dataset))
         beside_images = self._stages(noting_size(masks.plan), beside, read, decode, "zero")
         return MaskedPipeline(images, beside_images, self._on_error, masks.fill)
 

@@ -1,4 +1,4 @@
-"""The decode room.
+"""Decoders: headers to windows of pixels.
 
 Which library decodes which format on the CPU:
 
@@ -39,70 +39,6 @@ What is not found:
 
 from __future__ import annotations
 
-import warnings
+from gpuio.pipeline.decode.registry import make_decoder, register_decoder
 
-from gpuio.devices.base import Device
-from gpuio.errors import BackendError
-from gpuio.pipeline.decode.base import Decoder
-from gpuio.sources.dataset import Dataset
-
-DECODERS = ("auto", "nvimgcodec", "dali", "portable")
-
-
-def make_decoder(
-    name: str,
-    device: Device,
-    channels: int,
-    dataset: Dataset,
-    *,
-    deterministic: bool = False,
-    tolerant: bool = False,
-) -> Decoder:
-    """The decoder called `name`; "auto" takes the best one that is installed.
-
-    Args:
-        name: One of `DECODERS`.
-        device: Where the images go.
-        channels: 1, 3 or 4.
-        dataset: For messages.
-        deterministic: Use only what gives the same pixels each time, on a GPU too.
-        tolerant: Take the pixels that libjpeg makes up where a JPEG is damaged.
-
-    Raises:
-        BackendError: What the decoder needs is not installed.
-        ValueError: There is no decoder of that name.
-    """
-    if name not in DECODERS:
-        raise ValueError(f"decoder must be one of {', '.join(DECODERS)}, got {name!r}")
-    if name == "dali":
-        from gpuio.pipeline.decode.dali import DaliDecoder
-
-        return DaliDecoder(
-            device, channels, dataset, deterministic=deterministic, tolerant=tolerant
-        )
-    if name in ("auto", "nvimgcodec"):
-        try:
-            return _nvimgcodec(
-                device, channels, dataset, deterministic=deterministic, tolerant=tolerant
-            )
-        except BackendError as error:
-            if name == "nvimgcodec":
-                raise
-            warnings.warn(f"decoding with simplejpeg and Pillow: {error}", stacklevel=2)
-    from gpuio.pipeline.decode.portable import PortableDecoder
-
-    return PortableDecoder(device, channels, dataset, tolerant=tolerant)
-
-
-def _nvimgcodec(
-    device: Device, channels: int, dataset: Dataset, *, deterministic: bool, tolerant: bool
-) -> Decoder:
-    if device.name == "cpu":
-        from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
-
-        return NvImageCodecDecoder(device, channels, dataset, tolerant=tolerant)
-    from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
-
-    return NvImageCodecGpuDecoder(
-        device, channels, dataset, deterministic=deterministic, tolerant=tolerant
-    )
+__all__ = ["make_decoder", "register_decoder"]

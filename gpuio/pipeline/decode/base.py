@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,30 @@ import numpy.typing as npt
 
 from gpuio.devices.base import Device, KernelCall
 from gpuio.errors import DecodeError
+from gpuio.formats.codec import decode_rgb
 from gpuio.pipeline.decode import fallback
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers, Status
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.sources.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderOptions:
+    """What every decoder is told.
+
+    Attributes:
+        device: Where the images go.
+        channels: 1 (gray), 3 (RGB) or 4 (RGBA, of images that have four).
+        dataset: The records; it says in messages where one lies.
+        deterministic: Use only codecs that give the same pixels each time, on a GPU too.
+        tolerant: Take the pixels that libjpeg makes up where a JPEG is damaged.
+    """
+
+    device: Device
+    channels: int
+    dataset: Dataset
+    deterministic: bool = False
+    tolerant: bool = False
 
 
 class Decoder(ABC):
@@ -24,11 +45,7 @@ class Decoder(ABC):
     of its work in `open`; then only `open` has to be written.
 
     Args:
-        device: Where the images go.
-        channels: 1 (gray), 3 (RGB) or 4 (RGBA, of images that have four).
-        dataset: Says in messages where a record lies.
-        deterministic: Use only codecs that give the same pixels each time, on a GPU too.
-        tolerant: Take the pixels that libjpeg makes up where a JPEG is damaged.
+        options: What images are decoded, and where to.
 
     Attributes:
         name: As `register_decoder` and `ImageRecordIter.stats` have it.
@@ -40,20 +57,11 @@ class Decoder(ABC):
     name: str
     windowed = True
 
-    def __init__(
-        self,
-        device: Device,
-        channels: int,
-        dataset: Dataset,
-        *,
-        deterministic: bool = False,
-        tolerant: bool = False,
-    ) -> None:
-        self.device = device
-        self.channels = channels
-        self.dataset = dataset
-        self.deterministic = deterministic
-        self.tolerant = tolerant
+    def __init__(self, options: DecoderOptions) -> None:
+        self.device = options.device
+        self.channels = options.channels
+        self.dataset = options.dataset
+        self.tolerant = options.tolerant
         self.windows = 0
         self.fallback_count = 0
 
@@ -78,9 +86,9 @@ class Decoder(ABC):
         return np.full(len(jobs.box), Status.SKIPPED, np.int8)
 
     def retry(self, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
-        """Decode what failed, or was left for later, with the portable codec.
+        """Decode what failed, or was left for later, with `decode_image`.
 
-        Images that it cannot decode become faults of their samples.
+        Images that cannot be decoded become faults of their samples.
 
         Returns:
             Places of the images that are decoded now. Call again until there are none: one call
@@ -88,8 +96,16 @@ class Decoder(ABC):
         """
         return fallback.retry(self, records, jobs)
 
+    def decode_image(self, data: bytes) -> npt.NDArray[np.uint8]:
+        """(H, W, C) pixels of one image on the host: what `retry` does, and `explain` tries.
+
+        Raises:
+            DecodeError: `data` is no image, or a damaged one.
+        """
+        return decode_rgb(data, self.channels, tolerant=self.tolerant)
+
     def explain(self, data: bytes) -> str:
-        """Why this decoder has found no picture in `data`."""
+        """Why there is no picture in `data`, which `open` could not read."""
         return fallback.explain(self, data)
 
     def reject(self, records: RecordBatch, place: int, reason: str) -> None:

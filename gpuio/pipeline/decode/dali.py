@@ -18,14 +18,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.devices.base import Device, KernelCall
+from gpuio.devices.base import KernelCall
 from gpuio.errors import BackendError
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
+from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.nvimgcodec import _instance as cpu_instance
 from gpuio.pipeline.decode.nvimgcodec_base import NvImageCodec
 from gpuio.pipeline.read.reader import RecordBatch
-from gpuio.sources.dataset import Dataset
 
 _ON_THE_WAY: Final = 4  # batches whose pixels the device may still be copying
 
@@ -34,11 +34,7 @@ class DaliDecoder(NvImageCodec):
     """Decodes whole images in a pipeline of DALI's.
 
     Args:
-        device: Where the images go.
-        channels: 1, 3 or 4.
-        dataset: For messages.
-        deterministic: Do without the JPEG engines of the GPU.
-        tolerant: As for every decoder.
+        options: As for every decoder; `deterministic` does without the JPEG engines of the GPU.
 
     Raises:
         BackendError: DALI or nvImageCodec is not installed.
@@ -48,15 +44,7 @@ class DaliDecoder(NvImageCodec):
     windowed = False
     markers = True
 
-    def __init__(
-        self,
-        device: Device,
-        channels: int,
-        dataset: Dataset,
-        *,
-        deterministic: bool = False,
-        tolerant: bool = False,
-    ) -> None:
+    def __init__(self, options: DecoderOptions) -> None:
         try:
             import nvidia.dali.fn
             import nvidia.dali.types
@@ -64,10 +52,10 @@ class DaliDecoder(NvImageCodec):
             raise BackendError(
                 f"DALI is not installed: pip install 'gpuio[dali]' ({error})"
             ) from error
-        super().__init__(device, channels, dataset, cpu_instance(), tolerant=tolerant)
+        super().__init__(options, cpu_instance())
         self._dali = nvidia.dali
-        self._on_gpu = device.device_id is not None
-        self._hints = {"hw_decoder_load": 0.0} if deterministic else {}
+        self._on_gpu = self.device.device_id is not None
+        self._hints = {"hw_decoder_load": 0.0} if options.deterministic else {}
         self._pipeline: Any = None
         self._most = 0
         self._sent: deque[list[Any]] = deque(maxlen=_ON_THE_WAY)

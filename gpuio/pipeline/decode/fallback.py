@@ -1,4 +1,4 @@
-"""The portable codec as a fallback, for images that another decoder has failed to decode."""
+"""Images that failed in their batch, or were left out of it, are decoded by themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from gpuio.devices.base import LARGE
 from gpuio.errors import DecodeError
-from gpuio.formats.codec import decode_rgb
 from gpuio.pipeline.decode.jobs import DecodeJobs, Status
 from gpuio.pipeline.read.reader import RecordBatch
 
@@ -37,8 +36,7 @@ def retry(decoder: Decoder, records: RecordBatch, jobs: DecodeJobs) -> list[int]
             break
         jobs.retried.add(place)
         try:
-            data = encoded(records, place)
-            pixels = decode_rgb(data, decoder.channels, tolerant=decoder.tolerant)
+            pixels = decoder.decode_image(encoded(records, place))
             _check_size(pixels, *jobs.headers.size[place].tolist())
             jobs.put(place, pixels)
         except DecodeError as error:
@@ -53,9 +51,9 @@ def retry(decoder: Decoder, records: RecordBatch, jobs: DecodeJobs) -> list[int]
 
 
 def explain(decoder: Decoder, data: bytes) -> str:
-    """Why there is no picture in `data`, as the portable codec sees it."""
+    """See `Decoder.explain`."""
     try:
-        decode_rgb(data, decoder.channels, tolerant=decoder.tolerant)
+        decoder.decode_image(data)
     except DecodeError as error:
         return str(error)
     except MemoryError:

@@ -7,10 +7,7 @@ import numpy.typing as npt
 
 from gpuio.errors import DecodeError
 from gpuio.formats.codec import described, opened
-from gpuio.pipeline.decode.fallback import encoded
-from gpuio.pipeline.decode.jobs import Headers
 from gpuio.pipeline.decode.portable import PortableDecoder
-from gpuio.pipeline.read.reader import RecordBatch
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LARGEST = 255
@@ -44,22 +41,5 @@ class MaskDecoder(PortableDecoder):
 
     name = "mask"
 
-    def open(self, records: RecordBatch) -> Headers:
-        def decoded(place: int) -> npt.NDArray[np.uint8] | None:
-            try:
-                return decode_mask(encoded(records, place))
-            except DecodeError:
-                return None
-
-        size, pixels = np.zeros((len(records.nbytes), 2), np.int32), {}
-        for place, labels in enumerate(self._pool.map(decoded, range(len(size)))):
-            if labels is not None:
-                size[place], pixels[place] = labels.shape[:2], labels
-        return Headers(size, pixels)
-
-    def explain(self, data: bytes) -> str:
-        try:
-            decode_mask(data)
-        except DecodeError as error:
-            return str(error)
-        return "it could be decoded only when it was decoded again"
+    def decode_image(self, data: bytes) -> npt.NDArray[np.uint8]:
+        return decode_mask(data)

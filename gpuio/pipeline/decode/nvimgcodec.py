@@ -12,24 +12,21 @@ from functools import cache
 
 import numpy as np
 
-from gpuio.devices.base import Device, KernelCall
+from gpuio.devices.base import KernelCall
 from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
+from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, SOUND
 from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, FORMATS, NvImageCodec, release
-from gpuio.sources.dataset import Dataset
 
 
 class NvImageCodecDecoder(NvImageCodec):
     """Decodes with nvImageCodec's CPU codecs.
 
     Args:
-        device: Where the images go.
-        channels: 1, 3 or 4.
-        dataset: For messages.
-        tolerant: As for every decoder.
+        options: As for every decoder.
 
     Raises:
         BackendError: nvImageCodec is not installed, does not start, or does not let us hear what
@@ -38,16 +35,14 @@ class NvImageCodecDecoder(NvImageCodec):
 
     name = "nvimgcodec"
 
-    def __init__(
-        self, device: Device, channels: int, dataset: Dataset, *, tolerant: bool = False
-    ) -> None:
+    def __init__(self, options: DecoderOptions) -> None:
         instance = _instance()
-        super().__init__(device, channels, dataset, instance, tolerant=tolerant)
-        count = device.threads * device.max_in_flight
+        super().__init__(options, instance)
+        count = self.device.threads * self.device.max_in_flight
         self._decoders = np.array([self._new_decoder() for _ in range(count)], np.uint64)
         self._finalizer = weakref.finalize(self, instance.destroy, self._decoders.tolist())
-        if self._warnings is not None and channels != 4 and not self._hears():
-            if not tolerant:
+        if self._warnings is not None and self.channels != 4 and not self._hears():
+            if not self.tolerant:
                 raise BackendError("what libjpeg warns of inside nvImageCodec cannot be heard")
             self._warnings = None
 

@@ -16,16 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.threads import WorkerPool
-from gpuio.devices.base import Device, KernelCall
+from gpuio.devices.base import KernelCall
 from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
-from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.decode.base import Decoder, DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers, Status
 from gpuio.pipeline.decode.libjpeg_warnings import listener
 from gpuio.pipeline.decode.portable import decode_places
 from gpuio.pipeline.read.reader import RecordBatch, Samples
-from gpuio.sources.dataset import Dataset
 
 CPU_MODULES: Final = ("jpeg_turbo_ext", "opencv_ext")
 """Codec modules: for JPEG, and for PNG; see `gpuio.pipeline.decode`."""
@@ -41,11 +40,8 @@ class NvImageCodec(Decoder):
     """Opens images as code streams of an instance of nvImageCodec.
 
     Args:
-        device: Where the images go.
-        channels: 1, 3 or 4.
-        dataset: For messages.
+        options: As for every decoder.
         instance: nvImageCodec, started.
-        tolerant: As for every decoder.
 
     Raises:
         BackendError: Damage of JPEGs cannot be seen, and is not tolerated.
@@ -53,19 +49,11 @@ class NvImageCodec(Decoder):
 
     markers = False  # whether `_needs_fallback` looks at the markers of JPEGs
 
-    def __init__(
-        self,
-        device: Device,
-        channels: int,
-        dataset: Dataset,
-        instance: abi.Instance,
-        *,
-        tolerant: bool = False,
-    ) -> None:
-        super().__init__(device, channels, dataset, tolerant=tolerant)
+    def __init__(self, options: DecoderOptions, instance: abi.Instance) -> None:
+        super().__init__(options)
         self._warnings = self._listen(instance)
-        self._sound = np.zeros(len(dataset), bool)  # JPEGs that were decoded to their end
-        self._pool = WorkerPool(device.threads, "gpuio-decode")  # starts no thread yet
+        self._sound = np.zeros(len(self.dataset), bool)  # JPEGs that were decoded to their end
+        self._pool = WorkerPool(self.device.threads, "gpuio-decode")  # starts no thread yet
         self._instance = instance
         self._info = abi.ImageInfo.new(
             orientation=abi.Orientation.new(),
@@ -94,7 +82,7 @@ class NvImageCodec(Decoder):
             fallback_count |= (table["turned"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
         size[fallback_count] = 0
         places = np.flatnonzero(fallback_count & (records.nbytes > 0)).tolist()
-        portable = decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
+        portable = decode_places(self, self._pool, records, places)
         size[places] = portable.size[places]
         self.fallback_count += len(portable.pixels)
         headers = Headers(size, portable.pixels, table, portable.later)

@@ -35,16 +35,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.threads import available_cores
-from gpuio.devices.base import Device, KernelCall
+from gpuio.devices.base import KernelCall
 from gpuio.errors import BackendError
 from gpuio.formats.encoding import imencode
 from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode import versions
+from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.hardware import Engines, find_engines, load_nvjpeg, warn_if_hidden
 from gpuio.pipeline.decode.jobs import DecodeJobs
 from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, FORMATS, NvImageCodec, is_jpeg
-from gpuio.sources.dataset import Dataset
 
 KINDS: Final = {
     "hardware": abi.HARDWARE_BACKEND,
@@ -62,22 +62,17 @@ class NvImageCodecGpuDecoder(NvImageCodec):
     """Decodes batches with nvImageCodec's codecs for the GPU.
 
     Args:
-        device: Where the images go.
-        channels: 1, 3 or 4.
-        dataset: For messages.
+        options: As for every decoder. Without the engines, which `deterministic` leaves out, each
+            picture always has the same codec, and the same pixels on one kind of GPU with one
+            version of nvJPEG; the engines' pixels differ a little from those of other codecs.
         kinds: Those of `KINDS` that may be used. What none of them decodes, the portable codec
             does.
-        deterministic: Do without the engines, whose pixels differ a little from those of the
-            other codecs: a picture would change with who happens to take it. Without them each
-            picture always has the same codec, and the same pixels on one kind of GPU with one
-            version of nvJPEG.
         share: Of a batch that the engines may get, 0 to 1.
         chunk: Most images in one call of nvImageCodec; whole batches if None.
-        options: More of nvImageCodec's, as it takes them: `module:name=value`, with a blank
+        settings: More of nvImageCodec's, as it takes them: `module:name=value`, with a blank
             between two.
         windowed: Decode only the part of an image that is wanted. By default as
             `versions.gpu_windows` says for this nvImageCodec.
-        tolerant: As for every decoder.
 
     Raises:
         BackendError: nvImageCodec or nvJPEG is not installed, or does not start; or nothing is
@@ -90,22 +85,18 @@ class NvImageCodecGpuDecoder(NvImageCodec):
 
     def __init__(
         self,
-        device: Device,
-        channels: int,
-        dataset: Dataset,
+        options: DecoderOptions,
         *,
         kinds: Collection[str] = tuple(KINDS),
-        deterministic: bool = False,
         share: float = 1.0,
         chunk: int | None = None,
-        options: str = "",
+        settings: str = "",
         windowed: bool | None = None,
-        tolerant: bool = False,
     ) -> None:
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown or not kinds:
             raise ValueError(f"kinds must be some of {', '.join(KINDS)}, got {kinds!r}")
-        library = abi.load()
+        device, library = options.device, abi.load()
         modules: tuple[str, ...] = CPU_MODULES
         if device.device_id is None:
             self.engines, kinds = Engines(0, 0, "the device is the CPU"), ("cpu",)
@@ -114,16 +105,16 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             with device.scope():
                 self.engines = find_engines(nvjpeg)
             warn_if_hidden(self.engines, _capability(device.device_id))
-        without = ("hardware",) if deterministic or not self.engines.count else ()
+        without = ("hardware",) if options.deterministic or not self.engines.count else ()
         wanted = [kind for kind in KINDS if kind in kinds and kind not in without]
         if not wanted:
-            reason = "deterministic" if deterministic else self.engines.reason
+            reason = "deterministic" if options.deterministic else self.engines.reason
             raise BackendError(f"hardware alone was asked to decode, but: {reason}")
         self._notes = np.zeros(2, np.uint64)
         # An instance for this decoder alone: what it tells is about this one's images.
         listener = codec_calls.note().address, self._notes
         instance = abi.Instance(library, modules, listener)
-        super().__init__(device, channels, dataset, instance, tolerant=tolerant)
+        super().__init__(options, instance)
         self.windowed = versions.gpu_windows(library.version) if windowed is None else windowed
         self._chunk = chunk
         picture = np.zeros((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), np.uint8)
@@ -132,7 +123,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self._lock = threading.Lock()
         self._decoded = np.zeros(codec_calls.DECODED_BY, np.int64)
         with device.scope():
-            self._decoder = self._new_decoder(wanted, share, options)
+            self._decoder = self._new_decoder(wanted, share, settings)
         self._finalizer = weakref.finalize(self, instance.destroy, [self._decoder])
 
     def close(self) -> None:
@@ -246,7 +237,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
                 warned = is_jpeg(table) & (table["decoded_by"] == codec_calls.BY_CPU)
                 table["status"][warned & (table["rows"] > 0)] = abi.FAILED
 
-    def _new_decoder(self, kinds: list[str], share: float, options: str) -> int:
+    def _new_decoder(self, kinds: list[str], share: float, settings: str) -> int:
         codecs = (abi.Backend * len(kinds))(
             *[
                 abi.Backend.new(
@@ -270,7 +261,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             backends=ctypes.addressof(codecs),
         )
         # Smooth colours as libjpeg-turbo makes them; a stream of its own for each thread.
-        given = f":fancy_upsampling=1 :num_cuda_streams={threads} {options}"
+        given = f":fancy_upsampling=1 :num_cuda_streams={threads} {settings}"
         return self._instance.decoder(execution, given.rstrip())
 
 

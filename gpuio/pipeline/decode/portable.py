@@ -11,15 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.threads import WorkerPool
-from gpuio.devices.base import LARGE, Device
+from gpuio.devices.base import LARGE
 from gpuio.devices.out_of_memory import give_back
 from gpuio.errors import DecodeError
-from gpuio.formats.codec import decode_rgb, opened
-from gpuio.pipeline.decode.base import Decoder
+from gpuio.formats.codec import opened
+from gpuio.pipeline.decode.base import Decoder, DecoderOptions
 from gpuio.pipeline.decode.fallback import encoded
 from gpuio.pipeline.decode.jobs import Headers
 from gpuio.pipeline.read.reader import RecordBatch
-from gpuio.sources.dataset import Dataset
 
 _JPEG = b"\xff\xd8\xff"
 _SMALL_JPEG = 1 << 18  # bytes: as many pixels as take `LARGE` bytes are not packed into less
@@ -27,16 +26,11 @@ _KEPT = 1 << 30  # bytes of decoded images of one batch; the others are decoded 
 
 
 def decode_places(
-    pool: WorkerPool,
-    records: RecordBatch,
-    places: Sequence[int],
-    channels: int,
-    *,
-    tolerant: bool,
+    decoder: Decoder, pool: WorkerPool, records: RecordBatch, places: Sequence[int]
 ) -> Headers:
-    """(H, W, C) uint8 images by place in the batch, without those that cannot be decoded.
+    """Decode the images at `places` by `decode_image`; those that cannot be decoded are left out.
 
-    Large ones are decoded one after the other, and again in `Decoder.retry`, as are those that
+    Large images are decoded one after the other, and again in `Decoder.retry`. So are those that
     would make the batch larger than 1 GiB.
     """
     size = np.zeros((len(records.nbytes), 2), np.int32)
@@ -46,12 +40,12 @@ def decode_places(
     def decode(place: int, *, large: bool = False) -> npt.NDArray[np.uint8] | None:
         try:
             data = encoded(records, place)
-            if not large and _is_large(data, channels):
+            if not large and _is_large(data, decoder.channels):
                 alone.append(place)
                 return None
-            image = decode_rgb(data, channels, tolerant=tolerant)
+            image = decoder.decode_image(data)
         except (DecodeError, MemoryError):
-            return None  # `Decoder` says why
+            return None  # `Decoder.explain` says why
         size[place] = image.shape[:2]
         return image
 
@@ -80,25 +74,20 @@ def _is_large(data: bytes, channels: int) -> bool:
 
 
 class PortableDecoder(Decoder):
-    """Decodes whole images as it opens them, in a few Python threads."""
+    """Decodes whole images as it opens them, in a few Python threads.
+
+    A decoder for images of other formats derives from this one, and changes `decode_image`.
+    """
 
     name = "portable"
 
-    def __init__(
-        self,
-        device: Device,
-        channels: int,
-        dataset: Dataset,
-        *,
-        deterministic: bool = False,
-        tolerant: bool = False,
-    ) -> None:
-        super().__init__(device, channels, dataset, deterministic=deterministic, tolerant=tolerant)
-        self._pool = WorkerPool(device.threads, "gpuio-decode")
+    def __init__(self, options: DecoderOptions) -> None:
+        super().__init__(options)
+        self._pool = WorkerPool(options.device.threads, "gpuio-decode")
 
     def close(self) -> None:
         self._pool.shutdown()
 
     def open(self, records: RecordBatch) -> Headers:
         places = range(len(records.nbytes))
-        return decode_places(self._pool, records, places, self.channels, tolerant=self.tolerant)
+        return decode_places(self, self._pool, records, places)

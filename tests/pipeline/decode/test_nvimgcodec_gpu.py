@@ -21,6 +21,7 @@ from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, DecodeError
 from gpuio.formats.codec import imdecode
 from gpuio.pipeline.decode import hardware, make_decoder, nvimgcodec_abi, nvimgcodec_gpu, versions
+from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.hardware import Engines
 from gpuio.pipeline.decode.jobs import DecodeJobs, Status
 from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
@@ -171,9 +172,9 @@ def opened():
     """A function that makes decoders, which are closed at the end."""
     made = []
 
-    def make(dataset, channels=3, device=None, **options):
-        device = device or CpuDevice(2)
-        made.append(NvImageCodecGpuDecoder(device, channels, dataset, **options))
+    def make(dataset, channels=3, device=None, *, deterministic=False, tolerant=False, **options):
+        told = DecoderOptions(device or CpuDevice(2), channels, dataset, deterministic, tolerant)
+        made.append(NvImageCodecGpuDecoder(told, **options))
         return made[-1]
 
     yield make
@@ -423,7 +424,7 @@ def test_closed_decoders_leave_nothing(dataset):
     data = dataset([PICTURES["jpeg 4:2:0"], b"text"])
     seen = []
     for number in range(100):
-        decoder = NvImageCodecGpuDecoder(CpuDevice(2), 3, data)
+        decoder = NvImageCodecGpuDecoder(DecoderOptions(CpuDevice(2), 3, data))
         run(decoder, data)
         decoder.close()
         decoder.close()
@@ -477,7 +478,8 @@ def test_an_interpreter_may_end_with_a_decoder_open(tmp_path):
         "from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder\n"
         "from gpuio.sources.dataset import Dataset\n"
         f"dataset = Dataset.open({str(tmp_path / 'a.rec')!r})\n"
-        "decoder = NvImageCodecGpuDecoder(CpuDevice(2), 3, dataset)\n"
+        "from gpuio.pipeline.decode.base import DecoderOptions\n"
+        "decoder = NvImageCodecGpuDecoder(DecoderOptions(CpuDevice(2), 3, dataset))\n"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
@@ -487,7 +489,7 @@ def test_unknown_kinds_are_named(dataset):
     data = dataset([PICTURES["png"]])
     for kinds in (("cpu", "fast"), ()):
         with pytest.raises(ValueError, match="kinds must be some of hardware, gpu, hybrid, cpu"):
-            NvImageCodecGpuDecoder(CpuDevice(1), 3, data, kinds=kinds)
+            NvImageCodecGpuDecoder(DecoderOptions(CpuDevice(1), 3, data), kinds=kinds)
 
 
 def test_the_hardware_alone_is_refused_where_it_may_not_be_used(dataset, monkeypatch):
@@ -496,14 +498,15 @@ def test_the_hardware_alone_is_refused_where_it_may_not_be_used(dataset, monkeyp
 
     monkeypatch.setattr(nvimgcodec_gpu, "load_nvjpeg", lambda cuda: None)
     monkeypatch.setattr(nvimgcodec_gpu, "_capability", lambda device_id: (7, 5))
-    for engines, options, reason in (
-        (Engines(7, 1), {"deterministic": True}, "deterministic"),
-        (Engines(0, 0, "none in this slice"), {}, "none in this slice"),
+    data = dataset([PICTURES["png"]])
+    for engines, deterministic, reason in (
+        (Engines(7, 1), True, "deterministic"),
+        (Engines(0, 0, "none in this slice"), False, "none in this slice"),
     ):
         monkeypatch.setattr(nvimgcodec_gpu, "find_engines", lambda nvjpeg, found=engines: found)
         with pytest.raises(BackendError, match=reason):
             NvImageCodecGpuDecoder(
-                Gpu(1), 3, dataset([PICTURES["png"]]), kinds=("hardware",), **options
+                DecoderOptions(Gpu(1), 3, data, deterministic), kinds=("hardware",)
             )
 
 
@@ -516,7 +519,7 @@ def test_without_nvjpeg_there_is_no_decoder_for_a_gpu(dataset, monkeypatch):
     library = dataclasses.replace(nvimgcodec_abi.load(), cuda=99)
     monkeypatch.setattr(nvimgcodec_abi, "load", lambda: library)
     with pytest.raises(BackendError, match=r"nvJPEG cannot be loaded .*gpuio\[cuda99\]"):
-        NvImageCodecGpuDecoder(Gpu(1), 3, dataset([PICTURES["png"]]))
+        NvImageCodecGpuDecoder(DecoderOptions(Gpu(1), 3, dataset([PICTURES["png"]])))
 
 
 def test_windows_are_trusted_to_known_versions_only():
@@ -745,7 +748,7 @@ def test_gpu_closed_decoders_leave_nothing(dataset, gpu):
 
     data, seen = dataset(photographs(8)), []
     for number in range(12):
-        decoder = NvImageCodecGpuDecoder(gpu, 3, data)
+        decoder = NvImageCodecGpuDecoder(DecoderOptions(gpu, 3, data))
         run(decoder, data)
         decoder.close()
         del decoder

@@ -1,0 +1,105 @@
+"""Decoders by name: those of gpuio, and those that users register."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gpuio.errors import BackendError
+from gpuio.pipeline.decode.base import Decoder, DecoderOptions
+
+if TYPE_CHECKING:
+    from gpuio.devices.base import Device
+    from gpuio.sources.dataset import Dataset
+
+DecoderFactory = Callable[[DecoderOptions], Decoder]
+"""Makes a decoder, which its pipeline closes: a class derived from `Decoder`, or a function. It
+raises a BackendError where something is not installed that the decoder needs."""
+
+
+def register_decoder(name: str, factory: DecoderFactory) -> None:
+    """Let `decoder=name` of the iterators over .rec files mean the decoders of `factory`.
+
+        from gpuio.pipeline.decode.portable import PortableDecoder
+
+        class QoiDecoder(PortableDecoder):
+            name = "qoi"
+
+            def decode_image(self, data):
+                try:
+                    return qoi.decode(data)  # (height, width, channels) uint8
+                except ValueError as error:
+                    raise gpuio.DecodeError(f"QOI: {error}") from error
+
+        gpuio.register_decoder("qoi", QoiDecoder)
+        loader = gpuio.ImageRecordIter("train.rec", (3, 224, 224), 256, decoder="qoi")
+
+    A decoder that decodes one image at a time derives from `PortableDecoder`, as above. One that
+    decodes windows of images, or batches on a GPU, derives from
+    `gpuio.pipeline.decode.base.Decoder`.
+
+    Args:
+        name: The name; a decoder that was registered under it before is replaced.
+        factory: Makes the decoder of a pipeline.
+    """
+    _factories[name] = factory
+
+
+def make_decoder(
+    name: str,
+    device: Device,
+    channels: int,
+    dataset: Dataset,
+    *,
+    deterministic: bool = False,
+    tolerant: bool = False,
+) -> Decoder:
+    """A decoder of the kind that is registered as `name`; the rest is as in `DecoderOptions`.
+
+    Raises:
+        BackendError: What the decoder needs is not installed.
+        ValueError: No decoder is registered as `name`.
+    """
+    if name not in _factories:
+        raise ValueError(f"decoder must be one of {', '.join(_factories)}, got {name!r}")
+    return _factories[name](DecoderOptions(device, channels, dataset, deterministic, tolerant))
+
+
+def _auto(options: DecoderOptions) -> Decoder:
+    """NvImageCodec where it is installed, else the portable codec, with a warning."""
+    try:
+        return _nvimgcodec(options)
+    except BackendError as error:
+        warnings.warn(f"decoding with simplejpeg and Pillow: {error}", stacklevel=3)
+    return _portable(options)
+
+
+def _nvimgcodec(options: DecoderOptions) -> Decoder:
+    if options.device.name == "cpu":
+        from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
+
+        return NvImageCodecDecoder(options)
+    from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
+
+    return NvImageCodecGpuDecoder(options)
+
+
+def _dali(options: DecoderOptions) -> Decoder:
+    from gpuio.pipeline.decode.dali import DaliDecoder
+
+    return DaliDecoder(options)
+
+
+def _portable(options: DecoderOptions) -> Decoder:
+    from gpuio.pipeline.decode.portable import PortableDecoder
+
+    return PortableDecoder(options)
+
+
+_factories: dict[str, DecoderFactory] = {
+    "auto": _auto,
+    "nvimgcodec": _nvimgcodec,
+    "dali": _dali,
+    "portable": _portable,
+}

@@ -1,0 +1,81 @@
+"""Decoders are looked up by name, and users may register their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+
+import gpuio
+from gpuio.pipeline.decode import registry
+from gpuio.pipeline.decode.portable import PortableDecoder
+from gpuio.testing import encode, write_rec
+
+SIDES = (2, 3)
+PICTURES = [np.random.default_rng(k).integers(0, 256, (4 + k, 6, 3), np.uint8) for k in range(5)]
+
+
+def toy(picture):
+    """The toy format: `TOY`, height, width, pixels."""
+    return b"TOY" + bytes(picture.shape[:2]) + picture.tobytes()
+
+
+class ToyDecoder(PortableDecoder):
+    """Decodes the toy format alone."""
+
+    name = "toy"
+
+    def decode_image(self, data):
+        if not data.startswith(b"TOY"):
+            raise gpuio.DecodeError(f"it is no toy: it starts with {data[:3].hex(' ')}")
+        pixels = np.frombuffer(data, np.uint8, offset=5).reshape(data[3], data[4], 3)
+        return pixels if self.channels == 3 else pixels[..., :1]
+
+
+@pytest.fixture
+def toy_rec(tmp_path, monkeypatch):
+    """A .rec of toy images, beside a registered decoder for them."""
+    monkeypatch.setattr(registry, "_factories", dict(registry._factories))
+    gpuio.register_decoder("toy", ToyDecoder)
+    write_rec(tmp_path / "a.rec", [toy(picture) for picture in PICTURES])
+    return tmp_path / "a.rec"
+
+
+def read(path, decoder, **options):
+    options = {"dtype": "uint8", "layout": "NHWC", "device": "cpu"} | options
+    with gpuio.ImageRecordIter(path, (3, *SIDES), 5, decoder=decoder, **options) as it:
+        return it.next().data[0].asnumpy(), it.stats()
+
+
+@pytest.mark.parametrize("device", ["cpu", "simulated"])
+def test_a_registered_decoder_decodes_for_an_iterator(toy_rec, device):
+    pixels, stats = read(toy_rec, "toy", device=device)
+    for got, picture in zip(pixels, PICTURES, strict=True):
+        top, left = (picture.shape[0] - SIDES[0]) // 2, (picture.shape[1] - SIDES[1]) // 2
+        npt.assert_array_equal(got, picture[top : top + SIDES[0], left : left + SIDES[1]])
+    assert stats["decoder"] == "toy"
+
+
+def test_what_it_cannot_decode_is_a_fault_with_its_reason(toy_rec):
+    write_rec(toy_rec, [toy(PICTURES[0]), encode(PICTURES[1])])
+    with (
+        gpuio.ImageRecordIter(toy_rec, (3, *SIDES), 2, decoder="toy", device="cpu") as it,
+        pytest.raises(gpuio.DecodeError, match=r"record 1 .*: it is no toy: it starts with 89"),
+    ):
+        it.next()
+
+
+def test_a_name_is_registered_again(toy_rec):
+    class Inverted(ToyDecoder):
+        def decode_image(self, data):
+            return 255 - super().decode_image(data)
+
+    plain, _ = read(toy_rec, "toy")
+    gpuio.register_decoder("toy", Inverted)
+    npt.assert_array_equal(read(toy_rec, "toy")[0], 255 - plain)
+
+
+def test_a_name_that_is_not_registered_is_answered_with_those_that_are(toy_rec):
+    names = "auto, nvimgcodec, dali, portable, toy"
+    with pytest.raises(ValueError, match=f"decoder must be one of {names}, got 'fast'"):
+        read(toy_rec, "fast")
