@@ -90,9 +90,15 @@ class OrderedArray(cupy.ndarray):  # type: ignore[misc]
                 self._ready.synchronize()
             cupy.cuda.get_current_stream().synchronize()
 
-    def detach(self) -> None:
-        """Forget the batch: this is a copy in memory of its own."""
-        self._ready = self._lease = None
+    @property
+    def device_id(self) -> int:
+        """Number of the GPU."""
+        return int(self.device.id)
+
+    def copy_to(self, device_id: int) -> OrderedArray:
+        """A copy on another GPU, in memory of its own, complete when this returns."""
+        self.synchronize()
+        return copy_to_gpu(self, device_id)
 
 
 def _current(device: Any) -> Any:
@@ -117,3 +123,12 @@ def export(data: Any, ready: Any, lease: Lease) -> OrderedArray:
     array._ready, array._lease = ready, lease
     array._order()
     return array
+
+
+def copy_to_gpu(array: Any, device_id: int) -> OrderedArray:
+    """A copy on a GPU of an array of the host or of another GPU, complete when this returns."""
+    with cupy.cuda.Device(device_id):
+        copied: OrderedArray = cupy.array(array).view(type=OrderedArray)
+        copied._ready = copied._lease = None  # those of another array's memory
+        cupy.cuda.get_current_stream().synchronize()
+    return copied

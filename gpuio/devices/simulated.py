@@ -194,13 +194,20 @@ class SimulatedArray(np.ndarray[Any, np.dtype[Any]]):
         self._driver = getattr(origin, "_driver", None)
         self._stream = getattr(origin, "_stream", None)
 
+    device_id = None
+
     def to_host(self) -> npt.NDArray[Any]:
         """A copy, made after the work of the stream that was current at export."""
+        self.synchronize()
         if self._driver is not None:
-            self._driver.synchronize(self._driver.record(self._stream))
             with self._driver.memory.step(None):
                 self._driver.memory.use(self.ctypes.data, 1, written=False)
         return self.view(np.ndarray).copy()
+
+    def synchronize(self) -> None:
+        """Make the host wait for the work of the stream that was current at export."""
+        if self._driver is not None:
+            self._driver.synchronize(self._driver.record(self._stream))
 
 
 class SimulatedDriver(Driver):

@@ -6,7 +6,8 @@ and no gradients.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from gpuio.core import parameters as p
 from gpuio.core.lazy import missing
-from gpuio.mxnet.context import Context, cpu
+from gpuio.mxnet.context import Context, cpu, gpu
 
 __all__ = ["NDArray", "array", "ones", "waitall", "zeros"]
 
@@ -107,17 +108,58 @@ class NDArray(ArrayMethods, np.ndarray[Any, np.dtype[Any]]):
         """Return at once: the values are there."""
 
 
+class DeviceMethods(ArrayMethods):
+    """MXNet's methods of an array that a device other than the CPU has exported.
+
+    Such an array has `device_id`, `to_host`, `synchronize` and, on a GPU, `copy_to`.
+    """
+
+    device_id: int | None
+    to_host: Callable[[], npt.NDArray[Any]]
+    synchronize: Callable[[], None]
+    copy_to: Callable[[int], Any]
+
+    def asnumpy(self) -> npt.NDArray[Any]:
+        """A copy on the host, made once the batch is written."""
+        return self.to_host()
+
+    @property
+    def context(self) -> Context:
+        """The GPU, such as `gpu(0)`; `cpu(0)` where the memory is that of the host."""
+        return cpu() if self.device_id is None else gpu(self.device_id)
+
+    def as_in_context(self, context: Context) -> Any:
+        """This array on a device: itself, or a copy.
+
+        Raises:
+            BackendError: `context` is a GPU that cannot be used.
+        """
+        if context == self.context:
+            return self
+        if "cpu" in (context.device_type, self.context.device_type):
+            return _on_device(self.asnumpy().view(NDArray), context)
+        return wrap(self.copy_to(context.device_id))
+
+    def wait_to_read(self) -> None:
+        """Make the calling thread wait until the values are there."""
+        self.synchronize()
+
+
 def wrap(exported: Any) -> Any:
     """MXNet's array over one that a device has exported: the same memory, and the same order."""
     if type(exported) is np.ndarray:
         return exported.view(NDArray)
-    if isinstance(exported, np.ndarray):
-        from gpuio.mxnet.simulated_ndarray import SimulatedNDArray
+    return exported.view(type=_class_over(type(exported)))  # type: ignore[arg-type]  # mypy's
 
-        return exported.view(SimulatedNDArray)
-    from gpuio.mxnet.cuda_ndarray import CudaNDArray
 
-    return exported.view(type=CudaNDArray)
+@cache
+def _class_over(exported: type) -> type:
+    """The class of a device's arrays with MXNet's methods.
+
+    It is made here so that neither CuPy nor the simulated device is imported without need.
+    """
+    host = (NDArray,) if issubclass(exported, np.ndarray) else ()
+    return type("DeviceNDArray", (DeviceMethods, exported, *host), {"__module__": __name__})
 
 
 def _on_device(host: NDArray, context: Context | None) -> Any:
@@ -131,9 +173,9 @@ def _on_device(host: NDArray, context: Context | None) -> Any:
     from gpuio.devices.cuda import CudaDriver
 
     CudaDriver(context.device_id)  # which raises the error of a GPU that cannot be used
-    from gpuio.mxnet.cuda_ndarray import copy_to_gpu
+    from gpuio.devices.cuda_array import copy_to_gpu
 
-    return copy_to_gpu(host, context)
+    return wrap(copy_to_gpu(host.asnumpy(), context.device_id))
 
 
 def array(source_array: Any, ctx: Context | None = None, dtype: npt.DTypeLike | None = None) -> Any:

@@ -7,12 +7,11 @@ import pytest
 
 import gpuio as mx
 from gpuio.devices.pool import Lease
-from gpuio.mxnet.ndarray import wrap
+from gpuio.mxnet.ndarray import DeviceMethods, wrap
 from gpuio.testing import open_device
 
 cupy = pytest.importorskip("cupy")
 from gpuio.devices.cuda_array import OrderedArray  # noqa: E402  needs CuPy
-from gpuio.mxnet.cuda_ndarray import CudaNDArray  # noqa: E402
 
 
 def test_a_wrapped_array_keeps_memory_and_order():
@@ -22,7 +21,7 @@ def test_a_wrapped_array_keeps_memory_and_order():
     exported = plain.view(type=OrderedArray)
     exported._ready, exported._lease = "ready", Lease(None)
     for array in (wrap(exported), wrap(exported)[:, 0]):
-        assert isinstance(array, CudaNDArray)
+        assert isinstance(array, DeviceMethods)
         assert array.data.ptr == memory.ctypes.data
         assert (array._ready, array._lease) == ("ready", exported._lease)
 
@@ -38,3 +37,12 @@ def test_gpu_arrays_of_nd_answer_as_others_do():
     assert array.as_in_context(mx.cpu()).tolist() == [[1, 2], [3, 4]]
     assert mx.nd.ones(3).as_in_context(mx.gpu(0)).asnumpy().tolist() == [1, 1, 1]
     assert (array * 2).asnumpy().tolist() == [[2, 4], [6, 8]]
+
+
+def test_an_array_of_the_simulated_device_answers_as_others_do(rec):
+    with mx.ImageRecordIter(rec, (3, 16, 16), 2, device="simulated") as batches:
+        array = next(batches).data[0]
+    assert isinstance(array, mx.nd.NDArray)
+    assert array.context == mx.cpu()
+    assert array.wait_to_read() is None
+    assert array[0, 0, 0, 0].asscalar() == array.asnumpy()[0, 0, 0, 0]
