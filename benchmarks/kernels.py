@@ -25,19 +25,10 @@ import machine
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.color import COLOR
-from gpuio.kernels.output import FLOAT16, FLOAT32, INT8, UINT8
-from gpuio.kernels.parallel import run_chain
-from gpuio.kernels.resample import STEP, finish, lend_memory, resample
-from gpuio.kernels.taps import (
-    BORDER,
-    TAPS,
-    WARP_CUBIC,
-    WARP_LANCZOS,
-    WARP_LINEAR,
-    WARP_NEAREST,
-    kinds,
-)
+from gpuio.kernels.parallel import run_program
+from gpuio.kernels.resample import finish, lend_memory, resample
+from gpuio.kernels.steps import COLOR_STEP, STEP, ColorKind, OutputType, StepKind, resize_kinds
+from gpuio.kernels.steps import STEPS as KINDS
 from gpuio.kernels.warp import weight_table
 
 MEAN = np.array([123.68, 116.28, 103.53], np.float32)
@@ -52,27 +43,26 @@ METHODS = {
     "Lanczos": (4, cv2.INTER_LANCZOS4),
 }
 WARPS = {
-    "nearest": (WARP_NEAREST, cv2.INTER_NEAREST),
-    "bilinear": (WARP_LINEAR, cv2.INTER_LINEAR),
-    "cubic": (WARP_CUBIC, cv2.INTER_CUBIC),
-    "Lanczos": (WARP_LANCZOS, cv2.INTER_LANCZOS4),
+    "nearest": (StepKind.WARP_NEAREST, cv2.INTER_NEAREST),
+    "bilinear": (StepKind.WARP_LINEAR, cv2.INTER_LINEAR),
+    "cubic": (StepKind.WARP_CUBIC, cv2.INTER_CUBIC),
+    "Lanczos": (StepKind.WARP_LANCZOS, cv2.INTER_LANCZOS4),
 }
 ANGLE, SHEAR, FILL, MARGIN = 10, 0.1, 255, 12
 COLORS = {
-    "brightness, contrast, saturation": {
-        "jitter": 1, "brightness": 1.2, "contrast": 0.8, "saturation": 1.3,
-    },
-    "hue, lightness, saturation": {
-        "hls": 1, "hue": 9, "lightness": 20, "color_saturation": -15,
-    },
-    "lighting": {"lighting": 1, "red": 5.3, "green": -3.7, "blue": 8.1},
-    "gray": {"gray": 1},
+    "brightness, contrast, saturation": [
+        (ColorKind.BRIGHTNESS, 1.2, 0, 0), (ColorKind.CONTRAST, 0.8, 0, 0),
+        (ColorKind.SATURATION, 1.3, 0, 0),
+    ],
+    "hue, lightness, saturation": [(ColorKind.HLS, 9, 20, -15)],
+    "lighting": [(ColorKind.SHIFT, 5.3, -3.7, 8.1)],
+    "gray": [(ColorKind.GRAY, 0, 0, 0)],
 }  # fmt: skip
 DTYPES = {
-    "float32": (FLOAT32, np.float32),
-    "float16": (FLOAT16, np.float16),
-    "int8": (INT8, np.int8),
-    "uint8": (UINT8, np.uint8),
+    "float32": (OutputType.FLOAT32, np.float32),
+    "float16": (OutputType.FLOAT16, np.float16),
+    "int8": (OutputType.INT8, np.int8),
+    "uint8": (OutputType.UINT8, np.uint8),
 }
 
 Pixels = npt.NDArray[np.uint8]
@@ -141,23 +131,23 @@ def ours(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np
     table["src"] = images.ctypes.data + np.arange(count) * images[0].nbytes
     table["src_pitch"] = images.strides[1]
     sizes = (np.array([s], np.int64).repeat(count, 0) for s in (step.source, step.size))
-    table["kind"] = kinds(*sizes, np.full(count, METHODS[step.method][0]))
+    table["kind"] = resize_kinds(*sizes, np.full(count, METHODS[step.method][0]))
     table["src_height"], table["src_width"] = step.source
     table["dst_height"], table["dst_width"] = step.size
     table["mirror"] = step.mirror
     table["norm"] = norm.ctypes.data
-    matrix, color, weights = canvas_to_source(step), color_row(step), None
+    matrix, color, weights = canvas_to_source(step), color_steps(step), None
     table["fill"] = FILL
     if step.warp is not None:
         table["kind"] = kind = WARPS[step.warp][0]
         table["matrix"] = matrix.ctypes.data
-        weights = weight_table(int(TAPS[kind])) if kind in (WARP_CUBIC, WARP_LANCZOS) else None
+        weights = weight_table(KINDS[kind].taps) if KINDS[kind].weighs else None
         table["weights"] = 0 if weights is None else weights.ctypes.data
     if step.border:
-        table["kind"], table["margin"] = BORDER, MARGIN
+        table["kind"], table["margin"] = StepKind.BORDER, MARGIN
         table["dst_height"], table["dst_width"] = (side + 2 * MARGIN for side in step.size)
     if step.color is not None:
-        table["color"] = color.ctypes.data
+        table["color"], table["color_count"] = color.ctypes.data, len(color)
     if step.dtype is None:
         out = np.empty((count, *step.size, 3), np.uint8)
         table["rows"], table["cols"] = step.size
@@ -184,7 +174,7 @@ def ours(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np
         # What the kernel has the addresses of.
         held = (table, norm, matrix, color, weights, scratch)
         assert all(array is None or array.size for array in held)
-        run_chain([(finish, words)], count, 1)
+        run_program([(finish, words)], count, 1)
 
     return run, out
 
@@ -198,12 +188,9 @@ def canvas_to_source(step: Step) -> npt.NDArray[np.float64]:
     return np.ascontiguousarray(cv2.invertAffineTransform(forward))
 
 
-def color_row(step: Step) -> npt.NDArray[np.void]:
+def color_steps(step: Step) -> npt.NDArray[np.void]:
     """What becomes of the colours, as kernels take it."""
-    row = np.zeros(1, COLOR)
-    for name, value in COLORS.get(step.color or "", {}).items():
-        row[name] = value
-    return row
+    return np.array(COLORS.get(step.color or "", []), COLOR_STEP)
 
 
 def recolored(crop: Pixels, name: str) -> Pixels:
@@ -211,15 +198,15 @@ def recolored(crop: Pixels, name: str) -> Pixels:
     given = COLORS[name]
     if name == "hue, lightness, saturation":
         hls = cv2.cvtColor(crop, cv2.COLOR_RGB2HLS)
-        shifts = [given["hue"], given["lightness"], given["color_saturation"]]
+        shifts = given[0][1:]
         hls = cv2.add(hls, np.array([*shifts, 0], float))
         cv2.min(hls, (180, 255, 255, 255), dst=hls)
         return cv2.cvtColor(hls, cv2.COLOR_HLS2RGB)
     if name == "lighting":
-        return cv2.add(crop, np.array([given["red"], given["green"], given["blue"], 0]))
+        return cv2.add(crop, np.array([*given[0][1:], 0]))
     if name == "gray":
         return cv2.transform(crop, np.array([[0.21, 0.72, 0.07]] * 3, np.float32))
-    b, c, s = given["brightness"], given["contrast"], given["saturation"]
+    b, c, s = (factor for _, factor, *_ in given)
     bright = cv2.addWeighted(crop, b, crop, 0, 0)
     # MXNet's gray exchanges the weights of red and blue.
     mean = cv2.mean(cv2.cvtColor(bright, cv2.COLOR_BGR2GRAY))[0]

@@ -173,24 +173,23 @@ def _copy_windows(
 ) -> None:
     """Decode by `calls`, and copy the windows `box` of the images at `places` into `images`."""
     from gpuio.devices.base import KernelCall as Call
-    from gpuio.kernels.output import NORM, UINT8
-    from gpuio.kernels.resample import SKIP, STEP, finish
-    from gpuio.kernels.taps import COPY
+    from gpuio.kernels.resample import finish
+    from gpuio.kernels.steps import NORM, STEP, OutputType, StepKind
 
     work = device.work()
     table = np.zeros(len(places), STEP)
-    table["kind"], table["norm"] = COPY, work.upload(np.zeros(NORM, np.float32))
-    table["kind"][np.isin(places, faults)] = SKIP
+    table["kind"], table["norm"] = StepKind.COPY, work.upload(np.zeros(NORM, np.float32))
+    table["kind"][np.isin(places, faults)] = StepKind.SKIP
     table["src"], table["src_pitch"] = jobs.origin[places], jobs.pitch[places]
     for number, place in enumerate(places.tolist()):
         if place in jobs.pixels:
             table["src"][number] = work.upload(jobs.pixels[place])
-    table["local"], table["scratch"] = jobs.in_scratch[places], jobs.nbytes[places]
+    table["src_in_scratch"], table["scratch"] = jobs.in_scratch[places], jobs.nbytes[places]
     end = box[places, :2] + box[places, 2:]
     table["src_height"], table["src_width"] = table["dst_height"], table["dst_width"] = end.T
     table["y"], table["x"], table["rows"], table["cols"] = box[places].T
     table["dst"] = [images[place].ctypes.data for place in places]
-    last = Call(finish, table, (images[0].shape[2], UINT8, 1))
+    last = Call(finish, table, (images[0].shape[2], OutputType.UINT8, 1))
     sizes = np.array([images[place].nbytes for place in places], np.int64)
     work.start([*calls, last], jobs.nbytes[places] + sizes).join()
 

@@ -2,7 +2,7 @@
 
 What runs along rows and over threads is elsewhere: loops of the CPU in resample.py, warp.py and
 output.py, kernels for CUDA in device.py. Here is what one value of the result is made of. Where a
-float32 product feeds a sum it is made by `times`, as CUDA would round the two only once; nothing
+float32 product feeds a sum it is made by `mul_rn`, as CUDA would round the two only once; nothing
 is of double precision, which devices for training are slow at.
 
 Source of the formulas: OpenCV 3.4, modules/imgproc/src/resize.cpp and imgwarp.cpp, which MXNet
@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gpuio.kernels.native import bits, times
+from gpuio.kernels.native import bits, mul_rn
 
 _F32, _I32, _I64, _U32 = np.float32, np.int32, np.int64, np.uint32
 _WHOLE = np.float32(12582912)  # 1.5 * 2**23: float32 near it have no fraction
@@ -77,7 +77,7 @@ def cubic_weight(weight):
 @njit(inline="always")
 def cubic_term(value, weight):
     """What a row resized along x, in 1/2048, adds to a cubic level."""
-    return times(_F32(value), weight)
+    return mul_rn(_F32(value), weight)
 
 
 @njit(inline="always")
@@ -103,7 +103,7 @@ def in_cubic_vector(at, whole, channels, in_order):
 @njit(inline="always")
 def area_term(value, weight):
     """What a level, or a row's sum, adds to an area average; the weight is float32."""
-    return times(_F32(value), weight)
+    return mul_rn(_F32(value), weight)
 
 
 @njit(inline="always")
@@ -118,7 +118,7 @@ def block_level(total, height, width, reciprocal):
     """
     if height == 2 and width == 2:
         return _I32((total + 2) >> 2)
-    return saturate(_I32(nearest(times(_F32(total), reciprocal))))
+    return saturate(_I32(nearest(mul_rn(_F32(total), reciprocal))))
 
 
 @njit(inline="always")
@@ -150,7 +150,7 @@ def warp_level(total):
 @njit(inline="always")
 def normalized(value, mean, gain, bias):
     """A level as float32, rounded after each operation."""
-    return times(_F32(value) - mean, gain) + bias
+    return mul_rn(_F32(value) - mean, gain) + bias
 
 
 @njit(inline="always")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from gpuio.kernels.native import address, cut, hold, pointer, stack
-from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, convert
-from gpuio.kernels.stages import FAR, linear_across, linear_down
-from gpuio.kernels.taps import LINEAR, fixed_taps
+from gpuio.kernels.arithmetic import FAR, linear_across, linear_down
+from gpuio.kernels.native import address, cut, keep_alive, pointer, stack
+from gpuio.kernels.output import convert
+from gpuio.kernels.steps import OutputType, StepKind
+from gpuio.kernels.taps import fixed_taps
 from gpuio.kernels.vector import LANES, blend_pixels, warp_pixels
 from gpuio.kernels.warp import column_places, line_places, matrix_at, row_place, warp_linear
 
@@ -39,8 +40,8 @@ def _across(source, index, weight, cols, line, stride):
             source, left + skip, left + size + skip, left_weight + skip, left_weight + size + skip,
             address(line) + np.uint64(2 * x), np.uint64(2 * stride),
         )  # fmt: skip
-    hold(index)
-    hold(weight)
+    keep_alive(index)
+    keep_alive(weight)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -82,13 +83,13 @@ def _emit_row(row, stride, norm, step, output, y):
     """Row `y` of a STEP row's image, in three planes of `stride` values, into the batch."""
     height, width, mirror = step.rows, step.cols, step.mirror != 0
     place, size = pointer(step.dst), CHANNELS * height * width
-    if output == FLOAT32:
+    if output == OutputType.FLOAT32:
         _emit(row, stride, norm, carray(place, size, np.float32), y, height, width, mirror)
-    elif output == FLOAT16:
+    elif output == OutputType.FLOAT16:
         _emit(row, stride, norm, carray(place, size, np.uint16), y, height, width, mirror)
-    elif output == BFLOAT16:
+    elif output == OutputType.BFLOAT16:
         _emit(row, stride, norm, carray(place, size, np.int16), y, height, width, mirror)
-    elif output == INT8:
+    elif output == OutputType.INT8:
         _emit(row, stride, norm, carray(place, size, np.int8), y, height, width, mirror)
     else:
         _emit(row, stride, norm, carray(place, size, np.uint8), y, height, width, mirror)
@@ -115,7 +116,7 @@ def resize_to_planes(step, norm, output, tables):
     share, at = cut(at, 2 * rows, np.int32)
     ring, at = cut(at, (2, size), np.int16)
     row, at = cut(at, size, np.uint8)
-    width = (LINEAR, step.src_width, step.dst_width, step.x, cols, CHANNELS, True)
+    width = (StepKind.LINEAR, step.src_width, step.dst_width, step.x, cols, CHANNELS, True)
     fixed_taps(*width, part, part_weight)
     for k in range(2):
         for x in range(cols):
@@ -123,7 +124,7 @@ def resize_to_planes(step, norm, output, tables):
             weight[k * stride + x] = part_weight[k * cols + x]
         index[k * stride + cols : (k + 1) * stride] = part[(k + 1) * cols - 1]  # in the window
         weight[k * stride + cols : (k + 1) * stride] = 0
-    height = (LINEAR, step.src_height, step.dst_height, step.y, rows, 1, False)
+    height = (StepKind.LINEAR, step.src_height, step.dst_height, step.y, rows, 1, False)
     fixed_taps(*height, places, share)
     even = odd = np.int32(-1)  # rows of the source that are in the ring
     last = places[2 * rows - 1]
@@ -198,6 +199,6 @@ def warp_to_planes(step, norm, output, tables):
                     for c in range(CHANNELS):
                         row[c * stride + k] = pixel[c]
         _emit_row(row, stride, norm, step, output, y)
-    hold(xs)
-    hold(ys)
-    hold(row)
+    keep_alive(xs)
+    keep_alive(ys)
+    keep_alive(row)

@@ -208,17 +208,18 @@ def _is_still(data):
 
 
 @Task
-def probe(words, item, worker, base):
+def probe(args, item, worker, base):
     """Open the image of a row of an IMAGE_JOB table and read its header.
 
     Plain JPEG and PNG alone are opened: parsers and codecs of other formats are not trusted. Nor is
     the codec for PNG with animations, which does not look at checksums.
 
-    Words: address of the table, functions, instance, ImageInfo template, whether `ended` is
-    wanted.
+    Args:
+        args: Address of the table, functions, instance, ImageInfo template, whether `ended` is
+            wanted.
     """
-    given = arguments(words, 5)
-    row = carray(pointer(given[0]), item + 1, IMAGE_JOB)[item]
+    arg = arguments(args, 5)
+    row = carray(pointer(arg[0]), item + 1, IMAGE_JOB)[item]
     if row.nbytes < 4:
         return
     row.head = load32(row.data)
@@ -228,16 +229,16 @@ def probe(words, item, worker, base):
     data = carray(pointer(row.data), row.nbytes, np.uint8)
     if not (_has_plain_frame(data) if jpeg else _is_still(data)):
         return
-    if jpeg and given[4] != 0:
+    if jpeg and arg[4] != 0:
         row.ended = _ends_well(data)
-    functions = carray(pointer(given[1]), _FUNCTIONS, np.uint64)
+    functions = carray(pointer(arg[1]), _FUNCTIONS, np.uint64)
     zero = np.uint64(0)
     handle = stack(8)
     store64(handle, zero)  # a handle that is not null would be used again
     nbytes = np.uint64(row.nbytes)
-    if call(functions[CREATE], (given[2], handle, row.data, nbytes, zero)) != 0:
+    if call(functions[CREATE], (arg[2], handle, row.data, nbytes, zero)) != 0:
         return
-    at = _copy(given[3], stack(INFO_SIZE), INFO_SIZE)
+    at = _copy(arg[3], stack(INFO_SIZE), INFO_SIZE)
     if call(functions[INFO], (load64(handle), at)) == 0:
         plane = at + np.uint64(_PLANE)
         width, height = load32(plane + np.uint64(24)), load32(plane + np.uint64(28))
@@ -294,21 +295,22 @@ def warned():
 
 
 @Task
-def decode(words, item, worker, base):
+def decode(args, item, worker, base):
     """Decode the window of a row of an IMAGE_JOB table, and close its code stream.
 
     Each worker has its own decoder. An image of which libjpeg warned has failed.
 
-    Words: address of the table, functions, instance, ImageInfo template, CodeStreamView template,
-    DecodeParams, address of the decoders, channels, sample format, colour spec, buffer kind, what
-    `warned` is given or 0.
+    Args:
+        args: Address of the table, functions, instance, ImageInfo template, CodeStreamView
+            template, DecodeParams, address of the decoders, channels, sample format, colour spec,
+            buffer kind, what `warned` is given or 0.
     """
-    given = arguments(words, 12)
-    row = carray(pointer(given[0]), item + 1, IMAGE_JOB)[item]
+    arg = arguments(args, 12)
+    row = carray(pointer(arg[0]), item + 1, IMAGE_JOB)[item]
     if row.stream == 0 or row.rows == 0:
         return
-    functions = carray(pointer(given[1]), _FUNCTIONS, np.uint64)
-    decoder = carray(pointer(given[6]), worker + 1, np.uint64)[worker]
+    functions = carray(pointer(arg[1]), _FUNCTIONS, np.uint64)
+    decoder = carray(pointer(arg[6]), worker + 1, np.uint64)[worker]
     # Code stream, image, future, status, count, whether libjpeg warned; a handle that is not null
     # would be used again.
     for_stream = stack(48)
@@ -319,24 +321,24 @@ def decode(words, item, worker, base):
     row.status = _FAILED
     part = _partial(row)
     if part:
-        view = _copy(given[4], stack(VIEW_SIZE), VIEW_SIZE)
+        view = _copy(arg[4], stack(VIEW_SIZE), VIEW_SIZE)
         _window(view, row)
         if call(functions[VIEW], (row.stream, for_stream, view)) != 0:
             return
     else:
         handles[0] = row.stream
-    at = _copy(given[3], stack(INFO_SIZE), INFO_SIZE)
-    _output(at, row, base, given[7], given[8], given[9], given[10], zero)
-    if call(functions[IMAGE], (given[2], for_image, at)) == 0:
-        wanted = (decoder, for_stream, for_image, np.uint64(1), given[5], for_future)
-        _listen(given[11], for_stream + np.uint64(40))
+    at = _copy(arg[3], stack(INFO_SIZE), INFO_SIZE)
+    _output(at, row, base, arg[7], arg[8], arg[9], arg[10], zero)
+    if call(functions[IMAGE], (arg[2], for_image, at)) == 0:
+        wanted = (decoder, for_stream, for_image, np.uint64(1), arg[5], for_future)
+        _listen(arg[11], for_stream + np.uint64(40))
         if call(functions[DECODE], wanted) == 0:
             call(functions[WAIT], (handles[2], zero))
             results = for_stream + np.uint64(24), for_stream + np.uint64(32)
             call(functions[STATUS], (handles[2], results[0], results[1]))
             row.status = np.int32(handles[3] & np.uint64(0xFFFFFFFF))
             call(functions[FUTURE_END], (handles[2], zero))
-        _listen(given[11], zero)
+        _listen(arg[11], zero)
         if handles[5] != 0:
             row.status = _FAILED
         call(functions[IMAGE_END], (handles[1], zero))
@@ -346,17 +348,17 @@ def decode(words, item, worker, base):
 
 
 @Task
-def release(words, item, worker, base):
+def release(args, item, worker, base):
     """Close the code stream of a row of an IMAGE_JOB table.
 
-    Words: address of the table, functions.
+    Args:
+        args: Address of the table, functions.
     """
-    given = arguments(words, 2)
-    row = carray(pointer(given[0]), item + 1, IMAGE_JOB)[item]
-    _close(carray(pointer(given[1]), _FUNCTIONS, np.uint64), row)
+    arg = arguments(args, 2)
+    row = carray(pointer(arg[0]), item + 1, IMAGE_JOB)[item]
+    _close(carray(pointer(arg[1]), _FUNCTIONS, np.uint64), row)
 
 
-BATCH_WORDS = 18
 _TABLE, _COUNT, _BASES, _CUDA_STREAM, _CALLS, _INSTANCE, _INFO, _TEMPLATE = range(8)
 _PARAMS, _DECODER, _CHANNELS, _SAMPLE_FORMAT, _COLOR, _BUFFER_KIND, _CHUNK, _NOTES = range(8, 16)
 _SCRATCH, _OUTCOME = 16, 17

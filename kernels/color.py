@@ -1,7 +1,7 @@
-"""Colour augmentations of one cropped RGB image, in place, each rounding to uint8 as MXNet's do.
+"""The colour steps of one RGB picture, in place, each rounding to uint8 as MXNet's do.
 
-First what becomes of one pixel, on every device, then the CPU's loops; those of CUDA are in
-device.py.
+First what becomes of one pixel, on every device, then the loops of the CPU; device.py has those of
+CUDA. Which steps there are, `ColorKind` of steps.py says.
 
 Source: MXNet 1.9.1, src/io/image_aug_default.cc; OpenCV 3.4, modules/imgproc/src/color_hsv.cpp.
 """
@@ -11,34 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gpuio.kernels.native import times
-from gpuio.kernels.stages import level
-
-COLOR = np.dtype(
-    [
-        ("jitter", np.int32),  # whether the next four apply
-        ("order", np.int32),  # 0 to 5: which permutation of brightness, contrast, saturation
-        ("brightness", np.float32),
-        ("contrast", np.float32),
-        ("saturation", np.float32),
-        ("hls", np.int32),  # whether the next three apply
-        ("hue", np.int32),  # added, in half degrees
-        ("lightness", np.int32),  # added, in levels
-        ("color_saturation", np.int32),  # added, in levels
-        ("lighting", np.int32),  # whether the next three apply
-        ("red", np.float32),  # added, in levels
-        ("green", np.float32),
-        ("blue", np.float32),
-        ("gray", np.int32),  # whether the picture becomes gray
-        ("multiply", np.int32),  # whether the next one applies, right after hue and its like
-        ("factor", np.float32),
-    ],
-    align=True,
-)
-
-ORDERS = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]], np.int32)
-BRIGHTNESS, CONTRAST, SATURATION = range(3)
-"""What ORDERS speaks of."""
+from gpuio.kernels.arithmetic import level
+from gpuio.kernels.native import mul_rn
+from gpuio.kernels.steps import ColorKind
 
 _F32, _I32, _U64 = np.float32, np.int32, np.uint64
 _EPSILON = np.float32(1.1920929e-7)
@@ -47,7 +22,7 @@ _EPSILON = np.float32(1.1920929e-7)
 @njit(inline="always")
 def scaled(value, factor, rest):
     """A level times `factor`, plus `rest`."""
-    return level(times(_F32(value), factor) + rest)
+    return level(mul_rn(_F32(value), factor) + rest)
 
 
 @njit(inline="always")
@@ -65,8 +40,8 @@ def moved(value, shift):
 @njit(inline="always")
 def luma(red, green, blue):
     """The level 0.21 R + 0.72 G + 0.07 B."""
-    total = times(_F32(0.21), _F32(red)) + times(_F32(0.72), _F32(green))
-    return level(total + times(_F32(0.07), _F32(blue)))
+    total = mul_rn(_F32(0.21), _F32(red)) + mul_rn(_F32(0.72), _F32(green))
+    return level(total + mul_rn(_F32(0.07), _F32(blue)))
 
 
 @njit(inline="always")
@@ -85,13 +60,13 @@ def mean_level(total, count):
     unit = _F32(2)
     while total < count << _U64(24):
         total = total << _U64(1)
-        unit = times(unit, _F32(0.5))
+        unit = mul_rn(unit, _F32(0.5))
     twice = total // count  # 25 bits, of which 24 are kept
     rest = total - twice * count
     kept = twice >> _U64(1)
     if (twice & _U64(1)) != _U64(0) and (rest != _U64(0) or (kept & _U64(1)) != _U64(0)):
         kept = kept + _U64(1)
-    return times(_F32(kept), unit)
+    return mul_rn(_F32(kept), unit)
 
 
 @njit(inline="always")
@@ -101,36 +76,36 @@ def _to_hls(red, green, blue):
     Without a branch, so that loops over pixels become vectors.
     """
     unit = _F32(1) / _F32(255)
-    r, g, b = times(_F32(red), unit), times(_F32(green), unit), times(_F32(blue), unit)
+    r, g, b = mul_rn(_F32(red), unit), mul_rn(_F32(green), unit), mul_rn(_F32(blue), unit)
     high, low = max(r, g, b), min(r, g, b)
     delta, total = high - low, high + low
-    light = times(total, _F32(0.5))
+    light = mul_rn(total, _F32(0.5))
     colored = delta > _EPSILON
     range_ = total if light < _F32(0.5) else _F32(2) - total
     s = delta / (range_ if colored else _F32(1))
     scale = _F32(60) / (delta if colored else _F32(1))
     ahead = (g - b) if high == r else ((b - r) if high == g else (r - g))
     turn = _F32(0) if high == r else (_F32(120) if high == g else _F32(240))
-    h = times(ahead, scale) + turn
+    h = mul_rn(ahead, scale) + turn
     h = h + _F32(360) if h < _F32(0) else h
     h = h if colored else _F32(0)
     s = s if colored else _F32(0)
-    return level(times(h, _F32(0.5))), level(times(light, _F32(255))), level(times(s, _F32(255)))
+    return level(mul_rn(h, _F32(0.5))), level(mul_rn(light, _F32(255))), level(mul_rn(s, _F32(255)))
 
 
 @njit(inline="always")
 def _from_hls(hue, lightness, saturation):
     """Red, green and blue of `_to_hls`."""
     unit = _F32(1) / _F32(255)
-    light, s = times(_F32(lightness), unit), times(_F32(saturation), unit)
-    upper = times(light, _F32(1) + s) if light <= _F32(0.5) else light + s - times(light, s)
+    light, s = mul_rn(_F32(lightness), unit), mul_rn(_F32(saturation), unit)
+    upper = mul_rn(light, _F32(1) + s) if light <= _F32(0.5) else light + s - mul_rn(light, s)
     p2 = light if saturation == 0 else upper
-    p1 = light if saturation == 0 else times(_F32(2), light) - p2
-    h6 = times(_F32(hue), _F32(6) / _F32(180))
+    p1 = light if saturation == 0 else mul_rn(_F32(2), light) - p2
+    h6 = mul_rn(_F32(hue), _F32(6) / _F32(180))
     h6 = h6 - _F32(6) if h6 >= _F32(6) else h6
     sector = _I32(h6)
     f = h6 - _F32(sector)
-    down, up = p1 + times(p2 - p1, _F32(1) - f), p1 + times(p2 - p1, f)
+    down, up = p1 + mul_rn(p2 - p1, _F32(1) - f), p1 + mul_rn(p2 - p1, f)
     # Each channel is at the top for two of six sectors, falls, is at the bottom for two, rises.
     red = p2 if sector == 0 or sector == 5 else p1
     red = down if sector == 1 else (up if sector == 4 else red)
@@ -139,9 +114,9 @@ def _from_hls(hue, lightness, saturation):
     blue = p2 if sector == 3 or sector == 4 else p1
     blue = down if sector == 5 else (up if sector == 2 else blue)
     return (
-        level(times(red, _F32(255))),
-        level(times(green, _F32(255))),
-        level(times(blue, _F32(255))),
+        level(mul_rn(red, _F32(255))),
+        level(mul_rn(green, _F32(255))),
+        level(mul_rn(blue, _F32(255))),
     )
 
 
@@ -179,7 +154,7 @@ def contrast(image, factor):
     for pixel in range(count):
         k = _place(pixel)
         total += gray_of(image[k], image[k + _FIRST], image[k + _SECOND])
-    rest = times(_F32(1) - factor, mean_level(_U64(total), _U64(count)))
+    rest = mul_rn(_F32(1) - factor, mean_level(_U64(total), _U64(count)))
     for k in range(len(image)):
         image[k] = scaled(image[k], factor, rest)
 
@@ -191,15 +166,15 @@ def saturation(image, factor):
     for pixel in range(len(image) // 3):
         k = _place(pixel)
         red, green, blue = image[k], image[k + _FIRST], image[k + _SECOND]
-        gray = times(_F32(gray_of(red, green, blue)), rest)
+        gray = mul_rn(_F32(gray_of(red, green, blue)), rest)
         image[k] = scaled(red, factor, gray)
         image[k + _FIRST] = scaled(green, factor, gray)
         image[k + _SECOND] = scaled(blue, factor, gray)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def lighting(image, red, green, blue):
-    """A shift for each channel; the sum is cut to a whole number."""
+def shift_channels(image, red, green, blue):
+    """Each channel plus a shift of its own; the sum is cut to a whole number."""
     for pixel in range(len(image) // 3):
         k = _place(pixel)
         image[k] = moved(image[k], red)
@@ -228,27 +203,24 @@ def make_gray(image):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def color_image(image, row):
-    """Everything that a COLOR row says, in MXNet's order.
+def color_image(image, steps):
+    """Change the colours of a picture in place, step by step.
 
     Args:
-        image: (H * W * 3,) uint8 RGB, changed in place.
-        row: A COLOR record.
+        image: (H * W * 3,) uint8 RGB, overwritten.
+        steps: (K,) COLOR_STEP, in the order in which they apply.
     """
-    if row.jitter != 0:
-        for place in range(3):
-            which = ORDERS[row.order, place]
-            if which == BRIGHTNESS:
-                brightness(image, row.brightness)
-            elif which == CONTRAST:
-                contrast(image, row.contrast)
-            else:
-                saturation(image, row.saturation)
-    if row.hls != 0:
-        hls_shift(image, row.hue, row.lightness, row.color_saturation)
-    if row.multiply != 0:
-        brightness(image, row.factor)
-    if row.lighting != 0:
-        lighting(image, row.red, row.green, row.blue)
-    if row.gray != 0:
-        make_gray(image)
+    for k in range(len(steps)):
+        step = steps[k]
+        if step.kind == ColorKind.BRIGHTNESS:
+            brightness(image, step.a)
+        elif step.kind == ColorKind.CONTRAST:
+            contrast(image, step.a)
+        elif step.kind == ColorKind.SATURATION:
+            saturation(image, step.a)
+        elif step.kind == ColorKind.HLS:
+            hls_shift(image, _I32(step.a), _I32(step.b), _I32(step.c))
+        elif step.kind == ColorKind.SHIFT:
+            shift_channels(image, step.a, step.b, step.c)
+        elif step.kind == ColorKind.GRAY:
+            make_gray(image)

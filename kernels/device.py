@@ -1,7 +1,7 @@
 """The passes on a CUDA device: one thread for a pixel of the result, the bits of the CPU.
 
 The kernels take the table of kernels/resample.py in device memory, all of its addresses those of
-the device, and do with stages.py and color.py what its loops do. A device has no quick double
+the device, and do with arithmetic.py and color.py what its loops do. A device has no quick double
 precision, so what is computed in it, where rows and columns read and with which weights, is
 computed on the host by `tabulate` and lies at the rows' `taps`. `matrix` stays an address of the
 host. One launch serves a batch; `grid` says of how many blocks.
@@ -18,34 +18,7 @@ from typing import Any
 import numpy as np
 from numba import cuda, njit, types
 
-from gpuio.kernels.color import (
-    BRIGHTNESS,
-    CONTRAST,
-    ORDERS,
-    gray_of,
-    hls_moved,
-    luma,
-    mean_level,
-    moved,
-    scaled,
-)
-from gpuio.kernels.color import (
-    COLOR as COLOR_ROW,
-)
-from gpuio.kernels.native import (
-    load8,
-    load32,
-    load64,
-    load_float,
-    part,
-    store8,
-    store16,
-    store_float,
-    times,
-)
-from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8
-from gpuio.kernels.resample import SKIP, STEP
-from gpuio.kernels.stages import (
+from gpuio.kernels.arithmetic import (
     FAR,
     area_term,
     bfloat16_bits,
@@ -67,28 +40,26 @@ from gpuio.kernels.stages import (
     warp_level,
     warp_linear_level,
 )
-from gpuio.kernels.taps import (
-    AREA,
-    AREA_EXTRA,
-    AREA_LINEAR,
-    BORDER,
-    COPY,
-    CUBIC,
-    LANCZOS,
-    LINEAR,
-    NEAREST,
-    WARP_CUBIC,
-    WARP_LINEAR,
-    WARP_NEAREST,
+from gpuio.kernels.color import gray_of, hls_moved, luma, mean_level, moved, scaled
+from gpuio.kernels.native import (
+    device_function,
+    load8,
+    load32,
+    load64,
+    load_float,
+    mul_rn,
+    store8,
+    store16,
+    store_float,
 )
+from gpuio.kernels.steps import AREA_EXTRA, COLOR_STEP, STEP, ColorKind, OutputType, StepKind
 
 _F32, _I32, _I64, _U64 = np.float32, np.int32, np.int64, np.uint64
 _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 _WORD = np.uint64(4)
 _INT, _LONG, _ADDRESS = types.int32, types.int64, types.uint64
 _FOUR, _THREE_INTS = types.UniTuple(types.int32, 4), types.UniTuple(types.int32, 3)
-_THREE_FLOATS = types.UniTuple(types.float32, 3)
-_STEP_BYTES = np.uint64(STEP.itemsize)
+_STEP_BYTES, _COLOR_BYTES = STEP.itemsize, COLOR_STEP.itemsize
 THREADS = 256
 """Threads in a block of COLOR."""
 
@@ -106,13 +77,8 @@ _SRC, _DST, _NORM, _MEAN_IMAGE, _WEIGHTS, _COLOR, _TAPS, _SRC_PITCH, _DST_PITCH 
 _KIND, _MIRROR, _FILL, _SRC_HEIGHT, _SRC_WIDTH, _DST_HEIGHT, _DST_WIDTH = _places(
     STEP, "kind mirror fill src_height src_width dst_height dst_width"
 )
-_Y, _X, _ROWS, _COLS, _MARGIN = _places(STEP, "y x rows cols margin")
-_JITTER, _ORDER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HLS, _HUE, _LIGHTNESS = _places(
-    COLOR_ROW, "jitter order brightness contrast saturation hls hue lightness"
-)
-_COLOR_SATURATION, _LIGHTING, _RED, _GREEN, _BLUE, _GRAY, _MULTIPLY, _FACTOR = _places(
-    COLOR_ROW, "color_saturation lighting red green blue gray multiply factor"
-)
+_Y, _X, _ROWS, _COLS, _MARGIN, _COLOR_COUNT = _places(STEP, "y x rows cols margin color_count")
+_COLOR_KIND, _A, _B, _C = _places(COLOR_STEP, "kind a b c")
 
 
 @dataclass(frozen=True)
@@ -140,7 +106,7 @@ def _at(address, row, pitch, column):
     return address + _U64(_I64(row) * pitch + _I64(column))
 
 
-@part(_FOUR(_ADDRESS, _INT))
+@device_function(_FOUR(_ADDRESS, _INT))
 def _pixel(at, channels):
     """Four int32: the values of a pixel, 0 for those that it does not have."""
     first, second, third, fourth = _I32(load8(at)), _I32(0), _I32(0), _I32(0)
@@ -157,7 +123,7 @@ def _column(at, count, k, x):
     return at + _WORD * _U64(_I64(k) * count + x)
 
 
-@part(_FOUR(_ADDRESS, *[_INT] * 5))
+@device_function(_FOUR(_ADDRESS, *[_INT] * 5))
 def _linear_line(at, left, right, u, v, channels):
     """A row along x: what `linear_across` makes of the pixels at two places, in four values."""
     a, b = _pixel(at + _U64(left), channels), _pixel(at + _U64(right), channels)
@@ -169,7 +135,7 @@ def _linear_line(at, left, right, u, v, channels):
     )
 
 
-@part(_FOUR(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
+@device_function(_FOUR(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _linear(src, pitch, taps, y, x, rows, cols, channels):
     left, right = load32(_column(taps, cols, 0, x)), load32(_column(taps, cols, 1, x))
     u, v = load32(_column(taps, cols, 2, x)), load32(_column(taps, cols, 3, x))
@@ -186,7 +152,7 @@ def _linear(src, pitch, taps, y, x, rows, cols, channels):
     )
 
 
-@part(_FOUR(_ADDRESS, _ADDRESS, *[_INT] * 4))
+@device_function(_FOUR(_ADDRESS, _ADDRESS, *[_INT] * 4))
 def _fixed_across(at, taps, count, cols, x, channels):
     """A row along x with `count` taps, in 1/2048, in four int32."""
     first, second, third, fourth = _I32(0), _I32(0), _I32(0), _I32(0)
@@ -201,14 +167,14 @@ def _fixed_across(at, taps, count, cols, x, channels):
     return first, second, third, fourth
 
 
-@part(_INT(_INT, _INT, _INT, types.boolean, types.float32, _INT))
+@device_function(_INT(_INT, _INT, _INT, types.boolean, types.float32, _INT))
 def _cubic_value(at, whole, channels, in_order, real, total):
     if in_cubic_vector(at, whole, channels, in_order):
         return saturate(_I32(nearest(real)))
     return fixed_level(total)
 
 
-@part(_FOUR(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
+@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _cubic(step, src, pitch, taps, y, x, rows, cols, channels):
     """Both sums of `in_cubic_vector`, of which each value takes one."""
     a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
@@ -234,7 +200,7 @@ def _cubic(step, src, pitch, taps, y, x, rows, cols, channels):
     )
 
 
-@part(_FOUR(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
+@device_function(_FOUR(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _lanczos(src, pitch, taps, y, x, rows, cols, channels):
     a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
     down = _column(taps, cols, 16, 0)
@@ -247,7 +213,7 @@ def _lanczos(src, pitch, taps, y, x, rows, cols, channels):
     return fixed_level(a), fixed_level(b), fixed_level(c), fixed_level(d)
 
 
-@part(types.UniTuple(_INT, 2)(_ADDRESS))
+@device_function(types.UniTuple(_INT, 2)(_ADDRESS))
 def _area_taps(step):
     """Taps along y and x of an AREA row, as `tabulate` has them."""
     down = np.uint32(load32(step + _SRC_HEIGHT)) // np.uint32(load32(step + _DST_HEIGHT))
@@ -255,7 +221,7 @@ def _area_taps(step):
     return _I32(down) + AREA_EXTRA, _I32(across) + AREA_EXTRA
 
 
-@part(_FOUR(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
+@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _area(step, src, pitch, taps, y, x, rows, cols, channels):
     a, b, c, d = _F32(0), _F32(0), _F32(0), _F32(0)
     row_taps, column_taps = _area_taps(step)
@@ -281,7 +247,7 @@ def _area(step, src, pitch, taps, y, x, rows, cols, channels):
     )
 
 
-@part(_FOUR(_ADDRESS, _ADDRESS, _LONG, *[_INT] * 3))
+@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, *[_INT] * 3))
 def _blocks(step, src, pitch, y, x, channels):
     height = _I32(np.uint32(load32(step + _SRC_HEIGHT)) // np.uint32(load32(step + _DST_HEIGHT)))
     width = _I32(np.uint32(load32(step + _SRC_WIDTH)) // np.uint32(load32(step + _DST_WIDTH)))
@@ -300,7 +266,7 @@ def _blocks(step, src, pitch, y, x, channels):
     )
 
 
-@part(_FOUR(_ADDRESS, *[_INT] * 4, _LONG, _INT, _INT))
+@device_function(_FOUR(_ADDRESS, *[_INT] * 4, _LONG, _INT, _INT))
 def _tap(src, y, x, height, width, pitch, channels, fill):
     """Four values: of a pixel of the source, or of what lies outside of it."""
     first, second, third, fourth = fill, fill, fill, _I32(0)
@@ -309,7 +275,7 @@ def _tap(src, y, x, height, width, pitch, channels, fill):
     return first, second, third, fourth
 
 
-@part(_INT(_ADDRESS, _LONG, _LONG, _INT))
+@device_function(_INT(_ADDRESS, _LONG, _LONG, _INT))
 def _warp_place(taps, line, column, rounding):
     """The place that a row and a column add up to, in 1/1024 pixels.
 
@@ -319,7 +285,7 @@ def _warp_place(taps, line, column, rounding):
     return _I32(min(max(total, -FAR), FAR))
 
 
-@part(_FOUR(_ADDRESS, _LONG, *[_INT] * 6))
+@device_function(_FOUR(_ADDRESS, _LONG, *[_INT] * 6))
 def _warp_linear(src, pitch, height, width, xs, ys, channels, fill):
     x, y, fx, fy = xs >> 10, ys >> 10, warp_fraction(xs), warp_fraction(ys)
     a = _tap(src, y, x, height, width, pitch, channels, fill)
@@ -334,7 +300,7 @@ def _warp_linear(src, pitch, height, width, xs, ys, channels, fill):
     )
 
 
-@part(_FOUR(_ADDRESS, _INT, _ADDRESS, _LONG, *[_INT] * 6))
+@device_function(_FOUR(_ADDRESS, _INT, _ADDRESS, _LONG, *[_INT] * 6))
 def _warp_smooth(step, count, src, pitch, height, width, xs, ys, channels, fill):
     """A warp with `count` taps along each axis."""
     a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
@@ -351,45 +317,45 @@ def _warp_smooth(step, count, src, pitch, height, width, xs, ys, channels, fill)
     return warp_level(a), warp_level(b), warp_level(c), warp_level(d)
 
 
-@part(_FOUR(_ADDRESS, _INT, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
+@device_function(_FOUR(_ADDRESS, _INT, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _warped(step, kind, src, pitch, taps, y, x, rows, cols, channels):
     """A pixel of a warp or border."""
     height, width = load32(step + _SRC_HEIGHT), load32(step + _SRC_WIDTH)
     fill = load32(step + _FILL)
-    if kind == BORDER:
+    if kind == StepKind.BORDER:
         margin = load32(step + _MARGIN)
         y, x = load32(step + _Y) + y - margin, load32(step + _X) + x - margin
         return _tap(src, y, x, height, width, pitch, channels, fill)
-    rounding = 512 if kind == WARP_NEAREST else 16
+    rounding = 512 if kind == StepKind.WARP_NEAREST else 16
     xs = _warp_place(taps, _I64(2) * cols + y, x, rounding)
     ys = _warp_place(taps, _I64(2) * cols + rows + y, _I64(cols) + x, rounding)
-    if kind == WARP_NEAREST:
+    if kind == StepKind.WARP_NEAREST:
         return _tap(src, ys >> 10, xs >> 10, height, width, pitch, channels, fill)
-    if kind == WARP_LINEAR:
+    if kind == StepKind.WARP_LINEAR:
         return _warp_linear(src, pitch, height, width, xs, ys, channels, fill)
-    count = 4 if kind == WARP_CUBIC else 8
+    count = 4 if kind == StepKind.WARP_CUBIC else 8
     return _warp_smooth(step, count, src, pitch, height, width, xs, ys, channels, fill)
 
 
-@part(_FOUR(_ADDRESS, *[_INT] * 6))
+@device_function(_FOUR(_ADDRESS, *[_INT] * 6))
 def _sampled(step, kind, y, x, rows, cols, channels):
     """Four int32: pixel (y, x) of the window of a STEP row."""
     src, pitch, taps = load64(step + _SRC), _I64(load64(step + _SRC_PITCH)), load64(step + _TAPS)
-    if kind == COPY:
+    if kind == StepKind.COPY:
         at = _at(src, load32(step + _Y) + y, pitch, (load32(step + _X) + x) * channels)
         return _pixel(at, channels)
-    if kind == LINEAR or kind == AREA_LINEAR:
+    if kind == StepKind.LINEAR or kind == StepKind.AREA_LINEAR:
         return _linear(src, pitch, taps, y, x, rows, cols, channels)
-    if kind >= WARP_NEAREST:
+    if kind >= StepKind.WARP_NEAREST:
         return _warped(step, kind, src, pitch, taps, y, x, rows, cols, channels)
-    if kind == NEAREST:
+    if kind == StepKind.NEAREST:
         line = load32(_column(_column(taps, cols, 2, 0), rows, 0, y))
         return _pixel(_at(src, line, pitch, load32(_column(taps, cols, 0, x))), channels)
-    if kind == CUBIC:
+    if kind == StepKind.CUBIC:
         return _cubic(step, src, pitch, taps, y, x, rows, cols, channels)
-    if kind == LANCZOS:
+    if kind == StepKind.LANCZOS:
         return _lanczos(src, pitch, taps, y, x, rows, cols, channels)
-    if kind == AREA:
+    if kind == StepKind.AREA:
         return _area(step, src, pitch, taps, y, x, rows, cols, channels)
     return _blocks(step, src, pitch, load32(step + _Y) + y, load32(step + _X) + x, channels)
 
@@ -413,15 +379,15 @@ def _sample(table, channels):
     """
     x = _I32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
     y = _I32(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y)
-    step = table + _U64(cuda.blockIdx.z) * _STEP_BYTES
+    step = table + _U64(cuda.blockIdx.z) * _U64(_STEP_BYTES)
     kind, rows, cols = load32(step + _KIND), load32(step + _ROWS), load32(step + _COLS)
-    if kind != SKIP and y < rows and x < cols:
+    if kind != StepKind.SKIP and y < rows and x < cols:
         pixel = _sampled(step, kind, y, x, rows, cols, channels)
         pitch = _I64(load64(step + _DST_PITCH))
         _store_pixel(_at(load64(step + _DST), y, pitch, x * channels), pixel, channels)
 
 
-@part(types.void(_ADDRESS, _INT, _ADDRESS, _ADDRESS, _LONG, _LONG, _INT))
+@device_function(types.void(_ADDRESS, _INT, _ADDRESS, _ADDRESS, _LONG, _LONG, _INT))
 def _emit(norm, value, means, out, pixel, place, output):
     """One value, normalized, into the batch.
 
@@ -437,16 +403,20 @@ def _emit(norm, value, means, out, pixel, place, output):
     mean = load_float(norm)
     if means != _U64(0):
         mean = load_float(means + _WORD * _U64(pixel))
-    if output == FLOAT32 or output == FLOAT16 or output == BFLOAT16:
+    if (
+        output == OutputType.FLOAT32
+        or output == OutputType.FLOAT16
+        or output == OutputType.BFLOAT16
+    ):
         gain, bias = load_float(norm + _U64(16)), load_float(norm + _U64(32))
         real = normalized(value, mean, gain, bias)
-        if output == FLOAT32:
+        if output == OutputType.FLOAT32:
             store_float(out + _U64(4 * place), real)
-        elif output == FLOAT16:
+        elif output == OutputType.FLOAT16:
             store16(out + _U64(2 * place), float16_bits(real))
         else:
             store16(out + _U64(2 * place), bfloat16_bits(real))
-    elif output == INT8:
+    elif output == OutputType.INT8:
         store8(out + _U64(place), shifted(value, mean))
     else:
         store8(out + _U64(place), value)
@@ -463,9 +433,9 @@ def _finish(table, channels, output, interleaved):
     """
     x = _I32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
     y = _I32(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y)
-    step = table + _U64(cuda.blockIdx.z) * _STEP_BYTES
+    step = table + _U64(cuda.blockIdx.z) * _U64(_STEP_BYTES)
     kind, rows, cols = load32(step + _KIND), load32(step + _ROWS), load32(step + _COLS)
-    if kind != SKIP and y < rows and x < cols:
+    if kind != StepKind.SKIP and y < rows and x < cols:
         norm, means, out = load64(step + _NORM), load64(step + _MEAN_IMAGE), load64(step + _DST)
         plane = _I64(rows) * cols
         pixel = _I64(y) * cols + x
@@ -489,130 +459,129 @@ def _finish(table, channels, output, interleaved):
                 _emit(norm + _U64(12), fourth, means, out, pixel, place, output)
 
 
-@part(_THREE_FLOATS(_ADDRESS, _INT, types.float32))
-def _jitter(color, place, rest):
-    """Jitter number `place` of a COLOR row as the three numbers that `_jittered` takes.
-
-    Args:
-        color: Address of the row.
-        place: 0 to 2.
-        rest: float32, what contrast adds.
-    """
-    which = ORDERS[load32(color + _ORDER), place]
-    factor, share, shift = load_float(color + _BRIGHTNESS), _F32(0), _F32(0)
-    if which == CONTRAST:
-        factor, shift = load_float(color + _CONTRAST), rest
-    elif which != BRIGHTNESS:
-        factor = load_float(color + _SATURATION)
-        share = _F32(1) - factor
-    return factor, share, shift
-
-
-@part(_THREE_INTS(*[_INT] * 3, _THREE_FLOATS))
-def _jittered(red, green, blue, jitter):
-    """A pixel after one jitter: times a factor, plus a share of its gray or the same for all."""
-    factor, share, shift = jitter
-    shift = times(_F32(gray_of(red, green, blue)), share) + shift  # one of the two is 0
-    return scaled(red, factor, shift), scaled(green, factor, shift), scaled(blue, factor, shift)
-
-
-@part(_THREE_INTS(*[_INT] * 6))
+@device_function(_THREE_INTS(*[_INT] * 6))
 def _hls_moved(red, green, blue, hue, lightness, satur):
     return hls_moved(red, green, blue, hue, lightness, satur)
 
 
-@part(types.float32(_ADDRESS, _ADDRESS))
+@device_function(types.float32(_ADDRESS, _ADDRESS))
 def _mean_level(total, count):
     return mean_level(total, count)
 
 
-@part(_ADDRESS(_ADDRESS, _LONG, _INT, _INT))
+@device_function(_ADDRESS(_ADDRESS, _LONG, _INT, _INT))
 def _rgb_at(picture, pitch, number, cols):
     """The address of pixel `number` of an RGB picture."""
     y = np.uint32(number) // np.uint32(cols)
     return _at(picture, _I32(y), pitch, 3 * (number - _I32(y) * cols))
 
 
-@part(_INT(_ADDRESS))
-def _contrast_place(color):
-    """Which of the jitters is contrast: 0 to 2."""
-    order = load32(color + _ORDER)
-    place = 0
-    while ORDERS[order, place] != CONTRAST:
-        place += 1
-    return place
+@device_function(_THREE_INTS(_ADDRESS, *[_INT] * 4, types.float32))
+def _colored(step, kind, red, green, blue, rest):
+    """A pixel after one colour step.
+
+    Args:
+        step: Address of the COLOR_STEP row.
+        kind: Its ColorKind.
+        red: int32, a level.
+        green: int32.
+        blue: int32.
+        rest: float32, what CONTRAST adds.
+    """
+    a = load_float(step + _A)
+    if kind == ColorKind.BRIGHTNESS or kind == ColorKind.CONTRAST or kind == ColorKind.SATURATION:
+        shift = _F32(0)
+        if kind == ColorKind.CONTRAST:
+            shift = rest
+        elif kind == ColorKind.SATURATION:
+            shift = mul_rn(_F32(gray_of(red, green, blue)), _F32(1) - a)
+        red, green, blue = scaled(red, a, shift), scaled(green, a, shift), scaled(blue, a, shift)
+    elif kind == ColorKind.GRAY:
+        red = luma(red, green, blue)
+        green, blue = red, red
+    else:
+        b, c = load_float(step + _B), load_float(step + _C)
+        if kind == ColorKind.HLS:
+            red, green, blue = _hls_moved(red, green, blue, _I32(a), _I32(b), _I32(c))
+        else:
+            red, green, blue = moved(red, a), moved(green, b), moved(blue, c)
+    return red, green, blue
+
+
+@device_function(_LONG(_ADDRESS, _INT, _INT, types.float32, _ADDRESS, _LONG, *[_INT] * 4))
+def _color_pixels(steps, begin, end, rest, picture, pitch, count, cols, first, stride):
+    """Take every `stride`th pixel of a picture through colour steps; the sum of their grays.
+
+    Args:
+        steps: Address of COLOR_STEP rows.
+        begin: The first row that applies; no row after it is CONTRAST.
+        end: The row after the last one.
+        rest: What the row `begin` adds where it is CONTRAST.
+        picture: Address of pixel 0.
+        pitch: Bytes between rows of pixels.
+        count: Pixels of the picture.
+        cols: Pixels of a row.
+        first: The first pixel to take.
+        stride: Pixels from one to the next.
+    """
+    total = _I64(0)
+    for k in range(first, count, stride):
+        at = _rgb_at(picture, pitch, k, cols)
+        red, green, blue, _ = _pixel(at, 3)
+        for number in range(begin, end):
+            step = _color_step(steps, number)
+            kind = load32(step + _COLOR_KIND)
+            if kind != ColorKind.NONE:
+                red, green, blue = _colored(step, kind, red, green, blue, rest)
+        total += gray_of(red, green, blue)
+        store8(at, red)
+        store8(at + _ONE, green)
+        store8(at + _TWO, blue)
+    return total
+
+
+@njit(inline="always")
+def _color_step(steps, number):
+    """The address of COLOR_STEP row `number`."""
+    return steps + _U64(number) * _U64(_COLOR_BYTES)
 
 
 def _color(table, channels):
-    """What one thread of COLOR does: every `blockDim.x`th pixel of a picture.
+    """What one block of COLOR does: the colour steps of one picture, in their order.
+
+    CONTRAST needs the mean gray of the picture as it then is. So the steps are taken in runs which
+    such a step begins: the threads take all pixels through a run, add up their grays, and wait for
+    each other.
 
     Args:
         table: uint64, address of the (N,) STEP table.
         channels: int32, 3.
     """
     totals = cuda.shared.array(1, types.int64)
-    step = table + _U64(cuda.blockIdx.x) * _STEP_BYTES
-    color, kind = load64(step + _COLOR), load32(step + _KIND)
-    if color != _U64(0) and kind != SKIP:  # the same for all threads of a block
+    step = table + _U64(cuda.blockIdx.x) * _U64(_STEP_BYTES)
+    steps, kind = load64(step + _COLOR), load32(step + _KIND)
+    if steps != _U64(0) and kind != StepKind.SKIP:  # the same for all threads of a block
         rows, cols = load32(step + _ROWS), load32(step + _COLS)
         picture, pitch = load64(step + _DST), _I64(load64(step + _DST_PITCH))
-        count, rest = rows * cols, _F32(0)
         first, stride = _I32(cuda.threadIdx.x), _I32(cuda.blockDim.x)
-        jitter = load32(color + _JITTER)
-        if jitter != 0:
-            before, sum_here = _contrast_place(color), _I64(0)
-            one, two = _jitter(color, 0, rest), _jitter(color, 1, rest)
-            for k in range(first, count, stride):
-                at = _rgb_at(picture, pitch, k, cols)
-                red, green, blue, _ = _pixel(at, channels)
-                if before > 0:
-                    red, green, blue = _jittered(red, green, blue, one)
-                if before > 1:
-                    red, green, blue = _jittered(red, green, blue, two)
-                sum_here += gray_of(red, green, blue)
-            if cuda.threadIdx.x == 0:
-                totals[0] = 0
-            cuda.syncthreads()
-            cuda.atomic.add(totals, 0, sum_here)
-            cuda.syncthreads()
-            mean = _mean_level(_U64(totals[0]), _U64(count))
-            rest = times(_F32(1) - load_float(color + _CONTRAST), mean)
-        one, two, three = (
-            _jitter(color, 0, rest),
-            _jitter(color, 1, rest),
-            _jitter(color, 2, rest),
-        )
-        hls, hue, lightness = (
-            load32(color + _HLS),
-            load32(color + _HUE),
-            load32(color + _LIGHTNESS),
-        )
-        satur = load32(color + _COLOR_SATURATION)
-        multiply, factor = load32(color + _MULTIPLY), load_float(color + _FACTOR)
-        lighting, gray = load32(color + _LIGHTING), load32(color + _GRAY)
-        red_shift, green_shift = load_float(color + _RED), load_float(color + _GREEN)
-        blue_shift = load_float(color + _BLUE)
-        for k in range(first, count, stride):
-            at = _rgb_at(picture, pitch, k, cols)
-            red, green, blue, _ = _pixel(at, channels)
-            if jitter != 0:
-                red, green, blue = _jittered(red, green, blue, one)
-                red, green, blue = _jittered(red, green, blue, two)
-                red, green, blue = _jittered(red, green, blue, three)
-            if hls != 0:
-                red, green, blue = _hls_moved(red, green, blue, hue, lightness, satur)
-            if multiply != 0:
-                red, green = scaled(red, factor, _F32(0)), scaled(green, factor, _F32(0))
-                blue = scaled(blue, factor, _F32(0))
-            if lighting != 0:
-                red, green = moved(red, red_shift), moved(green, green_shift)
-                blue = moved(blue, blue_shift)
-            if gray != 0:
-                red = luma(red, green, blue)
-                green, blue = red, red
-            store8(at, red)
-            store8(at + _ONE, green)
-            store8(at + _TWO, blue)
+        count, number = rows * cols, load32(step + _COLOR_COUNT)
+        begin, rest = _I32(0), _F32(0)
+        for end in range(number):
+            contrast = _color_step(steps, end)
+            if load32(contrast + _COLOR_KIND) == ColorKind.CONTRAST:
+                total = _color_pixels(
+                    steps, begin, end, rest, picture, pitch, count, cols, first, stride
+                )
+                cuda.syncthreads()  # all have read the total before
+                if cuda.threadIdx.x == 0:
+                    totals[0] = 0
+                cuda.syncthreads()
+                cuda.atomic.add(totals, 0, total)
+                cuda.syncthreads()
+                mean = _mean_level(_U64(totals[0]), _U64(count))
+                rest = mul_rn(_F32(1) - load_float(contrast + _A), mean)
+                begin = _I32(end)
+        _color_pixels(steps, begin, number, rest, picture, pitch, count, cols, first, stride)
 
 
 def grid(kernel, table):
@@ -624,7 +593,7 @@ def grid(kernel, table):
     """
     if kernel.synchronises:
         return len(table), 1, 1
-    used = table[table["kind"] != SKIP]
+    used = table[table["kind"] != StepKind.SKIP]
     rows, cols = (max(1, int(used[side].max(initial=1))) for side in ("rows", "cols"))
     width, height, _ = kernel.block
     return -(-cols // width), -(-rows // height), len(table)
@@ -652,7 +621,7 @@ Kind SKIP does nothing."""
 
 COLOR = DeviceKernel("color", _color, types.void(*_TABLE), (THREADS, 1, 1), synchronises=True)
 """`(table, channels)`: of each row with a `color` that is not SKIP, the RGB picture at `dst`, in
-place: everything its COLOR row says, in MXNet's order. A block takes a picture."""
+place: its colour steps in their order. A block takes a picture."""
 
 FINISH = DeviceKernel("finish", _finish, types.void(*_TABLE, types.int32, types.int32), _PIXELS)
 """`(table, channels, output, interleaved)`: the window of each row, normalized, mirrored and cast,

@@ -53,16 +53,17 @@ def _mapped(pixels, count, table, out):
 
 
 @Task
-def map_colors(words, item, worker, base):
+def map_colors(args, item, worker, base):
     """One picture of a batch.
 
-    Words: addresses of the (N, H, W, 3) uint8 pictures, of (N, MAP) float64 maps and of the
-    (N, 3, H, W) float32 result; H * W.
+    Args:
+        args: Addresses of the (N, H, W, 3) uint8 pictures, of (N, MAP) float64 maps and of the (N,
+            3, H, W) float32 result; H * W.
     """
-    given = arguments(words, 4)
-    count = np.int64(given[3])
+    arg = arguments(args, 4)
+    count = np.int64(arg[3])
     size = _CHANNELS * count
-    pixels = carray(pointer(given[0] + np.uint64(item * size)), size, np.uint8)
-    table = carray(pointer(given[1] + np.uint64(item * MAP * 8)), MAP, np.float64)
-    out = carray(pointer(given[2] + np.uint64(item * size * 4)), size, np.float32)
+    pixels = carray(pointer(arg[0] + np.uint64(item * size)), size, np.uint8)
+    table = carray(pointer(arg[1] + np.uint64(item * MAP * 8)), MAP, np.float64)
+    out = carray(pointer(arg[2] + np.uint64(item * size * 4)), size, np.float32)
     _mapped(pixels, count, table, out)

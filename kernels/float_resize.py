@@ -14,19 +14,8 @@ import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.native import pointer, stack
-from gpuio.kernels.taps import (
-    AREA,
-    AREA_INTEGER,
-    AREA_LINEAR,
-    CUBIC,
-    LINEAR,
-    NEAREST,
-    TAPS,
-    area_taps,
-    cubic_weights,
-    kinds,
-    lanczos_weights,
-)
+from gpuio.kernels.steps import TAPS, StepKind, resize_kinds
+from gpuio.kernels.taps import area_taps, cubic_weights, lanczos_weights
 
 _F32 = np.float32
 
@@ -47,9 +36,9 @@ def _fixed_taps(kind, src, dst, count, index, weight):
     real = carray(pointer(stack(32)), 8, np.float32)
     for d in range(dst):
         first = int(math.floor(d * scale))
-        if kind == NEAREST:
+        if kind == StepKind.NEAREST:
             real[0] = _F32(1)
-        elif kind == AREA_LINEAR:
+        elif kind == StepKind.AREA_LINEAR:
             t = _F32((d + 1) - (first + 1) * (1.0 / scale))
             t = _F32(0) if t <= 0 else t - _F32(math.floor(t))
             real[0], real[1] = _F32(1) - t, t
@@ -57,9 +46,9 @@ def _fixed_taps(kind, src, dst, count, index, weight):
             place = _F32((d + 0.5) * scale - 0.5)
             first = int(math.floor(place))
             t = place - _F32(first)
-            if kind == LINEAR:
+            if kind == StepKind.LINEAR:
                 real[0], real[1] = _F32(1) - t, t
-            elif kind == CUBIC:
+            elif kind == StepKind.CUBIC:
                 cubic_weights(t, real)
             else:
                 lanczos_weights(t, real)
@@ -96,7 +85,7 @@ def _down(image, index, weight, out):
 
 def _axis(kind, src, dst):
     """(taps, dst) source positions and weights of each output position along one axis."""
-    if kind in (AREA, AREA_INTEGER):
+    if kind in (StepKind.AREA, StepKind.AREA_INTEGER):
         taps = src // dst + 3
         index, weight = np.empty(taps * dst, np.int32), np.empty(taps * dst, np.float32)
         area_taps(src, dst, 0, dst, taps, 1, index, weight)
@@ -121,7 +110,7 @@ def resize(image, height, width, inter=1):
     """
     image = np.ascontiguousarray(image)
     rows, cols, channels = image.shape
-    kind = kinds(np.array([[rows, cols]]), np.array([[height, width]]), np.array([inter]))[0]
+    kind = resize_kinds(np.array([[rows, cols]]), np.array([[height, width]]), np.array([inter]))[0]
     if (rows, cols) == (height, width):
         return image.copy()
     middle = np.empty((rows, width, channels), image.dtype)

@@ -41,16 +41,6 @@ def pointer(typingctx, address):
     return types.voidptr(address), codegen
 
 
-@intrinsic
-def address_of(typingctx, void):
-    """A void pointer as uint64."""
-
-    def codegen(context, builder, signature, args):
-        return builder.ptrtoint(args[0], _INT64)
-
-    return types.uint64(types.voidptr), codegen
-
-
 @intrinsic(prefer_literal=True)
 def stack(typingctx, nbytes):
     """The address (uint64) of `nbytes`, a constant, on the stack of the function that asks.
@@ -216,7 +206,7 @@ def bits(typingctx, value):
 
 
 @intrinsic
-def times(typingctx, a, b):
+def mul_rn(typingctx, a, b):
     """The product of two float32, rounded, also where a sum follows.
 
     CUDA's compilers would make one operation of product and sum, which rounds once.
@@ -232,7 +222,7 @@ def times(typingctx, a, b):
     return types.float32(types.float32, types.float32), codegen
 
 
-def part(signature):
+def device_function(signature):
     """Make a function a part of kernels that is compiled for itself, and then inlined.
 
     Numba's own inlining takes time that grows with the square of a function's size, and its calls
@@ -272,6 +262,6 @@ def address(array):
 
 
 @njit
-def hold(array):
+def keep_alive(array):
     """Keep `array` alive up to here: numba frees it after the last line that names it."""
     return array.size

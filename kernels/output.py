@@ -11,14 +11,9 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import overload
 
+from gpuio.kernels.arithmetic import bfloat16_bits, float16_bits, normalized, shifted
 from gpuio.kernels.native import pointer
-from gpuio.kernels.stages import bfloat16_bits, float16_bits, normalized, shifted
-
-FLOAT32, FLOAT16, INT8, UINT8, BFLOAT16 = range(5)
-"""Output types. Of bfloat16, which NumPy does not have, the bits are written."""
-
-NORM = 12
-"""float32 values that normalize a picture: means, gains and biases of four channels."""
+from gpuio.kernels.steps import OutputType
 
 _U32 = np.uint32
 
@@ -154,13 +149,13 @@ def emit_row(row, norm, mean_image, kind, out, y, height, width, channels, mirro
     means = carray(pointer(mean_image), size if mean_image != 0 else 0, np.float32)
     shape = (y, height, width, channels, mirror, interleaved)
     place = pointer(out)
-    if kind == FLOAT32:
+    if kind == OutputType.FLOAT32:
         _store(row, norm, means, carray(place, size, np.float32), *shape)
-    elif kind == FLOAT16:
+    elif kind == OutputType.FLOAT16:
         _store(row, norm, means, carray(place, size, np.uint16), *shape)
-    elif kind == BFLOAT16:
+    elif kind == OutputType.BFLOAT16:
         _store(row, norm, means, carray(place, size, np.int16), *shape)
-    elif kind == INT8:
+    elif kind == OutputType.INT8:
         _store(row, norm, means, carray(place, size, np.int8), *shape)
     else:
         _store(row, norm, means, carray(place, size, np.uint8), *shape)

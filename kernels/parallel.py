@@ -30,7 +30,7 @@ from numba import carray, cfunc, njit, types
 from gpuio.kernels.native import call, fetch_add, load64, pointer, stack
 
 _ITEM = types.void(types.uint64, types.int64, types.int64, types.uint64)
-_LINK = 2  # words a kernel takes in a chain: its address, and that of its words
+_CALL = 2  # words that a call takes in a program: the addresses of kernel and arguments
 _WALL = np.uint64(getattr(clocks, "CLOCK_MONOTONIC", 1))
 _CPU = np.uint64(getattr(clocks, "CLOCK_THREAD_CPUTIME_ID", 3))  # of the thread that asks
 
@@ -41,7 +41,7 @@ JOB = np.dtype(
         ("items", np.uint64),  # address of their numbers, int64; or 0: from 0 on
         ("worker", np.int64),
         ("base", np.uint64),  # address of this worker's memory
-        ("chain", np.uint64),  # address of the kernels and their words
+        ("program", np.uint64),  # address of the kernels and their arguments
         ("length", np.int64),
         ("clock", np.uint64),  # address of clock_gettime, or 0
         ("spent", np.uint64),  # address of this worker's nanoseconds by kernel
@@ -51,9 +51,9 @@ JOB = np.dtype(
 
 
 @njit(inline="always")
-def arguments(words, size):
-    """(size,) uint64: the words that a `Task` was called with."""
-    return carray(pointer(words), size, np.uint64)
+def arguments(args, size):
+    """(size,) uint64 at address `args`: what a `Task` was called with."""
+    return carray(pointer(args), size, np.uint64)
 
 
 @njit(inline="always")
@@ -79,9 +79,9 @@ def _work(at):
         if job.items != 0:
             item = np.int64(load64(job.items + np.uint64(8 * item)))
         for k in range(job.length):
-            link = job.chain + np.uint64(8 * _LINK * k)
-            given = (load64(link + np.uint64(8)), np.uint64(item), np.uint64(job.worker), job.base)
-            call(load64(link), given)
+            entry = job.program + np.uint64(8 * _CALL * k)
+            args = (load64(entry + np.uint64(8)), np.uint64(item), np.uint64(job.worker), job.base)
+            call(load64(entry), args)
             after = _now(job.clock, _WALL, time)
             spent[k] += after - before
             before = after
@@ -130,11 +130,11 @@ def _join(join, threads, count, worker, jobs):
 
 
 class Task:
-    """A kernel over the items of a batch: `task(count, threads, *words)` takes every item once.
+    """A kernel over the items of a batch: `task(count, threads, *args)` takes every item once.
 
     Args:
-        body: `body(words, item, worker, base)`, a module-level function that numba compiles
-            without the GIL: the address of its words, the numbers of the item and of the thread,
+        body: `body(args, item, worker, base)`, a module-level function that numba compiles
+            without the GIL: the address of its arguments, the numbers of item and thread,
             and the address of the thread's memory (0 when there is none). It is compiled on
             first use and kept in numba's disk cache.
     """
@@ -153,19 +153,19 @@ class Task:
     def _compiled(self) -> Any:
         return cfunc(_ITEM, cache=True, error_model="numpy")(self._body)
 
-    def __call__(self, count: int, threads: int, *words: int) -> None:
+    def __call__(self, count: int, threads: int, *args: int) -> None:
         """Run over items 0 to count - 1 on at most `threads` OS threads.
 
         Args:
             count: Number of items.
             threads: Workers to start; never more than there are items.
-            words: 64-bit arguments: addresses, sizes, small integers.
+            args: 64-bit values: addresses, sizes, small integers.
         """
-        run_chain([(self, words)], count, threads)
+        run_program([(self, args)], count, threads)
 
 
-def run_chain(
-    chain: Sequence[tuple[Task, Sequence[int]]],
+def run_program(
+    program: Sequence[tuple[Task, Sequence[int]]],
     count: int,
     threads: int,
     base: int = 0,
@@ -176,14 +176,14 @@ def run_chain(
     Returns:
         (kernels,) int64 nanoseconds of CPU time that the workers spent in each, added up.
     """
-    return Launch(chain, count, threads, base, stride, here=min(threads, count) <= 1).join()
+    return Launch(program, count, threads, base, stride, here=min(threads, count) <= 1).join()
 
 
 class Launch:
     """Kernels that are being run, one after the other on each of some items.
 
     Args:
-        chain: Kernels with their words.
+        program: Kernels with their arguments.
         items: How many, numbered from 0; or (N,) int64, their numbers.
         threads: Workers to start; never more than there are items.
         base: Address of the workers' memory, or 0.
@@ -195,7 +195,7 @@ class Launch:
 
     def __init__(
         self,
-        chain: Sequence[tuple[Task, Sequence[int]]],
+        program: Sequence[tuple[Task, Sequence[int]]],
         items: int | npt.NDArray[np.int64],
         threads: int,
         base: int = 0,
@@ -210,18 +210,18 @@ class Launch:
         self._items = None if isinstance(items, int) else np.ascontiguousarray(items, np.int64)
         count = items if isinstance(items, int) else len(items)
         workers = max(1, min(threads, count))
-        self._spent = np.zeros((workers, len(chain)), np.int64)
+        self._spent = np.zeros((workers, len(program)), np.int64)
         self._counter = np.zeros(1, np.int64)
-        self._words = [np.array([w % 2**64 for w in words], np.uint64) for _, words in chain]
-        links = zip(chain, self._words, strict=True)
-        self._links = np.array([(t.address, w.ctypes.data) for (t, _), w in links], np.uint64)
+        self._args = [np.array([a % 2**64 for a in args], np.uint64) for _, args in program]
+        calls = zip(program, self._args, strict=True)
+        self._calls = np.array([(t.address, a.ctypes.data) for (t, _), a in calls], np.uint64)
         jobs = self._jobs = np.zeros(workers, JOB)
         numbers = np.arange(workers, dtype=np.uint64)
         jobs["counter"], jobs["count"] = self._counter.ctypes.data, count
         jobs["items"] = 0 if self._items is None else self._items.ctypes.data
         jobs["worker"] = first + numbers
         jobs["base"] = base + stride * numbers if base else 0
-        jobs["chain"], jobs["length"] = self._links.ctypes.data, len(chain)
+        jobs["program"], jobs["length"] = self._calls.ctypes.data, len(program)
         jobs["spent"] = self._spent.ctypes.data + self._spent.strides[0] * numbers
         self._pool = None
         self._threads = np.zeros(workers, np.uint64)

@@ -38,26 +38,27 @@ _HEADER = 24
 
 
 @Task
-def read_spans(words, item, worker, base):
+def read_spans(args, item, worker, base):
     """Read a row of a SPAN table from its file.
 
-    Words: address of the table, address of `pread`, address of what returns the address of this
-    thread's errno.
+    Args:
+        args: Address of the table, address of `pread`, address of what returns the address of this
+            thread's errno.
     """
-    given = arguments(words, 3)
-    span = carray(pointer(given[0]), item + 1, SPAN)[item]
+    arg = arguments(args, 3)
+    span = carray(pointer(arg[0]), item + 1, SPAN)[item]
     span.got = span.errno = 0
     while span.got < span.nbytes:
         done = np.uint64(span.got)
         left = np.uint64(span.nbytes) - done
         at = np.uint64(span.offset) + done
-        got = call_long(given[1], (np.uint64(span.fd), span.dst + done, left, at))
+        got = call_long(arg[1], (np.uint64(span.fd), span.dst + done, left, at))
         if got > 0:
             span.got += got
             continue
         if got < 0:
             # A C function is free to leave an argument alone: this one takes none.
-            errno = load32(np.uint64(call_long(given[2], (np.uint64(0),))))
+            errno = load32(np.uint64(call_long(arg[2], (np.uint64(0),))))
             if errno == _EINTR:
                 continue
             span.errno = errno

@@ -15,12 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from gpuio.kernels.bilinear import resize_to_planes, warp_to_planes
-from gpuio.kernels.color import COLOR, color_image
-from gpuio.kernels.native import cut, pointer, stack
-from gpuio.kernels.output import NORM, emit_row
-from gpuio.kernels.parallel import Task, arguments
-from gpuio.kernels.stages import (
+from gpuio.kernels.arithmetic import (
     area_term,
     block_level,
     block_reciprocal,
@@ -35,21 +30,22 @@ from gpuio.kernels.stages import (
     nearest,
     saturate,
 )
-from gpuio.kernels.taps import (
-    AREA,
+from gpuio.kernels.bilinear import resize_to_planes, warp_to_planes
+from gpuio.kernels.color import color_image
+from gpuio.kernels.native import cut, pointer, stack
+from gpuio.kernels.output import emit_row
+from gpuio.kernels.parallel import Task, arguments
+from gpuio.kernels.steps import (
     AREA_EXTRA,
-    AREA_INTEGER,
-    BORDER,
-    COPY,
-    LINEAR,
-    NEAREST,
+    COLOR_STEP,
+    NORM,
+    STEP,
     TAPS,
-    WARP_LINEAR,
-    WARP_NEAREST,
-    area_taps,
-    fixed_taps,
-    kinds,
+    StepKind,
+    resize_kinds,
+    table_bytes,
 )
+from gpuio.kernels.taps import area_taps, fixed_taps
 from gpuio.kernels.warp import (
     border_row,
     column_places,
@@ -60,75 +56,7 @@ from gpuio.kernels.warp import (
     warp_row,
 )
 
-STEP = np.dtype(
-    [
-        ("src", np.uint64),  # address of the source pixel (0, 0)
-        ("dst", np.uint64),  # address of the first pixel, or of the image in the batch
-        ("norm", np.uint64),  # address of the NORM float32 values for `finish`
-        ("mean_image", np.uint64),  # address of a (C, H, W) float32 mean for `finish`, or 0
-        ("matrix", np.uint64),  # address of 6 float64, canvas to source, for a warp
-        ("weights", np.uint64),  # address of a `weight_table`, for a cubic or Lanczos warp
-        ("color", np.uint64),  # address of a COLOR row, or 0
-        # Offset of `table_bytes` bytes in the worker's memory; for kernels of a device, address of
-        # the tables of `tabulate`.
-        ("taps", np.uint64),
-        ("scratch", np.uint64),  # likewise of rows * cols * channels bytes, for `finish`
-        ("src_pitch", np.int64),  # bytes between source rows
-        ("dst_pitch", np.int64),  # bytes between rows written by `resample`
-        ("kind", np.int32),  # of kernels/taps.py, or SKIP
-        ("mirror", np.int32),
-        ("fill", np.int32),  # value outside the picture, for a warp or border; of a cubic
-        # resize, 1 where OpenCV would have the colours in this order, and not reversed
-        ("src_height", np.int32),
-        ("src_width", np.int32),
-        ("dst_height", np.int32),  # of the whole resized picture
-        ("dst_width", np.int32),
-        ("y", np.int32),  # window of it that is wanted
-        ("x", np.int32),
-        ("rows", np.int32),
-        ("cols", np.int32),
-        ("margin", np.int32),  # width of a border
-        ("local", np.int32),  # whether `src` is an offset into the worker's memory
-    ],
-    align=True,
-)
-SKIP = -1
-"""The kind of a row that is to be left alone."""
-
 _STEP_BYTES = STEP.itemsize
-_SPARE = 1024  # bytes: each of at most ten tables begins at a multiple of 64
-
-
-def tap_counts(table):
-    """(N,) int64 taps down and (N,) across that each row of a STEP table has tables for."""
-    kind = table["kind"]
-    none = np.isin(kind, (SKIP, COPY, BORDER, AREA_INTEGER))
-    fixed = np.where(none, 0, TAPS[np.where(none, COPY, kind)]).astype(np.int64)
-    down, across = (
-        np.where(
-            kind == AREA,
-            table[f"src_{side}"] // np.maximum(table[f"dst_{side}"], 1) + AREA_EXTRA,
-            fixed,
-        )
-        for side in ("height", "width")
-    )
-    return down, across
-
-
-def table_bytes(table, channels):
-    """(N,) int64 bytes that the kernels take for tables of each row, at most; a multiple of 64.
-
-    Args:
-        table: (N,) STEP.
-        channels: 1, 3 or 4.
-    """
-    kind = table["kind"]
-    down, across = tap_counts(table)
-    rows, cols = table["rows"].astype(np.int64), -(-table["cols"].astype(np.int64) // 16) * 16
-    lines = np.where(kind == AREA, 2, across) * 4 * channels + 16  # kept, resized along x
-    nbytes = 8 * (across * cols + down * rows) + lines * cols
-    nbytes = np.where((kind >= WARP_NEAREST) & (kind < BORDER), 32 * cols, nbytes)
-    return np.where(across > 0, -(-nbytes // 64) * 64 + _SPARE, 0)
 
 
 def lend_memory(table, channels):
@@ -362,7 +290,7 @@ def _resize_rows(step, channels, out, pitch, tables):
     size = cols * channels
     taps = TAPS[kind]
     fixed = taps > 1
-    area = kind == AREA
+    area = kind == StepKind.AREA
     row_taps = np.int64(taps)
     column_taps = np.int64(taps)
     if area:
@@ -380,7 +308,7 @@ def _resize_rows(step, channels, out, pitch, tables):
     ring = carray(pointer(at_lines), (np.int64(taps), size if fixed else 0), np.int32)
     held = carray(pointer(stack(32)), 8, np.int32)
     held[:] = -1
-    if fixed or kind == NEAREST:
+    if fixed or kind == StepKind.NEAREST:
         args = (kind, step.src_width, step.dst_width, step.x, cols, channels, True)
         fixed_taps(*args, column_index, column_weights)
         args = (kind, step.src_height, step.dst_height, step.y, rows, 1, False)
@@ -393,7 +321,7 @@ def _resize_rows(step, channels, out, pitch, tables):
         area_taps(step.src_height, step.dst_height, step.y, rows, row_taps, 1, row_index, down)
     for y in range(rows):
         row = out[y * pitch : y * pitch + size]
-        if kind == NEAREST:
+        if kind == StepKind.NEAREST:
             source = _source_row(step, row_index[y], channels)
             for x in range(cols):
                 for c in range(channels):
@@ -403,7 +331,7 @@ def _resize_rows(step, channels, out, pitch, tables):
                 step, y, channels, column_index, across, row_index, down, row_taps, column_taps,
                 line, sums, row,
             )  # fmt: skip
-        elif kind == AREA_INTEGER:
+        elif kind == StepKind.AREA_INTEGER:
             factors = step.src_height // step.dst_height, step.src_width // step.dst_width
             _block_row(step, y, channels, factors[0], factors[1], row)
         else:
@@ -420,26 +348,26 @@ def _warp_rows(step, channels, out, pitch, tables):
     image = carray(pointer(step.src), 1, np.uint8)  # longer: places are checked one by one
     height, width, source_pitch = step.src_height, step.src_width, step.src_pitch
     taps = TAPS[kind]
-    count = cols if kind != BORDER else 0
+    count = cols if kind != StepKind.BORDER else 0
     column_xs, at = cut(tables, count, np.float64)
     column_ys, at = cut(at, count, np.float64)
     xs, at = cut(at, count, np.int32)
     ys, at = cut(at, count, np.int32)
-    if kind != BORDER:
+    if kind != StepKind.BORDER:
         column_places(matrix_at(step.matrix), step.x, cols, column_xs, column_ys)
     for y in range(step.rows):
         row = out[y * pitch : y * pitch + cols * channels]
         picture = (image, height, width, source_pitch, channels, step.fill)
-        if kind == BORDER:
+        if kind == StepKind.BORDER:
             first = step.x - step.margin
             border_row(*picture, step.y + y - step.margin, first, cols, row)
             continue
-        rounding = np.int32(512 if kind == WARP_NEAREST else 16)
+        rounding = np.int32(512 if kind == StepKind.WARP_NEAREST else 16)
         matrix = matrix_at(step.matrix)
         line_places(matrix, step.y + y, rounding, column_xs, column_ys, xs, ys)
-        if kind == WARP_NEAREST:
+        if kind == StepKind.WARP_NEAREST:
             warp_nearest(*picture, xs, ys, cols, row)
-        elif kind == WARP_LINEAR:
+        elif kind == StepKind.WARP_LINEAR:
             warp_linear(*picture, xs, ys, cols, row)
         else:
             table = carray(pointer(step.weights), 1024 * taps * taps, np.int32)
@@ -460,9 +388,9 @@ def _copy_rows(step, channels, out, pitch):
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def _pixels(step, channels, out, pitch, tables):
     """The window of one step as pixels, `pitch` bytes from row to row."""
-    if step.kind == COPY:
+    if step.kind == StepKind.COPY:
         _copy_rows(step, channels, out, pitch)
-    elif step.kind < WARP_NEAREST:
+    elif step.kind < StepKind.WARP_NEAREST:
         _resize_rows(step, channels, out, pitch, tables)
     else:
         _warp_rows(step, channels, out, pitch, tables)
@@ -484,17 +412,21 @@ def _finish(step, channels, output, interleaved, scratch, tables):
     size = cols * channels
     norm = carray(pointer(step.norm), NORM, np.float32)
     plain = step.color == 0 and step.mean_image == 0 and not interleaved
-    if plain and channels == 3 and (step.kind == LINEAR or step.kind == WARP_LINEAR):
-        if step.kind == LINEAR:
+    if (
+        plain
+        and channels == 3
+        and (step.kind == StepKind.LINEAR or step.kind == StepKind.WARP_LINEAR)
+    ):
+        if step.kind == StepKind.LINEAR:
             resize_to_planes(step, norm, output, tables)
         else:
             warp_to_planes(step, norm, output, tables)
         return
-    direct = step.kind == COPY and step.color == 0
+    direct = step.kind == StepKind.COPY and step.color == 0
     if not direct:
         _pixels(step, channels, scratch, size, tables)
         if step.color != 0:
-            color_image(scratch, carray(pointer(step.color), 1, COLOR)[0])
+            color_image(scratch, carray(pointer(step.color), step.color_count, COLOR_STEP))
     for y in range(rows):
         if direct:
             source = _source_row(step, step.y + y, channels)
@@ -513,41 +445,43 @@ def _step(table, item, base, room):
     copy = carray(pointer(room), 1, STEP)
     copy[0] = carray(pointer(table), item + 1, STEP)[item]
     step = copy[0]
-    if step.local != 0:
+    if step.src_in_scratch != 0:
         step.src += base
     return step
 
 
 @Task
-def resample(words, item, worker, base):
+def resample(args, item, worker, base):
     """A row of a STEP table: its window, as interleaved uint8 pixels at `dst`, with its colours.
 
     `dst` is an offset into the worker's memory where it has one. Kind SKIP does nothing.
 
-    Words: address of the table, channels.
+    Args:
+        args: Address of the table, channels.
     """
-    given = arguments(words, 2)
-    step = _step(given[0], item, base, stack(_STEP_BYTES))
-    if step.kind != SKIP:
+    arg = arguments(args, 2)
+    step = _step(arg[0], item, base, stack(_STEP_BYTES))
+    if step.kind != StepKind.SKIP:
         out = carray(pointer(step.dst + base), step.rows * step.dst_pitch, np.uint8)
-        _pixels(step, np.int64(given[1]), out, step.dst_pitch, step.taps + base)
+        _pixels(step, np.int64(arg[1]), out, step.dst_pitch, step.taps + base)
         if step.color != 0:
-            color_image(out, carray(pointer(step.color), 1, COLOR)[0])
+            color_image(out, carray(pointer(step.color), step.color_count, COLOR_STEP))
 
 
 @Task
-def finish(words, item, worker, base):
+def finish(args, item, worker, base):
     """A row of a STEP table: its window, normalized, into the batch.
 
     Kind SKIP does nothing.
 
-    Words: address of the table, channels, output type of kernels/output.py, 1 for a batch that is
-    (N, H, W, C).
+    Args:
+        args: Address of the table, channels, output type of kernels/output.py, 1 for a batch that
+            is (N, H, W, C).
     """
-    given = arguments(words, 4)
-    step = _step(given[0], item, base, stack(_STEP_BYTES))
-    if step.kind != SKIP:
-        channels, output, interleaved = np.int64(given[1]), np.int64(given[2]), given[3] != 0
+    arg = arguments(args, 4)
+    step = _step(arg[0], item, base, stack(_STEP_BYTES))
+    if step.kind != StepKind.SKIP:
+        channels, output, interleaved = np.int64(arg[1]), np.int64(arg[2]), arg[3] != 0
         scratch = carray(pointer(step.scratch + base), step.rows * step.cols * channels, np.uint8)
         _finish(step, channels, output, interleaved, scratch, step.taps + base)
 
@@ -572,7 +506,7 @@ def resize(image, height, width, inter=1):
     step["src"], step["src_pitch"] = image.ctypes.data, cols * channels
     step["dst"], step["dst_pitch"] = out.ctypes.data, width * channels
     sizes = np.array([[rows, cols]]), np.array([[height, width]])
-    step["kind"] = kinds(*sizes, np.array([inter]))
+    step["kind"] = resize_kinds(*sizes, np.array([inter]))
     step["src_height"], step["src_width"] = rows, cols
     step["dst_height"], step["dst_width"] = height, width
     step["rows"], step["cols"] = height, width

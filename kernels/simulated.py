@@ -25,7 +25,7 @@ from numba.cuda.simulator.kernel import BlockManager
 from numba.cuda.simulator.kernelapi import Dim3, FakeCUDAModule
 
 _PACKAGE = "gpuio.kernels"
-_IN_PYTHON = ("stages", "color", "device")  # in the order of their imports
+_IN_PYTHON = ("arithmetic", "color", "device")  # in the order of their imports
 
 
 class Memory(Protocol):
@@ -124,7 +124,7 @@ def _native(memory: Memory) -> Any:
         store8=storer("<B", 0xFF),
         store16=storer("<H", 0xFFFF),
         store_float=lambda at, value: memory.store(int(at), np.float32(value).tobytes()),
-        times=lambda a, b: np.float32(a) * np.float32(b),
+        mul_rn=lambda a, b: np.float32(a) * np.float32(b),
         bits=lambda value: np.float32(value).view(np.uint32),
-        part=lambda signature: lambda function: function,
+        device_function=lambda signature: lambda function: function,
     )

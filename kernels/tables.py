@@ -17,18 +17,8 @@ from numba import carray, njit
 
 from gpuio.kernels.native import pointer
 from gpuio.kernels.parallel import Task, arguments
-from gpuio.kernels.resample import SKIP, STEP, tap_counts
-from gpuio.kernels.taps import (
-    AREA,
-    AREA_EXTRA,
-    AREA_INTEGER,
-    BORDER,
-    COPY,
-    TAPS,
-    WARP_NEAREST,
-    area_taps,
-    fixed_taps,
-)
+from gpuio.kernels.steps import AREA_EXTRA, STEP, TAPS, WARPS, StepKind, tap_counts
+from gpuio.kernels.taps import area_taps, fixed_taps
 from gpuio.kernels.warp import column_places, matrix_at, row_place
 
 ALIGNMENT = 16
@@ -46,7 +36,7 @@ def tap_bytes(table, channels):
     rows, cols = table["rows"].astype(np.int64), table["cols"].astype(np.int64)
     down, across = tap_counts(table)
     nbytes = 8 * (across * cols + down * rows)
-    nbytes = np.where((kind >= WARP_NEAREST) & (kind < BORDER), 16 * (cols + rows), nbytes)
+    nbytes = np.where(WARPS[np.maximum(kind, 0)], 16 * (cols + rows), nbytes)
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
@@ -54,14 +44,14 @@ def tap_bytes(table, channels):
 def _tabulate_resize(step, channels, out):
     cols, rows = np.int64(step.cols), np.int64(step.rows)
     across = down = np.int64(TAPS[step.kind])
-    if step.kind == AREA:
+    if step.kind == StepKind.AREA:
         across = np.int64(step.src_width // step.dst_width + AREA_EXTRA)
         down = np.int64(step.src_height // step.dst_height + AREA_EXTRA)
     width, height = 4 * across * cols, 4 * down * rows
     places = carray(pointer(out), across * cols, np.int32)
     lines = carray(pointer(out + np.uint64(2 * width)), down * rows, np.int32)
     to = pointer(out + np.uint64(width)), pointer(out + np.uint64(2 * width + height))
-    if step.kind == AREA:
+    if step.kind == StepKind.AREA:
         weights = carray(to[0], across * cols, np.float32)
         shares = carray(to[1], down * rows, np.float32)
         args = (step.src_width, step.dst_width, step.x, cols, across, channels)
@@ -87,18 +77,21 @@ def _tabulate_warp(step, out):
 
 
 @Task
-def tabulate(words, item, worker, base):
+def tabulate(args, item, worker, base):
     """The tables of a row of a STEP table on the host, to the host's copy of where `taps` points.
 
     Reads no source and writes nothing but those tables; `matrix` is an address of the host.
 
-    Words: address of the table, channels, what to add to `taps` to get an address of the host,
-    modulo 2**64.
+    Args:
+        args: Address of the table, channels, what to add to `taps` to get an address of the host,
+            modulo 2**64.
     """
-    given = arguments(words, 3)
-    step = carray(pointer(given[0]), item + 1, STEP)[item]
-    kind, out = step.kind, step.taps + given[2]
-    if kind >= WARP_NEAREST and kind != BORDER:
+    arg = arguments(args, 3)
+    step = carray(pointer(arg[0]), item + 1, STEP)[item]
+    kind, out = step.kind, step.taps + arg[2]
+    if kind == StepKind.SKIP:
+        return
+    if WARPS[kind]:
         _tabulate_warp(step, out)
-    elif kind != SKIP and kind != COPY and kind != BORDER and kind != AREA_INTEGER:
-        _tabulate_resize(step, np.int64(given[1]), out)
+    elif TAPS[kind] > 0 or kind == StepKind.AREA:
+        _tabulate_resize(step, np.int64(arg[1]), out)

@@ -15,44 +15,12 @@ import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.native import pointer, stack
+from gpuio.kernels.steps import StepKind
 
-COPY, NEAREST, LINEAR, CUBIC, AREA, LANCZOS, AREA_LINEAR, AREA_INTEGER = range(8)
-"""Kinds of resize. AREA_LINEAR is what area means when a side grows, AREA_INTEGER what it means
-when both sides shrink by whole factors."""
-
-WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LANCZOS, BORDER = range(8, 13)
-"""Kinds of step that are no resize: affine warps, and a border around the picture."""
-
-TAPS = np.array([1, 1, 2, 4, 0, 8, 2, 0, 1, 2, 4, 8, 1], np.int32)
-"""Taps on each axis, by kind; 0 where it depends on the scale."""
-
-AREA_EXTRA = 3
-"""Taps of AREA besides whole source pixels: part of one before, of one after, and rounding."""
-
-_KIND_OF = np.array([NEAREST, LINEAR, CUBIC, AREA, LANCZOS])
 _F32 = np.float32
 _ONE = np.float32(1)
 _SCALE = np.float32(2048)
 _SQRT_HALF = 0.70710678118654752440
-
-
-def kinds(source, size, method):
-    """What interpolations mean for resizes between given sizes.
-
-    Args:
-        source: (N, 2) heights and widths before, in pixels.
-        size: (N, 2) heights and widths after.
-        method: (N,) interpolations: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos.
-
-    Returns:
-        (N,) kinds; COPY where the sizes are equal.
-    """
-    kind = _KIND_OF[method]
-    shrinks = (size <= source).all(axis=1)
-    blocks = (source % np.maximum(size, 1) == 0).all(axis=1)
-    area = np.where(shrinks, np.where(blocks, AREA_INTEGER, AREA), AREA_LINEAR)
-    kind = np.where(kind == AREA, area, kind)
-    return np.where((size == source).all(axis=1), COPY, kind)
 
 
 @njit(inline="always")
@@ -121,11 +89,11 @@ def fixed_taps(kind, src, dst, first, count, step, horizontal, index, weight):
     real = carray(pointer(stack(32)), 8, np.float32)
     for j in range(count):
         d = first + j
-        if kind == NEAREST:
+        if kind == StepKind.NEAREST:
             index[j] = min(int(math.floor(d * scale)), src - 1) * step
             weight[j] = 2048
-        elif kind == LINEAR or kind == AREA_LINEAR:
-            if kind == LINEAR:
+        elif kind == StepKind.LINEAR or kind == StepKind.AREA_LINEAR:
+            if kind == StepKind.LINEAR:
                 f = _F32((d + 0.5) * scale - 0.5)
                 i = int(math.floor(f))
                 t = f - _F32(i)
@@ -145,7 +113,7 @@ def fixed_taps(kind, src, dst, first, count, step, horizontal, index, weight):
         else:
             f = _F32((d + 0.5) * scale - 0.5)
             i = int(math.floor(f))
-            if kind == CUBIC:
+            if kind == StepKind.CUBIC:
                 taps = 4
                 cubic_weights(f - _F32(i), real)
             else:

@@ -14,8 +14,8 @@ from functools import cache
 import numpy as np
 from numba import carray, njit
 
+from gpuio.kernels.arithmetic import FAR, warp_fraction, warp_level, warp_linear_level
 from gpuio.kernels.native import pointer
-from gpuio.kernels.stages import FAR, warp_fraction, warp_level, warp_linear_level
 from gpuio.kernels.taps import cubic_weights, lanczos_weights
 
 _FRACTIONS = 32

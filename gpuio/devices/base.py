@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.parallel import run_chain
+from gpuio.kernels.parallel import run_program
 
 if TYPE_CHECKING:
     from gpuio.devices.pool import Lease
@@ -48,18 +48,18 @@ class KernelCall(NamedTuple):
 
     Attributes:
         kernel: A `gpuio.kernels.parallel.Task`; on a GPU also a `HostStep`.
-        table: One row for each item; its address is the kernel's first word.
-        words: The others: addresses and sizes.
+        table: One row for each item; its address is the kernel's first argument.
+        args: The others: addresses and sizes.
     """
 
     kernel: Any
     table: npt.NDArray[np.void]
-    words: tuple[int, ...] = ()
+    args: tuple[int, ...] = ()
 
     @property
     def call(self) -> tuple[Any, tuple[int, ...]]:
         """As `gpuio.kernels.parallel` takes it."""
-        return self.kernel, (self.table.ctypes.data, *self.words)
+        return self.kernel, (self.table.ctypes.data, *self.args)
 
 
 class HostStep(Protocol):
@@ -108,12 +108,12 @@ class Work(ABC):
         """The address of `host`, for what only the host reads."""
 
     @abstractmethod
-    def start(self, chain: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
+    def start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         """Begin to run kernels one after the other on each item, after what runs already.
 
         Args:
-            chain: The kernels.
-            nbytes: (N,) memory that each item may use while it passes through the chain.
+            program: The kernels.
+            nbytes: (N,) memory that each item may use while it passes through the program.
         """
 
 
@@ -158,9 +158,9 @@ class Device(ABC):
     def work(self) -> Work:
         """A batch's work, to be started by the thread that asks for it."""
 
-    def run(self, link: KernelCall) -> None:
+    def run(self, call: KernelCall) -> None:
         """Run a kernel on the CPU, on all its items, and wait until that is done."""
-        run_chain([link.call], len(link.table), self.threads)
+        run_program([call.call], len(call.table), self.threads)
 
     @abstractmethod
     def gather_items(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:

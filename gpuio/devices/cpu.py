@@ -42,7 +42,7 @@ def wrapped(memory: npt.NDArray[Any], owner: object) -> npt.NDArray[Any]:
 
 @dataclass(slots=True)
 class _InFlight:
-    """What one chain of kernels has to itself.
+    """What one program has to itself.
 
     Attributes:
         memory: That of its workers.
@@ -153,10 +153,10 @@ class _Work(Work):
         self._kept.append(host)
         return int(host.ctypes.data)
 
-    def start(self, chain: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
-        self._kept += chain
+    def start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
+        self._kept += program
         lane = self._free[-1]  # empty only if more works are started than there are max_in_flight
-        calls = [link.call for link in chain]
+        calls = [call.call for call in program]
         usual, large = np.flatnonzero(nbytes <= LARGE), np.flatnonzero(nbytes > LARGE)
         most = int(nbytes[usual].max(initial=0))
         try:
@@ -171,12 +171,12 @@ class _Work(Work):
 class CpuDevice(Device):
     """Runs kernels on `threads` threads, while the calling thread waits without the GIL.
 
-    A chain is run item by item, and the memory for an item is its thread's, used again and again:
-    a decoded picture stays in the cache until it is in the batch. Two chains may run at once: the
+    A program is run item by item, and the memory for an item is its thread's, used again and again:
+    a decoded picture stays in the cache until it is in the batch. Two programs may run at once: the
     second one keeps the cores busy while Python sees to the end of the first, which can take long
     where a training loop holds the GIL.
 
-    The workers' memory is at most 64 MiB (`base.LARGE`) for each thread of either chain. Images
+    The workers' memory is at most 64 MiB (`base.LARGE`) for each thread of either program. Images
     that take more are done after the others of their batch, as many at once as fit in 64 MiB for
     each thread, or one; their memory is given back at once. So the most that there can be are
     three times 64 MiB for each thread; or two times that, and the largest image.

@@ -28,10 +28,10 @@ from gpuio.devices.base import DONE, Array, Device, Event, KernelCall, Running, 
 from gpuio.devices.pool import Lease
 from gpuio.devices.ring import Slot
 from gpuio.kernels import device as kernels
-from gpuio.kernels.parallel import Task, run_chain
-from gpuio.kernels.resample import SKIP, finish, resample
+from gpuio.kernels.parallel import Task, run_program
+from gpuio.kernels.resample import finish, resample
+from gpuio.kernels.steps import StepKind
 from gpuio.kernels.tables import tabulate, tap_bytes
-from gpuio.kernels.taps import COPY
 
 _DESKS = 3  # one is filled, one is at work, one is free already
 _ALIGNMENT = 256  # of memory for an item or a table: what CUDA's own allocations have
@@ -227,23 +227,23 @@ class _Work(Work):
         self._kept.append(host)
         return int(host.ctypes.data)
 
-    def start(self, chain: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
+    def start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         sizes = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
         arena = self._desk.arena.reserve(int(sizes.sum()))
         start = self._driver.address(arena)
         bases = np.uint64(start) + (np.cumsum(sizes) - sizes).astype(np.uint64)
         launches: list[Launch] = []
-        for link in chain:
-            if isinstance(link.kernel, Task):
-                launches += self._launches(link, bases)
-        spent = np.zeros(len(chain), np.int64)
+        for call in program:
+            if isinstance(call.kernel, Task):
+                launches += self._launches(call, bases)
+        spent = np.zeros(len(program), np.int64)
         try:
             self._desk.tables.send(self._stream)
-            for number, link in enumerate(chain):
-                if not isinstance(link.kernel, Task):
+            for number, call in enumerate(program):
+                if not isinstance(call.kernel, Task):
                     self._driver.host_writes(start)
                     begin = time.perf_counter_ns()
-                    link.kernel(link.table, bases, self._driver.handle(self._stream))
+                    call.kernel(call.table, bases, self._driver.handle(self._stream))
                     spent[number] = time.perf_counter_ns() - begin
             for kernel, grid, args in launches:
                 self._driver.launch(kernel, grid, args, self._stream)
@@ -251,31 +251,31 @@ class _Work(Work):
             self._desk.fence = self._device.record()
         return _Queued(spent)
 
-    def _launches(self, link: KernelCall, bases: npt.NDArray[np.uint64]) -> list[Launch]:
+    def _launches(self, call: KernelCall, bases: npt.NDArray[np.uint64]) -> list[Launch]:
         """What the device runs for a kernel of the CPU: one launch, or more where colours change.
 
         The CPU takes an image through its colours before it normalizes it; on the device each
         thread has one pixel, and contrast needs the mean of all of them.
         """
-        table = link.table.copy()
-        table["src"] += np.where(table["local"] != 0, bases, np.uint64(0))
-        channels, *rest = link.words
-        if link.kernel is resample:
+        table = call.table.copy()
+        table["src"] += np.where(table["src_in_scratch"] != 0, bases, np.uint64(0))
+        channels, *rest = call.args
+        if call.kernel is resample:
             table["dst"] += bases
             return self._sample(table, channels)
-        assert link.kernel is finish
+        assert call.kernel is finish
         launches: list[Launch] = []
-        colored = (table["color"] != 0) & (table["kind"] != SKIP)
+        colored = (table["color"] != 0) & (table["kind"] != StepKind.SKIP)
         if colored.any():
             pitch = table["cols"].astype(np.int64) * channels
             painted = table.copy()
-            painted["kind"][~colored] = SKIP
+            painted["kind"][~colored] = StepKind.SKIP
             painted["dst"], painted["dst_pitch"] = table["scratch"] + bases, pitch
             launches += self._sample(painted, channels)
             skipped = table["y"] * pitch + table["x"].astype(np.int64) * channels
             origin = painted["dst"] - skipped.astype(np.uint64)
             table["src"][colored], table["src_pitch"][colored] = origin[colored], pitch[colored]
-            table["kind"][colored] = COPY
+            table["kind"][colored] = StepKind.COPY
         address = self._place(table, channels)
         args = (address, channels, *map(int, rest))
         return [*launches, (kernels.FINISH, kernels.grid(kernels.FINISH, table), args)]
@@ -284,7 +284,7 @@ class _Work(Work):
         args = (self._place(table, channels), channels)
         grid = kernels.grid(kernels.SAMPLE, table)
         launches: list[Launch] = [(kernels.SAMPLE, grid, args)]
-        if ((table["color"] != 0) & (table["kind"] != SKIP)).any():
+        if ((table["color"] != 0) & (table["kind"] != StepKind.SKIP)).any():
             launches.append((kernels.COLOR, kernels.grid(kernels.COLOR, table), args))
         return launches
 
@@ -293,8 +293,8 @@ class _Work(Work):
         sizes = tap_bytes(table, channels)
         pinned, address = self._desk.tables.reserve(int(sizes.sum()))
         table["taps"] = np.uint64(address) + (np.cumsum(sizes) - sizes).astype(np.uint64)
-        words = (table.ctypes.data, channels, pinned.ctypes.data - address)
-        run_chain([(tabulate, words)], len(table), self._device.threads)
+        args = (table.ctypes.data, channels, pinned.ctypes.data - address)
+        run_program([(tabulate, args)], len(table), self._device.threads)
         return self._desk.tables.put(table)
 
 

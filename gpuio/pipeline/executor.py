@@ -16,7 +16,7 @@ from gpuio.devices.out_of_memory import naming_batch
 from gpuio.devices.pool import Lease, OutputPool
 from gpuio.devices.ring import Ring
 from gpuio.errors import GpuioError
-from gpuio.kernels.taps import TAPS
+from gpuio.kernels.steps import STEPS, StepKind
 from gpuio.kernels.warp import weight_table
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.error_policy import FaultLog, OnError, apply_error_policy
@@ -246,10 +246,10 @@ class Executor:
         passes = Passes(self._plan, work, planned, places, self._weights_of)
         passes.add_steps()
         passes.add_finish(self._device.address(data), self._mean_image)
-        return work.start([*decoding, *passes.links], passes.nbytes)
+        return work.start([*decoding, *passes.program], passes.nbytes)
 
     def _weights_of(self, kind: int) -> int:
         """Address of the weights of a kind of warp."""
         if kind not in self._weights:
-            self._weights[kind] = self._device.upload(weight_table(int(TAPS[kind])))
+            self._weights[kind] = self._device.upload(weight_table(STEPS[StepKind(kind)].taps))
         return self._device.address(self._weights[kind])

@@ -10,15 +10,14 @@ import numpy.typing as npt
 
 from gpuio.core.parameters import element
 from gpuio.devices.base import KernelCall, Work
-from gpuio.kernels.resample import SKIP, STEP, finish, resample, table_bytes
-from gpuio.kernels.taps import COPY, WARP_CUBIC, WARP_LANCZOS
+from gpuio.kernels.resample import finish, resample
+from gpuio.kernels.steps import STEP, STEPS, ColorKind, StepKind, table_bytes
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch
 from gpuio.transforms.geometry import Boxes, Sizes, Step
 from gpuio.transforms.normalize import OUTPUTS
 
 _ALIGNMENT = 64
-_COLORS = ("jitter", "hls", "multiply", "lighting", "gray")
 
 
 class Passes:
@@ -36,7 +35,7 @@ class Passes:
         weights_of: Gives the address of the weights of a kind of warp.
 
     Attributes:
-        links: The kernels.
+        program: The kernels, in the order in which they run.
         nbytes: (N,) int64, memory that each item takes.
     """
 
@@ -48,7 +47,7 @@ class Passes:
         places: npt.NDArray[np.int64],
         weights_of: Callable[[int], int],
     ) -> None:
-        self.links: list[KernelCall] = []
+        self.program: list[KernelCall] = []
         jobs = planned.jobs
         self.nbytes = jobs.nbytes[places]
         self._used = self.nbytes.copy()  # by what is still needed
@@ -60,12 +59,16 @@ class Passes:
                 origin[number] = work.upload(jobs.pixels[place])
         chain = self._sketch.geometry
         self._table = _rows(origin, jobs.pitch[places], chain.window[places])
-        self._table["local"] = jobs.in_scratch[places]
+        self._table["src_in_scratch"] = jobs.in_scratch[places]
         later = jobs.headers.later - jobs.pixels.keys()
         self._faults = np.isin(places, [*planned.samples.faults, *later])
-        self._colors = np.zeros(len(places), np.uint64)
-        if any(self._sketch.color[name].any() for name in _COLORS):
-            self._colors = self._addresses(self._sketch.color[places])
+        self._colors = np.zeros(len(places), np.uint64)  # addresses of lists of colour steps
+        if self._sketch.colors:
+            colors = np.stack([step[places] for step in self._sketch.colors], axis=1)
+            changed = (colors["kind"] != ColorKind.NONE).any(axis=1)
+            if changed.any():
+                self._colors = np.where(changed, self._addresses(colors), np.uint64(0))
+                self._table["color_count"] = colors.shape[1]
 
     def add_steps(self) -> None:
         """The passes before the last one of each image."""
@@ -99,14 +102,14 @@ class Passes:
         norm = plan.normalization.table(plan.dtype, sketch.gain[places], sketch.offset[places])
         table["norm"], table["color"] = self._addresses(norm), self._colors
         table["mean_image"], table["mirror"] = mean_image, sketch.mirror[places]
-        table["kind"][self._faults] = SKIP
+        table["kind"][self._faults] = StepKind.SKIP
         size = int(np.prod(plan.shape))
         nbytes = np.uint64(size * element(plan.dtype).itemsize)
         table["dst"] = np.uint64(data) + places.astype(np.uint64) * nbytes
         table["scratch"] = self._used
         table["taps"] = self._reserve(table, self._used + _aligned(size))
-        words = (plan.shape[0], OUTPUTS[plan.dtype], plan.layout == "NHWC")
-        self.links.append(KernelCall(finish, table, words))
+        args = (plan.shape[0], OUTPUTS[plan.dtype], plan.layout == "NHWC")
+        self.program.append(KernelCall(finish, table, args))
 
     def _fill(self, rows: npt.NDArray[np.int64], step: Step, shift: Sizes) -> None:
         """Make `rows` of the table say what `step` does to their images."""
@@ -121,8 +124,8 @@ class Passes:
         if step.matrix is not None:
             matrix = np.ascontiguousarray(step.matrix[places])
             part["matrix"] = _each(self._work.keep(matrix), matrix)
-            for kind in (WARP_CUBIC, WARP_LANCZOS):
-                if (part["kind"] == kind).any():
+            for kind in np.unique(part["kind"]).tolist():
+                if STEPS[kind].weighs:
                     part["weights"][part["kind"] == kind] = self._weights_of(kind)
         self._table[rows] = part
 
@@ -130,17 +133,17 @@ class Passes:
         """A pass for `rows` into the item's memory; they then start from its result."""
         channels, table = self._plan.shape[0], self._table
         mine = table.copy()
-        mine["kind"][np.setdiff1d(np.arange(len(table)), rows)] = SKIP
+        mine["kind"][np.setdiff1d(np.arange(len(table)), rows)] = StepKind.SKIP
         pitch = table["cols"].astype(np.int64) * channels
         mine["dst"], mine["dst_pitch"] = self._used, pitch
-        nbytes = np.where(mine["kind"] == SKIP, 0, _aligned(pitch * table["rows"]))
+        nbytes = np.where(mine["kind"] == StepKind.SKIP, 0, _aligned(pitch * table["rows"]))
         mine["taps"] = self._reserve(mine, self._used + nbytes)
-        self.links.append(KernelCall(resample, mine, (channels,)))
+        self.program.append(KernelCall(resample, mine, (channels,)))
         part, pitch = table[rows], pitch[rows]
         box = np.stack([part[name] for name in ("y", "x", "rows", "cols")], axis=1)
         skipped = box[:, 0] * pitch + box[:, 1].astype(np.int64) * channels
         result = _rows((self._used[rows] - skipped).astype(np.uint64), pitch, box)
-        result["local"] = 1
+        result["src_in_scratch"], result["color_count"] = 1, table["color_count"][rows]
         table[rows] = result
         self._used += nbytes
 
@@ -173,7 +176,7 @@ def _rows(
 ) -> npt.NDArray[np.void]:
     """(N,) STEP rows that copy the window `box` of pictures whose pixel (0, 0) is at `origin`."""
     table = np.zeros(len(origin), STEP)
-    table["kind"], table["src"], table["src_pitch"] = COPY, origin, pitch
+    table["kind"], table["src"], table["src_pitch"] = StepKind.COPY, origin, pitch
     end = box[:, :2] + box[:, 2:]
     table["src_height"], table["src_width"] = end.T
     table["dst_height"], table["dst_width"] = end.T

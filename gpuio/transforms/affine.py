@@ -11,13 +11,21 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.taps import WARP_CUBIC, WARP_LANCZOS, WARP_LINEAR, WARP_NEAREST
+from gpuio.kernels.steps import StepKind
 from gpuio.transforms import geometry
 from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw, Draws
 
 # Area has no meaning for a warp, and becomes bilinear.
-_KIND_OF = np.array([WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LINEAR, WARP_LANCZOS])
+_KIND_OF = np.array(
+    [
+        StepKind.WARP_NEAREST,
+        StepKind.WARP_LINEAR,
+        StepKind.WARP_CUBIC,
+        StepKind.WARP_LINEAR,
+        StepKind.WARP_LANCZOS,
+    ]
+)
 _F32 = np.float32
 
 

@@ -1,4 +1,4 @@
-"""Colour augmentations, applied to the cropped image in this order.
+"""Colour augmentations, applied to the cropped image in the order of the ops.
 
 Source: MXNet 1.9.1, src/io/image_aug_default.cc; `RandomGray`: python/mxnet/image/image.py.
 """
@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.color import ORDERS
+from gpuio.kernels.steps import ColorKind
 from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw, Draws
 
 _F32 = np.float32
+_JITTERS = np.array([ColorKind.BRIGHTNESS, ColorKind.CONTRAST, ColorKind.SATURATION])
+_ORDERS = np.array(list(permutations(range(len(_JITTERS)))))
+"""(6, 3) orders of the jitters, which `jitter_order` counts."""
 # Principal components of ImageNet's RGB values, times the square roots of their variances.
 # Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks (2012).
 _EIGENVALUES: Final = (55.46, 4.794, 1.148)
@@ -43,20 +47,20 @@ class ColorJitter(Op):
     saturation: float = 0
 
     def __call__(self, batch: BatchPlan) -> None:
-        color = batch.color
-        color["jitter"] = 1
-        color["order"] = batch.sample(
-            "jitter_order", lambda draws: draws.integers(Draw.JITTER_ORDER, 0, len(ORDERS) - 1)
+        order = batch.sample(
+            "jitter_order", lambda draws: draws.integers(Draw.JITTER_ORDER, 0, len(_ORDERS) - 1)
         )
+        factors = []
         for name, draw in (
             ("brightness", Draw.BRIGHTNESS),
             ("contrast", Draw.CONTRAST),
             ("saturation", Draw.SATURATION),
         ):
             amount = getattr(self, name)
-            color[name] = batch.sample(
-                name, partial(Draws.uniform, draw=draw, low=1 - amount, high=1 + amount)
-            )
+            uniform = partial(Draws.uniform, draw=draw, low=1 - amount, high=1 + amount)
+            factors.append(batch.sample(name, uniform))
+        for which in _ORDERS[order].T:
+            batch.add_color(_JITTERS[which], np.choose(which, factors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +82,7 @@ class HlsJitter(Op):
     lightness: int = 0
 
     def __call__(self, batch: BatchPlan) -> None:
-        color = batch.color
-        color["hls"] = 1
+        shifts = []
         for name, amount, draw, spread in (
             ("hue", self.hue, Draw.HUE, Draw.HUE_SPREAD),
             (
@@ -90,9 +93,10 @@ class HlsJitter(Op):
             ),
             ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_SPREAD),
         ):
-            color[name] = batch.sample(
-                name, partial(_spread, draw=draw, other=spread, amount=amount)
-            )
+            steps = partial(_spread, draw=draw, other=spread, amount=amount)
+            shifts.append(batch.sample(name, steps))
+        hue, saturation, lightness = shifts
+        batch.add_color(ColorKind.HLS, hue, lightness, saturation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +112,7 @@ class Lighting(Op):
 
     def __call__(self, batch: BatchPlan) -> None:
         shift = batch.sample("lighting", self._shifts)
-        color = batch.color
-        color["lighting"] = 1
-        color["red"], color["green"], color["blue"] = shift.T
+        batch.add_color(ColorKind.SHIFT, *shift.T)
 
     def _shifts(self, draws: Draws) -> npt.NDArray[np.float32]:
         """(N, 3) levels added to red, green and blue."""
@@ -137,7 +139,8 @@ class RandomGray(Op):
             raise ValueError(f"rand_gray must be in [0, 1], got {self.p}")
 
     def __call__(self, batch: BatchPlan) -> None:
-        batch.color["gray"] = batch.sample("gray", lambda draws: draws.uniform(Draw.GRAY) < self.p)
+        gray = batch.sample("gray", lambda draws: draws.uniform(Draw.GRAY) < self.p)
+        batch.add_color(np.where(gray, ColorKind.GRAY, ColorKind.NONE))
 
 
 @dataclass(frozen=True, slots=True)

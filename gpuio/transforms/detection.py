@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.kernels.objects import drop_empty, mirror_objects, project_objects
-from gpuio.kernels.taps import COPY, WARP_NEAREST
+from gpuio.kernels.steps import ColorKind, StepKind
 from gpuio.transforms import geometry
 from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw, Draws
@@ -61,7 +61,7 @@ class ColorShift(Op):
     contrast: tuple[float, float] = (0, 0)
 
     def __call__(self, batch: BatchPlan) -> None:
-        color = batch.color
+        shifts = []
         for name, amount, draw, chance in (
             ("hue", self.hue, Draw.HUE, Draw.HUE_CHANCE),
             (
@@ -72,13 +72,17 @@ class ColorShift(Op):
             ),
             ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_CHANCE),
         ):
-            color[name] = batch.sample(name, partial(_steps, draw, chance, *amount))
-        color["hls"] = (color["hue"] | color["color_saturation"] | color["lightness"]) != 0
+            shifts.append(batch.sample(name, partial(_steps, draw, chance, *amount)))
+        hue, saturation, lightness = shifts
+        shifted = (hue | saturation | lightness) != 0
+        kind = np.where(shifted, ColorKind.HLS, ColorKind.NONE)
+        batch.add_color(kind, hue, lightness, saturation)
         shift = partial(_by_chance, Draw.CONTRAST, Draw.CONTRAST_CHANCE, *self.contrast)
         contrast = batch.sample("contrast", shift)
-        color["multiply"] = np.abs(contrast) > _LEAST_CONTRAST
-        color["factor"] = contrast + _F32(1)
-        batch.geometry.paint((color["hls"] | color["multiply"]) != 0)
+        scaled = np.abs(contrast) > _LEAST_CONTRAST
+        kind = np.where(scaled, ColorKind.BRIGHTNESS, ColorKind.NONE)
+        batch.add_color(kind, contrast + _F32(1))
+        batch.geometry.paint(shifted | scaled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class MirrorObjects(Op):
         size = batch.geometry.size
         one, zero = np.ones(len(size)), np.zeros(len(size))
         matrix = np.stack([-one, zero, size[:, 1] - one, zero, one, zero], axis=1)
-        batch.geometry.warp(size, np.where(where, WARP_NEAREST, COPY), matrix, 0)
+        batch.geometry.warp(size, np.where(where, StepKind.WARP_NEAREST, StepKind.COPY), matrix, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ class PadObjects(Op):
         size = batch.bounded(size)
         one, zero = np.ones(len(size)), np.zeros(len(size))
         matrix = np.stack([one, zero, -left, zero, one, -top], axis=1)
-        chain.warp(size, np.where(where, WARP_NEAREST, COPY), matrix, self.fill)
+        chain.warp(size, np.where(where, StepKind.WARP_NEAREST, StepKind.COPY), matrix, self.fill)
 
     def _canvases(self, draws: Draws) -> npt.NDArray[np.float32]:
         """(N, 3) scales, and x and y of the picture in sides of it; 0 where there is no canvas."""
@@ -224,7 +228,9 @@ class TopLeft(Op):
         small = (size != whole).any(axis=1)
         if small.any():
             still = np.broadcast_to(np.array([1.0, 0, 0, 0, 1, 0]), (len(size), 6))
-            batch.geometry.warp(whole, np.where(small, WARP_NEAREST, COPY), still, 0)
+            batch.geometry.warp(
+                whole, np.where(small, StepKind.WARP_NEAREST, StepKind.COPY), still, 0
+            )
         batch.crop = np.concatenate([np.zeros_like(whole), whole], axis=1)
 
 

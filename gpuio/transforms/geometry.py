@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.taps import BORDER, COPY, NEAREST, WARP_NEAREST, kinds
+from gpuio.kernels.steps import NEAREST_OF, REACH, StepKind, resize_kinds
 from gpuio.transforms.random import Draw, Draws
 
 Sizes = npt.NDArray[np.int64]
@@ -21,7 +21,7 @@ Sizes = npt.NDArray[np.int64]
 Boxes = npt.NDArray[np.int64]
 """(N, 4) windows: y, x, height, width, in pixels."""
 Kinds = npt.NDArray[np.int64]
-"""(N,) kinds of kernels/taps.py."""
+"""(N,) StepKinds."""
 Matrices = npt.NDArray[np.float64]
 """(N, 6) canvas (x, y, 1) to source x and y, in pixels."""
 
@@ -31,10 +31,6 @@ MOST_PIXELS = 1 << 28
 """Of the part of a picture that a step makes: one odd image must not take all memory."""
 INTER_METHODS = (0, 1, 2, 3, 4, 9, 10)
 _AUTO, _RANDOM = 9, 10
-_REACH = np.array([0, 0, 1, 2, 0, 4, 1, 0, 0, 1, 2, 4, 0])
-"""Pixels that a kind reads beyond its centre, by kind."""
-_NEAREST_OF = np.array([COPY, *[NEAREST] * 7, *[WARP_NEAREST] * 4, BORDER])
-"""The kind that does the same with the nearest pixels, by kind."""
 
 
 @dataclass(slots=True)
@@ -66,7 +62,7 @@ class Step:
     @property
     def active(self) -> npt.NDArray[np.bool_]:
         """(N,) bool, images to which it does anything."""
-        moves = self.kind != COPY
+        moves = self.kind != StepKind.COPY
         return moves if self.paint is None else moves | self.paint
 
 
@@ -93,7 +89,7 @@ class ResampleChain:
         """Resize each image, or its `crop`, by interpolations 0 to 4."""
         source = self.size if crop is None else crop[:, 2:]
         offset = np.zeros_like(source) if crop is None else crop[:, :2]
-        self.steps.append(Step(kinds(source, size, method), source, size, offset))
+        self.steps.append(Step(resize_kinds(source, size, method), source, size, offset))
         self.size = size
 
     def warp(self, size: Sizes, kind: Kinds, matrix: Matrices, fill: int) -> None:
@@ -104,7 +100,7 @@ class ResampleChain:
 
     def border(self, margin: int, fill: int) -> None:
         """Put a border around each image."""
-        size, kind = self.size + 2 * margin, np.full(len(self.size), BORDER)
+        size, kind = self.size + 2 * margin, np.full(len(self.size), StepKind.BORDER)
         offset = np.zeros_like(size)
         self.steps.append(Step(kind, self.size, size, offset, margin=margin, fill=fill))
         self.size = size
@@ -112,7 +108,7 @@ class ResampleChain:
     def paint(self, where: npt.NDArray[np.bool_]) -> None:
         """Let the images `where`, (N,) bool, have their colours now, before what follows."""
         if not self.steps:
-            still, offset = np.full(len(self.size), COPY), np.zeros_like(self.size)
+            still, offset = np.full(len(self.size), StepKind.COPY), np.zeros_like(self.size)
             self.steps.append(Step(still, self.size, self.size, offset))
         self.steps[-1].paint = where
 
@@ -121,7 +117,7 @@ class ResampleChain:
         box = crop
         for step in reversed(self.steps):
             step.box = box
-            needed = np.where((step.kind == COPY)[:, None], box, _support(step))
+            needed = np.where((step.kind == StepKind.COPY)[:, None], box, _support(step))
             box = needed + np.concatenate([step.offset, np.zeros_like(step.offset)], axis=1)
         self.window = box
 
@@ -133,7 +129,7 @@ class ResampleChain:
             crop: (N, 4) windows of the last step's result.
         """
         steps = [
-            replace(step, kind=_NEAREST_OF[step.kind], fill=fill, paint=None) for step in self.steps
+            replace(step, kind=NEAREST_OF[step.kind], fill=fill, paint=None) for step in self.steps
         ]
         chain = ResampleChain(self.original, steps)
         chain.size = self.size
@@ -155,7 +151,7 @@ def _support(step: Step) -> Boxes:
     """The window of its source that a step reads for `box` of its result."""
     begin, end = step.box[:, :2], step.box[:, :2] + step.box[:, 2:]
     # One pixel more, for the rounding of places to float32 or to 1/32.
-    reach = (_REACH[step.kind] + 1)[:, None]
+    reach = (REACH[step.kind] + 1)[:, None]
     if step.matrix is not None:
         low, high = _warped(step.matrix, begin, end - 1)
         first = np.floor(low).astype(np.int64) - reach

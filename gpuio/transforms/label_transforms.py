@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.taps import COPY
+from gpuio.kernels.steps import StepKind
 from gpuio.transforms.geometry import Sizes, Step
 from gpuio.transforms.object_crop import EMIT_MODES, EmitMode
 from gpuio.transforms.op import BatchPlan, Op
@@ -98,7 +98,7 @@ def forward(batch: BatchPlan) -> Maps:
     maps[:, 0, 0], maps[:, 1, 1] = chain.original[:, 1], chain.original[:, 0]
     for step in chain.steps:
         maps[:, :, 2] -= step.offset[:, ::-1]
-        maps = np.where((step.kind == COPY)[:, None, None], maps, _after(maps, step))
+        maps = np.where((step.kind == StepKind.COPY)[:, None, None], maps, _after(maps, step))
     maps[:, :, 2] -= batch.crop[:, 1::-1]
     maps /= batch.crop[:, :1:-1, None]
     maps[batch.mirror, 0] *= -1

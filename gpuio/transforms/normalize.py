@@ -10,15 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, NORM, UINT8
+from gpuio.kernels.steps import NORM, OutputType
 
-OUTPUTS = {
-    "float32": FLOAT32,
-    "float16": FLOAT16,
-    "bfloat16": BFLOAT16,
-    "int8": INT8,
-    "uint8": UINT8,
-}
+OUTPUTS = {output.name.lower(): output for output in OutputType}
 """Output types, by name of the dtype."""
 
 _F32 = np.float32

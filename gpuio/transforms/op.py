@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.color import COLOR
+from gpuio.kernels.steps import COLOR_STEP, ColorKind
 from gpuio.transforms.geometry import LARGEST, MOST_PIXELS, Boxes, ResampleChain, Sizes
 from gpuio.transforms.random import Draws
 
@@ -26,7 +26,8 @@ class BatchPlan:
         draws: Random numbers of the batch.
         crop: (N, 4) windows in the last result of `geometry`.
         mirror: (N,) bool.
-        color: (N,) COLOR rows.
+        colors: Colour steps in the order in which they apply, (N,) COLOR_STEP each; `add_color`
+            appends one.
         gain: (N,) float32, factors of the normalized values.
         offset: (N,) float32 in levels, added after the mean is subtracted.
         overrides: By name, (N, ...) values to use instead of random ones.
@@ -40,9 +41,9 @@ class BatchPlan:
     draws: Draws
     crop: Boxes
     mirror: npt.NDArray[np.bool_]
-    color: npt.NDArray[np.void]
     gain: npt.NDArray[np.float32]
     offset: npt.NDArray[np.float32]
+    colors: list[npt.NDArray[np.void]] = field(default_factory=list)
     overrides: Mapping[str, Column] = field(default_factory=dict)
     sampled: dict[str, Column] = field(default_factory=dict)
     rejected: dict[int, str] = field(default_factory=dict)
@@ -64,10 +65,9 @@ class BatchPlan:
             draws,
             np.concatenate([np.zeros((count, 2), np.int64), geometry.size], axis=1),
             np.zeros(count, bool),
-            np.zeros(count, COLOR),
             np.ones(count, np.float32),
             np.zeros(count, np.float32),
-            overrides or {},
+            overrides=overrides or {},
         )
         batch.bounded(wanted)
         return batch
@@ -79,6 +79,25 @@ class BatchPlan:
             values = values.astype(np.float32, copy=False)  # a text file may have made float64
         self.sampled[name] = values
         return values
+
+    def add_color(
+        self,
+        kind: ColorKind | npt.NDArray[np.integer],
+        a: npt.ArrayLike = 0,
+        b: npt.ArrayLike = 0,
+        c: npt.ArrayLike = 0,
+    ) -> None:
+        """Append a colour step, which applies after those that were appended before.
+
+        Args:
+            kind: One for all images, or (N,); NONE where an image has no such step.
+            a: The first parameter of `kind`: one for all images, or (N,).
+            b: The second parameter.
+            c: The third parameter.
+        """
+        step = np.zeros(len(self.mirror), COLOR_STEP)
+        step["kind"], step["a"], step["b"], step["c"] = kind, a, b, c
+        self.colors.append(step)
 
     def bounded(self, size: Sizes) -> Sizes:
         """(N, 2) `size` of pictures to come, cut to LARGEST; larger images are rejected."""
@@ -112,7 +131,7 @@ class BatchPlan:
         return replace(
             self,
             geometry=self.geometry.for_masks(fill, self.crop),
-            color=np.zeros(count, COLOR),
+            colors=[],
             gain=np.ones(count, np.float32),
             offset=np.zeros(count, np.float32),
         )

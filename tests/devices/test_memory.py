@@ -33,9 +33,9 @@ class Uncached(Task):
 
 
 @Uncached
-def touch(words, item, worker, base):
+def touch(args, item, worker, base):
     """Write to the item's memory, at its last bytes, and note its number as twice what is read."""
-    given = arguments(words, 2)
+    given = arguments(args, 2)
     last = base + load64(given[0] + np.uint64(8 * item)) - np.uint64(8)
     store64(last, np.uint64(item))
     store64(given[1] + np.uint64(8 * item), load64(last) * np.uint64(2))

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from gpuio.kernels.color import COLOR, ORDERS, color_image, mean_level
+from gpuio.kernels.color import color_image, mean_level
+from gpuio.kernels.steps import COLOR_STEP, ColorKind
 from gpuio.testing import draw
 
 F32 = np.float32
@@ -32,13 +33,15 @@ def pictures():
 PICTURES = pytest.mark.parametrize("image", pictures().values(), ids=list(pictures()))
 
 
-def apply(image, **row):
-    """What the kernel makes of (H, W, 3) `image` with these fields of a COLOR row."""
-    color = np.zeros(1, COLOR)
-    for name, value in row.items():
-        color[name] = value
+def apply(image, *steps):
+    """What the kernel makes of (H, W, 3) `image`; each step is a ColorKind and its parameters."""
+    rows = np.zeros(len(steps), COLOR_STEP)
+    for row, (kind, *parameters) in zip(rows, steps, strict=True):
+        row["kind"] = kind
+        for name, value in zip("abc", parameters, strict=False):
+            row[name] = value
     out = np.ascontiguousarray(image).copy()
-    color_image(out.reshape(-1), color[0])
+    color_image(out.reshape(-1), rows)
     return out
 
 
@@ -65,29 +68,43 @@ def saturation(image, factor):
     return level(image.astype(F32) * F32(factor) + rest[..., None])
 
 
-JITTERS = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+JITTERS = {
+    ColorKind.BRIGHTNESS: brightness,
+    ColorKind.CONTRAST: contrast,
+    ColorKind.SATURATION: saturation,
+}
 
 
 @PICTURES
 @pytest.mark.parametrize("factor", FACTORS)
-@pytest.mark.parametrize("name", JITTERS)
-def test_each_jitter_is_its_formula(image, name, factor):
-    factors = {other: F32(1) for other in JITTERS} | {name: F32(factor)}
-    npt.assert_array_equal(apply(image, jitter=1, **factors), JITTERS[name](image, factor))
+@pytest.mark.parametrize("kind", JITTERS)
+def test_each_jitter_is_its_formula(image, kind, factor):
+    npt.assert_array_equal(apply(image, (kind, factor)), JITTERS[kind](image, factor))
 
 
-@pytest.mark.parametrize("order", range(6))
-def test_jitters_apply_in_the_order_drawn(order):
-    factors = {"brightness": F32(1.4), "contrast": F32(0.6), "saturation": F32(1.7)}
+@pytest.mark.parametrize("order", [*permutations(JITTERS)], ids=lambda kinds: kinds[0].name)
+def test_steps_apply_in_the_order_stored(order):
+    factors = dict(zip(JITTERS, (F32(1.4), F32(0.6), F32(1.7)), strict=True))
     image = expected = draw(30, 40)
-    for place in ORDERS[order]:
-        name = list(JITTERS)[place]
-        expected = JITTERS[name](expected, factors[name])
-    npt.assert_array_equal(apply(image, jitter=1, order=order, **factors), expected)
+    for kind in order:
+        expected = JITTERS[kind](expected, factors[kind])
+    npt.assert_array_equal(apply(image, *((kind, factors[kind]) for kind in order)), expected)
 
 
-def test_orders_are_all_orders():
-    assert [tuple(order) for order in ORDERS.tolist()] == list(permutations(range(3)))
+def test_two_steps_of_a_kind_are_two():
+    image = draw(30, 40)
+    once = apply(image, (ColorKind.CONTRAST, 0.6))
+    twice = apply(image, (ColorKind.CONTRAST, 0.6), (ColorKind.NONE,), (ColorKind.CONTRAST, 1.9))
+    npt.assert_array_equal(twice, contrast(once, 1.9))
+    assert not np.array_equal(once, twice)
+
+
+def test_gray_before_saturation_is_not_gray_after_it():
+    image = draw(30, 40)
+    gray, more = (ColorKind.GRAY,), (ColorKind.SATURATION, 1.8)
+    before, after = apply(image, gray, more), apply(image, more, gray)
+    npt.assert_array_equal(after[..., 0], after[..., 2])
+    assert not np.array_equal(before, after)
 
 
 @PICTURES
@@ -96,7 +113,7 @@ def test_lighting_adds_and_cuts(image, shift):
     red, green, blue = shift
     values = np.trunc(image.astype(F32) + np.array(shift, F32))
     expected = np.clip(values, 0, 255).astype(np.uint8)
-    got = apply(image, lighting=1, red=red, green=green, blue=blue)
+    got = apply(image, (ColorKind.SHIFT, red, green, blue))
     npt.assert_array_equal(got, expected)
 
 
@@ -148,7 +165,7 @@ def test_hls_shifts_are_the_formula(image, shift):
         np.clip(lightness + shift[1], 0, 255),
         np.clip(satur + shift[2], 0, 255),
     )
-    got = apply(image, hls=1, hue=shift[0], lightness=shift[1], color_saturation=shift[2])
+    got = apply(image, (ColorKind.HLS, *shift))
     npt.assert_array_equal(got, expected)
 
 
@@ -162,7 +179,7 @@ def test_hls_is_the_colour_space_of_that_name():
 
 
 def test_hls_of_no_saturation_is_gray():
-    got = apply(draw(20, 30), hls=1, color_saturation=-255)
+    got = apply(draw(20, 30), (ColorKind.HLS, 0, 0, -255))
     npt.assert_array_equal(got[..., 0], got[..., 1])
     npt.assert_array_equal(got[..., 0], got[..., 2])
 
@@ -171,23 +188,25 @@ def test_hls_of_no_saturation_is_gray():
 def test_gray_weighs_the_channels(image):
     red, green, blue = np.moveaxis(image.astype(F32), -1, 0)
     expected = level(F32(0.21) * red + F32(0.72) * green + F32(0.07) * blue)
-    npt.assert_array_equal(apply(image, gray=1), np.repeat(expected[..., None], 3, axis=-1))
+    npt.assert_array_equal(
+        apply(image, (ColorKind.GRAY,)), np.repeat(expected[..., None], 3, axis=-1)
+    )
 
 
 @PICTURES
-def test_an_empty_row_changes_nothing(image):
+def test_no_step_changes_nothing(image):
     npt.assert_array_equal(apply(image), image)
+    npt.assert_array_equal(apply(image, (ColorKind.NONE, 3, 4, 5)), image)
 
 
 @PICTURES
 def test_factors_of_one_change_nothing(image):
-    npt.assert_array_equal(apply(image, jitter=1, brightness=1, contrast=1, saturation=1), image)
+    npt.assert_array_equal(apply(image, *((kind, 1) for kind in JITTERS)), image)
 
 
 def test_a_single_pixel_has_a_mean():
     image = np.array([[[10, 200, 90]]], np.uint8)
-    factors = {"brightness": 1, "contrast": F32(0.5), "saturation": 1}
-    npt.assert_array_equal(apply(image, jitter=1, **factors), contrast(image, 0.5))
+    npt.assert_array_equal(apply(image, (ColorKind.CONTRAST, 0.5)), contrast(image, 0.5))
 
 
 @njit

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import numpy.testing as npt
@@ -16,38 +17,31 @@ from hypothesis import strategies as st
 pytest.importorskip("numba.cuda.simulator")
 
 from gpuio.kernels import device, simulated
-from gpuio.kernels.color import COLOR, color_image
-from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, NORM, UINT8
-from gpuio.kernels.resample import SKIP, STEP, finish, lend_memory, resample
+from gpuio.kernels.color import color_image
+from gpuio.kernels.resample import finish, lend_memory, resample
+from gpuio.kernels.steps import COLOR_STEP, NORM, STEP, ColorKind, OutputType, StepKind
 from gpuio.kernels.tables import tabulate, tap_bytes
-from gpuio.kernels.taps import (
-    AREA,
-    AREA_INTEGER,
-    AREA_LINEAR,
-    BORDER,
-    COPY,
-    CUBIC,
-    LANCZOS,
-    LINEAR,
-    NEAREST,
-    WARP_CUBIC,
-    WARP_LANCZOS,
-    WARP_LINEAR,
-    WARP_NEAREST,
-)
 from gpuio.kernels.warp import weight_table
 from gpuio.transforms.geometry import ResampleChain
 
 OUTPUTS = {
-    "float32": (FLOAT32, np.float32),
-    "float16": (FLOAT16, np.uint16),
-    "bfloat16": (BFLOAT16, np.uint16),
-    "int8": (INT8, np.int8),
-    "uint8": (UINT8, np.uint8),
+    "float32": (OutputType.FLOAT32, np.float32),
+    "float16": (OutputType.FLOAT16, np.uint16),
+    "bfloat16": (OutputType.BFLOAT16, np.uint16),
+    "int8": (OutputType.INT8, np.int8),
+    "uint8": (OutputType.UINT8, np.uint8),
 }
-RESIZES = (NEAREST, LINEAR, CUBIC, AREA, LANCZOS, AREA_LINEAR, AREA_INTEGER)
-WARPS = (WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LANCZOS)
-KINDS = (COPY, *RESIZES, *WARPS, BORDER)
+RESIZES = (
+    StepKind.NEAREST,
+    StepKind.LINEAR,
+    StepKind.CUBIC,
+    StepKind.AREA,
+    StepKind.LANCZOS,
+    StepKind.AREA_LINEAR,
+    StepKind.AREA_INTEGER,
+)
+WARPS = (StepKind.WARP_NEAREST, StepKind.WARP_LINEAR, StepKind.WARP_CUBIC, StepKind.WARP_LANCZOS)
+KINDS = (StepKind.COPY, *RESIZES, *WARPS, StepKind.BORDER)
 CHANNELS = pytest.mark.parametrize("channels", [1, 3, 4])
 POISON = 0x77
 GUARD = 64
@@ -112,11 +106,11 @@ def guarded(nbytes):
 
 def sizes(kind, before, after):
     """Sizes that suit a kind, near those given."""
-    if kind == COPY:
+    if kind == StepKind.COPY:
         return before, before
-    if kind == AREA:
+    if kind == StepKind.AREA:
         return tuple(np.maximum(before, after)), tuple(np.minimum(before, after))
-    if kind == AREA_INTEGER:
+    if kind == StepKind.AREA_INTEGER:
         small = tuple(np.minimum(before, after))
         return tuple(s * (1 + b % 3) for s, b in zip(small, before, strict=True)), small
     return before, after
@@ -134,7 +128,7 @@ class Pictures:
         margin = 2
         for row, kind in zip(self.table, kinds, strict=True):
             (height, width), size = sizes(kind, before, after)
-            if kind == BORDER:
+            if kind == StepKind.BORDER:
                 size = height + 2 * margin, width + 2 * margin
             image = self.memory.add(noise((height, width + 1, channels), seed)[:, :width].copy())
             self.images.append(image)
@@ -142,7 +136,7 @@ class Pictures:
             row["src_height"], row["src_width"] = height, width
             row["dst_height"], row["dst_width"] = size
             row["margin"], row["fill"] = margin, 128
-            if kind == CUBIC:
+            if kind == StepKind.CUBIC:
                 row["fill"] = seed % 2
             y, x, rows, cols = box or (1, 0, 4, 5)
             y, x = min(y, size[0] - 1), min(x, size[1] - 1)
@@ -152,7 +146,9 @@ class Pictures:
         self.matrix = np.ascontiguousarray(angle)  # read on the host alone
         self.table["matrix"] = self.matrix.ctypes.data + 48 * np.arange(count)
         self.weights = [self.memory.add(weight_table(taps)) for taps in (4, 8)]
-        for kind, weights in zip((WARP_CUBIC, WARP_LANCZOS), self.weights, strict=True):
+        for kind, weights in zip(
+            (StepKind.WARP_CUBIC, StepKind.WARP_LANCZOS), self.weights, strict=True
+        ):
             self.table["weights"][self.table["kind"] == kind] = weights.ctypes.data
         self.norm = self.memory.add(rng.uniform(-3, 100, (count, NORM)).astype(np.float32))
         self.table["norm"] = self.norm.ctypes.data + 4 * NORM * np.arange(count)
@@ -203,8 +199,8 @@ def test_sample_is_resample(channels, seed):
 
 
 def test_a_row_to_skip_is_left_alone():
-    pictures = Pictures((COPY, LINEAR, COPY), 3)
-    pictures.table["kind"][1] = SKIP
+    pictures = Pictures((StepKind.COPY, StepKind.LINEAR, StepKind.COPY), 3)
+    pictures.table["kind"][1] = StepKind.SKIP
     got = pictures.sample("device")
     npt.assert_array_equal(got, pictures.sample("cpu"))
     assert (got[GUARD + 4 * 18 : GUARD + 8 * 18] == POISON).all()
@@ -226,7 +222,11 @@ def test_finish_is_finish(channels, output, interleaved):
 @CHANNELS
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_a_mean_image_is_taken_where_the_pixel_was(channels, output):
-    pictures = Pictures((COPY, COPY, LINEAR, LINEAR), channels, mirror=[0, 1, 0, 1])
+    pictures = Pictures(
+        (StepKind.COPY, StepKind.COPY, StepKind.LINEAR, StepKind.LINEAR),
+        channels,
+        mirror=[0, 1, 0, 1],
+    )
     mean = np.random.default_rng(3).integers(0, 255, 20 * channels).astype(np.float32)
     pictures.table["mean_image"] = pictures.memory.add(mean).ctypes.data
     for interleaved in False, True:
@@ -242,7 +242,7 @@ def test_a_kernel_reads_its_window_alone(kind, corner, channels):
     pictures = Pictures((kind,), channels, before=(18, 21), after=(15, 13))
     (row,), (image,) = pictures.table, pictures.images
     chain = ResampleChain(np.array([image.shape[:2]]))
-    if kind == BORDER:
+    if kind == StepKind.BORDER:
         chain.border(2, 128)
     elif kind in WARPS:
         chain.warp(np.array([(15, 13)]), np.array([kind]), pictures.matrix, 128)
@@ -299,49 +299,58 @@ def test_places_far_out_do_not_come_round(kind, scale):
 def test_only_a_window_of_the_source_has_to_be_in_memory():
     whole = noise((20, 20, 3))
     part = whole[6:14, 5:15].copy()
-    pictures = Pictures((LINEAR, CUBIC, COPY), 3, (20, 20), (20, 21), (8, 8, 3, 3))
+    pictures = Pictures(
+        (StepKind.LINEAR, StepKind.CUBIC, StepKind.COPY), 3, (20, 20), (20, 21), (8, 8, 3, 3)
+    )
     for name, at in ("src", 6 * part.strides[0] + 5 * 3), ("src_pitch", 0):
         pictures.table[name] = part.ctypes.data - at if at else part.strides[0]
     pictures.memory.add(part)
     got = pictures.sample("device")
-    full = Pictures((LINEAR, CUBIC, COPY), 3, (20, 20), (20, 21), (8, 8, 3, 3))
+    full = Pictures(
+        (StepKind.LINEAR, StepKind.CUBIC, StepKind.COPY), 3, (20, 20), (20, 21), (8, 8, 3, 3)
+    )
     for image in full.images:
         image[:] = whole
     npt.assert_array_equal(got, full.sample("cpu"))
 
 
-COLORS = {
-    **{f"jitter {order}": {"jitter": 1, "order": order} for order in range(6)},
-    "hls": {"hls": 1, "hue": 33, "lightness": -20, "color_saturation": 41},
-    "hls less": {"hls": 1, "hue": -90, "lightness": 120, "color_saturation": -70},
-    "lighting": {"lighting": 1, "red": 3.7, "green": -300.0, "blue": -0.4},
-    "gray": {"gray": 1},
-    "multiply": {"multiply": 1, "factor": 1.3},
-    "all": {
-        "jitter": 1, "order": 3, "hls": 1, "hue": 5, "lightness": 6, "color_saturation": 7,
-        "lighting": 1, "red": 8, "green": 9, "blue": -10, "multiply": 1, "factor": 0.9,
-    },
-    "nothing": {},
-}  # fmt: skip
-FACTORS = {"brightness": 1.21, "contrast": 0.63, "saturation": 1.7}
+BRIGHT, PLAIN, VIVID = (
+    (ColorKind.BRIGHTNESS, 1.21),
+    (ColorKind.CONTRAST, 0.63),
+    (ColorKind.SATURATION, 1.7),
+)
+SHIFT, GRAY = (ColorKind.SHIFT, 3.7, -300.0, -0.4), (ColorKind.GRAY,)
+COLORS = [
+    *permutations((BRIGHT, PLAIN, VIVID)),
+    [(ColorKind.HLS, 33, -20, 41)],
+    [(ColorKind.HLS, -90, 120, -70)],
+    [SHIFT],
+    [GRAY],
+    [PLAIN, BRIGHT, PLAIN, (ColorKind.HLS, 5, 6, 7), (ColorKind.CONTRAST, 1.8)],
+    [(ColorKind.NONE,), VIVID, (ColorKind.NONE,), GRAY, PLAIN],
+    [SHIFT, GRAY, BRIGHT, VIVID],
+    [],
+]
+STEPS_OF_A_PICTURE = 5
 
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_color_is_color_image(threads):
     memory = Memory()
-    colors = memory.add(np.zeros(len(COLORS), COLOR))
-    for row, fields in zip(colors, COLORS.values(), strict=True):
-        for name, value in {**FACTORS, **fields}.items():
-            row[name] = value
+    colors = memory.add(np.zeros((len(COLORS), STEPS_OF_A_PICTURE), COLOR_STEP))
+    for row, steps in zip(colors, COLORS, strict=True):
+        for place, (kind, *parameters) in enumerate(steps):
+            row[place] = (kind, *parameters, *[0] * (3 - len(parameters)))
     rows, cols, pitch = 5, 6, 29
     pictures = memory.add(noise((len(COLORS) + 1, rows, pitch)), writable=True)
     expected = pictures.copy()
-    for picture, color in zip(expected, colors, strict=False):
+    for picture, steps in zip(expected, colors, strict=False):
         pixels = picture[:, : 3 * cols].reshape(-1)
-        color_image(pixels, color)
+        color_image(pixels, steps)
         picture[:, : 3 * cols] = pixels.reshape(rows, -1)
     table = np.zeros(len(pictures), STEP)
-    table["color"][:-1] = colors.ctypes.data + colors.itemsize * np.arange(len(colors))
+    table["color"][:-1] = colors.ctypes.data + colors.strides[0] * np.arange(len(colors))
+    table["color_count"] = STEPS_OF_A_PICTURE
     table["dst"] = pictures.ctypes.data + pictures.strides[0] * np.arange(len(pictures))
     table["dst_pitch"], table["rows"], table["cols"] = pitch, rows, cols
     run(memory, "COLOR", table, 3, block=(threads, 1, 1))
@@ -349,7 +358,7 @@ def test_color_is_color_image(threads):
 
 
 def test_a_place_outside_of_all_arrays_is_an_error():
-    pictures = Pictures([COPY], 3)
+    pictures = Pictures([StepKind.COPY], 3)
     pictures.table["src"] += np.uint64(70)  # the last row of the window ends behind the image
     with pytest.raises(IndexError, match="nobody's"):
         pictures.sample("device")
@@ -366,10 +375,10 @@ def test_real_kernels_are_left_as_they_are():
 def test_a_grid_covers_the_largest_window():
     table = np.zeros(5, STEP)
     table["rows"], table["cols"] = [1, 9, 8, 99, 2], [33, 1, 32, 99, 1]
-    table["kind"][3] = SKIP
+    table["kind"][3] = StepKind.SKIP
     assert device.grid(device.SAMPLE, table) == (2, 3, 5)
     assert device.grid(device.COLOR, table) == (5, 1, 1)
-    table["kind"] = SKIP
+    table["kind"] = StepKind.SKIP
     assert device.grid(device.FINISH, table) == (1, 1, 5)
 
 

@@ -7,13 +7,18 @@ import numpy.testing as npt
 import pytest
 from numba import njit
 
-from gpuio.kernels.output import BFLOAT16, FLOAT16, FLOAT32, INT8, NORM, UINT8, convert
-from gpuio.kernels.resample import SKIP, STEP, finish, lend_memory, resize
-from gpuio.kernels.taps import COPY, LINEAR
+from gpuio.kernels.output import convert
+from gpuio.kernels.resample import finish, lend_memory, resize
+from gpuio.kernels.steps import NORM, STEP, OutputType, StepKind
 from gpuio.testing import draw
 
-KINDS = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8, "uint8": UINT8}
-BITS = {**KINDS, "int16": BFLOAT16}
+KINDS = {
+    "float32": OutputType.FLOAT32,
+    "float16": OutputType.FLOAT16,
+    "int8": OutputType.INT8,
+    "uint8": OutputType.UINT8,
+}
+BITS = {**KINDS, "int16": OutputType.BFLOAT16}
 DTYPE = pytest.mark.parametrize("dtype", KINDS)
 CHANNELS = pytest.mark.parametrize("channels", [1, 3, 4])
 NORMS = np.array([123.68, 116.78, 103.94, 7, 1 / 58.4, 0.3, -2.5, 1e-3, 0.25, 0, -1, 3], np.float32)
@@ -33,7 +38,7 @@ def batch(images, dtype, *, norm=NORMS, mirror=False, layout="NCHW", mean=None, 
     table["norm"] = norm.ctypes.data
     table["mean_image"] = 0 if mean is None else mean.ctypes.data
     table["src_pitch"] = width * channels
-    table["kind"], table["mirror"] = step.pop("kind", COPY), mirror
+    table["kind"], table["mirror"] = step.pop("kind", StepKind.COPY), mirror
     table["src_height"], table["src_width"] = height, width
     table["dst_height"], table["dst_width"] = table["rows"], table["cols"] = rows, cols
     words = channels, BITS[dtype], layout == "NHWC"
@@ -94,14 +99,14 @@ def test_int8_is_clamped():
 @DTYPE
 def test_a_picture_that_is_skipped_is_left_alone(dtype):
     images = [draw(7, 9, seed=n) for n in range(3)]
-    got = batch(images, dtype, kind=np.array([COPY, SKIP, COPY]))
+    got = batch(images, dtype, kind=np.array([StepKind.COPY, StepKind.SKIP, StepKind.COPY]))
     npt.assert_array_equal(got[[0, 2]], expected([images[0], images[2]], dtype))
     assert (got[1].view(np.uint8) == POISON).all()
 
 
 def test_a_last_resize_is_normalised_on_its_way_out():
     image = draw(31, 40)
-    got = batch([image], "float32", kind=LINEAR, size=(12, 13), mirror=True)
+    got = batch([image], "float32", kind=StepKind.LINEAR, size=(12, 13), mirror=True)
     npt.assert_array_equal(got, expected([resize(image, 12, 13)], "float32", mirror=True))
 
 
@@ -174,7 +179,7 @@ def test_bfloat16_keeps_infinity_and_nan():
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("kind", [COPY, LINEAR])
+@pytest.mark.parametrize("kind", [StepKind.COPY, StepKind.LINEAR])
 def test_bfloat16_is_float32_rounded(layout, kind):
     image = draw(31, 40)
     options = {"layout": layout, "kind": kind, "size": (12, 13), "mirror": True}

@@ -17,7 +17,7 @@ from numba import carray, cfunc
 
 from gpuio.kernels import parallel
 from gpuio.kernels.native import fetch_add, load64, pointer, store64
-from gpuio.kernels.parallel import Launch, Task, arguments, run_chain
+from gpuio.kernels.parallel import Launch, Task, arguments, run_program
 
 
 class Uncached(Task):
@@ -29,34 +29,34 @@ class Uncached(Task):
 
 
 @Uncached
-def count_items(words, item, worker, base):
+def count_items(args, item, worker, base):
     """Count how often each item comes, and note that the worker was there."""
-    given = arguments(words, 2)
+    given = arguments(args, 2)
     fetch_add(given[0] + np.uint64(8 * item), np.int64(1))
     workers = carray(pointer(given[1]), worker + 1, np.uint8)
     workers[worker] = 1
 
 
 @Uncached
-def leave(words, item, worker, base):
+def leave(args, item, worker, base):
     """Leave the item's number in the worker's memory."""
-    store64(base + arguments(words, 1)[0], np.uint64(item))
+    store64(base + arguments(args, 1)[0], np.uint64(item))
 
 
 @Uncached
-def collect(words, item, worker, base):
+def collect(args, item, worker, base):
     """Copy what the kernel before left there."""
-    given = arguments(words, 2)
+    given = arguments(args, 2)
     store64(given[1] + np.uint64(8 * item), load64(base + given[0]))
 
 
 @Uncached
-def spin(words, item, worker, base):
+def spin(args, item, worker, base):
     """Add up some numbers, in some milliseconds."""
     total = np.int64(0)
     for k in range(4_000_000):
         total += np.int64(k) ^ total
-    fetch_add(arguments(words, 1)[0], total)
+    fetch_add(arguments(args, 1)[0], total)
 
 
 def run(count, threads):
@@ -87,7 +87,7 @@ def test_what_a_kernel_leaves_in_its_thread_s_memory_is_there_for_the_next(count
     memory = np.full((threads + 2) * stride, 0xEE, np.uint8)
     numbers = np.zeros(count, np.int64)
     chain = [(leave, (8,)), (collect, (8, numbers.ctypes.data))]
-    spent = run_chain(chain, count, threads, memory[stride:].ctypes.data, stride)
+    spent = run_program(chain, count, threads, memory[stride:].ctypes.data, stride)
     npt.assert_array_equal(numbers, np.arange(count))
     assert spent.shape == (2,)
     assert (spent >= 0).all()
@@ -147,11 +147,11 @@ def test_a_launch_that_nobody_waits_for_keeps_what_it_uses_until_it_is_done():
 def test_waiting_for_a_core_is_no_time_spent():
     total, cores = np.zeros(1, np.int64), os.sched_getaffinity(0)
     words = (total.ctypes.data,)
-    run_chain([(spin, words)], 1, 1)
+    run_program([(spin, words)], 1, 1)
     os.sched_setaffinity(0, {min(cores)})
     try:
         begin = time.perf_counter()
-        spent = run_chain([(spin, words), (spin, words)], 16, 8)
+        spent = run_program([(spin, words), (spin, words)], 16, 8)
         wall = time.perf_counter() - begin
     finally:
         os.sched_setaffinity(0, cores)

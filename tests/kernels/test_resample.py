@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuio.kernels import taps
-from gpuio.kernels.resample import STEP, lend_memory, resample, resize
-from gpuio.kernels.taps import kinds
+from gpuio.kernels.resample import lend_memory, resample, resize
+from gpuio.kernels.steps import STEP, StepKind, resize_kinds
 from gpuio.testing import draw
 
 NEAREST, LINEAR, CUBIC, AREA, LANCZOS = range(5)
@@ -169,7 +168,7 @@ def window(image, size, method, box, *, poison):
     step["dst"], step["dst_pitch"] = out[3:, 11:].ctypes.data, out.strides[0]
     step["src_height"], step["src_width"] = height, width
     step["dst_height"], step["dst_width"] = size
-    step["kind"] = kinds(np.array([[height, width]]), np.array([size]), np.array([method]))
+    step["kind"] = resize_kinds(np.array([[height, width]]), np.array([size]), np.array([method]))
     step["y"], step["x"], step["rows"], step["cols"] = box
     before = source.copy()
     lent = lend_memory(step, channels)
@@ -210,7 +209,7 @@ def test_images_of_a_batch_do_not_mix():
     for step, image, out in zip(steps, images, outs, strict=True):
         step["src"], step["src_pitch"] = image.ctypes.data, image.strides[0]
         step["dst"], step["dst_pitch"] = out.ctypes.data, out.strides[0]
-        step["kind"] = taps.LINEAR
+        step["kind"] = StepKind.LINEAR
         step["src_height"], step["src_width"] = image.shape[:2]
         step["dst_height"] = step["dst_width"] = step["rows"] = step["cols"] = 20
     lent = lend_memory(steps, 3)

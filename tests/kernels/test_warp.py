@@ -8,17 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuio.kernels.resample import STEP, lend_memory, resample
-from gpuio.kernels.taps import BORDER, WARP_CUBIC, WARP_LANCZOS, WARP_LINEAR, WARP_NEAREST
+from gpuio.kernels.resample import lend_memory, resample
+from gpuio.kernels.steps import STEP, StepKind
 from gpuio.kernels.warp import weight_table
 
 F32 = np.float32
 KINDS = {
-    "nearest": WARP_NEAREST, "linear": WARP_LINEAR, "cubic": WARP_CUBIC, "Lanczos": WARP_LANCZOS,
-}  # fmt: skip
+    "nearest": StepKind.WARP_NEAREST,
+    "linear": StepKind.WARP_LINEAR,
+    "cubic": StepKind.WARP_CUBIC,
+    "Lanczos": StepKind.WARP_LANCZOS,
+}
 KIND = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 CHANNELS = pytest.mark.parametrize("channels", [1, 3, 4])
-TAPS = {WARP_LINEAR: 2, WARP_CUBIC: 4, WARP_LANCZOS: 8}
+TAPS = {StepKind.WARP_LINEAR: 2, StepKind.WARP_CUBIC: 4, StepKind.WARP_LANCZOS: 8}
 
 
 def rotation(degrees, scale=1.0, shift=(0.0, 0.0)):
@@ -61,7 +64,7 @@ def place(image, kind, size, *, matrix=None, fill=77, margin=0, box=None, poison
     if matrix is not None:
         matrix = np.ascontiguousarray(matrix, np.float64)
         step["matrix"] = matrix.ctypes.data
-        if kind in (WARP_CUBIC, WARP_LANCZOS):
+        if kind in (StepKind.WARP_CUBIC, StepKind.WARP_LANCZOS):
             step["weights"] = weight_table(TAPS[kind]).ctypes.data
     lent = lend_memory(step, channels)
     resample(1, 1, step.ctypes.data, channels)
@@ -109,7 +112,7 @@ def warped(image, matrix, kind, size, fill):
     height, width, channels = image.shape
     (tall, wide), (i00, i01, i02, i10, i11, i12) = size, matrix
     y, x = np.arange(tall)[:, None], np.arange(wide)
-    half = 512 if kind == WARP_NEAREST else 16
+    half = 512 if kind == StepKind.WARP_NEAREST else 16
     xs = np.rint((i01 * y + i02) * 1024) + half + np.rint(i00 * x * 1024)
     ys = np.rint((i11 * y + i12) * 1024) + half + np.rint(i10 * x * 1024)
     xs, ys = xs.astype(np.int64), ys.astype(np.int64)
@@ -170,7 +173,7 @@ def test_four_quarter_turns_are_the_picture(kind):
 def test_extremes_do_not_wrap_around(kind):
     image = noise(30, 30, 1) // 128 * 255
     got = place(image, kind, (50, 50), matrix=rotation(20, 1.5), fill=255).astype(int)
-    linear = place(image, WARP_LINEAR, (50, 50), matrix=rotation(20, 1.5), fill=255)
+    linear = place(image, StepKind.WARP_LINEAR, (50, 50), matrix=rotation(20, 1.5), fill=255)
     assert np.abs(got - linear).mean() < 40
 
 
@@ -219,5 +222,5 @@ def test_a_border_surrounds_the_picture(channels, box):
     expected[8:-8, 8:-8] = image
     y, x, rows, cols = box or (0, 0, *size)
     for poison in (0x00, 0xFF):
-        got = place(image, BORDER, size, fill=5, margin=8, box=box, poison=poison)
+        got = place(image, StepKind.BORDER, size, fill=5, margin=8, box=box, poison=poison)
         npt.assert_array_equal(got, expected[y : y + rows, x : x + cols])

@@ -16,9 +16,8 @@ import sys
 import numpy as np
 import pytest
 
-from gpuio.kernels.output import NORM, UINT8
-from gpuio.kernels.resample import STEP, finish, resample, table_bytes
-from gpuio.kernels.taps import WARP_CUBIC, WARP_LANCZOS, WARP_LINEAR, WARP_NEAREST
+from gpuio.kernels.resample import finish, resample
+from gpuio.kernels.steps import NORM, STEP, OutputType, StepKind, table_bytes
 from gpuio.kernels.warp import weight_table
 from gpuio.transforms.geometry import ResampleChain
 
@@ -26,7 +25,7 @@ SIZES = ((64, 20000), (5, 30000), (30000, 21), (61, 83), (2, 3), (1, 1))
 """Heights and widths of pictures."""
 WINDOWS = ((36, 36), (7, 53), (1, 1))
 """Heights and widths of windows; not all are whole vectors."""
-TAPS = {WARP_CUBIC: 4, WARP_LANCZOS: 8}
+TAPS = {StepKind.WARP_CUBIC: 4, StepKind.WARP_LANCZOS: 8}
 POISON = 0xA5
 PAGE = mmap.PAGESIZE
 FENCE = 256 * PAGE  # column 0 may lie far before a window
@@ -67,7 +66,12 @@ def moves(size):
                 lambda chain, to=to, inter=inter: chain.resize(to, np.array([inter])),
             )
     canvas = np.array([[height + 3, width + 5]])
-    for kind in (WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LANCZOS):
+    for kind in (
+        StepKind.WARP_NEAREST,
+        StepKind.WARP_LINEAR,
+        StepKind.WARP_CUBIC,
+        StepKind.WARP_LANCZOS,
+    ):
         matrices = {"turned": turned(size, canvas[0]), "moved": np.array([[1, 0, 0.3, 0, 1, 0.6]])}
         for name, matrix in matrices.items():
             yield (
@@ -122,7 +126,7 @@ def run(row, how, channels, source, pitch, out, areas):
     if how == "pixels":
         resample(1, 1, row.ctypes.data, channels)
     else:
-        finish(1, 1, row.ctypes.data, channels, UINT8, how == "NHWC")
+        finish(1, 1, row.ctypes.data, channels, OutputType.UINT8, how == "NHWC")
 
 
 def check(image, move, window, channels, areas):
@@ -155,7 +159,12 @@ def check_far_down(areas):
     inner, outer, *_ = areas
     width, at, window = 1500, 1_000_000, (20, 53)
     image = np.random.default_rng(1).integers(0, 256, (61, width, 3), dtype=np.uint8)
-    for kind in (WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LANCZOS):
+    for kind in (
+        StepKind.WARP_NEAREST,
+        StepKind.WARP_LINEAR,
+        StepKind.WARP_CUBIC,
+        StepKind.WARP_LANCZOS,
+    ):
         made = []
         for skipped in (0, at):
             chain = ResampleChain(np.array([(skipped + 61, width)]))

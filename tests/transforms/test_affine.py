@@ -6,7 +6,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from gpuio.kernels.taps import WARP_CUBIC, WARP_LANCZOS, WARP_LINEAR, WARP_NEAREST
+from gpuio.kernels.steps import StepKind
 from gpuio.testing import draw
 from gpuio.transforms.affine import Affine
 
@@ -123,10 +123,20 @@ def test_interpolations_are_those_of_warps(stage):
         .kind[0]
         for method in (0, 1, 2, 3, 4)
     ]
-    assert kinds == [WARP_NEAREST, WARP_LINEAR, WARP_CUBIC, WARP_LINEAR, WARP_LANCZOS]
+    assert kinds == [
+        StepKind.WARP_NEAREST,
+        StepKind.WARP_LINEAR,
+        StepKind.WARP_CUBIC,
+        StepKind.WARP_LINEAR,
+        StepKind.WARP_LANCZOS,
+    ]
 
 
 def test_by_size_means_cubic_to_enlarge_and_bilinear_to_shrink(stage):
-    for scale, kind in ((2, WARP_CUBIC), (0.5, WARP_LINEAR), (1, WARP_LINEAR)):
+    for scale, kind in (
+        (2, StepKind.WARP_CUBIC),
+        (0.5, StepKind.WARP_LINEAR),
+        (1, StepKind.WARP_LINEAR),
+    ):
         op = Affine(angles=(5, 5), scale=(scale, scale), inter_method=9)
         assert stage.planned([op], [(30, 40)]).geometry.steps[0].kind == kind

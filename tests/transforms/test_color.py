@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import numpy.testing as npt
 import pytest
 
 from gpuio.kernels.color import color_image
+from gpuio.kernels.steps import ColorKind
 from gpuio.testing import draw
 from gpuio.transforms.color import ColorJitter, Exposure, HlsJitter, Lighting, RandomGray
 from gpuio.transforms.random import Draw, Draws
@@ -14,27 +17,35 @@ from gpuio.transforms.random import Draw, Draws
 F32 = np.float32
 IDS = np.arange(500)
 DRAWS = Draws(IDS, seed=0, epoch=0)
+JITTERS = (ColorKind.BRIGHTNESS, ColorKind.CONTRAST, ColorKind.SATURATION)
 
 
 def test_jitter_factors_are_one_and_the_number(stage):
     made = stage.planned([ColorJitter(0.1, 0.2, 0)], (9, 9), ids=IDS)
-    assert made.color["jitter"].all()
+    colors = np.stack(made.colors, axis=1)
     for name, amount in (("brightness", 0.1), ("contrast", 0.2), ("saturation", 0)):
         unit = DRAWS.uniform(Draw[name.upper()])
-        npt.assert_allclose(made.color[name], 1 - amount + 2 * amount * unit, rtol=1e-6)
-        npt.assert_array_equal(made.sampled[name], made.color[name])
-    npt.assert_array_equal(made.color["order"], DRAWS.integers(Draw.JITTER_ORDER, 0, 5))
+        factor = colors["a"][colors["kind"] == ColorKind[name.upper()]]
+        npt.assert_allclose(factor, 1 - amount + 2 * amount * unit, rtol=1e-6)
+        npt.assert_array_equal(made.sampled[name], factor)
+    orders = np.array([*permutations(JITTERS)])
+    wanted = orders[DRAWS.integers(Draw.JITTER_ORDER, 0, 5)]
+    npt.assert_array_equal(colors["kind"], wanted)
 
 
 def test_hls_shifts_are_cut_to_whole_steps(stage):
     made = stage.planned([HlsJitter(hue=18, saturation=40, lightness=0)], (9, 9), ids=IDS)
-    for name, amount in (("hue", 18), ("color_saturation", 40), ("lightness", 0)):
+    (steps,) = made.colors
+    assert (steps["kind"] == ColorKind.HLS).all()
+    for field, name, amount in (
+        ("a", "hue", 18), ("b", "lightness", 0), ("c", "color_saturation", 40),
+    ):  # fmt: skip
         u, v = (DRAWS.uniform(Draw[name.upper() + end]) for end in ("", "_SPREAD"))
         wanted = (u + F32(4) * v) / F32(5) * F32(amount) * F32(2) - F32(amount)
-        npt.assert_array_equal(made.color[name], wanted.astype(int))
-    assert made.color["hue"].min() >= -18
-    assert made.color["hue"].max() <= 18
-    assert not made.color["lightness"].any()
+        npt.assert_array_equal(steps[field], wanted.astype(int))
+    assert steps["a"].min() >= -18
+    assert steps["a"].max() <= 18
+    assert not steps["b"].any()
 
 
 def test_lighting_is_the_components_times_the_noise(stage):
@@ -43,12 +54,14 @@ def test_lighting_is_the_components_times_the_noise(stage):
     blue, _ = DRAWS.normal(Draw.LIGHTING_BLUE, Draw.LIGHTING_SPARE)
     along = 0.3 * np.array([red, green, blue], float) * [[55.46], [4.794], [1.148]]
     rows = {
-        "red": (-0.5675, 0.7192, 0.4009),
-        "green": (-0.5808, -0.0045, -0.8140),
-        "blue": (-0.5836, -0.6948, 0.4203),
+        "a": (-0.5675, 0.7192, 0.4009),
+        "b": (-0.5808, -0.0045, -0.8140),
+        "c": (-0.5836, -0.6948, 0.4203),
     }
+    (steps,) = made.colors
+    assert (steps["kind"] == ColorKind.SHIFT).all()
     for name, row in rows.items():
-        npt.assert_allclose(made.color[name], row @ along, rtol=1e-5, atol=1e-4)
+        npt.assert_allclose(steps[name], row @ along, rtol=1e-5, atol=1e-4)
 
 
 def test_gray_is_drawn_below_p(stage):
@@ -72,7 +85,7 @@ def test_gain_and_offset_are_the_numbers(stage):
 def test_what_is_drawn_reaches_the_pixels(stage, op):
     images = [draw(20, 30, seed=number) for number in range(16)]
     batch = stage.run(stage.ops_plan(op, shape=(3, 20, 30)), images)
-    rows = stage.planned([op], [(20, 30)] * 16).color
+    rows = np.stack(stage.planned([op], [(20, 30)] * 16).colors, axis=1)
     changed = 0
     for image, got, row in zip(images, batch.data, rows, strict=True):
         expected = image.copy()
@@ -83,6 +96,18 @@ def test_what_is_drawn_reaches_the_pixels(stage, op):
 
 
 def test_what_is_off_is_off_for_all(stage):
-    color = stage.planned([], (9, 9), ids=IDS).color
-    for name in ("jitter", "hls", "lighting", "gray"):
-        assert not color[name].any()
+    assert stage.planned([], (9, 9), ids=IDS).colors == []
+
+
+def test_colours_change_in_the_order_of_the_ops(stage):
+    """Gray pictures stay gray if they become gray last; else light shifts their channels apart."""
+    image = draw(20, 30)
+    made = {
+        gray_is_last: stage.run(stage.ops_plan(*ops, shape=(3, 20, 30)), [image]).data[0]
+        for gray_is_last, ops in {
+            True: (Lighting(0.5), RandomGray(1)),
+            False: (RandomGray(1), Lighting(0.5)),
+        }.items()
+    }
+    npt.assert_array_equal(made[True][0], made[True][2])
+    assert not np.array_equal(made[False][0], made[False][2])

@@ -11,7 +11,7 @@ import numpy.testing as npt
 import pytest
 from scipy import stats
 
-from gpuio.kernels.taps import AREA, AREA_LINEAR, CUBIC, LANCZOS, LINEAR, NEAREST, WARP_LINEAR
+from gpuio.kernels.steps import StepKind
 from gpuio.transforms.affine import Affine
 from gpuio.transforms.color import ColorJitter, Exposure, HlsJitter, Lighting, RandomGray
 from gpuio.transforms.crop import Crop, RandomResizedCrop, SquareCrop
@@ -110,8 +110,14 @@ def test_without_a_least_ratio_it_lies_about_one(stage):
 )
 def test_random_interpolation_takes_all_five(stage, op):
     kind = stage.planned([op], (50, 60), ids=IDS).geometry.steps[0].kind
-    kind[kind == AREA_LINEAR] = AREA  # what it means when the picture grows
-    assert_frequencies(kind, dict.fromkeys((NEAREST, LINEAR, CUBIC, AREA, LANCZOS), 0.2))
+    kind[kind == StepKind.AREA_LINEAR] = StepKind.AREA  # what it means when the picture grows
+    assert_frequencies(
+        kind,
+        dict.fromkeys(
+            (StepKind.NEAREST, StepKind.LINEAR, StepKind.CUBIC, StepKind.AREA, StepKind.LANCZOS),
+            0.2,
+        ),
+    )
 
 
 def test_random_interpolation_of_a_warp_is_bilinear_in_place_of_area(stage):
@@ -120,7 +126,7 @@ def test_random_interpolation_of_a_warp_is_bilinear_in_place_of_area(stage):
     ).geometry.steps[0]
     counts = np.bincount(step.kind, minlength=12)[8:12]
     assert stats.chisquare(counts, np.array([1, 2, 1, 1]) * 4000).pvalue > ENOUGH
-    assert counts.argmax() == WARP_LINEAR - 8
+    assert counts.argmax() == StepKind.WARP_LINEAR - 8
 
 
 @pytest.mark.parametrize("ratio", [(1, 1), (0.5, 2), (1.25, 1.5)])
@@ -230,7 +236,8 @@ EVERYTHING = (
 
 def columns(made):
     """All that was decided, (N, ...) arrays by name."""
-    found = {**made.sampled, "crop": made.crop, "color": made.color, "window": made.geometry.window}
+    found = {**made.sampled, "crop": made.crop, "window": made.geometry.window}
+    found |= {f"color {number}": step for number, step in enumerate(made.colors)}
     for number, step in enumerate(made.geometry.steps):
         for name in ("kind", "source", "size", "offset", "box", "matrix"):
             if getattr(step, name) is not None:

@@ -2,7 +2,7 @@
 
 An op is a frozen dataclass. It checks its parameters when it is made; called with a `BatchPlan`, it
 decides for a whole batch at once, as arrays with one row per image. It touches no pixels: it adds
-a step to `batch.geometry` (or sets `batch.mirror`, `batch.color`, ...), and the pipeline does the
+a step to `batch.geometry` (or sets `batch.mirror`, adds a colour), and the pipeline does the
 rest: it decodes only what the steps need and runs them on every device. What `batch.sample` gives
 it users see as `batch.augmentation`, and can replay.
 
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from gpuio.kernels.taps import WARP_NEAREST
+from gpuio.kernels.steps import StepKind
 from gpuio.pipeline.plan import Plan
 from gpuio.testing import draw
 from gpuio.transforms.crop import Crop
@@ -51,7 +51,7 @@ class RandomShift(Op):
         one, zero = np.ones(len(shift)), np.zeros(len(shift))
         # From the result to the image: pixel (x, y) comes from (x, y - shift).
         matrix = np.stack([one, zero, zero, zero, one, -shift], axis=1)
-        chain.warp(chain.size, np.full(len(shift), WARP_NEAREST), matrix, self.fill)
+        chain.warp(chain.size, np.full(len(shift), StepKind.WARP_NEAREST), matrix, self.fill)
 
 
 PLAN = Plan((RandomShift(9, fill=5), Crop((20, 24))), (3, 20, 24), "uint8")

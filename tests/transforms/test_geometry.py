@@ -7,8 +7,8 @@ import numpy.testing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuio.kernels.resample import STEP, lend_memory, resample, resize
-from gpuio.kernels.taps import BORDER, COPY, CUBIC, NEAREST, WARP_CUBIC, WARP_NEAREST, kinds
+from gpuio.kernels.resample import lend_memory, resample, resize
+from gpuio.kernels.steps import STEP, StepKind, resize_kinds
 from gpuio.testing import draw
 from gpuio.transforms.geometry import ResampleChain, choose
 from gpuio.transforms.random import Draw, Draws
@@ -29,7 +29,7 @@ def window(image, size, method, box):
     step = np.zeros(1, STEP)
     step["src"], step["src_pitch"] = image.ctypes.data, width * channels
     step["dst"], step["dst_pitch"] = out.ctypes.data, cols * channels
-    step["kind"] = kinds(array((height, width)), array(size), array(method)[0][None])
+    step["kind"] = resize_kinds(array((height, width)), array(size), array(method)[0][None])
     step["src_height"], step["src_width"] = height, width
     step["dst_height"], step["dst_width"] = size
     step["y"], step["x"], step["rows"], step["cols"] = box
@@ -142,14 +142,18 @@ def test_masks_get_the_same_geometry_with_the_nearest_pixels():
     chain = ResampleChain(array((40, 50), (30, 20)))
     chain.resize(array((20, 25), (30, 20)), np.array([2, 3]))
     turn = np.tile([0.0, 1, 0, 1, 0, 0], (2, 1))
-    chain.warp(array((25, 20), (20, 30)), np.full(2, WARP_CUBIC), turn, 255)
+    chain.warp(array((25, 20), (20, 30)), np.full(2, StepKind.WARP_CUBIC), turn, 255)
     chain.border(3, 255)
     crop = array((2, 2, 9, 8), (0, 0, 9, 8))
     masks = chain.for_masks(7, crop)
     assert [step.kind.tolist() for step in masks.steps] == [
-        [NEAREST, COPY], [WARP_NEAREST] * 2, [BORDER] * 2,
+        [StepKind.NEAREST, StepKind.COPY], [StepKind.WARP_NEAREST] * 2, [StepKind.BORDER] * 2,
     ]  # fmt: skip
     assert {step.fill for step in masks.steps[1:]} == {7}
     npt.assert_array_equal(masks.size, chain.size)
     npt.assert_array_equal(masks.steps[-1].box, crop)
-    assert [step.kind[0] for step in chain.steps] == [CUBIC, WARP_CUBIC, BORDER]
+    assert [step.kind[0] for step in chain.steps] == [
+        StepKind.CUBIC,
+        StepKind.WARP_CUBIC,
+        StepKind.BORDER,
+    ]

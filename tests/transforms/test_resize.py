@@ -7,7 +7,7 @@ import numpy.testing as npt
 import pytest
 
 from gpuio.kernels.resample import resize
-from gpuio.kernels.taps import AREA, AREA_LINEAR, COPY, CUBIC, LANCZOS, LINEAR, NEAREST
+from gpuio.kernels.steps import StepKind
 from gpuio.testing import draw
 from gpuio.transforms.resize import ResizeShorterEdge
 
@@ -36,17 +36,23 @@ def test_pixels_are_those_of_the_kernel(stage, method, edge):
 
 def test_an_edge_of_that_length_already_is_left(stage):
     made = stage.planned([ResizeShorterEdge(30)], [(30, 41), (41, 30), (30, 42), (31, 40)])
-    assert (made.geometry.steps[0].kind == COPY).tolist() == [True, True, True, False]
+    assert (made.geometry.steps[0].kind == StepKind.COPY).tolist() == [True, True, True, False]
 
 
 def test_by_size_means_cubic_to_enlarge_and_area_to_shrink(stage):
     made = stage.planned([ResizeShorterEdge(30, 9)], [(20, 25), (47, 61)])
-    assert made.geometry.steps[0].kind.tolist() == [CUBIC, AREA]
+    assert made.geometry.steps[0].kind.tolist() == [StepKind.CUBIC, StepKind.AREA]
 
 
 def test_random_interpolation_differs_from_image_to_image(stage):
     made = stage.planned([ResizeShorterEdge(30, 10)], (20, 25), ids=range(100))
-    kinds = {NEAREST, LINEAR, CUBIC, AREA_LINEAR, LANCZOS}
+    kinds = {
+        StepKind.NEAREST,
+        StepKind.LINEAR,
+        StepKind.CUBIC,
+        StepKind.AREA_LINEAR,
+        StepKind.LANCZOS,
+    }
     assert {*made.geometry.steps[0].kind.tolist()} == kinds
 
 

@@ -12,8 +12,9 @@ import gpuio
 from gpuio import ImageDetRecordIter
 from gpuio.errors import LabelError
 from gpuio.formats.object_label import pack_objects, unpack_objects
-from gpuio.kernels.color import COLOR, color_image
+from gpuio.kernels.color import color_image
 from gpuio.kernels.resample import resize
+from gpuio.kernels.steps import COLOR_STEP, ColorKind
 from gpuio.testing import draw, encode, write_rec
 
 SHAPE = (3, 32, 36)
@@ -357,9 +358,10 @@ def test_an_image_that_cannot_be_had_may_be_zeros_without_objects(tmp_path):
 def test_colours_come_after_the_first_resize_and_before_the_last(three, edge):
     options = {"max_random_hue": 1, "random_hue_prob": 1, "resize": edge, "rand_mirror_prob": 1}
     shifts = {"hue": [0, 30, 0], "lightness": [0, 0, -90], "contrast": [0.5, 0, -0.25]}
-    color = np.zeros(3, COLOR)
-    color["hls"], color["multiply"], color["factor"] = [0, 1, 1], [1, 0, 1], [1.5, 1, 0.75]
-    color["hue"], color["lightness"] = shifts["hue"], shifts["lightness"]
+    color = np.zeros((3, 2), COLOR_STEP)
+    color["kind"][1:, 0], color["kind"][::2, 1] = ColorKind.HLS, ColorKind.BRIGHTNESS
+    color["a"] = [[0, 1.5], [30, 1], [0, 0.75]]
+    color["b"][:, 0] = shifts["lightness"]
     with make(three, **options) as batches:
         record = {"record": np.arange(3), "color_saturation": np.zeros(3, int)}
         got = batches.replay({**record, **{k: np.array(v) for k, v in shifts.items()}}).data[0]
