@@ -30,7 +30,7 @@ import numpy as np
 from gpuio.formats.index import Index
 from gpuio.formats.mapping import KeyOffsets
 from gpuio.formats.recordio import frame, scan
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.storage.shards import shard_name
 
 
@@ -78,27 +78,27 @@ def scan_length(path: str) -> int:
     return len(scan(path))
 
 
-def open_first(path: str) -> Dataset:
+def open_first(path: str) -> RecordIOSource:
     """A data set whose index was not kept before."""
     for cache in Path(path).glob("*.cache"):
         cache.unlink()
-    return Dataset.open(path)
+    return RecordIOSource.open(path)
 
 
-def open_again(path: str) -> Dataset:
+def open_again(path: str) -> RecordIOSource:
     """One whose index is there."""
-    return Dataset.open(path)
+    return RecordIOSource.open(path)
 
 
-def open_and_use(path: str) -> Dataset:
+def open_and_use(path: str) -> RecordIOSource:
     """The same, with every page of the index."""
-    dataset = Dataset.open(path)
+    dataset = RecordIOSource.open(path)
     assert dataset.keys is not None
     assert int(dataset.keys.max()) >= 0 < int(dataset.offsets.max())
     return dataset
 
 
-TASKS: dict[str, Callable[[str], int | Dataset]] = {
+TASKS: dict[str, Callable[[str], int | RecordIOSource]] = {
     task.__name__: task
     for task in (
         parse,

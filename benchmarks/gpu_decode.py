@@ -28,7 +28,7 @@ from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Status
 from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
 from gpuio.pipeline.read.reader import RecordBatch, Samples
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio.source import RecordIOSource
 
 CHAIN = list(KINDS)
 CHUNKS = (7, 16, 32, 64, 128)
@@ -60,7 +60,7 @@ class Slots:
 
     def __init__(self, device: str, images: list[bytes], rec: str, **options: Any) -> None:
         self.device: Any = make_device(device, None)
-        told = DecoderOptions(self.device, 3, Dataset.open(rec, ""))
+        told = DecoderOptions(self.device, 3, RecordIOSource.open(rec, ""))
         self.decoder = NvImageCodecGpuDecoder(told, **options)
         self.decoder._warnings = None  # what codecs report is looked at, not what libjpeg prints
         self.put(images)
@@ -121,7 +121,9 @@ class Slots:
 def hardware(settings: Row) -> Iterator[Row]:
     """The GPU, its JPEG engines, and what is installed for it."""
     device: Any = make_device(settings["device"], None)
-    decoder = NvImageCodecGpuDecoder(DecoderOptions(device, 3, Dataset.open(settings["rec"], "")))
+    decoder = NvImageCodecGpuDecoder(
+        DecoderOptions(device, 3, RecordIOSource.open(settings["rec"], ""))
+    )
     engines = decoder.engines
     decoder.close()
     versions = {"nvimgcodec": ".".join(map(str, abi.load().version)), "cuda": abi.load().cuda}

@@ -128,7 +128,7 @@ class Stage(Side):
         from gpuio.pipeline.decode.base import DecoderOptions
         from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
         from gpuio.pipeline.read.reader import RecordBatch, Samples
-        from gpuio.sources.dataset import Dataset
+        from gpuio.sources.recordio.source import RecordIOSource
 
         given = dict(settings["options"])
         pinned = given.pop("pinned", True)
@@ -147,7 +147,7 @@ class Stage(Side):
             samples = Samples(ids, ids, np.zeros((len(ids), 1), np.float32), 0)
             address = (self.memory.ctypes.data + starts[part]).astype(np.uint64)
             self.batches.append(RecordBatch(samples, address, nbytes[part], None))
-        told = DecoderOptions(self.device, CHANNELS, Dataset.open(settings["rec"], ""))
+        told = DecoderOptions(self.device, CHANNELS, RecordIOSource.open(settings["rec"], ""))
         self.decoder = NvImageCodecGpuDecoder(told, **given)
         self.pool = ThreadPoolExecutor(1)
         self.failed = 0

@@ -218,7 +218,7 @@ class BareNvimgcodec(Bare):
         from gpuio.pipeline.decode.base import DecoderOptions
         from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
         from gpuio.pipeline.read.reader import RecordBatch, Samples
-        from gpuio.sources.dataset import Dataset
+        from gpuio.sources.recordio.source import RecordIOSource
 
         count = len(self.images)
         self.memory = [np.frombuffer(data, np.uint8) for data in self.images]
@@ -228,7 +228,7 @@ class BareNvimgcodec(Bare):
         nbytes = np.array([len(array) for array in self.memory], np.int64)
         self.records = RecordBatch(samples, address, nbytes, None)
         self.device = CpuDevice(self.threads)
-        dataset = Dataset.open(settings["rec"], "")
+        dataset = RecordIOSource.open(settings["rec"], "")
         self.decoder = NvImageCodecDecoder(DecoderOptions(self.device, 3, dataset))
 
     def all(self):

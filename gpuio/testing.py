@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gpuio.errors import GpuioError
     from gpuio.pipeline.decode.base import Decoder
     from gpuio.pipeline.decode.jobs import DecodeJobs
-    from gpuio.sources.dataset import Dataset
+    from gpuio.sources.base import RecordSource
 
 Pixels = npt.NDArray[Any]
 
@@ -127,13 +127,13 @@ class Decoded:
 
 
 def decode_all(
-    decoder: Decoder, dataset: Dataset, windows: Sequence[Sequence[int]] | None = None
+    decoder: Decoder, source: RecordSource, windows: Sequence[Sequence[int]] | None = None
 ) -> Decoded:
     """Run a decoder of the CPU device over all records, in one batch.
 
     Args:
         decoder: What is tested.
-        dataset: The one it was made for.
+        source: The one it was made for.
         windows: y, x, height, width of the part wanted of each image; all of each if None.
     """
     from gpuio.devices.ring import Ring
@@ -141,8 +141,8 @@ def decode_all(
     from gpuio.pipeline.read.reader import RecordReader
     from gpuio.samplers import Order
 
-    count, ring = len(dataset), Ring(decoder.device.empty_host, 1)
-    (records,) = RecordReader(dataset, decoder.device)(Order(count, count).batches(0), ring)
+    count, ring = len(source), Ring(decoder.device.empty_host, 1)
+    (records,) = RecordReader(source)(Order(count, count).batches(0), ring)
     headers = open_headers(decoder, records)
     reject_unreadable(decoder, records, headers)
     box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)

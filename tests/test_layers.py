@@ -50,7 +50,6 @@ PACK_USES = {"errors", "core", "storage", "formats", "kernels", "pack"}
 
 EXCEPTIONS = {
     ("mxnet.image.image_iter", "recordio"): "until ImageIter reads files as a RecordSource",
-    ("sources.labels", "pipeline.read.reader"): "until sources/ reads record headers itself",
 }
 """(file, file that it imports): how long it may. Take out what no longer holds; add nothing."""
 

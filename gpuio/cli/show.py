@@ -19,7 +19,7 @@ from gpuio.mxnet.iterators.image_record import ImageRecordIter
 from gpuio.observe import contact_sheet, gallery
 
 if TYPE_CHECKING:
-    from gpuio.sources.dataset import Dataset
+    from gpuio.sources.recordio.source import RecordIOSource
 
 _SHAPE: Final = (3, 224, 224)
 _LABELS: Final = 3  # labels of an image that are written under it
@@ -93,15 +93,15 @@ def stored(file: str, count: int) -> Iterator[Tile]:
 
     A record that cannot be shown becomes an empty frame; the reason goes to standard error.
     """
-    from gpuio.sources.dataset import Dataset
+    from gpuio.sources.recordio.source import RecordIOSource
 
-    dataset = Dataset.open(file)
+    dataset = RecordIOSource.open(file)
     numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
     for number in np.rint(numbers).astype(int).tolist():
         yield _stored(dataset, number)
 
 
-def _stored(dataset: Dataset, number: int) -> Tile:
+def _stored(dataset: RecordIOSource, number: int) -> Tile:
     from gpuio.errors import DecodeError, FormatError
     from gpuio.formats.codec import imdecode
     from gpuio.formats.image_record import unpack

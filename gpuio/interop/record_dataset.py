@@ -16,12 +16,12 @@ from gpuio.errors import DecodeError, FormatError, LabelError
 from gpuio.formats.codec import decode_rgb
 from gpuio.formats.image_record import unpack
 from gpuio.interop import labels
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.storage import paths
 from gpuio.storage.location import absolute_all
 
 if TYPE_CHECKING:
-    from gpuio.sources.dataset import PathLike
+    from gpuio.sources.recordio.source import PathLike
 
 
 class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[misc]
@@ -69,8 +69,9 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
         paths.check_several("path_imgidx", path_imgidx)
         self._path_imgrec = absolute_all(path_imgrec)
         self._path_imgidx = absolute_all(path_imgidx)
-        self._records: Dataset | None = Dataset.open(self._path_imgrec, self._path_imgidx)
-        self._count = len(self._records)
+        records = RecordIOSource.open(self._path_imgrec, self._path_imgidx)
+        self._records: RecordIOSource | None = records
+        self._count = len(records)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_records": None}
@@ -111,10 +112,10 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
             image = self.transform(image)
         return image, torch.tensor(label[0] if self.label_width == 1 else label)
 
-    def _open(self) -> Dataset:
+    def _open(self) -> RecordIOSource:
         """The records, opened where this process has not done so."""
         if self._records is None:
-            records = Dataset.open(self._path_imgrec, self._path_imgidx)
+            records = RecordIOSource.open(self._path_imgrec, self._path_imgidx)
             if len(records) != self._count:
                 raise FormatError(
                     f"{records.paths[0]}: there are {len(records)} records, and there were "

@@ -25,7 +25,9 @@ from gpuio.pipeline.pipeline import Pipeline
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.read.reader import Samples
 from gpuio.samplers import Selection
-from gpuio.sources.dataset import Dataset, PathLike
+from gpuio.sources.base import RecordSource
+from gpuio.sources.recordio.source import RecordIOSource
+from gpuio.storage.location import PathLike
 from gpuio.transforms.op import BatchPlan, Op
 
 T = TypeVar("T")
@@ -37,17 +39,17 @@ class Masks:
     """Where masks come from, and what is done to them.
 
     Attributes:
-        dataset: As many records as there are images, in their order.
+        source: As many records as there are images, in their order.
         plan: The geometry of the images.
         fill: Label of what lies outside of a picture.
     """
 
-    dataset: Dataset
+    source: RecordSource
     plan: Plan
     fill: int
 
 
-def open_masks(path: PathLike | list[PathLike], images: Dataset) -> Dataset:
+def open_masks(path: PathLike | list[PathLike], images: RecordSource) -> RecordSource:
     """The masks of `images`, which have their keys, where both have an .idx.
 
     Raises:
@@ -55,11 +57,11 @@ def open_masks(path: PathLike | list[PathLike], images: Dataset) -> Dataset:
         FileNotFoundError: There is no such file.
         FormatError: A file is not what it should be, or holds no record.
     """
-    masks = Dataset.open(path)
+    masks = RecordIOSource.open(path)
     if len(masks) != len(images):
         raise ValueError(
-            f"masks must be as many as images: {'; '.join(masks.paths)} has {len(masks)} records, "
-            f"{'; '.join(images.paths)} has {len(images)}"
+            f"masks must be as many as images: {masks} has {len(masks)} records, "
+            f"{images} has {len(images)}"
         )
     if images.keys is not None and masks.keys is not None:
         different = np.flatnonzero(images.keys != masks.keys)
@@ -151,7 +153,7 @@ class MaskedPipeline:
         size, other = image.sampled[_SIZE], mask.sampled[_SIZE]
         for place in np.flatnonzero((size != other).any(axis=1)).tolist():
             if place not in faults:
-                where = self._masks.read.dataset.where(int(image.sampled["record"][place]))
+                where = self._masks.read.source.where(int(image.sampled["record"][place]))
                 (height, width), (high, wide) = size[place], other[place]
                 faults[place] = DecodeError(
                     f"{where}: mask of {wide} x {high} pixels for the image with key "

@@ -16,7 +16,7 @@ from gpuio.cli import main
 from gpuio.formats.image_record import unpack
 from gpuio.formats.index import Index
 from gpuio.formats.recordio import RecordFile
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio.source import RecordIOSource
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_lists_are_cut_into_shards(work, capsys):
     out = capsys.readouterr().out
     for name in ("data_train", "data_val"):
         assert f"{work / name}-*-of-00004.rec: 6 images, 0 skipped, " in out
-        assert Dataset.open(f"{name}-*.rec").keys.tolist() == [0, 1, 2, 3, 4, 5]
+        assert RecordIOSource.open(f"{name}-*.rec").keys.tolist() == [0, 1, 2, 3, 4, 5]
     assert main(["im2rec", "data", "images", "--num-shards", "7"]) == 2
     assert "6 images cannot be cut into 7 shards" in capsys.readouterr().err
 

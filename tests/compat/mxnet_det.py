@@ -282,13 +282,13 @@ def labels_of(parameters, folder):
     from gpuio.formats.image_list import ImageList
     from gpuio.formats.image_record import unpack
     from gpuio.formats.recordio import RecordFile
-    from gpuio.sources.dataset import Dataset
+    from gpuio.sources.recordio.source import RecordIOSource
 
     arguments = arguments_of(parameters, folder)
     if "path_imglist" in arguments:
         lines = ImageList.load(arguments["path_imglist"])
         return [lines.values[a:b] for a, b in pairwise(lines.starts)]
-    dataset = Dataset.open(arguments["path_imgrec"])
+    dataset = RecordIOSource.open(arguments["path_imgrec"])
     with RecordFile(arguments["path_imgrec"]) as file:
         return [unpack(file.read(int(at))[0])[0].label for at in dataset.offsets]
 

@@ -10,7 +10,7 @@ import pytest
 from numba import cfunc
 
 from gpuio import ImageRecordIter
-from gpuio.devices import cpu
+from gpuio.devices import base, cpu
 from gpuio.devices.base import KernelCall
 from gpuio.devices.cpu import CpuDevice
 from gpuio.errors import BackendError
@@ -18,7 +18,6 @@ from gpuio.kernels import parallel
 from gpuio.kernels.native import load64, store64
 from gpuio.kernels.parallel import Task, arguments
 from gpuio.pipeline.decode import portable
-from gpuio.pipeline.read import reader
 from gpuio.testing import draw, encode, write_rec
 
 LIMIT = 1 << 16
@@ -181,7 +180,7 @@ def test_a_record_without_memory_is_a_fault_of_its_own(images, monkeypatch):
         return allocate(self, nbytes)
 
     monkeypatch.setattr(CpuDevice, "empty_host", scarce)
-    monkeypatch.setattr(reader, "LARGE", limit // 2)
+    monkeypatch.setattr(base, "LARGE", limit // 2)
     got, faults = epoch(images, on_error="zero")
     assert faults.count == 1
     assert "a.rec: record 2" in str(faults.first[0])

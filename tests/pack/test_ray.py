@@ -18,7 +18,7 @@ from gpuio.errors import BackendError
 from gpuio.formats.image_list import ImageList
 from gpuio.pack.packing import PackOptions
 from gpuio.pack.shards import pack_shards
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio.source import RecordIOSource
 
 pytestmark = pytest.mark.slow
 
@@ -124,7 +124,7 @@ def test_a_node_that_dies_changes_nothing(cluster, tmp_path, images, root, expec
     assert (report, content(tmp_path)) == expected
     assert sum(done) == LINES
     assert len(report.skipped) == 1
-    dataset = Dataset.open(tmp_path / "train-*.rec")
+    dataset = RecordIOSource.open(tmp_path / "train-*.rec")
     assert dataset.keys.tolist() == [1000 + n for n in range(LINES) if n != LINES // 2]
 
 

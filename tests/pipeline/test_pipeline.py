@@ -113,7 +113,7 @@ def test_2_an_error_of_the_first_stage_comes_through_unchanged(open_rec, monkeyp
     def read(*_):
         raise error
 
-    monkeypatch.setattr(RecordReader, "_read", read)
+    monkeypatch.setattr(RecordReader, "_begin", read)
     with open_rec() as it:
         with pytest.raises(OSError, match="the disk is gone") as caught:
             next(it)
@@ -122,7 +122,7 @@ def test_2_an_error_of_the_first_stage_comes_through_unchanged(open_rec, monkeyp
 
 
 def test_2_what_was_read_before_the_first_stage_raised_comes_first(open_rec, monkeypatch):
-    read, seen = RecordReader._read, []
+    read, seen = RecordReader._begin, []
 
     def third_fails(*arguments):
         seen.append(arguments)
@@ -130,7 +130,7 @@ def test_2_what_was_read_before_the_first_stage_raised_comes_first(open_rec, mon
             raise OSError("the disk is gone")
         return read(*arguments)
 
-    monkeypatch.setattr(RecordReader, "_read", third_fails)
+    monkeypatch.setattr(RecordReader, "_begin", third_fails)
     with open_rec() as it:
         labels = [next(it).label[0].tolist() for _ in range(2)]
         assert labels == [[0, 1, 2, 3], [4, 5, 6, 7]]
@@ -302,14 +302,14 @@ def test_7_a_thread_that_cannot_be_started_leaves_the_iterator_where_it_was(
 
 
 def test_8_close_in_another_thread_ends_the_wait_for_a_batch(open_rec, monkeypatch):
-    read, asked, release, told = RecordReader._read, threading.Event(), threading.Event(), []
+    read, asked, release, told = RecordReader._begin, threading.Event(), threading.Event(), []
 
     def slow(*arguments):
         asked.set()
         release.wait(60)
         return read(*arguments)
 
-    monkeypatch.setattr(RecordReader, "_read", slow)
+    monkeypatch.setattr(RecordReader, "_begin", slow)
     it = open_rec()
 
     def consume():
@@ -332,7 +332,7 @@ def test_8_close_in_another_thread_ends_the_wait_for_a_batch(open_rec, monkeypat
 
 
 def test_8_close_before_the_first_batch_is_waited_for_ends_that_too(open_rec, monkeypatch):
-    read, release, told = RecordReader._read, threading.Event(), []
+    read, release, told = RecordReader._begin, threading.Event(), []
 
     def slow(*arguments):
         release.wait(60)
@@ -345,7 +345,7 @@ def test_8_close_before_the_first_batch_is_waited_for_ends_that_too(open_rec, mo
         it.pipeline.interrupt()  # as `close` does first, in another thread
         return counted(*arguments)
 
-    monkeypatch.setattr(RecordReader, "_read", slow)
+    monkeypatch.setattr(RecordReader, "_begin", slow)
     monkeypatch.setattr(pipeline, "_counted", closed_meanwhile)
 
     def ask():

@@ -12,7 +12,7 @@ from gpuio.formats import codec, saved_array
 from gpuio.formats.image_list import ImageList, load_labels
 from gpuio.formats.image_record import pack
 from gpuio.formats.index import Index
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio.source import RecordIOSource
 
 from .case import Case, Door, Wrong
 from .formats import damage_image
@@ -188,7 +188,7 @@ class Load(Door):
             saved_array.load(path)
         else:
             (folder / "a.rec").write_bytes(b"".join(frames(distinct(COUNT))))
-            Dataset.open(folder / "a.rec", path)
+            RecordIOSource.open(folder / "a.rec", path)
 
     @staticmethod
     def _list(path: Path) -> None:

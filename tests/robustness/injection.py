@@ -39,7 +39,7 @@ from gpuio.errors import GpuioError
 from gpuio.formats import saved_array
 from gpuio.formats.index import Index
 from gpuio.formats.recordio import scan
-from gpuio.sources import index_cache
+from gpuio.sources.recordio import index_cache
 from gpuio.testing import draw, encode, our_threads, write_rec
 
 from .case import Wrong

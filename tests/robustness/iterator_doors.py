@@ -14,7 +14,7 @@ from gpuio.errors import GpuioError
 from gpuio.formats import saved_array
 from gpuio.formats.image_record import pack
 from gpuio.formats.recordio import frame
-from gpuio.sources import index_cache
+from gpuio.sources.recordio import index_cache
 from gpuio.testing import draw, encode, write_rec
 
 from .case import Case, Door, Wrong

@@ -80,9 +80,9 @@ def test_points_stay_on_their_pixels(maps, options):
 def whole(path):
     from gpuio.formats.codec import imdecode
     from gpuio.recordio import unpack
-    from gpuio.sources.dataset import Dataset
+    from gpuio.sources.recordio.source import RecordIOSource
 
-    dataset = Dataset.open(path)
+    dataset = RecordIOSource.open(path)
     return [imdecode(unpack(dataset.payload(n))[1]) for n in range(len(dataset))]
 
 

@@ -34,7 +34,7 @@ from gpuio.pipeline.executor import Batch, Executor
 from gpuio.pipeline.planner import Overrides, Planner
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.samplers import Selection
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.base import RecordSource
 from gpuio.transforms.op import BatchPlan
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Reader(Protocol):
     """`RecordReader`, or what does the same for other sources."""
 
     @property
-    def dataset(self) -> Dataset: ...
+    def source(self) -> RecordSource: ...
 
     def nbytes(self, count: int) -> int: ...
 
@@ -135,7 +135,7 @@ class Ahead:
         device = make_device("cpu", threads)
         self._read, self._device, self._compiled = read, device, compiled
         self._host = Ring(device.empty_host, 2 + device.max_in_flight, read.nbytes(batch_size))
-        self._decode = make_decoder("auto", device, 3, read.dataset)
+        self._decode = make_decoder("auto", device, 3, read.source)
         self._execute = Executor(compiled.plan, self._decode, batch_size, device, keep=_KEEP)
         self._label_width, self._labels = label_width, labels
         shape = (batch_size, *compiled.plan.shape)
@@ -165,7 +165,7 @@ class Ahead:
             self._compiled,
             self._decode,
             turns,
-            self._read.dataset,
+            self._read.source,
             self._label_width,
             self._labels,
         )
@@ -239,14 +239,14 @@ class ChunkPlanner(Planner):
         compiled: Compiled,
         decoder: Decoder,
         turns: LockstepGate,
-        dataset: Dataset,
+        source: RecordSource,
         label_width: int,
         labels: Labels | None,
     ) -> None:
         super().__init__(compiled.plan, decoder)
         self.turns = turns
         self.decided: deque[Samples] = deque()  # chunks that were not yet taken
-        self._compiled, self._dataset = compiled, dataset
+        self._compiled, self._source = compiled, source
         self._label_width, self._labels = label_width, labels
         self._keys: deque[Sequence[Any]] = deque()
 
@@ -279,7 +279,7 @@ class ChunkPlanner(Planner):
         return super().plan_batch(samples, size, epoch=epoch, overrides=drawn)
 
     def _name(self, samples: Samples, place: int) -> str:
-        return f"{self._dataset.where(int(samples.ids[place]))}, key {samples.keys[place]}"
+        return f"{self._source.where(int(samples.ids[place]))}, key {samples.keys[place]}"
 
     def _relabel(self, samples: Samples, keys: Sequence[Any], labels: Labels) -> None:
         for place, key in enumerate(keys):

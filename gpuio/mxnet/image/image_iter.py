@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     from gpuio.mxnet.image.ahead import Ahead, Reader, Run
     from gpuio.pipeline.executor import Batch
-    from gpuio.sources.dataset import Dataset
+    from gpuio.sources.recordio.source import RecordIOSource
 
     Image = npt.NDArray[Any]
     Entry = tuple[NDArray, str]
@@ -525,9 +525,8 @@ class ImageIter(DataIter):
 
     def _reader(self, label_width: int) -> tuple[Reader, Callable[[Sequence[Any]], Any]]:
         """The first room, and what gives the numbers of its records from keys."""
-        from gpuio.devices import make_device
-        from gpuio.mxnet.image.file_reader import FileReader
         from gpuio.pipeline.read.reader import RecordReader
+        from gpuio.sources.folder import FolderSource
         from gpuio.sources.labels import no_labels
 
         rec, idx = self._paths
@@ -535,8 +534,7 @@ class ImageIter(DataIter):
             index = (Index.load(idx) if idx else Index.scan(rec)).sorted()
             relabel = None if self.imglist is None else no_labels(label_width)
             read = RecordReader(
-                _dataset(os.fspath(rec), index),
-                make_device("cpu", 1),
+                _source(os.fspath(rec), index),
                 label_width=label_width,
                 relabel=relabel,
             )
@@ -546,7 +544,9 @@ class ImageIter(DataIter):
             raise TypeError(_NO_ROOT)
         keys = sorted(set(self.imglist))
         paths = [self.imglist[key][1] for key in keys]
-        return FileReader(paths, self.path_root, label_width), _Numbers(np.array(keys))
+        zeros = np.broadcast_to(np.float32(0), (len(paths), label_width))
+        files = FolderSource(paths, zeros, root=self.path_root)
+        return RecordReader(files, label_width=label_width), _Numbers(np.array(keys))
 
     def _drop_ahead(self) -> None:
         if self._ahead is not None:
@@ -727,11 +727,11 @@ def _unpack(file: recordio.MXIndexedRecordIO, key: Any) -> tuple[recordio.IRHead
         raise CorruptRecordError(reason, path=file.uri, offset=offset) from error
 
 
-def _dataset(path: str, index: Index) -> Dataset:
+def _source(path: str, index: Index) -> RecordIOSource:
     """Exactly the records of an index, also where another one lies beside the .rec."""
-    from gpuio.sources.dataset import Dataset
+    from gpuio.sources.recordio.source import RecordIOSource
 
-    return Dataset.of_index(path, index)
+    return RecordIOSource.of_index(path, index)
 
 
 class _Numbers:

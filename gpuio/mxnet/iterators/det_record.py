@@ -14,9 +14,11 @@ from gpuio.mxnet.advice import advise_det
 from gpuio.mxnet.det_options import DetOptions, det_normalization, make_det_plan
 from gpuio.mxnet.iterators.record_iter import Labels, RecordIter
 from gpuio.samplers import LastBatch
-from gpuio.sources.dataset import Dataset, PathLike
-from gpuio.sources.labels import label_counts, ragged_list_labels
+from gpuio.sources.base import RecordSource
+from gpuio.sources.labels import ragged_list_labels
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.storage import paths
+from gpuio.storage.location import PathLike
 from gpuio.transforms.normalize import OUTPUTS
 
 _HEADER = 4  # channels, rows, columns and count, in front of every row of labels
@@ -231,7 +233,7 @@ class ImageDetRecordIter(RecordIter):
         width = p.integer("label_width", label_width)
         room = p.integer("label_pad_width", label_pad_width)
         storage = paths.storage_of(given)
-        dataset = Dataset.open(
+        dataset = RecordIOSource.open(
             storage.locate(path_imgrec), storage.locate(path_imgidx), on_error=on_error
         )
         path_imglist = storage.locate_one(path_imglist)
@@ -248,7 +250,7 @@ class ImageDetRecordIter(RecordIter):
 
 
 def _labels(
-    dataset: Dataset, path_imglist: PathLike, width: int, room: int, *, strict: bool
+    dataset: RecordSource, path_imglist: PathLike, width: int, room: int, *, strict: bool
 ) -> Labels:
     """The labels of a data set, `width` (or any number) for each, in rows with some `room`.
 
@@ -257,7 +259,7 @@ def _labels(
     relabel, most = ragged_list_labels(path_imglist) if path_imglist else (None, width)
     widest = f" (in {path_imglist})" if path_imglist else ""
     if relabel is None and width <= 0:
-        counts = label_counts(dataset)
+        counts = dataset.label_counts()
         most = int(counts.max(initial=1))
         widest = f" ({dataset.where(int(counts.argmax()))})"
         if room > 0 and not strict:

@@ -15,9 +15,11 @@ from gpuio.mxnet.image_options import Options, make_plan, mask_plan
 from gpuio.mxnet.iterators.record_iter import Labels, RecordIter
 from gpuio.pipeline.masks import Masks, open_masks
 from gpuio.samplers import LastBatch
-from gpuio.sources.dataset import Dataset, PathLike
-from gpuio.sources.labels import label_counts, list_labels, ragged_list_labels
+from gpuio.sources.base import RecordSource
+from gpuio.sources.labels import list_labels, ragged_list_labels
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.storage import paths
+from gpuio.storage.location import PathLike
 from gpuio.transforms.label_transforms import LABEL_KINDS
 from gpuio.transforms.normalize import OUTPUTS, Normalization
 
@@ -251,7 +253,7 @@ class ImageRecordIter(RecordIter):
         storage = paths.storage_of(given)
         # What is left out of images or masks alone would shift one against the other.
         policy = "raise" if masks else on_error
-        dataset = Dataset.open(
+        dataset = RecordIOSource.open(
             storage.locate(path_imgrec), storage.locate(path_imgidx), on_error=policy
         )
         path_imglist = storage.locate_one(path_imglist)
@@ -302,13 +304,13 @@ def _label_width(value: Any, kind: str) -> int:
     return width
 
 
-def _places(dataset: Dataset, path_imglist: PathLike, kind: str) -> Labels:
+def _places(dataset: RecordSource, path_imglist: PathLike, kind: str) -> Labels:
     """Any number of boxes or points for every image."""
     size = LABEL_KINDS[kind]
     if path_imglist:
         relabel, most = ragged_list_labels(path_imglist)
     else:
-        relabel, most = None, int(label_counts(dataset).max(initial=1))
+        relabel, most = None, int(dataset.label_counts().max(initial=1))
     most = -(-most // size) * size
 
     def check(labels: npt.NDArray[np.float32], widths: npt.NDArray[np.int64]) -> dict[int, str]:

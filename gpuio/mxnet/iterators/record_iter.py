@@ -32,10 +32,10 @@ from gpuio.pipeline.pipeline import Pipeline
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import Planner
 from gpuio.pipeline.position import Position, load, save
-from gpuio.pipeline.read.reader import LabelCheck, RecordReader, Relabel
+from gpuio.pipeline.read.reader import LabelCheck, RecordReader
 from gpuio.samplers import Order, Selection
-from gpuio.sources.dataset import Dataset
-from gpuio.sources.labels import no_labels
+from gpuio.sources.base import RecordSource
+from gpuio.sources.labels import Relabel, no_labels
 from gpuio.transforms.normalize import Normalization
 
 _MOST_THREADS = 1024
@@ -84,7 +84,7 @@ class RecordIter(EpochIter, Conversions):
     def __init__(
         self,
         given: Mapping[str, Any],
-        dataset: Dataset,
+        dataset: RecordSource,
         labels: Labels,
         plan_of: Callable[[MeanImage | None], Plan],
         masks: Masks | None = None,
@@ -151,8 +151,8 @@ class RecordIter(EpochIter, Conversions):
             return self._of_images(self.plan, device, self._on_error)
         images = self._of_images(noting_size(self.plan), device, "zero")
         beside = make_device(device.name, device.threads)
-        read = RecordReader(masks.dataset, beside, relabel=no_labels(1))
-        decode = MaskDecoder(DecoderOptions(beside, masks.plan.shape[0], masks.dataset))
+        read = RecordReader(masks.source, relabel=no_labels(1))
+        decode = MaskDecoder(DecoderOptions(beside, masks.plan.shape[0], masks.source))
         beside_images = self._stages(noting_size(masks.plan), beside, read, decode, "zero")
         return MaskedPipeline(images, beside_images, self._on_error, masks.fill)
 
@@ -160,7 +160,6 @@ class RecordIter(EpochIter, Conversions):
         labels = self._labels
         read = RecordReader(
             self._dataset,
-            device,
             label_width=labels.width,
             relabel=labels.relabel,
             ragged=labels.ragged,

@@ -15,7 +15,7 @@ from gpuio.formats.codec import decode_rgb
 from gpuio.pipeline.decode import fallback
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers, Status
 from gpuio.pipeline.read.reader import RecordBatch, Samples
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.base import RecordSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class DecoderOptions:
     Attributes:
         device: Where the images go.
         channels: 1 (gray), 3 (RGB) or 4 (RGBA, of images that have four).
-        dataset: The records; it says in messages where one lies.
+        source: The records; it says in messages where one lies.
         deterministic: Use only codecs that give the same pixels each time, on a GPU too.
         tolerant: Take the pixels that libjpeg makes up where a JPEG is damaged.
     """
 
     device: Device
     channels: int
-    dataset: Dataset
+    source: RecordSource
     deterministic: bool = False
     tolerant: bool = False
 
@@ -60,7 +60,7 @@ class Decoder(ABC):
     def __init__(self, options: DecoderOptions) -> None:
         self.device = options.device
         self.channels = options.channels
-        self.dataset = options.dataset
+        self.source = options.source
         self.tolerant = options.tolerant
         self.windows = 0
         self.fallback_count = 0
@@ -112,7 +112,7 @@ class Decoder(ABC):
         """Make the image at `place` a fault of its sample, which has none yet or keeps its own."""
         samples = records.samples
         if place not in samples.faults:
-            where = self.dataset.where(int(samples.ids[place]))
+            where = self.source.where(int(samples.ids[place]))
             samples.faults[place] = DecodeError(f"{where}, key {samples.keys[place]}: {reason}")
 
     def release(self, headers: Headers) -> None:  # noqa: B027  most hold nothing

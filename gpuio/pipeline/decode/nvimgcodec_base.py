@@ -52,7 +52,7 @@ class NvImageCodec(Decoder):
     def __init__(self, options: DecoderOptions, instance: abi.Instance) -> None:
         super().__init__(options)
         self._warnings = self._listen(instance)
-        self._sound = np.zeros(len(self.dataset), bool)  # JPEGs that were decoded to their end
+        self._sound = np.zeros(len(self.source), bool)  # JPEGs that were decoded to their end
         self._pool = WorkerPool(self.device.threads, "gpuio-decode")  # starts no thread yet
         self._instance = instance
         self._info = abi.ImageInfo.new(

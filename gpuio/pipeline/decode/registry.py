@@ -11,7 +11,7 @@ from gpuio.pipeline.decode.base import Decoder, DecoderOptions
 
 if TYPE_CHECKING:
     from gpuio.devices.base import Device
-    from gpuio.sources.dataset import Dataset
+    from gpuio.sources.base import RecordSource
 
 DecoderFactory = Callable[[DecoderOptions], Decoder]
 """Makes a decoder, which its pipeline closes: a class derived from `Decoder`, or a function. It
@@ -50,7 +50,7 @@ def make_decoder(
     name: str,
     device: Device,
     channels: int,
-    dataset: Dataset,
+    source: RecordSource,
     *,
     deterministic: bool = False,
     tolerant: bool = False,
@@ -63,7 +63,7 @@ def make_decoder(
     """
     if name not in _factories:
         raise ValueError(f"decoder must be one of {', '.join(_factories)}, got {name!r}")
-    return _factories[name](DecoderOptions(device, channels, dataset, deterministic, tolerant))
+    return _factories[name](DecoderOptions(device, channels, source, deterministic, tolerant))
 
 
 def _auto(options: DecoderOptions) -> Decoder:

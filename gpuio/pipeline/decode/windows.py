@@ -39,7 +39,7 @@ def reject_unreadable(decoder: Decoder, records: RecordBatch, headers: Headers) 
         if data := encoded(records, place):
             decoder.reject(records, place, decoder.explain(data))
         else:
-            hint = decoder.dataset.hint(int(records.samples.ids[place]))
+            hint = decoder.source.hint(int(records.samples.ids[place]))
             decoder.reject(records, place, f"its image has 0 bytes{hint}")
 
 

@@ -21,7 +21,7 @@ from gpuio.formats import codec
 from gpuio.mxnet.iterators.det_record import ImageDetRecordIter
 from gpuio.mxnet.iterators.image_record import ImageRecordIter
 from gpuio.pipeline.decode import make_decoder, nvimgcodec_abi, nvimgcodec_base, versions
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.testing import decode_all, draw, encode, write_rec
 
 DECODERS = ("nvimgcodec", "portable")
@@ -98,7 +98,7 @@ def decode(name, folder, images, channels, windows=None, threads=2):
     """All images by the decoder called `name`; what it decoded only in part, too."""
     path = folder / f"{name}.rec"
     write_rec(path, images)
-    dataset = Dataset.open(path)
+    dataset = RecordIOSource.open(path)
     decoder = make_decoder(name, CpuDevice(threads), channels, dataset)
     try:
         return decode_all(decoder, dataset, windows), decoder.windows
@@ -314,14 +314,14 @@ def test_another_version_of_nvimagecodec_is_refused(tmp_path, monkeypatch):
 
 
 def test_auto_takes_nvimagecodec_where_it_is(tmp_path, rec):
-    decoder = make_decoder("auto", CpuDevice(1), 3, Dataset.open(rec))
+    decoder = make_decoder("auto", CpuDevice(1), 3, RecordIOSource.open(rec))
     assert decoder.name == "nvimgcodec"
     decoder.close()
 
 
 def test_an_unknown_decoder_is_named(rec):
     with pytest.raises(ValueError, match=r"decoder must be one of auto, .*, got 'fast'"):
-        make_decoder("fast", CpuDevice(1), 3, Dataset.open(rec))
+        make_decoder("fast", CpuDevice(1), 3, RecordIOSource.open(rec))
 
 
 def test_nothing_is_printed(tmp_path):
@@ -330,9 +330,9 @@ def test_nothing_is_printed(tmp_path):
     script = (
         "from gpuio.devices.cpu import CpuDevice\n"
         "from gpuio.pipeline.decode import make_decoder\n"
-        "from gpuio.sources.dataset import Dataset\n"
+        "from gpuio.sources.recordio.source import RecordIOSource\n"
         "from gpuio.testing import decode_all\n"
-        f"dataset = Dataset.open({str(path)!r})\n"
+        f"dataset = RecordIOSource.open({str(path)!r})\n"
         "decoder = make_decoder('nvimgcodec', CpuDevice(2), 3, dataset)\n"
         "assert not decode_all(decoder, dataset).faults\n"
     )
@@ -487,7 +487,7 @@ def test_what_else_could_be_tolerated_is_an_error(rec, make):
 def test_a_window_is_enough_of_what_was_found_sound(tmp_path):
     """libjpeg warns at the end of the data, so an image is decoded to its end the first time."""
     write_rec(tmp_path / "a.rec", [PHOTOS["baseline"]] * 3)
-    dataset = Dataset.open(tmp_path / "a.rec")
+    dataset = RecordIOSource.open(tmp_path / "a.rec")
     decoder = make_decoder("nvimgcodec", CpuDevice(1), 3, dataset)
     wanted = np.array([[10, 0, 20, 400]] * 3, np.int32)
     whole = decode("portable", tmp_path, [PHOTOS["baseline"]], 3)[0].images[0]
@@ -511,7 +511,7 @@ def test_without_a_way_to_hear_warnings_the_portable_decoder_is_used(tmp_path, m
 
     monkeypatch.setattr(nvimgcodec_base, "listener", unheard)
     write_rec(tmp_path / "a.rec", [JPEG["jpeg 4:2:0"]])
-    dataset = Dataset.open(tmp_path / "a.rec")
+    dataset = RecordIOSource.open(tmp_path / "a.rec")
     with pytest.warns(UserWarning, match="simplejpeg and Pillow: what libjpeg warns of cannot"):
         decoder = make_decoder("auto", CpuDevice(1), 3, dataset)
     assert decoder.name == "portable"

@@ -13,7 +13,7 @@ from gpuio.errors import BackendError, DecodeError
 from gpuio.formats.codec import imdecode
 from gpuio.pipeline.decode import make_decoder, nvimgcodec
 from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, SOUND, listener
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio.source import RecordIOSource
 
 
 def test_the_smallest_of_jpegs_are_what_they_are_said_to_be():
@@ -39,7 +39,7 @@ def test_a_missing_module_is_an_error(tmp_path):
 def test_a_decoder_that_hears_nothing_is_not_used(rec, monkeypatch):
     monkeypatch.setattr(nvimgcodec, "DAMAGED", SOUND)
     with pytest.raises(BackendError, match="cannot be heard"):
-        make_decoder("nvimgcodec", CpuDevice(1), 3, Dataset.open(rec))
+        make_decoder("nvimgcodec", CpuDevice(1), 3, RecordIOSource.open(rec))
 
 
 def test_the_process_ends_well_that_has_listened(rec):

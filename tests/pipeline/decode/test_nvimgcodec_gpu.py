@@ -28,7 +28,7 @@ from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
 from gpuio.pipeline.decode.windows import decode_jobs, open_headers, reject_unreadable
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Order
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.testing import decode_all, draw, encode, open_device, write_rec
 
 SMOOTH = draw(101, 133, seed=3)
@@ -115,7 +115,7 @@ def run(decoder, dataset, windows=None):
     """
     memory = Memory(decoder.device)
     count, ring = len(dataset), Ring(decoder.device.empty_host, 1)
-    (records,) = RecordReader(dataset, decoder.device)(Order(count, count).batches(0), ring)
+    (records,) = RecordReader(dataset)(Order(count, count).batches(0), ring)
     headers = open_headers(decoder, records)
     reject_unreadable(decoder, records, headers)
     box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
@@ -159,10 +159,10 @@ def run(decoder, dataset, windows=None):
 def dataset(tmp_path):
     """A function from encoded images to a data set of them."""
 
-    def made(images: Sequence[bytes], name: str = "a") -> Dataset:
+    def made(images: Sequence[bytes], name: str = "a") -> RecordIOSource:
         path = Path(tmp_path / f"{name}.rec")
         write_rec(path, images)
-        return Dataset.open(path)
+        return RecordIOSource.open(path)
 
     return made
 
@@ -309,9 +309,7 @@ def test_markers_tell_a_whole_jpeg(dataset, opened):
     for pictures, ended in ((SOUND_MARKERS, 1), (odd_markers(), 0)):
         decoder = opened(data := dataset(list(pictures.values())))
         ring = Ring(decoder.device.empty_host, 1)
-        (records,) = RecordReader(data, decoder.device)(
-            Order(len(data), len(data)).batches(0), ring
-        )
+        (records,) = RecordReader(data)(Order(len(data), len(data)).batches(0), ring)
         images = decoder.open(records)
         found = dict(zip(pictures, images.table["ended"].tolist(), strict=True))
         assert found == dict.fromkeys(pictures, ended)
@@ -323,7 +321,7 @@ def test_statuses_say_who_failed(dataset, opened):
     spoilt[len(spoilt) // 2] ^= 0xFF
     data = dataset([PICTURES["png"], bytes(spoilt), PICTURES["jpeg gray"], PICTURES["jpeg turned"]])
     decoder = opened(data)
-    records = RecordReader(data, decoder.device)
+    records = RecordReader(data)
     ring = Ring(decoder.device.empty_host, 1)
     (batch,) = records(Order(4, 4).batches(0), ring)
     images = decoder.open(batch)
@@ -390,7 +388,7 @@ def test_warming_up_is_not_counted(dataset, opened):
 def test_a_batch_that_nobody_decodes_gives_its_streams_back(dataset, opened):
     data = dataset([PICTURES["jpeg 4:2:0"]] * 5)
     decoder = opened(data)
-    records = RecordReader(data, decoder.device)
+    records = RecordReader(data)
     (batch,) = records(Order(5, 5).batches(0), Ring(decoder.device.empty_host, 1))
     images = decoder.open(batch)
     table = images.table
@@ -476,8 +474,8 @@ def test_an_interpreter_may_end_with_a_decoder_open(tmp_path):
     script = (
         "from gpuio.devices.cpu import CpuDevice\n"
         "from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder\n"
-        "from gpuio.sources.dataset import Dataset\n"
-        f"dataset = Dataset.open({str(tmp_path / 'a.rec')!r})\n"
+        "from gpuio.sources.recordio.source import RecordIOSource\n"
+        f"dataset = RecordIOSource.open({str(tmp_path / 'a.rec')!r})\n"
         "from gpuio.pipeline.decode.base import DecoderOptions\n"
         "decoder = NvImageCodecGpuDecoder(DecoderOptions(CpuDevice(2), 3, dataset))\n"
     )
@@ -699,7 +697,7 @@ def test_gpu_what_follows_on_the_stream_finds_the_pictures(dataset, on_gpu):
     kept = []
     for number in range(rounds):
         data = sets[number % 3]
-        records = RecordReader(data, device)
+        records = RecordReader(data)
         ring = Ring(device.empty_host, 1)
         (batch,) = records(Order(count, count).batches(0), ring)
         opened_images = decoder.open(batch)
@@ -782,7 +780,7 @@ ARITHMETIC = PICTURES["jpeg gray"].replace(b"\xff\xc0", b"\xff\xc9")
 def test_nvimagecodec_gets_plain_jpegs_and_pngs_alone(dataset, opened, picture, taken):
     decoder = opened(data := dataset([picture, PICTURES["png"]]))
     ring = Ring(decoder.device.empty_host, 1)
-    (records,) = RecordReader(data, decoder.device)(Order(2, 2).batches(0), ring)
+    (records,) = RecordReader(data)(Order(2, 2).batches(0), ring)
     images = decoder.open(records)
     assert bool(images.table["stream"][0]) == taken
     decoder.release(images)

@@ -17,11 +17,10 @@ from gpuio.devices.ring import Ring
 from gpuio.errors import CorruptRecordError, LabelError
 from gpuio.formats.image_record import pack
 from gpuio.formats.recordio import MAGIC, frame
-from gpuio.pipeline.read import reader as reader_module
-from gpuio.pipeline.read import spans
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Selection
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio import reading, spans
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.testing import write_rec
 
 M = struct.pack("<I", MAGIC)
@@ -39,7 +38,7 @@ def read(dataset, ids, *, pad=0, device=None, **options):
     """Images as bytes, and samples, of one batch."""
     device = device or CpuDevice(2)
     ring = Ring(device.empty_host, 1)
-    reader = RecordReader(dataset, device, **options)
+    reader = RecordReader(dataset, **options)
     (batch,) = reader([Selection(np.array(ids, np.int64), pad)], ring)
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
     return [ctypes.string_at(*pair) for pair in pairs], batch.samples
@@ -51,7 +50,7 @@ def test_reads_any_records_in_any_order(tmp_path_factory, records, data):
     path = tmp_path_factory.mktemp("any") / "a.rec"
     write_rec(path, records, ids=range(50, 50 + len(records)))
     ids = data.draw(st.lists(st.integers(0, len(records) - 1), min_size=1, max_size=20))
-    got, samples = read(Dataset.open(path), ids)
+    got, samples = read(RecordIOSource.open(path), ids)
     assert got == [records[i] for i in ids]
     assert samples.labels[:, 0].tolist() == ids
     assert samples.keys.tolist() == [50 + i for i in ids]
@@ -62,7 +61,7 @@ def test_reads_any_records_in_any_order(tmp_path_factory, records, data):
 def test_puts_split_records_together_again(tmp_path):
     path = tmp_path / "a.rec"
     write_rec(path, TRICKY)
-    got, samples = read(Dataset.open(path), range(len(TRICKY)))
+    got, samples = read(RecordIOSource.open(path), range(len(TRICKY)))
     assert got == TRICKY
     assert not samples.faults
 
@@ -73,26 +72,26 @@ def test_labels_that_hold_the_magic_are_read(tmp_path, count):
     magic = np.frombuffer(M, np.float32)[0]
     labels = [[magic] * count, [1.5] * count]
     write_rec(path, [b"abc", b"defg"], labels=labels)
-    got, samples = read(Dataset.open(path), [1, 0], label_width=count)
+    got, samples = read(RecordIOSource.open(path), [1, 0], label_width=count)
     assert got == [b"defg", b"abc"]
     npt.assert_array_equal(samples.labels, np.array(labels[::-1], np.float32))
 
 
 @pytest.mark.parametrize("longest", [4, 100, 1 << 20])
 def test_long_reads_are_cut_into_pieces(tmp_path, monkeypatch, longest):
-    monkeypatch.setattr(reader_module, "_LONGEST_SPAN", longest)
+    monkeypatch.setattr(reading, "_LONGEST_SPAN", longest)
     path = tmp_path / "a.rec"
     records = [bytes([n]) * (50 * n) for n in range(12)]
     write_rec(path, records)
     ids = [3, 4, 5, 9, 0, 11, 10]
-    assert read(Dataset.open(path), ids)[0] == [records[i] for i in ids]
+    assert read(RecordIOSource.open(path), ids)[0] == [records[i] for i in ids]
 
 
 def test_without_pread_records_are_read_as_well(tmp_path, monkeypatch):
     path = tmp_path / "a.rec"
     write_rec(path, TRICKY)
     monkeypatch.delattr(spans.os, "pread")
-    assert read(Dataset.open(path), [5, 2, 3, 0])[0] == [TRICKY[i] for i in (5, 2, 3, 0)]
+    assert read(RecordIOSource.open(path), [5, 2, 3, 0])[0] == [TRICKY[i] for i in (5, 2, 3, 0)]
 
 
 def test_records_of_several_files_are_numbered_through(tmp_path):
@@ -101,7 +100,7 @@ def test_records_of_several_files_are_numbered_through(tmp_path):
         write_rec(
             tmp_path / f"{part}.rec", records, labels=[10 * part + n for n in range(part + 2)]
         )
-    got, samples = read(Dataset.open(tmp_path), [8, 0, 4, 5, 1, 2])
+    got, samples = read(RecordIOSource.open(tmp_path), [8, 0, 4, 5, 1, 2])
     assert got == [b"2-3", b"0-0", b"1-2", b"2-0", b"0-1", b"1-0"]
     assert samples.labels[:, 0].tolist() == [23, 0, 12, 20, 1, 10]
 
@@ -111,7 +110,7 @@ def test_neighbours_across_files_are_not_read_as_one(tmp_path):
     size = len(frame(pack((0, 0, 0, 0), b"abcd")))
     for name, images_ in (("a", [b"abcd"]), ("b", [b"----", b"efgh"])):
         write_rec(tmp_path / f"{name}.rec", images_)
-    dataset = Dataset.open(tmp_path)
+    dataset = RecordIOSource.open(tmp_path)
     assert dataset.offsets.tolist() == [0, 0, size]
     assert read(dataset, [0, 2])[0] == [b"abcd", b"efgh"]
 
@@ -125,7 +124,7 @@ def damaged(tmp_path, place, change):
     """A .rec of five records, opened, in which `change` then rewrites the record at `place`."""
     path = tmp_path / "a.rec"
     starts = write_rec(path, [b"image %d" % n for n in range(5)], ids=range(20, 25))
-    dataset = unguarded(Dataset.open(path, path.with_suffix(".idx")))
+    dataset = unguarded(RecordIOSource.open(path, path.with_suffix(".idx")))
     data = bytearray(path.read_bytes())
     change(data, starts[place])
     path.write_bytes(data)
@@ -191,8 +190,8 @@ def test_a_file_that_became_shorter_is_a_fault(tmp_path, cut):
     whole = tmp_path / "whole.rec"
     write_rec(whole, [b"image %d" % n for n in range(5)], ids=range(20, 25))
     selection = Selection(np.arange(5), 0)
-    for source, faults in ((Dataset.open(whole), []), (dataset, [4])):
-        (batch,) = RecordReader(source, device)([selection], ring)
+    for source, faults in ((RecordIOSource.open(whole), []), (dataset, [4])):
+        (batch,) = RecordReader(source)([selection], ring)
         assert list(batch.samples.faults) == faults
         ring.release(batch.slot)
     fault = batch.samples.faults[4]
@@ -203,7 +202,7 @@ def test_a_file_that_became_shorter_is_a_fault(tmp_path, cut):
 def test_another_number_of_labels_is_a_fault(tmp_path):
     path = tmp_path / "a.rec"
     starts = write_rec(path, [b"a", b"b", b"c"], labels=[[1, 2], 7, [3, 4, 5]], ids=[8, 9, 10])
-    got, samples = read(Dataset.open(path), [0, 1, 2], label_width=2)
+    got, samples = read(RecordIOSource.open(path), [0, 1, 2], label_width=2)
     assert got == [b"a", b"", b""]
     assert samples.labels[0].tolist() == [1, 2]
     for place, count in ((1, 1), (2, 3)):
@@ -222,7 +221,7 @@ def test_labels_can_come_from_elsewhere_by_id(tmp_path):
     def relabel(ids):
         return np.stack([ids, -ids], 1).astype(np.float32), np.where(ids == 9, 0, 2)
 
-    got, samples = read(Dataset.open(path), [2, 1, 0], label_width=2, relabel=relabel)
+    got, samples = read(RecordIOSource.open(path), [2, 1, 0], label_width=2, relabel=relabel)
     assert got == [b"c", b"", b"a"]
     npt.assert_array_equal(samples.labels[[0, 2]], [[10, -10], [8, -8]])
     assert list(samples.faults) == [1]
@@ -233,7 +232,7 @@ def test_labels_can_come_from_elsewhere_by_id(tmp_path):
 def test_padding_is_passed_on(tmp_path):
     path = tmp_path / "a.rec"
     write_rec(path, [b"a", b"b"])
-    assert read(Dataset.open(path), [1, 0], pad=1)[1].pad == 1
+    assert read(RecordIOSource.open(path), [1, 0], pad=1)[1].pad == 1
 
 
 @given(data=st.data())
@@ -243,7 +242,7 @@ def test_padding_is_passed_on(tmp_path):
 def test_no_damage_is_ever_more_than_a_fault(tmp_path, data):
     path = tmp_path / "a.rec"
     starts = write_rec(path, [M * 3 + bytes(9), b"abc", bytes(40)], labels=[1, [2], 3])
-    dataset = unguarded(Dataset.open(path))
+    dataset = unguarded(RecordIOSource.open(path))
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, len(content) - 1))

@@ -89,12 +89,12 @@ def test_shards_on_disk_and_far_away_are_one_data_set(s3, tmp_path, far_rec):
     from gpuio.devices.ring import Ring
     from gpuio.pipeline.read.reader import RecordReader
     from gpuio.samplers import Selection
-    from gpuio.sources.dataset import Dataset
+    from gpuio.sources.recordio.source import RecordIOSource
 
-    dataset = Dataset.open(Storage(options).locate(paths))
+    dataset = RecordIOSource.open(Storage(options).locate(paths))
     device = CpuDevice(1)
     ring, ids = Ring(device.empty_host, 1), np.array([11, 3, 5, 4, 8, 0])
-    (batch,) = RecordReader(dataset, device)([Selection(ids, 0)], ring)
+    (batch,) = RecordReader(dataset)([Selection(ids, 0)], ring)
     assert not batch.samples.faults
     base = batch.slot.data.ctypes.data
     for record, address, nbytes in zip(ids, batch.address, batch.nbytes, strict=True):
@@ -105,7 +105,7 @@ def test_shards_on_disk_and_far_away_are_one_data_set(s3, tmp_path, far_rec):
     pattern = Storage(options).locate("s3://data/shards/*.rec")
     folder = Storage(options).locate("s3://data/shards/")
     for given in (braces, pattern, folder):
-        assert list(Dataset.open(given).paths) == [paths[0], paths[2]]
+        assert list(RecordIOSource.open(given).paths) == [paths[0], paths[2]]
 
 
 def test_boxes_are_counted_far_away_as_on_disk(store, tmp_path, pictures):
@@ -230,7 +230,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(store, served):
 def test_several_batches_are_on_their_way_at_once(store, served, monkeypatch):
     url, options = served
     store.delay = 0.05
-    monkeypatch.setattr(reader_module, "_MOST", 4)
+    monkeypatch.setattr(reader_module, "_MOST_AHEAD", 4)
     with ImageRecordIter(url, SHAPE, 2, preprocess_threads=1, shuffle=True, **options) as it:
         next(it)
     assert store.most >= 6  # ranges of one batch are at most 2
@@ -285,12 +285,12 @@ def read_far(given, ids, idx="", **options):
     from gpuio.devices.ring import Ring
     from gpuio.pipeline.read.reader import RecordReader
     from gpuio.samplers import Selection
-    from gpuio.sources.dataset import Dataset
+    from gpuio.sources.recordio.source import RecordIOSource
 
     device = CpuDevice(1)
-    dataset = Dataset.open(given, idx, **options)
+    dataset = RecordIOSource.open(given, idx, **options)
     ring = Ring(device.empty_host, 1)
-    (batch,) = RecordReader(dataset, device)([Selection(np.array(ids), 0)], ring)
+    (batch,) = RecordReader(dataset)([Selection(np.array(ids), 0)], ring)
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
     return [ctypes.string_at(*pair) for pair in pairs], batch.samples.faults
 

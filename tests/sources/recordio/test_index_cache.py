@@ -13,8 +13,8 @@ import pytest
 
 from gpuio.errors import FormatError
 from gpuio.formats.index import Index
-from gpuio.sources import index_cache as module
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio import index_cache as module
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.testing import write_rec
 
 COUNTS = (3, 2, 1)
@@ -51,7 +51,7 @@ def caches(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.cache"))
 
 
-def same(one: Dataset, other: Dataset) -> bool:
+def same(one: RecordIOSource, other: RecordIOSource) -> bool:
     fields = ("sizes", "first", "offsets", "keys")
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in fields)
 
@@ -71,15 +71,15 @@ def join(stamp: bytes, numbers: np.ndarray) -> bytes:
 
 def test_small_ones_are_not_kept(shards, monkeypatch):
     monkeypatch.setattr(module, "_LARGE", 1 << 20)
-    Dataset.open(shards)
+    RecordIOSource.open(shards)
     assert not caches(shards)
 
 
 @pytest.mark.parametrize("name", ["", "0.rec"], ids=["several", "one"])
 def test_the_second_opening_parses_nothing(shards, parsed, name):
-    first = Dataset.open(shards / name)
+    first = RecordIOSource.open(shards / name)
     assert len(parsed) == (1 if name else 3)
-    second = Dataset.open(shards / name)
+    second = RecordIOSource.open(shards / name)
     assert len(parsed) == (1 if name else 3)
     assert same(first, second)
     assert second.keys.tolist() == ([0, 1, 2] if name else [0, 1, 2, 10, 11, 20])
@@ -88,21 +88,21 @@ def test_the_second_opening_parses_nothing(shards, parsed, name):
 
 
 def test_one_index_for_several_files_is_kept_too(shards, parsed):
-    whole = Dataset.open(shards)
+    whole = RecordIOSource.open(shards)
     start = np.cumsum([0, *whole.sizes])[whole.file_of(np.arange(len(whole)))]
     Index(whole.keys, whole.offsets + start).save(shards / "all.idx")
     parsed.clear()
     recs = [shards / f"{name}.rec" for name in range(3)]
-    assert same(Dataset.open(recs, shards / "all.idx"), whole)
-    assert same(Dataset.open(recs, shards / "all.idx"), whole)
+    assert same(RecordIOSource.open(recs, shards / "all.idx"), whole)
+    assert same(RecordIOSource.open(recs, shards / "all.idx"), whole)
     assert parsed == ["all.idx"]
 
 
 def test_files_in_another_order_are_another_data_set(shards):
     names = [shards / "2.rec", shards / "0.rec"]
-    assert Dataset.open(names).keys.tolist() == [20, 0, 1, 2]
-    assert Dataset.open(names[::-1]).keys.tolist() == [0, 1, 2, 20]
-    assert Dataset.open(names).keys.tolist() == [20, 0, 1, 2]
+    assert RecordIOSource.open(names).keys.tolist() == [20, 0, 1, 2]
+    assert RecordIOSource.open(names[::-1]).keys.tolist() == [0, 1, 2, 20]
+    assert RecordIOSource.open(names).keys.tolist() == [20, 0, 1, 2]
     assert len(caches(shards)) == 2
 
 
@@ -110,38 +110,38 @@ def test_lines_out_of_order_are_kept_in_order(shards, parsed):
     idx = shards / "0.idx"
     idx.write_text("".join(reversed(idx.read_text().splitlines(keepends=True))))
     for _ in range(2):
-        assert Dataset.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
+        assert RecordIOSource.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
     assert parsed == ["0.idx"]
 
 
 def test_an_index_written_anew_is_parsed_anew(shards, parsed):
-    Dataset.open(shards / "0.rec")
+    RecordIOSource.open(shards / "0.rec")
     idx = shards / "0.idx"
     status = idx.stat()
     idx.write_text(idx.read_text().replace("1\t", "7\t", 1))  # as long as before
     os.utime(idx, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert Dataset.open(shards / "0.rec").keys.tolist() == [0, 7, 2]
+    assert RecordIOSource.open(shards / "0.rec").keys.tolist() == [0, 7, 2]
     idx.write_text("".join(idx.read_text().splitlines(keepends=True)[:2]))
     os.utime(idx, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     with pytest.warns(UserWarning, match="names no record in the last 36 bytes"):
-        assert Dataset.open(shards / "0.rec", idx).keys.tolist() == [0, 7]
+        assert RecordIOSource.open(shards / "0.rec", idx).keys.tolist() == [0, 7]
     assert parsed == ["0.idx"] * 3
     assert len(caches(shards)) == 1
 
 
 @pytest.mark.parametrize("nbytes", [0, 10, 64, -1, -8, -24])
 def test_a_damaged_one_is_made_anew(shards, parsed, nbytes):
-    before = Dataset.open(shards)
+    before = RecordIOSource.open(shards)
     (cache,) = shards.glob("*.cache")
     whole = cache.read_bytes()
     cache.write_bytes(whole[:nbytes])
-    assert same(Dataset.open(shards), before)
+    assert same(RecordIOSource.open(shards), before)
     assert cache.read_bytes() == whole
     assert len(parsed) == 6
 
 
 def test_a_single_wrong_byte_is_found_wherever_it_is(shards, parsed):
-    before = Dataset.open(shards)
+    before = RecordIOSource.open(shards)
     (cache,) = shards.glob("*.cache")
     whole = cache.read_bytes()
     for place in range(len(whole)):
@@ -149,7 +149,7 @@ def test_a_single_wrong_byte_is_found_wherever_it_is(shards, parsed):
         wrong = bytearray(whole)
         wrong[place] ^= 1
         cache.write_bytes(wrong)
-        assert same(Dataset.open(shards), before)
+        assert same(RecordIOSource.open(shards), before)
         assert len(parsed) == 3
         assert cache.read_bytes() == whole
 
@@ -173,7 +173,7 @@ def test_a_single_wrong_byte_is_found_wherever_it_is(shards, parsed):
 def test_numbers_that_cannot_be_are_not_used_though_the_checksum_is_right(
     shards, parsed, place, number
 ):
-    before = Dataset.open(shards)
+    before = RecordIOSource.open(shards)
     (cache,) = shards.glob("*.cache")
     stamp, numbers = split(cache)
     assert join(stamp, numbers) == cache.read_bytes()
@@ -181,27 +181,27 @@ def test_numbers_that_cannot_be_are_not_used_though_the_checksum_is_right(
     assert numbers[10:].tolist() == [0, 36, 72, 0, 36, 0]
     numbers[place] = number
     cache.write_bytes(join(stamp, numbers))
-    assert same(Dataset.open(shards), before)
+    assert same(RecordIOSource.open(shards), before)
     assert len(parsed) == 6
 
 
 def test_more_records_than_an_index_can_name_are_not_made_room_for(shards, parsed):
-    before = Dataset.open(shards / "0.rec")
+    before = RecordIOSource.open(shards / "0.rec")
     cache = shards / "0.idx.cache"
     os.truncate(cache, cache.stat().st_size + (1 << 40))  # takes no room on the disk
-    assert same(Dataset.open(shards / "0.rec"), before)
+    assert same(RecordIOSource.open(shards / "0.rec"), before)
     assert len(parsed) == 2
 
 
 def test_a_file_that_is_cut_later_takes_nothing_away(shards):
-    expected = Dataset.open(shards / "0.rec")
-    dataset = Dataset.open(shards / "0.rec")
+    expected = RecordIOSource.open(shards / "0.rec")
+    dataset = RecordIOSource.open(shards / "0.rec")
     os.truncate(shards / "0.idx.cache", 0)
     assert same(dataset, expected)
 
 
 def test_a_file_that_is_cut_while_it_is_read_is_made_anew(shards, parsed, monkeypatch):
-    before = Dataset.open(shards)
+    before = RecordIOSource.open(shards)
     (cache,) = shards.glob("*.cache")
     read = module._read
 
@@ -210,14 +210,14 @@ def test_a_file_that_is_cut_while_it_is_read_is_made_anew(shards, parsed, monkey
         return read(file, into, checksum)
 
     monkeypatch.setattr(module, "_read", cut)
-    assert same(Dataset.open(shards), before)
+    assert same(RecordIOSource.open(shards), before)
     monkeypatch.undo()
     assert len(parsed) == 6
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "folder", "nowhere"])
 def test_what_is_no_plain_file_is_not_opened_and_stays(shards, parsed, kind):
-    before = Dataset.open(shards / "0.rec")
+    before = RecordIOSource.open(shards / "0.rec")
     cache, other = shards / "0.idx.cache", shards / "other"
     cache.rename(other)  # what a link leads to would do
     content = other.read_bytes()
@@ -229,7 +229,7 @@ def test_what_is_no_plain_file_is_not_opened_and_stays(shards, parsed, kind):
         cache.symlink_to(other if kind == "link" else shards / "none")
     found = cache.lstat()
     for _ in range(2):
-        assert same(Dataset.open(shards / "0.rec"), before)
+        assert same(RecordIOSource.open(shards / "0.rec"), before)
     assert parsed == ["0.idx"] * 2  # the third time it was in the user's cache
     assert cache.lstat().st_ino == found.st_ino
     assert other.read_bytes() == content
@@ -238,20 +238,20 @@ def test_what_is_no_plain_file_is_not_opened_and_stays(shards, parsed, kind):
 
 @pytest.mark.parametrize("mode", [0o664, 0o646])
 def test_a_file_that_others_may_write_is_made_anew(shards, parsed, mode):
-    Dataset.open(shards / "0.rec")
+    RecordIOSource.open(shards / "0.rec")
     cache = shards / "0.idx.cache"
     stamp, numbers = split(cache)
     numbers[2:4] = numbers[3:1:-1]  # the first two keys
     cache.write_bytes(join(stamp, numbers))
     cache.chmod(mode)
-    assert Dataset.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
+    assert RecordIOSource.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
     assert not stat.S_IMODE(cache.stat().st_mode) & 0o022
-    assert Dataset.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
+    assert RecordIOSource.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
     assert parsed == ["0.idx"] * 2
 
 
 def test_a_file_of_another_user_is_left_alone(shards, parsed, monkeypatch):
-    Dataset.open(shards / "0.rec")
+    RecordIOSource.open(shards / "0.rec")
     cache = shards / "0.idx.cache"
     content = cache.read_bytes()
     monkeypatch.setattr(module.os, "geteuid", lambda: cache.stat().st_uid + 1)
@@ -259,7 +259,7 @@ def test_a_file_of_another_user_is_left_alone(shards, parsed, monkeypatch):
         os.chown(cache, 7, -1)
         monkeypatch.setattr(module.os, "geteuid", lambda: 0)
     for _ in range(2):
-        assert Dataset.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
+        assert RecordIOSource.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
     assert parsed[:2] == ["0.idx"] * 2
     assert cache.read_bytes() == content
 
@@ -268,20 +268,20 @@ def test_a_group_that_may_write_new_files_is_kept_from_this_one(shards, parsed):
     mask = os.umask(0o002)
     try:
         for _ in range(2):
-            Dataset.open(shards / "0.rec")
+            RecordIOSource.open(shards / "0.rec")
     finally:
         os.umask(mask)
     assert parsed == ["0.idx"]
 
 
 def test_an_index_put_in_place_with_the_old_times_is_parsed_anew(shards, parsed):
-    Dataset.open(shards / "0.rec")
+    RecordIOSource.open(shards / "0.rec")
     idx, new = shards / "0.idx", shards / "new"
     status = idx.stat()
     new.write_text(idx.read_text().replace("1\t", "7\t", 1))
     new.replace(idx)
     os.utime(idx, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert Dataset.open(shards / "0.rec").keys.tolist() == [0, 7, 2]
+    assert RecordIOSource.open(shards / "0.rec").keys.tolist() == [0, 7, 2]
     assert parsed == ["0.idx"] * 2
 
 
@@ -290,7 +290,7 @@ def test_a_lock_that_someone_keeps_does_not_hold_readers_up(shards, monkeypatch)
     monkeypatch.setattr(module, "_PATIENCE", 0.05)
     with (shards / "0.idx").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert Dataset.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
+        assert RecordIOSource.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
     assert caches(shards) == ["0.idx.cache"]
 
 
@@ -302,36 +302,36 @@ def test_a_user_without_a_home_keeps_it_beside_the_index(shards, parsed, monkeyp
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(module.Path, "home", nowhere)
     for _ in range(2):
-        assert Dataset.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
+        assert RecordIOSource.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
     assert parsed == ["0.idx"]
 
 
 def test_one_of_another_version_is_made_anew(shards, parsed, monkeypatch):
-    Dataset.open(shards)
+    RecordIOSource.open(shards)
     monkeypatch.setattr(module, "_VERSION", module._VERSION + 1)
-    Dataset.open(shards)
-    Dataset.open(shards)
+    RecordIOSource.open(shards)
+    RecordIOSource.open(shards)
     assert len(parsed) == 6
 
 
 def test_the_records_are_still_looked_at(shards):
-    Dataset.open(shards)
+    RecordIOSource.open(shards)
     rec = shards / "1.rec"
     rec.write_bytes(bytes(rec.stat().st_size))
     with pytest.raises(FormatError, match=r"1\.idx is not the index of .*1\.rec: no record is at"):
-        Dataset.open(shards)
+        RecordIOSource.open(shards)
 
 
 def test_an_index_that_does_not_fit_is_not_kept(shards):
     (shards / "0.idx").write_text("0\t2\n")
     with pytest.raises(FormatError, match="no record can be at byte 2"):
-        Dataset.open(shards / "0.rec")
+        RecordIOSource.open(shards / "0.rec")
     assert not caches(shards)
 
 
 def test_where_its_place_cannot_be_written_the_users_cache_is_used(shards, parsed):
     (shards / "0.idx.cache").mkdir()  # unlike a mode, a folder stops root, too
-    assert same(Dataset.open(shards / "0.rec"), Dataset.open(shards / "0.rec"))
+    assert same(RecordIOSource.open(shards / "0.rec"), RecordIOSource.open(shards / "0.rec"))
     assert parsed == ["0.idx"]
     assert len(caches(shards.parent / "home" / "gpuio")) == 1
     assert not list(shards.glob("*.partial"))
@@ -342,8 +342,8 @@ def test_where_nothing_can_be_written_it_is_parsed(shards, parsed, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.os, "fsync", full)
-    assert Dataset.open(shards).keys.tolist() == [0, 1, 2, 10, 11, 20]
-    assert Dataset.open(shards).keys.tolist() == [0, 1, 2, 10, 11, 20]
+    assert RecordIOSource.open(shards).keys.tolist() == [0, 1, 2, 10, 11, 20]
+    assert RecordIOSource.open(shards).keys.tolist() == [0, 1, 2, 10, 11, 20]
     assert len(parsed) == 6
     assert sorted(path.suffix for path in shards.iterdir()) == [".idx"] * 3 + [".rec"] * 3
     assert not list((shards.parent / "home" / "gpuio").iterdir())
@@ -355,7 +355,7 @@ def _open(folder, start, queue):
     load = Index.load
     Index.load = lambda path: parsed.append(path) or load(path)
     start.wait()
-    queue.put((len(parsed), Dataset.open(folder).keys.tolist(), len(parsed)))
+    queue.put((len(parsed), RecordIOSource.open(folder).keys.tolist(), len(parsed)))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpuio.errors import CorruptRecordError, FormatError
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.testing import write_rec
 
 COUNT = 20
@@ -46,7 +46,7 @@ def quiet():
 
 @pytest.mark.usefixtures("quiet")
 def test_an_index_of_all_records_is_used_without_a_word(rec):
-    dataset = Dataset.open(rec[0])
+    dataset = RecordIOSource.open(rec[0])
     assert dataset.keys.tolist() == [*range(100, 100 + COUNT)]
     assert dataset.losses.count == 0
 
@@ -62,11 +62,11 @@ def test_records_behind_the_index_are_found(rec, tmp_path):
         rf"{len(more)} bytes.*`gpuio rec2idx {re.escape(str(path))} .*a\.idx`"
     )
     with pytest.warns(UserWarning, match=reason):
-        dataset = Dataset.open(path)
+        dataset = RecordIOSource.open(path)
     assert numbers(dataset) == [*range(23)]
     assert dataset.keys is None
     with pytest.warns(UserWarning, match=rf"names no record in the last {len(more)} bytes of"):
-        dataset = Dataset.open(path, path.with_suffix(".idx"))
+        dataset = RecordIOSource.open(path, path.with_suffix(".idx"))
     assert numbers(dataset) == [*range(COUNT)]
     assert dataset.keys.tolist() == [*range(100, 100 + COUNT)]
 
@@ -77,12 +77,12 @@ def test_an_index_that_leaves_records_out_is_used_if_it_was_asked_for(rec, kept)
     some = lines(path)[kept]
     set_lines(path, some)
     with pytest.warns(UserWarning, match=r"a\.idx is not used: it does not name"):
-        assert numbers(Dataset.open(path)) == [*range(COUNT)]
+        assert numbers(RecordIOSource.open(path)) == [*range(COUNT)]
     if not some:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert numbers(Dataset.open(path, path.with_suffix(".idx"))) == [*range(COUNT)][kept]
+        assert numbers(RecordIOSource.open(path, path.with_suffix(".idx"))) == [*range(COUNT)][kept]
 
 
 def test_only_the_file_whose_index_is_old_is_gone_through(rec, tmp_path):
@@ -90,7 +90,7 @@ def test_only_the_file_whose_index_is_old_is_gone_through(rec, tmp_path):
     write_rec(tmp_path / "b.rec", [b"x"] * 3, labels=[20, 21, 22])
     set_lines(path, lines(path)[:-1])
     with pytest.warns(UserWarning, match=r"a\.idx is not used") as told:
-        dataset = Dataset.open([path, tmp_path / "b.rec"])
+        dataset = RecordIOSource.open([path, tmp_path / "b.rec"])
     assert len(told) == 1
     assert numbers(dataset) == [*range(23)]
     assert dataset.first.tolist() == [0, 20, 23]
@@ -104,7 +104,7 @@ def test_a_tail_without_a_record_is_told_and_the_index_used(rec, tail):
     with pytest.warns(
         UserWarning, match=f"the last {len(tail)} bytes of .*: no whole record is there"
     ):
-        dataset = Dataset.open(path)
+        dataset = RecordIOSource.open(path)
     assert dataset.keys.tolist() == [*range(100, 100 + COUNT)]
     assert numbers(dataset) == [*range(COUNT)]
 
@@ -125,7 +125,7 @@ def test_a_file_that_was_cut_off_is_said_to_be_shorter(rec, inside, asked):
         rf"on_error='skip'.*`gpuio rec2idx {re.escape(str(path))} {re.escape(str(idx))}`"
     )
     with pytest.raises(FormatError, match=reason):
-        Dataset.open(path, idx if asked else "")
+        RecordIOSource.open(path, idx if asked else "")
 
 
 @pytest.mark.parametrize("inside", [0, 3, 7, 8, 20])
@@ -138,14 +138,14 @@ def test_of_a_file_that_was_cut_off_the_rest_is_read_by_on_error(rec, inside, in
         idx.unlink()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        dataset = Dataset.open(path, idx if index == "asked" else "", on_error="skip")
+        dataset = RecordIOSource.open(path, idx if index == "asked" else "", on_error="skip")
     assert numbers(dataset) == [*range(14)]
     lost = COUNT - 14 if index != "none" else int(inside > 0)
     assert dataset.losses.count == lost
     assert len(told) == (lost > 0)
     if index == "none" and inside:
         with pytest.raises(CorruptRecordError, match=f"record at byte {starts[14]}"):
-            Dataset.open(path)
+            RecordIOSource.open(path)
 
 
 @pytest.mark.parametrize("offset", [-4, 2, 10**12, 2**63 - 1])
@@ -155,9 +155,9 @@ def test_a_line_that_can_be_no_record_is_named(rec, offset):
     set_lines(path, [*some[:3], f"7\t{offset}\n", *some[3:]])
     reason = rf"no record can be at byte {offset} of a file of {starts[-1]} bytes \(line 4 of "
     with pytest.raises(FormatError, match=reason):
-        Dataset.open(path, path.with_suffix(".idx"))
+        RecordIOSource.open(path, path.with_suffix(".idx"))
     with pytest.warns(UserWarning, match=reason):
-        dataset = Dataset.open(path, path.with_suffix(".idx"), on_error="zero")
+        dataset = RecordIOSource.open(path, path.with_suffix(".idx"), on_error="zero")
     assert numbers(dataset) == [*range(COUNT)]
     assert dataset.losses.count == 1
     assert "line 4 of" in str(dataset.losses.faults[0])
@@ -167,7 +167,7 @@ def test_a_number_that_is_none_is_named(rec):
     path, _ = rec
     set_lines(path, [*lines(path), f"7\t{10**30}\n"])
     with pytest.raises(FormatError, match=r"a\.idx: line 21: two integers"):
-        Dataset.open(path, on_error="skip")
+        RecordIOSource.open(path, on_error="skip")
 
 
 def test_the_old_index_of_a_file_that_was_packed_anew_is_not_used_by_on_error(rec, tmp_path):
@@ -175,9 +175,9 @@ def test_the_old_index_of_a_file_that_was_packed_anew_is_not_used_by_on_error(re
     write_rec(tmp_path / "b.rec", [b"y" * 1000] * COUNT)
     (tmp_path / "b.rec").replace(path)
     with pytest.raises(FormatError, match=r"a\.idx is not the index of .*a\.rec"):
-        Dataset.open(path)
+        RecordIOSource.open(path)
     with pytest.warns(UserWarning, match="it is not used, and all of"):
-        assert numbers(Dataset.open(path, on_error="skip")) == [*range(COUNT)]
+        assert numbers(RecordIOSource.open(path, on_error="skip")) == [*range(COUNT)]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -185,13 +185,13 @@ def test_the_old_index_of_a_file_that_was_packed_anew_is_not_used_by_on_error(re
 def test_a_file_without_a_whole_record_is_an_error_with_any_policy(tmp_path, on_error):
     (tmp_path / "a.rec").write_bytes(b"PK" + bytes(98))
     with pytest.raises(FormatError, match=r"a\.rec: .*magic is 0x00004b50"):
-        Dataset.open(tmp_path / "a.rec", on_error=on_error)
+        RecordIOSource.open(tmp_path / "a.rec", on_error=on_error)
 
 
 def test_paths_hold_in_another_folder(rec, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for given in ("a.rec", ["a.rec"], "*.rec", "./a.rec;a.rec"):
-        dataset = Dataset.open(given, "a.idx" if given == "a.rec" else "")
+        dataset = RecordIOSource.open(given, "a.idx" if given == "a.rec" else "")
         monkeypatch.chdir("/")
         assert numbers(dataset)[:20] == [*range(COUNT)]
         assert set(dataset.paths) == {str(rec[0])}

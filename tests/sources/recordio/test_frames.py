@@ -12,10 +12,10 @@ from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.ring import Ring
 from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.formats.recordio import MAGIC
-from gpuio.pipeline.read import spans
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Selection
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio import spans
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.testing import write_rec
 
 M = struct.pack("<I", MAGIC)
@@ -44,7 +44,7 @@ def read(dataset, ids, label_width=1):
     """Images as bytes, and samples, of one batch; and the bytes that its slot holds."""
     device = CpuDevice(2)
     ring = Ring(device.empty_host, 1)
-    reader = RecordReader(dataset, device, label_width=label_width)
+    reader = RecordReader(dataset, label_width=label_width)
     (batch,) = reader([Selection(np.array(ids, np.int64), 0)], ring)
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
     return [ctypes.string_at(*pair) for pair in pairs], batch.samples, len(batch.slot.data)
@@ -62,7 +62,7 @@ def select(path, lines):
 @pytest.mark.parametrize("named", [[0, 39], [7, 20], [*range(0, 40, 10)], [*range(5, 40, 2)]])
 def test_only_what_an_index_names_is_read(rec, asked, named):
     path, starts = rec
-    dataset = Dataset.open(path, select(path, named))
+    dataset = RecordIOSource.open(path, select(path, named))
     images, samples, held = read(dataset, range(len(named)))
     assert images == [IMAGES[n] for n in named]
     assert samples.keys.tolist() == named
@@ -70,7 +70,7 @@ def test_only_what_an_index_names_is_read(rec, asked, named):
     frames = sum(starts[n + 1] - starts[n] for n in named)
     assert sum(asked) <= frames + 8 * (len(named) + 4)  # and their heads
     assert held <= 1.25 * frames
-    assert RecordReader(dataset, CpuDevice(1)).nbytes(len(named)) < 2 * frames
+    assert RecordReader(dataset).nbytes(len(named)) < 2 * frames
 
 
 def test_what_lies_between_two_records_is_neither_read_nor_held(tmp_path, asked):
@@ -82,16 +82,16 @@ def test_what_lies_between_two_records_is_neither_read_nor_held(tmp_path, asked)
         file.seek(20 << 30)
         file.write(frames[starts[1] :])
     path.with_suffix(".idx").write_text(f"0\t0\n1\t{20 << 30}\n")
-    dataset = Dataset.open(path)
+    dataset = RecordIOSource.open(path)
     images, _, held = read(dataset, [1, 0])
     assert images == [b"last", b"first"]
     assert sum(asked) < 1000
     assert held < 1000
-    assert RecordReader(dataset, CpuDevice(1)).nbytes(256) <= 256 << 20
+    assert RecordReader(dataset).nbytes(256) <= 256 << 20
 
 
 def test_of_an_index_of_all_records_no_head_is_read_first(rec, asked):
-    dataset = Dataset.open(rec[0])
+    dataset = RecordIOSource.open(rec[0])
     assert read(dataset, [3, 4, 9])[0] == [IMAGES[n] for n in (3, 4, 9)]
     assert len(asked) == 2
     assert sum(asked) == rec[1][5] - rec[1][3] + rec[1][10] - rec[1][9]
@@ -103,7 +103,7 @@ def test_a_wrong_line_loses_no_record_but_its_own(rec, record, inside):
     path, starts = rec
     idx, place = path.with_suffix(".idx"), starts[record] + inside
     idx.write_text(f"99\t{place}\n{idx.read_text()}")
-    dataset = Dataset.open(path, idx)
+    dataset = RecordIOSource.open(path, idx)
     images, samples, _ = read(dataset, range(COUNT + 1))
     wrong = record + 1
     assert images == [*IMAGES[:wrong], b"", *IMAGES[wrong:]]
@@ -122,7 +122,7 @@ def test_many_wrong_lines_lose_only_themselves(rec):
     idx = path.with_suffix(".idx")
     wrong = [(100 + n, starts[3] + 4 * n) for n in range(1, 300)]
     idx.write_text(idx.read_text() + "".join(f"{key}\t{place}\n" for key, place in wrong))
-    dataset = Dataset.open(path, idx)
+    dataset = RecordIOSource.open(path, idx)
     ids = np.flatnonzero(dataset.keys < 100)
     images, samples, _ = read(dataset, ids)
     assert images == IMAGES
@@ -134,7 +134,7 @@ def test_a_record_that_is_too_long_is_damaged_where_the_next_one_begins_inside(r
     data = bytearray(path.read_bytes())
     data[starts[4] + 4 : starts[4] + 8] = struct.pack("<I", starts[5] - starts[4] + 40)
     path.write_bytes(data)
-    images, samples, _ = read(Dataset.open(path), [3, 4, 5])
+    images, samples, _ = read(RecordIOSource.open(path), [3, 4, 5])
     assert images == [IMAGES[3], b"", IMAGES[5]]
     end = starts[5] + 48
     with pytest.raises(
@@ -150,7 +150,7 @@ def test_many_lines_may_name_one_record(rec):
     idx = path.parent / "some.idx"
     idx.write_text("".join(f"{key}\t{place}\n" for key, place in lines) + f"1\t{starts[39]}\n")
     with pytest.warns(UserWarning, match="names no record in the first"):
-        dataset = Dataset.open(path, idx)
+        dataset = RecordIOSource.open(path, idx)
     distances = dataset.nbytes(np.arange(len(dataset)))
     assert set(distances[:100_000].tolist()) == {starts[9] - starts[5]}
     assert set(distances[100_000:200_000].tolist()) == {starts[39] - starts[9]}
@@ -168,7 +168,7 @@ def test_what_is_damaged_between_two_records_is_not_read_with_the_first(tmp_path
         file.write(frames[starts[1] :])
     path.with_suffix(".idx").unlink()
     with pytest.warns(UserWarning, match=f"record at byte {starts[1]}: magic is 0x00000000"):
-        dataset = Dataset.open(path, on_error="skip")
+        dataset = RecordIOSource.open(path, on_error="skip")
     assert read(dataset, [0, 1])[0] == [b"first", b"second"]
     assert sum(asked) < 1000
 
@@ -190,7 +190,7 @@ def replace(path):
 @pytest.mark.parametrize("change", [change_in_place, shorten, replace])
 def test_a_file_that_changes_between_epochs_is_named(rec, change):
     path, _ = rec
-    dataset = Dataset.open(path)
+    dataset = RecordIOSource.open(path)
     read(dataset, [0])
     change(path)
     with pytest.raises(FormatError, match=r"a\.rec was (replaced|written to) since"):
@@ -202,7 +202,7 @@ def test_a_file_that_changes_under_the_reader_is_named(rec, change):
     path, _ = rec
     device = CpuDevice(1)
     ring = Ring(device.empty_host, 2)
-    reader = RecordReader(Dataset.open(path), device)
+    reader = RecordReader(RecordIOSource.open(path))
     batches = reader([Selection(np.array([n]), 0) for n in range(2)], ring)
     next(batches)
     change(path)

@@ -9,17 +9,19 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import PipelineClosedError
 from gpuio.kernels.records import SPAN, read_spans
-from gpuio.sources.dataset import Dataset
 from gpuio.storage.byte_source import LocalBytes
 from gpuio.storage.identity import FileIdentity
 from gpuio.storage.location import Location, is_url
+
+if TYPE_CHECKING:
+    from gpuio.sources.recordio.source import RecordIOSource
 
 Spans = npt.NDArray[np.void]
 
@@ -195,7 +197,7 @@ class RemoteFiles(LocalFiles):
         super().close()
 
 
-def files_of(dataset: Dataset) -> LocalFiles:
+def files_of(dataset: RecordIOSource) -> LocalFiles:
     """The files of a data set, not open yet."""
     kind = RemoteFiles if any(map(is_url, dataset.paths)) else LocalFiles
     return kind(dataset.paths, dataset.identities)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
@@ -14,8 +14,9 @@ from gpuio.errors import CorruptRecordError, FormatError, GpuioError
 from gpuio.formats.index import Index
 from gpuio.formats.index_fit import Coverage, advice, impossible, whole_entries
 from gpuio.formats.recordio import verify
-from gpuio.sources.index_cache import JoinedIndex, join, keep
-from gpuio.sources.spacing import DAMAGED, EXACT, Spacing, look_at_spacing
+from gpuio.sources.base import Losses
+from gpuio.sources.recordio.index_cache import JoinedIndex, join, keep
+from gpuio.sources.recordio.spacing import DAMAGED, EXACT, Spacing, look_at_spacing
 from gpuio.storage.location import is_url
 
 T = TypeVar("T")
@@ -24,20 +25,6 @@ R = TypeVar("R")
 _AT_ONCE: Final = 16  # files at URLs whose index is read side by side
 _DESCRIBED: Final = 20  # lines of an index whose fault is described
 _WARNED: Final = 3  # files whose fault is a warning
-
-
-@dataclass(slots=True)
-class Losses:
-    """What is left out of a data set because it cannot be read.
-
-    Attributes:
-        count: Records, as far as they can be counted: damaged stretches of a .rec, and lines of an
-            index without a record.
-        faults: The first of them.
-    """
-
-    count: int = 0
-    faults: list[GpuioError] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,11 +15,11 @@ from gpuio.devices.ring import Ring
 from gpuio.errors import PipelineClosedError, ReadError
 from gpuio.formats.recordio import RecordFile, scan
 from gpuio.kernels.records import SPAN
-from gpuio.pipeline.read import spans
 from gpuio.pipeline.read.reader import RecordReader
-from gpuio.pipeline.read.spans import LocalFiles
 from gpuio.samplers import Selection
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio import spans
+from gpuio.sources.recordio.source import RecordIOSource
+from gpuio.sources.recordio.spans import LocalFiles
 from gpuio.testing import write_rec
 
 IMAGES = [b"image %d" % n * 50 for n in range(8)]
@@ -65,7 +65,7 @@ def read(path, ids):
     """Images as bytes, and faults, of one batch."""
     device = CpuDevice(1)
     ring = Ring(device.empty_host, 1)
-    reader = RecordReader(Dataset.open(path), device)
+    reader = RecordReader(RecordIOSource.open(path))
     (batch,) = reader([Selection(np.array(ids, np.int64), 0)], ring)
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
     return [ctypes.string_at(*pair) for pair in pairs], batch.samples.faults
@@ -102,7 +102,7 @@ def fail(*_):
 
 
 def test_without_pread_the_reason_is_told_as_well(rec, monkeypatch):
-    dataset = Dataset.open(rec)
+    dataset = RecordIOSource.open(rec)
     monkeypatch.delattr(spans.os, "pread")
     monkeypatch.setattr(spans.os, "preadv", fail)
     files = LocalFiles(dataset.paths)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,10 @@ from gpuio.formats.index import Index
 from gpuio.formats.index_fit import line_of
 from gpuio.formats.recordio import HEAD_NBYTES, RecordFile, begin_here, frame_ends
 from gpuio.kernels.records import SPAN
-from gpuio.pipeline.read.spans import LocalFiles
-from gpuio.sources.dataset import Dataset
+from gpuio.sources.recordio.spans import LocalFiles
+
+if TYPE_CHECKING:
+    from gpuio.sources.recordio.source import RecordIOSource
 
 Int64s = npt.NDArray[np.int64]
 
@@ -22,7 +24,7 @@ _LINES_SOUGHT: Final = 20  # lines of an index that are looked up for messages
 _STEPS_BACK: Final = 16  # entries of an index among which the record around a place is looked for
 
 
-def frame_nbytes(dataset: Dataset, ids: Int64s, files: LocalFiles) -> Int64s:
+def frame_nbytes(dataset: RecordIOSource, ids: Int64s, files: LocalFiles) -> Int64s:
     """(N,) int64, bytes on disk of each of (N,) records, as their own heads say.
 
     Where there is no whole record, these are the bytes of a head.
@@ -51,7 +53,7 @@ class SecondLook:
         dataset: Where they lie.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: RecordIOSource) -> None:
         self._dataset = dataset
         self._sought = 0
 

@@ -1,4 +1,4 @@
-"""A data set of one or more .rec files: which records there are, and where each one lies."""
+"""`RecordIOSource`: the records of one or more .rec files."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from gpuio.formats.image_record import unpack
 from gpuio.formats.index import Index
 from gpuio.formats.label_hint import label_hint
 from gpuio.formats.recordio import RecordFile
-from gpuio.sources.entries import Losses, find_entries
-from gpuio.sources.spacing import EXACT, Spacing, distances, look_at_spacing
+from gpuio.sources.base import EncodedImage, Losses, RecordSource, enough_for
+from gpuio.sources.reading import SourceReader
+from gpuio.sources.recordio.entries import find_entries
+from gpuio.sources.recordio.spacing import EXACT, Spacing, distances, look_at_spacing
 from gpuio.storage.identity import FileIdentity, identity_of
 from gpuio.storage.location import PathLike as PathLike
-from gpuio.storage.location import absolute
+from gpuio.storage.location import absolute, is_url
 from gpuio.storage.shards import beside, exist, find_files, sizes_of
 
 _SAMPLE = 1000  # records whose places are part of the fingerprint
+_SIZES = 10_000  # records whose sizes are looked at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Dataset:
+class RecordIOSource(RecordSource):
     """Records of all files, numbered from 0 in the order in which they lie in them.
 
     Attributes:
@@ -53,6 +56,13 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def __str__(self) -> str:
+        return "; ".join(self.paths)
+
+    @property
+    def is_remote(self) -> bool:
+        return any(map(is_url, self.paths))
+
     @classmethod
     def open(
         cls,
@@ -60,7 +70,7 @@ class Dataset:
         path_imgidx: PathLike | Sequence[PathLike] = "",
         *,
         on_error: str = "raise",
-    ) -> Dataset:
+    ) -> RecordIOSource:
         """Find the files and their index.
 
         An index that was found beside its .rec is used if it names all records; if not, that is
@@ -104,7 +114,7 @@ class Dataset:
         )
 
     @classmethod
-    def of_index(cls, path: str, index: Index) -> Dataset:
+    def of_index(cls, path: str, index: Index) -> RecordIOSource:
         """The records of one .rec that an index names.
 
         Args:
@@ -126,6 +136,21 @@ class Dataset:
     def file_of(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(N,) int64, the file that holds each of (N,) records."""
         return np.searchsorted(self.first, ids, side="right") - 1
+
+    def reader(self, label_width: int, *, ragged: bool = False) -> SourceReader:
+        from gpuio.sources.recordio.reading import RecordIOReader
+
+        return RecordIOReader(self, label_width, ragged=ragged)
+
+    def batch_nbytes(self, count: int) -> int:
+        some = np.linspace(0, len(self) - 1, min(len(self), _SIZES)).astype(np.int64)
+        apart = np.minimum(self.nbytes(some), self.spacing.limit)
+        return enough_for(apart if self.spacing.limit else self.spacing.lengths, count)
+
+    def label_counts(self) -> npt.NDArray[np.int64]:
+        from gpuio.sources.recordio.label_counts import label_counts
+
+        return label_counts(self)
 
     def nbytes(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(N,) int64, bytes from the start of each of (N,) records to that of the next.
@@ -159,6 +184,11 @@ class Dataset:
         except (OSError, ValueError):
             return ""
         return label_hint(header.label, len(image), first=record in self.first)
+
+    def read(self, record: int) -> EncodedImage:
+        header, image = unpack(self.payload(record))
+        labels = np.asarray(header.label, np.float32).reshape(-1)
+        return EncodedImage(image, labels, header.id)
 
     def payload(self, record: int) -> bytes:
         """The payload of one record, read by itself.

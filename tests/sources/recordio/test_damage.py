@@ -15,8 +15,7 @@ from gpuio.errors import FormatError
 from gpuio.formats.recordio import MAGIC, verify
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Selection
-from gpuio.sources.dataset import Dataset
-from gpuio.sources.labels import label_counts
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.testing import write_rec
 
 ROUNDS = 50
@@ -61,7 +60,7 @@ def damage(data, lines, starts, choose):
 def read(dataset, ids):
     """Images as bytes, and faults, of one batch."""
     device = CpuDevice(1)
-    reader = RecordReader(dataset, device)
+    reader = RecordReader(dataset)
     assert reader.nbytes(256) <= 256 << 20
     (batch,) = reader([Selection(ids, 0)], Ring(device.empty_host, 1))
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
@@ -85,8 +84,8 @@ def test_sound_records_come_as_they_are(tmp_path, index, on_error):
         if index == "none":
             idx.unlink()
         try:
-            dataset = Dataset.open(path, idx if index == "asked" else "", on_error=on_error)
-            label_counts(dataset)
+            dataset = RecordIOSource.open(path, idx if index == "asked" else "", on_error=on_error)
+            dataset.label_counts()
         except FormatError as error:
             assert "a." in str(error)  # noqa: PT017  any of many
             continue

@@ -1,0 +1,240 @@
+"""How the batches of a source are read: in two steps, so that several may be on their way."""
+
+from __future__ import annotations
+
+import errno
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.core.threads import WorkerPool
+from gpuio.errors import FormatError, GpuioError, PipelineClosedError, ReadError
+
+if TYPE_CHECKING:
+    from gpuio.devices.ring import Slot
+
+Int64s = npt.NDArray[np.int64]
+
+_THREADS: Final = 8  # records read at once: more than one takes the time of a disk or a network
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """One record.
+
+    Attributes:
+        image: The encoded image, such as the bytes of a JPEG file.
+        labels: (L,) float32.
+        id: The id of the image, 0 to 2**64 - 1, by which lists give other labels.
+    """
+
+    image: bytes
+    labels: npt.NDArray[np.float32]
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBatch:
+    """The records of one batch, whose images lie in the memory of a slot.
+
+    Attributes:
+        address: (N,) uint64, where each encoded image starts.
+        nbytes: (N,) int64, bytes of each encoded image; any number where there is a fault.
+        labels: (N, W) float32; 0 where a record does not have W labels or, where fewer are
+            allowed, has more.
+        label_counts: (N,) int64, how many labels each record has.
+        ids: (N,) uint64, the ids of the images.
+        faults: By place in the batch, why a record could not be read.
+    """
+
+    address: npt.NDArray[np.uint64]
+    nbytes: Int64s
+    labels: npt.NDArray[np.float32]
+    label_counts: Int64s
+    ids: npt.NDArray[np.uint64]
+    faults: dict[int, GpuioError] = field(default_factory=dict)
+
+
+class PendingBatch(ABC):
+    """A batch that is being read."""
+
+    @abstractmethod
+    def finish(self) -> EncodedBatch:
+        """The batch, once all of it was read.
+
+        Raises:
+            RemoteError: A store of files at URLs failed, which no other policy for errors helps.
+            PipelineClosedError: The reader was interrupted, now or while this waited.
+        """
+
+
+class SourceReader(ABC):
+    """Reads batches of one source during one epoch.
+
+    One thread opens it, begins and finishes batches, and closes it; any thread may interrupt it.
+    """
+
+    @abstractmethod
+    def open(self) -> None:
+        """Open the files.
+
+        Raises:
+            OSError: A file is missing, or a store cannot be reached.
+            FormatError: A file is not the one that the source was made of.
+        """
+
+    @abstractmethod
+    def begin(self, ids: Int64s, slot: Slot) -> PendingBatch:
+        """Begin to read records into the memory of a slot.
+
+        Args:
+            ids: (N,) numbers of records.
+            slot: The memory, which may grow.
+        """
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """End the wait for reads under way, as far as that is possible; `close` is to follow."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the files; no memory of a slot is written to any more when this returns."""
+
+
+class ThreadedReader(SourceReader):
+    """Reads records one by one in worker threads, then copies them into the slot.
+
+    Args:
+        read: Gives a record by its number; called by several threads at once.
+        where: The place of a record, for messages.
+        label_width: W, labels of every record.
+        ragged: Whether records may have fewer labels.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], EncodedImage],
+        where: Callable[[int], str],
+        label_width: int,
+        *,
+        ragged: bool,
+    ) -> None:
+        self._read, self._where = read, where
+        self._label_width, self._ragged = label_width, ragged
+        self._pool = WorkerPool(_THREADS, "gpuio-records")
+
+    def open(self) -> None:
+        """Nothing: `read` opens what it needs."""
+
+    def begin(self, ids: Int64s, slot: Slot) -> PendingBatch:
+        try:
+            asked = [self._pool.submit(self._try, record) for record in ids.tolist()]
+        except RuntimeError as error:
+            raise PipelineClosedError("no more reads: the pipeline was closed") from error
+        return _PendingRecords(self, ids, slot, asked)
+
+    def interrupt(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _try(self, record: int) -> EncodedImage | GpuioError:
+        try:
+            return self._read(record)
+        except GpuioError as error:
+            return error
+        except OSError as error:
+            plain = OSError(error.errno, error.strerror) if error.errno else error
+            fault: GpuioError = ReadError(f"{self._where(record)}: {plain}")
+            fault.__cause__ = error
+        except ValueError as error:
+            fault = FormatError(f"{self._where(record)}: {error}")
+            fault.__cause__ = error
+        return fault
+
+    def gather(
+        self, ids: Int64s, slot: Slot, found: Sequence[EncodedImage | GpuioError]
+    ) -> EncodedBatch:
+        """Copy records that were read into the memory of a slot.
+
+        Args:
+            ids: (N,) numbers of the records.
+            slot: The memory.
+            found: The records, or why there is none.
+        """
+        count, width = len(found), self._label_width
+        images = [b"" if isinstance(each, GpuioError) else each.image for each in found]
+        nbytes = np.array([len(image) for image in images], np.int64)
+        memory, starved = reserve(nbytes, slot)
+        starts = np.cumsum(nbytes) - nbytes
+        address = starts.astype(np.uint64) + np.uint64(memory.ctypes.data)
+        labels, counts = np.zeros((count, width), np.float32), np.zeros(count, np.int64)
+        batch = EncodedBatch(address, nbytes, labels, counts, ids.astype(np.uint64))
+        for place, each in enumerate(found):
+            if isinstance(each, GpuioError):
+                batch.faults[place] = each
+                continue
+            counts[place], batch.ids[place] = len(each.labels), each.id
+            if len(each.labels) == width or (self._ragged and len(each.labels) < width):
+                labels[place, : len(each.labels)] = each.labels
+            start, stop = int(starts[place]), int(starts[place] + nbytes[place])
+            memory[start:stop] = np.frombuffer(images[place], np.uint8, stop - start)
+        for place in starved:
+            batch.faults[place] = no_memory_for(self._where(int(ids[place])))
+        return batch
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingRecords(PendingBatch):
+    """A batch whose records worker threads are reading."""
+
+    reader: ThreadedReader
+    ids: Int64s
+    slot: Slot
+    asked: list[Future[EncodedImage | GpuioError]]
+
+    def finish(self) -> EncodedBatch:
+        try:
+            found = [future.result() for future in self.asked]
+        except CancelledError:
+            raise PipelineClosedError("no more reads: the pipeline was closed") from None
+        return self.reader.gather(self.ids, self.slot, found)
+
+
+def reserve(nbytes: Int64s, slot: Slot) -> tuple[npt.NDArray[np.uint8], list[int]]:
+    """Memory for records, or for all but the largest of them where there is not enough.
+
+    Args:
+        nbytes: (N,) bytes of each; set to 0 for a record that there is no memory for.
+        slot: The slot whose memory is taken.
+
+    Returns:
+        The memory, and the places of the records that it is not for.
+
+    Raises:
+        MemoryError: There is none even for records of at most `LARGE` bytes.
+    """
+    from gpuio.devices.base import LARGE  # which imports Numba: a source alone does without
+
+    starved: list[int] = []
+    while True:
+        try:
+            return slot.reserve(int(nbytes.sum())), starved
+        except MemoryError:
+            largest = int(nbytes.argmax())
+            if nbytes[largest] <= LARGE:
+                raise
+            nbytes[largest] = 0
+            starved.append(largest)
+
+
+def no_memory_for(where: str) -> ReadError:
+    """The fault of a record that is too large for the memory that is left."""
+    return ReadError(f"{where}: {OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))}")

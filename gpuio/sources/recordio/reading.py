@@ -1,0 +1,210 @@
+"""Batches of records from RecordIO files: neighbours in one read, many reads at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.devices.ring import Slot
+from gpuio.errors import GpuioError, ReadError
+from gpuio.formats.recordio import frame
+from gpuio.kernels.records import RECORD, SPAN, unpack_records
+from gpuio.sources.reading import EncodedBatch, PendingBatch, SourceReader, reserve
+from gpuio.sources.recordio.frames import SecondLook, frame_nbytes
+from gpuio.sources.recordio.spans import LocalFiles, files_of
+
+if TYPE_CHECKING:
+    from gpuio.sources.recordio.source import RecordIOSource
+
+Int64s = npt.NDArray[np.int64]
+
+_LONGEST_SPAN: Final = (
+    4 << 20
+)  # bytes read by one call: long enough for a disk, short enough to share
+
+
+class RecordIOReader(SourceReader):
+    """Reads batches of records of RecordIO files.
+
+    Args:
+        source: The records.
+        label_width: W, labels of every record.
+        ragged: Whether records may have fewer labels.
+    """
+
+    def __init__(self, source: RecordIOSource, label_width: int, *, ragged: bool) -> None:
+        self._source, self._label_width, self._ragged = source, label_width, ragged
+        self._files: LocalFiles = files_of(source)
+        self._look_again = SecondLook(source)
+
+    def open(self) -> None:
+        self._files.open()
+
+    def interrupt(self) -> None:
+        self._files.interrupt()
+
+    def close(self) -> None:
+        self._files.close()
+
+    def begin(self, ids: Int64s, slot: Slot) -> PendingBatch:
+        records = np.zeros(len(ids), RECORD)
+        records["nbytes"] = self._sizes(ids)
+        memory, starved = reserve(records["nbytes"], slot)
+        order = np.argsort(ids, kind="stable")  # neighbours in the file become one read
+        sizes = records["nbytes"][order]
+        starts = np.cumsum(sizes) - sizes
+        records["address"][order] = starts.astype(np.uint64) + np.uint64(memory.ctypes.data)
+        spans = self._spans(ids[order], records["address"][order], sizes)
+        asked = self._files.begin(spans)
+        return _PendingFrames(self, ids, slot, records, order, starved, spans, asked)
+
+    def finish(self, pending: _PendingFrames) -> EncodedBatch:
+        """The records of a batch, once they were read; those that are not valid are read again."""
+        self._files.finish(pending.asked)
+        ids, records, order = pending.ids, pending.records, pending.order
+        failures = np.zeros(len(ids), np.int64)
+        records["nbytes"][order], failures[order] = _received(
+            records["address"][order], records["nbytes"][order], pending.spans
+        )
+        failures[pending.starved] = errno.ENOMEM
+        labels = np.zeros((len(ids), self._label_width), np.float32)
+        unpack_records(records, labels, self._ragged)
+        faults = self._repair(ids, records, labels, failures, pending.slot)
+        return EncodedBatch(
+            records["address"].copy(),
+            records["nbytes"].copy(),
+            labels,
+            records["label_count"].copy(),
+            records["id"].copy(),
+            faults,
+        )
+
+    def _sizes(self, ids: Int64s) -> Int64s:
+        """(N,) int64, how many bytes to read of each record."""
+        sizes = self._source.nbytes(ids)
+        far = np.flatnonzero(sizes > self._source.spacing.limit)
+        if len(far):
+            sizes[far] = np.minimum(sizes[far], frame_nbytes(self._source, ids[far], self._files))
+        return sizes
+
+    def _spans(
+        self, ids: Int64s, addresses: npt.NDArray[np.uint64], sizes: Int64s
+    ) -> npt.NDArray[np.void]:
+        """Where to read ascending records, and to which ascending addresses: neighbours at once.
+
+        Returns:
+            (M,) SPAN, where "fd" is the number of the file.
+        """
+        offsets, numbers = self._source.offsets[ids], self._source.file_of(ids)
+        ends = offsets + sizes
+        new = np.ones(len(ids), bool)
+        new[1:] = (offsets[1:] != ends[:-1]) | (numbers[1:] != numbers[:-1])
+        starts = np.flatnonzero(new)
+        stops = np.append(starts[1:], len(ids)) - 1
+        runs = zip(
+            numbers[starts].tolist(),
+            offsets[starts].tolist(),
+            ends[stops].tolist(),
+            addresses[starts].tolist(),
+            strict=True,
+        )
+        rows = [
+            (number, at, min(_LONGEST_SPAN, end - at), address + at - offset, 0, 0)
+            for number, offset, end, address in runs
+            for at in range(offset, end, _LONGEST_SPAN)
+        ]
+        return np.array(rows, SPAN)
+
+    def _repair(
+        self,
+        ids: Int64s,
+        records: npt.NDArray[np.void],
+        labels: npt.NDArray[np.float32],
+        failures: Int64s,
+        slot: Slot,
+    ) -> dict[int, GpuioError]:
+        """Read again what is not valid, since the index may be wrong; the faults, by place.
+
+        Args:
+            ids: (N,) numbers of the records.
+            records: (N,) RECORD, what was read; valid records are put in place.
+            labels: (N, W) float32, the labels of these records; those of valid ones are put in.
+            failures: (N,) errno of records that the system could not read, else 0.
+            slot: Where to.
+        """
+        faults: dict[int, GpuioError] = {}
+        payloads: dict[int, bytes] = {}
+        for place in np.flatnonzero(records["sound"] == 0).tolist():
+            record, reason = int(ids[place]), int(failures[place])
+            if reason:
+                where = self._look_again.where(record)
+                faults[place] = ReadError(f"{where}: {OSError(reason, os.strerror(reason))}")
+                continue
+            found = self._look_again(record)
+            if isinstance(found, GpuioError):
+                faults[place] = found
+            else:
+                payloads[place] = found
+        if payloads:
+            frames, places = [frame(payload) for payload in payloads.values()], [*payloads]
+            some, rows = np.zeros(len(places), RECORD), labels[places]
+            sizes = some["nbytes"] = np.array([len(each) for each in frames])
+            memory = slot.extend(int(sizes.sum()))
+            memory[:] = np.frombuffer(b"".join(frames), np.uint8)
+            starts = np.cumsum(sizes) - sizes
+            some["address"] = starts.astype(np.uint64) + np.uint64(memory.ctypes.data)
+            unpack_records(some, rows, self._ragged)
+            records[places], labels[places] = some, rows
+        return faults
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingFrames(PendingBatch):
+    """A batch on its way into memory.
+
+    Attributes:
+        reader: What reads it.
+        ids: (N,) int64 numbers of the records.
+        slot: The memory.
+        records: (N,) RECORD, frames.
+        order: (N,) places in the batch, in the order in which the records lie in the files.
+        starved: Places of records for which there is no memory.
+        spans: (M,) SPAN, what is read.
+        asked: What the files gave for it.
+    """
+
+    reader: RecordIOReader
+    ids: Int64s
+    slot: Slot
+    records: npt.NDArray[np.void]
+    order: Int64s
+    starved: list[int]
+    spans: npt.NDArray[np.void]
+    asked: Any
+
+    def finish(self) -> EncodedBatch:
+        return self.reader.finish(self)
+
+
+def _received(
+    addresses: npt.NDArray[np.uint64], sizes: Int64s, spans: npt.NDArray[np.void]
+) -> tuple[Int64s, Int64s]:
+    """How many bytes of each record at ascending addresses were read, and why not more.
+
+    Returns:
+        (N,) int64 bytes; and (N,) int64, the errno of a read that failed, 0 where none did.
+    """
+    got, begins, failures = sizes.copy(), addresses.astype(np.int64), np.zeros_like(sizes)
+    for span in spans[spans["got"] != spans["nbytes"]]:
+        # What an earlier batch left there must not pass for a record.
+        start = int(span["dst"])
+        stop, end = start + int(span["got"]), start + int(span["nbytes"])
+        cut = (begins < end) & (begins + sizes > stop)
+        got[cut] = np.clip(stop - begins[cut], 0, got[cut])
+        failures[cut] = span["errno"]
+    return got, failures
