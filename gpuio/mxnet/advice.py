@@ -6,17 +6,14 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gpuio.mxnet.keywords import DET, IMAGE, Values
+
 if TYPE_CHECKING:
-    from gpuio.mxnet.det_options import DetOptions
-    from gpuio.mxnet.image_options import Options
     from gpuio.transforms.normalize import Normalization
 
 _LEVELS: Final = 255
-_DET_COLORS: Final = ("hue", "saturation", "illumination", "contrast")
 
 
 class Rule(NamedTuple):
@@ -25,86 +22,85 @@ class Rule(NamedTuple):
     Attributes:
         names: The keywords.
         why: The end of the warning, after "has no effect".
-        idle: Takes the options; True where the keywords have no effect.
+        idle: Takes the arguments; True where the keywords have no effect.
     """
 
     names: tuple[str, ...]
     why: str
-    idle: Callable[[Any], bool]
+    idle: Callable[[Values], bool]
 
 
 _RULES: Final = (
     Rule(
         ("min_random_area", "max_random_area"),
         "without random_resized_crop",
-        lambda o: not o.random_resized_crop,
+        lambda v: not v["random_resized_crop"],
     ),
-    Rule(("rotate", "max_rotate_angle"), "beside rotate_list", lambda o: bool(o.rotate_list)),
-    Rule(("max_rotate_angle",), "beside rotate", lambda o: o.rotate not in (-1, 0)),
-    Rule(("rand_mirror",), "beside mirror, which mirrors all", lambda o: o.mirror),
+    Rule(("rotate", "max_rotate_angle"), "beside rotate_list", lambda v: bool(v["rotate_list"])),
+    Rule(("max_rotate_angle",), "beside rotate", lambda v: v["rotate"] not in (-1, 0)),
+    Rule(("rand_mirror",), "beside mirror, which mirrors all", lambda v: v["mirror"]),
     Rule(
         ("crop_emit_mode", "emit_overlap_thresh"),
         "without label_kind='boxes'",
-        lambda o: o.label_kind != "boxes",
+        lambda v: v["label_kind"] != "boxes",
     ),
     Rule(
         ("emit_overlap_thresh",),
         "without crop_emit_mode='overlap'",
-        lambda o: o.label_kind == "boxes" and o.crop_emit_mode != "overlap",
+        lambda v: v["label_kind"] == "boxes" and v["crop_emit_mode"] != "overlap",
     ),
     Rule(
         ("label_pad_value",),
         "without label_kind='boxes' or 'points'",
-        lambda o: o.label_kind == "values",
+        lambda v: v["label_kind"] == "values",
     ),
+    Rule(("mask_fill",), "without masks", lambda v: not v["masks"]),
 )
 
 
-def _is_off(name: str, options: Any) -> bool:
-    return not getattr(options, name) > 0
+def _without(keyword: str, *names: str) -> Rule:
+    """Names that have no effect unless `keyword` is above 0."""
+    return Rule(names, f"without {keyword}", lambda v: not v[keyword] > 0)
 
 
 _CROPS: Final = ("scales", "aspect_ratios", "overlaps", "sample_coverages", "object_coverages")
 _DET_RULES: Final = (
     *(
-        Rule((name,), f"without {other}", partial(_is_off, other))
-        for color in _DET_COLORS
-        for name, other in (
-            (f"max_random_{color}", f"random_{color}_prob"),
-            (f"random_{color}_prob", f"max_random_{color}"),
+        rule
+        for color in ("hue", "saturation", "illumination", "contrast")
+        for rule in (
+            _without(f"random_{color}_prob", f"max_random_{color}"),
+            _without(f"max_random_{color}", f"random_{color}_prob"),
         )
     ),
-    Rule(("max_pad_scale",), "without rand_pad_prob", lambda o: not o.rand_pad_prob > 0),
-    Rule(("rand_pad_prob",), "without max_pad_scale above 1", lambda o: not o.max_pad_scale > 1),
-    Rule(
-        (
-            *(f"{end}_crop_{name}" for name in _CROPS for end in ("min", "max")),
-            "num_crop_sampler",
-            "max_crop_trials",
-            "crop_emit_mode",
-            "emit_overlap_thresh",
-        ),
-        "without rand_crop_prob",
-        lambda o: not o.rand_crop_prob > 0,
+    _without("rand_pad_prob", "max_pad_scale"),
+    Rule(("rand_pad_prob",), "without max_pad_scale above 1", lambda v: not v["max_pad_scale"] > 1),
+    _without(
+        "rand_crop_prob",
+        *(f"{end}_crop_{name}" for name in _CROPS for end in ("min", "max")),
+        "num_crop_sampler",
+        "max_crop_trials",
+        "crop_emit_mode",
+        "emit_overlap_thresh",
     ),
     Rule(
         ("emit_overlap_thresh",),
         "without crop_emit_mode='overlap'",
-        lambda o: o.rand_crop_prob > 0 and o.crop_emit_mode != "overlap",
+        lambda v: v["rand_crop_prob"] > 0 and v["crop_emit_mode"] != "overlap",
     ),
 )
 
 
-def advise(options: Options, normalization: Normalization) -> None:
+def advise(values: Values, normalization: Normalization) -> None:
     """Warn about keywords of `ImageRecordIter`."""
-    _warn_all(_idle(options, _RULES))
-    _warn_all(_about_output(options.dtype, normalization))
+    _warn_all(_idle(values, IMAGE, _RULES))
+    _warn_all(_about_output(values["dtype"], normalization))
 
 
-def advise_det(options: DetOptions, normalization: Normalization) -> None:
+def advise_det(values: Values, normalization: Normalization) -> None:
     """Warn about keywords of `ImageDetRecordIter`."""
-    _warn_all(_idle(options, _DET_RULES))
-    _warn_all(_about_output(options.dtype, normalization))
+    _warn_all(_idle(values, DET, _DET_RULES))
+    _warn_all(_about_output(values["dtype"], normalization))
 
 
 def about_scale(
@@ -157,16 +153,14 @@ def _is_own(module: str) -> bool:
     return module == "gpuio" or module.startswith("gpuio.")
 
 
-def _idle(options: Any, rules: Sequence[Rule]) -> Iterator[str]:
-    defaults: dict[str, Any] = {field.name: field.default for field in fields(options)}
+def _idle(values: Values, iterator: str, rules: Sequence[Rule]) -> Iterator[str]:
+    defaults = Values.read(iterator, {})
     for rule in rules:
-        if rule.idle(options):
+        if rule.idle(values):
             for name in rule.names:
-                value, default = getattr(options, name), defaults[name]
-                if isinstance(value, float):  # as float32 has it, in which both are used
-                    value, default = float(f"{value:.7g}"), float(default)
-                if value != default:
-                    yield f"{name}={value!r} has no effect {rule.why}"
+                if (value := values[name]) != defaults[name]:
+                    shown = float(f"{value:.7g}") if isinstance(value, float) else value
+                    yield f"{name}={shown!r} has no effect {rule.why}"
 
 
 def _about_output(dtype: str, n: Normalization) -> Iterator[str]:

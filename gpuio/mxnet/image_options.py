@@ -1,14 +1,20 @@
-"""From MXNet's keywords to the list of what is done to every image: the one place that knows both.
+"""From the keywords of `ImageRecordIter` to the steps that every image goes through.
 
-`print(plan)` shows the steps in order. A step that is off is not in the list and costs nothing.
+A step that is off is not in the plan and costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.core import parameters as p
+from gpuio.mxnet.keywords import Values
+from gpuio.pipeline.config import OutputConfig
 from gpuio.pipeline.plan import Plan
 from gpuio.transforms.affine import Affine
 from gpuio.transforms.border import Pad
@@ -17,78 +23,123 @@ from gpuio.transforms.crop import Crop, RandomResizedCrop, SquareCrop
 from gpuio.transforms.geometry import INTER_METHODS
 from gpuio.transforms.label_transforms import LABEL_KINDS, MoveBoxes, MovePoints
 from gpuio.transforms.mirror import Mirror
-from gpuio.transforms.normalize import OUTPUTS, Normalization
+from gpuio.transforms.normalize import Normalization
 from gpuio.transforms.object_crop import EmitMode
 from gpuio.transforms.op import Op
 from gpuio.transforms.resize import ResizeShorterEdge
 
 _ONE_BIT = 2e-7
-_LAYOUTS = ("NCHW", "NHWC")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The augmentation keywords of `ImageRecordIter`, already of the right types.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """The keywords of augmentation that both iterators have; see `gpuio.mxnet.keywords`."""
 
-    Attributes are described there.
-    """
+    resize: int
+    inter_method: int
+    fill_value: int
 
-    data_shape: tuple[int, int, int]
-    dtype: str = "float32"
-    layout: str = "NCHW"
-    resize: int = -1
-    max_rotate_angle: int = 0
-    rotate: int = -1
-    rotate_list: tuple[int, ...] = ()
-    max_shear_ratio: float = 0
-    max_aspect_ratio: float = 0
-    min_aspect_ratio: float | None = None
-    max_random_scale: float = 1
-    min_random_scale: float = 1
-    max_img_size: float = 1e10
-    min_img_size: float = 0
-    pad: int = 0
-    fill_value: int = 255
-    rand_crop: bool = False
-    max_crop_size: int = -1
-    min_crop_size: int = -1
-    random_resized_crop: bool = False
-    max_random_area: float = 1
-    min_random_area: float = 1
-    inter_method: int = 1
-    brightness: float = 0
-    contrast: float = 0
-    saturation: float = 0
-    random_h: int = 0
-    random_s: int = 0
-    random_l: int = 0
-    pca_noise: float = 0
-    rand_gray: float = 0
-    mirror: bool = False
-    rand_mirror: bool = False
-    max_random_contrast: float = 0
-    max_random_illumination: float = 0
-    label_kind: str = "values"
-    crop_emit_mode: str = "center"
-    emit_overlap_thresh: float = 0.3
-    label_pad_value: float = -1
+    def __post_init__(self) -> None:
+        if self.inter_method not in INTER_METHODS:
+            wanted = ", ".join(map(str, INTER_METHODS))
+            raise ValueError(f"inter_method must be one of {wanted}, got {self.inter_method}")
+        if not 0 <= self.fill_value <= 255:
+            raise ValueError(f"fill_value must be in [0, 255], got {self.fill_value}")
 
 
-def make_plan(options: Options, normalization: Normalization) -> Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAugmentation(Augmentation):
+    """The keywords of `ImageRecordIter`'s augmentation; `gpuio.mxnet.keywords` describes them."""
+
+    aug_seq: str
+    max_rotate_angle: int
+    rotate: int
+    rotate_list: tuple[int, ...]
+    max_shear_ratio: float
+    max_aspect_ratio: float
+    min_aspect_ratio: float | None
+    max_random_scale: float
+    min_random_scale: float
+    max_img_size: float
+    min_img_size: float
+    pad: int
+    rand_crop: bool
+    max_crop_size: int
+    min_crop_size: int
+    random_resized_crop: bool
+    max_random_area: float
+    min_random_area: float
+    brightness: float
+    contrast: float
+    saturation: float
+    random_h: int
+    random_s: int
+    random_l: int
+    pca_noise: float
+    rand_gray: float
+    mirror: bool
+    rand_mirror: bool
+    max_random_contrast: float
+    max_random_illumination: float
+
+    def __post_init__(self) -> None:
+        Augmentation.__post_init__(self)
+        p.choice("aug_seq", self.aug_seq, ("aug_default",))
+        for name in (*_EXPOSURE, "max_rotate_angle"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLabels:
+    """The keywords of `ImageRecordIter`'s labels; `gpuio.mxnet.keywords` describes them."""
+
+    label_width: int
+    label_kind: str
+    crop_emit_mode: EmitMode
+    emit_overlap_thresh: float
+    label_pad_value: float
+
+    def __post_init__(self) -> None:
+        p.choice("label_kind", self.label_kind, tuple(LABEL_KINDS))
+        MoveBoxes(self.crop_emit_mode, self.emit_overlap_thresh)  # checks both
+        size, width, kind = LABEL_KINDS[self.label_kind], self.label_width, self.label_kind
+        if width == -1 and size > 1:
+            return
+        p.integer("label_width", width, least=1)
+        if width % size:
+            raise ValueError(f"label_width must be a multiple of {size} for {kind}, got {width}")
+
+    def ops(self) -> list[Op]:
+        """The steps that move labels with the pixels."""
+        if self.label_kind == "boxes":
+            emit, threshold = self.crop_emit_mode, self.emit_overlap_thresh
+            return [MoveBoxes(emit, threshold, self.label_pad_value)]
+        return [MovePoints(self.label_pad_value)] if self.label_kind == "points" else []
+
+
+def make_plan(
+    output: OutputConfig,
+    augmentation: ImageAugmentation,
+    normalization: Normalization,
+    label_ops: Sequence[Op] = (),
+) -> Plan:
     """The plan that keywords stand for.
 
     Raises:
         ValueError: A keyword has an impossible value, or two of them cannot go together.
     """
-    o = options
-    _check(o, normalization)
+    o, shape = augmentation, output.data_shape
+    on = [name for name in _COLORS if getattr(o, name)]
+    if on and shape[0] != 3:
+        raise ValueError(f"{on[0]} needs data_shape with 3 channels, got {shape[0]}")
     ops: list[Op] = []
     if o.resize != -1:
         ops.append(ResizeShorterEdge(o.resize, o.inter_method))
     ops += _affine(o)
     if o.pad > 0:
         ops.append(Pad(o.pad, o.fill_value))
-    ops.append(_crop(o))
+    ops.append(_crop(o, shape[1:]))
     if max(o.brightness, o.contrast, o.saturation) > 0:
         amounts = (max(a, 0) for a in (o.brightness, o.contrast, o.saturation))
         ops.append(ColorJitter(*amounts))
@@ -102,92 +153,60 @@ def make_plan(options: Options, normalization: Normalization) -> Plan:
         ops.append(Mirror(random=not o.mirror))
     if o.max_random_contrast or o.max_random_illumination:
         ops.append(Exposure(o.max_random_contrast, o.max_random_illumination))
-    if o.label_kind == "boxes":
-        mode = cast("EmitMode", o.crop_emit_mode)
-        ops.append(MoveBoxes(mode, o.emit_overlap_thresh, o.label_pad_value))
-    elif o.label_kind == "points":
-        ops.append(MovePoints(o.label_pad_value))
-    return Plan(tuple(ops), o.data_shape, o.dtype, o.layout, normalization)
+    ops += label_ops
+    return checked(Plan(tuple(ops), shape, output.dtype, output.layout, normalization))
 
 
-def geometry_of(options: Options, fill: int) -> Options:
-    """The keywords that move pixels alone: one channel, uint8, the nearest pixel, no colours.
+def mask_plan(output: OutputConfig, augmentation: ImageAugmentation, fill: int) -> Plan:
+    """What is done to the masks of images: their geometry alone, with the nearest pixel.
 
     Args:
-        options: Of images.
-        fill: The new `fill_value`.
+        output: The form of the images.
+        augmentation: What is done to them.
+        fill: Label of what lies outside the picture.
     """
     off: dict[str, Any] = dict.fromkeys((*_COLORS, *_EXPOSURE), 0)
-    return replace(
-        options,
-        data_shape=(1, *options.data_shape[1:]),
-        dtype="uint8",
-        layout="NCHW",
-        inter_method=0,
-        fill_value=fill,
-        label_kind="values",
-        **off,
-    )
+    shape = (1, *output.data_shape[1:])
+    form = replace(output, data_shape=shape, dtype="uint8", layout="NCHW")
+    moves = replace(augmentation, inter_method=0, fill_value=fill, **off)
+    return make_plan(form, moves, Normalization())
 
 
-def mask_plan(options: Options, fill: int) -> Plan:
-    """What is done to the masks of images of which `options` are the keywords."""
-    return make_plan(geometry_of(options, fill), Normalization())
+def with_mean_image(plan: Plan, image: npt.NDArray[np.float32]) -> Plan:
+    """`plan` with a mean image instead of the means.
+
+    Args:
+        plan: What is done to every image.
+        image: (C, H, W), in levels.
+
+    Raises:
+        ValueError: The image has another shape, or values that the output cannot hold.
+    """
+    return checked(replace(plan, normalization=replace(plan.normalization, image=image)))
 
 
-class Output(Protocol):
-    """What all keywords say about the output."""
+def checked(plan: Plan) -> Plan:
+    """`plan`, if its normalization fits its output.
 
-    @property
-    def data_shape(self) -> tuple[int, int, int]: ...
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def layout(self) -> str: ...
-    @property
-    def inter_method(self) -> int: ...
-    @property
-    def fill_value(self) -> int: ...
-
-
-def check_output(o: Output, normalization: Normalization) -> None:
-    """Refuse values that no iterator can take."""
-    channels, height, width = o.data_shape
-    if channels not in (1, 3, 4) or height < 1 or width < 1:
-        raise ValueError(
-            "data_shape must be (channels, height, width) with 1, 3 or 4 channels and sides of at "
-            f"least 1, got {o.data_shape}"
-        )
-    for name, value, allowed in (
-        ("dtype", o.dtype, tuple(OUTPUTS)),
-        ("layout", o.layout, _LAYOUTS),
-        ("inter_method", o.inter_method, INTER_METHODS),
-    ):
-        if value not in allowed:
-            wanted = ", ".join(map(str, allowed))
-            raise ValueError(f"{name} must be one of {wanted}, got {value!r}")
-    if not 0 <= o.fill_value <= 255:
-        raise ValueError(f"fill_value must be in [0, 255], got {o.fill_value}")
-    image = normalization.image
-    if image is not None and image.shape != o.data_shape:
-        raise ValueError(f"mean_img must be of shape {o.data_shape}, got {image.shape}")
-    normalization.check(o.dtype, channels)
+    Raises:
+        ValueError: The mean image has another shape, or the values can exceed the dtype.
+    """
+    image = plan.normalization.image
+    if image is not None and image.shape != plan.shape:
+        raise ValueError(f"mean_img must be of shape {plan.shape}, got {image.shape}")
+    exposure = next((op for op in plan.ops if isinstance(op, Exposure)), Exposure())
+    channels, gain, offset = plan.shape[0], exposure.contrast, exposure.illumination
+    plan.normalization.check(plan.dtype, channels, gain, offset)
+    return plan
 
 
-def _check(o: Options, normalization: Normalization) -> None:
-    check_output(o, normalization)
-    if o.label_kind not in LABEL_KINDS:
-        wanted = ", ".join(LABEL_KINDS)
-        raise ValueError(f"label_kind must be one of {wanted}, got {o.label_kind!r}")
-    MoveBoxes(cast("EmitMode", o.crop_emit_mode), o.emit_overlap_thresh)  # checks them
-    for name in (*_EXPOSURE, "max_rotate_angle"):
-        if getattr(o, name) < 0:
-            raise ValueError(f"{name} must be at least 0, got {getattr(o, name)}")
-    exposure = o.max_random_contrast, o.max_random_illumination
-    normalization.check(o.dtype, o.data_shape[0], *exposure)
-    on = [name for name in _COLORS if getattr(o, name)]
-    if on and o.data_shape[0] != 3:
-        raise ValueError(f"{on[0]} needs data_shape with 3 channels, got {o.data_shape[0]}")
+def normalization_of(values: Values) -> Normalization:
+    """The normalization that the keywords of `ImageRecordIter` stand for."""
+    std = values.channels("std")
+    for channel, value in zip("rgba", std, strict=True):
+        if np.float32(value) == 0:
+            raise ValueError(f"std_{channel} must not be 0, got {value}")
+    return Normalization(values.channels("mean"), std, values["scale"])
 
 
 _COLORS = (
@@ -203,7 +222,7 @@ _COLORS = (
 _EXPOSURE = ("max_random_contrast", "max_random_illumination")
 
 
-def _aspect(o: Options) -> tuple[float, float]:
+def _aspect(o: ImageAugmentation) -> tuple[float, float]:
     if o.min_aspect_ratio is None:
         return 1 - o.max_aspect_ratio, 1 + o.max_aspect_ratio
     low, high = o.min_aspect_ratio, o.max_aspect_ratio
@@ -211,7 +230,7 @@ def _aspect(o: Options) -> tuple[float, float]:
     return low, low if abs(high - low) < _ONE_BIT * low else high
 
 
-def _affine(o: Options) -> Sequence[Op]:
+def _affine(o: ImageAugmentation) -> Sequence[Op]:
     ratio = None if o.random_resized_crop else _aspect(o)
     fixed = o.rotate not in (-1, 0)
     if not (
@@ -239,8 +258,7 @@ def _affine(o: Options) -> Sequence[Op]:
     ]
 
 
-def _crop(o: Options) -> Op:
-    shape = o.data_shape[1:]
+def _crop(o: ImageAugmentation, shape: tuple[int, int]) -> Op:
     squares = (o.min_crop_size, o.max_crop_size) != (-1, -1)
     if o.random_resized_crop:
         conflicts = {
@@ -266,7 +284,7 @@ def _crop(o: Options) -> Op:
     return Crop(shape, o.rand_crop, o.inter_method)
 
 
-def _shortest(o: Options) -> int:
+def _shortest(o: ImageAugmentation) -> int:
     """Pixels that the shorter side of an image can have at most when it is cropped."""
     side = float("inf") if o.resize == -1 else o.resize
     side = max(min(side * o.max_random_scale, o.max_img_size), o.min_img_size)

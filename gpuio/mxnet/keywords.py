@@ -6,12 +6,25 @@ of `gpuio bench` and `gpuio show`, and the page of parameters are made from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self, TypeVar, cast
 
 from gpuio.core import parameters as p
+from gpuio.pipeline.config import (
+    LoaderConfig,
+    OutputConfig,
+    RuntimeConfig,
+    SamplingConfig,
+    SourceConfig,
+)
+from gpuio.transforms.normalize import OUTPUTS
+
+T = TypeVar("T")
 
 IMAGE: Final = "ImageRecordIter"
 DET: Final = "ImageDetRecordIter"
@@ -65,24 +78,6 @@ class Parameter(NamedTuple):
     iterators: tuple[str, ...]
 
 
-def parameter_table() -> list[Parameter]:
-    """All keywords of `ImageRecordIter` and `ImageDetRecordIter`, in the order of sections.
-
-    A keyword with another default or meaning in each iterator has two rows.
-    """
-    return [
-        Parameter(
-            row.section,
-            row.name,
-            row.kind.text,
-            row.default if row.default == REQUIRED else repr(row.default),
-            row.help,
-            row.iterators,
-        )
-        for row in TABLE
-    ]
-
-
 def _optional(kind: Kind) -> Kind:
     return Kind(f"{kind.text} or None", lambda name, v: None if v is None else kind.read(name, v))
 
@@ -98,6 +93,7 @@ _FLOAT: Final = Kind("float", p.number)
 _MXNET_FLOAT: Final = Kind("float", p.single)
 _FLOATS: Final = Kind("float or list of float", p.numbers)
 _TEXT: Final = Kind("str", p.text)
+_DTYPE: Final = _optional(Kind("dtype", partial(p.dtype_name, allowed=tuple(OUTPUTS))))
 _PATH: Final = Kind("path")
 _PATHS: Final = Kind("path or list of paths")
 _ANY: Final = Kind("any")
@@ -170,7 +166,7 @@ _SAMPLING: Final = (
         "`round_batch`."),
 )
 _OUTPUT: Final = (
-    Keyword("dtype", Kind("dtype or None"), None, "The type of the output: float32, float16, "
+    Keyword("dtype", _DTYPE, None, "The type of the output: float32, float16, "
         "bfloat16, int8 or uint8. None is float32, int8 for `ImageRecordInt8Iter` and uint8 for "
         "`ImageRecordUInt8Iter`."),
     Keyword("layout", Kind('"NCHW" or "NHWC"', p.text), "NCHW", "The order of the axes of a batch: "
@@ -363,3 +359,99 @@ def keywords_of(iterator: str) -> dict[str, Keyword]:
         iterator: `IMAGE` or `DET`.
     """
     return {row.name: row for row in TABLE if iterator in row.iterators}
+
+
+def parameter_table() -> list[Parameter]:
+    """All keywords of `ImageRecordIter` and `ImageDetRecordIter`, in the order of sections.
+
+    A keyword with another default or meaning in each iterator has two rows.
+    """
+    return [
+        Parameter(
+            row.section,
+            row.name,
+            row.kind.text,
+            row.default if row.default == REQUIRED else repr(row.default),
+            row.help,
+            row.iterators,
+        )
+        for row in TABLE
+    ]
+
+
+class Values(dict[str, Any]):
+    """The arguments of an iterator by keyword, each in its type."""
+
+    @classmethod
+    def read(cls, iterator: str, arguments: Mapping[str, Any]) -> Self:
+        """The arguments of a call as the table reads them, and defaults for those left out.
+
+        Args:
+            iterator: `IMAGE` or `DET`.
+            arguments: By keyword, as the user gave them.
+
+        Raises:
+            ValueError: A value is not of the keyword's type.
+        """
+        rows = keywords_of(iterator)
+        given = {name: row.default for name, row in rows.items() if row.default != REQUIRED}
+        given.update(arguments)
+        return cls((name, rows[name].kind.read(name, value)) for name, value in given.items())
+
+    def group(self, group: type[T]) -> T:
+        """A dataclass made of the keywords that its fields are called after."""
+        names = {field.name for field in fields(cast("Any", group)) if field.init}
+        return group(**{name: self[name] for name in names & self.keys()})
+
+    def config(self) -> LoaderConfig:
+        """The options that are not about augmentation."""
+        return LoaderConfig(
+            self.group(SourceConfig),
+            self.group(SamplingConfig),
+            self.group(OutputConfig),
+            self.group(RuntimeConfig),
+        )
+
+    def channels(self, kind: str) -> tuple[float, ...]:
+        """The four values of "mean" or "std": red, green, blue, alpha."""
+        return tuple(self[f"{kind}_{channel}"] for channel in "rgba")
+
+
+def takes_keywords(iterator: str) -> Callable[[type[T]], type[T]]:
+    """Make an iterator that reads its arguments by the table, and document them.
+
+    The class declares its signature in an `__init__` without statements. A call of it is checked
+    against this signature, its arguments are read, and the `Values` go to the method `_open`.
+
+    Args:
+        iterator: `IMAGE` or `DET`.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        declared: Callable[..., None] = cls.__init__
+        signature = inspect.signature(declared)
+
+        @functools.wraps(declared)
+        def read(self: Any, *args: Any, **kwargs: Any) -> None:
+            declared(self, *args, **kwargs)  # raises Python's own TypeError for a wrong call
+            given = signature.bind(self, *args, **kwargs).arguments
+            del given["self"]
+            self._open(Values.read(iterator, given))
+
+        cls.__init__ = p.suggest(read)  # type: ignore[method-assign]
+        if cls.__doc__ is not None:
+            before, mark, after = cls.__doc__.partition("    Attributes:")
+            cls.__doc__ = f"{before}    Args:\n{_described(iterator)}\n\n{mark}{after}"
+        return cls
+
+    return decorate
+
+
+def _described(iterator: str) -> str:
+    """The lines of a docstring that describe the arguments."""
+    return "\n".join(
+        textwrap.fill(
+            f"{row.name}: {row.help}", 100, initial_indent=" " * 8, subsequent_indent=" " * 12
+        )
+        for row in keywords_of(iterator).values()
+    )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
-from gpuio.core import parameters as p
-from gpuio.storage.location import Storage, check_path, several
+from gpuio.storage.location import check_path, several
 
 
 def check_optional(name: str, value: Any) -> None:
@@ -32,12 +30,3 @@ def check_several(name: str, value: Any, *, needed: bool = False) -> None:
         raise ValueError(f"{name} must have no empty path in it, got {value!r}")
     if needed and not several(value):
         raise ValueError(f"{name} must be a path, or a list of paths, got {value!r}")
-
-
-def storage_of(given: Mapping[str, Any]) -> Storage:
-    """How files at URLs are opened: `storage_options`, `cache_dir` and `cache_size`."""
-    options, size = given["storage_options"], given["cache_size"]
-    if options is not None and not isinstance(options, Mapping):
-        raise ValueError(f"storage_options must be a dictionary, got {options!r}")
-    size = None if size is None else p.integer("cache_size", size)
-    return Storage(options or {}, given["cache_dir"], size)

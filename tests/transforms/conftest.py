@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from keyword_plans import plan_of
 
 from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.ring import Ring
-from gpuio.mxnet.image_options import Options, make_plan
 from gpuio.pipeline.decode.base import Decoder, DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.executor import Executor
@@ -17,7 +17,6 @@ from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch, Planner
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.transforms.crop import Crop
-from gpuio.transforms.normalize import Normalization
 from gpuio.transforms.op import BatchPlan
 from gpuio.transforms.random import Draws
 
@@ -52,11 +51,6 @@ class Decoded(Decoder):
 
     def open(self, records):
         raise AssertionError("nothing is to be opened")
-
-
-def plan_of(normalization=None, **options):
-    """The plan of MXNet's keywords."""
-    return make_plan(Options(**options), normalization or Normalization())
 
 
 def ops_plan(*ops, shape, dtype="uint8"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from keyword_plans import plan_of
 
-from gpuio.mxnet.image_options import Options, make_plan
 from gpuio.transforms.normalize import Normalization
 
 EVERYTHING = {
@@ -22,11 +22,6 @@ EVERYTHING = {
     "rand_mirror": True,
     "max_random_contrast": 0.3,
 }
-
-
-def plan_of(normalization=None, **options):
-    """The plan of MXNet's keywords."""
-    return make_plan(Options(**options), normalization or Normalization())
 
 
 def names(plan):
@@ -53,7 +48,7 @@ def test_a_plan_prints_its_steps_with_what_is_not_by_default():
             "the size is right"
         ),
         (
-            "3. Affine(angles=(-10, 10), ratio=(1, 1), fill=127, inter_method=2): a pass over "
+            "3. Affine(angles=(-10, 10), ratio=(1.0, 1.0), fill=127, inter_method=2): a pass over "
             "the window"
         ),
         "4. Pad(margin=4, fill=127): a pass over the window",

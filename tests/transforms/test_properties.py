@@ -7,9 +7,10 @@ import numpy.testing as npt
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from keyword_plans import det_plan_of
 
 from gpuio import ImageDetRecordIter, ImageRecordIter
-from gpuio.mxnet.det_options import RESIZE_MODES, DetOptions, make_det_plan
+from gpuio.mxnet.det_options import RESIZE_MODES
 from gpuio.testing import draw
 from gpuio.transforms.normalize import Normalization
 
@@ -242,7 +243,7 @@ def det_parameters(draw_):
 def test_any_parameters_of_detection_give_the_declared_batch_from_the_windows_alone(stage, data):
     o = data.draw(det_parameters())
     images = data.draw(pictures(3))
-    plan = make_det_plan(DetOptions(**o), normalization(o), 20)
+    plan = det_plan_of(normalization(o), 20, **o)
     label = [2, 5, *[1, 0.2, 0.1, 0.9, 0.6], *[2, 0, 0, 0.3, 1]]
     first, second = (
         stage.run(plan, images, seed=2, poison=byte, label=label) for byte in (0x00, 0xFF)

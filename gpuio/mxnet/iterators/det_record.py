@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.core import parameters as p
 from gpuio.formats.object_label import faults_of
 from gpuio.mxnet.advice import advise_det
-from gpuio.mxnet.det_options import DetOptions, det_normalization, make_det_plan
+from gpuio.mxnet.det_options import DetAugmentation, det_normalization, make_det_plan
 from gpuio.mxnet.iterators.record_iter import Labels, RecordIter
+from gpuio.mxnet.keywords import DET, Values, takes_keywords
 from gpuio.samplers import LastBatch
 from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import ragged_list_labels
 from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.storage import paths
 from gpuio.storage.location import PathLike
-from gpuio.transforms.normalize import OUTPUTS
 
 _HEADER = 4  # channels, rows, columns and count, in front of every row of labels
 Numbers = float | Sequence[float] | str
 
 
+@takes_keywords(DET)
 class ImageDetRecordIter(RecordIter):
     """Batches of augmented images whose objects move with the pixels, with MXNet's parameters.
 
@@ -36,96 +36,6 @@ class ImageDetRecordIter(RecordIter):
     In this order: resize, colours, mirror, pad, crop, resize to the output. An iterator is at the
     start of an epoch, inside one, or at its end, as `ImageRecordIter` is.
 
-    Args:
-        path_imgrec: A .rec file; or several, as one data set: joined with ";", in a list, as
-            braces (`train-{00000..00127}-of-00128.rec`), as a glob or a folder.
-        data_shape: Channels (1 gray, 3 RGB, 4 RGBA), height, width of the output, in pixels.
-        batch_size: N, images in a batch.
-        path_imgidx: The .idx files, given the same way, or one for all; by default those beside
-            the .rec files. Where one has none, or does not name all records, the .rec files are
-            gone through once. One that is given may leave records out.
-        path_imglist: A .lst whose labels replace those in the records, by id; its last column is
-            the path.
-        label_width: Labels that every record must have; -1 for any number.
-        label_pad_width: Labels that a row has room for; the most that any record has where that
-            is 0 or -1.
-        label_pad_value: What fills rows up.
-        storage_options: For paths that are URLs: credentials, endpoint and so on, as fsspec takes
-            them.
-        cache_dir: A folder on disk for copies of what was read from URLs, filled on the way.
-            Processes may share it.
-        cache_size: Bytes that it may take, at least 1 GiB; what was not used for longest gives
-            way. None for any number.
-        num_parts: Readers that share the data set, each with a part of it; "auto" finds these two
-            (see `gpuio.core.shard`).
-        part_index: This reader, in [0, num_parts).
-        shuffle: A new exact permutation of all records in every epoch; False keeps file order.
-        seed: Of the permutation, and of the augmentation unless `seed_aug` is given.
-        seed_aug: Of the augmentation.
-        round_batch: True fills the last batch up with records of this part, counted in `pad`;
-            False leaves it short.
-        last_batch: "pad", "short" or "drop"; replaces `round_batch`.
-        preprocess_threads: CPU threads; all cores that this process may use when None.
-        prefetch_buffer: Finished batches that may wait, at least 1.
-        dtype: float32 (also None), float16, bfloat16, int8 or uint8.
-        layout: "NCHW" or "NHWC".
-        device: "cpu"; "cuda:N", or "cuda" for the current GPU; or a `torch.device`; None takes the
-            current GPU where one can be used, else the CPU.
-        decoder: "auto", "nvimgcodec", "dali" or "portable".
-        deterministic: On a GPU, decode only with what gives the same pixels each time: without
-            the hardware's JPEG engines.
-        on_error: What happens to an image that could not be read or decoded: "raise"; "skip" it and
-            fill the batch up; "replace" it by another one of the batch; "zero" its pixels. Records
-            that cannot be found in a damaged or cut .rec are left out by all but "raise".
-        tolerate: "warnings" takes the pixels that libjpeg makes up where a JPEG is damaged, as
-            MXNet does; by default such an image is an error.
-        resize: Length of the shorter edge, in pixels, before anything else; -1 leaves it.
-        inter_method: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 random.
-        resize_mode: "force" to the size of the output; "shrink", in proportion, what is larger;
-            or "fit", in proportion, to the largest that fits. Beside a smaller picture, which is
-            in the top left corner, all is black.
-        max_random_hue: Hue plus -v to v, in half degrees, for `random_hue_prob` of the images.
-        random_hue_prob: See `max_random_hue`.
-        max_random_saturation: HLS saturation plus -v to v, in levels.
-        random_saturation_prob: See `max_random_saturation`.
-        max_random_illumination: Lightness plus -v to v, in levels.
-        random_illumination_prob: See `max_random_illumination`.
-        max_random_contrast: Levels times 1 - v to 1 + v.
-        random_contrast_prob: See `max_random_contrast`.
-        rand_mirror_prob: Which part of the images is mirrored left to right.
-        rand_pad_prob: Which part gets a border, so that it is smaller in the output.
-        max_pad_scale: Largest side of picture and border, in sides of the picture.
-        fill_value: Of the border; the fourth channel gets 0.
-        rand_crop_prob: Which part is cropped.
-        num_crop_sampler: Ways of drawing crops. They take their turns in random order until one
-            finds a crop. What follows has one number for all, or one for each.
-        min_crop_scales: Smallest side of a crop, in sides of the picture.
-        max_crop_scales: Largest side.
-        min_crop_aspect_ratios: Least width over height of a crop.
-        max_crop_aspect_ratios: Largest.
-        min_crop_overlaps: Least intersection over union of the crop with one of the objects.
-        max_crop_overlaps: Largest, for the same object.
-        min_crop_sample_coverages: Least intersection over the area of the crop.
-        max_crop_sample_coverages: Largest.
-        min_crop_object_coverages: Least intersection over the area of the object.
-        max_crop_object_coverages: Largest.
-        max_crop_trials: Crops that a sampler draws before it gives up.
-        crop_emit_mode: Objects that a crop keeps: "center", those whose centre is inside;
-            "overlap", those of whose area more than `emit_overlap_thresh` is. One at least.
-        emit_overlap_thresh: See `crop_emit_mode`.
-        mean_img: File with a (C, H, W) mean image; made by one pass over the data if missing.
-            Not used where one of the means is above 0.
-        mean_r: Mean of red, or gray, of 0 to 255; `mean_g`, `mean_b` and `mean_a` likewise. Not
-            used where none is above 0.
-        std_r: Standard deviation of red, or gray; `std_g`, `std_b` and `std_a` likewise. Not used
-            where it is 0 or less.
-        scale: Multiplies the normalized values.
-        data_name: In `provide_data`.
-        label_name: In `provide_label`.
-        aug_seq: "det_aug_default".
-        verbose: Accepted for MXNet's scripts, without effect; so are `ctx`, `device_id` and
-            `shuffle_chunk_size`, `shuffle_chunk_seed` (a shuffle is always over all records).
-
     Attributes:
         label_pad_width: Labels that a row of `batch.label` has room for.
 
@@ -136,7 +46,6 @@ class ImageDetRecordIter(RecordIter):
         FormatError: A file is not what it should be.
     """
 
-    @p.suggest
     def __init__(
         self,
         path_imgrec: PathLike | Sequence[PathLike],
@@ -216,37 +125,30 @@ class ImageDetRecordIter(RecordIter):
         device_id: int = 0,
         verbose: bool = True,
     ) -> None:
-        given: dict[str, Any] = dict(locals())
-        paths.check_several("path_imgrec", path_imgrec, needed=True)
-        paths.check_several("path_imgidx", path_imgidx)
-        for name in ("path_imglist", "mean_img", "cache_dir"):
-            paths.check_optional(name, given[name])
-        p.choice("aug_seq", aug_seq, ("det_aug_default",))
-        given["dtype"] = p.dtype_name("dtype", dtype, tuple(OUTPUTS))
-        mean, std = p.channels("mean", given), p.channels("std", given)
-        if max(mean) > 0:
-            given["mean_img"] = ""
-        options, factor = p.fields_of(DetOptions, given), p.number("scale", scale)
-        normalization = det_normalization(mean, std, factor)
-        make_det_plan(options, normalization, 0)  # before files are opened
-        advise_det(options, normalization)
-        width = p.integer("label_width", label_width)
-        room = p.integer("label_pad_width", label_pad_width)
-        storage = paths.storage_of(given)
-        dataset = RecordIOSource.open(
-            storage.locate(path_imgrec), storage.locate(path_imgidx), on_error=on_error
-        )
-        path_imglist = storage.locate_one(path_imglist)
-        labels = _labels(dataset, path_imglist, width, room, strict=on_error == "raise")
-        self.label_pad_width = labels.shape[0] - _HEADER
-        super().__init__(
-            given,
+        """See the class."""
+
+    def _open(self, values: Values) -> None:
+        values["dtype"] = values["dtype"] or "float32"
+        config, augmentation = values.config(), values.group(DetAugmentation)
+        normalization = det_normalization(values)
+        make_det_plan(config.output, augmentation, normalization, 0)  # before files are opened
+        mean_img = "" if max(normalization.mean) > 0 else values["mean_img"]
+        paths.check_optional("mean_img", mean_img)
+        advise_det(values, normalization)
+        source, on_error = config.source, config.runtime.on_error
+        locate = source.storage.locate
+        imgrec, imgidx = locate(source.path_imgrec), locate(source.path_imgidx)
+        dataset = RecordIOSource.open(imgrec, imgidx, on_error=on_error)
+        labels = _labels(
             dataset,
-            labels,
-            lambda image: make_det_plan(
-                options, det_normalization(mean, std, factor, image), self.label_pad_width
-            ),
+            source.storage.locate_one(source.path_imglist),
+            values["label_width"],
+            values["label_pad_width"],
+            strict=on_error == "raise",
         )
+        self.label_pad_width = labels.shape[0] - _HEADER
+        plan = make_det_plan(config.output, augmentation, normalization, self.label_pad_width)
+        super().__init__(config, dataset, labels, plan, mean_img=mean_img)
 
 
 def _labels(

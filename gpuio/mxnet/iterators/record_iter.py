@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,20 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core import parameters as p
-from gpuio.core import shard as ranks
 from gpuio.core.timing import BatchCounter
 from gpuio.devices import make_device
 from gpuio.devices.base import Device
 from gpuio.errors import FormatError
 from gpuio.formats import saved_array
+from gpuio.mxnet.image_options import with_mean_image
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.conversions import Conversions
 from gpuio.mxnet.iterators.epochs import EpochIter
 from gpuio.mxnet.ndarray import NDArray, wrap
+from gpuio.pipeline.config import LoaderConfig
 from gpuio.pipeline.decode import make_decoder
 from gpuio.pipeline.decode.base import Decoder, DecoderOptions
 from gpuio.pipeline.decode.mask import MaskDecoder
-from gpuio.pipeline.error_policy import POLICIES, FaultLog, OnError
+from gpuio.pipeline.error_policy import FaultLog, OnError
 from gpuio.pipeline.executor import Batch, Executor
 from gpuio.pipeline.masks import MaskedPipeline, Masks, noting_size
 from gpuio.pipeline.pipeline import Pipeline
@@ -33,14 +34,11 @@ from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import Planner
 from gpuio.pipeline.position import Position, load, save
 from gpuio.pipeline.read.reader import LabelCheck, RecordReader
-from gpuio.samplers import Order, Selection
+from gpuio.samplers import Selection
 from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import Relabel, no_labels
+from gpuio.storage.location import PathLike
 from gpuio.transforms.normalize import Normalization
-
-_MOST_THREADS = 1024
-_LAST_BATCH = ("pad", "short", "drop")
-MeanImage = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +62,12 @@ class RecordIter(EpochIter, Conversions):
     """Base of iterators over batches of images from .rec files.
 
     Args:
-        given: The keywords of `ImageRecordIter` that are not about augmentation.
+        config: All options but those of augmentation.
         dataset: The records.
         labels: Their labels.
-        plan_of: What is done to every image, given a mean image or None.
-        masks: What goes with the images.
+        plan: What is done to every image, without a mean image.
+        mean_img: File with the mean image, made if it is missing; "" for none.
+        masks: The masks of the images, and what is done to them.
 
     Attributes:
         plan: What is done to every image; prints itself.
@@ -83,54 +82,30 @@ class RecordIter(EpochIter, Conversions):
 
     def __init__(
         self,
-        given: Mapping[str, Any],
+        config: LoaderConfig,
         dataset: RecordSource,
         labels: Labels,
-        plan_of: Callable[[MeanImage | None], Plan],
+        plan: Plan,
+        *,
+        mean_img: PathLike = "",
         masks: Masks | None = None,
     ) -> None:
-        super().__init__(p.integer("batch_size", given["batch_size"], least=1))
-        seed, seed_aug = p.integer("seed", given["seed"]), given["seed_aug"]
-        last_batch = given["last_batch"]
-        if last_batch is None:
-            last_batch = "pad" if p.boolean("round_batch", given["round_batch"]) else "short"
-        p.choice("last_batch", last_batch, _LAST_BATCH)
-        p.choice("on_error", given["on_error"], POLICIES)
-        self._on_error = cast("OnError", given["on_error"])
-        tolerate = given["tolerate"]
-        if tolerate not in (None, "", "warnings"):
-            raise ValueError(f"tolerate must be 'warnings' or None, got {tolerate!r}")
-        self._tolerant = tolerate == "warnings"
-        self._seed_aug = seed if seed_aug is None else p.integer("seed_aug", seed_aug)
-        threads = given["preprocess_threads"]
-        if threads is not None:
-            threads = p.integer("preprocess_threads", threads, least=1, most=_MOST_THREADS)
-        self._depth = p.integer("prefetch_buffer", given["prefetch_buffer"], least=1)
-        self._device = make_device(p.device("device", given["device"]), threads)
-        self.part = ranks.resolve_shard(given["num_parts"], given["part_index"])
+        super().__init__(config.sampling.batch_size)
+        self._config = config
+        self._device = make_device(config.runtime.device, config.runtime.preprocess_threads)
+        self.part = config.sampling.shard
         self._dataset = dataset
         self._fingerprint = dataset.fingerprint()
         self._labels = labels
         self._masks = masks
-        self._order = Order(
-            len(dataset),
-            self.batch_size,
-            shuffle=p.boolean("shuffle", given["shuffle"]),
-            seed=seed,
-            num_parts=self.part.count,
-            part_index=self.part.index,
-            last_batch=last_batch,
-        )
-        self._decoder_name = p.text("decoder", given["decoder"])
-        self._deterministic = p.boolean("deterministic", given["deterministic"])
-        self.plan = plan_of(None)
-        if given["mean_img"]:
-            path = Path(given["mean_img"])
-            image = self._mean_image(path, self.plan)
+        self._order = config.sampling.order(len(dataset))
+        self.plan = plan
+        if mean_img:
+            image = self._mean_image(Path(mean_img), plan)
             try:
-                self.plan = plan_of(image)
-            except ValueError as error:  # without the image the plan was right
-                raise FormatError(f"{path}: {error}") from error
+                self.plan = with_mean_image(plan, image)
+            except ValueError as error:
+                raise FormatError(f"{mean_img}: {error}") from error
         self._pipeline = self._assemble(self._device)
         self._pipeline.faults.note(dataset.losses.count, dataset.losses.faults)
         self._batches: Iterator[Batch] | None = None
@@ -138,9 +113,9 @@ class RecordIter(EpochIter, Conversions):
         self._began = self._last = 0.0  # of the epoch, in seconds of time.perf_counter
         self._position = Position()
         dtype, shape = p.element(self.plan.dtype).type, self.plan.output_shape(self.batch_size)
-        self.provide_data = [DataDesc(given["data_name"], shape, dtype, self.plan.layout)]
+        self.provide_data = [DataDesc(config.output.data_name, shape, dtype, self.plan.layout)]
         rows = (self.batch_size, *labels.shape)
-        self.provide_label = [DataDesc(given["label_name"], rows, np.float32, "NCHW")]
+        self.provide_label = [DataDesc(config.output.label_name, rows, np.float32, "NCHW")]
         sides = (self.batch_size, *self.plan.shape[1:])
         self.provide_masks = [] if masks is None else [DataDesc("masks", sides, np.uint8, "NHW")]
 
@@ -148,13 +123,13 @@ class RecordIter(EpochIter, Conversions):
         """The pipeline of images, or of images and masks."""
         masks = self._masks
         if masks is None:
-            return self._of_images(self.plan, device, self._on_error)
+            return self._of_images(self.plan, device, self._config.runtime.on_error)
         images = self._of_images(noting_size(self.plan), device, "zero")
         beside = make_device(device.name, device.threads)
         read = RecordReader(masks.source, relabel=no_labels(1))
         decode = MaskDecoder(DecoderOptions(beside, masks.plan.shape[0], masks.source))
         beside_images = self._stages(noting_size(masks.plan), beside, read, decode, "zero")
-        return MaskedPipeline(images, beside_images, self._on_error, masks.fill)
+        return MaskedPipeline(images, beside_images, self._config.runtime.on_error, masks.fill)
 
     def _of_images(self, plan: Plan, device: Device, on_error: OnError) -> Pipeline:
         labels = self._labels
@@ -165,12 +140,12 @@ class RecordIter(EpochIter, Conversions):
             ragged=labels.ragged,
         )
         decode = make_decoder(
-            self._decoder_name,
+            self._config.runtime.decoder,
             device,
             plan.shape[0],
             self._dataset,
-            deterministic=self._deterministic,
-            tolerant=self._tolerant,
+            deterministic=self._config.runtime.deterministic,
+            tolerant=self._config.runtime.tolerate == "warnings",
         )
         return self._stages(plan, device, read, decode, on_error)
 
@@ -184,10 +159,10 @@ class RecordIter(EpochIter, Conversions):
             device,
             on_error=on_error,
             # What waits, what is being made, what the consumer has and what it has just dropped.
-            keep=self._depth + 4,
+            keep=self._config.runtime.prefetch_buffer + 4,
         )
-        planner = Planner(plan, decode, seed=self._seed_aug)
-        return Pipeline(read, planner, executor, device, depth=self._depth)
+        planner = Planner(plan, decode, seed=self._config.sampling.augmentation_seed)
+        return Pipeline(read, planner, executor, device, depth=self._config.runtime.prefetch_buffer)
 
     def _mean_image(self, path: Path, plan: Plan) -> npt.NDArray[np.float32]:
         """The mean image in a file, or the mean of the augmented images, which it then holds.
@@ -198,7 +173,7 @@ class RecordIter(EpochIter, Conversions):
             return saved_array.load_mean(path, plan.shape)
         plain = replace(plan, dtype="float32", layout="NCHW", normalization=Normalization())
         device = make_device("cpu", self._device.threads)  # which decodes to exact pixels
-        pipeline = self._of_images(plain, device, self._on_error)
+        pipeline = self._of_images(plain, device, self._config.runtime.on_error)
         order = replace(self._order, num_parts=1, part_index=0, last_batch="pad")
         total, count = np.zeros(plan.shape), 0
         try:
