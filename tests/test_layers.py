@@ -48,9 +48,7 @@ DOORS = {
 PACK_USES = {"errors", "core", "storage", "formats", "kernels", "pack"}
 """What pack/ may use: packing files needs neither devices nor a pipeline."""
 
-EXCEPTIONS = {
-    ("mxnet.image.image_iter", "recordio"): "until ImageIter reads files as a RecordSource",
-}
+EXCEPTIONS = {}
 """(file, file that it imports): how long it may. Take out what no longer holds; add nothing."""
 
 

@@ -40,6 +40,22 @@ def suggest(function: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
+def keywords_of(maker: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Show the parameters of `maker`, but its first one, in the place of `**options`."""
+    options = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in list(inspect.signature(maker).parameters.values())[1:]
+    ]
+
+    def shown(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        own = [q for q in signature.parameters.values() if q.kind is not q.VAR_KEYWORD]
+        function.__signature__ = signature.replace(parameters=own + options)  # type: ignore[attr-defined]
+        return function
+
+    return shown
+
+
 def boolean(name: str, value: Any) -> bool:
     """True or False; also 0, 1 and the words "true" and "false" in any case."""
     if isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):

@@ -104,7 +104,8 @@ class Pipeline:
         host, scope = self._host, self.device.scope
         records = _noted(self.read(selections, host, self._ahead), self._files, self._read)
         planned = self.planner(records, epoch=epoch, overrides=overrides)
-        waits = (host, self.read)  # also of the second thread: the first one may wait for a store
+        # Also of the second thread: the first one may wait for a store, or in the planner.
+        waits = (host, self.read, self.planner)
         ready = Prefetch(planned, 1, name="gpuio-read", waits=waits, meter=self._reading)
         self._stages = (ready,)
         made = _counted(self.executor(ready, host), self._made)

@@ -72,6 +72,9 @@ class Planner:
                 planned = self._plan(records, epoch, overrides)
             yield planned
 
+    def close(self) -> None:
+        """End every wait of the thread that plans: this planner waits for nothing."""
+
     def _plan(self, records: RecordBatch, epoch: int, overrides: Overrides | None) -> PlannedBatch:
         decoder, samples = self._decoder, records.samples
         headers = open_headers(decoder, records)

@@ -13,9 +13,8 @@ from __future__ import annotations
 import json
 import math
 import random
-import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -23,11 +22,14 @@ from gpuio.core.parameters import suggest, untorched
 from gpuio.mxnet import advice
 from gpuio.mxnet.image.arrays import by_channel, floating, image_array, ndarray
 from gpuio.mxnet.image.functions import (
-    center_crop,
+    center_box,
     color_normalize,
-    random_crop,
-    random_size_crop,
+    fixed_crop,
+    random_box,
+    random_size_box,
+    renamed_min_area,
     resize_short,
+    short_size,
 )
 from gpuio.mxnet.image.interpolation import choose, imresize
 from gpuio.mxnet.ndarray import NDArray
@@ -35,8 +37,11 @@ from gpuio.mxnet.ndarray import NDArray
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from gpuio.mxnet.image.functions import Box
+
     Image = npt.NDArray[Any]
 
+_OWN: Final = __name__.rpartition(".")[0] + "."
 _MEAN = (123.68, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
 _EIGENVALUES = (55.46, 4.794, 1.148)
@@ -101,25 +106,39 @@ class RandomOrderAug(SequentialAug):
         return super().__call__(src)
 
 
-class ResizeAug(Augmenter):
-    """Resize the shorter side to `size` pixels."""
+class _Sized(Augmenter):
+    """Base of augmenters that make images of `size`, by the interpolation `interp`."""
 
-    def __init__(self, size: int, interp: int = 2) -> None:
+    def __init__(self, size: Any, interp: int = 2) -> None:
         super().__init__(size=size, interp=interp)
         self.size = size
         self.interp = interp
+
+
+class Resizing(_Sized):
+    """Base of augmenters that resize whole images."""
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of what becomes of an image of a height and width, in pixels."""
+        raise NotImplementedError
+
+
+class ResizeAug(Resizing):
+    """Resize the shorter side to `size` pixels."""
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        return short_size(height, width, self.size)
 
     def __call__(self, src: Image) -> NDArray:
         return resize_short(src, self.size, self.interp)
 
 
-class ForceResizeAug(Augmenter):
+class ForceResizeAug(Resizing):
     """Resize to `size`, (width, height), whatever the shape."""
 
-    def __init__(self, size: Sequence[int], interp: int = 2) -> None:
-        super().__init__(size=size, interp=interp)
-        self.size = size
-        self.interp = interp
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        width, height = self.size
+        return height, width
 
     def __call__(self, src: Image) -> NDArray:
         width, height = self.size
@@ -127,31 +146,33 @@ class ForceResizeAug(Augmenter):
         return imresize(src, width, height, interp)
 
 
-class RandomCropAug(Augmenter):
+class Cropping(_Sized):
+    """Base of augmenters that cut a window out and resize it to `size`, (width, height)."""
+
+    def box(self, height: int, width: int) -> Box:
+        """The window (x0, y0, width, height) in an image of a height and width, in pixels."""
+        raise NotImplementedError
+
+    def __call__(self, src: Image) -> NDArray:
+        height, width, _ = src.shape
+        return fixed_crop(src, *self.box(height, width), self.size, self.interp)
+
+
+class RandomCropAug(Cropping):
     """`random_crop` to `size`, (width, height)."""
 
-    def __init__(self, size: Sequence[int], interp: int = 2) -> None:
-        super().__init__(size=size, interp=interp)
-        self.size = size
-        self.interp = interp
-
-    def __call__(self, src: Image) -> NDArray:
-        return random_crop(src, self.size, self.interp)[0]
+    def box(self, height: int, width: int) -> Box:
+        return random_box(height, width, self.size)
 
 
-class CenterCropAug(Augmenter):
+class CenterCropAug(Cropping):
     """`center_crop` to `size`, (width, height)."""
 
-    def __init__(self, size: Sequence[int], interp: int = 2) -> None:
-        super().__init__(size=size, interp=interp)
-        self.size = size
-        self.interp = interp
-
-    def __call__(self, src: Image) -> NDArray:
-        return center_crop(src, self.size, self.interp)[0]
+    def box(self, height: int, width: int) -> Box:
+        return center_box(height, width, self.size)
 
 
-class RandomSizedCropAug(Augmenter):
+class RandomSizedCropAug(Cropping):
     """`random_size_crop` to `size`, (width, height); `min_area` is the former name of `area`."""
 
     @suggest
@@ -164,33 +185,69 @@ class RandomSizedCropAug(Augmenter):
         *,
         min_area: float | None = None,
     ) -> None:
-        super().__init__(size=size, area=area, ratio=ratio, interp=interp)
-        if min_area is not None:
-            warnings.warn("min_area is deprecated: use area", DeprecationWarning, stacklevel=3)
-            area = min_area
-        self.size = size
-        self.area = area
+        super().__init__(size, interp)
+        Described.__init__(self, size=size, area=area, ratio=ratio, interp=interp)
+        self.area = renamed_min_area(area, min_area)
         self.ratio = ratio
-        self.interp = interp
 
-    def __call__(self, src: Image) -> NDArray:
-        return random_size_crop(src, self.size, self.area, self.ratio, self.interp)[0]
+    def box(self, height: int, width: int) -> Box:
+        return random_size_box(height, width, self.size, self.area, self.ratio)
 
 
-class BrightnessJitterAug(Augmenter):
+class ColorMap(NamedTuple):
+    """What becomes of the colours of an image, whose mean luma is m.
+
+    Attributes:
+        matrix: (3, 4) float64 that maps (R, G, B, 1).
+        luma: How many times m is added to each channel.
+    """
+
+    matrix: npt.NDArray[np.float64]
+    luma: float = 0.0
+
+
+class Coloring(Augmenter):
+    """Base of augmenters that change colours, each pixel by itself."""
+
+    def draw_map(self) -> ColorMap:
+        """What the next image gets, with all that is random in it drawn."""
+        raise NotImplementedError
+
+
+def _factor(most: float) -> float:
+    """A factor from 1 - `most` to 1 + `most`."""
+    return 1.0 + random.uniform(-most, most)
+
+
+def _scaled(factor: float, luma: float = 0.0) -> ColorMap:
+    """All channels times `factor`, plus `luma` times the mean luma."""
+    return ColorMap(np.eye(3, 4) * factor, luma)
+
+
+def _mix(matrix: npt.ArrayLike, shift: npt.ArrayLike = 0.0) -> ColorMap:
+    """Channels mixed by a (3, 3) `matrix`, plus a `shift`, (3,)."""
+    columns = np.empty((3, 4))
+    columns[:, :3], columns[:, 3] = matrix, shift
+    return ColorMap(columns)
+
+
+class BrightnessJitterAug(Coloring):
     """Multiply by 1 - `brightness` to 1 + `brightness`."""
 
     def __init__(self, brightness: float) -> None:
         super().__init__(brightness=brightness)
         self.brightness = brightness
 
+    def draw_map(self) -> ColorMap:
+        return _scaled(_factor(self.brightness))
+
     def __call__(self, src: Image) -> Image:
         image = floating(src)
-        image *= 1.0 + random.uniform(-self.brightness, self.brightness)
+        image *= _factor(self.brightness)
         return image
 
 
-class ContrastJitterAug(Augmenter):
+class ContrastJitterAug(Coloring):
     """Multiply the distance from the mean luma by 1 - `contrast` to 1 + `contrast`."""
 
     def __init__(self, contrast: float) -> None:
@@ -198,16 +255,20 @@ class ContrastJitterAug(Augmenter):
         self.contrast = contrast
         self.coef = _table([[LUMA]])
 
+    def draw_map(self) -> ColorMap:
+        alpha = _factor(self.contrast)
+        return _scaled(alpha, 1.0 - alpha)
+
     def __call__(self, src: Image) -> Image:
         image = floating(src)
-        alpha = 1.0 + random.uniform(-self.contrast, self.contrast)
+        alpha = _factor(self.contrast)
         luma = float(_luma(image).mean(dtype=np.float64))
         image *= alpha
         image += (1.0 - alpha) * luma
         return image
 
 
-class SaturationJitterAug(Augmenter):
+class SaturationJitterAug(Coloring):
     """Multiply the distance from the luma by 1 - `saturation` to 1 + `saturation`."""
 
     def __init__(self, saturation: float) -> None:
@@ -215,9 +276,13 @@ class SaturationJitterAug(Augmenter):
         self.saturation = saturation
         self.coef = _table([[LUMA]])
 
+    def draw_map(self) -> ColorMap:
+        alpha = _factor(self.saturation)
+        return _mix(np.eye(3) * alpha + (1.0 - alpha) * np.asarray(LUMA))
+
     def __call__(self, src: Image) -> Image:
         image = floating(src)
-        alpha = 1.0 + random.uniform(-self.saturation, self.saturation)
+        alpha = _factor(self.saturation)
         luma = _luma(image)
         luma *= 1.0 - alpha
         image *= alpha
@@ -226,7 +291,7 @@ class SaturationJitterAug(Augmenter):
         return image
 
 
-class HueJitterAug(Augmenter):
+class HueJitterAug(Coloring):
     """Turn the colours by -`hue` to `hue` half turns, in YIQ.
 
     Source: https://beesbuzz.biz/code/hsv_color_transforms.php, as MXNet gives it.
@@ -238,12 +303,15 @@ class HueJitterAug(Augmenter):
         self.tyiq = np.array(_YIQ)
         self.ityiq = np.array(_RGB)
 
-    def __call__(self, src: Image) -> NDArray:
-        image = floating(src)
-        return _mixed(image, self.matrix(random.uniform(-self.hue, self.hue) * math.pi).T)
+    def draw_map(self) -> ColorMap:
+        return _mix(self._draw())
 
-    def matrix(self, angle: float) -> npt.NDArray[np.float64]:
-        """(3, 3) that takes (R, G, B) to the colour turned by `angle`, in radians."""
+    def __call__(self, src: Image) -> NDArray:
+        return _multiplied(floating(src), self._draw().T)
+
+    def _draw(self) -> npt.NDArray[np.float64]:
+        """(3, 3) that takes (R, G, B) to the turned colour, for the next image."""
+        angle = random.uniform(-self.hue, self.hue) * math.pi
         u, v = math.cos(angle), math.sin(angle)
         turn = np.array([[1, 0, 0], [0, u, -v], [0, v, u]])
         product: npt.NDArray[np.float64] = self.ityiq @ turn @ self.tyiq
@@ -264,7 +332,7 @@ class ColorJitterAug(RandomOrderAug):
         super().__init__(ts)
 
 
-class LightingAug(Augmenter):
+class LightingAug(Coloring):
     """Add to all pixels a colour that is drawn along the principal axes of a set of images.
 
     Args:
@@ -287,6 +355,9 @@ class LightingAug(Augmenter):
         by_channel(np.add, image, self.draw())
         return image
 
+    def draw_map(self) -> ColorMap:
+        return _mix(np.eye(3), self.draw())
+
     def draw(self) -> npt.NDArray[np.float64]:
         """(3,) what the next image gets, added to red, green and blue."""
         alpha = np.random.normal(0, self.alphastd, size=(3,))  # noqa: NPY002  as MXNet draws
@@ -294,7 +365,7 @@ class LightingAug(Augmenter):
         return shift
 
 
-class ColorNormalizeAug(Augmenter):
+class ColorNormalizeAug(Coloring):
     """`color_normalize` by `mean` and `std`, either of which may be None."""
 
     def __init__(self, mean: Any, std: Any) -> None:
@@ -302,11 +373,20 @@ class ColorNormalizeAug(Augmenter):
         self.mean = None if mean is None else _table(mean)
         self.std = None if std is None else _table(std)
 
+    def statistics(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """(3,) mean and (3,) standard deviation; 0 and 1 where there is none."""
+        mean, std = 0 if self.mean is None else self.mean, 1 if self.std is None else self.std
+        return np.broadcast_to(np.float64(mean), 3), np.broadcast_to(np.float64(std), 3)
+
+    def draw_map(self) -> ColorMap:
+        mean, std = self.statistics()
+        return _mix(np.diag(1 / std), -mean / std)
+
     def __call__(self, src: Image) -> NDArray:
         return color_normalize(src, self.mean, self.std)
 
 
-class RandomGrayAug(Augmenter):
+class RandomGrayAug(Coloring):
     """Make an image gray with probability `p`; it keeps three channels."""
 
     def __init__(self, p: float) -> None:
@@ -314,9 +394,12 @@ class RandomGrayAug(Augmenter):
         self.p = p
         self.mat = _table([[0.21] * 3, [0.72] * 3, [0.07] * 3])
 
+    def draw_map(self) -> ColorMap:
+        return _mix(np.asarray(self.mat).T if random.random() < self.p else np.eye(3))
+
     def __call__(self, src: Image) -> Image:
         if random.random() < self.p:
-            return _mixed(floating(src), self.mat)
+            return _multiplied(floating(src), self.mat)
         return src
 
 
@@ -341,6 +424,24 @@ class CastAug(Augmenter):
 
     def __call__(self, src: Image) -> NDArray:
         return np.asarray(src).astype(self.typ).view(NDArray)
+
+
+class AugmenterOptions(TypedDict, total=False):
+    """The keywords of `CreateAugmenter`."""
+
+    resize: int
+    rand_crop: bool
+    rand_resize: bool
+    rand_mirror: bool
+    mean: Any
+    std: Any
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    pca_noise: float
+    rand_gray: float
+    inter_method: int
 
 
 @suggest
@@ -443,6 +544,25 @@ def statistics(mean: Any, std: Any) -> tuple[Image | None, Image | None]:
     return found[0], found[1]
 
 
+def make_list(
+    create: Callable[..., list[Any]],
+    aug_list: Sequence[Any] | None,
+    data_shape: Sequence[int],
+    options: Mapping[str, Any],
+) -> Sequence[Any]:
+    """`aug_list`, with a warning about `options` beside it; or what `create` makes of these."""
+    if aug_list is None:
+        return create(data_shape, **options)
+    advice.advise_list(options, create)
+    return aug_list
+
+
+def is_own(aug: Any) -> bool:
+    """Whether an augmenter, and all that are in it, are of this package."""
+    own = isinstance(aug, Augmenter) and type(aug).__module__.startswith(_OWN)
+    return own and all(map(is_own, getattr(aug, "ts", ())))
+
+
 def mirrored(src: Image) -> NDArray:
     """An image with its columns reversed, as a copy."""
     image = image_array(src)
@@ -463,6 +583,6 @@ def _luma(image: Image) -> Image:
     return np.asarray(image) @ np.asarray(LUMA, image.dtype)
 
 
-def _mixed(image: Image, matrix: Any) -> NDArray:
+def _multiplied(image: Image, matrix: Any) -> NDArray:
     """(H, W, 3) colours times (3, 3)."""
     return (np.asarray(image) @ np.asarray(matrix, image.dtype)).view(NDArray)

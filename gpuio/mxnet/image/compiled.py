@@ -7,7 +7,6 @@ what they draw is done in Python, in MXNet's order: image by image, augmenter by
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ import numpy as np
 from gpuio.errors import FormatError
 from gpuio.kernels.float_color import MAP
 from gpuio.mxnet.image import augmenters as a
-from gpuio.mxnet.image.functions import center_box, random_box, random_size_box, short_size
 from gpuio.mxnet.image.interpolation import choose
 from gpuio.pipeline.plan import Plan
 from gpuio.transforms.normalize import Normalization
@@ -29,25 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Row = tuple[int, int, int, int, int, int, int]
-    Step = tuple[npt.NDArray[np.float64], float]
 
-_MOVING: Final = (
-    a.ResizeAug,
-    a.ForceResizeAug,
-    a.RandomCropAug,
-    a.CenterCropAug,
-    a.RandomSizedCropAug,
-)
-_COLORING: Final = (
-    a.BrightnessJitterAug,
-    a.ContrastJitterAug,
-    a.SaturationJitterAug,
-    a.HueJitterAug,
-    a.LightingAug,
-    a.RandomGrayAug,
-    a.ColorNormalizeAug,
-)
-_MIXING: Final = (a.RandomOrderAug, a.ColorJitterAug)
 _COLUMNS: Final = 7  # y, x, height, width, new height, new width, interpolation
 _RGB_ORDER: Final = 1
 _SAME: Final = np.eye(3, 4)
@@ -67,7 +47,8 @@ class DrawnWindows(Op):
     count: int
 
     def __call__(self, batch: BatchPlan) -> None:
-        windows = batch.sample("windows", lambda _: _nothing(len(batch.geometry.size), self.count))
+        count = len(batch.geometry.size)
+        windows = batch.sample("windows", lambda _: _whole_pixels(count, self.count))
         for number in range(self.count):
             row = windows[:, number]
             batch.geometry.resize(row[:, 4:6], row[:, 6], row[:, :4])
@@ -102,7 +83,7 @@ class Compiled:
         if self.maps_colors:
             self.plan = Plan(ops, shape, "uint8", "NHWC")
         else:
-            self.plan = Plan(ops, shape, normalization=_normalization(colors))
+            self.plan = Plan(ops, shape, normalization=_normalization(*colors))
 
     @classmethod
     def of(cls, augs: Sequence[Any], shape: tuple[int, int, int]) -> Compiled | None:
@@ -111,12 +92,13 @@ class Compiled:
         coloring: list[Any] = []
         cast = False
         for aug in _flat(augs):
-            kind = type(aug)
-            if kind in _MOVING and not (coloring or cast) and _is_plain(aug):
+            if not a.is_own(aug):
+                return None
+            if _is_moving(aug) and not (coloring or cast):
                 moving.append(aug)
-            elif kind is a.HorizontalFlipAug:
+            elif isinstance(aug, a.HorizontalFlipAug):
                 coloring.append(aug)
-            elif kind is a.CastAug and np.dtype(aug.typ) == np.float32:
+            elif isinstance(aug, a.CastAug) and np.dtype(aug.typ) == np.float32:
                 cast = True
             elif cast and _is_coloring(aug):
                 coloring.append(aug)
@@ -127,53 +109,53 @@ class Compiled:
     def draw(
         self,
         size: npt.NDArray[np.int32],
-        sound: npt.NDArray[np.bool_],
+        valid: npt.NDArray[np.bool_],
         name: Callable[[int], str] = "image {}".format,
     ) -> dict[str, Column]:
-        """What each image gets, by the names under which `plan` and `color` take it.
+        """What each image gets, by the names under which `plan` samples it, and "colors".
 
         Args:
             size: (N, 2) heights and widths, in pixels.
-            sound: (N,) bool, images that can be had: nothing is drawn for the others.
-            name: The file and place of an image, by its place here, for messages.
+            valid: (N,) bool, images that could be read: nothing is drawn for the others.
+            name: The file and place of an image, by its place in the batch, for messages.
 
         Raises:
             FormatError: An image does not get the shape of the result.
         """
-        windows = _nothing(len(size), len(self._moving))
+        windows = _whole_pixels(len(size), len(self._moving))
         windows[:, :1, 4:6] = self._shape[1:]
         windows[:, 1:, 2:6] = self._shape[1:] * 2
         mirror = np.zeros(len(size), bool)
-        steps: list[list[Step]] = []
-        for place, (height, width) in enumerate(size.tolist()):
-            drawn: list[Step] = []
-            steps.append(drawn)
-            if not sound[place]:
-                continue
-            for number, aug in enumerate(self._moving):
-                try:
-                    row = _window(aug, height, width)
-                except ValueError as error:
-                    raise FormatError(f"{name(place)}: {error}") from None
-                windows[place, number] = row
-                height, width = row[4:6]
-            if (height, width) != self._shape[1:]:
-                raise FormatError(
-                    f"{name(place)}: augmenters must make images of {self._shape[1:]}, as "
-                    f"data_shape says, and made one of {(height, width)}"
-                )
+        maps: list[list[a.ColorMap]] = [[] for _ in size]
+        for place in np.flatnonzero(valid).tolist():
+            height, width = size[place].tolist()
+            try:
+                self._draw_windows(height, width, windows[place])
+            except ValueError as error:
+                raise FormatError(f"{name(place)}: {error}") from None
             for aug in self._coloring:
-                if type(aug) is a.HorizontalFlipAug:
+                if isinstance(aug, a.HorizontalFlipAug):
                     mirror[place] ^= random.random() < aug.p
                 else:
-                    drawn += _color_steps(aug)
+                    maps[place] += _color_maps(aug)
         columns: dict[str, Column] = {"windows": windows, "mirror": mirror}
         if self.maps_colors:
-            columns["colors"] = _composed(steps)
+            columns["colors"] = _composed(maps)
         return columns
 
+    def _draw_windows(self, height: int, width: int, rows: npt.NDArray[np.int64]) -> None:
+        """Draw the windows of one image of a height and width into its rows."""
+        for number, aug in enumerate(self._moving):
+            rows[number] = row = _window(aug, height, width)
+            height, width = row[4:6]
+        if (height, width) != self._shape[1:]:
+            raise ValueError(
+                f"augmenters must make images of {self._shape[1:]}, as data_shape says, and made "
+                f"one of {(height, width)}"
+            )
 
-def _nothing(count: int, windows: int) -> npt.NDArray[np.int64]:
+
+def _whole_pixels(count: int, windows: int) -> npt.NDArray[np.int64]:
     """(count, windows, 7) rows that leave pictures of one pixel as they are."""
     rows = np.zeros((count, windows, _COLUMNS), np.int64)
     rows[:, :, 2:6] = 1
@@ -188,92 +170,61 @@ def _flat(augs: Sequence[Any]) -> Iterator[Any]:
             yield aug
 
 
-def _is_plain(aug: Any) -> bool:
-    """Whether the size that `aug` makes is of whole numbers above 0."""
-    sides = [aug.size] if type(aug) is a.ResizeAug else list(aug.size)
+def _is_moving(aug: Any) -> bool:
+    """Whether `aug` resizes or crops, to whole numbers of pixels above 0."""
+    if not isinstance(aug, a.Resizing | a.Cropping):
+        return False
+    sides = np.ravel(np.asarray(aug.size, object)).tolist()
     return all(isinstance(side, Integral) and int(side) > 0 for side in sides)
 
 
 def _is_coloring(aug: Any) -> bool:
-    if type(aug) is a.ColorNormalizeAug:
+    """Whether `aug` changes colours in a way that is the same for all pixels."""
+    if isinstance(aug, a.RandomOrderAug):
+        return all(map(_is_coloring, aug.ts))
+    if isinstance(aug, a.ColorNormalizeAug):
         given = [value for value in (aug.mean, aug.std) if value is not None]
         return all(np.shape(value) in ((), (1,), (3,)) for value in given)
-    if type(aug) in _MIXING:
-        return all(_is_coloring(child) for child in aug.ts)
-    return type(aug) in _COLORING
+    return isinstance(aug, a.Coloring)
 
 
-def _normalization(colors: Sequence[Any]) -> Normalization:
+def _normalization(aug: a.ColorNormalizeAug | None = None) -> Normalization:
     """That of the only augmenter that changes colours, or none."""
-    if not colors:
+    if aug is None:
         return Normalization()
-    mean, std = _three(colors[0].mean, 0), _three(colors[0].std, 1)
+    mean, std = aug.statistics()
     return Normalization((*mean.tolist(), 0), (*std.tolist(), 1))
 
 
-def _three(values: Any, default: float) -> npt.NDArray[np.float64]:
-    return np.broadcast_to(np.asarray(default if values is None else values, np.float64), 3)
+def _window(aug: a.Resizing | a.Cropping, height: int, width: int) -> Row:
+    """What an augmenter does to an image of a height and width.
 
-
-def _window(aug: Any, height: int, width: int) -> Row:
-    """What an augmenter does to an image of a height and width."""
-    kind, interp = type(aug), aug.interp
-    if kind in (a.ResizeAug, a.ForceResizeAug):
-        goal = short_size(height, width, aug.size) if kind is a.ResizeAug else aug.size[::-1]
-        method = choose(interp, (height, width, *goal))
-        return 0, 0, height, width, *goal, method
-    if kind is a.RandomCropAug:
-        x0, y0, w, h = random_box(height, width, aug.size)
-    elif kind is a.CenterCropAug:
-        x0, y0, w, h = center_box(height, width, aug.size)
-    else:
-        x0, y0, w, h = random_size_box(height, width, aug.size, aug.area, aug.ratio)
+    Raises:
+        ValueError: The window would have no pixels.
+    """
+    if isinstance(aug, a.Resizing):
+        goal = aug.target(height, width)
+        return 0, 0, height, width, *goal, choose(aug.interp, (height, width, *goal))
+    x0, y0, w, h = aug.box(height, width)
     new_width, new_height = aug.size
     if not (w and h):
         raise ValueError(f"an image of {width} x {height} has no window like {tuple(aug.size)}")
     method = 1
     if (w, h) != (new_width, new_height):
-        method = choose(interp, (h, w, new_height, new_width))
+        method = choose(aug.interp, (h, w, new_height, new_width))
     return y0, x0, h, w, new_height, new_width, method
 
 
-def _color_steps(aug: Any) -> list[Step]:
-    """What an augmenter does to the colours of one image.
-
-    Returns:
-        Steps, each a (3, 4) matrix that maps (R, G, B, 1), and the part of the image's mean luma
-        that is added.
-    """
-    kind = type(aug)
-    if kind in _MIXING:
+def _color_maps(aug: Any) -> list[a.ColorMap]:
+    """What a colouring augmenter does to the next image, one map after the other."""
+    if isinstance(aug, a.RandomOrderAug):
         random.shuffle(aug.ts)
-        return [step for child in aug.ts for step in _color_steps(child)]
-    matrix, luma = _SAME.copy(), 0.0
-    if kind is a.BrightnessJitterAug:
-        matrix *= 1.0 + random.uniform(-aug.brightness, aug.brightness)
-    elif kind is a.ContrastJitterAug:
-        alpha = 1.0 + random.uniform(-aug.contrast, aug.contrast)
-        matrix *= alpha
-        luma = 1.0 - alpha
-    elif kind is a.SaturationJitterAug:
-        alpha = 1.0 + random.uniform(-aug.saturation, aug.saturation)
-        matrix *= alpha
-        matrix[:, :3] += (1.0 - alpha) * np.asarray(a.LUMA)
-    elif kind is a.HueJitterAug:
-        matrix[:, :3] = aug.matrix(random.uniform(-aug.hue, aug.hue) * math.pi)
-    elif kind is a.LightingAug:
-        matrix[:, 3] = aug.draw()
-    elif kind is a.RandomGrayAug:
-        if random.random() < aug.p:
-            matrix[:, :3] = np.asarray(aug.mat).T
-    else:
-        mean, std = _three(aug.mean, 0), _three(aug.std, 1)
-        matrix[:, :3] /= std[:, None]
-        matrix[:, 3] = -mean / std
-    return [(matrix, luma)]
+        return [step for child in aug.ts for step in _color_maps(child)]
+    drawn: a.ColorMap = aug.draw_map()
+    return [drawn]
 
 
-def _composed(steps: Sequence[Sequence[Step]]) -> npt.NDArray[np.float64]:
+def _composed(steps: Sequence[Sequence[a.ColorMap]]) -> npt.NDArray[np.float64]:
     """(N, MAP) maps that do all steps of each of N images; none where it has none."""
     count, length = len(steps), max((len(own) for own in steps), default=0)
     matrices = np.tile(_SAME, (count, length, 1, 1))

@@ -17,7 +17,7 @@ import random
 import warnings
 from collections.abc import Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import numpy as np
 
@@ -303,6 +303,30 @@ def CreateMultiRandCropAugmenter(
         assert len(values) in (1, count), f"lists of {count} values or of 1 expected, got {values}"
     rows = zip(*(values * count if len(values) == 1 else values for values in lists), strict=True)
     return DetRandomSelectAug([DetRandomCropAug(*row) for row in rows], skip_prob=skip_prob)
+
+
+class DetAugmenterOptions(TypedDict, total=False):
+    """The keywords of `CreateDetAugmenter`."""
+
+    resize: int
+    rand_crop: float
+    rand_pad: float
+    rand_gray: float
+    rand_mirror: bool
+    mean: Any
+    std: Any
+    brightness: float
+    contrast: float
+    saturation: float
+    pca_noise: float
+    hue: float
+    inter_method: int
+    min_object_covered: float | list[float]
+    aspect_ratio_range: Any
+    area_range: Any
+    min_eject_coverage: float | list[float]
+    max_attempts: int
+    pad_val: float | Sequence[float]
 
 
 @suggest

@@ -249,11 +249,17 @@ def random_size_crop(
         The image, and the window (x0, y0, width, height).
     """
     height, width, _ = src.shape
-    if min_area is not None:
-        warnings.warn("min_area is deprecated: use area", DeprecationWarning, stacklevel=3)
-        area = min_area
+    area = renamed_min_area(area, min_area)
     box = random_size_box(height, width, size, area, ratio)
     return fixed_crop(src, *box, size, interp), box
+
+
+def renamed_min_area(area: Any, min_area: float | None) -> Any:
+    """`area`; or `min_area`, its former name, with a warning at the caller's caller."""
+    if min_area is None:
+        return area
+    warnings.warn("min_area is deprecated: use area", DeprecationWarning, stacklevel=4)
+    return min_area
 
 
 def random_size_box(height: int, width: int, size: Size, area: float | Range, ratio: Range) -> Box:

@@ -11,16 +11,15 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from gpuio.core.extras import explained
-from gpuio.core.parameters import suggest
+from gpuio.core.parameters import keywords_of, suggest
 from gpuio.errors import LabelError
-from gpuio.mxnet.advice import advise_list
-from gpuio.mxnet.image.augmenters import statistics
-from gpuio.mxnet.image.detection import CreateDetAugmenter
+from gpuio.mxnet.image.augmenters import make_list, statistics
+from gpuio.mxnet.image.detection import CreateDetAugmenter, DetAugmenterOptions
 from gpuio.mxnet.image.image_iter import ImageIter
 from gpuio.mxnet.ndarray import NDArray
 
@@ -66,25 +65,7 @@ class ImageDetIter(ImageIter):
         label_name: Of the labels, in `provide_label`.
         last_batch_handle: "pad", "discard" or "roll_over".
         preprocess_threads: Threads that decode.
-        resize: This and what follows as of `CreateDetAugmenter`; without effect with `aug_list`.
-        rand_crop: Probability of a crop.
-        rand_pad: Probability of a border.
-        rand_gray: Probability of gray.
-        rand_mirror: Mirror one image in two.
-        mean: To subtract; True for that of ImageNet.
-        std: To divide by, likewise.
-        brightness: Largest jitter.
-        contrast: Largest jitter.
-        saturation: Largest jitter.
-        pca_noise: Standard deviation of the lighting.
-        hue: Largest jitter.
-        inter_method: Of resizing.
-        min_object_covered: Least part of an object that a crop must hold.
-        aspect_ratio_range: Of crops and borders.
-        area_range: Of crops and borders, as parts of the image.
-        min_eject_coverage: Objects of which a crop holds less are dropped.
-        max_attempts: To find a crop or border.
-        pad_val: Colour of the border.
+        **options: Keywords of `CreateDetAugmenter`, which have no effect beside `aug_list`.
 
     Attributes:
         label_shape: Most objects of a sample, and values of an object.
@@ -95,6 +76,7 @@ class ImageDetIter(ImageIter):
     """
 
     @suggest
+    @keywords_of(CreateDetAugmenter)
     def __init__(
         self,
         batch_size: int,
@@ -113,25 +95,7 @@ class ImageDetIter(ImageIter):
         last_batch_handle: str = "pad",
         *,
         preprocess_threads: int | None = None,
-        resize: int = 0,
-        rand_crop: float = 0,
-        rand_pad: float = 0,
-        rand_gray: float = 0,
-        rand_mirror: bool = False,
-        mean: Any = None,
-        std: Any = None,
-        brightness: float = 0,
-        contrast: float = 0,
-        saturation: float = 0,
-        pca_noise: float = 0,
-        hue: float = 0,
-        inter_method: int = 2,
-        min_object_covered: float | list[float] = 0.1,
-        aspect_ratio_range: Any = (0.75, 1.33),
-        area_range: Any = (0.05, 3.0),
-        min_eject_coverage: float | list[float] = 0.3,
-        max_attempts: int = 50,
-        pad_val: float | Sequence[float] = (127, 127, 127),
+        **options: Unpack[DetAugmenterOptions],
     ) -> None:
         super().__init__(
             batch_size,
@@ -150,30 +114,7 @@ class ImageDetIter(ImageIter):
             last_batch_handle=last_batch_handle,
             preprocess_threads=preprocess_threads,
         )
-        made = {
-            "resize": resize,
-            "rand_crop": rand_crop,
-            "rand_pad": rand_pad,
-            "rand_gray": rand_gray,
-            "rand_mirror": rand_mirror,
-            "mean": mean,
-            "std": std,
-            "brightness": brightness,
-            "contrast": contrast,
-            "saturation": saturation,
-            "pca_noise": pca_noise,
-            "hue": hue,
-            "inter_method": inter_method,
-            "min_object_covered": min_object_covered,
-            "aspect_ratio_range": aspect_ratio_range,
-            "area_range": area_range,
-            "min_eject_coverage": min_eject_coverage,
-            "max_attempts": max_attempts,
-            "pad_val": pad_val,
-        }
-        if aug_list is not None:
-            advise_list(made, CreateDetAugmenter)
-        self.auglist = CreateDetAugmenter(self.data_shape, **made) if aug_list is None else aug_list
+        self.auglist = make_list(CreateDetAugmenter, aug_list, self.data_shape, options)
         self.label_shape = self._estimate_label_shape()
         self.provide_label = [(label_name, (self.batch_size, *self.label_shape))]
 
@@ -201,9 +142,7 @@ class ImageDetIter(ImageIter):
             first, width = first or where, label.shape[1]
         self.reset()
         if not width:
-            raise InvalidLabelError(
-                f"{self._paths[0] or self._list_name}: no sample in it, so no label"
-            )
+            raise InvalidLabelError(f"{self._rec or self._list_name}: no sample in it, so no label")
         return most, width
 
     def _parse_label(self, label: Any) -> Label:

@@ -1,9 +1,10 @@
 """`ImageIter`: batches of images from a .rec, or from files in a list, by a list of augmenters.
 
-There are two ways to make a batch. Lists that `Compiled` takes, as `CreateAugmenter` makes them,
-run as kernels on all cores, some chunks ahead: see `ahead.py`. Other lists run in Python, image by
-image: callables of others in worker threads; augmenters of this package alone, and the
-methods of a derived class, in the calling thread, so that what they draw comes in MXNet's order.
+A batch is made in one of two ways. Lists of augmenters that `Compiled` takes, as `CreateAugmenter`
+makes them, run as kernels on all cores, some chunks ahead: see `chunks.py`. Other lists run in
+Python, image by image: see `decode_queue.py`. Callables of others run in worker threads; lists of
+this package's augmenters alone, and the methods of a derived class, run in the calling thread, so
+that what they draw comes in MXNet's order.
 
 Unlike MXNet 1.9.1 on purpose:
 
@@ -21,40 +22,48 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager, suppress
-from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
 import numpy as np
 
-from gpuio import recordio
 from gpuio.core import parameters as p
 from gpuio.core.extras import explained
-from gpuio.core.guard import Ends, Guard
-from gpuio.core.threads import WorkerPool
+from gpuio.core.guard import Ends
 from gpuio.errors import (
     BackendError,
-    CorruptRecordError,
     DecodeError,
     FormatError,
     LabelError,
     PipelineClosedError,
 )
-from gpuio.formats.image_list import ImageList, first_lines, repeated_id
-from gpuio.formats.image_record import rounded_whole, rounding
 from gpuio.formats.index import Index
 from gpuio.formats.label_hint import label_hint
-from gpuio.mxnet.advice import advise_list
-from gpuio.mxnet.image.augmenters import Augmenter, CreateAugmenter
-from gpuio.mxnet.image.functions import imdecode, read_file
-from gpuio.mxnet.iterators.batch import DataBatch, DataIter
+from gpuio.mxnet.image.augmenters import AugmenterOptions, CreateAugmenter, is_own, make_list
+from gpuio.mxnet.image.decode_queue import BrokenImageError as BrokenImageError
+from gpuio.mxnet.image.decode_queue import (
+    DecodeQueue,
+    EncodedSample,
+    decode_sample,
+    naming_sample,
+)
+from gpuio.mxnet.image.functions import read_file
+from gpuio.mxnet.image.listed import (
+    Entry,
+    ListFile,
+    RecordNumbers,
+    check_keys,
+    entries,
+    read_record,
+)
+from gpuio.mxnet.image.sequence import LAST_BATCH, LastBatch, SampleSequence, part_of
+from gpuio.mxnet.iterators.batch import DataBatch
+from gpuio.mxnet.iterators.epochs import EpochIter
 from gpuio.mxnet.ndarray import NDArray
+from gpuio.mxnet.recordio import MXIndexedRecordIO
 from gpuio.storage import paths
 from gpuio.storage.location import PathLike as PathLike
 from gpuio.storage.location import absolute, check_path
@@ -62,71 +71,52 @@ from gpuio.storage.location import absolute, check_path
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from gpuio.mxnet.image.ahead import Ahead, Reader, Run
+    from gpuio.mxnet.image.chunks import ChunkPipeline, ChunkSource
     from gpuio.pipeline.executor import Batch
-    from gpuio.sources.recordio.source import RecordIOSource
 
     Image = npt.NDArray[Any]
-    Entry = tuple[NDArray, str]
 
 _log = logging.getLogger(__name__)
 
-_LAST_BATCH: Final = ("pad", "discard", "roll_over")
 _LABEL_DTYPES: Final = ("int32", "float32", "int64", "float64")
-_AHEAD: Final = 4  # images per thread that may wait to be augmented
-_OWN: Final = __name__.rpartition(".")[0] + "."
+_NO_ROOT: Final = "path_root must be the folder of the files in the list, got None"
 
 
-class BrokenImageError(DecodeError, RuntimeError):
-    """An image of a data set cannot be decoded; also the RuntimeError that MXNet raises."""
-
-
-class ImageIter(DataIter):
+class ImageIter(EpochIter):
     """Batches of images, augmented by a list of callables.
 
     A new `for` loop goes on with what is left of the epoch, and begins the next one (`reset`) where
-    nothing is left. Any thread may call any method: threads that call `next` share the batches
-    out, and `close` also ends the wait of another one.
+    nothing is left. As in MXNet, `next` itself goes on past the end of an epoch whose last batch
+    was not padded, and past an image that cannot be decoded. Any thread may call any method:
+    threads that call `next` share the batches out, and `close` also ends the wait of another one.
 
     Args:
         batch_size: N, images in a batch.
         data_shape: 3, height, width of the output, in pixels.
         label_width: W, labels of every image.
         path_imgrec: A .rec.
-        path_imglist: A .lst: of files under `path_root`; or of other labels, by key, for a .rec
-            with `path_imgidx`.
+        path_imglist: A .lst: of files under `path_root`; or, for a .rec with `path_imgidx`, of
+            labels by key that replace those in the .rec.
         path_root: Folder of the files.
         path_imgidx: The .idx of the .rec.
         shuffle: Shuffle with `random.shuffle` now and at every reset.
         part_index: Which of `num_parts` parts of the sequence to read, from 0.
-        num_parts: Parts of equal length; what is left over is left out.
+        num_parts: Parts of equal length; samples that are left over are in none.
         aug_list: Callables from an image to an image; those of `CreateAugmenter` if None.
         imglist: Samples [label, path] or [label, label, ..., path], or [[label, ...], path].
-        data_name: Of the images, in `provide_data`.
-        label_name: Of the labels, in `provide_label`.
-        dtype: Of the labels of a list, in `imglist`; those of a batch are float32.
+        data_name: Name of the images in `provide_data`.
+        label_name: Name of the labels in `provide_label`.
+        dtype: Type of the labels in `imglist`, the attribute; those of a batch are float32.
         last_batch_handle: What happens to a last batch that is not full: "pad" fills it up from the
             start of the sequence, and counts; "discard" drops it; "roll_over" keeps it for the next
             epoch, where it is filled up, and what was added counted as `pad`.
         preprocess_threads: Threads that decode and augment; all cores that this process may use
             when None. With one, callables of others draw in MXNet's order, too.
-        resize: This and what follows as of `CreateAugmenter`; without effect with `aug_list`.
-        rand_crop: Crop at a random place.
-        rand_resize: Crop a part of random area and aspect ratio; with `rand_crop`.
-        rand_mirror: Mirror one image in two.
-        mean: To subtract; True for that of ImageNet.
-        std: To divide by, likewise.
-        brightness: Largest jitter.
-        contrast: Largest jitter.
-        saturation: Largest jitter.
-        hue: Largest jitter.
-        pca_noise: Standard deviation of the lighting.
-        rand_gray: Probability of gray.
-        inter_method: Of resizing.
+        **options: Keywords of `CreateAugmenter`, which have no effect beside `aug_list`.
 
     Attributes:
         seq: Keys of the samples, in the order of this epoch; None for a .rec read in order.
-        cur: Where in the sequence the next sample is.
+        cur: Place of the next sample in the sequence.
         num_image: Samples in `seq`, or None.
         imgrec: The open .rec, or None.
         imgidx: Keys of the .rec, or None.
@@ -141,7 +131,10 @@ class ImageIter(DataIter):
         ValueError: An argument has a wrong value.
     """
 
+    _error_ends_epoch = False
+
     @p.suggest
+    @p.keywords_of(CreateAugmenter)
     def __init__(
         self,
         batch_size: int,
@@ -162,28 +155,16 @@ class ImageIter(DataIter):
         last_batch_handle: str = "pad",
         *,
         preprocess_threads: int | None = None,
-        resize: int = 0,
-        rand_crop: bool = False,
-        rand_resize: bool = False,
-        rand_mirror: bool = False,
-        mean: Any = None,
-        std: Any = None,
-        brightness: float = 0,
-        contrast: float = 0,
-        saturation: float = 0,
-        hue: float = 0,
-        pca_noise: float = 0,
-        rand_gray: float = 0,
-        inter_method: int = 2,
+        **options: Unpack[AugmenterOptions],
     ) -> None:
         super().__init__(p.integer("batch_size", batch_size, least=1))
-        given = path_imgrec or path_imglist or isinstance(imglist, list)
-        assert given, "one of path_imgrec, path_imglist and imglist (a list) is required"
+        some = path_imgrec or path_imglist or isinstance(imglist, list)
+        assert some, "one of path_imgrec, path_imglist and imglist (a list) is required"
         try:
             dtype = p.dtype_name("dtype", dtype, _LABEL_DTYPES)
         except ValueError as error:
             raise AssertionError(str(error)) from None  # as in mxnet
-        p.choice("last_batch_handle", last_batch_handle, _LAST_BATCH)
+        p.choice("last_batch_handle", last_batch_handle, LAST_BATCH)
         paths.check_optional("path_imgrec", path_imgrec)
         paths.check_optional("path_imglist", path_imglist)
         paths.check_optional("path_imgidx", path_imgidx)
@@ -197,151 +178,104 @@ class ImageIter(DataIter):
         self.path_root = None if path_root is None else absolute(os.fspath(path_root))
         self.imglist: Mapping[Any, Entry] | None = None
         if path_imglist:
-            self.imglist = _listed(path_imglist, dtype)
+            self.imglist = ListFile(path_imglist, dtype)
         elif isinstance(imglist, list):
-            self.imglist = _entries(imglist, dtype)
-        self.imgrec: recordio.MXIndexedRecordIO | None = None
+            self.imglist = entries(imglist, dtype)
+        self._list_name = os.fspath(path_imglist) if path_imglist else "imglist"
+        self.imgrec: MXIndexedRecordIO | None = None
         self.imgidx: list[Any] | None = None
         # Later the current folder may be another one.
-        path_imgrec = path_imgrec and absolute(os.fspath(path_imgrec))
-        path_imgidx = path_imgidx and absolute(os.fspath(path_imgidx))
-        self._paths = path_imgrec, path_imgidx
-        self._list_name = os.fspath(path_imglist) if path_imglist else "imglist"
-        if path_imgrec:
-            self._open(
-                path_imgrec, path_imgidx, shown=bool(path_imgidx or shuffle or num_parts > 1)
-            )
-        keys = self.imgidx if path_imgrec else list(self.imglist or ())
-        if num_parts > 1 and keys is not None:
-            assert part_index < num_parts, f"part_index must be below {num_parts}, got {part_index}"
-            count = len(keys) // num_parts
-            keys = keys[part_index * count : (part_index + 1) * count]
-        self.seq = keys
-        self.num_image = None if keys is None else len(keys)
-        made = {
-            "resize": resize,
-            "rand_crop": rand_crop,
-            "rand_resize": rand_resize,
-            "rand_mirror": rand_mirror,
-            "mean": mean,
-            "std": std,
-            "brightness": brightness,
-            "contrast": contrast,
-            "saturation": saturation,
-            "hue": hue,
-            "pca_noise": pca_noise,
-            "rand_gray": rand_gray,
-            "inter_method": inter_method,
-        }
-        if aug_list is not None:
-            advise_list(made, CreateAugmenter)
-        self.auglist: Sequence[Any] = (
-            CreateAugmenter(self.data_shape, **made) if aug_list is None else aug_list
-        )
+        self._rec = absolute(os.fspath(path_imgrec)) if path_imgrec else ""
+        self._idx = absolute(os.fspath(path_imgidx)) if path_imgidx else ""
+        if self._rec:
+            self._open(keyed=bool(self._idx or shuffle or num_parts > 1))
+        self._sequence = self._make_sequence(part_index, num_parts)
+        self.num_image = None if self.seq is None else len(self.seq)
+        self.auglist: Sequence[Any] = make_list(CreateAugmenter, aug_list, self.data_shape, options)
         labels = (self.batch_size, label_width) if label_width > 1 else (self.batch_size,)
         self.provide_data = [(data_name, (self.batch_size, *self.data_shape))]
         self.provide_label: list[tuple[str, tuple[int, ...]]] = [(label_name, labels)]
-        self.cur = 0
-        self._guard, self._ends = Guard(), Ends()
-        self._allow_read = True
-        self._begun = self._over = False  # whether something, and the end, was met in this epoch
-        self._sample: tuple[Any, bytes] | None = None  # the next one, where no thread could take it
+        self._ends = Ends()
         self._kept: tuple[NDArray, NDArray, int] | None = None
-        self._workers = _Workers(preprocess_threads)
-        self._waiting: deque[tuple[Any, str, Future[Image]]] = deque()
-        self._ahead: Ahead | None = None
+        self._queue = DecodeQueue(preprocess_threads)
+        self._pipeline: ChunkPipeline | None = None
         self._compiled_from: list[Any] | None = None
-        self._at = 0  # where the chunk that `_ahead` will give begins
         self.reset()
 
-    def _open(self, rec: PathLike, idx: PathLike | None, *, shown: bool) -> None:
-        """Open the .rec, by its index or a scan; `shown` says whether users see its keys."""
-        self.imgrec = recordio.MXIndexedRecordIO(idx or None, rec, "r")
-        if shown:
+    def _open(self, *, keyed: bool) -> None:
+        """Open the .rec, by its index or a scan; `keyed` says whether users see its keys."""
+        self.imgrec = MXIndexedRecordIO(self._idx or None, self._rec, "r")
+        if keyed:
             self.imgidx = list(self.imgrec.keys)
-            _check_keys(self.imgrec, idx)
-        if self.imglist is not None and not idx:
+            check_keys(self.imgrec, self._idx or None)
+        if self.imglist is not None and not self._idx:
             warnings.warn(
                 "labels of a list need path_imgidx; those in the .rec are used", stacklevel=4
             )
             self.imglist = None
 
-    def __iter__(self) -> Iterator[DataBatch]:
-        """This iterator, at the start of the next epoch if nothing is left of this one."""
-        self._guard.check()
-        if self._at_end():  # else there is no need to wait for the loop of another thread
-            with self._guard:
-                if self._at_end():
-                    if not self._over:
-                        with suppress(StopIteration):
-                            self.next()  # "roll_over" keeps the samples that are left
-                    self.reset()
-        return self
+    def _make_sequence(self, part_index: int, num_parts: int) -> SampleSequence:
+        self._keyed = self.imgrec is None or self.imgidx is not None
+        keys: Any = list(self.imglist or ()) if self.imgrec is None else self.imgidx
+        if self._keyed:
+            keys = part_of(keys, num_parts, part_index)
+        elif self.imgrec is not None:
+            keys = self.imgrec.keys
+        return SampleSequence(keys, self.batch_size, cast("LastBatch", self.last_batch_handle))
 
-    def _at_end(self) -> bool:
-        return self._over or (self._begun and self._is_over())
+    @property
+    def seq(self) -> Any:
+        """Keys of the samples in the order of this epoch; None for a .rec read in order."""
+        return self._sequence.keys if self._keyed else None
+
+    @seq.setter
+    def seq(self, keys: list[Any]) -> None:
+        self._sequence.keys, self._keyed = keys, True
+
+    @property
+    def cur(self) -> int:
+        """Place of the next sample in the sequence."""
+        return self._sequence.cur
+
+    @cur.setter
+    def cur(self, place: int) -> None:
+        self._sequence.cur = place
 
     def _is_over(self) -> bool:
-        """Whether an epoch that was begun has no other batch."""
         if self._kept is not None:
             return False
-        left = len(self._waiting) + (self._sample is not None)
-        if self._allow_read:
-            left += len(self._order) - self.cur
+        left = len(self._queue) + self._sequence.left
         return left < (1 if self.last_batch_handle == "pad" else self.batch_size)
 
-    def reset(self) -> None:
+    def _begin(self) -> None:
         """Begin the next epoch; samples that "roll_over" has kept come first."""
-        with self._guard:
-            self._shuffle()
-            if self._kept is None:
-                self._rewind()
+        if self._pipeline is not None:
+            self._pipeline.stop()
+        if self._keyed and self.shuffle:
+            self._sequence.shuffle()
+        self._ends = Ends()
+        if self._kept is None:
+            self._queue.clear()
+            self._sequence.rewind()
 
     def hard_reset(self) -> None:
         """Begin the next epoch and forget what was kept."""
         with self._guard:
-            self._shuffle()
             self._kept = None
-            self._rewind()
-
-    def _shuffle(self) -> None:
-        if self._ahead is not None:
-            self._ahead.stop()
-        if self.seq is not None and self.shuffle:
-            random.shuffle(self.seq)
-        self._begun = self._over = False
-        self._ends = Ends()
-
-    def _rewind(self) -> None:
-        self._waiting.clear()
-        self._sample = None
-        self.cur = 0
-        self._allow_read = True
-
-    def close(self) -> None:
-        """End the threads and close the .rec; batches handed out stay as they are."""
-        self._guard.close(self._interrupt, self._end)
+            self.reset()
 
     def _interrupt(self) -> None:
-        ahead = self._ahead
-        if ahead is not None:
-            ahead.interrupt()
-        self._workers.interrupt()
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.interrupt()
+        self._queue.interrupt()
 
     def _end(self) -> None:
-        self._waiting.clear()
-        self._workers.close()
-        self._drop_ahead()
+        super()._end()
+        self._queue.close()
+        self._drop_pipeline()
         if self.imgrec is not None:
             self.imgrec.close()
-
-    @property
-    def _order(self) -> Sequence[Any]:
-        """Keys in the order of this epoch."""
-        if self.seq is not None:
-            return self.seq
-        assert self.imgrec is not None
-        return self.imgrec.keys
 
     def next_sample(self) -> tuple[Any, bytes]:
         """Label and encoded image of the next sample.
@@ -351,24 +285,13 @@ class ImageIter(DataIter):
             CorruptRecordError: The record cannot be read, or is no image record.
         """
         with self._guard:
-            if not self._allow_read:
-                raise StopIteration
-            if self.cur >= len(self._order):
-                self._begin_again()
-                raise StopIteration
-            key = self._order[self.cur]
-            self.cur += 1
+            key = self._sequence.next_key()
             if self.imgrec is not None:
-                header, image = _unpack(self.imgrec, key)
+                header, image = read_record(self.imgrec, key)
                 return header.label if self.imglist is None else self.imglist[key][0], image
             assert self.imglist is not None
             label, name = self.imglist[key]
             return label, self.read_image(name)
-
-    def _begin_again(self) -> None:
-        """The end of the sequence was seen: what is asked for next begins at its start."""
-        if self.last_batch_handle != "discard":
-            self.cur = 0
 
     def next(self) -> DataBatch:
         """The next batch.
@@ -384,48 +307,46 @@ class ImageIter(DataIter):
         with self._guard:
             if self._ends.take():
                 raise StopIteration
-            self._begun, self._over = True, False
+            self._ended = False  # MXNet's goes on past an end, unless the last batch was padded
             try:
-                return self._next()
+                return super().next()
             except StopIteration:
-                self._over = True
                 self._ends.add()
                 raise
-            except CancelledError:
-                raise PipelineClosedError("this iterator was closed") from None
 
-    def _next(self) -> DataBatch:
-        if self._kept is not None:
-            data, label, count = self._kept
-        else:
-            data, label, count = self._begin()
-            if not count:
-                raise StopIteration
+    def _take(self) -> DataBatch:
+        try:
+            return self._make_batch()
+        except CancelledError:
+            raise PipelineClosedError("this iterator was closed") from None
+
+    def _make_batch(self) -> DataBatch:
+        rolled_over = self._kept is not None
+        data, label, count = self._kept or self._begin_batch()
+        if not count:
+            raise StopIteration
         pad = self.batch_size - count
-        if pad:
-            if self.last_batch_handle == "discard":
-                raise StopIteration
-            if self.last_batch_handle == "roll_over" and self._kept is None:
-                self._kept = data, label, count
-                raise StopIteration
-            while count < self.batch_size and (more := self._fill(data, label, count)) > count:
-                count = more
-            if self.last_batch_handle == "pad":
-                self._allow_read = False
-            self._kept = None
+        if pad and self.last_batch_handle == "discard":
+            raise StopIteration
+        if pad and self.last_batch_handle == "roll_over" and not rolled_over:
+            self._kept = data, label, count
+            raise StopIteration
+        while count < self.batch_size and (more := self._fill(data, label, count)) > count:
+            count = more
+        if pad and self.last_batch_handle == "pad":
+            self._sequence.end()
+        self._kept = None
         return DataBatch([data], [label], pad=pad)
 
-    def _begin(self) -> tuple[NDArray, NDArray, int]:
+    def _begin_batch(self) -> tuple[NDArray, NDArray, int]:
         """A batch with the samples up to the end of the sequence, and how many those are."""
-        if self._compiled() and self.batch_size <= len(self._order) - self.cur:
-            chunk = self._take(self.batch_size, 0) if self._allow_read else None
-            if chunk is not None:
-                return *self._arrays(chunk), self.batch_size
+        if self._compiled() and self.batch_size <= self._sequence.left:
+            return *self._arrays(self._take_chunk(self.batch_size, 0)), self.batch_size
         data, label = self._empty()
         return data, label, self._fill(data, label, 0)
 
     def _empty(self) -> tuple[NDArray, NDArray]:
-        """Room for the data and labels of a batch."""
+        """Arrays for the data and labels of a batch."""
         data = np.zeros(self.provide_data[0][1], np.float32)
         label = np.zeros(self.provide_label[0][1], np.float32)
         return data.view(NDArray), label.view(NDArray)
@@ -438,120 +359,123 @@ class ImageIter(DataIter):
         """
         if self._compiled():
             return self._fill_compiled(data, label, start)
-        count, ended = start, False
+        count, more = start, True
         while count < self.batch_size:
-            ended = ended or not self._read_ahead(self.batch_size - count)
-            if not self._waiting:
+            missing = self.batch_size - count
+            more = more and self._queue.read_ahead(self._read, self._decode, missing)
+            queued = self._queue.take()
+            if queued is None:
                 break
-            found, where, image = self._waiting.popleft()
-            pixels = image.result()
-            with _naming(where):
-                count += self._put(data, label, count, found, pixels)
+            pixels = queued.image.result()
+            with naming_sample(queued.where):
+                count += self._put(data, label, count, queued.label, pixels)
         return count
 
     def _fill_compiled(self, data: NDArray, label: NDArray, start: int) -> int:
-        room, left = self.batch_size - start, len(self._order) - self.cur
-        if not self._allow_read:
-            return start
+        room, left = self.batch_size - start, self._sequence.left
         count = min(room, left)
         if count:
-            images, labels = self._arrays(self._take(count, start))
+            images, labels = self._arrays(self._take_chunk(count, start))
             data[start : start + count], label[start : start + count] = images, labels
         if left < room:
-            self._begin_again()
+            self._sequence.wrap()
         return start + count
 
     def _arrays(self, chunk: Batch) -> tuple[NDArray, NDArray]:
         labels = chunk.labels if self.label_width > 1 else chunk.labels[:, 0]
         return chunk.data.view(NDArray), labels.view(NDArray)
 
-    def _take(self, count: int, start: int) -> Batch:
-        """The next `count` samples of the sequence, for the places of a batch from `start` on."""
-        ahead = self._ahead
-        assert ahead is not None
-        if self._at != self.cur:
-            ahead.stop()
+    def _take_chunk(self, count: int, filled: int) -> Batch:
+        """The next `count` samples, for the places of a batch from `filled` on."""
+        assert self._pipeline is not None
         try:
-            chunk = ahead.take()
-            if chunk is None:
-                kept, order = self._kept is not None, self._order
-                handle = self.last_batch_handle
-                runs = _runs(self.cur, start, len(order), self.batch_size, handle, kept=kept)
-                ahead.start(runs, order, self._ids_of)
-                chunk = ahead.take()
-        except (BackendError, PipelineClosedError):  # that is not because of a sample
-            ahead.stop()
+            kept = self._kept is not None
+            return self._pipeline.take(self._sequence, count, filled, kept=kept)
+        except (BackendError, PipelineClosedError):
             raise
         except Exception as error:
-            place = ahead.failed()
-            ahead.stop()
-            self.cur += count if place is None else place + 1
             if isinstance(error.__cause__, OSError):
                 raise error.__cause__ from None
             if isinstance(error, DecodeError):
                 raise BrokenImageError(f"Broken image {self._name()}: {error}") from error
             raise
-        assert chunk is not None
-        self.cur += count
-        self._at = self.cur % len(self._order)
-        return chunk
 
     def _compiled(self) -> bool:
-        """Whether batches are made by kernels, which are then ready to be asked for some."""
+        """Whether batches are made by kernels; the pipeline that makes them is there then."""
         augs = list(self.auglist)
-        if self._ahead is not None and self._ahead.pid != os.getpid():
-            self._ahead = self._compiled_from = None  # its threads stayed with the parent
+        if self._pipeline is not None and self._pipeline.pid != os.getpid():
+            self._pipeline = self._compiled_from = None  # its threads stayed with the parent
         if augs != self._compiled_from:
-            self._drop_ahead()
+            self._drop_pipeline()
             self._compiled_from = augs
-            if all(getattr(type(self), name) is getattr(ImageIter, name) for name in _HOOKS):
-                self._ahead = self._compile(augs)
-        return self._ahead is not None
+            self._pipeline = self._compile(augs) if self._has_own_methods else None
+        return self._pipeline is not None
 
-    def _compile(self, augs: Sequence[Any]) -> Ahead | None:
+    @property
+    def _has_own_methods(self) -> bool:
+        """Whether no derived class has replaced a method that kernels would pass by."""
+        return all(getattr(type(self), name) is getattr(ImageIter, name) for name in _HOOKS)
+
+    def _compile(self, augs: Sequence[Any]) -> ChunkPipeline | None:
         with explained("ImageIter"):
-            from gpuio.mxnet.image.ahead import Ahead
+            from gpuio.mxnet.image.chunks import ChunkPipeline
             from gpuio.mxnet.image.compiled import Compiled
 
         channels, height, width = self.data_shape
         compiled = Compiled.of(augs, (channels, height, width))
-        if compiled is None or not len(self._order):
+        if compiled is None or not len(self._sequence.keys):
             return None
-        label_width = max(self.label_width, 1)
-        read, self._ids_of = self._reader(label_width)
-        labels = None if self.imglist is None else _labels_by_key(self.imglist)
-        size = self.batch_size
-        return Ahead(read, compiled, size, label_width, labels, self._workers.threads)
+        source = self._chunk_source(max(self.label_width, 1))
+        return ChunkPipeline(source, compiled, self.batch_size, self._queue.threads)
 
-    def _reader(self, label_width: int) -> tuple[Reader, Callable[[Sequence[Any]], Any]]:
-        """The first room, and what gives the numbers of its records from keys."""
+    def _chunk_source(self, label_width: int) -> ChunkSource:
+        """What reads encoded images for the pipeline."""
+        from gpuio.mxnet.image.chunks import ChunkSource
         from gpuio.pipeline.read.reader import RecordReader
         from gpuio.sources.folder import FolderSource
         from gpuio.sources.labels import no_labels
+        from gpuio.sources.recordio.source import RecordIOSource
 
-        rec, idx = self._paths
-        if rec:
-            index = (Index.load(idx) if idx else Index.scan(rec)).sorted()
-            relabel = None if self.imglist is None else no_labels(label_width)
-            read = RecordReader(
-                _source(os.fspath(rec), index),
-                label_width=label_width,
-                relabel=relabel,
-            )
-            return read, _Numbers(index.keys)
-        assert self.imglist is not None
-        if self.path_root is None:
-            raise TypeError(_NO_ROOT)
-        keys = sorted(set(self.imglist))
-        paths = [self.imglist[key][1] for key in keys]
-        zeros = np.broadcast_to(np.float32(0), (len(paths), label_width))
-        files = FolderSource(paths, zeros, root=self.path_root)
-        return RecordReader(files, label_width=label_width), _Numbers(np.array(keys))
+        imglist = self.imglist
+        if self._rec:
+            index = (Index.load(self._idx) if self._idx else Index.scan(self._rec)).sorted()
+            # Exactly the records of this index, also where another one lies beside the .rec.
+            records, keys = RecordIOSource.of_index(self._rec, index), index.keys
+            relabel = None if imglist is None else no_labels(label_width)
+            read = RecordReader(records, label_width=label_width, relabel=relabel)
+        else:
+            assert imglist is not None
+            if self.path_root is None:
+                raise TypeError(_NO_ROOT)
+            keys = np.array(sorted(set(imglist)))
+            files = [imglist[key][1] for key in keys.tolist()]
+            nothing = np.broadcast_to(np.float32(0), (len(files), label_width))
+            source = FolderSource(files, nothing, root=self.path_root)
+            read = RecordReader(source, label_width=label_width)
+        labels = None if imglist is None else lambda number: imglist[keys[number].item()][0]
+        return ChunkSource(read, RecordNumbers(keys), labels)
 
-    def _drop_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead.close()
-        self._ahead = None
+    def _drop_pipeline(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.close()
+        self._pipeline = None
+
+    def _read(self) -> EncodedSample:
+        label, encoded = self.next_sample()
+        return EncodedSample(label, encoded, self._where())
+
+    def _decode(self, sample: EncodedSample) -> Future[Image]:
+        """An image on its way; augmented, where augmenters run in threads."""
+        if type(self).imdecode is not ImageIter.imdecode:  # it may not be made for threads
+            done: Future[Image] = Future()
+            done.set_result(self.imdecode(sample.encoded))
+            return done
+        return self._queue.submit(sample, list(self.auglist) if self._threaded else [])
+
+    @property
+    def _threaded(self) -> bool:
+        """Whether augmenters run in worker threads."""
+        return self._has_own_methods and not all(map(is_own, self.auglist))
 
     def _put(self, data: NDArray, label: NDArray, place: int, found: Any, image: Image) -> bool:
         """Put one image into its place in the batch; False if it is left out."""
@@ -582,46 +506,16 @@ class ImageIter(DataIter):
                 f"{self.data_shape}: the augmenters must resize or crop it"
             ) from None
 
-    def _read_ahead(self, wanted: int) -> bool:
-        """Have some of the next `wanted` samples decoded; False once the sequence is over.
-
-        Those that a failure leaves behind come first in the next batch.
-        """
-        while len(self._waiting) < min(wanted, self._workers.ahead):
-            try:
-                self._sample = self._sample or self.next_sample()
-            except StopIteration:
-                return False
-            label, encoded = self._sample
-            self._waiting.append((label, self._where(), self._decode(encoded)))
-            self._sample = None
-        return True
-
-    def _decode(self, encoded: bytes) -> Future[Image]:
-        """An image on its way; augmented, where augmenters run in threads."""
-        if type(self).imdecode is not ImageIter.imdecode:  # it may not be made for threads
-            done: Future[Image] = Future()
-            done.set_result(self.imdecode(encoded))
-            return done
-        augs = list(self.auglist) if self._threaded else []
-        return self._workers.submit(encoded, self._where(), augs)
-
-    @property
-    def _threaded(self) -> bool:
-        """Whether augmenters run in worker threads."""
-        own = all(getattr(type(self), name) is getattr(ImageIter, name) for name in _HOOKS)
-        return own and not all(map(_is_own, self.auglist))
-
     def _name(self) -> str:
         """The sample that was read last, as MXNet names it."""
-        if self.seq is None:
+        if not self._keyed:
             return "in a .rec read in order"
-        key = self.seq[self.cur - 1]
+        key = self._sequence.last_key
         return f"index: {key}" if self.imglist is None else f"filename: {self.imglist[key][1]}"
 
     def _where(self) -> str:
         """The sample that was read last: its file, its place there and its key."""
-        key = self._order[self.cur - 1]
+        key = self._sequence.last_key
         if self.imgrec is not None:
             place = f"{self.imgrec.uri}: record at byte {self.imgrec.idx[key]}, key {key}"
         else:
@@ -634,7 +528,7 @@ class ImageIter(DataIter):
         Raises:
             BrokenImageError: There is none.
         """
-        return _decode_one(s, self._where()).view(NDArray)
+        return decode_sample(s, self._where()).view(NDArray)
 
     def read_image(self, fname: str) -> bytes:
         """The bytes of a file under `path_root`."""
@@ -682,231 +576,3 @@ _HOOKS: Final = (
     "_put",
 )
 """Methods that a derived class may replace, and which kernels would pass by."""
-_NO_ROOT: Final = "path_root must be the folder of the files in the list, got None"
-
-
-def _runs(
-    at: int, start: int, count: int, batch_size: int, last_batch_handle: str, *, kept: bool
-) -> Iterator[Run]:
-    """What chunks an epoch is made of, up to the batch that ends it.
-
-    Args:
-        at: Where the first chunk begins in the sequence.
-        start: Places of its batch that are taken.
-        count: Samples in the sequence.
-        batch_size: Samples in a batch.
-        last_batch_handle: Of the iterator.
-        kept: Whether the batch has what "roll_over" kept, and so is filled up.
-    """
-    ending = False
-    while at < count:
-        size = min(batch_size - start, count - at)
-        yield at, size
-        at, start = at + size, start + size
-        if start == batch_size:
-            if ending:
-                return
-            start, kept = 0, False
-        elif last_batch_handle == "pad" or kept:
-            at, ending = 0, not kept
-        else:
-            return
-
-
-def _unpack(file: recordio.MXIndexedRecordIO, key: Any) -> tuple[recordio.IRHeader, bytes]:
-    """Header and image of the record of a key.
-
-    Raises:
-        CorruptRecordError: It cannot be read, or is no image record.
-    """
-    payload = file.read_idx(key)
-    try:
-        return recordio.unpack(payload)
-    except FormatError as error:
-        reason, offset = f"key {key}: {error}", int(file.idx[key])
-        raise CorruptRecordError(reason, path=file.uri, offset=offset) from error
-
-
-def _source(path: str, index: Index) -> RecordIOSource:
-    """Exactly the records of an index, also where another one lies beside the .rec."""
-    from gpuio.sources.recordio.source import RecordIOSource
-
-    return RecordIOSource.of_index(path, index)
-
-
-class _Numbers:
-    """Numbers of records by their keys; of equal keys, the last one's.
-
-    Args:
-        keys: (N,) keys in the order of the records.
-    """
-
-    def __init__(self, keys: npt.NDArray[Any]) -> None:
-        self._order = np.argsort(keys, kind="stable")
-        self._keys = keys[self._order]
-
-    def __call__(self, keys: Sequence[Any]) -> npt.NDArray[np.int64]:
-        wanted = np.asarray(keys, self._keys.dtype)
-        numbers: npt.NDArray[np.int64] = self._order[
-            np.searchsorted(self._keys, wanted, side="right") - 1
-        ]
-        return numbers
-
-
-def _labels_by_key(imglist: Mapping[Any, Entry]) -> Callable[[Any], Any]:
-    return lambda key: imglist[key][0]
-
-
-def _is_own(aug: Any) -> bool:
-    """Whether an augmenter, and all that are in it, are of this package."""
-    own = isinstance(aug, Augmenter) and type(aug).__module__.startswith(_OWN)
-    return own and all(map(_is_own, getattr(aug, "ts", ())))
-
-
-class _Workers:
-    """Threads that decode and augment, started when first needed, anew in a child process."""
-
-    def __init__(self, threads: int | None) -> None:
-        from gpuio.core.threads import available_cores
-
-        if threads is not None:
-            threads = p.integer("preprocess_threads", threads, least=1)
-        self.threads = threads or available_cores()
-        self._pool: WorkerPool | None = None
-        self._pid = 0
-        self._closed = False
-
-    @property
-    def ahead(self) -> int:
-        """How many images may wait."""
-        return self.threads * _AHEAD
-
-    def submit(self, encoded: bytes, where: str, augs: Sequence[Any]) -> Future[Image]:
-        """An encoded image decoded, and taken through `augs`.
-
-        Raises:
-            BackendError: No thread can be started.
-            PipelineClosedError: `interrupt` was called.
-        """
-        if self._pool is None or self._pid != os.getpid():
-            self._pool = WorkerPool(self.threads, "gpuio-image")
-            self._pid = os.getpid()
-        try:
-            return self._pool.submit(_decode_one, encoded, where, augs)
-        except RuntimeError as error:
-            if self._closed:
-                raise PipelineClosedError("this iterator was closed") from error
-            raise
-
-    def interrupt(self) -> None:
-        """Drop what no thread has begun with; `close` is to follow. For any thread."""
-        self._closed = True
-        pool = self._pool
-        if pool is not None and self._pid == os.getpid():
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def close(self) -> None:
-        if self._pool is not None and self._pid == os.getpid():
-            self._pool.shutdown(cancel_futures=True)
-        self._pool = None
-
-
-def _listed(path: PathLike, dtype: str) -> _Listed:
-    """The samples of a .lst.
-
-    Raises:
-        FormatError: It is no list, or an id stands on two lines that differ.
-    """
-    images = ImageList.load(path)
-    names = np.array(images.paths, object)
-    for rows, what in ((images.labels, "labels"), (names, "paths")):
-        clash = first_lines(images.ids, rows)[1]
-        if clash is not None:
-            raise repeated_id(os.fspath(path), *clash, int(images.ids[clash[0]]), what)
-    return _Listed(images, dtype)
-
-
-def _check_keys(file: recordio.MXIndexedRecordIO, idx: PathLike | None) -> None:
-    """Find out whether each key of an index means one record.
-
-    Raises:
-        FormatError: A key stands for several records.
-    """
-    if idx is None or len(file.idx) == len(file.keys):
-        return
-    index = Index.load(idx)
-    clash = first_lines(index.keys, index.offsets)[1]
-    if clash is not None:
-        places = index.offsets[list(clash)].tolist()
-        raise FormatError(
-            f"{os.fspath(idx)}: key {index.keys[clash[0]]} stands for the records at bytes "
-            f"{places[0]} and {places[1]}, and ImageIter finds samples by their keys; write "
-            "another index with `gpuio rec2idx`, or use ImageRecordIter, which goes by places"
-        )
-
-
-class _Listed(Mapping[int, "tuple[NDArray, str]"]):
-    """Label and path of each line of a .lst, by key, made when asked for."""
-
-    def __init__(self, images: ImageList, dtype: str) -> None:
-        self._images, self._dtype = images, dtype
-        self._lines = {key: line for line, key in enumerate(images.ids.tolist())}
-        self._keys = images.ids.tolist()
-
-    def __getitem__(self, key: int) -> tuple[NDArray, str]:
-        line = self._lines[key]
-        starts = self._images.starts
-        label = self._images.values[starts[line] : starts[line + 1]].astype(self._dtype)
-        return label.view(NDArray), self._images.paths[line]
-
-    def __iter__(self) -> Iterator[int]:
-        """The keys in the order of the lines, repeated ones too."""
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-
-def _entries(imglist: Sequence[Sequence[Any]], dtype: str) -> dict[str, tuple[NDArray, str]]:
-    """Label and path of each sample, under "1", "2" and so on."""
-    found = {}
-    for number, sample in enumerate(imglist, 1):
-        *labels, name = sample
-        label = labels[0] if len(labels) == 1 and not isinstance(labels[0], Real) else labels
-        values = np.asarray(label).reshape(-1)
-        place = rounded_whole(values)
-        if place is not None:
-            raise LabelError(f"imglist: sample {number}: {rounding(values[place])}")
-        found[str(number)] = np.array(label, dtype).view(NDArray), name
-    return found
-
-
-def _decode_one(encoded: bytes, where: str, augs: Sequence[Any] = ()) -> Image:
-    try:
-        image: Image = imdecode(encoded)
-    except (DecodeError, ValueError) as error:
-        raise BrokenImageError(f"Broken image {where}: {error}") from error
-    with _naming(where):
-        for aug in augs:
-            image = aug(image)
-    return image
-
-
-@contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """Add the file and place of a sample to what it makes fail: to the text, or in a note."""
-    try:
-        yield
-    except Exception as error:
-        kind = _NAMED.get(type(error))
-        if kind is not None:
-            raise kind(f"{where}: {error}") from error
-        error.add_note(f"raised for {where}")
-        raise
-
-
-_NAMED: Final[dict[type[Exception], type[Exception]]] = {
-    LabelError: LabelError,
-    FormatError: FormatError,
-    ValueError: FormatError,
-}

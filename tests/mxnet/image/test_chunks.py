@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from gpuio.errors import PipelineClosedError
-from gpuio.mxnet.image.ahead import LockstepGate
+from gpuio.mxnet.image.chunks import LockstepGate
 
 
 def test_one_thread_works_only_while_the_other_waits_for_it():

@@ -1,0 +1,334 @@
+"""The compiled path of `ImageIter`: the pipeline of `ImageRecordIter`, planned by MXNet's draws.
+
+What an image gets is drawn from the `random` and `numpy.random` that the whole program shares. So
+the planner, which runs in a thread, draws only while the caller waits in `ChunkPipeline.take`:
+equal programs draw equal numbers, though some chunks ahead of the one that is returned.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpuio.core.prefetch import Prefetch
+from gpuio.devices import make_device
+from gpuio.devices.base import Device
+from gpuio.devices.pool import OutputPool
+from gpuio.devices.ring import Ring
+from gpuio.errors import BackendError, LabelError, PipelineClosedError
+from gpuio.formats.exif import exif_place
+from gpuio.kernels.float_color import map_colors
+from gpuio.mxnet.image.compiled import Compiled
+from gpuio.mxnet.image.functions import is_jfif
+from gpuio.mxnet.image.sequence import SampleSequence
+from gpuio.pipeline.decode import make_decoder
+from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.executor import Batch, Executor
+from gpuio.pipeline.pipeline import Pipeline
+from gpuio.pipeline.planner import Overrides, PlannedBatch, Planner
+from gpuio.pipeline.read.reader import RecordBatch, RecordReader, Samples
+from gpuio.samplers import Selection
+from gpuio.transforms.op import BatchPlan
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_AHEAD: Final = 3  # chunks drawn ahead: one that is ready, and one for each that the CPU makes
+_KEEP: Final = _AHEAD + 4  # output arrays kept for use again
+_JFIF_NBYTES: Final = 11
+
+
+class LockstepGate:
+    """Lets one thread work only while another one waits for it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._given = self._taken = 0
+        self._closed = False
+
+    def give(self, count: int) -> None:
+        """Let the other thread pass `count` times; wait until it has passed, or will not."""
+        with self._changed:
+            self._given += count
+            self._changed.notify_all()
+            while self._taken < self._given and not self._closed:
+                self._changed.wait()
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Pass once, and work until the context ends.
+
+        Raises:
+            PipelineClosedError: The gate was closed.
+        """
+        with self._changed:
+            while self._taken >= self._given and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                raise PipelineClosedError("no more images: the iterator was closed")
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken += 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """End every wait."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSource:
+    """Where the samples of chunks come from.
+
+    Attributes:
+        read: Reads records by number.
+        numbers: Gives the numbers of records, (N,) int64, from the keys of a chunk.
+        labels: Gives the labels of a record by its number, instead of those in the record; None
+            leaves them.
+    """
+
+    read: RecordReader
+    numbers: Callable[[Sequence[Any]], npt.NDArray[np.int64]]
+    labels: Callable[[int], npt.ArrayLike] | None
+
+
+class ChunkPlanner(Planner):
+    """Plans chunks with what `Compiled` draws while the caller waits.
+
+    Args:
+        compiled: What is done to every image.
+        decoder: Reads the headers.
+        labels: Labels by record number: see `ChunkSource`.
+
+    Attributes:
+        gate: Lets this planner draw.
+        waiting: Samples of the chunks that were drawn and not yet taken.
+    """
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        decoder: Decoder,
+        labels: Callable[[int], npt.ArrayLike] | None,
+    ) -> None:
+        super().__init__(compiled.plan, decoder)
+        self.gate = LockstepGate()
+        self.waiting: deque[Samples] = deque()
+        self._compiled, self._labels = compiled, labels
+
+    def __call__(
+        self, batches: Iterable[RecordBatch], *, epoch: int = 0, overrides: Overrides | None = None
+    ) -> Generator[PlannedBatch, None, None]:
+        self.gate, self.waiting = LockstepGate(), deque()
+        planned = super().__call__(map(_unoriented, batches), epoch=epoch, overrides=overrides)
+        return _closing_gate(self.gate, planned)
+
+    def close(self) -> None:
+        self.gate.close()
+
+    def plan_batch(
+        self,
+        samples: Samples,
+        size: npt.NDArray[np.int32],
+        *,
+        epoch: int = 0,
+        overrides: Overrides | None = None,
+    ) -> BatchPlan:
+        if self._labels is not None:
+            self._relabel(samples, self._labels)
+        self.waiting.append(samples)
+        valid: npt.NDArray[np.bool_] = np.all(size > 0, axis=1)
+        valid[list(samples.faults)] = False
+        with self.gate.take():
+            drawn = self._compiled.draw(size, valid, lambda place: self._name(samples, place))
+        return super().plan_batch(samples, size, epoch=epoch, overrides=drawn)
+
+    def _name(self, samples: Samples, place: int) -> str:
+        where = self._decoder.source.where(int(samples.ids[place]))
+        return f"{where}, key {samples.keys[place]}"
+
+    def _relabel(self, samples: Samples, labels: Callable[[int], npt.ArrayLike]) -> None:
+        width = samples.labels.shape[1]
+        for place, number in enumerate(samples.ids.tolist()):
+            values = np.asarray(labels(number), np.float32).ravel()
+            if values.size == width:
+                samples.labels[place] = values
+            else:
+                found = f"it has {values.size} labels, not label_width={width}"
+                fault = LabelError(f"{self._name(samples, place)}: {found}")
+                samples.faults.setdefault(place, fault)
+
+
+class ColorExecutor(Executor):
+    """Makes (N, 3, H, W) float32 batches, with their colours mapped as was drawn.
+
+    Args:
+        compiled: What is done to every image.
+        decoder: The one that has read the headers.
+        batch_size: N, the largest batch.
+        device: The CPU.
+        keep: How many output arrays are kept for use again.
+    """
+
+    def __init__(
+        self, compiled: Compiled, decoder: Decoder, batch_size: int, device: Device, keep: int
+    ) -> None:
+        super().__init__(compiled.plan, decoder, batch_size, device, keep=keep)
+        shape = (batch_size, *compiled.plan.shape)
+        self._floats = OutputPool(device, shape, "float32", keep)
+        self._threads = device.threads
+
+    def __call__(self, batches: Iterable[PlannedBatch], host: Ring) -> Generator[Batch, None, None]:
+        with closing(super().__call__(batches, host)) as made:
+            for batch in made:
+                count, height, width, _ = batch.data.shape
+                memory, _ = self._floats.take()
+                data = memory[:count]
+                colors = np.ascontiguousarray(batch.sampled["colors"])
+                places = (batch.data.ctypes.data, colors.ctypes.data, data.ctypes.data)
+                map_colors(count, self._threads, *places, height * width)
+                yield replace(batch, data=data)
+
+
+class ChunkPipeline:
+    """Chunks of images, made some ahead of their use.
+
+    Args:
+        source: Where the samples come from.
+        compiled: What is done to every image.
+        batch_size: Samples in the largest chunk.
+        threads: CPU threads.
+
+    Attributes:
+        pid: The process whose threads make the chunks.
+    """
+
+    def __init__(
+        self, source: ChunkSource, compiled: Compiled, batch_size: int, threads: int
+    ) -> None:
+        self.pid = os.getpid()
+        self._numbers = source.numbers
+        device = make_device("cpu", threads)
+        decoder = make_decoder("auto", device, 3, source.read.source)
+        executor = (
+            ColorExecutor(compiled, decoder, batch_size, device, _KEEP)
+            if compiled.maps_colors
+            else Executor(compiled.plan, decoder, batch_size, device, keep=_KEEP)
+        )
+        self._planner = ChunkPlanner(compiled, decoder, source.labels)
+        self._pipeline = Pipeline(source.read, self._planner, executor, device, depth=1)
+        self._made: Prefetch[Batch] | None = None
+        self._at = 0  # place in the sequence of the next chunk that is under way
+
+    def take(self, sequence: SampleSequence, count: int, filled: int, *, kept: bool) -> Batch:
+        """The next `count` samples of a sequence, which goes on behind them.
+
+        Args:
+            sequence: What is read.
+            count: Samples up to the end of the batch, or of the sequence.
+            filled: Places of the batch that have samples already.
+            kept: Whether "roll_over" has kept those.
+
+        Raises:
+            BackendError: A thread cannot be started.
+            GpuioError: A sample could not be read or decoded; the sequence goes on behind it.
+            PipelineClosedError: `interrupt` was called.
+        """
+        if self._at != sequence.cur:
+            self.stop()
+        try:
+            chunk = self._next()
+            if chunk is None:
+                self._start(sequence, filled, kept)
+                chunk = self._next()
+        except (BackendError, PipelineClosedError):  # the sequence stays where it is
+            self.stop()
+            raise
+        except Exception:
+            waiting = self._planner.waiting
+            place = min(waiting[0].faults, default=None) if waiting else None
+            self.stop()
+            sequence.cur += count if place is None else place + 1
+            raise
+        assert chunk is not None
+        sequence.cur += count
+        self._at = sequence.cur % len(sequence.keys)
+        return chunk
+
+    def _start(self, sequence: SampleSequence, filled: int, kept: bool) -> None:
+        chunks = sequence.chunks(filled, kept=kept)
+        self._made = self._pipeline.batches(
+            _selections(chunks, sequence.keys, self._numbers), epoch=0
+        )
+        self._planner.gate.give(_AHEAD)
+
+    def _next(self) -> Batch | None:
+        """The next chunk that is under way, or None after the last one."""
+        if self._made is None:
+            return None
+        self._planner.gate.give(1)
+        batch = next(self._made, None)
+        if batch is not None:
+            self._planner.waiting.popleft()
+            batch.ready.synchronize()
+        return batch
+
+    def interrupt(self) -> None:
+        """Wake whoever waits for a chunk, for good: `close` is to follow. For any thread."""
+        if self.pid == os.getpid():
+            self._pipeline.interrupt()
+
+    def stop(self) -> None:
+        """Drop what is under way; all threads are joined when this returns."""
+        self._pipeline.stop()
+        self._planner.waiting.clear()
+        self._made = None
+
+    def close(self) -> None:
+        """End everything."""
+        self.stop()
+        if self.pid == os.getpid():
+            self._pipeline.close()
+
+
+# What threads run holds no ChunkPipeline: one that nobody has any more is to be collected.
+
+
+def _selections(
+    chunks: Iterable[tuple[int, int]],
+    keys: Sequence[Any],
+    numbers: Callable[[Sequence[Any]], npt.NDArray[np.int64]],
+) -> Iterator[Selection]:
+    for at, count in chunks:
+        yield Selection(numbers(keys[at : at + count]), 0)
+
+
+def _closing_gate(
+    gate: LockstepGate, planned: Generator[PlannedBatch, None, None]
+) -> Generator[PlannedBatch, None, None]:
+    """`planned`; the gate is closed once there are no more, whatever the reason."""
+    with closing(gate), closing(planned):
+        yield from planned
+
+
+def _unoriented(records: RecordBatch) -> RecordBatch:
+    """The batch, whose JFIF files have no EXIF orientation any more: see `imdecode`."""
+    for address, nbytes in zip(records.address.tolist(), records.nbytes.tolist(), strict=True):
+        if nbytes > _JFIF_NBYTES and is_jfif(ctypes.string_at(address, _JFIF_NBYTES)):
+            memory = memoryview((ctypes.c_uint8 * nbytes).from_address(address)).cast("B")
+            place = exif_place(memory)
+            if place is not None:
+                memory[place] = 0  # clobber the Exif marker so that decoders ignore the orientation
+    return records
