@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     )
     from gpuio.observe.profile import profile, progress
     from gpuio.pipeline.decode.registry import register_decoder
+    from gpuio.sources.base import EncodedImage, RecordSource
+    from gpuio.sources.registry import SourceOptions, register_source
 
 __version__ = "0.1.0"
 
@@ -48,10 +50,13 @@ _HOMES = {
     "DataBatch": "gpuio.mxnet.iterators.batch:DataBatch",
     "DataDesc": "gpuio.mxnet.iterators.batch:DataDesc",
     "DataIter": "gpuio.mxnet.iterators.batch:DataIter",
+    "EncodedImage": "gpuio.sources.base:EncodedImage",
     "ImageDetRecordIter": "gpuio.mxnet.iterators.det_record:ImageDetRecordIter",
     "ImageRecordInt8Iter": "gpuio.mxnet.iterators.image_record:ImageRecordInt8Iter",
     "ImageRecordIter": "gpuio.mxnet.iterators.image_record:ImageRecordIter",
     "ImageRecordUInt8Iter": "gpuio.mxnet.iterators.image_record:ImageRecordUInt8Iter",
+    "RecordSource": "gpuio.sources.base:RecordSource",
+    "SourceOptions": "gpuio.sources.registry:SourceOptions",
     "base": "gpuio.base",
     "context": "gpuio.context",
     "cpu": "gpuio.mxnet.context:cpu",
@@ -66,6 +71,7 @@ _HOMES = {
     "progress": "gpuio.observe.profile:progress",
     "recordio": "gpuio.recordio",
     "register_decoder": "gpuio.pipeline.decode.registry:register_decoder",
+    "register_source": "gpuio.sources.registry:register_source",
     "torch": "gpuio.torch",  # not in __all__: it needs PyTorch
 }
 
@@ -77,6 +83,7 @@ __all__ = [
     "DataDesc",
     "DataIter",
     "DecodeError",
+    "EncodedImage",
     "FormatError",
     "GpuioError",
     "ImageDetRecordIter",
@@ -86,6 +93,8 @@ __all__ = [
     "LabelError",
     "MissingPackageError",
     "PipelineClosedError",
+    "RecordSource",
+    "SourceOptions",
     "StateError",
     "base",
     "context",
@@ -101,6 +110,7 @@ __all__ = [
     "progress",
     "recordio",
     "register_decoder",
+    "register_source",
 ]
 
 

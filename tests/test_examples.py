@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from gpuio.testing import draw
+from gpuio.testing import draw, encode
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -39,3 +40,11 @@ def test_folders_become_pictures_of_batches_in_both_ways(tmp_path):
         with Image.open(tmp_path / "out" / f"{name}.png") as sheet:
             assert sheet.size == (4 * 224, 4 * 224)
             assert np.asarray(sheet).std() > 10
+
+
+def test_pictures_of_a_zip_are_batches(tmp_path):
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as file:
+        for n in range(6):
+            file.writestr(f"train/class{n % 2}/{n}.jpg", encode(draw(300, 260, seed=n)))
+    out = run("zip_source.py", tmp_path / "pictures.zip")
+    assert out == "(6, 3, 224, 224) images of classes [0.0, 1.0]\n"

@@ -26,7 +26,7 @@ from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.read.reader import Samples
 from gpuio.samplers import Selection
 from gpuio.sources.base import RecordSource
-from gpuio.sources.recordio.source import RecordIOSource
+from gpuio.sources.registry import open_source
 from gpuio.storage.location import PathLike
 from gpuio.transforms.op import BatchPlan, Op
 
@@ -57,7 +57,7 @@ def open_masks(path: PathLike | list[PathLike], images: RecordSource) -> RecordS
         FileNotFoundError: There is no such file.
         FormatError: A file is not what it should be, or holds no record.
     """
-    masks = RecordIOSource.open(path)
+    masks = open_source(path)
     if len(masks) != len(images):
         raise ValueError(
             f"masks must be as many as images: {masks} has {len(masks)} records, "

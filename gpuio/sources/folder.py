@@ -77,8 +77,8 @@ class FolderSource(RecordSource):
         if empty or not files:
             where = f"no image in the folders {', '.join(empty)}" if files else "no folder in it"
             raise FileNotFoundError(
-                f"{root}: {where}: a folder of images has a folder for each class, with files "
-                f"that end with {', '.join(SUFFIXES)}"
+                f"{root}: {where}, and no .rec file: a folder of images has a folder for each "
+                f"class, with files that end with {', '.join(SUFFIXES)}"
             )
         numbers = np.repeat(np.arange(len(files), dtype=np.float32), [len(some) for some in files])
         paths = [path for some in files for path in some]

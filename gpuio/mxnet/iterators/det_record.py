@@ -16,7 +16,7 @@ from gpuio.mxnet.keywords import DET, Values, takes_keywords
 from gpuio.samplers import LastBatch
 from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import ragged_list_labels
-from gpuio.sources.recordio.source import RecordIOSource
+from gpuio.sources.registry import open_source
 from gpuio.storage import paths
 from gpuio.storage.location import PathLike
 
@@ -138,7 +138,7 @@ class ImageDetRecordIter(RecordIter):
         source, on_error = config.source, config.runtime.on_error
         locate = source.storage.locate
         imgrec, imgidx = locate(source.path_imgrec), locate(source.path_imgidx)
-        dataset = RecordIOSource.open(imgrec, imgidx, on_error=on_error)
+        dataset = open_source(imgrec, imgidx, on_error=on_error)
         labels = _labels(
             dataset,
             source.storage.locate_one(source.path_imglist),

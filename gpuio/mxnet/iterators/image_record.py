@@ -23,7 +23,7 @@ from gpuio.pipeline.masks import Masks, open_masks
 from gpuio.samplers import LastBatch
 from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import list_labels, ragged_list_labels
-from gpuio.sources.recordio.source import RecordIOSource
+from gpuio.sources.registry import open_source
 from gpuio.storage import paths
 from gpuio.storage.location import PathLike
 from gpuio.transforms.label_transforms import LABEL_KINDS
@@ -159,7 +159,7 @@ class ImageRecordIter(RecordIter):
         # A record that is left out of images or masks alone would shift one against the other.
         policy = "raise" if source.masks else config.runtime.on_error
         imgrec, imgidx = locate(source.path_imgrec), locate(source.path_imgidx)
-        dataset = RecordIOSource.open(imgrec, imgidx, on_error=policy)
+        dataset = open_source(imgrec, imgidx, on_error=policy)
         if source.masks:
             mask_set = open_masks(locate(source.masks), dataset)
             masks = Masks(mask_set, mask_plan(config.output, augmentation, fill), fill)
