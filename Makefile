@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-gpu check lint types format bench fuzz clean
+.PHONY: help demo test test-gpu check lint types format docs bench fuzz clean
 .NOTPARALLEL:
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo 'make test      run the tests'
 	@echo 'make check     lint, formatting, types'
 	@echo 'make format    put the code into its format'
+	@echo 'make docs      build the documentation, in build/site'
 	@echo 'make bench     measure how fast images come on this machine'
 	@echo 'make fuzz      damaged files through every door for MINUTES=30, then stress'
 	@echo 'make test-gpu  test and measure a GPU, in under nine minutes; REC=train.rec: with these images'
@@ -40,6 +41,9 @@ types: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/cpu.py
