@@ -1,18 +1,20 @@
 """Pages of the documentation that are made while it is built: from the code, or from other files.
 
-MkDocs calls `on_files`, a hook named in mkdocs.yml. Each page is a function that returns Markdown, so that
-tests can call it without MkDocs.
+MkDocs calls `on_files`, a hook named in mkdocs.yml. Each page is made by a function that returns
+Markdown, so that tests can call it without MkDocs.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import inspect
+import itertools
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +31,26 @@ INCLUDED: Final = {
 """Files of the repository that are pages, too, and the names of these pages."""
 
 _LINK: Final = re.compile(r"\[([^\]]+)\]\(([^)#:]+)(#[^)]*)?\)")
+_PARAMETERS: Final = """\
+# Parameters
+
+Names, meanings and defaults are MXNet's, unless [Coming from MXNet](../coming-from/mxnet.md) lists
+a difference. `data_shape` and `batch_size` may also be the second and third positional argument.
+Values may be text, as in MXNet's scripts: `"(3, 224, 224)"`, `"True"`. `ImageRecordUInt8Iter` and
+`ImageRecordInt8Iter` are `ImageRecordIter` with another default of `dtype`. The parameters of the
+other iterators are described in [gpuio.io](api/io.md)."""
+_COMMANDS: Final = """\
+# Commands
+
+`gpuio COMMAND --help` shows the same text. `python -m gpuio` is the same program."""
+_LOADER_OPTIONS: Final = """\
+Each of the [parameters of ImageRecordIter](parameters.md#imagerecorditer) is an option, too:
+`--resize 256`, `--rand-crop`, `--no-round-batch`."""
+_EXAMPLES: Final = """\
+# Examples
+
+Complete scripts in the folder `examples/` of the repository. The docstring of each says what to
+install and how to run it."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -42,20 +64,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def pages() -> dict[str, Callable[[], str]]:
     """The function that makes each page, by the name of the page."""
-    made: dict[str, Callable[[], str]] = {
+    return {
         "reference/parameters.md": parameters,
         "reference/commands.md": commands,
         "reference/examples.md": examples,
+        **{page: partial(included, source) for source, page in INCLUDED.items()},
     }
-    for source, page in INCLUDED.items():
-        made[page] = lambda source=source: included(source)  # type: ignore[misc]
-    return made
 
 
 def included(source: str) -> str:
     """A file of the repository, with links that hold in the documentation.
 
-    A link to a file that is no page becomes the name of the file.
+    A link to a file that is not a page becomes the name of the file.
     """
 
     def link(found: re.Match[str]) -> str:
@@ -71,33 +91,31 @@ def included(source: str) -> str:
 
 
 def parameters() -> str:
-    """The parameters of ImageRecordIter."""
-    from gpuio import ImageRecordIter
-    from gpuio.cli.loader import _texts
+    """The parameters of the iterators over .rec files, from the table of keywords."""
+    from gpuio.mxnet.keywords import parameter_table
 
-    texts = _texts(inspect.getdoc(ImageRecordIter) or "")
-    lines = [
-        "# Parameters of ImageRecordIter",
-        "",
-        "| name | default | meaning |",
-        "| --- | --- | --- |",
-    ]
-    for name, parameter in inspect.signature(ImageRecordIter).parameters.items():
-        required = parameter.default is inspect.Parameter.empty
-        default = "required" if required else f"`{parameter.default!r}`"
-        lines.append(_row(f"`{name}`", default, texts.get(name, "")))
-    return "\n".join(lines) + "\n"
+    parts = [_PARAMETERS]
+    for iterator in ("ImageRecordIter", "ImageDetRecordIter"):
+        parts.append(f"## {iterator}")
+        rows = [row for row in parameter_table() if iterator in row.iterators]
+        for section, group in itertools.groupby(rows, key=attrgetter("section")):
+            anchor = f"{iterator}-{section}".lower().replace(" ", "-")
+            cells = [(f"`{row.name}`", row.type, _default(row.default), row.help) for row in group]
+            parts.append(f"### {section} {{ #{anchor} }}")
+            parts.append(_table(("name", "type", "default", "meaning"), cells))
+    return "\n\n".join(parts) + "\n"
+
+
+def _default(text: str) -> str:
+    return text if text == "required" else f"`{text}`"
 
 
 def commands() -> str:
     """Each command with its arguments, from its parser."""
     from gpuio.cli import COMMANDS
 
-    parts = [
-        "# Commands",
-        "`gpuio COMMAND --help` shows the same text. `python -m gpuio` is the same program.",
-        _table(("command", "what it does"), [(f"[`gpuio {n}`](#{n})", t) for n, t in COMMANDS.items()]),
-    ]
+    rows = [(f"[`gpuio {name}`](#{name})", summary) for name, summary in COMMANDS.items()]
+    parts = [_COMMANDS, _table(("command", "what it does"), rows)]
     for name, summary in COMMANDS.items():
         parser = argparse.ArgumentParser(prog=f"gpuio {name}")
         import_module(f"gpuio.cli.{name}").configure(parser)
@@ -106,31 +124,32 @@ def commands() -> str:
 
 
 def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
-    usage = re.sub(r"\s+", " ", parser.format_usage().removeprefix("usage: ")).strip()
+    usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
     yield f"```text\n{usage}\n```"
     for group in parser._action_groups:
-        actions = [a for a in group._group_actions if a.dest != "help"]
+        actions = [action for action in group._group_actions if action.dest != "help"]
+        positional = [action for action in actions if not action.option_strings]
+        options = [action for action in actions if action.option_strings]
+        if positional:
+            yield _table(("argument", ""), [(flags(a), _help(a, parser)) for a in positional])
         if group.title == "loader":
-            yield (
-                "**Loader options.** Each of the [parameters of ImageRecordIter](parameters.md) is an "
-                "option: `--resize 256`, `--rand-crop`, `--no-round-batch`."
-            )
-        elif actions:
-            rows = [(_flags(action), _help(action, parser)) for action in actions]
-            yield _table(("argument" if group.title == "positional arguments" else "option", ""), rows)
+            yield _LOADER_OPTIONS
+        elif options:
+            yield _table(("option", ""), [(flags(a), _help(a, parser)) for a in options])
     if parser.epilog and parser.formatter_class is argparse.RawDescriptionHelpFormatter:
         yield f"```text\n{parser.epilog.strip()}\n```"
     elif parser.epilog:
         yield parser.epilog
 
 
-def _flags(action: argparse.Action) -> str:
-    value = action.metavar or "|".join(map(str, action.choices or ())) or action.dest.upper()
-    if not action.option_strings:
+def flags(action: argparse.Action) -> str:
+    """An argument of a command as its table shows it: `--count N`."""
+    choices = "\\|".join(map(str, action.choices or ()))
+    value = str(action.metavar or choices or action.dest.upper())
+    names = action.option_strings
+    if not names:
         return f"`{value}`"
-    if action.nargs == 0:
-        return ", ".join(f"`{flag}`" for flag in action.option_strings)
-    return ", ".join(f"`{flag} {value}`" for flag in action.option_strings).replace("|", "\\|")
+    return ", ".join(f"`{name}`" if action.nargs == 0 else f"`{name} {value}`" for name in names)
 
 
 def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
@@ -138,20 +157,17 @@ def _help(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
 
 
 def examples() -> str:
-    """The scripts in examples/, each with the beginning of its docstring."""
+    """The scripts in examples/, each with the first paragraph of its docstring."""
     rows = []
     for path in sorted((ROOT / "examples").glob("*.py")):
         doc = ast.get_docstring(ast.parse(path.read_text())) or ""
         rows.append((f"`examples/{path.name}`", " ".join(doc.partition("\n\n")[0].split())))
-    return (
-        "# Examples\n\nComplete scripts in the folder `examples/` of the repository. The docstring of "
-        f"each says what to install and how to run it.\n\n{_table(('script', 'what it shows'), rows)}\n"
-    )
+    return f"{_EXAMPLES}\n\n{_table(('script', 'what it shows'), rows)}\n"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    return "\n".join([_row(*head), _row(*("---" for _ in head)), *(_row(*row) for row in rows)])
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    return "\n".join(_row(cells) for cells in (head, ("---",) * len(head), *rows))
 
 
-def _row(*cells: str) -> str:
+def _row(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cells)} |"
