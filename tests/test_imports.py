@@ -37,6 +37,7 @@ def at_start() -> set[str]:
         "gpuio.mxnet.iterators.batch",
         "gpuio.formats.index",
         "gpuio.cli",
+        "gpuio.transforms",
     ],
 )
 def test_importing_loads_numpy_alone(module):

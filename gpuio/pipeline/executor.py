@@ -20,7 +20,7 @@ from gpuio.kernels.steps import STEPS, StepKind
 from gpuio.kernels.warp import weight_table
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.error_policy import FaultLog, OnError, apply_error_policy
-from gpuio.pipeline.lowering import Passes
+from gpuio.pipeline.lowering import Target, lower
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch
 from gpuio.transforms.op import Column
@@ -243,13 +243,12 @@ class Executor:
     ) -> Running:
         """Start the kernels that decode, and behind them all others, for the images at `places`."""
         work = self._device.work()
-        passes = Passes(self._plan, work, planned, places, self._weights_of)
-        passes.add_steps()
-        passes.add_finish(self._device.address(data), self._mean_image)
-        return work.start([*decoding, *passes.program], passes.nbytes)
+        target = Target(self._device.address(data), self._mean_image, self._weights_of)
+        program = lower(self._plan, work, planned, places, target)
+        return work.start([*decoding, *program.calls], program.nbytes)
 
-    def _weights_of(self, kind: int) -> int:
+    def _weights_of(self, kind: StepKind) -> int:
         """Address of the weights of a kind of warp."""
         if kind not in self._weights:
-            self._weights[kind] = self._device.upload(weight_table(STEPS[StepKind(kind)].taps))
+            self._weights[kind] = self._device.upload(weight_table(STEPS[kind].taps))
         return self._device.address(self._weights[kind])

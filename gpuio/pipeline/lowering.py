@@ -1,9 +1,14 @@
-"""From what a batch gets to the kernels that do it: one table of steps for each pass."""
+"""From what happens to each image of a batch to the kernels that do it, in the same order.
+
+Steps are fused where one kernel can do several: crops are windows of the step before, colours are
+changed where pixels are written, and the last step goes straight into the batch. An image of which
+pixels must be in memory in between costs one `resample` for each such point. Nothing is reordered.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,108 +19,142 @@ from gpuio.kernels.resample import finish, resample
 from gpuio.kernels.steps import STEP, STEPS, ColorKind, StepKind, table_bytes
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch
-from gpuio.transforms.geometry import Boxes, Sizes, Step
+from gpuio.transforms.geometry import Boxes, ColorStep, Sizes, Step
 from gpuio.transforms.normalize import OUTPUTS
 
 _ALIGNMENT = 64
 
+Rows = npt.NDArray[np.int64]
+"""(M,) rows of the tables."""
 
-class Passes:
-    """The kernels for some images of a batch.
 
-    Steps that others follow write into the item's memory, behind the decoded window; the last one
-    goes into the batch. An image whose steps all do nothing is copied as it was decoded. What a
-    kernel needs besides lies behind that, as kernels allocate nothing.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where batches go, and what kernels read besides the images.
+
+    Attributes:
+        data: Address of the batch.
+        mean_image: Address of the mean image, or 0.
+        weights_of: Gives the address of the weights of a kind of warp.
+    """
+
+    data: int
+    mean_image: int
+    weights_of: Callable[[StepKind], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What makes images of a batch of decoded pixels.
+
+    Attributes:
+        calls: The kernels, in the order in which they run.
+        nbytes: (N,) int64, bytes of scratch memory that each image takes.
+    """
+
+    calls: list[KernelCall]
+    nbytes: npt.NDArray[np.int64]
+
+
+def lower(
+    plan: Plan, work: Work, planned: PlannedBatch, places: npt.NDArray[np.int64], target: Target
+) -> Program:
+    """The program for some images of a batch.
 
     Args:
-        plan: What is done.
+        plan: What the output is.
         work: Takes the tables.
         planned: The batch.
         places: (N,) which of its images.
-        weights_of: Gives the address of the weights of a kind of warp.
+        target: Where they go.
+    """
+    lowering = _Lowering(plan, work, planned, places, target)
+    for step in lowering.batch.geometry.steps:
+        lowering.add(step)
+    lowering.add_finish()
+    return Program(lowering.calls, lowering.nbytes)
+
+
+class _Lowering:
+    """The kernels so far, and for each image the row of the kernel that is still to be called.
+
+    Scratch memory of an image holds the decoded window, behind that the results of `resample`, and
+    behind those what a kernel needs for itself.
+
+    Args: See `lower`.
 
     Attributes:
-        program: The kernels, in the order in which they run.
-        nbytes: (N,) int64, memory that each item takes.
+        batch: What happens to the images.
+        calls: The kernels so far.
+        nbytes: (N,) int64, bytes of scratch memory that each image takes.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        work: Work,
-        planned: PlannedBatch,
-        places: npt.NDArray[np.int64],
-        weights_of: Callable[[int], int],
+        self, plan: Plan, work: Work, planned: PlannedBatch, places: Rows, target: Target
     ) -> None:
-        self.program: list[KernelCall] = []
-        jobs = planned.jobs
+        jobs, self.batch = planned.jobs, planned.batch_plan
+        self.calls: list[KernelCall] = []
         self.nbytes = jobs.nbytes[places]
-        self._used = self.nbytes.copy()  # by what is still needed
-        self._plan, self._work, self._places, self._weights_of = plan, work, places, weights_of
-        self._sketch = planned.batch_plan
+        self._used = self.nbytes.copy()  # bytes of scratch memory that are still needed
+        self._plan, self._work, self._places, self._target = plan, work, places, target
         origin = jobs.origin[places]
         for number, place in enumerate(places.tolist()):
             if place in jobs.pixels:
                 origin[number] = work.upload(jobs.pixels[place])
-        chain = self._sketch.geometry
-        self._table = _rows(origin, jobs.pitch[places], chain.window[places])
+        self._table = _copies(origin, jobs.pitch[places], self.batch.geometry.window[places])
         self._table["src_in_scratch"] = jobs.in_scratch[places]
         later = jobs.headers.later - jobs.pixels.keys()
-        self._faults = np.isin(places, [*planned.samples.faults, *later])
-        self._colors = np.zeros(len(places), np.uint64)  # addresses of lists of colour steps
-        if self._sketch.colors:
-            colors = np.stack([step[places] for step in self._sketch.colors], axis=1)
-            changed = (colors["kind"] != ColorKind.NONE).any(axis=1)
-            if changed.any():
-                self._colors = np.where(changed, self._addresses(colors), np.uint64(0))
-                self._table["color_count"] = colors.shape[1]
+        self._valid = ~np.isin(places, [*planned.samples.faults, *later])
+        self._shift = np.zeros((len(places), 2), np.int64)  # y and x, by crops since `_table`
+        self._colors: list[ColorStep] = []  # that follow `_table`
+        self._colored = np.zeros(len(places), bool)
 
-    def add_steps(self) -> None:
-        """The passes before the last one of each image."""
-        steps, places = self._sketch.geometry.steps, self._places
-        last = np.full(len(places), -1)
-        for number, step in enumerate(steps):
-            last[step.active[places]] = number
-        shift = np.zeros((len(places), 2), np.int64)  # by steps that only crop
-        for number, step in enumerate(steps):
-            shift += step.offset[places]
-            rows = np.flatnonzero(step.active[places] & ~self._faults)
-            if not len(rows):
-                continue
-            self._fill(rows, step, shift)
-            shift[rows] = 0
-            again = rows[last[rows] > number]
-            if len(again):
-                painted = again[:0] if step.paint is None else again[step.paint[places[again]]]
-                self._table["color"][painted] = self._colors[painted]
-                self._colors[painted] = 0
-                self._resample(again)
+    def add(self, step: Step) -> None:
+        """Add a step of the images, behind those that were added before."""
+        places, table = self._places, self._table
+        moves = step.moves[places] & self._valid
+        self._shift += step.offset[places]
+        needed = step.needed[places]
+        # Colours may have taken the mean of a whole picture, of which a crop now leaves a part.
+        cut = self._colored & (needed[:, 2:] != _sides(table)).any(axis=1) & ~moves
+        busy = self._colored | (table["kind"] != StepKind.COPY)
+        again = np.flatnonzero(cut | (moves & busy))
+        if len(again):
+            self._resample(again)
+        if cut.any():
+            rows = np.flatnonzero(cut)
+            table["y"][rows], table["x"][rows] = (needed[rows, :2] + self._shift[rows]).T
+            table["rows"][rows], table["cols"][rows] = needed[rows, 2:].T
+        if moves.any():
+            self._move(np.flatnonzero(moves), step)
+        for color in step.colors:
+            own = color[places]
+            own["kind"][~self._valid] = ColorKind.NONE
+            self._colors.append(own)
+            self._colored |= own["kind"] != ColorKind.NONE
 
-    def add_finish(self, data: int, mean_image: int) -> None:
-        """The last pass.
-
-        Args:
-            data: Address of the batch.
-            mean_image: Address of the mean image, or 0.
-        """
-        plan, table, places, sketch = self._plan, self._table, self._places, self._sketch
-        norm = plan.normalization.table(plan.dtype, sketch.gain[places], sketch.offset[places])
-        table["norm"], table["color"] = self._addresses(norm), self._colors
-        table["mean_image"], table["mirror"] = mean_image, sketch.mirror[places]
-        table["kind"][self._faults] = StepKind.SKIP
+    def add_finish(self) -> None:
+        """Add the kernel that makes the batch."""
+        plan, table, places, batch = self._plan, self._table, self._places, self.batch
+        norm = plan.normalization.table(plan.dtype, batch.gain[places], batch.offset[places])
+        table["norm"] = self._addresses(norm)
+        table["mean_image"] = self._target.mean_image
+        table["mirror"] = batch.geometry.mirror[places]
+        table["kind"][~self._valid] = StepKind.SKIP
+        self._paint(table, self._colored)
         size = int(np.prod(plan.shape))
         nbytes = np.uint64(size * element(plan.dtype).itemsize)
-        table["dst"] = np.uint64(data) + places.astype(np.uint64) * nbytes
+        table["dst"] = np.uint64(self._target.data) + places.astype(np.uint64) * nbytes
         table["scratch"] = self._used
-        table["taps"] = self._reserve(table, self._used + _aligned(size))
+        table["taps"] = self._reserve(table, self._used + _aligned(np.int64(size)))
         args = (plan.shape[0], OUTPUTS[plan.dtype], plan.layout == "NHWC")
-        self.program.append(KernelCall(finish, table, args))
+        self.calls.append(KernelCall(finish, table, args))
 
-    def _fill(self, rows: npt.NDArray[np.int64], step: Step, shift: Sizes) -> None:
-        """Make `rows` of the table say what `step` does to their images."""
+    def _move(self, rows: Rows, step: Step) -> None:
+        """Let `rows` of the table say what `step` does to their images."""
         channels, places = self._plan.shape[0], self._places[rows]
-        part = self._table[rows]
-        skipped = shift[rows, 0] * part["src_pitch"] + shift[rows, 1] * channels
+        part, shift = self._table[rows], self._shift[rows]
+        skipped = shift[:, 0] * part["src_pitch"] + shift[:, 1] * channels
         part["src"] += skipped.astype(np.uint64)
         part["kind"], part["margin"], part["fill"] = step.kind[places], step.margin, step.fill
         part["src_height"], part["src_width"] = step.source[places].T
@@ -124,33 +163,48 @@ class Passes:
         if step.matrix is not None:
             matrix = np.ascontiguousarray(step.matrix[places])
             part["matrix"] = _each(self._work.keep(matrix), matrix)
-            for kind in np.unique(part["kind"]).tolist():
+            for kind in map(StepKind, np.unique(part["kind"]).tolist()):
                 if STEPS[kind].weighs:
-                    part["weights"][part["kind"] == kind] = self._weights_of(kind)
+                    part["weights"][part["kind"] == kind] = self._target.weights_of(kind)
         self._table[rows] = part
+        self._shift[rows] = 0
 
-    def _resample(self, rows: npt.NDArray[np.int64]) -> None:
-        """A pass for `rows` into the item's memory; they then start from its result."""
+    def _resample(self, rows: Rows) -> None:
+        """Add the kernel that puts the pixels of `rows` into memory; they go on from there."""
         channels, table = self._plan.shape[0], self._table
+        where = np.zeros(len(table), bool)
+        where[rows] = True
         mine = table.copy()
-        mine["kind"][np.setdiff1d(np.arange(len(table)), rows)] = StepKind.SKIP
+        mine["kind"][~where] = StepKind.SKIP
+        self._paint(mine, self._colored & where)
+        for color in self._colors:
+            color["kind"][where] = ColorKind.NONE
+        self._colored[where] = False
         pitch = table["cols"].astype(np.int64) * channels
         mine["dst"], mine["dst_pitch"] = self._used, pitch
-        nbytes = np.where(mine["kind"] == StepKind.SKIP, 0, _aligned(pitch * table["rows"]))
+        nbytes = np.where(where, _aligned(pitch * table["rows"]), 0)
         mine["taps"] = self._reserve(mine, self._used + nbytes)
-        self.program.append(KernelCall(resample, mine, (channels,)))
+        self.calls.append(KernelCall(resample, mine, (channels,)))
         part, pitch = table[rows], pitch[rows]
         box = np.stack([part[name] for name in ("y", "x", "rows", "cols")], axis=1)
         skipped = box[:, 0] * pitch + box[:, 1].astype(np.int64) * channels
-        result = _rows((self._used[rows] - skipped).astype(np.uint64), pitch, box)
-        result["src_in_scratch"], result["color_count"] = 1, table["color_count"][rows]
+        result = _copies((self._used[rows] - skipped).astype(np.uint64), pitch, box)
+        result["src_in_scratch"] = 1
         table[rows] = result
         self._used += nbytes
+
+    def _paint(self, table: npt.NDArray[np.void], where: npt.NDArray[np.bool_]) -> None:
+        """Let the images `where` have the colours that are to come."""
+        used = [color for color in self._colors if (color["kind"][where] != ColorKind.NONE).any()]
+        if used:
+            colors = np.stack(used, axis=1)
+            table["color"][where] = self._addresses(colors)[where]
+            table["color_count"][where] = colors.shape[1]
 
     def _reserve(
         self, table: npt.NDArray[np.void], start: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.int64]:
-        """Room in the items' memory, from `start` on, for what a kernel's rows need; `start`."""
+        """Reserve scratch memory, from offsets `start` on, for the tables of kernels; `start`."""
         needed = start + table_bytes(table, self._plan.shape[0])
         self.nbytes = np.maximum(self.nbytes, needed)
         return start
@@ -160,7 +214,7 @@ class Passes:
         return _each(self._work.upload(values), values)
 
 
-def _aligned(nbytes: Any) -> Any:
+def _aligned(nbytes: npt.NDArray[np.int64] | np.int64) -> npt.NDArray[np.int64]:
     """Bytes, rounded up to a multiple of `_ALIGNMENT`."""
     return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
@@ -171,7 +225,12 @@ def _each(address: int, values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint6
     return np.uint64(address) + at
 
 
-def _rows(
+def _sides(table: npt.NDArray[np.void]) -> Sizes:
+    """(N, 2) height and width of the window of each row."""
+    return np.stack([table["rows"], table["cols"]], axis=1)
+
+
+def _copies(
     origin: npt.NDArray[np.uint64], pitch: npt.NDArray[np.int64], box: Boxes
 ) -> npt.NDArray[np.void]:
     """(N,) STEP rows that copy the window `box` of pictures whose pixel (0, 0) is at `origin`."""

@@ -1,4 +1,4 @@
-"""What is done to every image, as plain data."""
+"""What happens to every image, in order, as plain data."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from dataclasses import dataclass, field
 from gpuio.transforms.normalize import Normalization
 from gpuio.transforms.op import Op
 
+_PROBLEMS = {
+    "geometry": "moves pixels",
+    "colors": "changes colours",
+    "labels": "changes labels",
+    "output": "changes the normalized values",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is done to every image.
+    """What happens to every image: the ops in their order, then normalization and output.
 
     Attributes:
-        ops: In the order they apply.
+        ops: In the order in which they apply.
         shape: Channels, height and width of the output, in pixels.
         dtype: float32, float16, bfloat16, int8 or uint8.
         layout: NCHW or NHWC.
-        normalization: Of the output.
+        normalization: From levels to values.
+
+    Raises:
+        ValueError: An op cannot apply after another.
     """
 
     ops: tuple[Op, ...]
@@ -26,8 +36,17 @@ class Plan:
     layout: str = "NCHW"
     normalization: Normalization = field(default_factory=Normalization)
 
+    def __post_init__(self) -> None:
+        for number, op in enumerate(self.ops):
+            for later in self.ops[number + 1 :]:
+                if later.changes in op.last_of:
+                    raise ValueError(
+                        f"{type(later).__name__} {_PROBLEMS[later.changes]} and cannot follow "
+                        f"{type(op).__name__}: put it before"
+                    )
+
     def output_shape(self, count: int) -> tuple[int, int, int, int]:
-        """Of a batch of `count` images."""
+        """The shape of a batch of `count` images."""
         channels, height, width = self.shape
         if self.layout == "NHWC":
             return count, height, width, channels

@@ -103,7 +103,7 @@ class Planner:
             overrides: Values to use instead of random ones.
 
         Raises:
-            ValueError: The ops end in windows that are larger than the output.
+            ValueError: The ops make images of another size than the output.
         """
         draws = Draws(samples.ids, seed=self._seed, epoch=epoch)
         batch = BatchPlan.of(size, draws, overrides)
@@ -111,11 +111,6 @@ class Planner:
         batch.sampled["record"] = samples.ids
         for op in self.plan.ops:
             op(batch)
-        if (batch.crop[:, 2:] > self.plan.shape[1:]).any():
-            found = batch.crop[:, 2:].max(axis=0).tolist()
-            raise ValueError(
-                f"the ops of the plan end in windows of up to {found} pixels, and the output has "
-                f"{self.plan.shape[1:]}: let the last one that moves pixels be a crop"
-            )
+        batch.check_size(self.plan.shape[1:])
         batch.finish()
         return batch

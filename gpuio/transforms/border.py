@@ -10,10 +10,12 @@ from gpuio.transforms.op import BatchPlan, Op
 
 @dataclass(frozen=True, slots=True)
 class Pad(Op):
-    """`margin` pixels on every side.
+    """Put a border of `margin` pixels on every side.
+
+    Oracle: MXNet 1.9.1, `pad` of ImageRecordIter (cv::copyMakeBorder).
 
     Attributes:
-        margin: In pixels, at least 1.
+        margin: Width of the border in pixels, at least 1.
         fill: Value of the first three channels; the fourth is 0.
     """
 

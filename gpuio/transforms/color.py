@@ -1,4 +1,4 @@
-"""Colour augmentations, applied to the cropped image in the order of the ops.
+"""Augmentations of colours, for pictures of three channels.
 
 Source: MXNet 1.9.1, src/io/image_aug_default.cc; `RandomGray`: python/mxnet/image/image.py.
 """
@@ -14,12 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.kernels.steps import ColorKind
-from gpuio.transforms.op import BatchPlan, Op
+from gpuio.transforms.op import BatchPlan, Changes, Op
 from gpuio.transforms.random import Draw, Draws
 
 _F32 = np.float32
-_JITTERS = np.array([ColorKind.BRIGHTNESS, ColorKind.CONTRAST, ColorKind.SATURATION])
-_ORDERS = np.array(list(permutations(range(len(_JITTERS)))))
+_JITTERS: Final = (
+    ("brightness", Draw.BRIGHTNESS, ColorKind.BRIGHTNESS),
+    ("contrast", Draw.CONTRAST, ColorKind.CONTRAST),
+    ("saturation", Draw.SATURATION, ColorKind.SATURATION),
+)
+_ORDERS: Final = np.array(list(permutations(range(len(_JITTERS)))))
 """(6, 3) orders of the jitters, which `jitter_order` counts."""
 # Principal components of ImageNet's RGB values, times the square roots of their variances.
 # Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks (2012).
@@ -33,15 +37,20 @@ _EIGENVECTORS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ColorJitter(Op):
-    """Brightness, contrast and saturation, each times 1 - a to 1 + a, in random order.
+    """Brightness, contrast and saturation times 1 - a to 1 + a each, in random order.
+
+    Contrast keeps the mean gray of the picture as it is at this point.
+
+    Oracle: MXNet 1.9.1, `brightness`, `contrast` and `saturation` of ImageRecordIter.
 
     Attributes:
         brightness: a of the brightness, at least 0.
-        contrast: Of the contrast.
-        saturation: Of the saturation.
+        contrast: a of the contrast, at least 0.
+        saturation: a of the saturation, at least 0.
     """
 
-    cost: ClassVar[str] = "four loops over the output"
+    cost: ClassVar[str] = "up to three loops over the picture"
+    changes: ClassVar[Changes] = "colors"
     brightness: float = 0
     contrast: float = 0
     saturation: float = 0
@@ -51,51 +60,50 @@ class ColorJitter(Op):
             "jitter_order", lambda draws: draws.integers(Draw.JITTER_ORDER, 0, len(_ORDERS) - 1)
         )
         factors = []
-        for name, draw in (
-            ("brightness", Draw.BRIGHTNESS),
-            ("contrast", Draw.CONTRAST),
-            ("saturation", Draw.SATURATION),
-        ):
+        for name, draw, _ in _JITTERS:
             amount = getattr(self, name)
-            uniform = partial(Draws.uniform, draw=draw, low=1 - amount, high=1 + amount)
-            factors.append(batch.sample(name, uniform))
-        for which in _ORDERS[order].T:
-            batch.add_color(_JITTERS[which], np.choose(which, factors))
+            limits = {"low": 1 - amount, "high": 1 + amount}
+            factors.append(batch.sample(name, partial(Draws.uniform, draw=draw, **limits)))
+        kinds = np.array([kind for _, _, kind in _JITTERS])
+        for which in _ORDERS[order.astype(np.int64)].T:
+            factor = np.choose(which, factors)
+            batch.add_color(np.where(factor == 1, ColorKind.NONE, kinds[which]), factor)
 
 
 @dataclass(frozen=True, slots=True)
 class HlsJitter(Op):
-    """Hue, lightness and saturation, each plus -a to a whole steps.
+    """Hue, lightness and saturation plus -a to a whole steps each.
 
-    A fifth of the images is drawn from all of the range, the rest near its middle alike: the
-    number is (u + 4 v) / 5 of two uniform ones.
+    Values near 0 are more likely: the number is (u + 4 v) / 5 of two uniform ones.
+
+    Oracle: MXNet 1.9.1, `random_h`, `random_s` and `random_l` of ImageRecordIter (OpenCV's HLS).
 
     Attributes:
         hue: a of the hue, in half degrees.
-        saturation: Of the saturation, in levels.
-        lightness: Of the lightness, in levels.
+        saturation: a of the saturation, in levels.
+        lightness: a of the lightness, in levels.
     """
 
-    cost: ClassVar[str] = "a long loop over the output"
+    cost: ClassVar[str] = "a long loop over the picture"
+    changes: ClassVar[Changes] = "colors"
     hue: int = 0
     saturation: int = 0
     lightness: int = 0
 
     def __call__(self, batch: BatchPlan) -> None:
-        shifts = []
-        for name, amount, draw, spread in (
-            ("hue", self.hue, Draw.HUE, Draw.HUE_SPREAD),
-            (
-                "color_saturation",
-                self.saturation,
-                Draw.COLOR_SATURATION,
-                Draw.COLOR_SATURATION_SPREAD,
-            ),
-            ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_SPREAD),
-        ):
-            steps = partial(_spread, draw=draw, other=spread, amount=amount)
-            shifts.append(batch.sample(name, steps))
-        hue, saturation, lightness = shifts
+        hue, saturation, lightness = (
+            batch.sample(name, partial(_spread, draw=draw, other=spread, amount=amount))
+            for name, amount, draw, spread in (
+                ("hue", self.hue, Draw.HUE, Draw.HUE_SPREAD),
+                (
+                    "color_saturation",
+                    self.saturation,
+                    Draw.COLOR_SATURATION,
+                    Draw.COLOR_SATURATION_SPREAD,
+                ),
+                ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_SPREAD),
+            )
+        )
         batch.add_color(ColorKind.HLS, hue, lightness, saturation)
 
 
@@ -103,16 +111,18 @@ class HlsJitter(Op):
 class Lighting(Op):
     """Noise along the principal components of ImageNet's colours.
 
+    Oracle: MXNet 1.9.1, `pca_noise` of ImageRecordIter.
+
     Attributes:
-        std: Standard deviation of the noise along each, in their units.
+        std: Standard deviation of the noise along each component, in units of its own deviation.
     """
 
-    cost: ClassVar[str] = "a loop over the output"
+    cost: ClassVar[str] = "a loop over the picture"
+    changes: ClassVar[Changes] = "colors"
     std: float
 
     def __call__(self, batch: BatchPlan) -> None:
-        shift = batch.sample("lighting", self._shifts)
-        batch.add_color(ColorKind.SHIFT, *shift.T)
+        batch.add_color(ColorKind.SHIFT, *batch.sample("lighting", self._shifts).T)
 
     def _shifts(self, draws: Draws) -> npt.NDArray[np.float32]:
         """(N, 3) levels added to red, green and blue."""
@@ -127,11 +137,14 @@ class Lighting(Op):
 class RandomGray(Op):
     """Make some images gray: 0.21 R + 0.72 G + 0.07 B in all channels.
 
+    Oracle: MXNet 1.9.1, `rand_gray` of ImageRecordIter.
+
     Attributes:
-        p: Which part of the images, in [0, 1].
+        p: Probability for each image, in [0, 1].
     """
 
-    cost: ClassVar[str] = "a loop over the output of the images that become gray"
+    cost: ClassVar[str] = "a loop over the picture for the images that become gray"
+    changes: ClassVar[Changes] = "colors"
     p: float
 
     def __post_init__(self) -> None:
@@ -147,21 +160,24 @@ class RandomGray(Op):
 class Exposure(Op):
     """A gain and an offset for each image, applied with the normalization.
 
+    Oracle: MXNet 1.9.1, `max_random_contrast` and `max_random_illumination` of ImageRecordIter.
+
     Attributes:
         contrast: The gain is 1 - contrast to 1 + contrast.
         illumination: The offset is -illumination to illumination, in levels.
     """
 
-    cost: ClassVar[str] = "free"
+    cost: ClassVar[str] = "free, with the normalization"
+    changes: ClassVar[Changes] = "output"
+    last_of: ClassVar[tuple[Changes, ...]] = ("geometry", "colors", "output")
     contrast: float = 0
     illumination: float = 0
 
     def __call__(self, batch: BatchPlan) -> None:
-        gains, most = (1 - self.contrast, 1 + self.contrast), self.illumination
+        gains = 1 - self.contrast, 1 + self.contrast
+        levels = -self.illumination, self.illumination
         batch.gain[:] = batch.sample("gain", lambda draws: draws.uniform(Draw.GAIN, *gains))
-        batch.offset[:] = batch.sample(
-            "offset", lambda draws: draws.uniform(Draw.OFFSET, -most, most)
-        )
+        batch.offset[:] = batch.sample("offset", lambda draws: draws.uniform(Draw.OFFSET, *levels))
 
 
 def _spread(draws: Draws, draw: int, other: int, amount: int) -> npt.NDArray[np.int32]:

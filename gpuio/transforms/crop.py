@@ -1,4 +1,4 @@
-"""The window that becomes the output, one way or another.
+"""Cut windows of the size of the output out of images.
 
 Source: MXNet 1.9.1, src/io/image_aug_default.cc.
 """
@@ -6,7 +6,7 @@ Source: MXNet 1.9.1, src/io/image_aug_default.cc.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +16,6 @@ from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw, Draws
 
 _TRIES = 10
-
-
-class _Windowed(Protocol):
-    @property
-    def shape(self) -> tuple[int, int]: ...
-
-    @property
-    def inter_method(self) -> int: ...
-
-
 _F32 = np.float32
 
 
@@ -33,10 +23,12 @@ _F32 = np.float32
 class Crop(Op):
     """A window of the output's size, in the middle or at random; small images are enlarged first.
 
+    Oracle: MXNet 1.9.1, `rand_crop` of ImageRecordIter.
+
     Attributes:
         shape: Height and width of the output, in pixels.
-        random: Whether the place is random.
-        inter_method: For enlarging.
+        random: Whether the place of the window is random.
+        inter_method: Interpolation for enlarging, 0 to 4, 9 by size, 10 random.
     """
 
     cost: ClassVar[str] = "free, but up to two passes for images that are too small"
@@ -62,21 +54,23 @@ class Crop(Op):
             size[narrow, 1] = width
             size = np.maximum(size, self.shape)
             chain.resize(batch.bounded(size), method)
-        batch.crop = _window(batch, np.array(self.shape), random=self.random)
+        chain.crop(_window(batch, np.array(self.shape), random=self.random))
 
 
 @dataclass(frozen=True, slots=True)
 class SquareCrop(Op):
     """A square of a random side, in the middle or at random, resized to the output.
 
-    Images smaller than `longest` cannot be used.
+    Images smaller than `longest` are rejected.
+
+    Oracle: MXNet 1.9.1, `min_crop_size` and `max_crop_size` of ImageRecordIter.
 
     Attributes:
         shape: Height and width of the output, in pixels.
         shortest: Smallest side of the square, in pixels.
-        longest: Largest side.
-        random: Whether the place is random.
-        inter_method: For resizing.
+        longest: Largest side of the square, in pixels.
+        random: Whether the place of the square is random.
+        inter_method: Interpolation for resizing, 0 to 4, 9 by size, 10 random.
     """
 
     cost: ClassVar[str] = "a pass over the window"
@@ -97,7 +91,7 @@ class SquareCrop(Op):
         size = batch.geometry.size
         sides = self.shortest, self.longest
         side = batch.sample("crop_size", lambda draws: draws.integers(Draw.CROP_SIZE, *sides))
-        side = np.clip(side, *sides)  # also where they are given
+        side = np.clip(side, *sides)  # overrides may be anything
         fits = size.min(axis=1) >= self.longest
         for place in np.flatnonzero(~fits).tolist():
             height, width = size[place]
@@ -105,7 +99,7 @@ class SquareCrop(Op):
                 f"image of {width} x {height} pixels is smaller than max_crop_size={self.longest}"
             )
         window = _window(batch, np.stack([side, side], axis=1), random=self.random)
-        _resize_window(batch, np.where(fits[:, None], window, _whole(size)), fits, self)
+        _resize_window(batch, window, fits, self.shape, self.inter_method)
         Crop(self.shape)(batch)
 
 
@@ -113,13 +107,15 @@ class SquareCrop(Op):
 class RandomResizedCrop(Op):
     """A window of random area and aspect ratio, resized to the output.
 
-    Ten times a window is drawn; if none fits into the image, it is a plain centre crop.
+    Ten windows are tried; if none fits into the image, it gets a plain centre crop.
+
+    Oracle: MXNet 1.9.1, `random_resized_crop` of ImageRecordIter.
 
     Attributes:
         shape: Height and width of the output, in pixels.
-        area: Range of the window's part of the image's area.
-        ratio: Range of its width over its height; exchanged for one half of the images.
-        inter_method: For resizing.
+        area: Range of the area of the window, as a part of that of the image.
+        ratio: Range of its width over its height; the two are exchanged for one half of the images.
+        inter_method: Interpolation for resizing, 0 to 4, 9 by size, 10 random.
     """
 
     cost: ClassVar[str] = "a pass over the window"
@@ -143,10 +139,10 @@ class RandomResizedCrop(Op):
     def __call__(self, batch: BatchPlan) -> None:
         size = batch.geometry.size
         window = batch.sample("crop_window", lambda draws: self._windows(draws, size))
-        window = np.minimum(window, size)  # also where they are given
+        window = np.minimum(window, size)  # overrides may be anything
         found = window[:, 0] > 0
         box = _window(batch, np.maximum(window, 1), random=True)
-        _resize_window(batch, np.where(found[:, None], box, _whole(size)), found, self)
+        _resize_window(batch, box, found, self.shape, self.inter_method)
         Crop(self.shape, inter_method=self.inter_method)(batch)
 
     def _windows(self, draws: Draws, size: geometry.Sizes) -> geometry.Sizes:
@@ -199,18 +195,19 @@ def _window(batch: BatchPlan, shape: geometry.Sizes, *, random: bool) -> geometr
     if random:
         y = batch.sample("crop_y", lambda draws: draws.integers(Draw.CROP_Y, 0, spare[:, 0]))
         x = batch.sample("crop_x", lambda draws: draws.integers(Draw.CROP_X, 0, spare[:, 1]))
-        crop[:, :2] = np.clip(np.stack([y, x], axis=1), 0, spare)  # also where they are given
+        crop[:, :2] = np.clip(np.stack([y, x], axis=1), 0, spare)  # overrides may be anything
     return crop
 
 
-def _whole(size: geometry.Sizes) -> geometry.Boxes:
-    return np.concatenate([np.zeros_like(size), size], axis=1)
-
-
 def _resize_window(
-    batch: BatchPlan, crop: geometry.Boxes, where: npt.NDArray[np.bool_], op: _Windowed
+    batch: BatchPlan,
+    crop: geometry.Boxes,
+    where: npt.NDArray[np.bool_],
+    shape: tuple[int, int],
+    inter_method: int,
 ) -> None:
-    """Resize the window `crop` to the output's shape, for the images `where`."""
-    goal = np.where(where[:, None], op.shape, crop[:, 2:])
-    method = _interpolation(batch, "crop_interpolation", op.inter_method, crop[:, 2:], goal)
+    """Resize the window `crop` to `shape` for the images `where`; the others stay as they are."""
+    crop = np.where(where[:, None], crop, geometry.whole(batch.geometry.size))
+    goal = np.where(where[:, None], shape, crop[:, 2:])
+    method = _interpolation(batch, "crop_interpolation", inter_method, crop[:, 2:], goal)
     batch.geometry.resize(goal, method, crop)

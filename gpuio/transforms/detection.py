@@ -3,7 +3,8 @@
 Each moves the labels as MXNet does, relative to the picture and in float32; the pixels move by
 whole numbers of them, so the two may differ by less than a pixel.
 
-Source: MXNet 1.9.1, src/io/image_det_aug_default.cc and iter_image_det_recordio.cc.
+Oracle and source: MXNet 1.9.1, ImageDetRecordIter: src/io/image_det_aug_default.cc and
+iter_image_det_recordio.cc.
 """
 
 from __future__ import annotations
@@ -15,25 +16,27 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.objects import drop_empty, mirror_objects, project_objects
 from gpuio.kernels.steps import ColorKind, StepKind
 from gpuio.transforms import geometry
-from gpuio.transforms.op import BatchPlan, Op
+from gpuio.transforms.op import BatchPlan, Changes, Op
 from gpuio.transforms.random import Draw, Draws
 
 ResizeMode = Literal["force", "shrink", "fit"]
 _F32 = np.float32
-_LEAST_PAD = _F32(1.05)  # a smaller canvas is none
+_LEAST_PAD = _F32(1.05)  # MXNet makes no canvas that is smaller
 _LEAST_CONTRAST = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Objects(Op):
-    """Take the labels apart; objects without an extent are dropped."""
+    """Start to move the labels of objects; objects without an extent are dropped."""
 
     cost: ClassVar[str] = "free"
+    changes: ClassVar[Changes] = "labels"
 
     def __call__(self, batch: BatchPlan) -> None:
+        from gpuio.kernels.objects import drop_empty
+
         labels, widths = batch.labels, batch.widths
         if widths is None:
             widths = np.full(len(labels), labels.shape[1])
@@ -43,46 +46,46 @@ class Objects(Op):
 
 @dataclass(frozen=True, slots=True)
 class ColorShift(Op):
-    """Hue, lightness and saturation plus something, then levels times something, all by chance.
+    """Hue, lightness and saturation plus a shift each, then levels times a factor, all by chance.
 
-    Applied before whatever comes next: a border keeps its colour.
+    Each parameter is a pair: a, and the probability with which an image gets the shift.
 
     Attributes:
-        hue: a, for -a to a in half degrees, and the part of the images that get it.
-        saturation: Likewise, in levels.
-        lightness: Likewise, in levels.
-        contrast: Likewise; the factor is 1 - a to 1 + a.
+        hue: The shift is -a to a half degrees.
+        saturation: The shift is -a to a levels.
+        lightness: The shift is -a to a levels.
+        contrast: The factor is 1 - a to 1 + a.
     """
 
-    cost: ClassVar[str] = "a pass over the window, a long one where hue and its like change"
+    cost: ClassVar[str] = "a loop over the picture, a long one for hue, saturation, lightness"
+    changes: ClassVar[Changes] = "colors"
     hue: tuple[int, float] = (0, 0)
     saturation: tuple[int, float] = (0, 0)
     lightness: tuple[int, float] = (0, 0)
     contrast: tuple[float, float] = (0, 0)
 
     def __call__(self, batch: BatchPlan) -> None:
-        shifts = []
-        for name, amount, draw, chance in (
-            ("hue", self.hue, Draw.HUE, Draw.HUE_CHANCE),
-            (
-                "color_saturation",
-                self.saturation,
-                Draw.COLOR_SATURATION,
-                Draw.COLOR_SATURATION_CHANCE,
-            ),
-            ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_CHANCE),
-        ):
-            shifts.append(batch.sample(name, partial(_steps, draw, chance, *amount)))
-        hue, saturation, lightness = shifts
-        shifted = (hue | saturation | lightness) != 0
-        kind = np.where(shifted, ColorKind.HLS, ColorKind.NONE)
+        hue, saturation, lightness = (
+            batch.sample(name, partial(_steps, draw, chance, *limits)).astype(np.int32)
+            for name, limits, draw, chance in (
+                ("hue", self.hue, Draw.HUE, Draw.HUE_CHANCE),
+                (
+                    "color_saturation",
+                    self.saturation,
+                    Draw.COLOR_SATURATION,
+                    Draw.COLOR_SATURATION_CHANCE,
+                ),
+                ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_CHANCE),
+            )
+        )
+        shifts = (hue | saturation | lightness) != 0
+        kind = np.where(shifts, ColorKind.HLS, ColorKind.NONE)
         batch.add_color(kind, hue, lightness, saturation)
-        shift = partial(_by_chance, Draw.CONTRAST, Draw.CONTRAST_CHANCE, *self.contrast)
-        contrast = batch.sample("contrast", shift)
-        scaled = np.abs(contrast) > _LEAST_CONTRAST
-        kind = np.where(scaled, ColorKind.BRIGHTNESS, ColorKind.NONE)
+        draw = partial(_by_chance, Draw.CONTRAST, Draw.CONTRAST_CHANCE, *self.contrast)
+        contrast = batch.sample("contrast", draw)
+        scales = np.abs(contrast) > _LEAST_CONTRAST
+        kind = np.where(scales, ColorKind.BRIGHTNESS, ColorKind.NONE)
         batch.add_color(kind, contrast + _F32(1))
-        batch.geometry.paint(shifted | scaled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +93,19 @@ class MirrorObjects(Op):
     """Mirror pictures and objects left to right.
 
     Attributes:
-        p: Which part of the images.
+        p: Probability for each image.
     """
 
     cost: ClassVar[str] = "a pass over the window of the images that are mirrored"
     p: float
 
     def __call__(self, batch: BatchPlan) -> None:
+        from gpuio.kernels.objects import mirror_objects
+
         where = batch.sample("mirror", lambda draws: draws.uniform(Draw.MIRROR) < self.p)
         where = where.astype(bool)
         mirror_objects(batch.labels, batch.widths, where)
-        size = batch.geometry.size
-        one, zero = np.ones(len(size)), np.zeros(len(size))
-        matrix = np.stack([-one, zero, size[:, 1] - one, zero, one, zero], axis=1)
-        batch.geometry.warp(size, np.where(where, StepKind.WARP_NEAREST, StepKind.COPY), matrix, 0)
+        batch.geometry.mirror_images(where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class PadObjects(Op):
     """Put pictures somewhere on a larger canvas of the same aspect ratio.
 
     Attributes:
-        p: Which part of the images.
+        p: Probability for each image.
         largest: Largest side of the canvas, in sides of the picture; less than 1.05 is no canvas.
         fill: Value of the first three channels; the fourth is 0.
     """
@@ -127,6 +129,8 @@ class PadObjects(Op):
             raise ValueError(f"max_pad_scale must be at most {most}, got {self.largest}")
 
     def __call__(self, batch: BatchPlan) -> None:
+        from gpuio.kernels.objects import project_objects
+
         chain = batch.geometry
         canvas = batch.sample("pad_box", self._canvases)
         where = canvas[:, 0] > 0
@@ -137,11 +141,11 @@ class PadObjects(Op):
         left, top = (x * width).astype(np.int64), (y * height).astype(np.int64)
         right = ((scale - x - _F32(1)) * width).astype(np.int64)
         bottom = ((scale - y - _F32(1)) * height).astype(np.int64)
-        size = chain.size + np.stack([top + bottom, left + right], axis=1)
-        size = batch.bounded(size)
+        size = batch.bounded(chain.size + np.stack([top + bottom, left + right], axis=1))
         one, zero = np.ones(len(size)), np.zeros(len(size))
         matrix = np.stack([one, zero, -left, zero, one, -top], axis=1)
-        chain.warp(size, np.where(where, StepKind.WARP_NEAREST, StepKind.COPY), matrix, self.fill)
+        kind = np.where(where, StepKind.WARP_NEAREST, StepKind.COPY)
+        chain.warp(size, kind, matrix, self.fill)
 
     def _canvases(self, draws: Draws) -> npt.NDArray[np.float32]:
         """(N, 3) scales, and x and y of the picture in sides of it; 0 where there is no canvas."""
@@ -154,7 +158,7 @@ class PadObjects(Op):
 
 @dataclass(frozen=True, slots=True)
 class FitInto(Op):
-    """Resize to the output, one way or another.
+    """Resize to the output, or into it.
 
     Attributes:
         shape: Height and width of the output, in pixels.
@@ -187,15 +191,16 @@ class FitInto(Op):
 
 @dataclass(frozen=True, slots=True)
 class PackLabels(Op):
-    """Labels as the batch has them: channels, rows, columns, count, labels, filler.
+    """Lay labels out as the batch has them: channels, rows, columns, count, labels, filler.
 
     Attributes:
-        channels: Of the picture.
-        width: Places for labels.
-        filler: What fills them up.
+        channels: Channels of the picture.
+        width: How many labels a row can hold.
+        filler: Value of the places behind the labels.
     """
 
     cost: ClassVar[str] = "free"
+    changes: ClassVar[Changes] = "labels"
     channels: int
     width: int
     filler: float = -1
@@ -213,7 +218,7 @@ class PackLabels(Op):
 
 @dataclass(frozen=True, slots=True)
 class TopLeft(Op):
-    """Pictures smaller than the output go to its top left corner; all else is black.
+    """Put pictures that are smaller than the output into its top left corner, on black.
 
     Attributes:
         shape: Height and width of the output, in pixels.
@@ -224,24 +229,21 @@ class TopLeft(Op):
 
     def __call__(self, batch: BatchPlan) -> None:
         size = batch.geometry.size
-        whole = np.broadcast_to(np.array(self.shape), size.shape)
-        small = (size != whole).any(axis=1)
-        if small.any():
-            still = np.broadcast_to(np.array([1.0, 0, 0, 0, 1, 0]), (len(size), 6))
-            batch.geometry.warp(
-                whole, np.where(small, StepKind.WARP_NEAREST, StepKind.COPY), still, 0
-            )
-        batch.crop = np.concatenate([np.zeros_like(whole), whole], axis=1)
+        output = np.broadcast_to(np.array(self.shape), size.shape)
+        smaller = (size != output).any(axis=1)
+        still = np.broadcast_to(np.array([1.0, 0, 0, 0, 1, 0]), (len(size), 6))
+        kind = np.where(smaller, StepKind.WARP_NEAREST, StepKind.COPY)
+        batch.geometry.warp(output, kind, still, 0)
 
 
 def _by_chance(
     draw: int, chance: int, amount: float, p: float, draws: Draws
 ) -> npt.NDArray[np.float32]:
-    """(N,) numbers from -amount to amount, 0 for all but a part `p` of the images."""
+    """(N,) numbers from -amount to amount; 0 for all images but a part `p`."""
     shift = draws.uniform(draw, -1, 1) * _F32(amount)
     return np.where(draws.uniform(chance) < p, shift, _F32(0))
 
 
 def _steps(draw: int, chance: int, amount: int, p: float, draws: Draws) -> npt.NDArray[np.int32]:
-    """The same, cut to whole numbers."""
+    """(N,) whole numbers of `_by_chance`, its fractions cut off."""
     return _by_chance(draw, chance, amount, p, draws).astype(np.int32)

@@ -1,9 +1,11 @@
-"""Where every output pixel comes from: steps in a row, then a crop, for a whole batch at once.
+"""Where every pixel of a result comes from: steps in a row, for a whole batch at once.
 
-An op that moves pixels appends a `Step` to the `ResampleChain`: for each image a kind of resize,
-warp or border, and the sizes before and after; kind COPY does nothing. When all ops have spoken,
-`finish` goes back from the crop, and each step learns which window of its result is wanted, and
-asks for the window that this takes from the step before it; the first one asks the decoder.
+An op appends `Step`s to the `ResampleChain`: for each image a kind of resize, warp, border or blur,
+and the sizes before and after; kind COPY leaves an image as it is, or cuts a window out of it.
+Colour steps belong to the `Step` in whose result they change the colours. When all ops have
+added theirs, `finish` goes back from the end of the chain: each step learns which window of its
+result is wanted, and the window of its source that this takes is what the step before it must
+make; the window that the first one takes is what the decoder must decode.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.steps import NEAREST_OF, REACH, StepKind, resize_kinds
+from gpuio.kernels.steps import REACH, ColorKind, StepKind, resize_kinds
 from gpuio.transforms.random import Draw, Draws
 
 Sizes = npt.NDArray[np.int64]
@@ -21,16 +23,23 @@ Sizes = npt.NDArray[np.int64]
 Boxes = npt.NDArray[np.int64]
 """(N, 4) windows: y, x, height, width, in pixels."""
 Kinds = npt.NDArray[np.int64]
-"""(N,) StepKinds."""
+"""(N,) StepKind."""
 Matrices = npt.NDArray[np.float64]
-"""(N, 6) canvas (x, y, 1) to source x and y, in pixels."""
+"""(N, 6) maps from the canvas, (x, y, 1), to x and y of the source, in pixels."""
+Mask = npt.NDArray[np.bool_]
+"""(N,) images of a batch."""
+ColorStep = npt.NDArray[np.void]
+"""(N,) COLOR_STEP; NONE where an image has no such step."""
 
 LARGEST = 1 << 20
-"""Side of a picture, in pixels, most of which need never be there: places in 1/1024 fit 32 bits."""
+"""Pixels of the longest side of any picture: places in 1/1024 pixels then fit 32 bits."""
 MOST_PIXELS = 1 << 28
-"""Of the part of a picture that a step makes: one odd image must not take all memory."""
+"""Pixels of the largest window that a step may make: one image must not take all memory."""
 INTER_METHODS = (0, 1, 2, 3, 4, 9, 10)
 _AUTO, _RANDOM = 9, 10
+_MASK_KIND = np.arange(len(StepKind) - 1)
+_MASK_KIND[StepKind.NEAREST : StepKind.WARP_NEAREST] = StepKind.NEAREST
+_MASK_KIND[StepKind.WARP_NEAREST : StepKind.BORDER] = StepKind.WARP_NEAREST
 
 
 @dataclass(slots=True)
@@ -38,15 +47,17 @@ class Step:
     """One step of every image of a batch.
 
     Attributes:
-        kind: (N,) kinds; COPY where an image skips this step.
+        kind: (N,) kinds; COPY where the pixels of an image do not change.
         source: (N, 2) sizes before; for a crop that is resized, of the crop.
         size: (N, 2) sizes after.
         offset: (N, 2) y and x of `source` in the result of the step before.
         matrix: For warps.
+        mirrors: Images that are mirrored left to right; None where the step is no mirror.
         margin: Width of a border, in pixels.
-        fill: Value of what lies outside, for warps and borders.
-        box: (N, 4) window of the result that is wanted; known after `ResampleChain.finish`.
-        paint: (N,) bool, images that get their colours here, not at the end; None for none.
+        fill: Value of what lies outside of the picture, for warps and borders.
+        colors: What happens to the colours of the result, in this order.
+        box: (N, 4) window of the result that is wanted; `ResampleChain.finish` computes it.
+        needed: (N, 4) window of `source` that this takes; `ResampleChain.finish` computes it.
     """
 
     kind: Kinds
@@ -54,32 +65,71 @@ class Step:
     size: Sizes
     offset: Sizes
     matrix: Matrices | None = None
+    mirrors: Mask | None = None
     margin: int = 0
     fill: int = 0
+    colors: list[ColorStep] = field(default_factory=list)
     box: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.int64))
-    paint: npt.NDArray[np.bool_] | None = None
+    needed: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.int64))
 
     @property
-    def active(self) -> npt.NDArray[np.bool_]:
-        """(N,) bool, images to which it does anything."""
-        moves = self.kind != StepKind.COPY
-        return moves if self.paint is None else moves | self.paint
+    def moves(self) -> Mask:
+        """Images whose pixels it makes anew."""
+        return self.kind != StepKind.COPY
+
+    @property
+    def active(self) -> Mask:
+        """Images whose pixels or colours it changes."""
+        active = self.moves
+        for color in self.colors:
+            active = active | (color["kind"] != ColorKind.NONE)
+        return active
+
+    def widen(self, box: Boxes) -> Mask:
+        """Let `box` be all of the result where a colour step takes the mean of the picture.
+
+        Returns:
+            Images for which it was less.
+        """
+        of_mean = np.zeros(len(box), bool)
+        for color in self.colors:
+            of_mean |= color["kind"] == ColorKind.CONTRAST
+        grown = of_mean & (box[:, 2:] != self.size).any(axis=1)
+        box[grown] = whole(self.size)[grown]
+        return grown
+
+    def plan_mirror(self, rewritten: Mask) -> Mask:
+        """Decide where a mirror happens.
+
+        Args:
+            rewritten: Images of which later steps make pixels in memory: those are mirrored here,
+                by a warp, the others on their way into the batch.
+
+        Returns:
+            The others.
+        """
+        if self.mirrors is None:
+            return np.zeros(len(rewritten), bool)
+        self.kind = np.where(self.mirrors & rewritten, StepKind.WARP_NEAREST, StepKind.COPY)
+        return self.mirrors & ~rewritten
 
 
 @dataclass(slots=True)
 class ResampleChain:
-    """The way of every image of a batch so far.
+    """What happens to every image of a batch, step by step.
 
     Attributes:
-        size: (N, 2) sizes now.
-        steps: In the order they apply.
-        window: (N, 4) what all of this reads of the image; known after `finish`.
+        size: (N, 2) sizes after the last step.
+        steps: In the order in which they apply.
+        window: (N, 4) what all of this reads of the image; `finish` computes it.
+        mirror: Images to be mirrored on their way into the batch; `finish` computes it.
         original: (N, 2) sizes of the images.
     """
 
     size: Sizes
     steps: list[Step] = field(default_factory=list)
     window: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.int64))
+    mirror: Mask = field(default_factory=lambda: np.zeros(0, bool))
     original: Sizes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,52 +139,78 @@ class ResampleChain:
         """Resize each image, or its `crop`, by interpolations 0 to 4."""
         source = self.size if crop is None else crop[:, 2:]
         offset = np.zeros_like(source) if crop is None else crop[:, :2]
-        self.steps.append(Step(resize_kinds(source, size, method), source, size, offset))
-        self.size = size
+        self._append(Step(resize_kinds(source, size, method), source, size, offset))
+
+    def crop(self, box: Boxes) -> None:
+        """Cut a window out of each image."""
+        copy = np.full(len(box), StepKind.COPY)
+        self._append(Step(copy, box[:, 2:], box[:, 2:], box[:, :2]))
 
     def warp(self, size: Sizes, kind: Kinds, matrix: Matrices, fill: int) -> None:
         """Warp each image onto a canvas of `size`."""
-        offset = np.zeros_like(size)
-        self.steps.append(Step(kind, self.size, size, offset, matrix=matrix, fill=fill))
-        self.size = size
+        self._append(Step(kind, self.size, size, np.zeros_like(size), matrix, fill=fill))
+
+    def mirror_images(self, where: Mask) -> None:
+        """Mirror the images `where` left to right."""
+        one, zero = np.ones(len(where)), np.zeros(len(where))
+        matrix = np.stack([-one, zero, self.size[:, 1] - one, zero, one, zero], axis=1)
+        kind = np.where(where, StepKind.WARP_NEAREST, StepKind.COPY)
+        offset = np.zeros_like(self.size)
+        self._append(Step(kind, self.size, self.size, offset, matrix, mirrors=where))
 
     def border(self, margin: int, fill: int) -> None:
         """Put a border around each image."""
-        size, kind = self.size + 2 * margin, np.full(len(self.size), StepKind.BORDER)
-        offset = np.zeros_like(size)
-        self.steps.append(Step(kind, self.size, size, offset, margin=margin, fill=fill))
-        self.size = size
+        kind, offset = np.full(len(self.size), StepKind.BORDER), np.zeros_like(self.size)
+        size = self.size + 2 * margin
+        self._append(Step(kind, self.size, size, offset, margin=margin, fill=fill))
 
-    def paint(self, where: npt.NDArray[np.bool_]) -> None:
-        """Let the images `where`, (N,) bool, have their colours now, before what follows."""
+    def add_color(self, color: ColorStep) -> None:
+        """Change the colours of each image as it is at this point."""
         if not self.steps:
-            still, offset = np.full(len(self.size), StepKind.COPY), np.zeros_like(self.size)
-            self.steps.append(Step(still, self.size, self.size, offset))
-        self.steps[-1].paint = where
+            self.crop(whole(self.size))
+        self.steps[-1].colors.append(color)
 
-    def finish(self, crop: Boxes) -> None:
-        """Go back from (N, 4) windows of the last step's result to those of the image."""
-        box = crop
+    def finish(self, wanted: Boxes | None = None) -> None:
+        """Compute the windows of all steps, and which images are mirrored at the end.
+
+        Args:
+            wanted: (N, 4) windows of the last step's result; None for all of it.
+        """
+        box = whole(self.size) if wanted is None else wanted.copy()
+        self.mirror, rewritten = np.zeros(len(box), bool), np.zeros(len(box), bool)
         for step in reversed(self.steps):
+            rewritten |= step.widen(box)
+            at_end = step.plan_mirror(rewritten)
+            self.mirror ^= at_end
             step.box = box
-            needed = np.where((step.kind == StepKind.COPY)[:, None], box, _support(step))
-            box = needed + np.concatenate([step.offset, np.zeros_like(step.offset)], axis=1)
+            step.needed = _needed(step, at_end)
+            rewritten |= step.moves
+            box = step.needed.copy()
+            box[:, :2] += step.offset
         self.window = box
 
-    def for_masks(self, fill: int, crop: Boxes) -> ResampleChain:
-        """The same steps for masks, whose pixels are labels: the nearest ones, and no colours.
+    def for_masks(self, fill: int) -> ResampleChain:
+        """The finished chain of masks, whose pixels are labels: no blend of pixels, no colours.
 
         Args:
             fill: Label of what lies outside of a picture.
-            crop: (N, 4) windows of the last step's result.
         """
         steps = [
-            replace(step, kind=NEAREST_OF[step.kind], fill=fill, paint=None) for step in self.steps
+            replace(step, kind=_MASK_KIND[step.kind], fill=fill, colors=[]) for step in self.steps
         ]
         chain = ResampleChain(self.original, steps)
         chain.size = self.size
-        chain.finish(crop)
+        chain.finish()
         return chain
+
+    def _append(self, step: Step) -> None:
+        self.steps.append(step)
+        self.size = step.size
+
+
+def whole(size: Sizes) -> Boxes:
+    """Windows that are all of pictures of `size`."""
+    return np.concatenate([np.zeros_like(size), size], axis=1)
 
 
 def choose(method: int, source: Sizes, size: Sizes, draws: Draws, draw: Draw) -> Kinds:
@@ -147,8 +223,23 @@ def choose(method: int, source: Sizes, size: Sizes, draws: Draws, draw: Draw) ->
     return np.full(len(source), method)
 
 
+def _needed(step: Step, mirrored: Mask) -> Boxes:
+    """The window of its source that a step reads for `box` of its result.
+
+    Args:
+        step: With its `box`.
+        mirrored: Images whose source is mirrored only on its way into the batch.
+    """
+    needed = step.box
+    if mirrored.any():
+        needed = needed.copy()
+        needed[mirrored, 1] = (step.size[:, 1] - needed[:, 1] - needed[:, 3])[mirrored]
+    moves = step.moves
+    return np.where(moves[:, None], _support(step), needed) if moves.any() else needed
+
+
 def _support(step: Step) -> Boxes:
-    """The window of its source that a step reads for `box` of its result."""
+    """The window of its source that a step reads for `box` of its result if it moves pixels."""
     begin, end = step.box[:, :2], step.box[:, :2] + step.box[:, 2:]
     # One pixel more, for the rounding of places to float32 or to 1/32.
     reach = (REACH[step.kind] + 1)[:, None]

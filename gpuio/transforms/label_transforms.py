@@ -12,10 +12,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.steps import StepKind
 from gpuio.transforms.geometry import Sizes, Step
 from gpuio.transforms.object_crop import EMIT_MODES, EmitMode
-from gpuio.transforms.op import BatchPlan, Op
+from gpuio.transforms.op import BatchPlan, Changes, Op
 
 LABEL_KINDS = {"values": 1, "boxes": 5, "points": 2}
 """What labels may be, and how many numbers each thing takes."""
@@ -33,6 +32,8 @@ class MovePoints(Op):
     """
 
     cost: ClassVar[str] = "free"
+    changes: ClassVar[Changes] = "labels"
+    last_of: ClassVar[tuple[Changes, ...]] = ("geometry",)
     filler: float = -1
 
     def __call__(self, batch: BatchPlan) -> None:
@@ -57,6 +58,8 @@ class MoveBoxes(Op):
     """
 
     cost: ClassVar[str] = "free"
+    changes: ClassVar[Changes] = "labels"
+    last_of: ClassVar[tuple[Changes, ...]] = ("geometry",)
     emit: EmitMode = "center"
     threshold: float = 0.3
     filler: float = -1
@@ -98,12 +101,8 @@ def forward(batch: BatchPlan) -> Maps:
     maps[:, 0, 0], maps[:, 1, 1] = chain.original[:, 1], chain.original[:, 0]
     for step in chain.steps:
         maps[:, :, 2] -= step.offset[:, ::-1]
-        maps = np.where((step.kind == StepKind.COPY)[:, None, None], maps, _after(maps, step))
-    maps[:, :, 2] -= batch.crop[:, 1::-1]
-    maps /= batch.crop[:, :1:-1, None]
-    maps[batch.mirror, 0] *= -1
-    maps[batch.mirror, 0, 2] += 1
-    return maps
+        maps = np.where(step.moves[:, None, None], _after(maps, step), maps)
+    return maps / chain.size[:, ::-1, None]
 
 
 def move(maps: Maps, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Crops that suit the objects of a picture.
+"""Crops that keep objects of a picture.
 
 Source: MXNet 1.9.1, src/io/image_det_aug_default.cc; Liu et al., SSD: Single Shot MultiBox Detector
 (ECCV 2016), section 2.2.
@@ -12,26 +12,26 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.objects import CENTER, OVERLAP, SAMPLER, crop_objects, find_crops
 from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw, Draws
 
 EmitMode = Literal["center", "overlap"]
 EMIT_MODES: tuple[str, ...] = get_args(EmitMode)
+"""In the order of CENTER and OVERLAP of kernels/objects.py."""
 MOST_SAMPLERS = Draw.CROP_TRIALS - Draw.SAMPLER_ORDER
 _F32 = np.float32
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """One way of drawing crops, and what they must be like.
+    """How crops are drawn, and what they must meet.
 
     Attributes:
         scale: Range of the crop's sides, in sides of the picture.
         ratio: Range of its width over its height.
         overlap: Range of the intersection over union with an object; (0, 1) takes any.
-        sample_coverage: Likewise of the intersection over the crop's area.
-        object_coverage: Likewise of the intersection over the object's area.
+        sample_coverage: Range of the intersection over the crop's area; (0, 1) takes any.
+        object_coverage: Range of the intersection over the object's area; (0, 1) takes any.
         trials: How many crops are drawn before this sampler gives up.
     """
 
@@ -65,11 +65,13 @@ class Sampler:
 class CropObjects(Op):
     """Crop where one object at least meets a sampler's limits, and one survives.
 
-    Samplers take their turns in random order; a picture for which none finds a crop stays whole.
+    Samplers are tried in random order; a picture for which none finds a crop stays whole.
+
+    Oracle: MXNet 1.9.1, `rand_crop_prob` of ImageDetRecordIter.
 
     Attributes:
-        p: Which part of the images.
-        samplers: One at least.
+        p: Probability for each image.
+        samplers: At least one.
         emit: "center" keeps objects whose centre is in the crop, "overlap" those of which more
             than `threshold` of the area is.
         threshold: See `emit`.
@@ -93,34 +95,39 @@ class CropObjects(Op):
             raise ValueError(f"emit_overlap_thresh must be at least 0, got {self.threshold}")
 
     def __call__(self, batch: BatchPlan) -> None:
+        from gpuio.kernels.objects import crop_objects
+
         chain = batch.geometry
         box = batch.sample("crop_box", lambda draws: self._boxes(batch, draws)).astype(_F32)
-        mode = OVERLAP if self.emit == "overlap" else CENTER
-        crop_objects(batch.labels, batch.widths, box, mode, _F32(self.threshold))
+        keep = EMIT_MODES.index(self.emit), _F32(self.threshold)
+        crop_objects(batch.labels, batch.widths, box, *keep)
         box = np.where(box[:, 2:3] > 0, box, np.array([0, 0, 1, 1], _F32))
         height, width = chain.size.T.astype(_F32)
         x, y, wide, high = (box * np.stack([width, height] * 2, axis=1)).astype(np.int64).T
         size = np.maximum(np.stack([high, wide], axis=1), 1)
         start = np.minimum(np.stack([y, x], axis=1), chain.size - size)
-        nearest = np.zeros(len(size), np.int64)  # nothing is resized
-        chain.resize(size, nearest, np.concatenate([start, size], axis=1))
+        chain.crop(np.concatenate([start, size], axis=1))
 
     def _boxes(self, batch: BatchPlan, draws: Draws) -> npt.NDArray[np.float32]:
         """(N, 4) x, y, width and height relative to the picture; all 0 where there is no crop."""
+        from gpuio.kernels.objects import find_crops
+
         boxes = np.zeros((len(batch.labels), 4), _F32)
         height, width = batch.geometry.size.T.astype(_F32)
         where = draws.uniform(Draw.CROP_CHANCE) < self.p
-        blocks = np.array([Draw.SAMPLER_ORDER // 4, Draw.CROP_TRIALS // 4], np.uint64)
+        blocks = [draws.block(Draw.SAMPLER_ORDER), draws.block(Draw.CROP_TRIALS)]
         objects = batch.labels, batch.widths, width / height, where
-        mode = OVERLAP if self.emit == "overlap" else CENTER
         order = np.empty(len(self.samplers), np.int64)
-        limits = table(self.samplers), order, mode, _F32(self.threshold)
-        find_crops(*objects, *draws.stream, blocks, *limits, boxes)
+        keep = EMIT_MODES.index(self.emit), _F32(self.threshold)
+        stream = *draws.stream, np.array(blocks, np.uint64)
+        find_crops(*objects, *stream, table(self.samplers), order, *keep, boxes)
         return boxes
 
 
 def table(samplers: tuple[Sampler, ...]) -> npt.NDArray[np.void]:
     """(S,) SAMPLER rows as kernels take them."""
+    from gpuio.kernels.objects import SAMPLER
+
     rows = np.zeros(len(samplers), SAMPLER)
     for row, sampler in zip(rows, samplers, strict=True):
         for name in SAMPLER.names or ():

@@ -5,29 +5,27 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.kernels.steps import COLOR_STEP, ColorKind
-from gpuio.transforms.geometry import LARGEST, MOST_PIXELS, Boxes, ResampleChain, Sizes
+from gpuio.transforms.geometry import LARGEST, MOST_PIXELS, ResampleChain, Sizes
 from gpuio.transforms.random import Draws
 
 Column = npt.NDArray[Any]
+Changes = Literal["geometry", "colors", "labels", "output"]
 
 
 @dataclass(slots=True)
 class BatchPlan:
-    """What happens to each image of one batch; ops add to it.
+    """What happens to each image of one batch, in order; ops add to it.
 
     Attributes:
-        geometry: Where every pixel comes from.
+        geometry: What happens to pixels, step by step, colours included.
         draws: Random numbers of the batch.
-        crop: (N, 4) windows in the last result of `geometry`.
-        mirror: (N,) bool.
-        colors: Colour steps in the order in which they apply, (N,) COLOR_STEP each; `add_color`
-            appends one.
+        present: (N,) bool, images whose headers could be read.
         gain: (N,) float32, factors of the normalized values.
         offset: (N,) float32 in levels, added after the mean is subtracted.
         overrides: By name, (N, ...) values to use instead of random ones.
@@ -39,11 +37,9 @@ class BatchPlan:
 
     geometry: ResampleChain
     draws: Draws
-    crop: Boxes
-    mirror: npt.NDArray[np.bool_]
+    present: npt.NDArray[np.bool_]
     gain: npt.NDArray[np.float32]
     offset: npt.NDArray[np.float32]
-    colors: list[npt.NDArray[np.void]] = field(default_factory=list)
     overrides: Mapping[str, Column] = field(default_factory=dict)
     sampled: dict[str, Column] = field(default_factory=dict)
     rejected: dict[int, str] = field(default_factory=dict)
@@ -57,47 +53,58 @@ class BatchPlan:
         draws: Draws,
         overrides: Mapping[str, Column] | None = None,
     ) -> BatchPlan:
-        """A plan that leaves images of (N, 2) `size` as they are."""
+        """A plan that leaves images of (N, 2) `size` as they are; 0 where there is no image."""
         count, wanted = len(size), size.astype(np.int64)
-        geometry = ResampleChain(np.clip(wanted, 1, LARGEST))
+        chain = ResampleChain(np.clip(wanted, 1, LARGEST))
         batch = cls(
-            geometry,
+            chain,
             draws,
-            np.concatenate([np.zeros((count, 2), np.int64), geometry.size], axis=1),
-            np.zeros(count, bool),
+            (size > 0).all(axis=1),
             np.ones(count, np.float32),
             np.zeros(count, np.float32),
-            overrides=overrides or {},
+            overrides or {},
         )
         batch.bounded(wanted)
         return batch
 
     def sample(self, name: str, draw: Callable[[Draws], Column]) -> Column:
-        """(N, ...) values of `overrides[name]`, else what `draw` makes; kept in `sampled`."""
-        values = np.asarray(self.overrides[name]) if name in self.overrides else draw(self.draws)
+        """Values that an op needs: those of `overrides`, or else random ones.
+
+        Args:
+            name: What they are. An op that is not the first to use a name gets random numbers of
+                its own, under the name with _2, _3, ... behind it.
+            draw: Makes (N, ...) values of random numbers.
+        """
+        uses = 1
+        while (own := name if uses == 1 else f"{name}_{uses}") in self.sampled:
+            uses += 1
+        if own in self.overrides:
+            values = np.asarray(self.overrides[own])
+        else:
+            values = draw(self.draws.again(uses - 1))
         if values.dtype.kind == "f":
             values = values.astype(np.float32, copy=False)  # a text file may have made float64
-        self.sampled[name] = values
+        self.sampled[own] = values
         return values
 
     def add_color(
         self,
-        kind: ColorKind | npt.NDArray[np.integer],
+        kind: ColorKind | npt.NDArray[np.int64],
         a: npt.ArrayLike = 0,
         b: npt.ArrayLike = 0,
         c: npt.ArrayLike = 0,
     ) -> None:
-        """Append a colour step, which applies after those that were appended before.
+        """Change the colours of each image as it is at this point.
 
         Args:
             kind: One for all images, or (N,); NONE where an image has no such step.
-            a: The first parameter of `kind`: one for all images, or (N,).
-            b: The second parameter.
-            c: The third parameter.
+            a: Parameter of the kind, see `ColorKind`, one for all images or (N,).
+            b: Its second parameter.
+            c: Its third parameter.
         """
-        step = np.zeros(len(self.mirror), COLOR_STEP)
-        step["kind"], step["a"], step["b"], step["c"] = kind, a, b, c
-        self.colors.append(step)
+        color = np.zeros(len(self.gain), COLOR_STEP)
+        color["kind"], color["a"], color["b"], color["c"] = kind, a, b, c
+        self.geometry.add_color(color)
 
     def bounded(self, size: Sizes) -> Sizes:
         """(N, 2) `size` of pictures to come, cut to LARGEST; larger images are rejected."""
@@ -110,9 +117,24 @@ class BatchPlan:
             )
         return np.fmin(np.fmax(size, 1), LARGEST).astype(np.int64)
 
+    def check_size(self, shape: tuple[int, int]) -> None:
+        """Refuse ops that make images of another height and width, in pixels, than `shape`.
+
+        Raises:
+            ValueError: They do.
+        """
+        others = (self.geometry.size != shape).any(axis=1) & self.present
+        others[[*self.rejected]] = False
+        if others.any():
+            height, width = self.geometry.size[others][0].tolist()
+            raise ValueError(
+                f"the ops of the plan make an image of {height} x {width} pixels, and the output "
+                f"has {shape[0]} x {shape[1]}: let the last one that moves pixels be a crop"
+            )
+
     def finish(self) -> None:
         """Compute the window of every step; images with a window too large are rejected."""
-        self.geometry.finish(self.crop)
+        self.geometry.finish()
         for step in self.geometry.steps:
             pixels = step.box[:, 2:].prod(axis=1)
             for place in np.flatnonzero(step.active & (pixels > MOST_PIXELS)).tolist():
@@ -127,13 +149,11 @@ class BatchPlan:
 
         Pixels are the nearest ones, `fill` lies outside of a picture, and values stay as they are.
         """
-        count = len(self.mirror)
         return replace(
             self,
-            geometry=self.geometry.for_masks(fill, self.crop),
-            colors=[],
-            gain=np.ones(count, np.float32),
-            offset=np.zeros(count, np.float32),
+            geometry=self.geometry.for_masks(fill),
+            gain=np.ones_like(self.gain),
+            offset=np.zeros_like(self.offset),
         )
 
 
@@ -142,9 +162,13 @@ class Op(ABC):
 
     Attributes:
         cost: What it adds to the work, for people.
+        changes: What of an image it changes.
+        last_of: What no later op may change; `Plan` refuses such an order.
     """
 
     cost: ClassVar[str]
+    changes: ClassVar[Changes] = "geometry"
+    last_of: ClassVar[tuple[Changes, ...]] = ()
 
     @abstractmethod
     def __call__(self, batch: BatchPlan) -> None:

@@ -1,7 +1,7 @@
 """Random numbers that belong to a record, not to a batch, a thread or a device.
 
 Philox4x32-10 keyed by (seed, epoch) and counted by (record number, draw): the same record gets
-the same numbers whatever the batch size, the part or the order of reading. Every purpose has a
+the same numbers whatever the batch size, the shard or the order of reading. Every purpose has a
 place of its own in `Draw`, so switching one augmentation on changes nothing for the others.
 
 Source: Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011), section 3.3.
@@ -9,6 +9,7 @@ Source: Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011), se
 
 from __future__ import annotations
 
+from copy import copy
 from enum import IntEnum, auto
 from typing import Final
 
@@ -21,6 +22,8 @@ _MULTIPLIER: Final = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
 _WEYL: Final = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _HALF: Final = np.uint64(32)
+_REPEAT: Final = 1 << 26
+"""Blocks of four words that a plan's ops may use; those of an op that is repeated lie behind."""
 
 
 class Draw(IntEnum):
@@ -69,12 +72,12 @@ class Draw(IntEnum):
 
 
 class Draws:
-    """The random numbers of one batch; computed a block of four purposes at a time, when asked.
+    """The random numbers of one batch, computed when they are asked for, four purposes at a time.
 
     Args:
         ids: (N,) int64 record numbers.
-        seed: Of the augmentation, any 64-bit integer.
-        epoch: From 0.
+        seed: Seed of the augmentation, any 64-bit integer.
+        epoch: Number of the epoch, from 0.
     """
 
     def __init__(self, ids: npt.NDArray[np.int64], *, seed: int, epoch: int) -> None:
@@ -82,18 +85,36 @@ class Draws:
         self._key = np.array([seed & 0xFFFFFFFF, epoch & 0xFFFFFFFF], np.uint64)
         self._high = np.uint64(seed >> 32 & 0xFFFFFFFF)
         self._blocks: dict[int, Words] = {}
+        self._first = 0
+
+    def again(self, repeat: int) -> Draws:
+        """Other numbers for the same purposes, for an op that is in a plan more than once.
+
+        Args:
+            repeat: How many ops have taken theirs before; 0 gives these numbers.
+        """
+        if not repeat:
+            return self
+        other = copy(self)
+        other._blocks, other._first = {}, repeat * _REPEAT % (1 << 32)
+        return other
 
     @property
     def stream(self) -> tuple[Words, Words, np.uint64]:
         """For kernels that draw by themselves: record numbers, key, fourth word of the counters.
 
-        The third word of a counter is the draw divided by four, the rest its place in the result.
+        The third word of a counter is the `block` of the draw; the place in the result is the
+        draw modulo 4.
         """
         return self._ids, self._key, self._high
 
+    def block(self, draw: int) -> int:
+        """Number of the four words of which `draw` is one."""
+        return self._first + draw // 4
+
     def words(self, draw: int) -> Words:
         """(N,) uint64 in [0, 2**32)."""
-        block, place = divmod(int(draw), 4)
+        block, place = self.block(int(draw)), draw % 4
         if block not in self._blocks:
             counter = np.empty((len(self._ids), 4), np.uint64)
             counter[:, 0], counter[:, 1] = self._ids & _LOW, self._ids >> _HALF

@@ -19,6 +19,8 @@ from gpuio.transforms.random import Draw
 class ResizeShorterEdge(Op):
     """The shorter edge becomes `edge`, the longer one in proportion, cut to a whole number.
 
+    Oracle: MXNet 1.9.1, `resize` of ImageRecordIter (cv::resize).
+
     Attributes:
         edge: In pixels, at least 1.
         inter_method: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 random.

@@ -77,7 +77,18 @@ def surrounded(image, box, poison):
     return memory, memory.ctypes.data + (2 - y) * pitch + (2 - x) * channels, pitch
 
 
-def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0, place=surrounded, label=(0,)):
+def run(
+    plan,
+    images,
+    *,
+    ids=None,
+    seed=0,
+    epoch=0,
+    poison=0,
+    place=surrounded,
+    label=(0,),
+    overrides=None,
+):
     """The batch that a plan makes of decoded images.
 
     Only the windows that the plan asks for are there; all bytes around them are `poison`.
@@ -90,13 +101,16 @@ def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0, place=surrounded, 
         epoch: From 0.
         poison: A byte.
         place: Puts windows into memory.
-        label: Of every image.
+        label: Labels of every image.
+        overrides: Values to use instead of random ones.
     """
     device = Guarded(poison)
     decoder = Decoded(DecoderOptions(device, plan.shape[0], None))
     samples = samples_of(range(len(images)) if ids is None else ids, label)
     size = np.array([image.shape[:2] for image in images], np.int32)
-    batch_plan = Planner(plan, decoder, seed=seed).plan_batch(samples, size, epoch=epoch)
+    batch_plan = Planner(plan, decoder, seed=seed).plan_batch(
+        samples, size, epoch=epoch, overrides=overrides
+    )
     assert not batch_plan.rejected, batch_plan.rejected
     jobs = DecodeJobs(Headers(size, {}), np.zeros((len(images), 4), np.int32), plan.shape[0])
     jobs.in_scratch[:], jobs.nbytes[:], keep = False, 0, []

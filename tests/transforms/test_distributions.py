@@ -54,7 +54,7 @@ def test_one_half_is_mirrored(stage):
 
 
 def test_crops_lie_anywhere(stage):
-    crop = stage.planned([Crop((40, 30), random=True)], (60, 37), ids=IDS).crop
+    crop = stage.planned([Crop((40, 30), random=True)], (60, 37), ids=IDS).geometry.window
     assert_equally_often(crop[:, 0], 0, 20)
     assert_equally_often(crop[:, 1], 0, 7)
     assert (crop[:, 2:] == (40, 30)).all()
@@ -62,7 +62,7 @@ def test_crops_lie_anywhere(stage):
 
 
 def test_squares_have_any_side_and_lie_anywhere(stage):
-    (step,) = stage.planned(
+    step, _ = stage.planned(
         [SquareCrop((32, 32), 10, 20, random=True)], (50, 60), ids=IDS
     ).geometry.steps
     side = step.source[:, 0]
@@ -155,7 +155,7 @@ def test_resized_crops_have_the_area_and_ratio_asked_for_and_lie_anywhere(stage,
 
 def test_resized_crops_that_never_fit_are_in_the_middle(stage):
     made = stage.planned([RandomResizedCrop((32, 30), (2, 3))], (50, 60), ids=IDS)
-    npt.assert_array_equal(made.crop, np.broadcast_to([9, 15, 32, 30], (len(IDS), 4)))
+    npt.assert_array_equal(made.geometry.window, np.broadcast_to([9, 15, 32, 30], (len(IDS), 4)))
 
 
 def test_jitter_factors_are_uniform_about_one_and_independent(stage):
@@ -236,20 +236,20 @@ EVERYTHING = (
 
 def columns(made):
     """All that was decided, (N, ...) arrays by name."""
-    found = {**made.sampled, "crop": made.crop, "window": made.geometry.window}
-    found |= {f"color {number}": step for number, step in enumerate(made.colors)}
+    found = {**made.sampled, "window": made.geometry.window, "mirror at end": made.geometry.mirror}
     for number, step in enumerate(made.geometry.steps):
         for name in ("kind", "source", "size", "offset", "box", "matrix"):
             if getattr(step, name) is not None:
                 found[f"step {number} {name}"] = getattr(step, name)
+        for place, color in enumerate(step.colors):
+            found[f"step {number} color {place}"] = color
     return found
 
 
 def numbers(made):
     """The random numbers of a batch as rows of (quantities, N)."""
-    drawn = {**made.sampled, "crop_y": made.crop[:, 0], "crop_x": made.crop[:, 1]}
     lines = []
-    for column in drawn.values():
+    for column in made.sampled.values():
         lines += list(np.atleast_2d(np.asarray(column, float).T))
     return np.array(lines)
 

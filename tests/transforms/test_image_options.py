@@ -56,12 +56,12 @@ def test_a_plan_prints_its_steps_with_what_is_not_by_default():
             "5. Crop(shape=(224, 200), random=True, inter_method=2): free, but up to two passes "
             "for images that are too small"
         ),
-        "6. ColorJitter(brightness=0.1): four loops over the output",
-        "7. HlsJitter(hue=18): a long loop over the output",
-        "8. Lighting(std=0.05): a loop over the output",
-        "9. RandomGray(p=0.2): a loop over the output of the images that become gray",
-        "10. Mirror(random=True): free",
-        "11. Exposure(contrast=0.3): free",
+        "6. ColorJitter(brightness=0.1): up to three loops over the picture",
+        "7. HlsJitter(hue=18): a long loop over the picture",
+        "8. Lighting(std=0.05): a loop over the picture",
+        "9. RandomGray(p=0.2): a loop over the picture for the images that become gray",
+        "10. Mirror(random=True): free; a pass over the window where pixels move later",
+        "11. Exposure(contrast=0.3): free, with the normalization",
         "12. (v - (1, 2, 3)) * 0.5 / (5, 6, 7)",
         "13. to float32 NCHW 3 x 224 x 200",
     ]

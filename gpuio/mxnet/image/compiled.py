@@ -53,9 +53,8 @@ class DrawnWindows(Op):
             row = windows[:, number]
             batch.geometry.resize(row[:, 4:6], row[:, 6], row[:, :4])
             batch.geometry.steps[-1].fill = _RGB_ORDER
-        batch.mirror[:] = batch.sample("mirror", lambda _: batch.mirror)
-        batch.crop = np.zeros((len(windows), 4), np.int64)
-        batch.crop[:, 2:] = self.shape
+        nowhere = np.zeros(len(windows), bool)
+        batch.geometry.mirror_images(batch.sample("mirror", lambda _: nowhere))
         if "colors" in batch.overrides:
             batch.sampled["colors"] = np.asarray(batch.overrides["colors"])
 
