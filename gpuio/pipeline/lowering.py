@@ -146,7 +146,7 @@ class _Lowering:
         nbytes = np.uint64(size * element(plan.dtype).itemsize)
         table["dst"] = np.uint64(self._target.data) + places.astype(np.uint64) * nbytes
         table["scratch"] = self._used
-        table["taps"] = self._reserve(table, self._used + _aligned(np.int64(size)))
+        table["taps"] = self._reserve(table, self._used + _aligned(np.array([size])))
         args = (plan.shape[0], OUTPUTS[plan.dtype], plan.layout == "NHWC")
         self.calls.append(KernelCall(finish, table, args))
 
@@ -214,7 +214,7 @@ class _Lowering:
         return _each(self._work.upload(values), values)
 
 
-def _aligned(nbytes: npt.NDArray[np.int64] | np.int64) -> npt.NDArray[np.int64]:
+def _aligned(nbytes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Bytes, rounded up to a multiple of `_ALIGNMENT`."""
     return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 

@@ -59,7 +59,7 @@ class BatchPlan:
         batch = cls(
             chain,
             draws,
-            (size > 0).all(axis=1),
+            size.min(axis=1) > 0,
             np.ones(count, np.float32),
             np.zeros(count, np.float32),
             overrides or {},

@@ -2,9 +2,9 @@
 
 An op is a frozen dataclass. It checks its parameters when it is made; called with a `BatchPlan`, it
 decides for a whole batch at once, as arrays with one row per image. It touches no pixels: it adds
-a step to `batch.geometry` (or sets `batch.mirror`, adds a colour), and the pipeline does the
-rest: it decodes only what the steps need and runs them on every device. What `batch.sample` gives
-it users see as `batch.augmentation`, and can replay.
+steps to `batch.geometry` or colours with `batch.add_color`, and the pipeline does the rest: it
+decodes only what the steps need and runs them on every device. What `batch.sample` gives it users
+see as `batch.augmentation`, and can replay.
 
 A real op stands in a file of its own in gpuio/transforms, gives its random numbers a place at the
 end of `Draw`, and becomes a keyword in gpuio/mxnet/image_options.py.
