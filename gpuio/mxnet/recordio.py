@@ -6,49 +6,46 @@
         header, image = recordio.unpack(records.read_idx(7))
         first_ten = records[:10]
 
-Files are byte for byte those that MXNet 1.9.1 writes. Beyond it, any thread may call any method,
+Files are byte for byte those that MXNet 1.9.1 writes. Beyond MXNet, any thread may call any method,
 and any number of them read at once; `len`, indexing by position, slices and iteration work, and an
-index is made by a scan where there is none. On purpose it differs in this:
+index is made by a scan where there is none. It differs from MXNet on purpose in this:
 
-* Pickling leaves a reader open, and unpickling a writer goes on at the end of its file; there, the
-  one was closed and the other emptied the file. A file that has since changed is an error.
+* Pickling leaves a reader open, and unpickling a writer goes on at the end of its file; MXNet
+  closes the one and empties the file of the other. A file that has since changed is an error.
 * `read_idx` works after `read` has met the end of the file.
 * A split record without its last part is an error, not the end of the file.
 * An index that does not belong to its .rec is an error at once, not when a record is read.
 * `reset` of a reader keeps the index, unless the file was replaced or written to.
-* What was closed stays closed until `open` or `reset` is called; there, `read_idx` opened it again.
+* A closed file stays closed until `open` or `reset` is called; in MXNet `read_idx` opens it again.
 * A record and its line in the index are in their files when `write_idx` returns, or neither is.
 
-Paths may be URLs, as in "s3://bucket/train.rec". There a file appears when its writer is closed,
-the index last; what is left by an exception, or never closed, does not appear.
+Paths may be URLs, as in "s3://bucket/train.rec". A file at a URL appears when its writer is closed,
+the index last; it does not appear if the writer is left by an exception or is never closed.
 
-Only NumPy is needed, and a codec for `pack_img` and `unpack_img`.
+Only NumPy is needed; `pack_img` and `unpack_img` also need a codec.
 """
 
 from __future__ import annotations
 
-import io
 import operator
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.guard import SharedLock
-from gpuio.errors import DecodeError, FormatError, RemoteError
+from gpuio.errors import DecodeError
 from gpuio.formats.image_record import IRHeader, pack, unpack
-from gpuio.formats.index import Index
-from gpuio.formats.index_fit import advice
-from gpuio.formats.mapping import KeyList, KeyOffsets, numbers
+from gpuio.formats.mapping import numbers
 from gpuio.formats.recordio import RecordFile, frame, scan
+from gpuio.mxnet.record_index import load_index
+from gpuio.storage.appender import Appender, LocalAppender
 from gpuio.storage.identity import FileIdentity, identity_of
-from gpuio.storage.location import absolute, check_path, is_url
-from gpuio.storage.opening import open_file
+from gpuio.storage.location import absolute, check_path
+from gpuio.storage.opening import open_appender
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -68,13 +65,13 @@ T = TypeVar("T")
 
 
 class _Locked:
-    """Base of record files: locks that are there before `__init__`, also where it is not called.
+    """Base of record files: makes their locks, also where `__init__` is not called.
 
     It is a class of its own so that tools show the arguments of `__init__`, not those of `__new__`.
     """
 
-    _turn: SharedLock  # of those that move on: `read`, `seek`, writes; taken before the other one
-    _state: SharedLock  # what is open
+    _turn: SharedLock  # for methods that move on: `read`, `seek`, `write`; taken before `_state`
+    _state: SharedLock  # for what is open
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         self = super().__new__(cls)
@@ -83,10 +80,10 @@ class _Locked:
 
 
 class MXRecordIO(_Locked):
-    """The records of a .rec, one after the other.
+    """Reads or writes the records of a .rec one after the other.
 
     Args:
-        uri: The .rec.
+        uri: Path or URL of the .rec.
         flag: "r" to read, "w" to write; "w" empties a file that is there.
 
     Attributes:
@@ -105,12 +102,12 @@ class MXRecordIO(_Locked):
     writable = False
     pid: int | None = None
     _reader: RecordFile | None = None
-    _writer: _Appender | _RemoteAppender | None = None
+    _writer: Appender | None = None
 
     def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
         self.uri = _path("uri", uri)
         self._rec = absolute(self.uri)  # the same file after a chdir
-        self._identity: FileIdentity | None = None  # of the file that `_offsets` are of
+        self._identity: FileIdentity | None = None  # of the file that was scanned for `_offsets`
         self.flag = flag
         self._position = 0  # where read() goes on
         self._offsets: npt.NDArray[np.int64] | None = None
@@ -130,7 +127,7 @@ class MXRecordIO(_Locked):
         self.close()
 
     def __del__(self) -> None:
-        if isinstance(self._writer, _RemoteAppender):
+        if self._writer is not None and self._writer.appears_when_closed:
             reason = "its writer was not closed, so it does not appear"
             warnings.warn(f"{self.uri}: {reason}", RuntimeWarning, stacklevel=2)
             self._abandon()
@@ -148,7 +145,7 @@ class MXRecordIO(_Locked):
             self.close()
             self.writable = self.flag == "w"
             if self.writable:
-                self._writer = _appender(self._rec)
+                self._writer = open_appender(self._rec)
             else:
                 self._reader = RecordFile(self._rec)
                 self._forget_another_file()
@@ -157,13 +154,13 @@ class MXRecordIO(_Locked):
             self.is_open = True
 
     def _forget_another_file(self) -> None:
-        """Drop what is known of the places of records, if the file was replaced or written to."""
+        """Drop the offsets of records if the file was replaced or written to."""
         identity = identity_of(self._rec)
         if identity != self._identity:
             self._offsets, self._identity = None, identity
 
     def close(self) -> None:
-        """Close the file; again is allowed.
+        """Close the file; a second call has no effect.
 
         A read under way in another thread is completed, or raises as one after `close` does.
         """
@@ -185,7 +182,7 @@ class MXRecordIO(_Locked):
             writer.close()
 
     def _abandon(self) -> None:
-        """Let what is half written to a URL not appear."""
+        """Keep an unfinished file at a URL from appearing."""
         if self._writer is not None:
             self._writer.abandon()
 
@@ -201,7 +198,7 @@ class MXRecordIO(_Locked):
         Raises:
             TypeError: `buf` is not bytes.
             RuntimeError: The file is closed, or was opened by another process.
-            OSError: The disk is full, say; the file ends with the record before.
+            OSError: The disk is full, for example; the file ends with the record before.
         """
         with self._turn:
             self._checked_writer().append(_framed(buf))
@@ -223,7 +220,7 @@ class MXRecordIO(_Locked):
         return record
 
     def __len__(self) -> int:
-        """How many records there are, which takes a scan of the file the first time."""
+        """Number of records; the first call scans the file."""
         return len(self._places())
 
     def __bool__(self) -> bool:
@@ -252,7 +249,7 @@ class MXRecordIO(_Locked):
         return self._read_at(int(places[number]))[0]
 
     def __getstate__(self) -> dict[str, Any]:
-        if isinstance(self._writer, _RemoteAppender):
+        if self._writer is not None and self._writer.appears_when_closed:
             raise TypeError(f"{self.uri}: a file half written to a URL cannot be pickled")
         with self._turn, self._state:
             state = self.__dict__.copy()
@@ -275,7 +272,7 @@ class MXRecordIO(_Locked):
             self.open()
 
     def _resume(self) -> None:
-        self._writer = _Appender(self._rec, self._position)
+        self._writer = LocalAppender(self._rec, self._position)
         self.pid = os.getpid()
         self.is_open = True
 
@@ -291,7 +288,7 @@ class MXRecordIO(_Locked):
         return self._with_reader(lambda reader: reader.read(position))
 
     def _with_reader(self, read: Callable[[RecordFile], T], *, adopt: bool = True) -> T:
-        """What `read` gives for the open file; for the new one, where `reset` came in between."""
+        """What `read` returns for the open file, or for the new one after a concurrent `reset`."""
         while True:
             reader = self._checked_reader(adopt=adopt)
             try:
@@ -321,7 +318,7 @@ class MXRecordIO(_Locked):
             assert self._reader is not None
             return self._reader
 
-    def _checked_writer(self) -> _Appender | _RemoteAppender:
+    def _checked_writer(self) -> Appender:
         if not self.writable:
             raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
         self._check_pid(adopt=False)
@@ -334,27 +331,28 @@ def _size_of(reader: RecordFile) -> int:
 
 
 class MXIndexedRecordIO(MXRecordIO):
-    """The records of a .rec, by key.
+    """Reads or writes the records of a .rec by key.
 
     Args:
-        idx_path: The .idx. None, for reading, finds the records by a scan; keys are then 0, 1, 2
-            and so on.
-        uri: The .rec.
+        idx_path: Path or URL of the .idx. None, for reading, finds the records by a scan; keys are
+            then 0, 1, 2 and so on.
+        uri: Path or URL of the .rec.
         flag: "r" to read, "w" to write; "w" empties files that are there.
-        key_type: What a key is made of, from its text when reading.
+        key_type: Makes a key from its text when reading, and from what is given when writing.
 
     Attributes:
-        idx: Mapping from key to offset in bytes. Of a repeated key the last line counts.
-        keys: The keys in the order of the .idx, repeated ones too; positions count along it.
-        idx_path, key_type: As given.
-        fidx: The open .idx of a writer, else None.
+        idx: Mapping from key to offset in bytes. The last line of a repeated key counts.
+        keys: The keys in the order of the .idx, repeated ones too; `records[0]` has the first.
+        idx_path: The path as given, a str.
+        key_type: As given.
+        fidx: The open .idx of a writer, otherwise None.
 
     Raises:
-        FormatError: The .idx cannot be parsed, or is not that of `uri`.
+        FormatError: The .idx cannot be parsed, or belongs to another .rec than `uri`.
         OSError: A file cannot be opened.
     """
 
-    fidx: _Appender | _RemoteAppender | None = None
+    fidx: Appender | None = None
 
     def __init__(
         self,
@@ -379,7 +377,7 @@ class MXIndexedRecordIO(MXRecordIO):
             try:
                 if self.writable:
                     assert self._idx is not None
-                    self.fidx = _appender(self._idx)
+                    self.fidx = open_appender(self._idx)
                     self.idx, self.keys = {}, []
                 elif self._offsets is None:
                     self._load()
@@ -388,7 +386,7 @@ class MXIndexedRecordIO(MXRecordIO):
                 raise
 
     def close(self) -> None:
-        """Close both files; again is allowed."""
+        """Close both files; a second call has no effect."""
         super().close()
 
     def _close(self) -> None:
@@ -411,7 +409,7 @@ class MXIndexedRecordIO(MXRecordIO):
             self.fidx.abandon()
 
     def seek(self, idx: Any) -> None:
-        """Let `read` go on with the record of key `idx`.
+        """Make `read` go on with the record of key `idx`.
 
         Raises:
             KeyError: There is no such key.
@@ -444,7 +442,7 @@ class MXIndexedRecordIO(MXRecordIO):
             TypeError: `buf` is not bytes.
             ValueError: `idx` is an integer of more than 64 bits.
             RuntimeError: The file is closed, or was opened by another process.
-            OSError: The disk is full, say; neither file has a trace of the record.
+            OSError: The disk is full, for example; neither file has a trace of the record.
         """
         key = self.key_type(idx)
         if self.key_type is int and not -(1 << 63) <= key < 1 << 63:
@@ -463,7 +461,7 @@ class MXIndexedRecordIO(MXRecordIO):
             self.keys.append(key)
 
     def __len__(self) -> int:
-        """How many lines the index has."""
+        """Number of lines of the index."""
         return len(self.keys)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -485,34 +483,10 @@ class MXIndexedRecordIO(MXRecordIO):
     def _resume(self) -> None:
         super()._resume()
         assert self._idx is not None
-        self.fidx = _Appender(self._idx, self.__dict__.pop("_idx_position"))
+        self.fidx = LocalAppender(self._idx, self.__dict__.pop("_idx_position"))
 
     def _load(self) -> None:
-        idx = self._idx
-        if idx is None:
-            index = Index.scan(self._rec)
-        elif self.key_type is int:
-            try:
-                index = Index.load(idx)
-            except FileNotFoundError as error:
-                error.add_note("pass None as idx_path to find the records by a scan")
-                raise
-        else:
-            keys, offsets = _load_keys(idx, self.key_type)
-            index = Index(np.arange(len(offsets)), offsets)
-        if idx is not None:
-            coverage = index.check(self._rec, idx=idx)
-            if coverage.end < coverage.size:
-                warnings.warn(
-                    f"{idx} names no record in the last {coverage.size - coverage.end} bytes of "
-                    f"{self._rec}; if it should, make a new one with {advice(self._rec, idx)}",
-                    stacklevel=2,
-                )
-        if idx is None or self.key_type is int:
-            self.keys, self.idx = KeyList(index.keys), KeyOffsets(index.keys, index.offsets)
-        else:
-            self.keys, self.idx = keys, dict(zip(keys, index.offsets.tolist(), strict=True))
-        self._offsets = index.offsets
+        self.keys, self.idx, self._offsets = load_index(self._rec, self._idx, self.key_type)
 
 
 def pack_img(
@@ -526,8 +500,8 @@ def pack_img(
     Args:
         header: As for `pack`.
         img: (H, W, 3) BGR or (H, W) gray uint8.
-        quality: 1 to 100 for JPEG; for PNG, the compression level.
-        img_fmt: ".jpg" or ".png", say.
+        quality: 1 to 100 for JPEG; the compression level for PNG.
+        img_fmt: Extension that names the format, such as ".jpg" or ".png".
 
     Raises:
         GpuioError: The image cannot be encoded.
@@ -561,127 +535,6 @@ def unpack_img(s: bytes, iscolor: int = -1) -> tuple[IRHeader, npt.NDArray[np.ui
         return header, None
 
 
-class _Appender:
-    """A file that grows by whole pieces: one that cannot be written leaves no trace.
-
-    It is unbuffered, so that a forked child has nothing to write a second time.
-
-    Args:
-        path: The file.
-        position: Its size, to go on with it; None empties it.
-
-    Raises:
-        FormatError: The file's size is not `position`.
-    """
-
-    def __init__(self, path: str, position: int | None = None) -> None:
-        mode = "wb" if position is None else "r+b"
-        self._file = open(path, mode, buffering=0)  # noqa: SIM115, PTH123  closed by close()
-        self.position = self._file.seek(0, os.SEEK_END)
-        if position is not None and position != self.position:
-            self._file.close()
-            reason = f"{position} bytes when its writer was pickled, now {self.position}"
-            raise FormatError(f"{path}: {reason}; it will not be overwritten")
-
-    def append(self, data: bytes) -> int:
-        """Where `data` was written."""
-        start = self.position
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[self._file.write(view) :]
-        except BaseException as error:
-            self.cut(start)
-            if isinstance(error, OSError):  # of a full disk, say, which names no file
-                raise OSError(error.errno, error.strerror, self._file.name) from error
-            raise
-        self.position = start + len(data)
-        return start
-
-    def cut(self, position: int) -> None:
-        """Drop what lies at and after `position`."""
-        self._file.truncate(position)
-        self.position = self._file.seek(position)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def remove_old(self) -> None:
-        """An old file is gone already: opening this one has emptied it."""
-
-    def abandon(self) -> None:
-        """What was written stays."""
-
-
-class _RemoteAppender:
-    """A file at a URL that grows by whole pieces, and appears when it is closed.
-
-    Args:
-        url: Where it will be.
-
-    Raises:
-        RemoteError: It cannot be written.
-    """
-
-    def __init__(self, url: str) -> None:
-        from gpuio.storage.remote.output import Upload
-
-        self._upload = Upload(url)
-        self._file = self._upload.open()
-        self._state: Literal["open", "broken", "closed"] = "open"
-        self.position = 0
-
-    def append(self, data: bytes) -> int:
-        """Where `data` will be."""
-        start = self.position
-        try:
-            self._file.write(data)
-        except BaseException:
-            self._state = "broken"
-            raise
-        self.position = start + len(data)
-        return start
-
-    def cut(self, position: int) -> None:
-        """Give the whole file up: what was sent cannot be taken back."""
-        self._state = "broken"
-
-    def remove_old(self) -> None:
-        """Remove a file of that name, if this one will replace it."""
-        if self._state == "open":
-            self._upload.remove()
-
-    def abandon(self) -> None:
-        """Let it never appear."""
-        if self._state == "open":
-            self._state = "broken"
-
-    def close(self) -> None:
-        """Let the file appear; again is allowed.
-
-        Raises:
-            RemoteError: It cannot be completed.
-        """
-        state, self._state = self._state, "closed"
-        if state == "closed" or sys.is_finalizing():  # fsspec's thread is gone then
-            return
-        try:
-            if state == "open":
-                self._file.close()
-                self._upload.commit()
-                return
-        except BaseException:
-            self._upload.discard()
-            raise
-        with suppress(RemoteError):
-            self._file.close()
-        self._upload.discard()
-
-
-def _appender(path: str) -> _Appender | _RemoteAppender:
-    return _RemoteAppender(path) if is_url(path) else _Appender(path)
-
-
 def _path(name: str, given: Any) -> str:
     """The text of a path, which may be bytes."""
     path = os.fsdecode(given) if isinstance(given, bytes) else given
@@ -693,24 +546,3 @@ def _framed(buf: bytes) -> bytes:
     if not isinstance(buf, (bytes, bytearray, memoryview)):
         raise TypeError(f"buf must be bytes, got {type(buf).__name__}")
     return frame(buf)
-
-
-def _load_keys(
-    path: str, key_type: Callable[[str], Any]
-) -> tuple[list[Any], npt.NDArray[np.int64]]:
-    """Keys and offsets of a .idx whose keys are no integers."""
-    keys: list[Any] = []
-    offsets: list[int] = []
-    with io.BufferedReader(open_file(path)) as file:
-        for number, line in enumerate(file, 1):
-            if line.isspace():
-                continue
-            key, _, offset = line.strip().partition(b"\t")
-            try:
-                keys.append(key_type(key.decode()))
-                offsets.append(int(np.int64(int(offset))))
-            except Exception as error:  # `key_type` may be anything
-                found = ascii(line.strip()[:80].decode(errors="backslashreplace"))
-                reason = f"a key and a 64-bit integer separated by a tab expected, found {found}"
-                raise FormatError(f"{path}: line {number}: {reason}") from error
-    return keys, np.array(offsets, np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from io import FileIO
 
+from gpuio.storage.appender import Appender, LocalAppender
 from gpuio.storage.byte_source import ByteSource, LocalBytes
 from gpuio.storage.location import is_url
 from gpuio.storage.plain_file import open_plain, read_plain
@@ -46,3 +47,16 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         return read_plain(path)
     with open_bytes(path) as file:
         return file.pread(file.size, 0)
+
+
+def open_appender(path: str) -> Appender:
+    """A new, empty file at a path or URL.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if is_url(path):
+        from gpuio.storage.remote.appender import RemoteAppender
+
+        return RemoteAppender(path)
+    return LocalAppender(path)

@@ -1,0 +1,86 @@
+"""The index of an `MXIndexedRecordIO`: keys of any type, from a .idx or a scan."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Mapping, MutableSequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.errors import FormatError
+from gpuio.formats.index import Index
+from gpuio.formats.index_fit import advice
+from gpuio.formats.mapping import KeyList, KeyOffsets
+from gpuio.storage.opening import open_file
+
+
+def load_index(
+    rec: str, idx: str | None, key_type: Callable[[str], Any]
+) -> tuple[MutableSequence[Any], Mapping[Any, int], npt.NDArray[np.int64]]:
+    """The index of a .rec.
+
+    Args:
+        rec: The .rec.
+        idx: Its .idx; None finds the records by a scan, with the keys 0, 1, 2 and so on.
+        key_type: Makes a key from its text in the .idx.
+
+    Returns:
+        The keys; the offset of each key, in bytes, of a repeated one the last; (N,) int64 offsets.
+
+    Raises:
+        FormatError: The .idx cannot be parsed, or is not that of the .rec.
+        OSError: A file cannot be opened.
+    """
+    if idx is None:
+        index = Index.scan(rec)
+        return KeyList(index.keys), KeyOffsets(index.keys, index.offsets), index.offsets
+    if key_type is int:
+        try:
+            index = Index.load(idx)
+        except FileNotFoundError as error:
+            error.add_note("pass None as idx_path to find the records by a scan")
+            raise
+        _check(index, rec, idx)
+        return KeyList(index.keys), KeyOffsets(index.keys, index.offsets), index.offsets
+    keys, offsets = _load_keys(idx, key_type)
+    _check(Index(np.arange(len(offsets)), offsets), rec, idx)
+    return keys, dict(zip(keys, offsets.tolist(), strict=True)), offsets
+
+
+def _check(index: Index, rec: str, idx: str) -> None:
+    """Warn of records at the end of a .rec that its index does not name.
+
+    Raises:
+        FormatError: The index is not that of the .rec.
+    """
+    coverage = index.check(rec, idx=idx)
+    if coverage.end < coverage.size:
+        warnings.warn(
+            f"{idx} names no record in the last {coverage.size - coverage.end} bytes of "
+            f"{rec}; if it should, make a new one with {advice(rec, idx)}",
+            stacklevel=5,
+        )
+
+
+def _load_keys(
+    path: str, key_type: Callable[[str], Any]
+) -> tuple[list[Any], npt.NDArray[np.int64]]:
+    """Keys and (N,) int64 offsets of a .idx whose keys are not integers."""
+    keys: list[Any] = []
+    offsets: list[int] = []
+    with io.BufferedReader(open_file(path)) as file:
+        for number, line in enumerate(file, 1):
+            if line.isspace():
+                continue
+            key, _, offset = line.strip().partition(b"\t")
+            try:
+                keys.append(key_type(key.decode()))
+                offsets.append(int(np.int64(int(offset))))
+            except Exception as error:  # `key_type` may be anything
+                found = ascii(line.strip()[:80].decode(errors="backslashreplace"))
+                reason = f"a key and a 64-bit integer separated by a tab expected, found {found}"
+                raise FormatError(f"{path}: line {number}: {reason}") from error
+    return keys, np.array(offsets, np.int64)
