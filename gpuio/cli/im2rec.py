@@ -17,7 +17,7 @@ from gpuio.errors import FormatError
 from gpuio.pack.listing import EXTENSIONS, find_images, find_lists, make_lists
 from gpuio.pack.packing import PackOptions, PackReport, check_root, pack_list
 from gpuio.pack.shards import pack_shards
-from gpuio.storage.location import is_url
+from gpuio.storage.paths import is_url
 from gpuio.storage.shards import beside
 
 _SHARD: Final = 10_000  # images in a shard: one thread packs about as many in a minute

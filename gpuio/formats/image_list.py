@@ -26,8 +26,8 @@ import numpy.typing as npt
 
 from gpuio.errors import FormatError, LabelError
 from gpuio.formats.image_record import EXACT, rounded_whole, rounding
-from gpuio.storage.location import is_url
 from gpuio.storage.opening import open_file
+from gpuio.storage.paths import is_url
 
 if TYPE_CHECKING:
     from gpuio.storage.atomic import PartialFile

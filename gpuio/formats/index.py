@@ -26,8 +26,8 @@ from gpuio.errors import FormatError
 from gpuio.formats.index_fit import Coverage, check_fit
 from gpuio.formats.recordio import Damage, scan, verify
 from gpuio.storage.atomic import committed
-from gpuio.storage.location import is_url
 from gpuio.storage.opening import open_file
+from gpuio.storage.paths import is_url
 
 
 class Writable(Protocol):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.formats.recordio import HEAD_NBYTES, RecordFile
-from gpuio.storage.location import is_url
+from gpuio.storage.paths import is_url
 
 if TYPE_CHECKING:
     from gpuio.formats.index import Index

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gpuio.errors import FormatError
 from gpuio.formats.recordio import RecordFile
-from gpuio.storage.location import is_url
+from gpuio.storage.paths import is_url
 
 _STRETCH: Final = 1 << 20  # bytes read at a time
 _DENSE: Final = 16 << 10  # bytes a record, up to which all of the file is read

@@ -18,7 +18,7 @@ from gpuio.formats.image_record import unpack
 from gpuio.interop import labels
 from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.storage import paths
-from gpuio.storage.location import absolute_all
+from gpuio.storage.paths import absolute_paths
 
 if TYPE_CHECKING:
     from gpuio.sources.recordio.source import PathLike
@@ -65,10 +65,10 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
         self.label_width = p.integer("label_width", label_width, least=1)
         self.raw, self.channels, self.transform = raw, channels, transform
         self._label_dtype = labels.label_dtype(label_dtype, single=label_width == 1)
-        paths.check_several("path_imgrec", path_imgrec, needed=True)
-        paths.check_several("path_imgidx", path_imgidx)
-        self._path_imgrec = absolute_all(path_imgrec)
-        self._path_imgidx = absolute_all(path_imgidx)
+        paths.check_paths("path_imgrec", path_imgrec, required=True)
+        paths.check_paths("path_imgidx", path_imgidx)
+        self._path_imgrec = absolute_paths(path_imgrec)
+        self._path_imgidx = absolute_paths(path_imgidx)
         records = RecordIOSource.open(self._path_imgrec, self._path_imgidx)
         self._records: RecordIOSource | None = records
         self._count = len(records)

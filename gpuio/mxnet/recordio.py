@@ -44,8 +44,8 @@ from gpuio.formats.recordio import RecordFile, frame, scan
 from gpuio.mxnet.record_index import load_index
 from gpuio.storage.appender import Appender, LocalAppender
 from gpuio.storage.identity import FileIdentity, identity_of
-from gpuio.storage.location import absolute, check_path
 from gpuio.storage.opening import open_appender
+from gpuio.storage.paths import absolute, check_path
 
 if TYPE_CHECKING:
     from types import TracebackType

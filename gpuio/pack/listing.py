@@ -17,7 +17,8 @@ import numpy as np
 
 from gpuio.formats.image_list import ImageList
 from gpuio.storage.atomic import committed
-from gpuio.storage.location import Location, is_url
+from gpuio.storage.location import Location
+from gpuio.storage.paths import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -32,8 +32,8 @@ from gpuio.formats.image_record import IRHeader, pack
 from gpuio.formats.index import Index
 from gpuio.formats.recordio import frame, verify
 from gpuio.storage.atomic import committed
-from gpuio.storage.location import is_url
 from gpuio.storage.opening import read_bytes
+from gpuio.storage.paths import is_url
 from gpuio.storage.shards import beside, exists
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from gpuio.pack.shards import (
     remove_unfinished_shards,
     shards,
 )
-from gpuio.storage.location import is_url
+from gpuio.storage.paths import is_url
 
 try:
     import ray

@@ -19,7 +19,7 @@ from gpuio.pack.packing import (
     pack_list,
 )
 from gpuio.storage.atomic import committed, remove_unfinished
-from gpuio.storage.location import is_url
+from gpuio.storage.paths import is_url
 from gpuio.storage.shards import shard_name
 from gpuio.storage.write_lock import write_lock
 

@@ -14,7 +14,8 @@ from gpuio.core.shard import Shard, resolve_shard
 from gpuio.pipeline.error_policy import POLICIES, OnError
 from gpuio.samplers import LastBatch, Order
 from gpuio.storage import paths
-from gpuio.storage.location import PathLike, Storage
+from gpuio.storage.location import Storage
+from gpuio.storage.paths import PathLike
 from gpuio.transforms.normalize import OUTPUTS
 
 _LAYOUTS: Final = ("NCHW", "NHWC")
@@ -46,13 +47,11 @@ class SourceConfig:
     storage: Storage = field(init=False)
 
     def __post_init__(self) -> None:
-        paths.check_several("path_imgrec", self.path_imgrec, needed=True)
-        paths.check_several("path_imgidx", self.path_imgidx)
-        paths.check_several("masks", self.masks)
-        if isinstance(self.masks, str) and self.masks and not all(self.masks.split(";")):
-            raise ValueError(f"masks must have no empty path in it, got {self.masks!r}")
-        paths.check_optional("path_imglist", self.path_imglist)
-        paths.check_optional("cache_dir", self.cache_dir)
+        paths.check_paths("path_imgrec", self.path_imgrec, required=True)
+        paths.check_paths("path_imgidx", self.path_imgidx)
+        paths.check_paths("masks", self.masks, blanks=False)
+        paths.check_optional_path("path_imglist", self.path_imglist)
+        paths.check_optional_path("cache_dir", self.cache_dir)
         options = {} if self.storage_options is None else self.storage_options
         object.__setattr__(self, "storage", Storage(options, self.cache_dir, self.cache_size))
 

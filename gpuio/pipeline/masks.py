@@ -27,7 +27,7 @@ from gpuio.pipeline.read.reader import Samples
 from gpuio.samplers import Selection
 from gpuio.sources.base import RecordSource
 from gpuio.sources.registry import open_source
-from gpuio.storage.location import PathLike
+from gpuio.storage.paths import PathLike
 from gpuio.transforms.op import BatchPlan, Op
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.formats.image_list import ImageList, first_lines, load_labels, repeated_id
-from gpuio.storage.location import PathLike
+from gpuio.storage.paths import PathLike
 
 Relabel = Callable[[npt.NDArray[np.int64]], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]
 """Ids of images, (N,) int64, to their labels, (N, W) float32, and how many of these each has,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gpuio.sources.base import RecordSource
-from gpuio.storage.location import PathLike, absolute, is_url, several
+from gpuio.storage.paths import PathLike, absolute, is_url, split_paths
 from gpuio.storage.shards import find_files
 
 
@@ -17,18 +18,19 @@ class SourceOptions:
 
     Attributes:
         paths: The files, from the root of the file system, or URLs.
-        index: The .idx files, as `path_imgidx` takes them; none for "".
+        index: The .idx files, as `path_imgidx` has them.
         on_error: "raise" refuses a file that is damaged; with any other policy the records that
             are not whole are left out, and `RecordSource.losses` tells of them.
     """
 
     paths: tuple[str, ...]
-    index: PathLike | Sequence[PathLike] = ""
+    index: tuple[PathLike, ...] = ()
     on_error: str = "raise"
 
 
 SourceOpener = Callable[[SourceOptions], RecordSource]
 """Opens a source: a class derived from `RecordSource`, or a function."""
+_Kind = tuple[str | Callable[[str], bool], SourceOpener]
 
 
 def register_source(match: str | Callable[[str], bool], opener: SourceOpener) -> None:
@@ -70,24 +72,26 @@ def open_source(
         FormatError: A file is not what it should be, or holds no record.
         ValueError: The files are of several kinds, or `path_imgidx` is given for no .rec.
     """
-    names = [os.fspath(name) for name in several(path_imgrec)]
-    kinds = [_kind(name) for name in names]
-    if len(set(kinds)) > 1:
+    names = [os.fspath(name) for name in split_paths(path_imgrec)]
+    index = tuple(split_paths(path_imgidx))
+    kinds = {_kind(name) for name in names}
+    if len(kinds) > 1:
         raise ValueError(f"path_imgrec must name files of one kind, got {names!r}")
-    match, opener = kinds[0] if kinds else (".rec", _open_recordio)
-    if opener is not _open_recordio and path_imgidx:
-        raise ValueError(f"path_imgidx must not be given for {names[0]}: it is no .rec")
-    if isinstance(match, str) and opener is not _open_recordio:
-        names = find_files(path_imgrec, match)
-    paths = names if opener is _open_recordio else [absolute(name) for name in names]
-    return opener(SourceOptions(tuple(paths), path_imgidx, on_error))
+    match, opener = kinds.pop() if kinds else _RECORDIO
+    if opener is not _open_recordio:
+        if index:
+            raise ValueError(f"path_imgidx must not be given for {names[0]}: it is no .rec")
+        found = find_files(path_imgrec, match) if isinstance(match, str) else names
+        names = [absolute(name) for name in found]
+    return opener(SourceOptions(tuple(names), index, on_error))
 
 
-def _kind(name: str) -> tuple[str | Callable[[str], bool], SourceOpener]:
+def _kind(name: str) -> _Kind:
+    """The first registration that takes a path."""
     for match, opener in _openers:
         if name.endswith(match) if isinstance(match, str) else match(name):
             return match, opener
-    return ".rec", _open_recordio
+    return _RECORDIO
 
 
 def _open_recordio(options: SourceOptions) -> RecordSource:
@@ -112,6 +116,5 @@ def _open_folder(options: SourceOptions) -> RecordSource:
     return FolderSource.open(options.paths[0])
 
 
-_openers: list[tuple[str | Callable[[str], bool], SourceOpener]] = [
-    (_is_image_folder, _open_folder),
-]
+_RECORDIO: Final[_Kind] = (".rec", _open_recordio)
+_openers: list[_Kind] = [(_is_image_folder, _open_folder)]

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from gpuio.storage.location import is_url
+from gpuio.storage.paths import is_url
 from gpuio.storage.plain_file import open_plain
 from gpuio.storage.write_lock import write_lock
 

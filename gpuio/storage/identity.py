@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Final, Self
 
 from gpuio.errors import FormatError
-from gpuio.storage.location import is_url
+from gpuio.storage.paths import is_url
 from gpuio.storage.plain_file import open_plain
 
 _EDGE: Final = 4096  # bytes

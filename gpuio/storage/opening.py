@@ -7,7 +7,7 @@ from io import FileIO
 
 from gpuio.storage.appender import Appender, LocalAppender
 from gpuio.storage.byte_source import ByteSource, LocalBytes
-from gpuio.storage.location import is_url
+from gpuio.storage.paths import is_url
 from gpuio.storage.plain_file import open_plain, read_plain
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gpuio.errors import FormatError
-from gpuio.storage.location import Location, PathLike, is_url, several
+from gpuio.storage.location import Location
+from gpuio.storage.paths import PathLike, is_url, split_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,7 +50,7 @@ def find_files(given: PathLike | Sequence[PathLike], suffix: str) -> list[str]:
     """
     found: list[str] = []
     missing: list[str] = []
-    for name in several(given):
+    for name in split_paths(given):
         for spelled in _spelled(os.fspath(name)):
             some = _matches(spelled, suffix)
             found += some

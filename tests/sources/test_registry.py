@@ -146,7 +146,7 @@ def test_what_was_registered_last_is_asked_first(pictures):
     source = open_source(pictures / "pictures" / "class0", on_error="skip")
     assert len(source) == 1
     (options,) = asked
-    assert options == gpuio.SourceOptions((str(pictures / "pictures/class0"),), "", "skip")
+    assert options == gpuio.SourceOptions((str(pictures / "pictures/class0"),), (), "skip")
 
 
 def test_patterns_find_the_files_of_a_suffix(pictures):

@@ -31,7 +31,7 @@ from gpuio.formats import codec
 from gpuio.mxnet.image.arrays import by_channel, floating, image_array, into, ndarray
 from gpuio.mxnet.image.interpolation import choose, imresize
 from gpuio.mxnet.ndarray import NDArray
-from gpuio.storage.location import check_path
+from gpuio.storage.paths import check_path
 from gpuio.storage.plain_file import read_plain
 
 if TYPE_CHECKING:

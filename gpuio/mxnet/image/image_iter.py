@@ -65,8 +65,8 @@ from gpuio.mxnet.iterators.epochs import EpochIter
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.mxnet.recordio import MXIndexedRecordIO
 from gpuio.storage import paths
-from gpuio.storage.location import PathLike as PathLike
-from gpuio.storage.location import absolute, check_path
+from gpuio.storage.paths import PathLike as PathLike
+from gpuio.storage.paths import absolute, check_path
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -165,9 +165,9 @@ class ImageIter(EpochIter):
         except ValueError as error:
             raise AssertionError(str(error)) from None  # as in mxnet
         p.choice("last_batch_handle", last_batch_handle, LAST_BATCH)
-        paths.check_optional("path_imgrec", path_imgrec)
-        paths.check_optional("path_imglist", path_imglist)
-        paths.check_optional("path_imgidx", path_imgidx)
+        paths.check_optional_path("path_imgrec", path_imgrec)
+        paths.check_optional_path("path_imglist", path_imglist)
+        paths.check_optional_path("path_imgidx", path_imgidx)
         if path_root is not None:
             check_path("path_root", path_root)
         self.check_data_shape(data_shape)

@@ -15,7 +15,7 @@ from gpuio.formats.image_record import rounded_whole, rounding
 from gpuio.formats.index import Index
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.mxnet.recordio import IRHeader, MXIndexedRecordIO, unpack
-from gpuio.storage.location import PathLike
+from gpuio.storage.paths import PathLike
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -93,8 +93,8 @@ class CSVIter(FileIter):
         target = () if target == (1,) else target
         depth = p.integer("prefetch_buffer", prefetch_buffer, least=1)
         last: LastBatch = "pad" if p.boolean("round_batch", round_batch) else "short"
-        paths.check_several("data_csv", data_csv, needed=True)
-        paths.check_several("label_csv", label_csv, needed=is_given(label_csv))
+        paths.check_paths("data_csv", data_csv, required=True)
+        paths.check_paths("label_csv", label_csv, required=is_given(label_csv))
         rows = TextRows.open(data_csv)
         read = partial(_values, rows, shape, kind, "data_shape")
         if is_given(label_csv):

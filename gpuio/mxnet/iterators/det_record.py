@@ -18,7 +18,7 @@ from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import ragged_list_labels
 from gpuio.sources.registry import open_source
 from gpuio.storage import paths
-from gpuio.storage.location import PathLike
+from gpuio.storage.paths import PathLike
 
 _HEADER = 4  # channels, rows, columns and count, in front of every row of labels
 Numbers = float | Sequence[float] | str
@@ -133,7 +133,7 @@ class ImageDetRecordIter(RecordIter):
         normalization = det_normalization(values)
         make_det_plan(config.output, augmentation, normalization, 0)  # before files are opened
         mean_img = "" if max(normalization.mean) > 0 else values["mean_img"]
-        paths.check_optional("mean_img", mean_img)
+        paths.check_optional_path("mean_img", mean_img)
         advise_det(values, normalization)
         source, on_error = config.source, config.runtime.on_error
         locate = source.storage.locate

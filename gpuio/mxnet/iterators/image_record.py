@@ -25,7 +25,7 @@ from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import list_labels, ragged_list_labels
 from gpuio.sources.registry import open_source
 from gpuio.storage import paths
-from gpuio.storage.location import PathLike
+from gpuio.storage.paths import PathLike
 from gpuio.transforms.label_transforms import LABEL_KINDS
 
 
@@ -152,7 +152,7 @@ class ImageRecordIter(RecordIter):
         fill = p.integer("mask_fill", values["mask_fill"], least=0, most=255)
         # What is wrong with the keywords is found before files are opened.
         plan = make_plan(config.output, augmentation, normalization, labels.ops())
-        paths.check_optional("mean_img", values["mean_img"])
+        paths.check_optional_path("mean_img", values["mean_img"])
         advise(values, normalization)
         source, masks = config.source, None
         locate = source.storage.locate

@@ -103,8 +103,8 @@ class LibSVMIter(FileIter):
         p.dtype_name("dtype", dtype, ("float32",))
         columns = _columns("data_shape", data_shape)
         targets = _columns("label_shape", label_shape)
-        paths.check_several("data_libsvm", data_libsvm, needed=True)
-        paths.check_several("label_libsvm", label_libsvm, needed=is_given(label_libsvm))
+        paths.check_paths("data_libsvm", data_libsvm, required=True)
+        paths.check_paths("label_libsvm", label_libsvm, required=is_given(label_libsvm))
         rows = TextRows.open(data_libsvm, comments=True)
         labels = None
         if is_given(label_libsvm):

@@ -16,7 +16,7 @@ from gpuio.mxnet.iterators.epochs import FileIter
 from gpuio.mxnet.iterators.text_rows import Ids, PathLike
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.samplers import Order, Selection
-from gpuio.storage.location import check_path
+from gpuio.storage.paths import check_path
 from gpuio.storage.plain_file import read_plain
 
 _BYTES: Final = 8  # code of uint8 in the magic, above the number of axes

@@ -37,7 +37,7 @@ from gpuio.pipeline.read.reader import LabelCheck, RecordReader
 from gpuio.samplers import Selection
 from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import Relabel, no_labels
-from gpuio.storage.location import PathLike
+from gpuio.storage.paths import PathLike
 from gpuio.transforms.normalize import Normalization
 
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from gpuio.core import parameters as p
 from gpuio.errors import FormatError
 from gpuio.storage.identity import FileIdentity
-from gpuio.storage.location import PathLike as PathLike
-from gpuio.storage.location import several
+from gpuio.storage.paths import PathLike as PathLike
+from gpuio.storage.paths import split_paths
 from gpuio.storage.plain_file import open_plain
 
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -120,7 +120,7 @@ def _open(path: Path) -> BinaryIO:
 
 def _files(given: PathLike | Sequence[PathLike]) -> list[Path]:
     found = []
-    for path in map(Path, several(given)):
+    for path in map(Path, split_paths(given)):
         if path.is_dir():
             children = sorted(child for child in path.iterdir() if _is_data(child))
             if not children:

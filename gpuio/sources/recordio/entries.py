@@ -17,7 +17,7 @@ from gpuio.formats.recordio import verify
 from gpuio.sources.base import Losses
 from gpuio.sources.recordio.index_cache import JoinedIndex, join, keep
 from gpuio.sources.recordio.spacing import DAMAGED, EXACT, Spacing, look_at_spacing
-from gpuio.storage.location import is_url
+from gpuio.storage.paths import is_url
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from gpuio.formats.index import Index
 from gpuio.storage.atomic import committed
-from gpuio.storage.location import is_url
+from gpuio.storage.paths import is_url
 from gpuio.storage.plain_file import is_trusted, open_plain, restrict
 from gpuio.storage.shards import sizes_of
 from gpuio.storage.write_lock import try_lock

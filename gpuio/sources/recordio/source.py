@@ -19,8 +19,8 @@ from gpuio.sources.reading import SourceReader
 from gpuio.sources.recordio.entries import find_entries
 from gpuio.sources.recordio.spacing import EXACT, Spacing, distances, look_at_spacing
 from gpuio.storage.identity import FileIdentity, identity_of
-from gpuio.storage.location import PathLike as PathLike
-from gpuio.storage.location import absolute, is_url
+from gpuio.storage.paths import PathLike as PathLike
+from gpuio.storage.paths import absolute, is_url
 from gpuio.storage.shards import beside, exist, find_files, sizes_of
 
 _SAMPLE = 1000  # records whose places are part of the fingerprint

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from gpuio.core.parallel_map import in_order
 from gpuio.formats.recordio import HEAD_NBYTES, RecordFile, begin_here, frame_ends
-from gpuio.storage.location import is_url
+from gpuio.storage.paths import is_url
 
 Int64s = npt.NDArray[np.int64]
 

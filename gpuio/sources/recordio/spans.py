@@ -18,7 +18,8 @@ from gpuio.errors import PipelineClosedError
 from gpuio.kernels.records import SPAN, read_spans
 from gpuio.storage.byte_source import LocalBytes
 from gpuio.storage.identity import FileIdentity
-from gpuio.storage.location import Location, is_url
+from gpuio.storage.location import Location
+from gpuio.storage.paths import is_url
 
 if TYPE_CHECKING:
     from gpuio.sources.recordio.source import RecordIOSource
