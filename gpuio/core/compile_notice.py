@@ -1,8 +1,9 @@
-"""Compiling kernels: a terminal is told of it, and it ends when nobody waits for the kernels.
+"""Compiling kernels: long compilations are announced, and stop when nobody needs the kernels.
 
-Numba compiles in the thread that needs a kernel first, which takes about a minute where nothing is
-kept on disk. It tells of each of its hundreds of passes. Then a thread whose work is not wanted any
-more, after an interrupt say, gives up; so closing waits for one pass, a few seconds at most.
+Numba compiles in the thread that needs a kernel first, which takes about a minute where its disk
+cache is empty. It emits an event for each of its hundreds of passes. At each event a thread whose
+work is no longer wanted, for example after an interrupt, gives up; so `close` waits for one pass, a
+few seconds at most.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from typing import Any, Final
 
 from gpuio.errors import PipelineClosedError
 
-_SHORT: Final = 1.0  # seconds of compiling of which nothing is said
+_SHORT: Final = 1.0  # seconds of compiling that are not announced
 
 _local = threading.local()
 
 
 @contextmanager
 def while_wanted(wanted: Callable[[], bool]) -> Iterator[None]:
-    """The work of this thread: compiling for it ends once `wanted` says False."""
+    """Stop compilations of this thread, within the `with` block, once `wanted` returns False."""
     _local.wanted = wanted
     try:
         yield
@@ -33,10 +34,10 @@ def while_wanted(wanted: Callable[[], bool]) -> Iterator[None]:
 
 
 class Notice:
-    """What is said of compiling: a line when it takes long, and one when it is over.
+    """Announces compiling: a line when it takes long, and one when it is over.
 
     Args:
-        clock: Gives seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,14 +47,14 @@ class Notice:
         self._said = False
 
     def pass_begins(self) -> None:
-        """A pass of the compiler begins.
+        """Note that a pass of the compiler begins.
 
         Raises:
-            PipelineClosedError: The work of this thread is not wanted any more.
+            PipelineClosedError: The work of this thread is no longer wanted.
         """
         wanted = getattr(_local, "wanted", None)
         if wanted is None:
-            return  # not a thread of ours
+            return  # gpuio did not start this thread
         if not wanted():
             raise PipelineClosedError("the iterator was closed while its kernels were compiled")
         with self._lock:
@@ -65,7 +66,7 @@ class Notice:
                 _say("compiling kernels for this machine, once; this takes about a minute ...")
 
     def over(self) -> None:
-        """All kernels that are needed now are compiled."""
+        """Note that all kernels that are needed now are compiled."""
         if self._began is None:
             return
         with self._lock:
@@ -80,7 +81,7 @@ notice: Final = Notice()
 
 @cache
 def listen() -> None:
-    """Let Numba tell `notice` of its passes, from now on."""
+    """Register `notice` for Numba's events."""
     from numba.core import event
 
     class Listener(event.Listener):

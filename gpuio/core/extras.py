@@ -23,18 +23,18 @@ EXTRAS: Final = {
     "torch": ("PyTorch", "torch"),
     "tqdm": ("tqdm", "cpu"),
 }
-"""By module: the name of its package, and the extra of gpuio that brings it."""
+"""By module: the name of its package, and the extra of gpuio that installs it."""
 
 
 @contextmanager
 def explained(purpose: str) -> Iterator[None]:
-    """Around imports: say which package is missing, and how it is installed.
+    """Turn a failed import in the `with` block into an error that says what to install.
 
     Args:
-        purpose: What needs it, for messages.
+        purpose: What needs the import, for messages.
 
     Raises:
-        MissingPackageError: A package is missing that an extra brings.
+        MissingPackageError: A package that one of gpuio's extras installs is missing.
     """
     try:
         yield

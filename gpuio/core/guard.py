@@ -1,4 +1,4 @@
-"""How an iterator is shared: one thread at a time, in one process, until it is closed."""
+"""Sharing an iterator: one thread at a time, in one process, until it is closed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gpuio.errors import PipelineClosedError
 
 
 class SharedLock:
-    """A lock that a thread may take again, and that is free in a forked child.
+    """A reentrant lock that is free in a forked child.
 
-    The thread that held it in the parent does not exist in the child, and would never let go.
+    The thread that held it in the parent does not exist in the child, so it would never release it.
     """
 
     __slots__ = ("__weakref__", "_lock")
@@ -30,10 +30,10 @@ class SharedLock:
         self._lock.release()
 
     def __reduce__(self) -> tuple[type[SharedLock], tuple[()]]:
-        return SharedLock, ()  # a copy is held by nobody
+        return SharedLock, ()  # a copy is free
 
     def renew(self) -> None:
-        """Take it away from a thread that was left behind in the parent."""
+        """Free the lock if a thread that stayed in the parent holds it."""
         if not self._lock._is_owned():  # type: ignore[attr-defined]
             self._lock = threading.RLock()
 
@@ -61,12 +61,12 @@ def left_behind_error() -> PipelineClosedError:
 class Guard:
     """Lets one thread at a time into an iterator, while it is open and in its own process.
 
-    `with guard:` stands around every change of the iterator, waiting for a batch included. So each
+    `with guard:` is around every change of the iterator, and around waiting for a batch. So each
     batch goes to exactly one of several threads, and `reset` waits for the batch that another
-    thread is about to get. Only `close` does not wait its turn.
+    thread is about to get. Only `close` does not wait.
 
     Attributes:
-        lock: What threads wait for.
+        lock: The lock that threads take.
         closed: Whether `close` was called.
     """
 
@@ -77,7 +77,7 @@ class Guard:
         self._pid: int | None = None
 
     def begin(self) -> None:
-        """Say that threads work for the iterator from now on, so that it stays in this process."""
+        """Note that threads of this process work for the iterator from now on."""
         self._pid = os.getpid()
 
     def __enter__(self) -> None:
@@ -93,34 +93,34 @@ class Guard:
 
     @property
     def left_behind(self) -> bool:
-        """Whether this is a forked child, and the threads are those of its parent."""
+        """Whether this is a forked child of the process whose threads work for the iterator."""
         return self._pid is not None and self._pid != os.getpid()
 
     def check(self) -> None:
-        """Refuse to work for an iterator that is closed, or is that of the parent process.
+        """Refuse an iterator that is closed or belongs to the parent process.
 
         Raises:
-            PipelineClosedError: The iterator is closed, or that of the parent process.
+            PipelineClosedError: The iterator is closed or belongs to the parent process.
         """
         self.check_process()
         if self.closed:
             raise PipelineClosedError("this iterator was closed")
 
     def check_process(self) -> None:
-        """Refuse to work for the iterator of the parent process.
+        """Refuse an iterator that belongs to the parent process.
 
         Raises:
-            PipelineClosedError: The iterator is that of the parent process.
+            PipelineClosedError: The iterator belongs to the parent process.
         """
         if self.left_behind:
             raise left_behind_error()
 
     def close(self, interrupt: Callable[[], None], end: Callable[[], None]) -> None:
-        """Close the iterator, from whichever thread; again is allowed.
+        """Close the iterator, from any thread; a second call has no effect.
 
         Args:
-            interrupt: Wakes whoever waits for a batch; may be called at any time, more than once.
-            end: Gives everything back; called once, when no other thread is in the iterator.
+            interrupt: Wakes threads that wait for a batch; may be called at any time and again.
+            end: Ends threads and frees memory; called once, when no other thread is inside.
         """
         self.closed = True
         if self.left_behind:
@@ -133,7 +133,7 @@ class Guard:
 
 
 class Ends:
-    """Tells each of several threads once that an epoch is over, where `next` itself begins anew."""
+    """Tells each thread once that an epoch is over, where `next` itself begins the next one."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -143,7 +143,7 @@ class Ends:
         return Ends, ()
 
     def take(self) -> bool:
-        """Whether this thread was not yet told of an end that another one met."""
+        """Whether this thread has still to be told of an end that another thread met."""
         told = getattr(self._told, "count", 0)
         self._told.count = self._count
         return bool(told < self._count)
@@ -157,7 +157,7 @@ class Ends:
 def interrupt(iterator: Any) -> None:
     """Close an iterator of this package while another thread may be waiting for its batch.
 
-    Iterators of others may not be made for that; they are left as they are.
+    Other iterators may not support that and are left as they are.
     """
     if isinstance(getattr(iterator, "_guard", None), Guard):
         iterator.close()

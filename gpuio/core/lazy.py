@@ -1,4 +1,4 @@
-"""Names that are imported when they are used, and what is said of those that are not there."""
+"""Names that are imported when they are used, and the error for names that do not exist."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from gpuio.core.extras import explained
 
 
 def load(module: str, name: str, homes: Mapping[str, str]) -> Any:
-    """What `name` stands for in `module`.
+    """The attribute `name` of `module`, imported from where it is defined.
 
     Args:
-        module: Name of the module that is asked.
-        name: Of the attribute.
-        homes: Where names come from, as "module" or as "module:attribute".
+        module: Name of the module.
+        name: Name of the attribute.
+        homes: By attribute, where it is defined, as "module" or as "module:attribute".
 
     Raises:
-        AttributeError: There is no such name.
-        MissingPackageError: A package is not installed that it needs.
+        AttributeError: There is no such attribute.
+        MissingPackageError: A package that it needs is not installed.
     """
     if name not in homes:
         raise missing(module, name)

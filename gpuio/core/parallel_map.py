@@ -1,4 +1,4 @@
-"""Work done by threads, its results in the order of the work."""
+"""A parallel `map` whose results keep the order of the items."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ Result = TypeVar("Result")
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, name: str
 ) -> Generator[Result, None, None]:
-    """`work(item)` for each of `items`, done by `threads` threads a little ahead of the caller.
+    """`work(item)` for each of `items`, computed by `threads` threads a little ahead of the caller.
 
-    What `work` raises is raised in its place. Closing the generator drops what has not begun; what
-    has goes on, and nobody waits for it, so that an interrupt is heard also while a read hangs.
+    An exception of `work` is raised in the place of its result. Closing the generator drops items
+    that have not begun; it does not wait for those that have, so that an interrupt is not delayed
+    by a read that hangs.
 
     Raises:
         BackendError: No thread can be started.

@@ -1,4 +1,4 @@
-"""Run an iterator ahead of its consumer, in a thread of its own; pools are in `workers.py`."""
+"""Run an iterator ahead of its consumer, in a thread of its own; pools are in `threads.py`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gpuio.errors import BackendError, PipelineClosedError
 
 T = TypeVar("T")
 
-_PATIENCE: Final = 2.0  # seconds that the garbage collector waits for a thread to end
+_COLLECT_TIMEOUT: Final = 2.0  # seconds that the garbage collector waits for a thread to end
 
 
 class Closable(Protocol):
-    """Something whose waiters can be sent home."""
+    """Something that threads wait for."""
 
     def close(self) -> None:
-        """Make every wait end."""
+        """Wake every thread that waits."""
 
 
 class Prefetch(Generic[T]):
@@ -35,20 +35,21 @@ class Prefetch(Generic[T]):
     Items keep their order, and each goes to exactly one of the threads that ask. When `source`
     raises, the items before the failure come first, then the same exception, once. `close` (also
     at interpreter exit) stops `source` at its next item and joins the thread, so every `finally`
-    upstream has run when it returns; what was not taken is dropped, and whoever waits or asks is
-    told by a PipelineClosedError. The same happens when it is garbage, except that the thread gets
-    two seconds to end: the one that collects may hold a lock that it needs.
+    upstream has run when it returns; items that were not taken are dropped, and threads that wait
+    or ask for one get a PipelineClosedError. The same happens when the iterator is garbage
+    collected, except that the thread gets two seconds to end: it may need a lock that the
+    collecting thread holds.
 
     Args:
         source: Consumed only by the thread; closed by it too, where it has a `close`.
         depth: Items that may wait to be taken, at least 1.
         name: Thread name, as debuggers and profilers show it.
-        scope: Makes what the thread enters around its whole life, such as `backend.scope`.
-        waits: Closed first on close, so that `source` does not wait on them for ever.
-        meter: Says where the time goes; a new one when None.
+        scope: Makes a context that the thread enters for its whole life, such as `device.scope`.
+        waits: Objects that `source` may wait for; `close` closes them first.
+        meter: Measures where the time goes; a new one when None.
 
     Attributes:
-        meter: As given.
+        meter: The meter.
 
     Raises:
         BackendError: The thread cannot be started; `source` is closed then.
@@ -91,10 +92,10 @@ class Prefetch(Generic[T]):
         return self._exchange.take()
 
     def is_over(self) -> bool:
-        """Whether there is no other item, nor a failure; waits until that is known.
+        """Whether no item and no failure is left; waits until that is known.
 
         Raises:
-            PipelineClosedError: It was closed, now or while waiting.
+            PipelineClosedError: The iterator was closed, before or while this waited.
         """
         self._check_process()
         return self._exchange.is_over()
@@ -104,11 +105,11 @@ class Prefetch(Generic[T]):
             raise left_behind_error()
 
     def interrupt(self) -> None:
-        """Wake everyone who waits, as `close` does, but do not wait for the thread."""
+        """Wake all threads that wait, as `close` does, but do not wait for the producing thread."""
         self._end.interrupt()
 
     def close(self) -> None:
-        """Stop the source and join the thread; again is allowed."""
+        """Stop the source and join the thread; a second call has no effect."""
         self._end()
         self._finalizer.detach()
 
@@ -126,11 +127,11 @@ class _Exchange(Generic[T]):
         self._failure: BaseException | None = None
 
     def offer(self, item: T) -> bool:
-        """Wait for room and leave `item` there; False once closed."""
+        """Wait until an item fits and add `item`; False if the buffer was closed."""
         with self._changed:
-            if not self._has_room():
+            if not self._has_space():
                 with self.meter.blocked:
-                    self._changed.wait_for(self._has_room)
+                    self._changed.wait_for(self._has_space)
             if self._closed:
                 return False
             self._items.append(item)
@@ -141,7 +142,7 @@ class _Exchange(Generic[T]):
         """Whether items are still wanted."""
         return not self._closed
 
-    def _has_room(self) -> bool:
+    def _has_space(self) -> bool:
         return len(self._items) < self._depth or self._closed
 
     def _has_news(self) -> bool:
@@ -181,7 +182,7 @@ class _Exchange(Generic[T]):
         try:
             raise failure
         finally:
-            del failure  # its traceback, which has this frame, is not to keep it alive
+            del failure  # its traceback holds this frame, which would keep it alive
 
     def close(self) -> None:
         with self._changed:
@@ -192,9 +193,9 @@ class _Exchange(Generic[T]):
 
 
 class _End:
-    """All it takes to end a thread, without the iterator that it works for.
+    """Ends a thread; holds no reference to the iterator that the thread works for.
 
-    Nothing happens in a forked child, where there is no such thread.
+    In a forked child, which does not have the thread, it does nothing.
 
     Attributes:
         pid: The process of the thread.
@@ -207,7 +208,7 @@ class _End:
         self.pid = os.getpid()
 
     def interrupt(self) -> None:
-        """Wake everyone who waits; the thread ends at its next item."""
+        """Wake all threads that wait; the producing thread ends at its next item."""
         if os.getpid() != self.pid:
             return
         self._exchange.close()
@@ -219,15 +220,15 @@ class _End:
         self._finish(None)
 
     def collected(self) -> None:
-        """End the thread of an iterator that is garbage: in any thread, whatever locks it holds."""
-        self._finish(_PATIENCE)
+        """End the thread of an iterator that is garbage; called in any thread, with any locks."""
+        self._finish(_COLLECT_TIMEOUT)
 
-    def _finish(self, patience: float | None) -> None:
+    def _finish(self, timeout: float | None) -> None:
         self.interrupt()
         if os.getpid() != self.pid or self._thread.ident is None:  # it was never started
             return
         if self._thread is not threading.current_thread():
-            self._thread.join(patience)
+            self._thread.join(timeout)
 
 
 def _work(
@@ -247,7 +248,7 @@ def _work(
                     break
                 if not exchange.offer(item):
                     break
-                del item  # the consumer alone decides how long it lives
+                del item  # only the consumer decides how long it lives
     except BaseException as error:
         error.add_note(f"raised in thread {threading.current_thread().name!r}")
         failure = error
@@ -255,12 +256,12 @@ def _work(
         if isinstance(items, Generator | Prefetch):
             items.close()
         exchange.end(failure)
-        del failure  # its traceback, which has this frame, is not to keep what it shows alive
+        del failure  # its traceback holds this frame, which would keep its objects alive
         _running.pop(threading.current_thread(), None)
 
 
 _running: dict[threading.Thread, _End] = {}
-"""How to end each thread that has not ended by itself."""
+"""The threads that run, and what ends each of them."""
 _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_running.clear)

@@ -1,4 +1,4 @@
-"""What to say about a keyword or an option that does not exist: what other libraries call ours."""
+"""Suggestions for unknown keywords and options: other libraries' names, and near misses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _SHOWN: Final = 3
 
 
 class Synonym(NamedTuple):
-    """Names that other libraries have for something of ours.
+    """Names that other libraries have for parameters of gpuio.
 
     Attributes:
-        names: What they call it, with spaces between.
-        instead: Our parameters, with spaces between, each alone or as name=value. Where a function
-            lacks one of them, the row says nothing about it.
-        reason: What else there is to know.
+        names: The other names, separated by spaces.
+        instead: The parameters of gpuio, separated by spaces, each alone or as name=value. The row
+            does not apply to a function that lacks one of them.
+        reason: An explanation for the message.
     """
 
     names: str
@@ -221,12 +221,12 @@ SYNONYMS: Final = (
 def suggestion(
     name: str, known: Collection[str], spell: Callable[[str, str], str] | None = None
 ) -> str:
-    """What to use instead of an unknown name: "" or a text that goes on after it.
+    """What to use instead of an unknown name: a text to append to a message, or "".
 
     Args:
-        name: What was given.
-        known: What there is.
-        spell: How a parameter and its value (or "") are written; as in Python when None.
+        name: The unknown name.
+        known: The names that exist.
+        spell: Formats a parameter and its value (or ""); None formats as Python does.
     """
     write = spell or (lambda name, value: f"{name}={value}" if value else name)
     for synonym in SYNONYMS:

@@ -1,4 +1,4 @@
-"""Threads that cannot be started: one error that says what to do, and pools that do with fewer."""
+"""Starting threads where the system may refuse: a clear error, and pools that work with fewer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def start(thread: threading.Thread) -> None:
     """Start a thread.
 
     Raises:
-        BackendError: The system has no more threads for this process.
+        BackendError: The system refuses this process another thread.
     """
     try:
         thread.start()
@@ -34,7 +34,7 @@ def start(thread: threading.Thread) -> None:
 
 
 def cannot_start(name: str, error: RuntimeError) -> BackendError:
-    """The error for a thread that could not be started, and why."""
+    """The error for a thread that could not be started, with the reason."""
     return BackendError(
         f"thread {name!r} cannot be started: {error}; this process has {threading.active_count()} "
         "threads of Python: let fewer run at once, or raise the limit of the system (see "
@@ -45,11 +45,11 @@ def cannot_start(name: str, error: RuntimeError) -> BackendError:
 class WorkerPool(Executor):
     """A pool of threads, started as they are needed.
 
-    Where one cannot be started, the others do its work.
+    If a thread cannot be started, the others do its work.
 
     Args:
-        threads: The most there are.
-        name: In front of the names of the threads.
+        threads: Largest number of threads.
+        name: Prefix of the names of the threads.
     """
 
     def __init__(self, threads: int, name: str) -> None:
@@ -58,10 +58,10 @@ class WorkerPool(Executor):
         self._started = False
 
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """`work(*args, **kwargs)`, done by one of the threads.
+        """Have one of the threads call `work(*args, **kwargs)`.
 
         Raises:
-            BackendError: There is no thread, and none can be started; `work` will not be done.
+            BackendError: The pool has no thread, and none can be started; `work` is not called.
             RuntimeError: The pool was shut down.
         """
         future: Future[T] = Future()

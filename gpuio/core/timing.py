@@ -1,4 +1,4 @@
-"""How long things take, and how much is done: stopwatches, and what they say together."""
+"""How long the stages take and how much they process: stopwatches, counters and their sums."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 ProfilerRange = Callable[[str], AbstractContextManager[Any]]
-"""Shows a range of that name in a profiler, in the thread that enters it, until it leaves."""
+"""Makes a context that a profiler shows as a range of that name, in the thread that enters it."""
 
 
 class Stopwatch:
     """Adds up the seconds of `with` blocks; one thread at a time runs it, any may read it.
 
     Args:
-        name: Of the ranges in profilers.
+        name: Name of the ranges in profilers.
 
     Attributes:
-        marks: Profilers that see the blocks; usually none, and then nothing is done for them.
+        marks: Profilers that are shown the blocks; usually none.
     """
 
     __slots__ = ("_now", "_ranges", "marks", "name")
@@ -28,7 +28,7 @@ class Stopwatch:
         self.name = name
         self.marks: tuple[ProfilerRange, ...] = ()
         self._ranges: ExitStack | None = None
-        # Replaced as a whole, so that who reads it never sees a half.
+        # One tuple, replaced as a whole: a reader never sees one value without the other.
         self._now: tuple[float, float | None] = (0.0, None)
 
     def __enter__(self) -> None:
@@ -47,7 +47,7 @@ class Stopwatch:
             self._ranges = None
 
     def read(self) -> float:
-        """Seconds so far, with those of a block that has not ended."""
+        """Seconds so far, including those of a block that has not ended."""
         seconds, begin = self._now
         return seconds if begin is None else seconds + time.perf_counter() - begin
 
@@ -56,12 +56,12 @@ class Meter:
     """The stopwatches of a `Prefetch`, or of several that follow each other.
 
     Args:
-        name: Of what is made.
+        name: Name of the ranges in profilers.
 
     Attributes:
-        making: Of the thread, while its source makes an item.
-        blocked: Of the thread, while an item finds no room.
-        awaited: Of the consumer, while there is no item.
+        making: Runs in the thread, while its source makes an item.
+        blocked: Runs in the thread, while the buffer is full.
+        awaited: Runs in the consumer, while the buffer is empty.
         first: Seconds that `awaited` has run for the first items of iterators.
     """
 
@@ -80,7 +80,7 @@ class Meter:
 
 
 class _Difference:
-    """What happened between two moments: fields, and the fields of fields, are subtracted."""
+    """Base of sums that grow: subtracting an earlier one subtracts the fields, nested ones too."""
 
     __slots__ = ()
 
@@ -91,15 +91,15 @@ class _Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Work(_Difference):
-    """What one room has done.
+class StageStats(_Difference):
+    """What one stage has done.
 
     Attributes:
-        batches: That came out of it.
-        images: In them.
-        nbytes: In them: encoded images after reading, pixels after decoding.
+        batches: Batches that came out of it.
+        images: Images in the batches.
+        nbytes: Bytes in the batches: encoded images after reading, pixels after decoding.
         busy: Seconds at work.
-        starved: Seconds without anything to work on.
+        starved: Seconds without input.
         blocked: Seconds with its output full.
     """
 
@@ -113,12 +113,12 @@ class Work(_Difference):
 
 @dataclass(slots=True)
 class BatchCounter:
-    """Counts what comes out of a room, in one thread.
+    """Counts the batches that come out of a stage, in one thread.
 
     Attributes:
-        batches: So far.
-        images: In them.
-        nbytes: In them.
+        batches: Batches so far.
+        images: Images in the batches.
+        nbytes: Bytes in the batches.
     """
 
     batches: int = 0
@@ -126,14 +126,14 @@ class BatchCounter:
     nbytes: int = 0
 
     def add(self, images: int, nbytes: int) -> None:
-        """One more batch."""
+        """Count one more batch."""
         self.batches += 1
         self.images += images
         self.nbytes += nbytes
 
-    def work(self, busy: float, starved: float, blocked: float) -> Work:
-        """All that, with the seconds that it took."""
-        return Work(self.batches, self.images, self.nbytes, busy, starved, blocked)
+    def stats(self, busy: float, starved: float, blocked: float) -> StageStats:
+        """The counts with the seconds that they took."""
+        return StageStats(self.batches, self.images, self.nbytes, busy, starved, blocked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +141,19 @@ class PipelineStats(_Difference):
     """What a pipeline has done since it was made.
 
     Attributes:
-        epochs: Begun.
-        read: Files, headers, and what is drawn for each image.
+        epochs: Epochs that were begun.
+        read: Reading files, parsing headers and drawing random numbers.
         decode: Decoding and augmentation.
-        files: Seconds of `read.busy` that went into files, the rest into headers and numbers.
+        files: Seconds of `read.busy` that went into files; the rest went into headers and numbers.
         waited: Seconds that the consumer waited for batches.
-        first: Seconds of that for the first batches of epochs.
-        decoding: CPU seconds of all threads together.
-        augmenting: Likewise.
+        first: Seconds of `waited` that went into the first batches of epochs.
+        decoding: CPU seconds of decoding, over all threads.
+        augmenting: CPU seconds of augmentation, over all threads.
     """
 
     epochs: int = 0
-    read: Work = field(default_factory=Work)
-    decode: Work = field(default_factory=Work)
+    read: StageStats = field(default_factory=StageStats)
+    decode: StageStats = field(default_factory=StageStats)
     files: float = 0.0
     waited: float = 0.0
     first: float = 0.0

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from gpuio.core.timing import BatchCounter, PipelineStats, Work
+from gpuio.core.timing import BatchCounter, PipelineStats, StageStats
 
 if TYPE_CHECKING:
     from gpuio.mxnet.iterators.record_iter import RecordIter
@@ -291,7 +291,7 @@ def _rows(account: PipelineStats) -> dict[str, Stage]:
     return stages
 
 
-def _stage(work: Work, busy: float, nbytes: int | None) -> Stage:
+def _stage(work: StageStats, busy: float, nbytes: int | None) -> Stage:
     return Stage(busy, work.starved, work.blocked, work.images, nbytes)
 
 

@@ -151,8 +151,8 @@ class Pipeline:
         busy = max(decode.making.read() - starved, 0.0)
         return PipelineStats(
             epochs=self._epochs,
-            read=self._read.work(read.making.read(), 0.0, read.blocked.read()),
-            decode=self._made.work(busy, starved, decode.blocked.read()),
+            read=self._read.stats(read.making.read(), 0.0, read.blocked.read()),
+            decode=self._made.stats(busy, starved, decode.blocked.read()),
             files=self._files.read(),
             waited=decode.awaited.read(),
             first=decode.first,

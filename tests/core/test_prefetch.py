@@ -215,7 +215,7 @@ def test_a_thread_that_cannot_be_started_is_one_error_and_leaves_nothing(fail_st
 
 
 def test_what_collects_may_hold_a_lock_that_the_thread_needs(monkeypatch):
-    monkeypatch.setattr("gpuio.core.prefetch._PATIENCE", 0.01)
+    monkeypatch.setattr("gpuio.core.prefetch._COLLECT_TIMEOUT", 0.01)
     lock, reached = threading.Lock(), threading.Event()
 
     def source():

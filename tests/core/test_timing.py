@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from gpuio.core.timing import BatchCounter, PipelineStats, Stopwatch, Work
+from gpuio.core.timing import BatchCounter, PipelineStats, StageStats, Stopwatch
 
 
 def test_a_stopwatch_adds_up_its_blocks():
@@ -85,10 +85,10 @@ def test_without_profilers_a_block_costs_next_to_nothing():
 
 
 def test_accounts_are_subtracted_field_by_field():
-    before = PipelineStats(epochs=1, read=Work(1, 2, 3, 0.5, 0.25, 0.125), waited=1.0)
-    after = PipelineStats(epochs=3, read=Work(11, 22, 33, 1.5, 1.25, 1.125), waited=1.5)
+    before = PipelineStats(epochs=1, read=StageStats(1, 2, 3, 0.5, 0.25, 0.125), waited=1.0)
+    after = PipelineStats(epochs=3, read=StageStats(11, 22, 33, 1.5, 1.25, 1.125), waited=1.5)
     assert after - before == PipelineStats(
-        epochs=2, read=Work(10, 20, 30, 1.0, 1.0, 1.0), waited=0.5
+        epochs=2, read=StageStats(10, 20, 30, 1.0, 1.0, 1.0), waited=0.5
     )
 
 
@@ -96,4 +96,4 @@ def test_a_tally_counts_batches():
     tally = BatchCounter()
     tally.add(4, 100)
     tally.add(3, 75)
-    assert tally.work(1.0, 2.0, 3.0) == Work(2, 7, 175, 1.0, 2.0, 3.0)
+    assert tally.stats(1.0, 2.0, 3.0) == StageStats(2, 7, 175, 1.0, 2.0, 3.0)

@@ -15,7 +15,7 @@ import pytest
 
 import gpuio
 from gpuio import ImageRecordIter
-from gpuio.core.timing import PipelineStats, Work
+from gpuio.core.timing import PipelineStats, StageStats
 from gpuio.observe.report import Report, Spent
 from gpuio.pipeline.executor import Executor
 from gpuio.pipeline.planner import Planner
@@ -263,8 +263,8 @@ def spent(*, waited=0.0, first=0.0, busy=0.0, starved=0.0, blocked=0.0, work=(0.
     """Ten seconds in which much was done, by two threads."""
     account = PipelineStats(
         epochs=2,
-        read=Work(100, 1000, 10**6, more.pop("reading", 1.0), 0.0, 9.0),
-        decode=Work(100, 1000, 10**7, busy, starved, blocked),
+        read=StageStats(100, 1000, 10**6, more.pop("reading", 1.0), 0.0, 9.0),
+        decode=StageStats(100, 1000, 10**7, busy, starved, blocked),
         files=0.5,
         waited=waited,
         first=first,
