@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import GpuioError
-from gpuio.pipeline.read.reader import Samples
+
+if TYPE_CHECKING:
+    from gpuio.pipeline.read.reader import Samples
 
 OnError = Literal["raise", "skip", "replace", "zero"]
 POLICIES: tuple[str, ...] = get_args(OnError)

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,9 +25,11 @@ from gpuio.devices.pool import OutputPool
 from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, LabelError, PipelineClosedError
 from gpuio.formats.exif import exif_place
+from gpuio.formats.index import Index
 from gpuio.kernels.float_color import map_colors
 from gpuio.mxnet.image.compiled import Compiled
 from gpuio.mxnet.image.functions import is_jfif
+from gpuio.mxnet.image.samples import KeyedSamples
 from gpuio.mxnet.image.sequence import SampleSequence
 from gpuio.pipeline.decode import make_decoder
 from gpuio.pipeline.decode.base import Decoder
@@ -36,10 +38,16 @@ from gpuio.pipeline.pipeline import Pipeline
 from gpuio.pipeline.planner import Overrides, PlannedBatch, Planner
 from gpuio.pipeline.read.reader import RecordBatch, RecordReader, Samples
 from gpuio.samplers import Selection
+from gpuio.sources.base import RecordSource
+from gpuio.sources.folder import FolderSource
+from gpuio.sources.labels import no_labels
+from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.transforms.op import BatchPlan
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    LabelsByNumber = Callable[[int], npt.ArrayLike]
 
 _AHEAD: Final = 3  # chunks drawn ahead: one that is ready, and one for each that the CPU makes
 _KEEP: Final = _AHEAD + 4  # output arrays kept for use again
@@ -88,29 +96,13 @@ class LockstepGate:
             self._changed.notify_all()
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkSource:
-    """Where the samples of chunks come from.
-
-    Attributes:
-        read: Reads records by number.
-        numbers: Gives the numbers of records, (N,) int64, from the keys of a chunk.
-        labels: Gives the labels of a record by its number, instead of those in the record; None
-            leaves them.
-    """
-
-    read: RecordReader
-    numbers: Callable[[Sequence[Any]], npt.NDArray[np.int64]]
-    labels: Callable[[int], npt.ArrayLike] | None
-
-
 class ChunkPlanner(Planner):
     """Plans chunks with what `Compiled` draws while the caller waits.
 
     Args:
         compiled: What is done to every image.
         decoder: Reads the headers.
-        labels: Labels by record number: see `ChunkSource`.
+        labels: Gives the labels of a record by its number, instead of those in it; None for none.
 
     Attributes:
         gate: Lets this planner draw.
@@ -121,7 +113,7 @@ class ChunkPlanner(Planner):
         self,
         compiled: Compiled,
         decoder: Decoder,
-        labels: Callable[[int], npt.ArrayLike] | None,
+        labels: LabelsByNumber | None,
     ) -> None:
         super().__init__(compiled.plan, decoder)
         self.gate = LockstepGate()
@@ -159,7 +151,7 @@ class ChunkPlanner(Planner):
         where = self._decoder.source.where(int(samples.ids[place]))
         return f"{where}, key {samples.keys[place]}"
 
-    def _relabel(self, samples: Samples, labels: Callable[[int], npt.ArrayLike]) -> None:
+    def _relabel(self, samples: Samples, labels: LabelsByNumber) -> None:
         width = samples.labels.shape[1]
         for place, number in enumerate(samples.ids.tolist()):
             values = np.asarray(labels(number), np.float32).ravel()
@@ -206,9 +198,11 @@ class ChunkPipeline:
     """Chunks of images, made some ahead of their use.
 
     Args:
-        source: Where the samples come from.
+        samples: Where the samples come from.
+        root: Folder of the files of a list.
         compiled: What is done to every image.
         batch_size: Samples in the largest chunk.
+        label_width: W, labels of every image.
         threads: CPU threads.
 
     Attributes:
@@ -216,19 +210,31 @@ class ChunkPipeline:
     """
 
     def __init__(
-        self, source: ChunkSource, compiled: Compiled, batch_size: int, threads: int
+        self,
+        samples: KeyedSamples,
+        root: str,
+        compiled: Compiled,
+        batch_size: int,
+        label_width: int,
+        threads: int,
     ) -> None:
         self.pid = os.getpid()
-        self._numbers = source.numbers
+        source, keys = _records(samples, root, label_width)
+        imglist = samples.imglist
+        # A list's labels replace all others; they may be more or fewer, which is a fault of theirs.
+        relabel = None if imglist is None else no_labels(label_width)
+        labels = None if imglist is None else lambda number: imglist[keys[number].item()][0]
+        read = RecordReader(source, label_width=label_width, relabel=relabel)
+        self._numbers = RecordNumbers(keys)
         device = make_device("cpu", threads)
-        decoder = make_decoder("auto", device, 3, source.read.source)
+        decoder = make_decoder("auto", device, 3, source)
         executor = (
             ColorExecutor(compiled, decoder, batch_size, device, _KEEP)
             if compiled.maps_colors
             else Executor(compiled.plan, decoder, batch_size, device, keep=_KEEP)
         )
-        self._planner = ChunkPlanner(compiled, decoder, source.labels)
-        self._pipeline = Pipeline(source.read, self._planner, executor, device, depth=1)
+        self._planner = ChunkPlanner(compiled, decoder, labels)
+        self._pipeline = Pipeline(read, self._planner, executor, device, depth=1)
         self._made: Prefetch[Batch] | None = None
         self._at = 0  # place in the sequence of the next chunk that is under way
 
@@ -303,13 +309,47 @@ class ChunkPipeline:
             self._pipeline.close()
 
 
+class RecordNumbers:
+    """Numbers of records by their keys; a repeated key stands for the last of its records.
+
+    Args:
+        keys: (N,) keys in the order of the records.
+    """
+
+    def __init__(self, keys: npt.NDArray[Any]) -> None:
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+
+    def __call__(self, keys: Sequence[Any]) -> npt.NDArray[np.int64]:
+        """(M,) int64 numbers of the records with M keys."""
+        wanted = np.asarray(keys, self._keys.dtype)
+        places = np.searchsorted(self._keys, wanted, side="right") - 1
+        numbers: npt.NDArray[np.int64] = self._order[places]
+        return numbers
+
+
+def _records(
+    samples: KeyedSamples, root: str, label_width: int
+) -> tuple[RecordSource, npt.NDArray[Any]]:
+    """The records of all samples, and (N,) their keys."""
+    if samples.rec:
+        index = (Index.load(samples.idx) if samples.idx else Index.scan(samples.rec)).sorted()
+        # Exactly the records of this index, also where another one lies beside the .rec.
+        return RecordIOSource.of_index(samples.rec, index), index.keys
+    assert samples.imglist is not None
+    keys = np.array(sorted(set(samples.imglist)))
+    paths = [samples.imglist[key][1] for key in keys.tolist()]
+    unlabeled = np.broadcast_to(np.float32(0), (len(paths), label_width))
+    return FolderSource(paths, unlabeled, root=root), keys
+
+
 # What threads run holds no ChunkPipeline: one that nobody has any more is to be collected.
 
 
 def _selections(
     chunks: Iterable[tuple[int, int]],
     keys: Sequence[Any],
-    numbers: Callable[[Sequence[Any]], npt.NDArray[np.int64]],
+    numbers: RecordNumbers,
 ) -> Iterator[Selection]:
     for at, count in chunks:
         yield Selection(numbers(keys[at : at + count]), 0)

@@ -142,7 +142,7 @@ class ImageDetIter(ImageIter):
             first, width = first or where, label.shape[1]
         self.reset()
         if not width:
-            raise InvalidLabelError(f"{self._rec or self._list_name}: no sample in it, so no label")
+            raise InvalidLabelError(f"{self._samples}: no sample in it, so no label")
         return most, width
 
     def _parse_label(self, label: Any) -> Label:

@@ -22,8 +22,7 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import MutableSequence, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack, cast
@@ -40,7 +39,6 @@ from gpuio.errors import (
     LabelError,
     PipelineClosedError,
 )
-from gpuio.formats.index import Index
 from gpuio.formats.label_hint import label_hint
 from gpuio.mxnet.image.augmenters import AugmenterOptions, CreateAugmenter, is_own, make_list
 from gpuio.mxnet.image.decode_queue import BrokenImageError as BrokenImageError
@@ -51,19 +49,11 @@ from gpuio.mxnet.image.decode_queue import (
     naming_sample,
 )
 from gpuio.mxnet.image.functions import read_file
-from gpuio.mxnet.image.listed import (
-    Entry,
-    ListFile,
-    RecordNumbers,
-    check_keys,
-    entries,
-    read_record,
-)
+from gpuio.mxnet.image.samples import KeyedSamples
 from gpuio.mxnet.image.sequence import LAST_BATCH, LastBatch, SampleSequence, part_of
 from gpuio.mxnet.iterators.batch import DataBatch
 from gpuio.mxnet.iterators.epochs import EpochIter
 from gpuio.mxnet.ndarray import NDArray
-from gpuio.mxnet.recordio import MXIndexedRecordIO
 from gpuio.storage import paths
 from gpuio.storage.paths import PathLike as PathLike
 from gpuio.storage.paths import absolute, check_path
@@ -71,7 +61,7 @@ from gpuio.storage.paths import absolute, check_path
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from gpuio.mxnet.image.chunks import ChunkPipeline, ChunkSource
+    from gpuio.mxnet.image.chunks import ChunkPipeline
     from gpuio.pipeline.executor import Batch
 
     Image = npt.NDArray[Any]
@@ -176,21 +166,15 @@ class ImageIter(EpochIter):
         self.shuffle = shuffle
         self.last_batch_handle = last_batch_handle
         self.path_root = None if path_root is None else absolute(os.fspath(path_root))
-        self.imglist: Mapping[Any, Entry] | None = None
-        if path_imglist:
-            self.imglist = ListFile(path_imglist, dtype)
-        elif isinstance(imglist, list):
-            self.imglist = entries(imglist, dtype)
-        self._list_name = os.fspath(path_imglist) if path_imglist else "imglist"
-        self.imgrec: MXIndexedRecordIO | None = None
-        self.imgidx: list[Any] | None = None
-        # Later the current folder may be another one.
-        self._rec = absolute(os.fspath(path_imgrec)) if path_imgrec else ""
-        self._idx = absolute(os.fspath(path_imgidx)) if path_imgidx else ""
-        if self._rec:
-            self._open(keyed=bool(self._idx or shuffle or num_parts > 1))
-        self._sequence = self._make_sequence(part_index, num_parts)
-        self.num_image = None if self.seq is None else len(self.seq)
+        keyed = bool(shuffle or num_parts > 1)
+        self._samples = KeyedSamples(
+            path_imgrec, path_imgidx, path_imglist, imglist, dtype, keyed=keyed
+        )
+        self.imgrec, self.imgidx = self._samples.imgrec, self._samples.imgidx
+        self.imglist = self._samples.imglist
+        keys = part_of(self._samples.keys, num_parts, part_index)
+        self._sequence = SampleSequence(keys, self.batch_size, cast("LastBatch", last_batch_handle))
+        self.num_image = len(keys) if self._samples.keyed else None
         self.auglist: Sequence[Any] = make_list(CreateAugmenter, aug_list, self.data_shape, options)
         labels = (self.batch_size, label_width) if label_width > 1 else (self.batch_size,)
         self.provide_data = [(data_name, (self.batch_size, *self.data_shape))]
@@ -202,39 +186,16 @@ class ImageIter(EpochIter):
         self._compiled_from: list[Any] | None = None
         self.reset()
 
-    def _open(self, *, keyed: bool) -> None:
-        """Open the .rec, by its index or a scan; `keyed` says whether users see its keys."""
-        self.imgrec = MXIndexedRecordIO(self._idx or None, self._rec, "r")
-        if keyed:
-            self.imgidx = list(self.imgrec.keys)
-            check_keys(self.imgrec, self._idx or None)
-        if self.imglist is not None and not self._idx:
-            warnings.warn(
-                "labels of a list need path_imgidx; those in the .rec are used", stacklevel=4
-            )
-            self.imglist = None
-
-    def _make_sequence(self, part_index: int, num_parts: int) -> SampleSequence:
-        self._keyed = self.imgrec is None or self.imgidx is not None
-        keys: Any = list(self.imglist or ()) if self.imgrec is None else self.imgidx
-        if self._keyed:
-            keys = part_of(keys, num_parts, part_index)
-        elif self.imgrec is not None:
-            keys = self.imgrec.keys
-        return SampleSequence(keys, self.batch_size, cast("LastBatch", self.last_batch_handle))
-
     @property
-    def seq(self) -> Any:
-        """Keys of the samples in the order of this epoch; None for a .rec read in order."""
-        return self._sequence.keys if self._keyed else None
+    def seq(self) -> MutableSequence[Any] | None:
+        return self._sequence.keys if self._samples.keyed else None
 
     @seq.setter
-    def seq(self, keys: list[Any]) -> None:
-        self._sequence.keys, self._keyed = keys, True
+    def seq(self, keys: MutableSequence[Any]) -> None:
+        self._sequence.keys, self._samples.keyed = keys, True
 
     @property
     def cur(self) -> int:
-        """Place of the next sample in the sequence."""
         return self._sequence.cur
 
     @cur.setter
@@ -251,7 +212,7 @@ class ImageIter(EpochIter):
         """Begin the next epoch; samples that "roll_over" has kept come first."""
         if self._pipeline is not None:
             self._pipeline.stop()
-        if self._keyed and self.shuffle:
+        if self.shuffle:
             self._sequence.shuffle()
         self._ends = Ends()
         if self._kept is None:
@@ -274,8 +235,7 @@ class ImageIter(EpochIter):
         super()._end()
         self._queue.close()
         self._drop_pipeline()
-        if self.imgrec is not None:
-            self.imgrec.close()
+        self._samples.close()
 
     def next_sample(self) -> tuple[Any, bytes]:
         """Label and encoded image of the next sample.
@@ -287,8 +247,7 @@ class ImageIter(EpochIter):
         with self._guard:
             key = self._sequence.next_key()
             if self.imgrec is not None:
-                header, image = read_record(self.imgrec, key)
-                return header.label if self.imglist is None else self.imglist[key][0], image
+                return self._samples.read_record(key)
             assert self.imglist is not None
             label, name = self.imglist[key]
             return label, self.read_image(name)
@@ -397,7 +356,8 @@ class ImageIter(EpochIter):
             if isinstance(error.__cause__, OSError):
                 raise error.__cause__ from None
             if isinstance(error, DecodeError):
-                raise BrokenImageError(f"Broken image {self._name()}: {error}") from error
+                name = self._samples.name(self._sequence.last_key)
+                raise BrokenImageError(f"Broken image {name}: {error}") from error
             raise
 
     def _compiled(self) -> bool:
@@ -425,35 +385,16 @@ class ImageIter(EpochIter):
         compiled = Compiled.of(augs, (channels, height, width))
         if compiled is None or not len(self._sequence.keys):
             return None
-        source = self._chunk_source(max(self.label_width, 1))
-        return ChunkPipeline(source, compiled, self.batch_size, self._queue.threads)
-
-    def _chunk_source(self, label_width: int) -> ChunkSource:
-        """What reads encoded images for the pipeline."""
-        from gpuio.mxnet.image.chunks import ChunkSource
-        from gpuio.pipeline.read.reader import RecordReader
-        from gpuio.sources.folder import FolderSource
-        from gpuio.sources.labels import no_labels
-        from gpuio.sources.recordio.source import RecordIOSource
-
-        imglist = self.imglist
-        if self._rec:
-            index = (Index.load(self._idx) if self._idx else Index.scan(self._rec)).sorted()
-            # Exactly the records of this index, also where another one lies beside the .rec.
-            records, keys = RecordIOSource.of_index(self._rec, index), index.keys
-            relabel = None if imglist is None else no_labels(label_width)
-            read = RecordReader(records, label_width=label_width, relabel=relabel)
-        else:
-            assert imglist is not None
-            if self.path_root is None:
-                raise TypeError(_NO_ROOT)
-            keys = np.array(sorted(set(imglist)))
-            files = [imglist[key][1] for key in keys.tolist()]
-            nothing = np.broadcast_to(np.float32(0), (len(files), label_width))
-            source = FolderSource(files, nothing, root=self.path_root)
-            read = RecordReader(source, label_width=label_width)
-        labels = None if imglist is None else lambda number: imglist[keys[number].item()][0]
-        return ChunkSource(read, RecordNumbers(keys), labels)
+        if self.imgrec is None and self.path_root is None:
+            raise TypeError(_NO_ROOT)
+        return ChunkPipeline(
+            self._samples,
+            self.path_root or "",
+            compiled,
+            self.batch_size,
+            max(self.label_width, 1),
+            self._queue.threads,
+        )
 
     def _drop_pipeline(self) -> None:
         if self._pipeline is not None:
@@ -506,21 +447,9 @@ class ImageIter(EpochIter):
                 f"{self.data_shape}: the augmenters must resize or crop it"
             ) from None
 
-    def _name(self) -> str:
-        """The sample that was read last, as MXNet names it."""
-        if not self._keyed:
-            return "in a .rec read in order"
-        key = self._sequence.last_key
-        return f"index: {key}" if self.imglist is None else f"filename: {self.imglist[key][1]}"
-
     def _where(self) -> str:
-        """The sample that was read last: its file, its place there and its key."""
-        key = self._sequence.last_key
-        if self.imgrec is not None:
-            place = f"{self.imgrec.uri}: record at byte {self.imgrec.idx[key]}, key {key}"
-        else:
-            place = f"key {key} of {self._list_name}"
-        return f"{self._name()} ({place})"
+        """The sample that was read last: its name, its file and its place there."""
+        return self._samples.where(self._sequence.last_key)
 
     def imdecode(self, s: bytes) -> NDArray:
         """The image in an encoded file, (H, W, 3) uint8 RGB.

@@ -97,7 +97,7 @@ class SampleSequence:
                 return
 
 
-def part_of(keys: list[Any], num_parts: int, part_index: int) -> list[Any]:
+def part_of(keys: MutableSequence[Any], num_parts: int, part_index: int) -> MutableSequence[Any]:
     """One of `num_parts` equal parts of `keys`; the samples that are left over are in none."""
     if num_parts <= 1:
         return keys

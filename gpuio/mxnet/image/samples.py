@@ -1,0 +1,193 @@
+"""The samples of an `ImageIter` by their keys: records of a .rec, or files in a list."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from gpuio.errors import CorruptRecordError, FormatError, LabelError
+from gpuio.formats.image_list import ImageList, first_lines, repeated_id
+from gpuio.formats.image_record import rounded_whole, rounding
+from gpuio.formats.index import Index
+from gpuio.mxnet.ndarray import NDArray
+from gpuio.mxnet.recordio import MXIndexedRecordIO, unpack
+from gpuio.storage.paths import PathLike, absolute
+
+Entry = tuple[NDArray, str]
+"""Label and path of a sample."""
+
+
+class KeyedSamples:
+    """Where samples come from, and how messages name them.
+
+    Args:
+        path_imgrec: A .rec, or None.
+        path_imgidx: Its .idx; None finds the records by a scan.
+        path_imglist: A .lst, or None.
+        imglist: Samples in memory, which count where there is no .lst; or None.
+        dtype: Type of the labels of a list.
+        keyed: Whether users see the keys of a .rec that has no .idx.
+
+    Attributes:
+        rec: Absolute path of the .rec; "" where there is none.
+        idx: Absolute path of the .idx; "" where there is none.
+        imgrec: The open .rec, or None.
+        imgidx: Keys of the .rec, or None.
+        imglist: By key, label and path of each sample of a list; or None.
+        keyed: Whether users see the keys.
+    """
+
+    def __init__(
+        self,
+        path_imgrec: PathLike | None,
+        path_imgidx: PathLike | None,
+        path_imglist: PathLike | None,
+        imglist: Sequence[Sequence[Any]] | None,
+        dtype: str,
+        *,
+        keyed: bool,
+    ) -> None:
+        # Later the current folder may be another one.
+        self.rec = absolute(os.fspath(path_imgrec)) if path_imgrec else ""
+        self.idx = absolute(os.fspath(path_imgidx)) if path_imgidx else ""
+        self.keyed = keyed or not self.rec or bool(self.idx)
+        self.imglist: Mapping[Any, Entry] | None = None
+        if path_imglist:
+            self.imglist = ListFile(path_imglist, dtype)
+        elif isinstance(imglist, list):
+            self.imglist = _entries(imglist, dtype)
+        self._list_name = os.fspath(path_imglist) if path_imglist else "imglist"
+        self.imgrec: MXIndexedRecordIO | None = None
+        self.imgidx: list[Any] | None = None
+        if self.rec:
+            self.imgrec = MXIndexedRecordIO(self.idx or None, self.rec, "r")
+            if self.keyed:
+                self.imgidx = list(self.imgrec.keys)
+                _check_keys(self.imgrec, self.idx)
+        if self.imglist is not None and self.rec and not self.idx:
+            warnings.warn(
+                "labels of a list need path_imgidx; those in the .rec are used", stacklevel=4
+            )
+            self.imglist = None
+
+    def __str__(self) -> str:
+        return self.rec or self._list_name
+
+    @property
+    def keys(self) -> MutableSequence[Any]:
+        """All keys in order: those of the .rec where there is one, else those of the list."""
+        if self.imgidx is not None:
+            return self.imgidx
+        return list(self.imglist or ()) if self.imgrec is None else self.imgrec.keys
+
+    def read_record(self, key: Any) -> tuple[Any, bytes]:
+        """Label and encoded image of a record.
+
+        Raises:
+            CorruptRecordError: The record cannot be read, or is no image record.
+        """
+        assert self.imgrec is not None
+        payload = self.imgrec.read_idx(key)
+        try:
+            header, image = unpack(payload)
+        except FormatError as error:
+            reason, offset = f"key {key}: {error}", int(self.imgrec.idx[key])
+            raise CorruptRecordError(reason, path=self.imgrec.uri, offset=offset) from error
+        return header.label if self.imglist is None else self.imglist[key][0], image
+
+    def name(self, key: Any) -> str:
+        """A sample as MXNet names it in messages."""
+        if not self.keyed:
+            return "in a .rec read in order"
+        return f"index: {key}" if self.imglist is None else f"filename: {self.imglist[key][1]}"
+
+    def where(self, key: Any) -> str:
+        """The name of a sample, its file, and its place there."""
+        if self.imgrec is not None:
+            place = f"{self.imgrec.uri}: record at byte {self.imgrec.idx[key]}, key {key}"
+        else:
+            place = f"key {key} of {self._list_name}"
+        return f"{self.name(key)} ({place})"
+
+    def close(self) -> None:
+        """Close the .rec."""
+        if self.imgrec is not None:
+            self.imgrec.close()
+
+
+class ListFile(Mapping[int, Entry]):
+    """The samples of a .lst by their ids; labels are made when they are asked for.
+
+    Args:
+        path: The .lst.
+        dtype: Type of the labels.
+
+    Raises:
+        FormatError: The file is no list, or an id stands on two lines that differ.
+    """
+
+    def __init__(self, path: PathLike, dtype: str) -> None:
+        images = ImageList.load(path)
+        names = np.array(images.paths, object)
+        for rows, what in ((images.labels, "labels"), (names, "paths")):
+            clash = first_lines(images.ids, rows)[1]
+            if clash is not None:
+                raise repeated_id(os.fspath(path), *clash, int(images.ids[clash[0]]), what)
+        self._images, self._dtype = images, dtype
+        self._ids = images.ids.tolist()
+        self._lines = {key: line for line, key in enumerate(self._ids)}
+
+    def __getitem__(self, key: int) -> Entry:
+        line = self._lines[key]
+        start, stop = self._images.starts[line : line + 2]
+        label = self._images.values[start:stop].astype(self._dtype)
+        return label.view(NDArray), self._images.paths[line]
+
+    def __iter__(self) -> Iterator[int]:
+        """The ids in the order of the lines, repeated ones too."""
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+def _entries(imglist: Sequence[Sequence[Any]], dtype: str) -> dict[str, Entry]:
+    """Label and path of each sample, under the keys "1", "2" and so on.
+
+    Raises:
+        LabelError: A label is a whole number that float32 would round.
+    """
+    found = {}
+    for number, sample in enumerate(imglist, 1):
+        *labels, name = sample
+        label = labels[0] if len(labels) == 1 and not isinstance(labels[0], Real) else labels
+        values = np.asarray(label).reshape(-1)
+        place = rounded_whole(values)
+        if place is not None:
+            raise LabelError(f"imglist: sample {number}: {rounding(values[place])}")
+        found[str(number)] = np.array(label, dtype).view(NDArray), name
+    return found
+
+
+def _check_keys(file: MXIndexedRecordIO, idx: str) -> None:
+    """Find out whether each key of a .idx stands for one record.
+
+    Raises:
+        FormatError: A key stands for several records.
+    """
+    if not idx or len(file.idx) == len(file.keys):
+        return
+    index = Index.load(idx)
+    clash = first_lines(index.keys, index.offsets)[1]
+    if clash is not None:
+        offsets = index.offsets[list(clash)].tolist()
+        raise FormatError(
+            f"{idx}: key {index.keys[clash[0]]} stands for the records at bytes {offsets[0]} and "
+            f"{offsets[1]}, and ImageIter finds samples by their keys; write another index with "
+            "`gpuio rec2idx`, or use ImageRecordIter, which goes by places"
+        )
