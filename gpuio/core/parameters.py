@@ -7,8 +7,8 @@ import inspect
 import operator
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from typing import Any, ParamSpec, TypeVar, cast
+from dataclasses import Field, field
+from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,17 @@ from gpuio.core.suggestions import suggestion
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Reader = Callable[[str, Any], Any]
+"""Takes the name of an option and what is given for it; returns the value in its type.
+
+Raises a ValueError that names the option.
+"""
+Amount = int
+"""A type of option: a whole number that `amount` reads."""
+Float32 = float
+"""A type of option: a number that `single` reads."""
+REQUIRED: Final = "required"
+"""The default of an option that has none."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 _MOST = 1 << 15  # pixels, degrees, levels
@@ -212,31 +223,42 @@ def choice(name: str, value: Any, allowed: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
-def channels(kind: str, given: Mapping[str, Any]) -> tuple[float, ...]:
-    """The numbers `kind`_r, `kind`_g, `kind`_b and `kind`_a."""
-    return tuple(number(f"{kind}_{c}", given[f"{kind}_{c}"]) for c in "rgba")
+def optional(read: Reader) -> Reader:
+    """A reader that also takes None."""
+    return lambda name, value: None if value is None else read(name, value)
 
 
-def fields_of(cls: type[R], given: Mapping[str, Any]) -> R:
-    """A dataclass made of the keywords that are called as its fields, in the types of these."""
-    values = {}
-    for field in fields(cast("Any", cls)):
-        convert = _CONVERTERS.get(field.type)
-        value = given[field.name]
-        values[field.name] = value if convert is None else convert(field.name, value)
-    return cls(**values)
-
-
-_CONVERTERS: dict[Any, Callable[[str, Any], Any]] = {
+READERS: Final[Mapping[str, Reader]] = {
     "bool": boolean,
-    "int": amount,
+    "int": integer,
+    "int | None": optional(integer),
+    "Amount": amount,
+    "float": number,
+    "Float32": single,
+    "Float32 | None": optional(nearest_single),  # MXNet reads these in another way
     "str": text,
-    "float": single,
-    # MXNet reads these in another way: to the nearest float32.
-    "float | None": lambda name, value: (
-        None if value is None else float(np.float32(number(name, value)))
-    ),
     "tuple[int, int, int]": functools.partial(shape, length=3),
     "tuple[int, ...]": integers,
     "tuple[float, ...]": numbers,
 }
+"""What reads the values of options, by their types; values of other types are taken as given."""
+
+
+def option(default: object, description: str, *, read: Reader | None = None) -> Any:
+    """A field of a dataclass that users give as a keyword.
+
+    Args:
+        default: Its default; `REQUIRED` if there is none.
+        description: What it means, in sentences: for docstrings, commands and the documentation.
+        read: Gives what users give the type of the field; by default the one of `READERS`.
+    """
+    metadata = {"description": description, "read": read}
+    if default == REQUIRED:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def reader_of(option: Field[Any]) -> Reader:
+    """What reads the values that users give for a field made by `option`."""
+    as_given: Reader = lambda _, value: value  # noqa: E731
+    return option.metadata["read"] or READERS.get(str(option.type), as_given)

@@ -1,59 +1,72 @@
 """How a loader is set up: small groups of options, each of which checks its own values.
 
-Fields are called as the keywords of the iterators, so that messages name what the user wrote.
+Fields are called as the keywords of the iterators, so that messages name what the user wrote. The
+description of an option stands beside it, and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args
+from functools import partial
+from typing import Any, ClassVar, Final, Literal, get_args
 
 from gpuio.core import parameters as p
+from gpuio.core.parameters import REQUIRED, option
 from gpuio.core.shard import Shard, resolve_shard
 from gpuio.pipeline.error_policy import POLICIES, OnError
 from gpuio.samplers import LastBatch, Order
+from gpuio.sources.base import RecordSource
+from gpuio.sources.registry import open_source
 from gpuio.storage import paths
 from gpuio.storage.location import Storage
 from gpuio.storage.paths import PathLike
 from gpuio.transforms.normalize import OUTPUTS
 
-_LAYOUTS: Final = ("NCHW", "NHWC")
+Layout = Literal["NCHW", "NHWC"]
 _MAX_THREADS: Final = 1024
+_DTYPE: Final = partial(p.dtype_name, allowed=tuple(OUTPUTS))
 
 
+# fmt: off
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceConfig:
     """Which files are read, and how.
 
     Attributes:
-        path_imgrec: The .rec files: one path, or several.
-        path_imgidx: Their .idx files; "" for those beside the .rec files.
-        path_imglist: A .lst whose labels replace those in the records; "" for none.
-        masks: The .rec files of the masks; "" for none.
-        storage_options: Options for paths that are URLs, as fsspec takes them.
-        cache_dir: A folder for copies of data read from URLs; "" for none.
-        cache_size: Size limit of that folder in bytes; None for no limit.
-        storage: How URLs are opened, from the three options above.
+        storage: How files at URLs are opened; made of the last three options.
     """
 
-    path_imgrec: PathLike | Sequence[PathLike]
-    path_imgidx: PathLike | Sequence[PathLike] = ""
-    path_imglist: PathLike = ""
-    masks: PathLike | Sequence[PathLike] = ""
-    storage_options: Mapping[str, Any] | None = None
-    cache_dir: PathLike = ""
-    cache_size: int | None = None
+    section: ClassVar[str] = "Source"
+    path_imgrec: PathLike | Sequence[PathLike] = option(REQUIRED, "A .rec file. Several files make "
+        'one data set: joined with ";", in a list, as braces '
+        "(`train-{00000..00127}-of-00128.rec`), as a glob pattern, or as a folder.")
+    path_imgidx: PathLike | Sequence[PathLike] = option("", "The .idx files, in the same forms as "
+        "`path_imgrec`, or one for all .rec files. By default the .idx beside each .rec file is "
+        "used, and a .rec file whose .idx is missing or does not name all records is scanned once. "
+        "Records that a given .idx does not name are left out.")
+    path_imglist: PathLike = option("", "A .lst file whose labels replace those in the records; "
+        "lines and records are matched by id.")
+    storage_options: Mapping[str, Any] | None = option(None, "Options for paths that are URLs, "
+        "such as credentials and endpoint, as fsspec takes them.")
+    cache_dir: PathLike = option("", "A folder on a local disk in which data read from URLs is "
+        "kept. Several processes may share it.")
+    cache_size: int | None = option(None, "The size limit of `cache_dir` in bytes, at least 1 GiB. "
+        "The data that was not used for the longest time is deleted first. None sets no limit.")
     storage: Storage = field(init=False)
 
     def __post_init__(self) -> None:
         paths.check_paths("path_imgrec", self.path_imgrec, required=True)
         paths.check_paths("path_imgidx", self.path_imgidx)
-        paths.check_paths("masks", self.masks, blanks=False)
         paths.check_optional_path("path_imglist", self.path_imglist)
         paths.check_optional_path("cache_dir", self.cache_dir)
         options = {} if self.storage_options is None else self.storage_options
         object.__setattr__(self, "storage", Storage(options, self.cache_dir, self.cache_size))
+
+    def open(self, on_error: OnError = "raise") -> RecordSource:
+        """The records of the files; damaged ones are left out unless `on_error` is "raise"."""
+        recs, idxs = self.storage.locate(self.path_imgrec), self.storage.locate(self.path_imgidx)
+        return open_source(recs, idxs, on_error=on_error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,25 +74,24 @@ class SamplingConfig:
     """Which records make a batch, and in which order.
 
     Attributes:
-        batch_size: N, the number of images in a batch.
-        shuffle: Draw a new permutation for each epoch; False keeps the order of the files.
-        seed: Seed for the permutation, and for augmentation unless `seed_aug` is given.
-        seed_aug: Seed for augmentation, or None.
-        round_batch: Fill up the last batch of an epoch, or leave it short.
-        last_batch: What becomes of an incomplete last batch; None leaves it to `round_batch`.
-        num_parts: The number of readers that share the data set, or "auto".
-        part_index: The index of this reader.
-        shard: The part of this reader, which the two options above give.
+        shard: The part of the data set that is read; made of the last two options.
     """
 
-    batch_size: int
-    shuffle: bool = False
-    seed: int = 0
-    seed_aug: int | None = None
-    round_batch: bool = True
-    last_batch: LastBatch | None = None
-    num_parts: int | str = 1
-    part_index: int | None = 0
+    section: ClassVar[str] = "Sampling"
+    batch_size: int = option(REQUIRED, "N, the number of images in a batch, at least 1.")
+    shuffle: bool = option(False, "Draw a new permutation of all records for each epoch. False "
+        "keeps the order of the files.")
+    seed: int = option(0, "Seed for the permutation, and for augmentation unless `seed_aug` is "
+        "given.")
+    seed_aug: int | None = option(None, "Seed for augmentation.")
+    round_batch: bool = option(True, "Fill up the last batch of an epoch with other records of "
+        "this part; `batch.pad` counts them. False leaves the last batch short.")
+    last_batch: LastBatch | None = option(None, "What becomes of an incomplete last batch: it is "
+        "filled up, left short or dropped. None leaves the choice to `round_batch`.")
+    num_parts: int | str = option(1, "The number of readers that share the data set; each reads "
+        'its own part. "auto" takes both this number and `part_index` from the launcher: torchrun, '
+        "JAX, Ray Train, Open MPI or Slurm.")
+    part_index: int | None = option(0, "The index of this reader, from 0 to num_parts - 1.")
     shard: Shard = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,21 +120,18 @@ class SamplingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputConfig:
-    """The form of the batches.
+    """The form of the batches."""
 
-    Attributes:
-        data_shape: Channels, height and width of an image, in pixels.
-        dtype: float32, float16, bfloat16, int8 or uint8.
-        layout: "NCHW" or "NHWC".
-        data_name: The name of the images in `provide_data`.
-        label_name: The name of the labels in `provide_label`.
-    """
-
-    data_shape: tuple[int, int, int]
-    dtype: str = "float32"
-    layout: str = "NCHW"
-    data_name: str = "data"
-    label_name: str = "softmax_label"
+    section: ClassVar[str] = "Output"
+    data_shape: tuple[int, int, int] = option(REQUIRED, "Channels (1 gray, 3 RGB, 4 RGBA), height "
+        "and width of an output image, in pixels.")
+    dtype: str = option("float32", "The type of the output: float32, float16, bfloat16, int8 or "
+        "uint8. None is float32, int8 for `ImageRecordInt8Iter` and uint8 for "
+        "`ImageRecordUInt8Iter`.", read=_DTYPE)
+    layout: Layout = option("NCHW", "The order of the axes of a batch: N images, C channels, H "
+        "rows, W columns.")
+    data_name: str = option("data", "The name of the images in `provide_data`.")
+    label_name: str = option("softmax_label", "The name of the labels in `provide_label`.")
 
     def __post_init__(self) -> None:
         channels, height, width = self.data_shape
@@ -132,30 +141,32 @@ class OutputConfig:
                 f"at least 1, got {self.data_shape}"
             )
         p.choice("dtype", self.dtype, tuple(OUTPUTS))
-        p.choice("layout", self.layout, _LAYOUTS)
+        p.choice("layout", self.layout, get_args(Layout))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
-    """What does the work, and what happens when it fails.
+    """What does the work, and what happens where it fails."""
 
-    Attributes:
-        device: "cpu", "cuda" or "cuda:N"; None for the current GPU if one can be used.
-        preprocess_threads: The number of CPU threads; None for all cores of this process.
-        prefetch_buffer: The number of finished batches that may wait for the consumer.
-        decoder: The name of the image decoder.
-        deterministic: Use only decoders that give the same pixels in every run.
-        on_error: What becomes of an image that could not be read or decoded.
-        tolerate: "warnings" accepts what libjpeg makes of damaged JPEGs; None or "" does not.
-    """
-
-    device: str | None = None
-    preprocess_threads: int | None = None
-    prefetch_buffer: int = 2
-    decoder: str = "auto"
-    deterministic: bool = False
-    on_error: OnError = "raise"
-    tolerate: str | None = None
+    section: ClassVar[str] = "Running"
+    device: str | None = option(None, 'Where batches are made: "cpu", "cuda" for the current GPU, '
+        '"cuda:N", or a `torch.device`. None takes the current GPU if one can be used, and the CPU '
+        "otherwise.", read=p.device)
+    preprocess_threads: int | None = option(None, "The number of CPU threads, from 1 to 1024. None "
+        "takes all cores that this process may use.")
+    prefetch_buffer: int = option(2, "The number of finished batches that may wait for the "
+        "consumer, at least 1.")
+    decoder: str = option("auto", 'The image decoder: "auto", "nvimgcodec", "dali", "portable" '
+        "(simplejpeg and Pillow), or a name that `gpuio.register_decoder` was given.")
+    deterministic: bool = option(False, "On a GPU, use only decoders that give the same pixels in "
+        "every run; the GPU's JPEG engines are not among them.")
+    on_error: OnError = option("raise", "What becomes of an image that could not be read or "
+        'decoded. "raise" raises the error, "skip" leaves the image out and fills up the batch, '
+        '"replace" puts another image of the batch in its place, and "zero" sets its pixels to 0. '
+        'All but "raise" also leave out what cannot be found in a damaged or truncated .rec file.')
+    tolerate: Literal["warnings"] | None = option(None, '"warnings" accepts the pixels that '
+        "libjpeg makes up where a JPEG is damaged, as MXNet does. By default, such an image is an "
+        "error.")
 
     def __post_init__(self) -> None:
         if (threads := self.preprocess_threads) is not None:
@@ -164,6 +175,7 @@ class RuntimeConfig:
         p.choice("on_error", self.on_error, POLICIES)
         if self.tolerate not in (None, "", "warnings"):
             raise ValueError(f"tolerate must be 'warnings' or None, got {self.tolerate!r}")
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import numpy.testing as npt
 import pytest
@@ -10,8 +12,8 @@ from hypothesis import strategies as st
 from keyword_plans import det_plan_of
 
 from gpuio import ImageDetRecordIter, ImageRecordIter
-from gpuio.mxnet.det_options import RESIZE_MODES
 from gpuio.testing import draw
+from gpuio.transforms.detection import ResizeMode
 from gpuio.transforms.normalize import Normalization
 
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -218,7 +220,7 @@ def det_parameters(draw_):
         "dtype": draw_(st.sampled_from(["float32", "float16", "int8", "uint8"])),
         "layout": draw_(st.sampled_from(["NCHW", "NHWC"])),
         "inter_method": draw_(METHODS),
-        "resize_mode": draw_(st.sampled_from(RESIZE_MODES)),
+        "resize_mode": draw_(st.sampled_from(get_args(ResizeMode))),
         "resize": draw_(sometimes(st.integers(1, 20), -1)),
         "fill_value": draw_(st.integers(0, 255)),
         "rand_mirror_prob": draw_(st.floats(0, 1)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,13 @@ import numpy.typing as npt
 
 from gpuio.formats.object_label import faults_of
 from gpuio.mxnet.advice import advise_det
-from gpuio.mxnet.det_options import DetAugmentation, det_normalization, make_det_plan
+from gpuio.mxnet.det_keywords import DetColor, DetGeometry, DetLabels, DetNormalization
+from gpuio.mxnet.det_options import make_det_plan
 from gpuio.mxnet.iterators.record_iter import Labels, RecordIter
 from gpuio.mxnet.keywords import DET, Values, takes_keywords
 from gpuio.samplers import LastBatch
 from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import ragged_list_labels
-from gpuio.sources.registry import open_source
-from gpuio.storage import paths
 from gpuio.storage.paths import PathLike
 
 _HEADER = 4  # channels, rows, columns and count, in front of every row of labels
@@ -37,7 +37,7 @@ class ImageDetRecordIter(RecordIter):
     start of an epoch, inside one, or at its end, as `ImageRecordIter` is.
 
     Attributes:
-        label_pad_width: Labels that a row of `batch.label` has room for.
+        label_pad_width: Labels that a row of `batch.label` has space for.
 
     Raises:
         ValueError: A parameter has a wrong value.
@@ -128,47 +128,41 @@ class ImageDetRecordIter(RecordIter):
         """See the class."""
 
     def _open(self, values: Values) -> None:
-        values["dtype"] = values["dtype"] or "float32"
-        config, augmentation = values.config(), values.group(DetAugmentation)
-        normalization = det_normalization(values)
-        make_det_plan(config.output, augmentation, normalization, 0)  # before files are opened
-        mean_img = "" if max(normalization.mean) > 0 else values["mean_img"]
-        paths.check_optional_path("mean_img", mean_img)
+        config, labels = values.config(), values.group(DetLabels)
+        geometry, color = values.group(DetGeometry), values.group(DetColor)
+        levels = values.group(DetNormalization)
+        normalization = levels.normalization()
+        plan_of = partial(make_det_plan, config.output, labels, geometry, color, normalization)
+        plan_of(0)  # what is wrong with the keywords is found before files are opened
         advise_det(values, normalization)
-        source, on_error = config.source, config.runtime.on_error
-        locate = source.storage.locate
-        imgrec, imgidx = locate(source.path_imgrec), locate(source.path_imgidx)
-        dataset = open_source(imgrec, imgidx, on_error=on_error)
-        labels = _labels(
-            dataset,
-            source.storage.locate_one(source.path_imglist),
-            values["label_width"],
-            values["label_pad_width"],
-            strict=on_error == "raise",
-        )
-        self.label_pad_width = labels.shape[0] - _HEADER
-        plan = make_det_plan(config.output, augmentation, normalization, self.label_pad_width)
-        super().__init__(config, dataset, labels, plan, mean_img=mean_img)
+        on_error = config.runtime.on_error
+        dataset = config.source.open(on_error=on_error)
+        path_imglist = config.source.storage.locate_one(config.source.path_imglist)
+        stored = _labels(dataset, path_imglist, labels, strict=on_error == "raise")
+        self.label_pad_width = stored.shape[0] - _HEADER
+        plan = plan_of(self.label_pad_width)
+        super().__init__(config, dataset, stored, plan, mean_img=levels.mean_image)
 
 
 def _labels(
-    dataset: RecordSource, path_imglist: PathLike, width: int, room: int, *, strict: bool
+    dataset: RecordSource, path_imglist: PathLike, labels: DetLabels, *, strict: bool
 ) -> Labels:
-    """The labels of a data set, `width` (or any number) for each, in rows with some `room`.
+    """The labels of a data set, from its records or from a list.
 
-    Unless `strict`, records with more labels than there is room for are faults of their own.
+    Unless `strict`, a record with more labels than `label_pad_width` is a fault of that record.
     """
+    width, space = labels.label_width, labels.label_pad_width
     relabel, most = ragged_list_labels(path_imglist) if path_imglist else (None, width)
     widest = f" (in {path_imglist})" if path_imglist else ""
     if relabel is None and width <= 0:
         counts = dataset.label_counts()
         most = int(counts.max(initial=1))
         widest = f" ({dataset.where(int(counts.argmax()))})"
-        if room > 0 and not strict:
-            most = min(most, room)
-    if 0 < room < most:
+        if space > 0 and not strict:
+            most = min(most, space)
+    if 0 < space < most:
         raise ValueError(
-            f"label_pad_width must be at least {most}, the widest label{widest}, got {room}"
+            f"label_pad_width must be at least {most}, the widest label{widest}, got {space}"
         )
 
     def check(labels: npt.NDArray[np.float32], widths: npt.NDArray[np.int64]) -> dict[int, str]:
@@ -178,4 +172,4 @@ def _labels(
                 faults[place] = f"it has {widths[place]} labels, not label_width={width}"
         return faults
 
-    return Labels(most, (_HEADER + max(room, most),), relabel, check)
+    return Labels(most, (_HEADER + max(space, most),), relabel, check)

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.core import parameters as p
 from gpuio.mxnet.advice import advise
-from gpuio.mxnet.image_options import (
-    ImageAugmentation,
+from gpuio.mxnet.image_keywords import (
+    ImageColor,
+    ImageGeometry,
     ImageLabels,
-    make_plan,
-    mask_plan,
-    normalization_of,
+    ImageNormalization,
+    MaskOptions,
 )
+from gpuio.mxnet.image_options import make_plan, mask_plan
 from gpuio.mxnet.iterators.record_iter import Labels, RecordIter
 from gpuio.mxnet.keywords import IMAGE, Values, takes_keywords
 from gpuio.pipeline.masks import Masks, open_masks
 from gpuio.samplers import LastBatch
 from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import list_labels, ragged_list_labels
-from gpuio.sources.registry import open_source
-from gpuio.storage import paths
 from gpuio.storage.paths import PathLike
 from gpuio.transforms.label_transforms import LABEL_KINDS
 
@@ -54,8 +52,6 @@ class ImageRecordIter(RecordIter):
         FileNotFoundError: A file is missing.
         FormatError: A file is not what it should be.
     """
-
-    _dtype: ClassVar[str] = "float32"
 
     def __init__(
         self,
@@ -145,45 +141,37 @@ class ImageRecordIter(RecordIter):
         """See the class."""
 
     def _open(self, values: Values) -> None:
-        values["dtype"] = values["dtype"] or self._dtype
-        config = values.config()
-        augmentation, labels = values.group(ImageAugmentation), values.group(ImageLabels)
-        normalization = normalization_of(values)
-        fill = p.integer("mask_fill", values["mask_fill"], least=0, most=255)
+        config, labels, masks = values.config(), values.group(ImageLabels), None
+        geometry, mask_options = values.group(ImageGeometry), values.group(MaskOptions)
+        levels = values.group(ImageNormalization)
+        normalization = levels.normalization()
         # What is wrong with the keywords is found before files are opened.
-        plan = make_plan(config.output, augmentation, normalization, labels.ops())
-        paths.check_optional_path("mean_img", values["mean_img"])
+        color, moves = values.group(ImageColor), labels.ops()
+        plan = make_plan(config.output, geometry, color, normalization, moves)
         advise(values, normalization)
-        source, masks = config.source, None
-        locate = source.storage.locate
         # A record that is left out of images or masks alone would shift one against the other.
-        policy = "raise" if source.masks else config.runtime.on_error
-        imgrec, imgidx = locate(source.path_imgrec), locate(source.path_imgidx)
-        dataset = open_source(imgrec, imgidx, on_error=policy)
-        if source.masks:
-            mask_set = open_masks(locate(source.masks), dataset)
-            masks = Masks(mask_set, mask_plan(config.output, augmentation, fill), fill)
-        path_imglist = source.storage.locate_one(source.path_imglist)
-        super().__init__(
-            config,
-            dataset,
-            _labels(dataset, path_imglist, labels),
-            plan,
-            mean_img=values["mean_img"],
-            masks=masks,
-        )
+        policy = "raise" if mask_options.masks else config.runtime.on_error
+        dataset = config.source.open(on_error=policy)
+        storage = config.source.storage
+        if mask_options.masks:
+            found, fill = storage.locate(mask_options.masks), mask_options.mask_fill
+            plan_of_masks = mask_plan(config.output, geometry, fill)
+            masks = Masks(open_masks(found, dataset), plan_of_masks, fill)
+        path_imglist = storage.locate_one(config.source.path_imglist)
+        stored = _labels(dataset, path_imglist, labels)
+        super().__init__(config, dataset, stored, plan, mean_img=levels.mean_img, masks=masks)
 
 
 class ImageRecordUInt8Iter(ImageRecordIter):
     """`ImageRecordIter` with dtype uint8, which is never normalized."""
 
-    _dtype = "uint8"
+    default_dtype = "uint8"
 
 
 class ImageRecordInt8Iter(ImageRecordIter):
     """`ImageRecordIter` with dtype int8: values less their rounded means."""
 
-    _dtype = "int8"
+    default_dtype = "int8"
 
 
 def _labels(dataset: RecordSource, path_imglist: PathLike, labels: ImageLabels) -> Labels:

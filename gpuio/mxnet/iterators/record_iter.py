@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,7 @@ class RecordIter(EpochIter, Conversions):
         masks: The masks of the images, and what is done to them.
 
     Attributes:
+        default_dtype: The type of the batches where none is given.
         plan: What is done to every image; prints itself.
         provide_data: Description of `batch.data`.
         provide_label: Description of `batch.label`.
@@ -79,6 +80,8 @@ class RecordIter(EpochIter, Conversions):
         taken: What was handed out since the iterator was made, without padding.
         faults: Images that could not be had: how many, and the first errors.
     """
+
+    default_dtype: ClassVar[str] = "float32"
 
     def __init__(
         self,

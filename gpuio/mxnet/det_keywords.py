@@ -1,0 +1,129 @@
+"""The keywords of `ImageDetRecordIter` that are not about loading: labels and augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, get_args
+
+import numpy as np
+
+from gpuio.core import parameters as p
+from gpuio.core.parameters import Amount, Float32, option
+from gpuio.mxnet.image_keywords import BoxOptions, Geometry, MeanOptions
+from gpuio.storage.paths import PathLike
+from gpuio.transforms.detection import ResizeMode
+from gpuio.transforms.normalize import Normalization
+
+
+# fmt: off
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetLabels(BoxOptions):
+    """How many labels an image has."""
+
+    label_width: int = option(-1, "The number of labels that every record must have; -1 allows any "
+        "number.")
+    label_pad_width: int = option(0, "The number of labels that a row of the batch has space for. "
+        "0 and -1 stand for the largest number that any record has.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetGeometry(Geometry):
+    """Where pixels and objects go."""
+
+    aug_seq: str = option("det_aug_default", 'The sequence of steps; "det_aug_default" is the only '
+        "one.")
+    rand_mirror_prob: Float32 = option(0, "The probability that an image is mirrored left to "
+        "right.")
+    rand_pad_prob: Float32 = option(0, "The probability that an image gets a border.")
+    max_pad_scale: Float32 = option(1, "The largest side of an image with its border, as a "
+        "multiple of the image's side.")
+    fill_value: Amount = option(127, "The level, from 0 to 255, of the border. The fourth channel "
+        "gets 0.")
+    rand_crop_prob: Float32 = option(0, "The probability that an image is cropped.")
+    num_crop_sampler: Amount = option(1, "The number of crop samplers, which are tried in random "
+        "order until one finds a crop. The keywords of samplers, `min_crop_scales` to "
+        "`max_crop_trials`, take one value for all samplers or a list with one for each.")
+    min_crop_scales: tuple[float, ...] = option((0,), "The smallest side of a crop, as a fraction "
+        "of the image's side.")
+    max_crop_scales: tuple[float, ...] = option((1,), "The largest side of a crop, as a fraction "
+        "of the image's side.")
+    min_crop_aspect_ratios: tuple[float, ...] = option((1,), "The smallest ratio of a crop's width "
+        "to its height.")
+    max_crop_aspect_ratios: tuple[float, ...] = option((1,), "The largest ratio of a crop's width "
+        "to its height.")
+    min_crop_overlaps: tuple[float, ...] = option((0,), "The smallest intersection over union of a "
+        "crop and one of the objects.")
+    max_crop_overlaps: tuple[float, ...] = option((1,), "The largest intersection over union of a "
+        "crop and the same object.")
+    min_crop_sample_coverages: tuple[float, ...] = option((0,), "The smallest intersection of crop "
+        "and object, as a fraction of the area of the crop.")
+    max_crop_sample_coverages: tuple[float, ...] = option((1,), "The largest intersection of crop "
+        "and object, as a fraction of the area of the crop.")
+    min_crop_object_coverages: tuple[float, ...] = option((0,), "The smallest intersection of crop "
+        "and object, as a fraction of the object's area.")
+    max_crop_object_coverages: tuple[float, ...] = option((1,), "The largest intersection of crop "
+        "and object, as a fraction of the object's area.")
+    max_crop_trials: tuple[float, ...] = option((25,), "The number of crops that a sampler draws "
+        "before it gives up.")
+    resize_mode: ResizeMode = option("force", 'How images get the size of the output: "force" '
+        'resizes all to it; "shrink" resizes larger images, and "fit" all images, to the largest '
+        "size of their aspect ratio that fits. Smaller images lie in the top left corner of a "
+        "black output.")
+
+    def __post_init__(self) -> None:
+        Geometry.__post_init__(self)
+        p.choice("aug_seq", self.aug_seq, ("det_aug_default",))
+        p.choice("resize_mode", self.resize_mode, get_args(ResizeMode))
+        p.integer("fill_value", self.fill_value, least=0, most=255)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetColor:
+    """How colours change."""
+
+    section: ClassVar[str] = "Colour"
+    max_random_hue: Amount = option(0, "The largest random change of hue, in either direction, in "
+        "units of 2 degrees.")
+    random_hue_prob: Float32 = option(0, "The probability that the hue of an image changes.")
+    max_random_saturation: Amount = option(0, "The largest random change of HLS saturation, in "
+        "either direction, in levels of 0 to 255.")
+    random_saturation_prob: Float32 = option(0, "The probability that the saturation of an image "
+        "changes.")
+    max_random_illumination: Amount = option(0, "The largest random change of HLS lightness, in "
+        "either direction, in levels of 0 to 255.")
+    random_illumination_prob: Float32 = option(0, "The probability that the lightness of an image "
+        "changes.")
+    max_random_contrast: Float32 = option(0, "Strength v of a random change of contrast: levels "
+        "are multiplied by a factor from 1 - v to 1 + v.")
+    random_contrast_prob: Float32 = option(0, "The probability that the contrast of an image "
+        "changes.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetNormalization(MeanOptions):
+    """What makes values of levels."""
+
+    std_r: float = option(0, "Standard deviation of the red (or gray) channel, in levels; 1 if it "
+        "is 0 or less.")
+    std_g: float = option(0, "Standard deviation of the green channel, in levels; 1 if it is 0 or "
+        "less.")
+    std_b: float = option(0, "Standard deviation of the blue channel, in levels; 1 if it is 0 or "
+        "less.")
+    std_a: float = option(0, "Standard deviation of the fourth channel, in levels; 1 if it is 0 or "
+        "less.")
+
+    def normalization(self) -> Normalization:
+        """The normalization, without a mean image.
+
+        MXNet uses the means if one is above 0, and a standard deviation if it is above 0.
+        """
+        mean = self.mean if max(self.mean) > 0 else (0, 0, 0, 0)
+        stds = self.std_r, self.std_g, self.std_b, self.std_a
+        std = tuple(value if np.float32(value) > 0 else 1 for value in stds)
+        return Normalization(mean, std, self.scale)
+
+    @property
+    def mean_image(self) -> PathLike:
+        """The file of the mean image, which MXNet uses if no mean is above 0; "" for none."""
+        return "" if max(self.mean) > 0 else self.mean_img
+# fmt: on
