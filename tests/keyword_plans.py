@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gpuio.mxnet.det_keywords import DetColor, DetGeometry, DetLabels
-from gpuio.mxnet.det_options import make_det_plan
+from gpuio.mxnet.det_plan import make_det_plan
 from gpuio.mxnet.image_keywords import ImageColor, ImageGeometry, ImageLabels
-from gpuio.mxnet.image_options import make_plan
+from gpuio.mxnet.image_plan import make_plan
 from gpuio.mxnet.keywords import DET, IMAGE, Values
 from gpuio.pipeline.config import OutputConfig
 from gpuio.transforms.normalize import Normalization

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gpuio.formats.object_label import faults_of
 from gpuio.mxnet.advice import advise_det
 from gpuio.mxnet.det_keywords import DetColor, DetGeometry, DetLabels, DetNormalization
-from gpuio.mxnet.det_options import make_det_plan
+from gpuio.mxnet.det_plan import make_det_plan
 from gpuio.mxnet.iterators.record_iter import Labels, RecordIter
 from gpuio.mxnet.keywords import DET, Values, takes_keywords
 from gpuio.samplers import LastBatch

@@ -16,7 +16,7 @@ from gpuio.mxnet.image_keywords import (
     ImageNormalization,
     MaskOptions,
 )
-from gpuio.mxnet.image_options import make_plan, mask_plan
+from gpuio.mxnet.image_plan import make_plan, mask_plan
 from gpuio.mxnet.iterators.record_iter import Labels, RecordIter
 from gpuio.mxnet.keywords import IMAGE, Values, takes_keywords
 from gpuio.pipeline.masks import Masks, open_masks

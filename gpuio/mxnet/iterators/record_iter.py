@@ -17,7 +17,7 @@ from gpuio.devices import make_device
 from gpuio.devices.base import Device
 from gpuio.errors import FormatError
 from gpuio.formats import saved_array
-from gpuio.mxnet.image_options import with_mean_image
+from gpuio.mxnet.image_plan import with_mean_image
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.conversions import Conversions
 from gpuio.mxnet.iterators.epochs import EpochIter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpuio.mxnet.det_keywords import DetColor, DetGeometry, DetLabels
-from gpuio.mxnet.image_options import checked
+from gpuio.mxnet.image_plan import checked
 from gpuio.pipeline.config import OutputConfig
 from gpuio.pipeline.plan import Plan
 from gpuio.transforms.detection import (
