@@ -136,8 +136,9 @@ class BatchPlan:
         """Compute the window of every step; images with a window too large are rejected."""
         self.geometry.finish()
         for step in self.geometry.steps:
-            pixels = step.box[:, 2:].prod(axis=1)
-            for place in np.flatnonzero(step.active & (pixels > MOST_PIXELS)).tolist():
+            pixels = step.box[:, 2] * step.box[:, 3]
+            large = np.flatnonzero(pixels > MOST_PIXELS)
+            for place in large[step.active[large]].tolist() if len(large) else ():
                 self.rejected.setdefault(
                     place,
                     f"{pixels[place]} pixels would have to be made on the way, and {MOST_PIXELS} "

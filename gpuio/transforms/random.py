@@ -12,6 +12,7 @@ from __future__ import annotations
 from copy import copy
 from enum import IntEnum, auto
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,8 @@ _WEYL: Final = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _HALF: Final = np.uint64(32)
 _REPEAT: Final = 1 << 26
-"""Blocks of four words that a plan's ops may use; those of an op that is repeated lie behind."""
+"""Blocks of four words that the ops of a plan may use, the upper half of them by `named`; those of
+an op that is repeated lie behind."""
 
 
 class Draw(IntEnum):
@@ -69,6 +71,15 @@ class Draw(IntEnum):
     CROP_CHANCE = auto()
     SAMPLER_ORDER = 128  # and the 895 places after it: one for each sampler
     CROP_TRIALS = 1024  # and all places after it: scale, ratio, x and y, again and again
+
+
+def named(purpose: str) -> int:
+    """A place for the random numbers of a transform that has none in `Draw`: it and the next three.
+
+    Args:
+        purpose: Name of what is drawn, which no other transform uses.
+    """
+    return 4 * (_REPEAT // 2 + crc32(purpose.encode()) % (_REPEAT // 2))
 
 
 class Draws:

@@ -16,6 +16,7 @@ from gpuio.pipeline.executor import Executor
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch, Planner
 from gpuio.pipeline.read.reader import RecordBatch, Samples
+from gpuio.testing import open_device
 from gpuio.transforms.crop import Crop
 from gpuio.transforms.op import BatchPlan
 from gpuio.transforms.random import Draws
@@ -77,19 +78,8 @@ def surrounded(image, box, poison):
     return memory, memory.ctypes.data + (2 - y) * pitch + (2 - x) * channels, pitch
 
 
-def run(
-    plan,
-    images,
-    *,
-    ids=None,
-    seed=0,
-    epoch=0,
-    poison=0,
-    place=surrounded,
-    label=(0,),
-    overrides=None,
-):
-    """The batch that a plan makes of decoded images.
+def run(plan, images, *, ids=None, seed=0, epoch=0, poison=0, place=surrounded, **options):
+    """The batch that a plan makes of decoded images on the CPU.
 
     Only the windows that the plan asks for are there; all bytes around them are `poison`.
 
@@ -101,10 +91,51 @@ def run(
         epoch: From 0.
         poison: A byte.
         place: Puts windows into memory.
+        options: See `planned_batch`.
+    """
+    device = Guarded(poison)
+    planned = planned_batch(plan, images, device, ids=ids, seed=seed, epoch=epoch, **options)
+    jobs, keep = planned.jobs, []
+    boxes = planned.batch_plan.geometry.window.tolist()
+    for number, (image, box) in enumerate(zip(images, boxes, strict=True)):
+        y, x, height, width = box
+        assert 0 <= y < y + height <= image.shape[0]
+        assert 0 <= x < x + width <= image.shape[1]
+        memory, start, jobs.pitch[number] = place(image, box, poison)
+        keep.append(memory)
+        jobs.origin[number] = np.uint64(start % 2**64)
+    made = execute(plan, planned, device)
+    device.check()
+    return made
+
+
+def run_simulated(plan, images, **options):
+    """The data of the batch that a plan makes of decoded images on the simulated device."""
+    device = open_device("simulated")
+    with device.scope():
+        planned = planned_batch(plan, images, device, **options)
+        for number, image in enumerate(images):
+            planned.jobs.put(number, image)
+        made = execute(plan, planned, device)
+        made.ready.synchronize()
+        return np.array(made.data)
+
+
+def planned_batch(
+    plan, images, device, *, ids=None, seed=0, epoch=0, label=(0,), overrides=None
+):  # fmt: skip
+    """A planned batch of decoded images, whose pixels are still to be put in their places.
+
+    Args:
+        plan: What is done.
+        images: (H, W, C) uint8 each.
+        device: Where they go.
+        ids: Record numbers; 0, 1, 2, ... if None.
+        seed: Of the augmentation.
+        epoch: From 0.
         label: Labels of every image.
         overrides: Values to use instead of random ones.
     """
-    device = Guarded(poison)
     decoder = Decoded(DecoderOptions(device, plan.shape[0], None))
     samples = samples_of(range(len(images)) if ids is None else ids, label)
     size = np.array([image.shape[:2] for image in images], np.int32)
@@ -113,21 +144,18 @@ def run(
     )
     assert not batch_plan.rejected, batch_plan.rejected
     jobs = DecodeJobs(Headers(size, {}), np.zeros((len(images), 4), np.int32), plan.shape[0])
-    jobs.in_scratch[:], jobs.nbytes[:], keep = False, 0, []
-    boxes = batch_plan.geometry.window.tolist()
-    for number, (image, box) in enumerate(zip(images, boxes, strict=True)):
-        y, x, height, width = box
-        assert 0 <= y < y + height <= image.shape[0]
-        assert 0 <= x < x + width <= image.shape[1]
-        memory, start, jobs.pitch[number] = place(image, box, poison)
-        keep.append(memory)
-        jobs.origin[number] = np.uint64(start % 2**64)
-    ring = Ring(device.empty_host, 1)
+    jobs.in_scratch[:], jobs.nbytes[:] = False, 0
     count = np.zeros(len(images), np.int64)
-    records = RecordBatch(samples, count.astype(np.uint64), count, ring.acquire())
-    executor = Executor(plan, decoder, len(images), device)
-    (made,) = executor([PlannedBatch(records, batch_plan, jobs)], ring)
-    device.check()
+    slot = Ring(device.empty_host, 1).acquire()
+    records = RecordBatch(samples, count.astype(np.uint64), count, slot)
+    return PlannedBatch(records, batch_plan, jobs)
+
+
+def execute(plan, planned, device):
+    """The one batch that comes of a planned one."""
+    decoder = Decoded(DecoderOptions(device, plan.shape[0], None))
+    executor = Executor(plan, decoder, len(planned.jobs.box), device)
+    (made,) = executor([planned], Ring(device.empty_host, 1))
     return made
 
 
@@ -144,5 +172,7 @@ def planned(ops, size, *, ids=None, seed=0, epoch=0, overrides=None):
 
 @pytest.fixture(scope="session")
 def stage():
-    """The functions above: `stage.run`, `stage.plan_of`, `stage.ops_plan`, `stage.planned`."""
-    return SimpleNamespace(run=run, plan_of=plan_of, ops_plan=ops_plan, planned=planned)
+    """The functions above, such as `stage.run`."""
+    return SimpleNamespace(
+        run=run, run_simulated=run_simulated, plan_of=plan_of, ops_plan=ops_plan, planned=planned
+    )

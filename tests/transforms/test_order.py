@@ -78,6 +78,16 @@ def test_a_plan_does_what_it_prints_one_step_after_the_other(stage, data):
         npt.assert_array_equal(got.transpose(0, 2, 3, 1), expected)
 
 
+def test_the_simulated_device_makes_the_same(stage):
+    ops = (
+        ColorJitter(0.5, 0.5, 0.5), Mirror(random=True), Affine(angles=(-40, 40)), RandomGray(0.6),
+        ColorJitter(contrast=0.9), Crop((13, 11), random=True), HlsJitter(20, 60, 60), Mirror(),
+    )  # fmt: skip
+    plan = Plan(ops, (3, 13, 11), "uint8")
+    expected = stage.run(plan, IMAGES, ids=IDS).data
+    npt.assert_array_equal(stage.run_simulated(plan, IMAGES, ids=IDS), expected)
+
+
 def test_swapping_two_ops_swaps_what_happens(stage):
     jitter, gray, crop = ColorJitter(0.9, 0.9, 0.9), RandomGray(1), Crop((13, 11))
     first = stage.run(Plan((crop, jitter, gray), (3, 13, 11), "uint8"), IMAGES, ids=IDS).data

@@ -373,3 +373,14 @@ def test_colours_come_after_the_first_resize_and_before_the_last(three, edge):
         color_image(picture.reshape(-1), color[number])
         expected = resize(np.ascontiguousarray(picture[:, ::-1]), *SHAPE[1:])
         npt.assert_array_equal(got[number], expected.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_contrast_multiplies_levels_of_any_number_of_channels(tmp_path, channels):
+    path = tmp_path / "even.rec"
+    write_rec(path, [encode(np.full((20, 24, 3), 90, np.uint8))] * 3, labels=[LABELS[0]] * 3)
+    shape = (channels, 20, 24)
+    with make(path, data_shape=shape, max_random_contrast=1, random_contrast_prob=1) as batches:
+        factors = {"record": np.arange(3), "contrast": np.array([-0.5, 0, 1])}
+        got = batches.replay(factors).data[0].asnumpy()
+    npt.assert_array_equal(got, np.array([45, 90, 180], np.float32).reshape(3, 1, 1, 1) + 0 * got)
