@@ -73,20 +73,6 @@ def make_plan(
     return checked(Plan(tuple(ops), shape, output.dtype, output.layout, normalization))
 
 
-def mask_plan(output: OutputConfig, geometry: ImageGeometry, fill: int) -> Plan:
-    """What is done to the masks of images: their geometry alone, with the nearest pixel.
-
-    Args:
-        output: The form of the images.
-        geometry: Where their pixels go.
-        fill: Label of what lies outside the picture.
-    """
-    shape = (1, *output.data_shape[1:])
-    output = replace(output, data_shape=shape, dtype="uint8", layout="NCHW")
-    geometry = replace(geometry, inter_method=0, fill_value=fill)
-    return make_plan(output, geometry, ImageColor(), Normalization())
-
-
 def with_mean_image(plan: Plan, image: npt.NDArray[np.float32]) -> Plan:
     """`plan` with a mean image instead of the means.
 

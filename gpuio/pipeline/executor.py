@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,23 @@ from gpuio.kernels.warp import weight_table
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.error_policy import FaultLog, OnError, apply_error_policy
 from gpuio.pipeline.lowering import Target, lower
+from gpuio.pipeline.masks import MaskField
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch
 from gpuio.transforms.op import Column
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The pixels of one field of a batch.
+
+    Attributes:
+        data: (N, C, H, W) or (N, H, W, C) on the device.
+        lease: Of the memory of `data`.
+    """
+
+    data: Array
+    lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +45,15 @@ class Batch:
     """What the pipeline gives to iterators.
 
     Attributes:
-        data: (N, C, H, W) or (N, H, W, C) on the device.
+        data: The images, (N, C, H, W) or (N, H, W, C) on the device.
         labels: (N, W) float32, on the host.
         keys: (N,) int64 or uint64 record keys: see `Samples`.
         pad: How many samples at the end only fill up the batch.
         sampled: By name, the (N, ...) values that the ops have sampled for each image.
-        ready: When `data` is written.
+        ready: When `data` and `masks` are written.
         lease: Of the memory of `data`.
         faults: By place in the batch as it was read, samples that could not be read or decoded.
-        masks: The masks of the images, (N, 1, H, W) uint8; None where there are none.
+        masks: (N, 1, H, W) uint8, the masks of the images; None where there are none.
     """
 
     data: Array
@@ -50,7 +64,63 @@ class Batch:
     ready: Event
     lease: Lease
     faults: Mapping[int, GpuioError] = field(default_factory=dict)
-    masks: Batch | None = None
+    masks: Output | None = None
+
+
+class Field:
+    """One field of the samples, images or masks: how it is decoded, and where it goes.
+
+    Args:
+        plan: The output's format, and what is done to the pixels.
+        decoder: The one that has read the headers.
+        fill: Value of the pixels of a sample that is left out.
+        device: Where batches live.
+        batch_size: N, the largest batch.
+        keep: How many output batches are kept for use again.
+
+    Attributes:
+        decoding: Nanoseconds of all threads together that went into decoding.
+        augmenting: Nanoseconds of all threads together that went into all other kernels.
+    """
+
+    def __init__(
+        self, plan: Plan, decoder: Decoder, fill: int, device: Device, batch_size: int, keep: int
+    ) -> None:
+        self.plan, self.decoder, self.fill = plan, decoder, fill
+        self.decoding = self.augmenting = 0
+        self._pool = OutputPool(device, plan.output_shape(batch_size), element(plan.dtype), keep)
+        image = plan.normalization.mean_image(plan.dtype)
+        self._mean = None if image is None else device.upload(image)
+        self.mean_image = 0 if image is None else device.address(self._mean)
+
+    @property
+    def nanoseconds(self) -> int:
+        """Those of all kernels."""
+        return self.decoding + self.augmenting
+
+    def take(self, count: int) -> Output:
+        """Memory for a batch of `count` samples."""
+        memory, lease = self._pool.take()
+        return Output(memory[:count], lease)
+
+
+@dataclass(slots=True)
+class _Part:
+    """One field of a batch that is made.
+
+    Attributes:
+        field: The field.
+        planned: What is to be made.
+        output: Where it goes.
+        decoding: How many kernels decode it.
+        augmenting: How many kernels follow these.
+    """
+
+    field: Field
+    planned: PlannedBatch
+    output: Output
+    decoding: int = 0
+    augmenting: int = 0
 
 
 @dataclass(slots=True)
@@ -58,19 +128,13 @@ class _Launched:
     """A batch whose kernels are at work.
 
     Attributes:
-        planned: Where it comes from.
-        data: Where it goes.
-        lease: Of `data`.
+        parts: Its fields, the images first.
         running: The kernels.
-        decoding: How many of the kernels decode; they come first.
         joined: Whether the kernels were waited for.
     """
 
-    planned: PlannedBatch
-    data: Array
-    lease: Lease
+    parts: list[_Part]
     running: Running
-    decoding: int
     joined: bool = False
 
 
@@ -84,11 +148,11 @@ class Executor:
         device: Where images and batches live.
         on_error: What happens to samples that could not be read or decoded.
         keep: How many output batches are kept for use again.
+        masks: The masks of the images, if they have any.
 
     Attributes:
+        fields: Images, then masks, if there are any.
         faults: Samples that could not be read or decoded.
-        decoding: Nanoseconds of all threads together that went into decoding.
-        augmenting: Nanoseconds of all threads together that went into all other kernels.
     """
 
     def __init__(
@@ -100,33 +164,35 @@ class Executor:
         *,
         on_error: OnError = "raise",
         keep: int = 4,
+        masks: MaskField | None = None,
     ) -> None:
         if batch_size > device.most_items:
             raise ValueError(
                 f"batch_size must be at most {device.most_items} on {device.name}, got {batch_size}"
             )
         self.batch_size = batch_size
-        self.decoder = decoder
         self.faults = FaultLog()
-        self.decoding = self.augmenting = 0
+        self.fields = [Field(plan, decoder, 0, device, batch_size, keep)]
+        if masks is not None:
+            self.fields.append(
+                Field(masks.plan, masks.decoder, masks.fill, device, batch_size, keep)
+            )
         compile_notice.listen()
-        self._plan = plan
         self._on_error: OnError = on_error
         self._device = device
-        self._pool = OutputPool(device, plan.output_shape(batch_size), element(plan.dtype), keep)
-        image = plan.normalization.mean_image(plan.dtype)
-        self._mean = None if image is None else device.upload(image)
-        self._mean_image = 0 if image is None else device.address(self._mean)
         self._weights: dict[int, Array] = {}
 
-    def __call__(self, batches: Iterable[PlannedBatch], host: Ring) -> Generator[Batch, None, None]:
+    def __call__(
+        self, batches: Iterable[PlannedBatch], *hosts: Ring
+    ) -> Generator[Batch, None, None]:
         """Decode and augment: one output for each batch, on the current stream.
 
         Args:
             batches: What is to be made.
-            host: The ring of the encoded images, whose slots are given back.
+            *hosts: For each field, the ring of its encoded pictures, whose slots are given back.
         """
-        self.decoder.prepare(self.batch_size)
+        for each in self.fields:
+            each.decoder.prepare(self.batch_size)
         waiting: deque[_Launched] = deque()
         left, failure = iter(batches), None
         try:
@@ -142,110 +208,138 @@ class Executor:
                     with naming_batch("keys", planned.samples.keys):
                         waiting.append(self._launch(planned))
                 except BaseException:
-                    self._release(planned, host)
+                    self._release(planned, hosts)
                     raise
                 if len(waiting) == self._device.max_in_flight:
-                    yield self._complete(waiting.popleft(), host)
+                    yield self._complete(waiting.popleft(), hosts)
             while waiting:
-                yield self._complete(waiting.popleft(), host)
+                yield self._complete(waiting.popleft(), hosts)
         finally:
             for launched in waiting:
-                self._end(launched, host)
+                self._end(launched, hosts)
         if failure is not None:
             raise failure
 
     def _launch(self, planned: PlannedBatch) -> _Launched:
         places = np.arange(len(planned.jobs.box))
-        memory, lease = self._pool.take()
-        data = memory[: len(places)]
-        decoding = self.decoder.decode(planned.jobs)
-        running = self._start(planned, data, places, decoding)
+        parts = [
+            _Part(each, part, each.take(len(places)))
+            for each, part in zip(self.fields, planned.fields, strict=True)
+        ]
+        running = self._start(parts, places)
         compile_notice.notice.over()
-        return _Launched(planned, data, lease, running, len(decoding))
+        return _Launched(parts, running)
 
-    def _complete(self, launched: _Launched, host: Ring) -> Batch:
-        """Wait for a batch, and let the decoder retry what failed."""
-        planned, data, decoder = launched.planned, launched.data, self.decoder
+    def _complete(self, launched: _Launched, hosts: Sequence[Ring]) -> Batch:
+        """Wait for a batch, and let the decoders retry what failed."""
+        parts = launched.parts
+        samples = parts[0].planned.samples
         try:
-            with naming_batch("keys", planned.samples.keys):
-                self._join(launched.running, launched.decoding)
+            with naming_batch("keys", samples.keys):
+                self._join(launched.running, parts)
                 launched.joined = True
-                places = np.arange(len(data))
-                self._reject_starved(launched.running, planned, places)
-                while again := decoder.retry(planned.records, planned.jobs):
-                    self._redo(planned, data, np.array(again))
+                self._reject_starved(launched.running, parts[0], np.arange(len(samples.ids)))
+                for part in parts:
+                    planned, decoder = part.planned, part.field.decoder
+                    while again := decoder.retry(planned.records, planned.jobs):
+                        self._redo(part, np.array(again))
         finally:
-            self._end(launched, host)
-        return self._deliver(planned, data, launched.lease)
+            self._end(launched, hosts)
+        return self._deliver(parts)
 
-    def _end(self, launched: _Launched, host: Ring) -> None:
+    def _end(self, launched: _Launched, hosts: Sequence[Ring]) -> None:
         """Wait for a batch, wanted or not, and give back what it holds."""
         if not launched.joined:
             launched.running.join()
-        self._release(launched.planned, host)
+        self._release(launched.parts[0].planned, hosts)
 
-    def _release(self, planned: PlannedBatch, host: Ring) -> None:
-        self.decoder.release(planned.jobs.headers)
-        host.release(planned.records.slot, after=self._device.record())
+    def _release(self, planned: PlannedBatch, hosts: Sequence[Ring]) -> None:
+        for each, part, host in zip(self.fields, planned.fields, hosts, strict=True):
+            each.decoder.release(part.jobs.headers)
+            host.release(part.records.slot, after=self._device.record())
 
-    def _redo(self, planned: PlannedBatch, data: Array, places: npt.NDArray[np.int64]) -> None:
-        """Make the images at `places` once more, of pixels in host memory that are freed then."""
-        running = self._start(planned, data, places, [])
-        self._join(running, 0)
-        self._reject_starved(running, planned, places)
-        planned.jobs.drop(places.tolist())
+    def _redo(self, part: _Part, places: npt.NDArray[np.int64]) -> None:
+        """Make the pictures at `places` once more, of pixels in host memory that are freed then."""
+        again = _Part(part.field, part.planned, part.output)
+        running = self._start([again], places, decode=False)
+        self._join(running, [again])
+        self._reject_starved(running, part, places)
+        part.planned.jobs.drop(places.tolist())
 
-    def _reject_starved(
-        self, running: Running, planned: PlannedBatch, places: npt.NDArray[np.int64]
-    ) -> None:
-        """Make faults of images for which there was no memory.
+    @staticmethod
+    def _reject_starved(running: Running, part: _Part, places: npt.NDArray[np.int64]) -> None:
+        """Make faults of pictures for which there was no memory.
 
         Args:
             running: The kernels, which have ended.
-            planned: The batch.
+            part: What they have made.
             places: (items,) place in the batch of each item of the kernels.
         """
         for item, nbytes in running.starved.items():
             place = int(places[item])
-            height, width = planned.jobs.headers.size[place].tolist()
-            self.decoder.reject(
-                planned.records,
+            height, width = part.planned.jobs.headers.size[place].tolist()
+            part.field.decoder.reject(
+                part.planned.records,
                 place,
-                f"its {width} x {height} pixels take {nbytes} bytes of memory on their way, which "
-                "cannot be had",
+                f"its {width} x {height} pixels take {nbytes} bytes of memory on their way, and "
+                "there is not so much",
             )
 
-    def _join(self, running: Running, decoding: int) -> None:
-        spent = running.join()
-        self.decoding += int(spent[:decoding].sum())
-        self.augmenting += int(spent[decoding:].sum())
+    @staticmethod
+    def _join(running: Running, parts: Sequence[_Part]) -> None:
+        """Wait for the kernels of `parts`, and count the time that they took."""
+        left = running.join().tolist()
+        for part in parts:
+            first, last = part.decoding, part.decoding + part.augmenting
+            part.field.decoding += sum(left[:first])
+            part.field.augmenting += sum(left[first:last])
+            left = left[last:]
 
-    def _deliver(self, planned: PlannedBatch, data: Array, lease: Lease) -> Batch:
+    def _deliver(self, parts: Sequence[_Part]) -> Batch:
         """The batch, after what `on_error` says about its faults was done."""
-        samples = planned.samples
-        sampled = planned.batch_plan.sampled
-        places, pad = apply_error_policy(samples, self._on_error)
-        if samples.faults:
-            self.faults.add([samples.faults[place] for place in sorted(samples.faults)])
-            self._device.gather_items(data, places)
+        images, *masks = parts
+        planned = images.planned
+        samples, sampled = planned.samples, planned.batch_plan.sampled
+        faults = planned.all_faults()
+        places, pad = apply_error_policy(replace(samples, faults=faults), self._on_error)
+        if faults:
+            self.faults.add([faults[place] for place in sorted(faults)])
+            for part in parts:
+                self._device.gather_items(part.output.data, places, part.field.fill)
             places = np.where(places < 0, np.arange(len(places)), places)
             sampled = {name: column[places] for name, column in sampled.items()}
-        labels, keys = planned.batch_plan.labels[places], samples.keys[places]
-        ready = self._device.record()
-        return Batch(data, labels, keys, pad, sampled, ready, lease, samples.faults)
+        return Batch(
+            images.output.data,
+            planned.batch_plan.labels[places],
+            samples.keys[places],
+            pad,
+            sampled,
+            self._device.record(),
+            images.output.lease,
+            faults,
+            masks[0].output if masks else None,
+        )
 
     def _start(
-        self,
-        planned: PlannedBatch,
-        data: Array,
-        places: npt.NDArray[np.int64],
-        decoding: Sequence[KernelCall],
+        self, parts: Sequence[_Part], places: npt.NDArray[np.int64], *, decode: bool = True
     ) -> Running:
-        """Start the kernels that decode, and behind them all others, for the images at `places`."""
-        work = self._device.work()
-        target = Target(self._device.address(data), self._mean_image, self._weights_of)
-        program = lower(self._plan, work, planned, places, target)
-        return work.start([*decoding, *program.calls], program.nbytes)
+        """Start all kernels for the items at `places`, one field after the other on each item.
+
+        The fields of an item use the same scratch memory: one is in the batch before the next one
+        begins.
+        """
+        work, calls = self._device.work(), list[KernelCall]()
+        nbytes = np.zeros(len(places), np.int64)
+        for part in parts:
+            each, planned = part.field, part.planned
+            decoding = each.decoder.decode(planned.jobs) if decode else []
+            address = self._device.address(part.output.data)
+            target = Target(address, each.mean_image, self._weights_of)
+            program = lower(each.plan, work, planned, places, target)
+            part.decoding, part.augmenting = len(decoding), len(program.calls)
+            calls += [*decoding, *program.calls]
+            nbytes = np.maximum(nbytes, program.nbytes)
+        return work.start(calls, nbytes)
 
     def _weights_of(self, kind: StepKind) -> int:
         """Address of the weights of a kind of warp."""

@@ -1,51 +1,41 @@
-"""Segmentation masks: a second data set, whose pixels go where those of the images go.
+"""Segmentation masks: a second field of the samples, whose pixels go where those of the images go.
 
-What an image gets is drawn for its record, so a second pipeline that draws for the same records
-moves masks like images, if geometry is all it has, and the nearest pixel its only interpolation.
-The two run side by side, and a batch is one of each. A failure in either fails the pair.
+What happens to an image is planned once. Its mask gets the same geometry, with the nearest pixels
+and without colours, and both are made by one executor. A failure in either fails the pair.
 """
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from gpuio.core.timing import PipelineStats, ProfilerRange
+from gpuio.core.timing import Stopwatch
 from gpuio.devices.base import Device
-from gpuio.errors import DecodeError, GpuioError, PipelineClosedError
-from gpuio.pipeline.error_policy import FaultLog, OnError, apply_error_policy
-from gpuio.pipeline.executor import Batch
-from gpuio.pipeline.pipeline import Pipeline
+from gpuio.errors import DecodeError
+from gpuio.pipeline.decode.base import DecoderOptions
+from gpuio.pipeline.decode.mask import MaskDecoder
+from gpuio.pipeline.decode.windows import decode_jobs, open_headers, reject_unreadable
 from gpuio.pipeline.plan import Plan
-from gpuio.pipeline.read.reader import Samples
-from gpuio.samplers import Selection
+from gpuio.pipeline.planner import PlannedBatch
+from gpuio.pipeline.read.reader import RecordBatch, RecordReader
 from gpuio.sources.base import RecordSource
+from gpuio.sources.labels import no_labels
 from gpuio.sources.registry import open_source
 from gpuio.storage.paths import PathLike
-from gpuio.transforms.op import BatchPlan, Op
-
-T = TypeVar("T")
-_SIZE = "size"
 
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """Where masks come from, and what is done to them.
+    """Where masks come from.
 
     Attributes:
         source: As many records as there are images, in their order.
-        plan: The geometry of the images.
         fill: Label of what lies outside of a picture.
     """
 
     source: RecordSource
-    plan: Plan
     fill: int
 
 
@@ -53,7 +43,7 @@ def open_masks(path: PathLike | list[PathLike], images: RecordSource) -> RecordS
     """The masks of `images`, which have their keys, where both have an .idx.
 
     Raises:
-        ValueError: They are not as many, or have other keys.
+        ValueError: There are not as many masks as images, or they have other keys.
         FileNotFoundError: There is no such file.
         FormatError: A file is not what it should be, or holds no record.
     """
@@ -74,180 +64,62 @@ def open_masks(path: PathLike | list[PathLike], images: RecordSource) -> RecordS
     return masks
 
 
-@dataclass(frozen=True, slots=True)
-class NoteSize(Op):
-    """Note how large the images are."""
-
-    cost: ClassVar[str] = "free"
-
-    def __call__(self, batch: BatchPlan) -> None:
-        batch.sampled[_SIZE] = batch.geometry.original
+def mask_field(masks: Masks, device: Device, size: tuple[int, int]) -> MaskField:
+    """What reads, decodes and plans `masks` for outputs of `size`, height and width in pixels."""
+    read = RecordReader(masks.source, relabel=no_labels(1))
+    decoder = MaskDecoder(DecoderOptions(device, 1, masks.source))
+    return MaskField(read, decoder, size, masks.fill)
 
 
-def noting_size(plan: Plan) -> Plan:
-    """`plan`, with sizes among what is drawn, so that images and masks can be compared."""
-    return replace(plan, ops=(NoteSize(), *plan.ops))
-
-
-class MaskedPipeline:
-    """Two pipelines side by side, which together end like one.
-
-    Both must keep the places of samples that could not be read or decoded
-    (`on_error="zero"`), and their plans note sizes.
+class MaskField:
+    """Plans the masks of planned images, and says what the executor makes of them.
 
     Args:
-        images: One of them.
-        masks: The other, over a data set of as many records.
-        on_error: What happens to samples of which image or mask could not be read or decoded.
-        fill: Label of the mask of an image of zeros.
-    """
+        read: Reads the encoded masks.
+        decoder: Decodes them.
+        size: Height and width of the output, in pixels.
+        fill: Label of what lies outside of a picture, and of the mask of an image left out.
 
-    def __init__(self, images: Pipeline, masks: Pipeline, on_error: OnError, fill: int) -> None:
-        self.faults = FaultLog()
-        self._images = images
-        self._masks = masks
-        self._on_error: OnError = on_error
-        self._fill = fill
-
-    def batches(
-        self,
-        selections: Iterable[Selection],
-        *,
-        epoch: int,
-        overrides: Mapping[str, Any] | None = None,
-    ) -> Iterator[Batch]:
-        """The batches of one epoch with their masks, in order; see `Pipeline.batches`."""
-        first, second = shared(selections)
-        moves = {k: v for k, v in (overrides or {}).items() if not k.endswith("interpolation")}
-        images = self._images.batches(first, epoch=epoch, overrides=overrides)
-        try:
-            masks = self._masks.batches(second, epoch=epoch, overrides=moves)
-        except PipelineClosedError:
-            raise  # `close` waits for the threads, which may wait for a file
-        except GpuioError:
-            self.stop()
-            raise
-        return _Pairs(images, masks, self._pair, self.stop)
-
-    def _pair(self, image: Batch, mask: Batch) -> Batch:
-        """One batch of both, with faults settled."""
-        sampled = {name: column for name, column in image.sampled.items() if name != _SIZE}
-        faults = self._faults(image, mask)
-        if not faults:
-            return replace(image, sampled=sampled, masks=mask)
-        samples = Samples(sampled["record"], image.keys, image.labels, image.pad, faults)
-        places, pad = apply_error_policy(samples, self._on_error)
-        self.faults.add([faults[place] for place in sorted(faults)])
-        image = _settled(image, places, self._images.device, 0)
-        mask = _settled(mask, places, self._masks.device, self._fill)
-        places = np.where(places < 0, np.arange(len(places)), places)
-        sampled = {name: column[places] for name, column in sampled.items()}
-        labels, keys = image.labels[places], image.keys[places]
-        return replace(
-            image, labels=labels, keys=keys, pad=pad, sampled=sampled, faults=faults, masks=mask
-        )
-
-    def _faults(self, image: Batch, mask: Batch) -> dict[int, GpuioError]:
-        """Why a pair of image and mask is at fault, by place; other sizes are a reason, too."""
-        faults = {**mask.faults, **image.faults}
-        size, other = image.sampled[_SIZE], mask.sampled[_SIZE]
-        for place in np.flatnonzero((size != other).any(axis=1)).tolist():
-            if place not in faults:
-                where = self._masks.read.source.where(int(image.sampled["record"][place]))
-                (height, width), (high, wide) = size[place], other[place]
-                faults[place] = DecodeError(
-                    f"{where}: mask of {wide} x {high} pixels for the image with key "
-                    f"{image.keys[place]}, which has {width} x {height}"
-                )
-        return faults
-
-    def interrupt(self) -> None:
-        """Wake whoever waits for a batch, for good: see `Pipeline.interrupt`."""
-        self._images.interrupt()
-        self._masks.interrupt()
-
-    def stop(self) -> None:
-        """End the epoch under way; all threads are joined when this returns."""
-        self._images.stop()
-        self._masks.stop()
-
-    def close(self) -> None:
-        """End everything and give the decoders back."""
-        self._images.close()
-        self._masks.close()
-
-    def accounts(self) -> dict[str, PipelineStats]:
-        """What each has done since it was made."""
-        return {"": self._images.account(), "masks": self._masks.account()}
-
-    def mark(self, marks: Iterable[ProfilerRange]) -> None:
-        """Show to profilers what all threads are at, from now on."""
-        marks = tuple(marks)
-        self._images.mark(marks)
-        self._masks.mark(marks)
-
-    def stats(self) -> dict[str, Any]:
-        """Where the time went, of the images, and of the masks under "masks"."""
-        count = self.faults.count
-        return {**self._images.stats(), "masks": self._masks.stats(), "faults": count}
-
-
-class _Pairs(Iterator[Batch]):
-    """Batches of images with those of their masks; also after a Ctrl-C between the two.
-
-    Args:
-        images: Some.
-        masks: As many.
-        pair: Makes one batch of both.
-        stop: Ends both, after an error in either.
+    Attributes:
+        plan: The format of the output.
+        busy: Runs while masks are read, opened and planned.
     """
 
     def __init__(
-        self,
-        images: Iterator[Batch],
-        masks: Iterator[Batch],
-        pair: Callable[[Batch, Batch], Batch],
-        stop: Callable[[], None],
+        self, read: RecordReader, decoder: MaskDecoder, size: tuple[int, int], fill: int
     ) -> None:
-        self._images, self._masks, self._pair, self._stop = images, masks, pair, stop
-        self._image: Batch | None = None  # that waits for its mask
+        self.read = read
+        self.decoder = decoder
+        self.fill = fill
+        self.plan = Plan((), (1, *size), "uint8")
+        self.busy = Stopwatch("gpuio.masks")
 
-    def __next__(self) -> Batch:
-        try:
-            if self._image is None:
-                self._image = next(self._images, None)
-            mask = next(self._masks, None)
-            image, self._image = self._image, None
-            if image is not None and mask is not None:
-                return self._pair(image, mask)
-            if image is not None or mask is not None:
-                raise ValueError("images and masks differ in batches")  # noqa: TRY301  both end
-        except Exception:
-            self._stop()
-            raise
-        raise StopIteration
+    def __call__(
+        self, batches: Iterable[PlannedBatch], masks: Iterable[RecordBatch]
+    ) -> Generator[PlannedBatch, None, None]:
+        """Planned batches with their masks; `masks` holds the same records in the same batches."""
+        left = iter(masks)
+        for planned in batches:
+            with self.busy:
+                paired = replace(planned, masks=self._plan(planned, next(left)))
+            yield paired
 
-
-def _settled(batch: Batch, places: npt.NDArray[np.int64], device: Device, fill: int) -> Batch:
-    """`batch` with the pixels of `places`, and `fill` where that is -1."""
-    with device.scope():
-        batch.ready.wait()
-        device.gather_items(batch.data, places, fill)
-        return replace(batch, ready=device.record())
-
-
-def shared(items: Iterable[T]) -> tuple[Iterator[T], Iterator[T]]:
-    """Two iterators over `items`, each for a thread of its own."""
-    lock = threading.Lock()
-
-    def each(own: Iterator[T]) -> Iterator[T]:
-        while True:
-            with lock:
-                try:
-                    item = next(own)
-                except StopIteration:
-                    return
-            yield item
-
-    first, second = itertools.tee(items)
-    return each(first), each(second)
+    def _plan(self, images: PlannedBatch, records: RecordBatch) -> PlannedBatch:
+        decoder, faults = self.decoder, records.samples.faults
+        headers = open_headers(decoder, records)
+        reject_unreadable(decoder, records, headers)
+        # What is planned for an image that is at fault does not fit its mask.
+        for place, fault in images.samples.faults.items():
+            faults.setdefault(place, fault)
+        size = images.jobs.headers.size
+        for place in np.flatnonzero((size != headers.size).any(axis=1)).tolist():
+            where = decoder.source.where(int(records.samples.ids[place]))
+            (height, width), (high, wide) = size[place], headers.size[place]
+            reason = (
+                f"{where}: mask of {wide} x {high} pixels for the image with key "
+                f"{images.samples.keys[place]}, which has {width} x {height}"
+            )
+            faults.setdefault(place, DecodeError(reason))
+        batch_plan = images.batch_plan.for_masks(self.fill)
+        jobs = decode_jobs(decoder, records, headers, batch_plan.geometry.window)
+        return PlannedBatch(records, batch_plan, jobs)

@@ -1,10 +1,10 @@
-"""A record's whole way, file to device array: each line of `batches` is a room.
+"""A record's whole way, from the file to an array on the device.
 
 How a pipeline ends. Where the code and this list differ, the code is wrong.
 
 1. The epoch is over: every batch is handed out, the threads end, the files are closed; memory
-   between the rooms is kept for the next epoch.
-2. A room raises: the batches before the failure are handed out, then the consumer gets that
+   between the stages is kept for the next epoch.
+2. A stage raises: the batches before the failure are handed out, then the consumer gets that
    exception, once, unchanged but for a note that names the thread; threads end as in 3.
 3. The consumer stops early (`close`, `reset`, leaving a `with`): every wait is woken, every thread
    joined, what was read ahead is dropped. A batch that the consumer holds stays as it is.
@@ -24,31 +24,34 @@ How a pipeline ends. Where the code and this list differ, the code is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+import itertools
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from gpuio.core.prefetch import Prefetch
+from gpuio.core.prefetch import Closable, Prefetch
 from gpuio.core.timing import BatchCounter, Meter, PipelineStats, ProfilerRange, Stopwatch
 from gpuio.devices.base import Device
 from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, PipelineClosedError
 from gpuio.pipeline.error_policy import FaultLog
 from gpuio.pipeline.executor import Batch, Executor
-from gpuio.pipeline.planner import Overrides, Planner
+from gpuio.pipeline.masks import MaskField
+from gpuio.pipeline.planner import Overrides, PlannedBatch, Planner
 from gpuio.pipeline.read.reader import RecordBatch, RecordReader
 from gpuio.samplers import Selection
 
 
 class Pipeline:
-    """The rooms for one data set on one device, put together.
+    """The stages for one data set on one device, put together.
 
     Args:
         read: Reads encoded images.
         planner: Reads their headers, and plans batches.
         executor: Decodes and augments.
         device: Where images and batches live.
-        depth: Batches that may wait between two rooms, and for the consumer.
+        depth: Batches that may wait between two stages, and for the consumer.
+        masks: Reads and plans the masks of the images, if they have any.
     """
 
     def __init__(
@@ -59,27 +62,25 @@ class Pipeline:
         device: Device,
         *,
         depth: int = 2,
+        masks: MaskField | None = None,
     ) -> None:
-        self.read = read
         self.planner = planner
         self.executor = executor
         self.device = device
         self.depth = depth
-        # One slot is filled while one waits, and each lane decodes one; some are on their way.
-        self._ahead = read.ahead(executor.batch_size)
-        slots, nbytes = 2 + device.max_in_flight + self._ahead, read.nbytes(executor.batch_size)
-        self._host = Ring(device.empty_host, slots, nbytes)
+        self._masks = masks
+        readers = [read] if masks is None else [read, masks.read]
+        self._inputs = [_Input(each, device, executor.batch_size) for each in readers]
         self._stages: tuple[Prefetch[Any], ...] = ()
         self._interrupted = False
         # What is measured goes on from one epoch to the next.
         self._reading, self._decoding = Meter("gpuio.read"), Meter("gpuio.decode")
-        self._files = Stopwatch("gpuio.files")
-        self._read, self._made, self._epochs = BatchCounter(), BatchCounter(), 0
-        self._before = self.account()
+        self._made, self._epochs = [BatchCounter() for _ in readers], 0
+        self._before = self.accounts()
 
     @property
     def faults(self) -> FaultLog:
-        """Images that could not be had."""
+        """Samples that could not be read or decoded."""
         return self.executor.faults
 
     def batches(
@@ -89,7 +90,7 @@ class Pipeline:
         epoch: int,
         overrides: Overrides | None = None,
     ) -> Prefetch[Batch]:
-        """The batches of one epoch, in order. Each line is a room; each `Prefetch` is a thread.
+        """The batches of one epoch, in order. Each `Prefetch` is a thread.
 
         Only one epoch is under way at a time: what is left of the one before is dropped.
 
@@ -98,23 +99,21 @@ class Pipeline:
             PipelineClosedError: `interrupt` was called.
         """
         self.stop()
-        self._host.reset()
-        self._before = self.account()
+        self._before = self.accounts()
         self._epochs += 1
-        host, scope = self._host, self.device.scope
-        records = _noted(self.read(selections, host, self._ahead), self._files, self._read)
-        planned = self.planner(records, epoch=epoch, overrides=overrides)
+        planned = self._planned(selections, epoch, overrides)
+        hosts = [each.host for each in self._inputs]
         # Also of the second thread: the first one may wait for a store, or in the planner.
-        waits = (host, self.read, self.planner)
+        waits: list[Closable] = [*hosts, *(each.read for each in self._inputs), self.planner]
         ready = Prefetch(planned, 1, name="gpuio-read", waits=waits, meter=self._reading)
         self._stages = (ready,)
-        made = _counted(self.executor(ready, host), self._made)
+        made = _counted(self.executor(ready, *hosts), self._made)
         try:
             batches = Prefetch(
                 made,
                 self.depth,
                 name="gpuio-decode",
-                scope=scope,
+                scope=self.device.scope,
                 waits=waits,
                 meter=self._decoding,
             )
@@ -126,6 +125,17 @@ class Pipeline:
             self.interrupt()  # `close` waits for the threads, which may wait for a file
             raise PipelineClosedError("this iterator was closed")
         return batches
+
+    def _planned(
+        self, selections: Iterable[Selection], epoch: int, overrides: Overrides | None
+    ) -> Generator[PlannedBatch, None, None]:
+        """The stages of the thread that reads."""
+        images, *others = self._inputs
+        if self._masks is None:
+            return self.planner(images(selections), epoch=epoch, overrides=overrides)
+        selections, again = itertools.tee(selections)  # for one thread, which reads both
+        planned = self.planner(images(selections), epoch=epoch, overrides=overrides)
+        return self._masks(planned, others[0](again))
 
     def interrupt(self) -> None:
         """Wake whoever waits for a batch, for good: `close` is to follow. For any thread."""
@@ -139,57 +149,114 @@ class Pipeline:
             stage.close()
 
     def close(self) -> None:
-        """End everything and give the decoder back."""
+        """End everything and close the decoders."""
         self.stop()
         self.device.record().synchronize()
-        self.executor.decoder.close()
-
-    def account(self) -> PipelineStats:
-        """What was done since the pipeline was made, and how long it took."""
-        read, decode = self._reading, self._decoding
-        starved = read.awaited.read()
-        busy = max(decode.making.read() - starved, 0.0)
-        return PipelineStats(
-            epochs=self._epochs,
-            read=self._read.stats(read.making.read(), 0.0, read.blocked.read()),
-            decode=self._made.stats(busy, starved, decode.blocked.read()),
-            files=self._files.read(),
-            waited=decode.awaited.read(),
-            first=decode.first,
-            decoding=self.executor.decoding / 1e9,
-            augmenting=self.executor.augmenting / 1e9,
-        )
+        for each in self.executor.fields:
+            each.decoder.close()
 
     def accounts(self) -> dict[str, PipelineStats]:
-        """The account of every pipeline that this one consists of, by name: here of one."""
-        return {"": self.account()}
+        """What was done since the pipeline was made, and how long it took.
+
+        Returns:
+            The images' part by the name "", and where there are masks, theirs by "masks". Only the
+            first one has the seconds in which a thread had to wait.
+        """
+        read, decode, epochs = self._reading, self._decoding, self._epochs
+        starved = read.awaited.read()
+        busy = max(decode.making.read() - starved, 0.0)
+        images, *others = self.executor.fields
+        accounts, mask_reading, mask_busy = dict[str, PipelineStats](), 0.0, 0.0
+        if self._masks is not None:
+            (masks,), source, made = others, self._inputs[1], self._made[1]
+            mask_reading = self._masks.busy.read()
+            mask_busy = busy * masks.nanoseconds / max(images.nanoseconds + masks.nanoseconds, 1)
+            accounts["masks"] = PipelineStats(
+                epochs=epochs,
+                read=source.counter.stats(mask_reading, 0.0, 0.0),
+                decode=made.stats(mask_busy, 0.0, 0.0),
+                files=source.files.read(),
+                decoding=masks.decoding / 1e9,
+                augmenting=masks.augmenting / 1e9,
+            )
+        source, made = self._inputs[0], self._made[0]
+        reading = read.making.read() - mask_reading
+        return {
+            "": PipelineStats(
+                epochs=epochs,
+                read=source.counter.stats(reading, 0.0, read.blocked.read()),
+                decode=made.stats(busy - mask_busy, starved, decode.blocked.read()),
+                files=source.files.read(),
+                waited=decode.awaited.read(),
+                first=decode.first,
+                decoding=images.decoding / 1e9,
+                augmenting=images.augmenting / 1e9,
+            ),
+            **accounts,
+        }
 
     def mark(self, marks: Iterable[ProfilerRange]) -> None:
         """Show to profilers what the threads are at, from now on."""
         marks = tuple(marks)
-        for watch in (*self._reading.stopwatches, *self._decoding.stopwatches, self._files):
+        files = [each.files for each in self._inputs]
+        for watch in (*self._reading.stopwatches, *self._decoding.stopwatches, *files):
             watch.marks = marks
 
     def stats(self) -> dict[str, Any]:
         """Where the time went: see `ImageRecordIter.stats`."""
-        spent = self.account() - self._before
-        return {
-            "stages": {"read": asdict(spent.read), "decode": asdict(spent.decode)},
-            "files": spent.files,
-            "waited": spent.waited,
-            "decoding": spent.decoding,
-            "augmenting": spent.augmenting,
-            "threads": self.device.threads,
-            **self.executor.decoder.stats(),
-            "faults": self.faults.count,
-        }
+        figures: dict[str, dict[str, Any]] = {}
+        for (name, account), each in zip(
+            self.accounts().items(), self.executor.fields, strict=True
+        ):
+            spent = account - self._before[name]
+            figures[name] = {
+                "stages": {"read": asdict(spent.read), "decode": asdict(spent.decode)},
+                "files": spent.files,
+                "waited": spent.waited,
+                "decoding": spent.decoding,
+                "augmenting": spent.augmenting,
+                "threads": self.device.threads,
+                **each.decoder.stats(),
+            }
+        stats = figures.pop("")
+        return {**stats, **figures, "faults": self.faults.count}
+
+
+class _Input:
+    """Reads the records of one field of the samples into host memory of its own.
+
+    Args:
+        read: Reads them.
+        device: Whose host memory it is.
+        batch_size: Records in the largest batch.
+
+    Attributes:
+        host: The memory.
+        files: Runs while files are read.
+        counter: Counts what was read.
+    """
+
+    def __init__(self, read: RecordReader, device: Device, batch_size: int) -> None:
+        self.read = read
+        self._ahead = read.ahead(batch_size)
+        # One is filled, one waits, and each work in flight has one; some are on their way.
+        slots = 2 + device.max_in_flight + self._ahead
+        self.host = Ring(device.empty_host, slots, read.nbytes(batch_size))
+        self.files = Stopwatch("gpuio.files")
+        self.counter = BatchCounter()
+
+    def __call__(self, selections: Iterable[Selection]) -> Generator[RecordBatch, None, None]:
+        """The records of an epoch; what is left of the one before is dropped."""
+        self.host.reset()
+        records = self.read(selections, self.host, self._ahead)
+        return _noted(records, self.files, self.counter)
 
 
 # What threads run holds no pipeline: one that nobody has any more is to be collected.
 
 
 def _noted(
-    batches: Iterable[RecordBatch], files: Stopwatch, tally: BatchCounter
+    batches: Iterable[RecordBatch], files: Stopwatch, counter: BatchCounter
 ) -> Generator[RecordBatch, None, None]:
     """Records as they come; how many there are, and how long files take, is noted."""
     left = iter(batches)
@@ -198,14 +265,19 @@ def _noted(
             batch = next(left, None)
         if batch is None:
             return
-        tally.add(len(batch.nbytes), int(batch.nbytes.sum()))
+        counter.add(len(batch.nbytes), int(batch.nbytes.sum()))
         yield batch
         del batch
 
 
-def _counted(batches: Iterable[Batch], tally: BatchCounter) -> Generator[Batch, None, None]:
-    """Batches as they come, counted."""
+def _counted(
+    batches: Iterable[Batch], counters: Sequence[BatchCounter]
+) -> Generator[Batch, None, None]:
+    """Batches as they come; each of their fields is counted."""
     for batch in batches:
-        tally.add(len(batch.data), batch.data.nbytes)
+        fields = [batch.data] if batch.masks is None else [batch.data, batch.masks.data]
+        for data, counter in zip(fields, counters, strict=True):
+            counter.add(len(data), data.nbytes)
+        del fields, data
         yield batch
         del batch  # the consumer alone decides how long it lives

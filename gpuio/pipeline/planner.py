@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.devices.out_of_memory import naming_batch
+from gpuio.errors import GpuioError
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.decode.jobs import DecodeJobs
 from gpuio.pipeline.decode.windows import decode_jobs, open_headers, reject_unreadable
@@ -29,16 +30,29 @@ class PlannedBatch:
         records: The encoded images.
         batch_plan: What each image gets.
         jobs: What is to be decoded of each image.
+        masks: The same for the masks of the images; None where there are none.
     """
 
     records: RecordBatch
     batch_plan: BatchPlan
     jobs: DecodeJobs
+    masks: PlannedBatch | None = None
 
     @property
     def samples(self) -> Samples:
-        """The samples, with the faults that are known so far."""
+        """The samples, with the faults of this field that are known so far."""
         return self.records.samples
+
+    @property
+    def fields(self) -> list[PlannedBatch]:
+        """The images, and their masks, if there are any."""
+        return [self] if self.masks is None else [self, self.masks]
+
+    def all_faults(self) -> dict[int, GpuioError]:
+        """By place in the batch, why a sample is at fault; a failure in any field fails it."""
+        if self.masks is None:
+            return self.samples.faults
+        return {**self.masks.samples.faults, **self.samples.faults}
 
 
 class Planner:

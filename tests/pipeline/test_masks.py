@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from itertools import count, islice
+from itertools import islice
 
 import numpy as np
 import numpy.testing as npt
@@ -16,7 +15,6 @@ from scipy.ndimage import binary_erosion
 import gpuio as mx
 from gpuio import ImageRecordIter
 from gpuio.errors import CorruptRecordError, DecodeError
-from gpuio.pipeline.masks import shared
 from gpuio.testing import encode, our_threads, write_rec
 
 COUNT = 13
@@ -366,13 +364,3 @@ def test_a_wrong_fill_is_named(maps, fill):
 def test_a_missing_file_is_named(maps):
     with pytest.raises(FileNotFoundError, match="none"):
         open_maps(maps, masks="none")
-
-
-def test_shared_items_come_to_both_threads_in_order():
-    first, second = shared(islice(count(), 3000))
-    found = []
-    thread = threading.Thread(target=lambda: found.extend(second))
-    thread.start()
-    assert [*first] == [*range(3000)]
-    thread.join()
-    assert found == [*range(3000)]

@@ -182,8 +182,10 @@ class ColorExecutor(Executor):
         self._floats = OutputPool(device, shape, "float32", keep)
         self._threads = device.threads
 
-    def __call__(self, batches: Iterable[PlannedBatch], host: Ring) -> Generator[Batch, None, None]:
-        with closing(super().__call__(batches, host)) as made:
+    def __call__(
+        self, batches: Iterable[PlannedBatch], *hosts: Ring
+    ) -> Generator[Batch, None, None]:
+        with closing(super().__call__(batches, *hosts)) as made:
             for batch in made:
                 count, height, width, _ = batch.data.shape
                 memory, _ = self._floats.take()

@@ -16,7 +16,7 @@ from gpuio.mxnet.image_keywords import (
     ImageNormalization,
     MaskOptions,
 )
-from gpuio.mxnet.image_plan import make_plan, mask_plan
+from gpuio.mxnet.image_plan import make_plan
 from gpuio.mxnet.iterators.record_iter import Labels, RecordIter
 from gpuio.mxnet.keywords import IMAGE, Values, takes_keywords
 from gpuio.pipeline.masks import Masks, open_masks
@@ -155,8 +155,7 @@ class ImageRecordIter(RecordIter):
         storage = config.source.storage
         if mask_options.masks:
             found, fill = storage.locate(mask_options.masks), mask_options.mask_fill
-            plan_of_masks = mask_plan(config.output, geometry, fill)
-            masks = Masks(open_masks(found, dataset), plan_of_masks, fill)
+            masks = Masks(open_masks(found, dataset), fill)
         path_imglist = storage.locate_one(config.source.path_imglist)
         stored = _labels(dataset, path_imglist, labels)
         super().__init__(config, dataset, stored, plan, mean_img=levels.mean_img, masks=masks)

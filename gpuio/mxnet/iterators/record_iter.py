@@ -24,11 +24,9 @@ from gpuio.mxnet.iterators.epochs import EpochIter
 from gpuio.mxnet.ndarray import NDArray, wrap
 from gpuio.pipeline.config import LoaderConfig
 from gpuio.pipeline.decode import make_decoder
-from gpuio.pipeline.decode.base import Decoder, DecoderOptions
-from gpuio.pipeline.decode.mask import MaskDecoder
-from gpuio.pipeline.error_policy import FaultLog, OnError
+from gpuio.pipeline.error_policy import FaultLog
 from gpuio.pipeline.executor import Batch, Executor
-from gpuio.pipeline.masks import MaskedPipeline, Masks, noting_size
+from gpuio.pipeline.masks import Masks, mask_field
 from gpuio.pipeline.pipeline import Pipeline
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import Planner
@@ -36,7 +34,7 @@ from gpuio.pipeline.position import Position, load, save
 from gpuio.pipeline.read.reader import LabelCheck, RecordReader
 from gpuio.samplers import Selection
 from gpuio.sources.base import RecordSource
-from gpuio.sources.labels import Relabel, no_labels
+from gpuio.sources.labels import Relabel
 from gpuio.storage.paths import PathLike
 from gpuio.transforms.normalize import Normalization
 
@@ -109,7 +107,7 @@ class RecordIter(EpochIter, Conversions):
                 self.plan = with_mean_image(plan, image)
             except ValueError as error:
                 raise FormatError(f"{mean_img}: {error}") from error
-        self._pipeline = self._assemble(self._device)
+        self._pipeline = self._assemble(self.plan, self._device, masks)
         self._pipeline.faults.note(dataset.losses.count, dataset.losses.faults)
         self._batches: Iterator[Batch] | None = None
         self.taken = self._before = BatchCounter()
@@ -122,50 +120,37 @@ class RecordIter(EpochIter, Conversions):
         sides = (self.batch_size, *self.plan.shape[1:])
         self.provide_masks = [] if masks is None else [DataDesc("masks", sides, np.uint8, "NHW")]
 
-    def _assemble(self, device: Device) -> Pipeline | MaskedPipeline:
-        """The pipeline of images, or of images and masks."""
-        masks = self._masks
-        if masks is None:
-            return self._of_images(self.plan, device, self._config.runtime.on_error)
-        images = self._of_images(noting_size(self.plan), device, "zero")
-        beside = make_device(device.name, device.threads)
-        read = RecordReader(masks.source, relabel=no_labels(1))
-        decode = MaskDecoder(DecoderOptions(beside, masks.plan.shape[0], masks.source))
-        beside_images = self._stages(noting_size(masks.plan), beside, read, decode, "zero")
-        return MaskedPipeline(images, beside_images, self._config.runtime.on_error, masks.fill)
-
-    def _of_images(self, plan: Plan, device: Device, on_error: OnError) -> Pipeline:
-        labels = self._labels
+    def _assemble(self, plan: Plan, device: Device, masks: Masks | None = None) -> Pipeline:
+        """A pipeline of the images, and of `masks`, if there are any."""
+        labels, runtime = self._labels, self._config.runtime
         read = RecordReader(
             self._dataset,
             label_width=labels.width,
             relabel=labels.relabel,
             ragged=labels.ragged,
         )
-        decode = make_decoder(
-            self._config.runtime.decoder,
+        decoder = make_decoder(
+            runtime.decoder,
             device,
             plan.shape[0],
             self._dataset,
-            deterministic=self._config.runtime.deterministic,
-            tolerant=self._config.runtime.tolerate == "warnings",
+            deterministic=runtime.deterministic,
+            tolerant=runtime.tolerate == "warnings",
         )
-        return self._stages(plan, device, read, decode, on_error)
-
-    def _stages(
-        self, plan: Plan, device: Device, read: RecordReader, decode: Decoder, on_error: OnError
-    ) -> Pipeline:
+        field = None if masks is None else mask_field(masks, device, plan.shape[1:])
         executor = Executor(
             plan,
-            decode,
+            decoder,
             self.batch_size,
             device,
-            on_error=on_error,
+            on_error=runtime.on_error,
             # What waits, what is being made, what the consumer has and what it has just dropped.
-            keep=self._config.runtime.prefetch_buffer + 4,
+            keep=runtime.prefetch_buffer + 4,
+            masks=field,
         )
-        planner = Planner(plan, decode, seed=self._config.sampling.augmentation_seed)
-        return Pipeline(read, planner, executor, device, depth=self._config.runtime.prefetch_buffer)
+        planner = Planner(plan, decoder, seed=self._config.sampling.augmentation_seed)
+        depth = runtime.prefetch_buffer
+        return Pipeline(read, planner, executor, device, depth=depth, masks=field)
 
     def _mean_image(self, path: Path, plan: Plan) -> npt.NDArray[np.float32]:
         """The mean image in a file, or the mean of the augmented images, which it then holds.
@@ -176,7 +161,7 @@ class RecordIter(EpochIter, Conversions):
             return saved_array.load_mean(path, plan.shape)
         plain = replace(plan, dtype="float32", layout="NCHW", normalization=Normalization())
         device = make_device("cpu", self._device.threads)  # which decodes to exact pixels
-        pipeline = self._of_images(plain, device, self._config.runtime.on_error)
+        pipeline = self._assemble(plain, device)
         order = replace(self._order, num_parts=1, part_index=0, last_batch="pad")
         total, count = np.zeros(plan.shape), 0
         try:
@@ -216,7 +201,7 @@ class RecordIter(EpochIter, Conversions):
         return 0 if self._ended else self._order.length(*self._position[1:])
 
     @property
-    def pipeline(self) -> Pipeline | MaskedPipeline:
+    def pipeline(self) -> Pipeline:
         """What makes the batches."""
         return self._pipeline
 
@@ -270,7 +255,7 @@ class RecordIter(EpochIter, Conversions):
             batch.pad,
             batch.keys,
             augmentation=batch.sampled,
-            masks=masks and wrap(export(masks.data, masks.ready, masks.lease))[:, 0],
+            masks=masks and wrap(export(masks.data, batch.ready, masks.lease))[:, 0],
         )
 
     def getpad(self) -> int:
@@ -307,7 +292,7 @@ class RecordIter(EpochIter, Conversions):
             raise ValueError(f"records must be in [0, {self.num_records}), got {ids.tolist()}")
         # The device of the epoch under way has memory for one pipeline only.
         device = make_device(self._device.name, self._device.threads)
-        pipeline = self._assemble(device)
+        pipeline = self._assemble(self.plan, device, self._masks)
         try:
             selection = Selection(ids, 0)
             return self._wrap(
