@@ -1,4 +1,4 @@
-"""Many ranges of many files in flight at once, and an end to it that leaves nothing behind."""
+"""Many ranges of many files in flight at once, which can be ended at any time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from gpuio.core.threads import WorkerPool, cannot_start
 from gpuio.errors import PipelineClosedError, RemoteError
 from gpuio.storage.location import Location
 from gpuio.storage.remote.cache import cached
-from gpuio.storage.remote.source import CONNECTIONS, Source, open_source
+from gpuio.storage.remote.opening import open_remote
+from gpuio.storage.remote.remote_file import CONNECTIONS, RemoteFile
 
 T = TypeVar("T")
 
@@ -32,46 +33,48 @@ class Fetcher:
         self._loop = _io_loop()
         self._pid = os.getpid()
         self._executor = WorkerPool(_THREADS, "gpuio-remote")
-        self._room = asyncio.Semaphore(CONNECTIONS)
+        self._limit = asyncio.Semaphore(CONNECTIONS)
         self._lock = threading.RLock()  # `close` may be called by the garbage collector anywhere
         self._tasks: set[Future[Any]] = set()
         self._closed = False
 
     @property
     def usable(self) -> bool:
-        """Whether it was made by this process: fsspec's thread stays behind in a fork."""
+        """Whether this process made it: fsspec's thread does not exist in a forked child."""
         return self._pid == os.getpid()
 
-    def open(self, urls: Sequence[Location]) -> Future[list[Source]]:
-        """The files at `urls`, all asked for at once."""
+    def open(self, urls: Sequence[Location]) -> Future[list[RemoteFile]]:
+        """Open the files at `urls`, all at once."""
 
-        async def one(url: Location) -> Source:
-            async with self._room:
-                source = await open_source(url, self._executor)
-            return cached(source, self._executor)
+        async def one(url: Location) -> RemoteFile:
+            async with self._limit:
+                file = await open_remote(url, self._executor)
+            return cached(file, self._executor)
 
         return self._start(lambda: _all(one(url) for url in urls))
 
-    def into(self, ranges: Sequence[tuple[Source, int, memoryview]]) -> Future[list[None]]:
-        """Fill each memory with what lies at an offset of a file.
+    def into(self, ranges: Sequence[tuple[RemoteFile, int, memoryview]]) -> Future[list[None]]:
+        """Fill memory from ranges of files.
 
-        The memory is left alone once this is done, failed or cancelled.
+        Args:
+            ranges: For each range the file, the offset where it begins, and the memory to fill.
+                Nothing is written to any memory once the future is done, failed or cancelled.
         """
 
-        async def one(source: Source, start: int, memory: memoryview) -> None:
-            async with self._room:
-                data = await source.read(start, start + len(memory))
+        async def one(file: RemoteFile, start: int, memory: memoryview) -> None:
+            async with self._limit:
+                data = await file.read(start, start + len(memory))
                 if not self._closed:
                     memory[:] = data
 
         return self._start(lambda: _all(one(*wanted) for wanted in ranges))
 
-    def bytes_of(self, source: Source, start: int, stop: int) -> Future[bytes]:
+    def bytes_of(self, file: RemoteFile, start: int, stop: int) -> Future[bytes]:
         """The bytes of one range."""
 
         async def one() -> bytes:
-            async with self._room:
-                return await source.read(start, stop)
+            async with self._limit:
+                return await file.read(start, stop)
 
         return self._start(one)
 
@@ -89,9 +92,9 @@ class Fetcher:
             self._tasks.discard(future)
 
     def close(self) -> None:
-        """Cancel what is under way, and return when no memory is written to any more.
+        """Cancel all reads, and return when no memory is written to any more.
 
-        Threads of filesystems that block end with the request they are at.
+        The threads for filesystems that block end with the request that they are waiting for.
         """
         with self._lock:
             self._closed, tasks = True, list(self._tasks)
@@ -100,7 +103,7 @@ class Fetcher:
         for task in tasks:
             task.cancel()
         if tasks and asyncio._get_running_loop() is not self._loop:
-            # Whoever was writing when this was closed is done when this has had its turn.
+            # A task that was writing when this was closed is done once the loop runs this one.
             asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
@@ -119,7 +122,7 @@ def _io_loop() -> asyncio.AbstractEventLoop:
 
 
 def result(future: Future[T]) -> T:
-    """What a future of a fetcher gives.
+    """The result of a future of a fetcher, waited for.
 
     Raises:
         PipelineClosedError: The fetcher was closed, now or while waiting.

@@ -11,22 +11,22 @@ from typing import Final
 from gpuio.errors import RemoteError
 from gpuio.storage.location import Location
 from gpuio.storage.remote.fetch import Fetcher, result
+from gpuio.storage.remote.filesystem import filesystem
 from gpuio.storage.remote.remote_bytes import RemoteBytes
 from gpuio.storage.remote.retry import summarize
-from gpuio.storage.remote.source import filesystem
 
 _PIECE: Final = 4 << 20  # bytes
 
 
 def find(url: Location, suffix: str) -> list[Location]:
-    """The files that a URL stands for, sorted by name; the store is not asked about a plain name.
+    """The files that a URL stands for, sorted by name; one that names a file is not looked up.
 
     Args:
         url: A file, that ends with `suffix`; a glob pattern; or a folder, for all files in it.
         suffix: Of the files to take from a folder.
 
     Raises:
-        RemoteError: The store cannot be reached, or does not let us in.
+        RemoteError: The store cannot be reached, or denies access.
     """
     if url.endswith(suffix) and not has_magic(url):
         return [url]
@@ -49,7 +49,7 @@ def sizes(urls: Sequence[Location]) -> list[int]:
 
     Raises:
         FileNotFoundError: One is missing.
-        RemoteError: The store cannot be reached, or does not let us in.
+        RemoteError: The store cannot be reached, or denies access.
     """
     fetcher = Fetcher()
     try:
@@ -62,7 +62,7 @@ def all_exist(urls: Sequence[Location]) -> bool:
     """Whether all of the files are there.
 
     Raises:
-        RemoteError: The store cannot be reached, or does not let us in.
+        RemoteError: The store cannot be reached, or denies access.
     """
     try:
         sizes(urls)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gpuio.errors import RemoteError
 from gpuio.storage.location import Location
+from gpuio.storage.remote.filesystem import filesystem
 from gpuio.storage.remote.retry import summarize
-from gpuio.storage.remote.source import filesystem
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

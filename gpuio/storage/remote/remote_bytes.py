@@ -16,15 +16,15 @@ from gpuio.errors import PipelineClosedError
 from gpuio.storage.byte_source import ByteSource
 from gpuio.storage.location import Location
 from gpuio.storage.remote.fetch import Fetcher, result
-from gpuio.storage.remote.source import Source
+from gpuio.storage.remote.remote_file import RemoteFile
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_LEAST: Final = 64 << 10  # bytes of a request: mostly a whole record
+_LEAST: Final = 64 << 10  # bytes of a request: mostly enough for a record
 _LARGEST: Final = 4 << 20
-_NEAR: Final = 256 << 10  # bytes between two places, from where two requests are better
-_HEADS_AHEAD: Final = 32  # requests on the way for the first bytes of records
+_NEAR: Final = 256 << 10  # bytes between two offsets, from which two requests are better
+_GATHERED: Final = 32  # requests of `gather` in flight
 _AHEAD: Final = 8  # large requests on the way while a file is read from front to back
 
 
@@ -39,7 +39,7 @@ class RemoteBytes(ByteSource):
         RemoteError: The store cannot be reached, or does not let us in.
     """
 
-    __slots__ = ("_closed", "_fetcher", "_own", "_source")
+    __slots__ = ("_closed", "_fetcher", "_file", "_own")
 
     def __init__(self, path: str) -> None:
         self.path = Location.of(path)
@@ -50,7 +50,7 @@ class RemoteBytes(ByteSource):
         self._fetcher = Fetcher()
         self._own = threading.local()
         try:
-            (self._source,) = result(self._fetcher.open([Location.of(self.path)]))
+            (self._file,) = result(self._fetcher.open([Location.of(self.path)]))
         except BaseException:
             self._fetcher.close()
             raise
@@ -61,13 +61,13 @@ class RemoteBytes(ByteSource):
         self._fetcher.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_source"):
+        if hasattr(self, "_file"):
             self.close()
 
     @property
     def size(self) -> int:
         """Bytes in the file when it was opened."""
-        return self._source.size
+        return self._file.size
 
     def pread(self, nbytes: int, offset: int) -> bytes:
         return self._window().read(offset, min(offset + nbytes, self.size))
@@ -79,7 +79,7 @@ class RemoteBytes(ByteSource):
         return len(data)
 
     def gather(self, offsets: npt.NDArray[np.int64], nbytes: int) -> npt.NDArray[np.uint8]:
-        self._window()  # after a fork, connect anew
+        self._window()  # connects again after a fork
         found = np.zeros((len(offsets), nbytes), np.uint8)
         asked: deque[tuple[slice, Future[bytes]]] = deque()
 
@@ -91,34 +91,34 @@ class RemoteBytes(ByteSource):
 
         for first, last in _neighbours(offsets):
             start, stop = int(offsets[first]), min(int(offsets[last - 1]) + nbytes, self.size)
-            asked.append((slice(first, last), self._fetcher.bytes_of(self._source, start, stop)))
-            if len(asked) > _HEADS_AHEAD:
+            asked.append((slice(first, last), self._fetcher.bytes_of(self._file, start, stop)))
+            if len(asked) > _GATHERED:
                 take()
         while asked:
             take()
         return found
 
     def _window(self) -> _Window:
-        """The window of this thread.
+        """The window of the calling thread.
 
         Raises:
             PipelineClosedError: The file was closed.
         """
         if self._closed:
             raise PipelineClosedError(f"{self.path}: this file was closed, and is read no more")
-        if not self._fetcher.usable:  # forked: fsspec's thread stayed with the parent
+        if not self._fetcher.usable:  # in a forked child
             self._connect()
         window: _Window | None = getattr(self._own, "window", None)
         if window is None:
-            window = self._own.window = _Window(self._fetcher, self._source)
+            window = self._own.window = _Window(self._fetcher, self._file)
         return window
 
 
 class _Window:
-    """What one reader has in sight of a file: neighbouring pieces, some of them still to come."""
+    """Neighbouring pieces of a file that one thread reads on in, some of them still to come."""
 
-    def __init__(self, fetcher: Fetcher, source: Source) -> None:
-        self._fetcher, self._source = fetcher, source
+    def __init__(self, fetcher: Fetcher, file: RemoteFile) -> None:
+        self._fetcher, self._file = fetcher, file
         self._pieces: deque[tuple[int, int, Future[bytes]]] = deque()
         self._reach = _LEAST  # bytes of the next piece
 
@@ -139,7 +139,7 @@ class _Window:
         while len(pieces) > 1 and pieces[0][1] <= start:
             pieces.popleft()
         if self._reach == _LARGEST:
-            while len(pieces) <= _AHEAD and pieces[-1][1] < self._source.size:
+            while len(pieces) <= _AHEAD and pieces[-1][1] < self._file.size:
                 self._ask(pieces[-1][1])
         parts = []
         for begin, end, future in pieces:
@@ -149,12 +149,12 @@ class _Window:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _ask(self, start: int) -> None:
-        stop = min(start + self._reach, self._source.size)
-        self._pieces.append((start, stop, self._fetcher.bytes_of(self._source, start, stop)))
+        stop = min(start + self._reach, self._file.size)
+        self._pieces.append((start, stop, self._fetcher.bytes_of(self._file, start, stop)))
 
 
 def _neighbours(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Runs of ascending offsets, as (first, last) places, that are worth one request each."""
+    """Runs of neighbouring offsets, as (first, stop) indices, each read by one request."""
     breaks = np.flatnonzero(np.diff(offsets) > _NEAR) + 1
     for first, last in pairwise([0, *breaks.tolist(), len(offsets)]):
         begin = first

@@ -1,4 +1,4 @@
-"""Asking again: which errors of a store may pass, how long to wait, what to say in the end."""
+"""Retries: which errors of a store are temporary, how long to wait, what the last error says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 TRIES: Final = 8
 FIRST_DELAY: Final = 0.2  # seconds; doubled after each try, so that all of them take half a minute
 OPENING_TRIES: Final = 4  # a wrong endpoint should not take that long to be found out
-_LASTING: Final = (
+_PERMANENT: Final = (
     FileNotFoundError,
     PermissionError,
     IsADirectoryError,
@@ -28,7 +28,7 @@ _LASTING: Final = (
     ImportError,
 )
 # Of 4xx, these say "not now": timeout, too early, too many requests.
-_PASSING_STATUS: Final = (408, 425, 429)
+_RETRYABLE_STATUS: Final = (408, 425, 429)
 # S3 reports a clock that is off, or a key that is new, as 403 and 404; so those stay as they are.
 
 
@@ -43,16 +43,16 @@ class ShortReadError(ConnectionError):
 async def with_retries(
     ask: Callable[[], Awaitable[T]], what: str, *, tries: int | None = None
 ) -> T:
-    """The answer of `ask()`, which is asked again while what went wrong may pass.
+    """The answer of `ask()`, which is called again after errors that are temporary.
 
     Args:
-        ask: A request.
-        what: File and range, for messages.
-        tries: How often at most; `TRIES` if None.
+        ask: Sends the request.
+        what: The file and range, for messages.
+        tries: Calls at most; `TRIES` if None.
 
     Raises:
         FileNotFoundError: There is no such file.
-        RemoteError: Something else that asking again does not help, or all tries failed.
+        RemoteError: Another error that is not temporary, or all tries failed.
     """
     begin, tries = time.monotonic(), tries or TRIES
     for number in range(1, tries + 1):
@@ -60,7 +60,7 @@ async def with_retries(
             return await ask()
         except Exception as error:
             if not is_retryable(error):
-                raise _refused(error, what) from error
+                raise _final_error(error, what) from error
             if number == tries:
                 spent = time.monotonic() - begin
                 reason = f"{tries} tries in {spent:.0f} s failed, the last with {summarize(error)}"
@@ -73,13 +73,13 @@ async def with_retries(
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether it may help to ask again."""
+    """Whether the same request may succeed later."""
     status = _status(error)
     if status is not None:
-        return status >= 500 or status in _PASSING_STATUS
-    if isinstance(error, _LASTING):
+        return status >= 500 or status in _RETRYABLE_STATUS
+    if isinstance(error, _PERMANENT):
         return False
-    # Resets, timeouts and what clients make of them; anything else is a bug or a wrong option.
+    # Resets, timeouts, and the errors that clients raise for them; others are bugs or options.
     return any(
         isinstance(cause, (OSError, EOFError, asyncio.IncompleteReadError))
         or type(cause).__module__.partition(".")[0] in ("aiohttp", "urllib3", "requests")
@@ -90,11 +90,11 @@ def is_retryable(error: BaseException) -> bool:
 
 def summarize(error: BaseException) -> str:
     """An error in a few words."""
-    text = " ".join(str(error).split()) or "no more words"
+    text = " ".join(str(error).split()) or "no message"
     return f"{type(error).__name__}: {text[:300]}"
 
 
-def _refused(error: Exception, what: str) -> Exception:
+def _final_error(error: Exception, what: str) -> Exception:
     status = _status(error)
     if isinstance(error, FileNotFoundError) or status == 404:
         return FileNotFoundError(f"{what}: no such file")

@@ -16,8 +16,9 @@ import pytest
 
 from gpuio import ImageRecordIter
 from gpuio.storage.location import Location, Storage
-from gpuio.storage.remote import cache
-from gpuio.storage.remote.cache import BLOCK, Copy
+from gpuio.storage.remote import segments
+from gpuio.storage.remote.cache import Copy
+from gpuio.storage.remote.segments import BLOCK
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "preadv"), reason="takes a POSIX system")
 
@@ -41,7 +42,7 @@ def copy_at(folder, size, *, version="one", bound=None):
     location = Location("http://there/train.rec", storage)
     copy = Copy(location, size, version)
     if bound is not None:
-        copy._bound = cache._Bound(Path(folder), bound)
+        copy._limit = segments.SizeLimit(Path(folder), bound)
     return copy
 
 
@@ -84,7 +85,7 @@ def test_a_file_that_changed_is_read_anew(store, served, far_rec, tmp_path):
 
 
 def test_any_ranges_are_there_once_they_were_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "SEGMENT", 4 * BLOCK)
+    monkeypatch.setattr(segments, "SEGMENT", 4 * BLOCK)
     data = content(11 * BLOCK + 77)
     copy = copy_at(tmp_path, len(data))
     assert read(copy, 0, 10) is None
@@ -112,10 +113,10 @@ def test_what_is_half_written_is_not_served(tmp_path, damage):
             file.seek(BLOCK + 5000)
             file.write(bytes(64))
         elif damage == "sum":
-            file.seek(cache.SEGMENT + 4)
+            file.seek(segments.SEGMENT + 4)
             file.write(b"\1\2\3\4")
         else:
-            file.truncate(cache.SEGMENT + 4)
+            file.truncate(segments.SEGMENT + 4)
     assert read(copy, 0, BLOCK) == data[:BLOCK]
     assert read(copy, 0, 2 * BLOCK) is None
     copy.write(BLOCK, data[BLOCK:])
@@ -123,8 +124,8 @@ def test_what_is_half_written_is_not_served(tmp_path, damage):
 
 
 def test_it_stays_within_its_bound_and_keeps_what_is_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "SEGMENT", 4 * BLOCK)
-    monkeypatch.setattr(cache, "_TOUCH", 0)
+    monkeypatch.setattr(segments, "SEGMENT", 4 * BLOCK)
+    monkeypatch.setattr(segments, "_TOUCH", 0)
     bound, data = 64 * BLOCK, content(200 * BLOCK)
     copy = copy_at(tmp_path, len(data), bound=bound)
     copy.write(0, data[: 4 * BLOCK])
@@ -157,7 +158,7 @@ def test_a_disk_that_is_full_only_costs_the_copy(store, served, far_rec, tmp_pat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "_write", full)
+    monkeypatch.setattr(segments, "_write", full)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         got = batches(served, cache_dir=tmp_path)
@@ -212,7 +213,7 @@ def test_nothing_but_segments_is_ever_removed(tmp_path):
     copy = copy_at(tmp_path, len(data), bound=BLOCK)
     (tmp_path / ("a" * 32)).symlink_to(mine)
     copy.write(0, data)
-    copy._bound.check()
+    copy._limit.check()
     assert (mine / "0001").stat().st_size == 8 * BLOCK
     assert read(copy, 0, BLOCK) is None
 
@@ -240,7 +241,7 @@ def test_a_folder_that_others_may_write_is_not_used(tmp_path):
 
 
 def test_a_segment_in_place_of_another_is_not_served(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "SEGMENT", BLOCK)
+    monkeypatch.setattr(segments, "SEGMENT", BLOCK)
     copy = copy_at(tmp_path, 2 * BLOCK)
     copy.write(0, content(2 * BLOCK))
     (copy.folder / "1").replace(copy.folder / "0")

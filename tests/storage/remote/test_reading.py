@@ -446,7 +446,7 @@ def test_s3fs_reads_the_same_and_its_answers_are_checked(s3, far_rec):
     storage = Storage({**options, "config_kwargs": {"user_agent_extra": "special"}})
     fetcher = Fetcher()
     (source,) = result(fetcher.open([Location("s3://data/own/train.rec", storage)]))
-    assert type(source).__name__ == "_S3Source"
+    assert type(source).__name__ == "S3File"
     assert result(fetcher.bytes_of(source, 4, 5000)) == far_rec.read_bytes()[4:5000]
     fs.pipe("data/own/train.rec", far_rec.read_bytes()[::-1])
     with pytest.raises(RemoteError, match="the file has changed since it was opened"):
