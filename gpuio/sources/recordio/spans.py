@@ -137,7 +137,7 @@ class RemoteFiles(LocalFiles):
 
         Raises:
             FileNotFoundError: One is missing.
-            RemoteError: A store cannot be reached, or does not let us in.
+            RemoteError: A store cannot be reached, or denies access.
         """
         from gpuio.storage.remote.fetch import result
 

@@ -61,14 +61,14 @@ class CachedFile(RemoteFile):
     def __init__(self, file: RemoteFile, executor: Executor) -> None:
         self.url, self.size, self.version = file.url, file.size, file.version
         self._file, self._executor = file, executor
-        self.copy = Copy(file.url, file.size, file.version)
+        self._copy = self.copy = Copy(file.url, file.size, file.version)
 
     async def read(self, start: int, stop: int) -> bytes:
         loop = asyncio.get_running_loop()
         base = start // BLOCK * BLOCK
         end = min(-(-stop // BLOCK) * BLOCK, self.size)
         data = bytearray(end - base)
-        present = await loop.run_in_executor(self._executor, self.copy.read, base, data)
+        present = await loop.run_in_executor(self._executor, self._copy.read, base, data)
 
         async def fetch(first: int, last: int) -> None:
             at, to = base + first * BLOCK, min(base + last * BLOCK, end)
@@ -79,7 +79,7 @@ class CachedFile(RemoteFile):
         await asyncio.gather(*(fetch(first, last) for first, last in runs))
         for first, last in runs:
             part = bytes(data[first * BLOCK : last * BLOCK])
-            await loop.run_in_executor(self._executor, self.copy.write, base + first * BLOCK, part)
+            await loop.run_in_executor(self._executor, self._copy.write, base + first * BLOCK, part)
         return bytes(memoryview(data)[start - base : stop - base])
 
     async def _ask(self, start: int, stop: int) -> bytes:

@@ -32,8 +32,8 @@ async def open_remote(url: Location, executor: Executor) -> RemoteFile:
 
     Raises:
         FileNotFoundError: There is no such file.
-        RemoteError: The store cannot be reached, denies access, or has another file than when this URL
-            was opened before with the same `storage`.
+        RemoteError: The store cannot be reached, denies access, or has another file than when
+            this URL was opened before with the same `storage`.
     """
     fs, path = filesystem(url, asks_again=False)
     file = await _open(url, fs, path, executor)

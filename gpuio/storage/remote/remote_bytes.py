@@ -36,7 +36,7 @@ class RemoteBytes(ByteSource):
 
     Raises:
         FileNotFoundError: There is no such file.
-        RemoteError: The store cannot be reached, or does not let us in.
+        RemoteError: The store cannot be reached, or denies access.
     """
 
     __slots__ = ("_closed", "_fetcher", "_file", "_own")
