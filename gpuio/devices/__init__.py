@@ -1,4 +1,4 @@
-"""The devices room."""
+"""Devices: where memory lives and kernels run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def make_device(device: str | None, threads: int | None) -> Device:
     Args:
         device: "cpu"; "cuda:N", a GPU, or "cuda", the calling thread's current one; "simulated", a
             slow GPU on the CPU, for tests; None for "cuda" where a GPU is visible, else the CPU.
-        threads: CPU threads of its rooms; all available cores when None.
+        threads: CPU threads of the pipeline's stages; all available cores when None.
 
     Raises:
         BackendError: The device cannot be used.
-        ValueError: It is no device name.
+        ValueError: `device` is not the name of a device.
     """
     if device is None:
         device = default_device()
@@ -41,13 +41,13 @@ def make_device(device: str | None, threads: int | None) -> Device:
 
 
 def default_device() -> str:
-    """Name of a GPU where there is one that gpuio can use, else "cpu"."""
+    """The name "cuda" if there is a GPU that gpuio can use, otherwise "cpu"."""
     if visible_gpus() == 0:
         return "cpu"
     if importlib.util.find_spec("cupy") is None or importlib.util.find_spec("numba_cuda") is None:
         warnings.warn(
-            "a GPU is there, but not what gpuio needs for it, so images are made on the CPU: "
-            "pip install 'gpuio[cuda13]', or say device='cpu'",
+            "there is a GPU, but the packages that gpuio needs for it are missing, so images are "
+            "made on the CPU: pip install 'gpuio[cuda13]', or give device='cpu'",
             stacklevel=2,
         )
         return "cpu"

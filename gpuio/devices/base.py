@@ -72,8 +72,8 @@ class HostStep(Protocol):
 
         Args:
             table: One row for each item.
-            bases: (N,) addresses of the items' memory; what writes to them before its turn comes
-                finds nobody there.
+            bases: (N,) addresses of the items' memory, which no other work still uses: the step may
+                write to it before its turn on the stream.
             stream: Handle of the stream that all that follows is queued on.
         """
 
@@ -118,7 +118,7 @@ class Work(ABC):
 
 
 class Device(ABC):
-    """One device. Everything a room does differently on CPU and GPU is a method here.
+    """One device. Everything that a stage does differently on CPU and GPU is a method here.
 
     Attributes:
         name: Its name, such as "cpu" or "cuda:0".

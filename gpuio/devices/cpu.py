@@ -27,7 +27,7 @@ def _pages(nbytes: int) -> int:
 
 
 class _Owned:
-    """What NumPy takes as the base of an array; unlike an array, it is never skipped over."""
+    """The base of a NumPy array; NumPy skips bases that are arrays themselves, but not this one."""
 
     def __init__(self, memory: npt.NDArray[Any], owner: object) -> None:
         self.__array_interface__ = memory.__array_interface__
@@ -36,7 +36,7 @@ class _Owned:
 
 def wrapped(memory: npt.NDArray[Any], owner: object) -> npt.NDArray[Any]:
     """An array over `memory` that keeps `owner` alive, as do all views of it."""
-    # The interface knows types of NumPy's own only; any other one is so many bytes.
+    # The interface has only NumPy's own types; bfloat16 goes through it as raw bytes.
     return np.asarray(_Owned(memory, owner)).view(memory.dtype)
 
 
@@ -67,11 +67,11 @@ class _InFlight:
         """Start kernels on some items, with `nbytes` of memory for each of `workers`.
 
         Raises:
-            MemoryError: There is not so much; nothing was started.
+            MemoryError: There is not enough memory; nothing was started.
         """
         stride = _pages(nbytes)
-        room = stride * workers + _PAGE
-        memory = np.empty(room, np.uint8) if alone else self.memory.reserve(room)
+        total = stride * workers + _PAGE
+        memory = np.empty(total, np.uint8) if alone else self.memory.reserve(total)
         base = _pages(int(memory.ctypes.data))
         return Launch(calls, items, workers, base, stride, self.first, [memory, *held])
 

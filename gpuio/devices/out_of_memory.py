@@ -1,4 +1,4 @@
-"""When memory is short: errors name the batch, and free memory goes back to the system."""
+"""Out of memory: errors name the batch, and free memory is given back to the system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpuio.errors import BackendError
 
 
 def give_back() -> None:
-    """Give free memory, which the C library would keep, back to the system."""
+    """Give free memory that the C library keeps back to the system."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:  # glibc
         trim(0)

@@ -1,4 +1,4 @@
-"""Output batches: memory that is the consumer's for as long as anything refers to it."""
+"""Output batches: memory that belongs to the consumer for as long as anything refers to it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gpuio.devices.base import Array, Device, Event
 
 
 class Lease:
-    """Owner of one lent buffer: arrays over the buffer keep it alive, and its end frees it.
+    """Owner of one lent buffer; arrays over it keep the lease alive, and its end frees the buffer.
 
     Attributes:
         memory: The buffer.
-        readers: Streams of the consumer that read it; when the lease ends, what they were given
-            by then comes before the buffer is used again.
+        readers: Streams of the consumer that read it; the buffer is used again only after the work
+            that was queued on them when the lease ended.
     """
 
     __slots__ = ("__weakref__", "memory", "readers")
@@ -29,15 +29,15 @@ class Lease:
 
 
 class OutputPool:
-    """Equal arrays, used again as soon as nothing refers to them any more.
+    """Arrays of one shape, each used again once nothing refers to it any more.
 
-    A consumer may keep as many as it likes: new ones are made as long as none is free.
+    A consumer may keep any number of them: a new one is made where none is free.
 
     Args:
-        device: Where they live.
-        shape: Of one array.
-        dtype: Of its elements.
-        keep: Free arrays kept for later.
+        device: The device of the arrays.
+        shape: Shape of an array.
+        dtype: Type of the elements.
+        keep: Number of free arrays that are kept for later.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class OutputPool:
         weakref.finalize(self, _drop, self._free).atexit = False
 
     def take(self) -> tuple[Array, Lease]:
-        """An array of the shape, uninitialised, that nobody else refers to, and its lease."""
+        """An uninitialised array that nothing else refers to, and its lease."""
         try:
-            memory, fence = self._free.popleft()  # whose readers have had the most time
+            memory, fence = self._free.popleft()  # free for longest, so its readers are likely done
             fence.wait()
         except IndexError:
             memory = self._device.empty(self._shape, self._dtype)
@@ -80,6 +80,6 @@ def _take_back(
 
 
 def _drop(arrays: Iterable[tuple[Array, Event]]) -> None:
-    """Wait until arrays are not read any more: where memory goes when it is freed, nobody does."""
+    """Wait until no stream reads the arrays: freeing their memory does not wait by itself."""
     for _, fence in arrays:
         fence.synchronize()

@@ -1,4 +1,4 @@
-"""Buffers lent in turn between two rooms, and taken back when the device is done with them."""
+"""Buffers lent in turn to the next stage, and taken back when the device is done with them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Slot:
     """One buffer of a ring.
 
     Attributes:
-        allocate: Makes memory of a number of bytes.
-        least: Bytes to begin with.
-        most: Bytes beyond which there is no more room than was asked for; None for no limit.
-        data: (capacity,) uint8, the memory; replaced when a larger batch comes by, and when no
-            batch has needed a quarter of it for a while.
-        more: Memory beside `data`, for what turned out to be larger than was thought.
-        fence: The last device work that reads or writes any of it.
+        allocate: Allocates a number of bytes.
+        least: Smallest capacity, in bytes.
+        most: Capacity, in bytes, above which no spare bytes are allocated; None for no limit.
+        data: (capacity,) uint8, the memory; replaced when a batch needs more, and when no batch has
+            needed a quarter of it for a while.
+        more: Memory beside `data`, for items that turned out to be larger than estimated.
+        fence: The last device work that reads or writes the memory.
     """
 
     allocate: Callable[[int], Array]
@@ -38,7 +38,7 @@ class Slot:
     _needed: int = 0  # most bytes in these uses
 
     def reserve(self, nbytes: int) -> Array:
-        """`data`, at least `nbytes` long; what it held is lost when its size changes."""
+        """`data`, at least `nbytes` long; its content is lost when its size changes."""
         self._uses, self._needed = self._uses + 1, max(self._needed, nbytes)
         self.more.clear()
         if self.data is None or len(self.data) < nbytes:
@@ -73,9 +73,9 @@ class Ring:
     """`depth` slots; `acquire` blocks while all of them are lent.
 
     Args:
-        allocate: Makes a buffer of a number of bytes, such as `device.empty_host`.
+        allocate: Allocates a buffer of a number of bytes, such as `device.empty_host`.
         depth: Number of slots: one for each stage that can hold a batch, plus one to fill.
-        least: Bytes of each to begin with.
+        least: Smallest capacity of a slot, in bytes.
     """
 
     def __init__(self, allocate: Callable[[int], Array], depth: int, least: int = 0) -> None:
@@ -83,13 +83,13 @@ class Ring:
         self.reset()
 
     def reset(self) -> None:
-        """Take every slot back and open the ring; only while no room works with it."""
+        """Take every slot back and open the ring; only while no stage uses it."""
         self._free: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
         for slot in self._slots:
             self._free.put(slot)
 
     def acquire(self) -> Slot:
-        """The slot free for longest, its memory safe to overwrite.
+        """The slot that has been free for longest; its memory is safe to overwrite.
 
         Raises:
             PipelineClosedError: The ring was closed, now or while waiting.
@@ -107,5 +107,5 @@ class Ring:
         self._free.put(slot)
 
     def close(self) -> None:
-        """Wake whoever waits in `acquire`."""
+        """Wake all threads that wait in `acquire`."""
         self._free.put(None)

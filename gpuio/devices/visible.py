@@ -1,4 +1,4 @@
-"""Which GPUs there are, asked of the CUDA driver itself: that takes no other library."""
+"""The number of GPUs, by the CUDA driver itself, so that no other library is needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 @cache
 def visible_gpus() -> int:
-    """How many GPUs the CUDA driver shows to this process; 0 without a driver."""
+    """Number of GPUs that the CUDA driver shows to this process; 0 without a driver."""
     try:
         driver = ctypes.CDLL(_DRIVER)
     except OSError:

@@ -23,11 +23,11 @@ class JaxLoader(Loader):
         label_dtype: float32, int32 or int64; None is JAX's type of integers where an image has one
             label, a class, and float32 where it has several.
         sharding: Makes global arrays, of which the batches of this process are a part: every
-            process has an iterator over a part of its own, as `num_parts` and `part_index` say. A
-            mesh shares the images out over all its devices.
+            process has an iterator over its own part of the data (`num_parts`, `part_index`). A
+            mesh distributes the images over all its devices.
 
     Raises:
-        ValueError: A batch cannot be shared out like this.
+        ValueError: A batch cannot be distributed like this.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class JaxLoader(Loader):
         return self._shared(array)
 
     def _shared(self, array: Any) -> Any:
-        """The global array of which `array` is the part of this process."""
+        """The global array in which `array` is the part of this process."""
         assert self._sharding is not None
         spec = PartitionSpec(*self._sharding.spec[: array.ndim])
         sharding = NamedSharding(self._sharding.mesh, spec)

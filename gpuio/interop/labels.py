@@ -1,4 +1,4 @@
-"""The type of labels in frameworks."""
+"""Converting labels to the type that a framework wants."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _KINDS = ("float32", "int32", "int64")
 def label_dtype(
     given: npt.DTypeLike | None, *, single: bool, whole: str = "int64"
 ) -> np.dtype[Any]:
-    """The type asked for; `whole` for a single label, which is a class, and else float32.
+    """The dtype of labels: `given`, or if that is None, `whole` for one label and float32 for more.
 
     Raises:
-        ValueError: It is not float32, int32 or int64.
+        ValueError: `given` is not float32, int32 or int64.
     """
     if given is None:
         given = whole if single else "float32"
@@ -32,18 +32,18 @@ def label_dtype(
 def convert(
     stored: npt.NDArray[np.float32], dtype: np.dtype[Any], keys: Sequence[Any] | None = None
 ) -> npt.NDArray[Any]:
-    """Labels in another type, without a copy where it is their own.
+    """Labels in another type; not a copy where the type is the same.
 
     Args:
-        stored: (N, ...) labels.
-        dtype: The type.
+        stored: (N, ...) float32 labels.
+        dtype: Type of the result.
         keys: (N,) keys of the records, for messages.
 
     Warns:
         LabelWarning: Whole labels are so large that they may have been rounded when stored.
 
     Raises:
-        LabelError: A label is not whole or too large, and the type has no place for that.
+        LabelError: The type cannot hold a label, which has a fraction or is too large.
     """
     with np.errstate(invalid="ignore"):  # NaN and infinity: see below
         labels = stored.astype(dtype, copy=False)

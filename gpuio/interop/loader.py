@@ -1,4 +1,4 @@
-"""What the loaders for all frameworks have in common."""
+"""The base of the loaders for all frameworks."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ class Loader(ABC):
 
     A `for` loop goes on with what is left of the epoch, as after a loop that was left early, or
     after `load_state_dict`; it begins the next one where nothing is left. `reset` begins the next
-    one anywhere. All loops share one place in the data, that of the iterator. What was handed out
-    is never overwritten while anything refers to it. Threads may share `iter(loader)`.
+    one anywhere. All loops share the iterator's place in the data. A batch is never overwritten
+    while anything refers to it. Threads may share `iter(loader)`.
 
     Args:
         source: The iterator; closed by `close`.
-        label_dtype: Of the labels; None is `whole` where an image has one label, a class, and
+        label_dtype: Type of the labels; None is `whole` where an image has one label, a class, and
             float32 where it has several.
         whole: The framework's type of integers.
 
     Attributes:
-        source: As given. It tells more of the batch that was handed out last, such as `getindex()`.
+        source: The iterator. It has more of the last batch, such as `getindex()`.
     """
 
     def __init__(
@@ -104,15 +104,15 @@ class Loader(ABC):
 
     @property
     def pad(self) -> int:
-        """How many at the end of the batch handed out last only fill it up."""
+        """How many images at the end of the last batch only fill it up."""
         return self.source.getpad()
 
     def reset(self) -> None:
-        """Let the next loop begin the next epoch; nothing changes at the start of one."""
+        """Make the next loop begin the next epoch; no effect at the start of one."""
         self.source.reset()
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next loop go through `epoch`, or what a state loaded before has left of it."""
+        """Make the next loop go through `epoch`, or through what a loaded state has left of it."""
         if self.source.begun or self.source.epoch != epoch:
             self.source.set_epoch(epoch)
 
@@ -121,11 +121,11 @@ class Loader(ABC):
         return self.source.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next loop go on from a state: see `ImageRecordIter.load_state_dict`."""
+        """Make the next loop go on from a state: see `ImageRecordIter.load_state_dict`."""
         self.source.load_state_dict(state)
 
     def close(self) -> None:
-        """End all threads and give memory back; batches handed out stay as they are."""
+        """End all threads and give memory back; batches that were returned stay as they are."""
         self.source.close()
 
     def __enter__(self) -> Self:
@@ -141,13 +141,13 @@ class Loader(ABC):
 
 
 class _Loop(Iterator[tuple[Any, ...]]):
-    """One loop over the batches of an iterator, which begins when the first of them is asked for.
+    """One loop over the batches of an iterator; it begins when the first batch is asked for.
 
-    Each batch goes to exactly one of the threads that ask, and is converted there.
+    Each batch goes to exactly one of the threads that ask, and is converted in that thread.
     """
 
     def __init__(self, source: Source, convert: Callable[[DataBatch], tuple[Any, ...]]) -> None:
-        self._batches = chain(source)  # which asks for `iter(source)` with the first batch
+        self._batches = chain(source)  # calls `iter(source)` only for the first batch
         self._convert = convert
         self._lock = SharedLock()
 

@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[misc]
     """Pairs `(image, label)` by number, decoded one at a time in whichever process asks for them.
 
-    An image is an (H, W, C) uint8 tensor, a label a tensor of its own shape. Nothing is open
-    between two images, and what is pickled are the arguments, so that workers may be forked or
-    spawned; these read the index anew.
+    An image is an (H, W, C) uint8 tensor, a label a scalar tensor or one of (label_width,). No file
+    is open between two images, and only the arguments are pickled, so that workers may be forked or
+    spawned; spawned ones read the index again.
 
     Args:
         path_imgrec: A .rec file; or several, as one data set: joined with ";", in a list, as
             braces (`train-{00000..00127}-of-00128.rec`), as a glob or a folder.
         path_imgidx: The .idx files, given the same way; by default those beside the .rec files.
-        raw: Images are bytes, as they are stored.
-        channels: Of a decoded image: 1 gray, 3 RGB or 4 RGBA.
-        label_width: Labels of every image.
+        raw: Return the stored bytes of an image, not pixels.
+        channels: Channels of a decoded image: 1 gray, 3 RGB or 4 RGBA.
+        label_width: Number of labels of every image.
         label_dtype: float32, int32 or int64; None is int64 for one label, a class, and float32
             for several.
-        transform: What is done to each image.
+        transform: Function that is applied to each image.
 
     Raises:
         ValueError: An argument has a wrong value.
         FileNotFoundError: A file is missing.
-        FormatError: A file is not what it should be.
+        FormatError: A file is damaged.
     """
 
     @p.suggest
@@ -86,7 +86,7 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
         Raises:
             IndexError: There is no such record.
             TypeError: `number` is no integer.
-            FormatError, DecodeError, LabelError: The record is damaged; where it lies is said.
+            FormatError, DecodeError, LabelError: The record is damaged; the error names its place.
         """
         records = self._open()
         place = operator.index(number)

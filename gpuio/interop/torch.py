@@ -23,17 +23,16 @@ class TorchLoader(Loader):
     Args:
         source: The iterator.
         channels_last: Images are (N, C, H, W) tensors in PyTorch's memory format `channels_last`.
-            With `layout="NHWC"` that takes no copy. Otherwise they are as the iterator lays them
-            out.
+            With `layout="NHWC"` that takes no copy. False keeps the iterator's layout.
         label_dtype: float32, int32 or int64; None is int64 where an image has one label, a class,
             and float32 where it has several.
         out: Tensors for images and labels (and masks), of the shapes of a full batch, that every
-            batch is copied into, and that are returned each time; of a short last batch, so many
-            rows of them. They may be on any device and of any dtype; where that of the labels is a
-            floating one, labels are read as float32.
+            batch is copied into, and that are returned each time; for a short last batch, views of
+            their first rows. They may be on any device and of any dtype; if that of the labels is
+            floating-point, labels are read as float32.
 
     Raises:
-        ValueError: `out` has other shapes, or `channels_last` is asked for what is no image.
+        ValueError: `out` has tensors of other shapes.
     """
 
     def __init__(

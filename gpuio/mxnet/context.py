@@ -1,4 +1,4 @@
-"""MXNet's `mx.context`: where an array lies, as scripts write it."""
+"""MXNet's `mx.context`: names of devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Context:
 
     Attributes:
         device_type: "cpu" or "gpu".
-        device_id: From 0.
+        device_id: Number of the device, from 0.
     """
 
     device_type: str
@@ -38,17 +38,17 @@ def cpu(device_id: int = 0) -> Context:
 
 
 def gpu(device_id: int = 0) -> Context:
-    """A GPU, as CUDA counts those that this process sees."""
+    """A GPU, numbered as CUDA numbers those that this process sees."""
     return Context("gpu", device_id)
 
 
 def current_context() -> Context:
-    """Where arrays go when nothing is said: `cpu(0)`."""
+    """The device of arrays that are made without one: `cpu(0)`."""
     return cpu()
 
 
 def num_gpus() -> int:
-    """How many GPUs this process sees."""
+    """Number of GPUs that this process sees."""
     from gpuio.devices.visible import visible_gpus
 
     return visible_gpus()

@@ -1,4 +1,4 @@
-"""The sparse matrix that iterators hand out: SciPy's, with the few methods of MXNet's."""
+"""The sparse matrix that iterators return: SciPy's, with a few of MXNet's methods."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ else:
 
 
 class CSRNDArray(_Matrix):  # type: ignore[misc]  # SciPy has no types
-    """A `scipy.sparse.csr_array` that also answers `asnumpy()` and `asscipy()`."""
+    """A `scipy.sparse.csr_array` with the methods `asnumpy` and `asscipy`."""
 
     stype = "csr"
 

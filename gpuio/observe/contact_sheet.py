@@ -1,4 +1,4 @@
-"""Many images on one sheet, each with a line of text under it, and sheets beside each other."""
+"""Contact sheets: many images on one sheet, each with a caption, and sheets side by side."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def draw(
 
     Args:
         images: (H, W, C) or (H, W) of any size, 1 to 4 channels; None leaves an empty frame.
-        captions: One for each image; what does not fit is cut off.
+        captions: One for each image; text that does not fit is cut off.
         columns: Images in a row.
         tile: Length in pixels to which the longer side of an image is shrunk. Small images keep
             their size.
-        title: A line above all, if any.
+        title: A line above the images; "" for none.
 
     Raises:
-        ValueError: There is no image, or not one caption for each.
+        ValueError: There is no image, or the numbers of images and captions differ.
     """
     if not images:
         raise ValueError("there are no images to draw")
@@ -85,8 +85,8 @@ def with_boxes(
 
     Args:
         image: (H, W, 3).
-        objects: (K, 5) or wider: class, xmin, ymin, xmax, ymax, places from 0 to 1; those of a
-            negative class are none.
+        objects: (K, 5) or wider: class, xmin, ymin, xmax, ymax, coordinates from 0 to 1; rows of a
+            negative class are skipped.
 
     Returns:
         (H, W, 3), a copy.
@@ -105,22 +105,24 @@ def with_boxes(
 
 
 def save(sheet: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a sheet, in the format that the end of its name stands for.
+    """Write a sheet, in the format of the file name's extension.
 
     Raises:
-        ValueError: The end of the name stands for none.
+        ValueError: The extension is that of no image format.
     """
     suffix = Path(path).suffix.lower()
     kind = Image.registered_extensions().get(suffix)
     if kind is None:
-        raise ValueError(f"{path}: no image format ends with {suffix!r}; give it .png, say")
+        raise ValueError(
+            f"{path}: no image format ends with {suffix!r}; give it a name such as sheet.png"
+        )
     data = BytesIO()
     sheet.save(data, kind)
     write_file(path, data.getvalue())
 
 
 def as_pixels(data: npt.NDArray[Any], layout: str) -> npt.NDArray[np.uint8]:
-    """A batch as images to look at.
+    """A batch as displayable images.
 
     Args:
         data: (N, C, H, W) or (N, H, W, C). Unless it is uint8, its least value becomes black and

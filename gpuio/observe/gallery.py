@@ -1,4 +1,4 @@
-"""What augmentations do to images: a row of examples for each, and one for all together."""
+"""The gallery of augmentations: a row of examples for each, and one for all together."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Augmentation:
     """A row of the gallery.
 
     Attributes:
-        example: Its keywords, with values that show it well.
-        shows: Under each image: what was drawn, by its name in `batch.augmentation`, with the word
-            to write before it.
-        edge: Shorter edge of the images before, in pixels; -1 leaves them as they are.
-        together: Values for the row of all together; none where it cannot be, or hides others.
+        example: Keywords of the augmentation, with values that show it well.
+        shows: Caption under each image: names in `batch.augmentation` whose sampled values are
+            shown, each with a word to write before it.
+        edge: Shorter edge of the images before the augmentation, in pixels; -1 does not resize.
+        together: Values for the row of all together; None where it does not go with others.
     """
 
     example: Mapping[str, Any]
@@ -80,9 +80,9 @@ AUGMENTATIONS: Final = (
     Augmentation({"max_random_contrast": 0.6}, {"gain": "times"}),
     Augmentation({"max_random_illumination": 80}, {"offset": "plus"}),
 )
-"""All that there are; a keyword belongs to the first one that has it."""
+"""All augmentations; a keyword belongs to the first row that has it."""
 
-# What makes values of levels, and where they lie, is not for pictures.
+# The gallery shows levels from 0 to 255, so normalisation and layout are left at these values.
 _OUTPUT: Final = {
     "dtype": "float32", "layout": "NCHW", "mean_img": "", "scale": 1,
     **{f"mean_{channel}": 0 for channel in "rgba"}, **{f"std_{channel}": 1 for channel in "rgba"},
@@ -92,15 +92,15 @@ Open = Callable[..., ImageRecordIter]
 
 
 def draw(open_loader: Open, options: Mapping[str, Any], count: int) -> Image.Image:
-    """A sheet with a row of `count` examples for each augmentation: always the same images.
+    """A sheet with a row of `count` examples for each augmentation, of the same images.
 
-    What an image gets from an augmentation alone, it also gets in the row of all together.
+    An image gets the same sampled values in the row of one augmentation and in that of all.
 
     Args:
-        open_loader: Makes an iterator of keywords.
+        open_loader: Makes an iterator from keywords.
         options: Keywords of ImageRecordIter. If augmentations are among them, these are shown;
-            otherwise all that there are, with values that show them well. Those that make values
-            of pixels (`mean_r`, `dtype` and so on) are left out.
+            otherwise all augmentations, with values that show them well. Keywords of the output
+            (`mean_r`, `dtype` and so on) are ignored.
         count: Images in a row.
     """
     rows = []
@@ -118,7 +118,7 @@ def draw(open_loader: Open, options: Mapping[str, Any], count: int) -> Image.Ima
 def _rows(
     options: Mapping[str, Any],
 ) -> Iterator[tuple[str, dict[str, Any], Mapping[str, str]]]:
-    """Title, keywords and what to write under the images."""
+    """For each row its title, its keywords, and `Augmentation.shows`."""
     named = {name for row in AUGMENTATIONS for name in row.example}
     base = {name: value for name, value in options.items() if name not in named}
     given = {name: value for name, value in options.items() if name in named}
@@ -148,7 +148,7 @@ def _title(keywords: Mapping[str, Any]) -> str:
 
 
 def _caption(batch: DataBatch, place: int, shows: Mapping[str, str]) -> str:
-    """What was drawn for an image."""
+    """The values that were sampled for an image."""
     words = []
     for name, word in shows.items():
         value = np.asarray(batch.augmentation[name][place])

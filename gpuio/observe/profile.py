@@ -1,4 +1,4 @@
-"""Look at a training loop: a report of its time, ranges in profilers, a line of progress."""
+"""Measure a training loop: a report of its time, ranges in profilers, a progress bar."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def profile(
     loader: RecordIter | Loader, *, ranges: Iterable[ProfilerRange] | None = None
 ) -> Iterator[Report]:
-    """What a `with` block took: what each stage did, and which one is the limit.
+    """Measure a `with` block: what each stage did, and which one is the bottleneck.
 
         with gpuio.profile(loader) as report:
             for batch in loader:
@@ -35,7 +35,8 @@ def profile(
     profile_all_threads=True)`.
 
     Args:
-        loader: An iterator over images, or a loader made from one; there may be others beside it.
+        loader: An iterator over images of .rec files, or a loader made from one. Other loaders may
+            run beside it.
         ranges: Callables that take a name and return a context manager. When None, those of
             `torch.profiler`, where the script has imported torch, and of the nvtx package, where
             it is installed.
@@ -44,7 +45,7 @@ def profile(
         The report: of the time so far while the block lasts, then of the whole block.
 
     Raises:
-        TypeError: `loader` is something else.
+        TypeError: `loader` is neither of these.
     """
     source = _source(loader)
     report = Report(source)
@@ -60,7 +61,7 @@ def _source(loader: Any) -> RecordIter:
     source: RecordIter = getattr(loader, "source", loader)
     if not hasattr(source, "pipeline"):
         raise TypeError(
-            "an iterator over images of .rec files, or a loader made from one, can be looked at, "
+            "an iterator over images of .rec files, or a loader made from one, can be measured, "
             f"not {type(loader).__name__}"
         )
     return source
@@ -77,20 +78,21 @@ def _profilers() -> Iterator[ProfilerRange]:
 
 
 def progress(loader: RecordIter | Loader, **options: Any) -> Progress:
-    """The batches of an epoch, with a line on the standard error that tells how far it is.
+    """The batches of an epoch, with a progress bar on the standard error.
 
-    It also shows images per second, and which part of the time the loop waited for batches.
+    The bar also shows images per second, and which part of the time the loop waited for batches.
     Without a terminal nothing is shown.
 
     Args:
-        loader: As a `for` loop takes it, and each loop over what is returned takes it so.
-        options: Of `tqdm.tqdm`, such as `file` or `disable`.
+        loader: An iterator or loader; loops over the result go through its batches as loops over
+            itself do.
+        options: Options of `tqdm.tqdm`, such as `file` or `disable`.
     """
     return Progress(loader, options)
 
 
 class Progress:
-    """Loops over a loader, each with a line of progress: see `progress`."""
+    """A loader whose loops show a progress bar: see `progress`."""
 
     def __init__(self, loader: RecordIter | Loader, options: Mapping[str, Any]) -> None:
         self._loader, self._source, self._options = loader, _source(loader), options
@@ -110,7 +112,7 @@ class Progress:
         given = {"total": total, "unit": " batches", "disable": None, "dynamic_ncols": True}
         with tqdm(**{**given, **self._options}) as line:
             for number, batch in enumerate(self._loader):
-                if number == 0:  # now it is known which epoch this is, and what was taken before
+                if number == 0:  # only now the epoch and the batches taken before are known
                     line.initial = line.n = total - source.left - 1
                     line.set_description(f"epoch {source.epoch}", refresh=False)
                 yield batch

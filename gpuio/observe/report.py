@@ -1,4 +1,4 @@
-"""What a loop spent its time on, by stage, and which stage is the limit."""
+"""Where the time of a training loop went, by stage, and which stage is the bottleneck."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from gpuio.core.timing import BatchCounter, PipelineStats, StageStats
 if TYPE_CHECKING:
     from gpuio.mxnet.iterators.record_iter import RecordIter
 
-_QUIET: Final = 0.05  # part of the time that a training step may wait before anything is amiss
-_FEW: Final = 10  # batches that say little: some were ready before
-_IDLE: Final = 0.75  # part of the CPU threads; with fewer busy, something else holds decoding up
+_QUIET: Final = 0.05  # part of the time that a training step may wait without a bottleneck
+_FEW: Final = 10  # batches: too few to judge by, as some were ready before
+_IDLE: Final = 0.75  # part of the CPU threads; with fewer busy, something else delays decoding
 _NAMES: Final = {"decode": "decode", "augment": "augmentation"}
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One row of a report; None is what is not known.
+    """One row of a report; None where a value is unknown.
 
     Attributes:
         busy: Seconds at work.
-        starved: Seconds without anything to work on.
+        starved: Seconds without input.
         blocked: Seconds with its output full.
-        images: That came out of it.
-        nbytes: In them.
+        images: Images that came out of the stage.
+        nbytes: Bytes in the images.
     """
 
     busy: float
@@ -37,15 +37,15 @@ class Stage:
 
     @property
     def images_per_second(self) -> float:
-        """What it could do if it never had to wait."""
+        """Images per second of the stage alone, if it never had to wait."""
         return self.images / self.busy if self.busy > 0 else 0.0
 
 
 class Report:
-    """Where the time went since this was made, until `end`.
+    """Where the time went, from the making of the report until `end`.
 
     Args:
-        source: The iterator that is looked at.
+        source: The iterator that is measured.
     """
 
     def __init__(self, source: RecordIter) -> None:
@@ -56,7 +56,7 @@ class Report:
         self._end: _Moment | None = None
 
     def end(self) -> None:
-        """Look no further."""
+        """Stop measuring."""
         self._end = self._now()
 
     def _now(self) -> _Moment:
@@ -65,7 +65,7 @@ class Report:
 
     @property
     def spent(self) -> Spent:
-        """The figures behind it."""
+        """The figures of the report."""
         begin, end = self._begin, self._end or self._now()
         accounts = {name: end.accounts[name] - begin.accounts[name] for name in begin.accounts}
         return Spent(
@@ -79,16 +79,16 @@ class Report:
 
     @property
     def limit(self) -> str:
-        """The stage that is the limit, as in `sentence`.
+        """The stage that is the bottleneck, as in `sentence`.
 
-        "read", "decode", "augment" or "training"; "start" of epochs; "bursts", where training and
-        decoding wait for each other by turns; "" where no batch was taken.
+        "read", "decode", "augment" or "training"; "start", the first batches of epochs; "bursts",
+        where training and decoding wait for each other by turns; "" where no batch was taken.
         """
         return self.spent.limit()
 
     @property
     def sentence(self) -> str:
-        """Which stage is the limit, and by what it is seen."""
+        """Which stage is the bottleneck, and the figures that show it."""
         return self.spent.sentence()
 
     @property
@@ -98,7 +98,7 @@ class Report:
         return f"{spent.rate:.0f} images/s, waited {_percent(spent.share(spent.waited))}"
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, in seconds and bytes, as JSON takes it."""
+        """The report in seconds and bytes, ready for JSON."""
         spent = self.spent
         stages = {
             name: {**asdict(stage), "images_per_second": stage.images_per_second}
@@ -137,12 +137,13 @@ class Spent:
     """What was done in some time, and how long that took.
 
     Attributes:
-        seconds: Of all.
-        batches: That the training step took.
-        images: In them, without padding.
-        nbytes: In them.
+        seconds: The time.
+        batches: Batches that the training step took.
+        images: Images in the batches, without padding.
+        nbytes: Bytes in the batches.
         threads: CPU threads that may decode.
-        accounts: Of the pipelines that run side by side, by name; the one of the images has none.
+        accounts: Statistics of the pipelines that ran side by side, by name; that of the images
+            has the name "".
     """
 
     seconds: float
@@ -159,12 +160,12 @@ class Spent:
 
     @property
     def name(self) -> str:
-        """Of the pipeline that was waited for most."""
+        """Name of the pipeline that was waited for most."""
         return max(self.accounts, key=lambda name: self.accounts[name].waited)
 
     @property
     def line(self) -> PipelineStats:
-        """That pipeline."""
+        """Statistics of the pipeline that was waited for most."""
         return self.accounts[self.name]
 
     @property
@@ -174,7 +175,7 @@ class Spent:
 
     @property
     def first(self) -> float:
-        """Seconds of that for the first batches of epochs."""
+        """Seconds that the training step waited for the first batches of epochs."""
         return sum(account.first for account in self.accounts.values())
 
     @property
@@ -184,11 +185,11 @@ class Spent:
         return work / max(self.seconds, 1e-9) if work else None
 
     def share(self, seconds: float) -> float:
-        """Part of the time."""
+        """`seconds` as a part of the time."""
         return seconds / max(self.seconds, 1e-9)
 
     def stages(self) -> dict[str, Stage]:
-        """What each stage did; those of a pipeline with a name have it before theirs."""
+        """The stages by name, with the name of their pipeline in front."""
         stages: dict[str, Stage] = {}
         for name, account in self.accounts.items():
             prefix = f"{name} " if name else ""
@@ -227,7 +228,7 @@ class Spent:
         return f"{text}."
 
     def _reason(self, limit: str) -> str:
-        """What the limit is and how that shows, up to what waited for it."""
+        """The beginning of the sentence: the bottleneck, its figures, and what waited for it."""
         line = self.line
         of = f" of {self.name}" if self.name else ""
         if limit == "training":
@@ -261,7 +262,7 @@ class Spent:
         return f"{round(self.threads_busy or 0, 1):g} of {self.threads} CPU threads busy"
 
     def table(self) -> list[str]:
-        """The lines of a table, for people."""
+        """The lines of a table."""
         rows = [["stage", "busy", "starved", "blocked", "MB/s", "images/s alone"]]
         for name, stage in self.stages().items():
             times = (stage.busy, stage.starved, stage.blocked)
@@ -278,7 +279,7 @@ class Spent:
 
 
 def _rows(account: PipelineStats) -> dict[str, Stage]:
-    """The stages of one pipeline: decoding and augmentation apart where their times are known."""
+    """The stages of one pipeline; decoding and augmentation apart if their times are known."""
     read, decode = account.read, account.decode
     work = account.decoding + account.augmenting
     stages = {"read": _stage(read, read.busy, read.nbytes)}

@@ -25,12 +25,12 @@ _LAST_BATCH: Final = ("pad", "discard", "roll_over")
 class NDArrayIter(EpochIter):
     """Batches of arrays, in order or shuffled.
 
-    What is given becomes float32; an `NDArray` and matrices of `scipy.sparse` keep their dtype.
+    The arrays become float32; an `NDArray` and matrices of `scipy.sparse` keep their dtype.
     Arrays on disk (`np.memmap`, datasets of h5py and Zarr) are read batch by batch; an `NDArray` is
-    not copied; all else is copied once. Matrices of `scipy.sparse` give batches in CSR form.
+    not copied; all others are copied once. Matrices of `scipy.sparse` give batches in CSR form.
 
-    Unlike in MXNet: shuffling keeps the dtype of an `NDArray`, and shuffles arrays on disk and
-    along the axis of the batch; batches of sparse matrices stay sparse, with every
+    Unlike in MXNet: shuffling keeps the dtype of an `NDArray`, and also works for arrays on disk
+    and along any axis of the batch; batches of sparse matrices stay sparse with every
     `last_batch_handle`; samples that only some sources have are never used, and a source shorter
     than the first one is an error; "roll_over" with fewer samples than a batch collects them over
     several epochs; an unknown `last_batch_handle` is an error.
@@ -38,29 +38,29 @@ class NDArrayIter(EpochIter):
     Args:
         data: An array, a list of arrays, or a dict of them. A list of several is named
             `_0_data`, `_1_data` and so on. Sources come in the order of their names. The first
-            one says how many samples there are; what others have beyond that is not used.
-        label: Likewise; None for no labels. A whole number that float32 cannot hold is a
-            `LabelWarning`; as an `NDArray` labels keep their dtype.
+            one determines the number of samples; further samples of the others are not used.
+        label: The labels, in the same forms; None for no labels. A whole number that float32 cannot
+            hold causes a `LabelWarning`; an `NDArray` of labels keeps its dtype.
         batch_size: N, samples in a batch.
         shuffle: Shuffle at the start and at every reset, with NumPy's global generator
             (`np.random.seed`) and in MXNet's order.
         last_batch_handle: "pad" fills the last batch up from the start of the epoch, counted in
             `pad`; "discard" drops it; "roll_over" keeps its samples for the first batch of the
             next epoch, which counts them in `pad`.
-        data_name: Of a single data array.
-        label_name: Of a single label array.
+        data_name: Name of a single data array.
+        label_name: Name of a single label array.
         layout: A letter for each axis, "N" for the batch.
 
     Attributes:
-        idx: (num_data,) int64, the last permutation; it is shuffled on and on.
-        cursor: Where the current batch starts in this epoch; below 0 with what was kept, and
-            before the first batch.
-        num_data: Samples.
-        num_source: Arrays, of data and label.
+        idx: (num_data,) int64, the last permutation; each shuffle permutes it again.
+        cursor: Where the current batch starts in this epoch; negative before the first batch, and
+            for a batch that begins with samples of the epoch before.
+        num_data: Number of samples.
+        num_source: Number of arrays, those of data and labels together.
 
     Raises:
         ValueError: A parameter has a wrong value, or sources have different lengths.
-        TypeError: A source is nothing like an array.
+        TypeError: A source cannot be made an array.
     """
 
     _error_ends_epoch = False
@@ -97,7 +97,7 @@ class NDArrayIter(EpochIter):
         self._begin()
 
     def _count(self) -> int:
-        """Samples in the first source; no other has fewer."""
+        """Number of samples in the first source; no other has fewer."""
         sources = self._data + self._label
         for name, source in sources:
             if source.ndim <= self._axis:
@@ -157,14 +157,14 @@ class NDArrayIter(EpochIter):
         return self._length
 
     def hard_reset(self) -> None:
-        """Begin an epoch without what "roll_over" has kept."""
+        """Begin an epoch without the samples that "roll_over" has kept."""
         with self._guard:
             self._kept = self._kept[:0]
             self.reset()
 
     def _begin(self) -> None:
         if not self._ended and self.current_batch is not None:
-            self._kept = self._kept[:0]  # given up in mid-epoch
+            self._kept = self._kept[:0]  # the epoch was left before its end
         if self.shuffle:
             np.random.shuffle(self.idx)  # noqa: NPY002  as in MXNet, with the script's own seed
             self._order = self._order[self.idx]
@@ -206,9 +206,9 @@ class _Source:
     """An array in memory.
 
     Attributes:
-        array: What `NDArrayIter.data` shows.
-        shape: Of all samples.
-        dtype: Of the batches.
+        array: The array, as `NDArrayIter.data` shows it.
+        shape: Shape of the array with all samples.
+        dtype: Type of the elements of batches.
     """
 
     def __init__(self, array: Any, dtype: npt.DTypeLike) -> None:
@@ -244,7 +244,7 @@ class _Sparse(_Source):
 
 
 def _sources(parameter: str, given: Any, default: str) -> list[tuple[str, _Source]]:
-    """(name, source) of what was given as `data` or `label`, in the order of the names."""
+    """(name, source) of each array that was given as `data` or `label`, sorted by name."""
     if given is None:
         return []
     if isinstance(given, tuple | str | bytes):
@@ -267,7 +267,7 @@ def _sources(parameter: str, given: Any, default: str) -> list[tuple[str, _Sourc
 
 
 def _check_labels(name: str, labels: Any) -> None:
-    """Warn of whole labels that become others as float32."""
+    """Warn of whole numbers that float32 rounds to other ones."""
     if not isinstance(labels, np.ndarray) or isinstance(labels, NDArray | np.memmap):
         return
     values = labels.reshape(-1)
@@ -294,7 +294,7 @@ def _source(name: str, value: Any) -> _Source:
 
 
 def _on_host(value: Any) -> Any:
-    """What NumPy can read: PyTorch's and CuPy's arrays are brought to the CPU before."""
+    """An array that NumPy can read: those of PyTorch and CuPy are copied to the CPU."""
     if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):
         return value
     if hasattr(value, "detach"):

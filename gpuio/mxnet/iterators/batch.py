@@ -1,4 +1,4 @@
-"""What iterators and training loops say to each other, under MXNet's names."""
+"""MXNet's interface between iterators and training loops: DataDesc, DataBatch and DataIter."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class DataDesc(_NameShape):
     """Name and shape of one input of a model; equal to, and unpacked as, that pair.
 
     Attributes:
-        name: Of the input.
-        shape: With the batch size as its first element, unless `layout` says otherwise.
-        dtype: Of the elements.
+        name: Name of the input.
+        shape: Shape of a batch, with the batch size first unless `layout` has "N" elsewhere.
+        dtype: Type of the elements.
         layout: A letter for each axis, "N" for the batch.
     """
 
@@ -68,14 +68,14 @@ class DataBatch:
 
     Attributes:
         data: Inputs, each an array whose first axis is the batch.
-        label: Targets, likewise.
+        label: Targets, each an array whose first axis is the batch.
         pad: How many samples at the end only fill the batch up.
         index: (N,) keys of the samples, or None.
         bucket_key: For models that take several lengths.
         provide_data: Descriptions of `data`, or None.
         provide_label: Descriptions of `label`, or None.
-        augmentation: By name of an augmentation, (N,) what each image got; empty without any.
-        masks: (N, H, W) labels of the pixels of images, or None.
+        augmentation: By name of an augmentation, (N, ...) the sampled values; empty without any.
+        masks: (N, H, W) uint8, a label for each pixel, or None.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class DataIter:
         self.close()
 
     def close(self) -> None:
-        """End whatever runs for this iterator."""
+        """End all threads and give memory back."""
 
     def reset(self) -> None:
         """Begin the next epoch."""

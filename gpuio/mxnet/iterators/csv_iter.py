@@ -36,26 +36,26 @@ _LAST_COMMA: Final = re.compile(rb",(?=\r?\n)")
 class CSVIter(FileIter):
     """Batches of rows of .csv files, read and parsed ahead in a thread.
 
-    The files are gone through once at the start, to find the rows; they are never in memory as a
-    whole. Empty lines are left out, a comma at the end of a row is ignored.
+    The files are read once at the start, to find the rows; they are never in memory as a whole.
+    Empty lines are skipped, and a comma at the end of a row is ignored.
 
     Unlike in MXNet: every epoch begins with the first row, and holds every row once; `round_batch`
     repeats rows as often as the last batch needs; without it the last batch is short, not filled
-    up with old rows; a number that is none, such as 1.5 among int32, is an error that names file
-    and row.
+    up with old rows; a value that the dtype cannot hold, such as 1.5 for int32, is an error that
+    names file and row.
 
     Args:
         data_csv: A file; several joined with ";" or in a list; or a folder.
-        data_shape: Of one sample; its product is the number of values in a row.
+        data_shape: Shape of one sample; a row has as many values as a sample has elements.
         batch_size: N, rows in a batch.
-        label_csv: Files with the labels, a row for each of the data; "NULL" makes all labels 0.
-        label_shape: Of one label; labels are (N,) for (1,).
+        label_csv: Files with the labels, a row for each row of data; "NULL" makes all labels 0.
+        label_shape: Shape of one label; for (1,) the labels of a batch are (N,).
         round_batch: True fills the last batch up with the first rows, counted in `pad`; False
             leaves it short.
         prefetch_buffer: Finished batches that may wait, at least 1.
-        dtype: float32 (also None), int32 or int64, of data and labels.
-        data_name: In `provide_data`.
-        label_name: In `provide_label`.
+        dtype: Type of data and labels: float32 (also None), int32 or int64.
+        data_name: Name in `provide_data`.
+        label_name: Name in `provide_label`.
         ctx: Accepted for MXNet's scripts, without effect.
 
     Attributes:
@@ -68,7 +68,7 @@ class CSVIter(FileIter):
         TypeError: A parameter has an unknown name.
         FileNotFoundError: A file is missing.
         FormatError: A file has no rows, or there are not as many labels as data. From `next`: a
-            row has not the right number of values, or one that is no number.
+            row has a wrong number of values, or a value that is not a number.
     """
 
     @p.suggest
@@ -127,8 +127,8 @@ def _values(
     """(N, *shape) values of the rows `ids`.
 
     Raises:
-        FormatError: A row has another number of values, or one that is no number; or a file is
-            not as it was.
+        FormatError: A row has a wrong number of values, or a value that is not a number; or a file
+            has changed.
     """
     text = rows.read(ids)
     if b",\n" in text or b",\r" in text:
@@ -151,7 +151,7 @@ def _labels(rows: TextRows, shape: tuple[int, ...], dtype: np.dtype[Any], ids: I
     """(N, *shape) labels of the rows `ids`.
 
     Raises:
-        FormatError: As `_values`; or a label is a whole number that float32 cannot hold.
+        FormatError: As in `_values`; or a label is a whole number that float32 cannot hold.
     """
     if dtype != np.float32:
         return _values(rows, shape, dtype, "label_shape", ids)
@@ -166,18 +166,18 @@ def _labels(rows: TextRows, shape: tuple[int, ...], dtype: np.dtype[Any], ids: I
 
 
 def _parsed(text: bytes, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """(rows, columns) numbers in `text`; whole ones may be written as 1.0 and 1e3."""
+    """(rows, columns) numbers in `text`; integers may be written as 1.0 and 1e3."""
     written = np.dtype(np.float64) if dtype.kind == "i" and _FLOAT.search(text) else dtype
     numbers = np.loadtxt(BytesIO(text), written, delimiter=",", comments=None, ndmin=2)
     with np.errstate(invalid="ignore"):
         values = numbers.astype(dtype, copy=False)
     if written != dtype and (values != numbers).any():
-        raise ValueError("a number is not a whole one")
+        raise ValueError("a number is not an integer")
     return values
 
 
 def _fault(text: bytes, dtype: np.dtype[Any], count: int) -> str:
-    """What is wrong with one row, if anything is."""
+    """What is wrong with one row; "" if it is valid."""
     fields = _LAST_COMMA.sub(b"", text).strip(b"\r\n").split(b",")
     if len(fields) != count:
         return f"{len(fields)} values, not {count}"

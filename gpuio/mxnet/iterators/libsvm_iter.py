@@ -41,11 +41,11 @@ class LibSVMIter(FileIter):
     """Batches of rows of LibSVM files in CSR form, read and parsed ahead in a thread.
 
     A row is `label index:value index:value ...`, with indices from 0. Comments (`#`) and query
-    ids (`qid:`) are left out. Needs SciPy: `batch.data` holds a `scipy.sparse.csr_array`, which
-    also answers `asnumpy()`.
+    ids (`qid:`) are skipped. Needs SciPy: `batch.data` holds a `scipy.sparse.csr_array` that also
+    has the method `asnumpy`.
 
-    Unlike in MXNet: every epoch begins with the first row, and holds every row once; parts are cut
-    by rows and have equally many batches, filled up with rows of the part; `round_batch=False`
+    Unlike in MXNet: every epoch begins with the first row, and holds every row once; parts are
+    ranges of rows with equally many batches, filled up with rows of the part; `round_batch=False`
     gives a short last batch; an index outside `data_shape`, or twice in a row, is an error.
 
     Args:
@@ -61,8 +61,8 @@ class LibSVMIter(FileIter):
             leaves it short.
         prefetch_buffer: Finished batches that may wait, at least 1.
         dtype: float32 (also None).
-        data_name: In `provide_data`.
-        label_name: In `provide_label`.
+        data_name: Name in `provide_data`.
+        label_name: Name in `provide_label`.
         ctx: Accepted for MXNet's scripts, without effect.
 
     Attributes:
@@ -76,7 +76,7 @@ class LibSVMIter(FileIter):
         BackendError: SciPy is not installed.
         FileNotFoundError: A file is missing.
         FormatError: A file has no rows, or there are not as many labels as data. From `next`: a
-            row is not as above, or has an index too large or twice.
+            row has another form, an index that is too large, or an index twice.
     """
 
     @p.suggest
@@ -150,7 +150,7 @@ def _matrix(rows: TextRows, columns: int, parameter: str, ids: Ids) -> tuple[CSR
     """The (N, columns) matrix of the rows `ids`, and the (N,) first numbers of the rows.
 
     Raises:
-        FormatError: A row is not as it should be, or a file is not as it was.
+        FormatError: A row is malformed, or a file has changed.
     """
     text = rows.read(ids)
     found = _parse(text, columns)

@@ -24,13 +24,13 @@ _WORDS: Final = 1 << 32
 
 
 class MNISTIter(FileIter):
-    """Full batches of the images and labels in MNIST's idx files, not compressed.
+    """Full batches of the images and labels in MNIST's idx files, which must not be compressed.
 
     Values are divided by 256. The order is drawn once, with MXNet's generator: the same in every
-    epoch, and as in MXNet for the same `seed`. What is left after the last full batch is dropped.
+    epoch, and as in MXNet for the same `seed`. Samples after the last full batch are dropped.
 
-    Unlike in MXNet: every part has the same number of batches, one that is a sample short repeats
-    its first in `pad`; `index` has the numbers of the images in the file.
+    Unlike in MXNet: every part has the same number of batches; a part that is a sample short
+    repeats its first, counted in `pad`; `index` has the numbers of the images in the file.
 
     Args:
         image: File of the images.
@@ -38,14 +38,15 @@ class MNISTIter(FileIter):
         batch_size: N, images in a batch.
         shuffle: Shuffle the images of this part.
         flat: Images are (height * width,), not (1, height, width).
-        seed: Of the order.
+        seed: Seed of the order.
         num_parts: Readers that share the data set, each with a contiguous part of it.
         part_index: This reader, in [0, num_parts).
         prefetch_buffer: Finished batches that may wait, at least 1.
         dtype: float32 (also None).
-        data_name: In `provide_data`.
-        label_name: In `provide_label`.
-        silent: Accepted for MXNet's scripts, without effect; so is `ctx`.
+        data_name: Name in `provide_data`.
+        label_name: Name in `provide_label`.
+        silent: Accepted for MXNet's scripts, without effect.
+        ctx: Accepted for MXNet's scripts, without effect.
 
     Attributes:
         batch_size: As given.
@@ -56,7 +57,7 @@ class MNISTIter(FileIter):
         ValueError: A parameter has a wrong value.
         TypeError: A parameter has an unknown name.
         FileNotFoundError: A file is missing.
-        FormatError: A file is no idx file, or they have different numbers of samples.
+        FormatError: A file is not an idx file, or the files have different numbers of samples.
     """
 
     @p.suggest
@@ -125,7 +126,7 @@ def _load(path: PathLike, ndim: int) -> npt.NDArray[np.uint8]:
     """The bytes in an idx file of `ndim` axes.
 
     Raises:
-        FormatError: It is no such file.
+        FormatError: The file is damaged, or has another number of axes.
     """
     data = read_plain(path)
     magic = _BYTES << 8 | ndim

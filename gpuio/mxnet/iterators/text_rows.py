@@ -1,4 +1,4 @@
-"""Text files with a sample in every line: where the lines are, and reading some of them."""
+"""Text files with a sample in every line: finding the lines, and reading some of them."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class TextRows:
         paths: The files.
         starts: For each file (count + 1,) int64, where its rows begin and the last one ends.
         first: (files + 1,) int64, number of the first row of each file.
-        gaps: Whether lines were left out between the rows.
-        identities: Of each file, as it was when its rows were found.
+        gaps: Whether lines between the rows were skipped.
+        identities: Identity of each file when its rows were found.
     """
 
     paths: tuple[Path, ...]
@@ -60,7 +60,7 @@ class TextRows:
         Args:
             given: A file, several joined with ";" or in a list, or a folder, of which all files
                 are taken, sorted by name.
-            comments: Leave out lines that begin with "#".
+            comments: Skip lines that begin with "#".
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -82,7 +82,7 @@ class TextRows:
         return EMPTY.sub(b"", text) if self.gaps else text
 
     def _run(self, begin: int, end: int) -> bytes:
-        """Rows `begin` to `end`, with what was left out between them."""
+        """Rows `begin` to `end`, with the skipped lines between them."""
         parts = []
         for path, starts, first in zip(self.paths, self.starts, self.first, strict=False):
             low, high = max(begin - first, 0), min(end - first, len(starts) - 1)
@@ -99,17 +99,17 @@ class TextRows:
         return b"".join(parts)
 
     def check(self, ids: Ids) -> None:
-        """Find out whether the files that hold the rows `ids`, which were read, are as they were.
+        """Check that the files of the rows `ids`, which were read, have not changed since.
 
         Raises:
-            FormatError: One was replaced, or written to.
+            FormatError: A file was replaced or written to.
         """
         for number in set((np.searchsorted(self.first, ids, side="right") - 1).tolist()):
             with _open(self.paths[number]) as file:
                 self.identities[number].check(file.fileno(), str(self.paths[number]))
 
     def where(self, row: int) -> str:
-        """File and number of a row in it, for messages."""
+        """The file of a row and the number of the row in it, for messages."""
         file = int(np.searchsorted(self.first, row, side="right")) - 1
         return f"{self.paths[file]}: row {row - self.first[file]}"
 
@@ -138,7 +138,7 @@ def _is_data(path: Path) -> bool:
 
 
 def _starts(path: Path, comments: bool) -> tuple[Ids, bool]:
-    """Where the rows of a file begin, and where it ends, in bytes; whether lines are left out."""
+    """Where the rows of a file begin, and where it ends, in bytes; whether lines are skipped."""
     with _open(path) as file:
         bounds, heads = _lines(file)
         starts, lengths = bounds[:-1], np.diff(bounds)
@@ -154,7 +154,7 @@ def _starts(path: Path, comments: bool) -> tuple[Ids, bool]:
 def _lines(file: BinaryIO) -> tuple[Ids, npt.NDArray[np.uint8]]:
     """(N + 1,) int64, where the lines of a file begin, and it ends; (N,) uint8, their first bytes.
 
-    A mark of UTF-8 at the start of the file is no part of its first line.
+    The byte order mark of UTF-8 is not part of the first line.
     """
     bounds, heads = [np.zeros(1, np.int64)], [np.zeros(0, np.uint8)]
     size, begins = 0, True  # bytes read; whether a line begins after them
@@ -175,10 +175,10 @@ def _lines(file: BinaryIO) -> tuple[Ids, npt.NDArray[np.uint8]]:
 
 
 def check_same_length(labels: TextRows, data: TextRows) -> None:
-    """Find out whether there is one row of labels for each row of data.
+    """Check that there is one row of labels for each row of data.
 
     Raises:
-        FormatError: There is not.
+        FormatError: The numbers of rows differ.
     """
     if len(labels) != len(data):
         raise FormatError(
@@ -187,7 +187,7 @@ def check_same_length(labels: TextRows, data: TextRows) -> None:
 
 
 def sides(name: str, value: Any) -> tuple[int, ...]:
-    """The shape of a sample: one side or more, as a number, a sequence or the text of one."""
+    """The shape of a sample, given as a number, a sequence of numbers, or the text of either."""
     given = value
     if isinstance(given, str):
         try:

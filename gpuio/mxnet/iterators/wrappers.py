@@ -15,20 +15,21 @@ from gpuio.mxnet.iterators.epochs import EpochIter
 
 
 class ResizeIter(EpochIter):
-    """Epochs of exactly `size` batches of another iterator, which begins anew when it ends.
+    """Epochs of exactly `size` batches of another iterator, which is reset when it ends.
 
-    Unlike in MXNet: batches are handed on as they are, with `bucket_key` and all else; an iterator
-    without a batch is an error.
+    Unlike in MXNet: batches are passed on unchanged, with `bucket_key` and all other attributes; an
+    iterator without a batch is an error.
 
     Args:
         data_iter: Any iterator with `next` (or `__next__`), `reset` and `provide_data`.
         size: Batches in an epoch.
-        reset_internal: Whether `reset` resets `data_iter` too, or goes on where it is.
+        reset_internal: Whether `reset` also resets `data_iter`.
 
     Attributes:
-        cur: Batches handed out in this epoch.
-        provide_data: That of `data_iter`; `provide_label`, `batch_size` and `default_bucket_key`
-            likewise.
+        cur: Number of batches of this epoch so far.
+        provide_data: Descriptions of `batch.data`, those of `data_iter`.
+        provide_label: Descriptions of `batch.label`, those of `data_iter`.
+        default_bucket_key: That of `data_iter`, if it has one.
 
     Raises:
         ValueError: A parameter has a wrong value. From `next`: `data_iter` has no batch.
@@ -87,25 +88,25 @@ class ResizeIter(EpochIter):
 
 
 class PrefetchingIter(EpochIter):
-    """The batches of one or more iterators joined, each made ahead in a thread of its own.
+    """Joins the batches of one or more iterators, each of which runs ahead in a thread of its own.
 
     A batch has the data and labels of all iterators, one after the other, `index` and `bucket_key`
-    of the first, the `pad` of those that say one, and the first `masks`. Threads run from the first
-    batch of an epoch to its end, to `reset` or `close`; what they had made is dropped then.
+    of the first, the `pad` of those that have one, and the first `masks`. The threads run from the
+    first batch of an epoch until its end, `reset` or `close`, which drop batches that are ready.
 
-    Unlike in MXNet: an exception in an iterator reaches who asks for the next batch, and ends the
-    epoch; pads or numbers of batches that differ are a ValueError; names left out of `rename_data`
-    and `rename_label` stay; layouts are kept.
+    Unlike in MXNet: an exception in an iterator is raised by `next`, and ends the epoch; different
+    pads or numbers of batches are a ValueError; names that are not in `rename_data` and
+    `rename_label` stay; layouts are kept.
 
     Args:
         iters: Iterators with `next` (or `__next__`), `reset`, `provide_data` and `provide_label`,
-            that differ from each other; or a single one.
-        rename_data: For each iterator {old name: new name}, for `provide_data`.
-        rename_label: Likewise, for `provide_label`.
+            none of them twice; or a single one.
+        rename_data: For each iterator {old name: new name}, applied to `provide_data`.
+        rename_label: For each iterator {old name: new name}, applied to `provide_label`.
 
     Attributes:
-        n_iter: Iterators.
-        batch_size: Of the first description of data.
+        n_iter: Number of iterators.
+        batch_size: Samples in a batch, by the first description of data.
 
     Raises:
         ValueError: A parameter has a wrong value. From `next`: the iterators do not fit together.
@@ -131,7 +132,7 @@ class PrefetchingIter(EpochIter):
         self._ahead: list[Prefetch[Any]] = []
 
     def __len__(self) -> int:
-        """Batches in an epoch, where the first iterator knows that."""
+        """Batches in an epoch, if the first iterator knows their number."""
         return len(self.iters[0])
 
     @property
@@ -152,7 +153,7 @@ class PrefetchingIter(EpochIter):
             try:
                 self._ahead.append(Prefetch(_batches(it), 1, name=f"gpuio-prefetching-{number}"))
             except BackendError:
-                self._ended = number > 0  # the iterators before have given a batch away
+                self._ended = number > 0  # the threads before this one have taken a batch
                 self._stop()
                 raise
         self._guard.check()  # `close` may have come before there was anything to interrupt
@@ -164,7 +165,7 @@ class PrefetchingIter(EpochIter):
                 raise StopIteration  # noqa: TRY301  the threads end here too
             return self._joined(batches)
         except BaseException:
-            self._ended = True  # the iterators are not in step any more
+            self._ended = True  # the iterators may be at different batches now
             self._stop()
             raise
 
@@ -181,8 +182,8 @@ class PrefetchingIter(EpochIter):
                 ended, other = (number, 0) if batch is None else (0, number)
                 raise ValueError(f"iters[{ended}] has ended, iters[{other}] has another batch")
         pads = [getattr(batch, "pad", None) for batch in batches]
-        said = {pad for pad in pads if pad is not None}
-        if len(said) > 1:
+        distinct = {pad for pad in pads if pad is not None}
+        if len(distinct) > 1:
             raise ValueError(f"iters must give batches of the same pad, got {pads}")
         first = batches[0]
         augmentation: dict[str, Any] = {}
@@ -193,7 +194,7 @@ class PrefetchingIter(EpochIter):
         return DataBatch(
             list(chain.from_iterable(batch.data or () for batch in batches)),
             list(chain.from_iterable(batch.label or () for batch in batches)),
-            said.pop() if said else None,
+            distinct.pop() if distinct else None,
             getattr(first, "index", None),
             getattr(first, "bucket_key", None),
             self._of_batch("provide_data", batches, self.rename_data),
@@ -249,7 +250,7 @@ def _close(it: Any) -> None:
 
 
 def _batches(it: Any) -> Generator[Any, None, None]:
-    """What is left of an epoch."""
+    """The batches that are left of an epoch."""
     while True:
         try:
             batch = _next(it)
@@ -259,7 +260,7 @@ def _batches(it: Any) -> Generator[Any, None, None]:
 
 
 def _batch_size(iters: list[Any]) -> int:
-    """What the first iterator says, or else its first description."""
+    """The batch size of the first iterator, from its attribute or its first description."""
     if getattr(iters[0], "batch_size", 0):
         return int(iters[0].batch_size)
     for description in iters[0].provide_data:
