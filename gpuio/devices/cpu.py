@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,68 +40,84 @@ def wrapped(memory: npt.NDArray[Any], owner: object) -> npt.NDArray[Any]:
     return np.asarray(_Owned(memory, owner)).view(memory.dtype)
 
 
-@dataclass(slots=True)
-class _InFlight:
-    """What one program has to itself.
+class _Program(NamedTuple):
+    """What runs on the items of a batch.
 
     Attributes:
-        memory: That of its workers.
-        first: Number of its first worker.
-        threads: Workers that it may have.
+        calls: Kernels and their arguments.
+        nbytes: (N,) int64, memory that each item takes, in bytes.
+        keep_alive: Owners of the memory that the kernels use.
+    """
+
+    calls: list[tuple[Any, tuple[int, ...]]]
+    nbytes: npt.NDArray[np.int64]
+    keep_alive: list[Any]
+
+
+@dataclass(slots=True)
+class _Workers:
+    """The workers that run one program at a time, and their memory.
+
+    Attributes:
+        memory: Memory of the workers.
+        first: Number of the first worker.
+        count: Number of workers.
     """
 
     memory: Slot
     first: int
-    threads: int
+    count: int
 
     def launch(
         self,
-        calls: Sequence[tuple[Any, tuple[int, ...]]],
+        program: _Program,
         items: npt.NDArray[np.int64],
-        nbytes: int,
-        workers: int,
-        held: list[Any],
+        count: int | None = None,
         *,
         alone: bool = False,
     ) -> Launch:
-        """Start kernels on some items, with `nbytes` of memory for each of `workers`.
+        """Start a program on some items.
+
+        Args:
+            program: The program.
+            items: (M,) int64 numbers of the items.
+            count: Number of workers; all when None.
+            alone: Take memory for this launch alone, which is freed after it.
 
         Raises:
             MemoryError: There is not enough memory; nothing was started.
         """
-        stride = _pages(nbytes)
-        total = stride * workers + _PAGE
+        count = self.count if count is None else count
+        stride = _pages(int(program.nbytes[items].max(initial=0)))
+        total = stride * count + _PAGE
         memory = np.empty(total, np.uint8) if alone else self.memory.reserve(total)
         base = _pages(int(memory.ctypes.data))
-        return Launch(calls, items, workers, base, stride, self.first, [memory, *held])
+        owners = [memory, *program.keep_alive]
+        return Launch(program.calls, items, count, base, stride, self.first, owners)
 
 
 class _Running:
-    """A launch, what is to be done after it, and its lane, which is free again after `join`.
+    """A program at work; `join` runs the large items and then frees the workers.
 
     Args:
-        launch: Of all items but those that take much memory.
-        lane: Where it runs.
-        free: Lanes that are free.
-        calls: The kernels.
-        large: (N,) the other items.
-        nbytes: (items,) memory that each item takes.
-        held: What owns the memory that kernels use.
+        program: The program.
+        launch: Its launch on all items but the large ones.
+        large: (M,) int64 numbers of the large items.
+        workers: Its workers.
+        free: The workers that are free.
     """
 
     def __init__(
         self,
+        program: _Program,
         launch: Launch,
-        lane: _InFlight,
-        free: list[_InFlight],
-        calls: list[tuple[Any, tuple[int, ...]]],
         large: npt.NDArray[np.int64],
-        nbytes: npt.NDArray[np.int64],
-        held: list[Any],
+        workers: _Workers,
+        free: list[_Workers],
     ) -> None:
         self.starved: dict[int, int] = {}
-        self._launch, self._lane, self._free = launch, lane, free
-        self._calls, self._large, self._nbytes, self._held = calls, large, nbytes, held
+        self._program, self._launch, self._large = program, launch, large
+        self._workers, self._free = workers, free
 
     def join(self) -> npt.NDArray[np.int64]:
         try:
@@ -109,30 +125,29 @@ class _Running:
             if len(self._large):
                 spent = spent + self._run_large()
         finally:
-            self._free.append(self._lane)
+            self._free.append(self._workers)
         return spent
 
     def _run_large(self) -> npt.NDArray[np.int64]:
         """Run the items that take much memory, the largest first, on as many threads as fit.
 
-        An item that finds no memory even alone is starved.
+        An item is starved if there is not enough memory for it even alone.
         """
-        spent = np.zeros(len(self._calls), np.int64)
-        left = self._large[np.argsort(self._nbytes[self._large])[::-1]]
-        limit = self._lane.threads * LARGE
+        nbytes = self._program.nbytes
+        spent = np.zeros(len(self._program.calls), np.int64)
+        left = self._large[np.argsort(nbytes[self._large])[::-1]]
+        limit = self._workers.count * LARGE
         while len(left):
-            most = int(self._nbytes[left[0]])
-            workers = max(1, min(self._lane.threads, len(left), limit // max(most, 1)))
-            items = left if workers > 1 else left[:1]
+            most = int(nbytes[left[0]])
+            count = max(1, min(self._workers.count, len(left), limit // max(most, 1)))
+            items = left if count > 1 else left[:1]
             try:
-                launch = self._lane.launch(
-                    self._calls, items, most, workers, self._held, alone=True
-                )
+                launch = self._workers.launch(self._program, items, count, alone=True)
             except MemoryError:
-                if workers == 1:
+                if count == 1:
                     self.starved[int(left[0])] = most
                     left = left[1:]
-                limit = most * (workers // 2)
+                limit = most * (count // 2)
                 continue
             spent += launch.join()
             left = left[len(items) :]
@@ -142,7 +157,7 @@ class _Running:
 class _Work(Work):
     """Tables stay where they are."""
 
-    def __init__(self, free: list[_InFlight]) -> None:
+    def __init__(self, free: list[_Workers]) -> None:
         self._free = free
         self._kept: list[Any] = []
 
@@ -155,31 +170,30 @@ class _Work(Work):
 
     def start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         self._kept += program
-        lane = self._free[-1]  # empty only if more works are started than there are max_in_flight
-        calls = [call.call for call in program]
+        workers = self._free[-1]  # there are free ones unless more than max_in_flight are at work
+        running = _Program([call.call for call in program], nbytes, self._kept)
         usual, large = np.flatnonzero(nbytes <= LARGE), np.flatnonzero(nbytes > LARGE)
-        most = int(nbytes[usual].max(initial=0))
         try:
-            launch = lane.launch(calls, usual, most, lane.threads, self._kept)
-        except MemoryError:  # less may do, after the work before this
+            launch = workers.launch(running, usual)
+        except MemoryError:  # less memory may be enough, once the work before this is done
             usual, large = usual[:0], np.arange(len(nbytes))
-            launch = Launch(calls, usual, 1)
+            launch = Launch(running.calls, usual, 1)
         self._free.pop()
-        return _Running(launch, lane, self._free, calls, large, nbytes, self._kept)
+        return _Running(running, launch, large, workers, self._free)
 
 
 class CpuDevice(Device):
     """Runs kernels on `threads` threads, while the calling thread waits without the GIL.
 
-    A program is run item by item, and the memory for an item is its thread's, used again and again:
-    a decoded picture stays in the cache until it is in the batch. Two programs may run at once: the
-    second one keeps the cores busy while Python sees to the end of the first, which can take long
+    A program is run item by item, each in memory that its thread uses again and again, so that a
+    decoded picture stays in the cache until it is in the batch. Two programs may run at once: the
+    second one keeps the cores busy while Python handles the end of the first, which can take long
     where a training loop holds the GIL.
 
     The workers' memory is at most 64 MiB (`base.LARGE`) for each thread of either program. Images
     that take more are done after the others of their batch, as many at once as fit in 64 MiB for
-    each thread, or one; their memory is given back at once. So the most that there can be are
-    three times 64 MiB for each thread; or two times that, and the largest image.
+    each thread, or one; their memory is freed at once. So the largest total is three times 64 MiB
+    for each thread, or two times that and the largest image.
 
     Args:
         threads: At least 1; all available cores when None.
@@ -192,17 +206,17 @@ class CpuDevice(Device):
         self.threads = available_cores() if threads is None else threads
         most = self.threads * LARGE + _PAGE
         self._free = [
-            _InFlight(Slot(self.empty_host, most=most), lane * self.threads, self.threads)
-            for lane in range(self.max_in_flight)
+            _Workers(Slot(self.empty_host, most=most), number * self.threads, self.threads)
+            for number in range(self.max_in_flight)
         ]
 
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
         memory = np.empty(nbytes, np.uint8)
-        memory.fill(0)  # take all of it now: what a process uses should not creep up later
+        memory.fill(0)  # touch every page now, so that memory use does not grow later
         return memory
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        # At a multiple of what JAX wants of memory that it takes over without a copy.
+        # JAX takes memory over without a copy only at a multiple of this alignment.
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         memory = np.empty(nbytes + _ALIGNMENT, np.uint8)
         start = -self.address(memory) % _ALIGNMENT

@@ -44,27 +44,27 @@ def touch(args, item, worker, base):
 def taken(monkeypatch):
     """A low limit; every piece of memory that is taken for large items, in bytes."""
     monkeypatch.setattr(cpu, "LARGE", LIMIT)
-    sizes, launch = [], cpu._InFlight.launch
+    sizes, launch = [], cpu._Workers.launch
 
-    def noted(lane, calls, items, nbytes, workers, held, *, alone=False):
+    def noted(workers, program, items, count=None, *, alone=False):
         if alone:
-            sizes.append((items.tolist(), workers))
-        return launch(lane, calls, items, nbytes, workers, held, alone=alone)
+            sizes.append((items.tolist(), count))
+        return launch(workers, program, items, count, alone=alone)
 
-    monkeypatch.setattr(cpu._InFlight, "launch", noted)
+    monkeypatch.setattr(cpu._Workers, "launch", noted)
     return sizes
 
 
 def refuse(monkeypatch, wanted):
     """No memory for `wanted(nbytes, workers, alone)`."""
-    launch = cpu._InFlight.launch
+    launch = cpu._Workers.launch
 
-    def scarce(lane, calls, items, nbytes, workers, held, *, alone=False):
-        if wanted(nbytes, workers, alone):
+    def scarce(workers, program, items, count=None, *, alone=False):
+        if wanted(program.nbytes[items].max(initial=0), count or workers.count, alone):
             raise MemoryError
-        return launch(lane, calls, items, nbytes, workers, held, alone=alone)
+        return launch(workers, program, items, count, alone=alone)
 
-    monkeypatch.setattr(cpu._InFlight, "launch", scarce)
+    monkeypatch.setattr(cpu._Workers, "launch", scarce)
 
 
 def run(device, nbytes):
@@ -83,7 +83,9 @@ def test_items_beyond_the_limit_are_done_after_the_others_in_memory_of_their_own
     assert not starved
     npt.assert_array_equal(done, 2 * np.arange(7))
     assert taken == [([6], 1), ([3], 1), ([1], 1), ([4], 1)], "each alone: no two fit"
-    assert all(lane.memory.data is None or len(lane.memory.data) < LIMIT for lane in device._free)
+    assert all(
+        workers.memory.data is None or len(workers.memory.data) < LIMIT for workers in device._free
+    )
 
 
 def test_as_many_items_beyond_the_limit_run_at_once_as_fit(taken):
@@ -97,7 +99,9 @@ def test_memory_of_workers_stays_within_the_limit(taken):
     device = CpuDevice(2)
     run(device, [LIMIT] * 5)
     assert not taken
-    capacity = [len(lane.memory.data) for lane in device._free if lane.memory.data is not None]
+    capacity = [
+        len(workers.memory.data) for workers in device._free if workers.memory.data is not None
+    ]
     assert capacity == [2 * LIMIT + 4096]
 
 
