@@ -6,10 +6,11 @@ import argparse
 from typing import Any, Final
 
 from gpuio.cli import arguments
+from gpuio.core.parameters import description
 from gpuio.mxnet.keywords import IMAGE, keywords_of
 
-PARAMETERS: Final = [row for row in keywords_of(IMAGE).values() if row.name != "path_imgrec"]
-"""All but the .rec file itself."""
+PARAMETERS: Final = {name: o for name, o in keywords_of(IMAGE).items() if name != "path_imgrec"}
+"""All but the .rec file itself, by name."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,15 +19,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", type=arguments.path, help="the .rec; or several, as path_imgrec"
     )
     group = parser.add_argument_group("loader", "Parameters of gpuio.ImageRecordIter.")
-    for row in PARAMETERS:
+    for name, option in PARAMETERS.items():
         kind: dict[str, Any] = {"metavar": "X"}
-        if isinstance(row.default, bool):
+        if isinstance(option.default, bool):
             kind = {"action": argparse.BooleanOptionalAction}
-        flag, text = f"--{row.name.replace('_', '-')}", row.help.replace("%", "%%")
+        flag, text = f"--{name.replace('_', '-')}", description(option).replace("%", "%%")
         group.add_argument(flag, default=argparse.SUPPRESS, help=text, **kind)
 
 
 def chosen(args: argparse.Namespace) -> dict[str, Any]:
     """The parameters that were given, by name: true, false, or text for the iterator to parse."""
     given = vars(args)
-    return {row.name: given[row.name] for row in PARAMETERS if row.name in given}
+    return {name: given[name] for name in PARAMETERS if name in given}

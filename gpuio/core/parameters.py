@@ -7,8 +7,8 @@ import inspect
 import operator
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, field
-from typing import Any, Final, ParamSpec, TypeVar
+from dataclasses import Field, field, fields
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ Amount = int
 """A type of option: a whole number that `amount` reads."""
 Float32 = float
 """A type of option: a number that `single` reads."""
-REQUIRED: Final = "required"
+REQUIRED: Final = object()
 """The default of an option that has none."""
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -249,16 +249,30 @@ def option(default: object, description: str, *, read: Reader | None = None) -> 
 
     Args:
         default: Its default; `REQUIRED` if there is none.
-        description: What it means, in sentences: for docstrings, commands and the documentation.
-        read: Gives what users give the type of the field; by default the one of `READERS`.
+        description: What it means, in sentences, for docstrings, commands and the documentation.
+        read: Reads what users give; by default the one of `READERS` for the type of the field.
     """
     metadata = {"description": description, "read": read}
-    if default == REQUIRED:
+    if default is REQUIRED:
         return field(metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def reader_of(option: Field[Any]) -> Reader:
-    """What reads the values that users give for a field made by `option`."""
-    as_given: Reader = lambda _, value: value  # noqa: E731
-    return option.metadata["read"] or READERS.get(str(option.type), as_given)
+def options(group: type) -> list[Field[Any]]:
+    """The fields of a dataclass that were made by `option`."""
+    return [field for field in fields(cast("Any", group)) if "description" in field.metadata]
+
+
+def description(option: Field[Any]) -> str:
+    """What a field made by `option` means."""
+    return option.metadata["description"]
+
+
+def read(option: Field[Any], value: Any) -> Any:
+    """What users give for a field made by `option`, in its type.
+
+    Raises:
+        ValueError: It is not of that type.
+    """
+    reader: Reader | None = option.metadata["read"] or READERS.get(str(option.type))
+    return value if reader is None else reader(option.name, value)

@@ -1,4 +1,4 @@
-"""Warnings about keywords that are allowed, but are surely not what the user meant."""
+"""Warnings about keywords that are allowed but hardly what the user meant."""
 
 from __future__ import annotations
 
@@ -20,75 +20,49 @@ class Rule(NamedTuple):
     """A condition under which keywords have no effect.
 
     Attributes:
-        names: The keywords.
+        names: The keywords, with spaces between.
         why: The end of the warning, after "has no effect".
-        idle: Takes the arguments; True where the keywords have no effect.
+        applies: Takes the arguments; true if the keywords have no effect.
     """
 
-    names: tuple[str, ...]
+    names: str
     why: str
-    idle: Callable[[Values], bool]
+    applies: Callable[[Values], object]
 
 
 _RULES: Final = (
-    Rule(
-        ("min_random_area", "max_random_area"),
-        "without random_resized_crop",
-        lambda v: not v["random_resized_crop"],
-    ),
-    Rule(("rotate", "max_rotate_angle"), "beside rotate_list", lambda v: bool(v["rotate_list"])),
-    Rule(("max_rotate_angle",), "beside rotate", lambda v: v["rotate"] not in (-1, 0)),
-    Rule(("rand_mirror",), "beside mirror, which mirrors all", lambda v: v["mirror"]),
-    Rule(
-        ("crop_emit_mode", "emit_overlap_thresh"),
-        "without label_kind='boxes'",
-        lambda v: v["label_kind"] != "boxes",
-    ),
-    Rule(
-        ("emit_overlap_thresh",),
-        "without crop_emit_mode='overlap'",
-        lambda v: v["label_kind"] == "boxes" and v["crop_emit_mode"] != "overlap",
-    ),
-    Rule(
-        ("label_pad_value",),
-        "without label_kind='boxes' or 'points'",
-        lambda v: v["label_kind"] == "values",
-    ),
-    Rule(("mask_fill",), "without masks", lambda v: not v["masks"]),
-)
+    Rule("min_random_area max_random_area", "without random_resized_crop",
+         lambda v: not v["random_resized_crop"]),
+    Rule("rotate max_rotate_angle", "beside rotate_list", lambda v: v["rotate_list"]),
+    Rule("max_rotate_angle", "beside rotate", lambda v: v["rotate"] not in (-1, 0)),
+    Rule("rand_mirror", "beside mirror, which mirrors all", lambda v: v["mirror"]),
+    Rule("crop_emit_mode emit_overlap_thresh", "without label_kind='boxes'",
+         lambda v: v["label_kind"] != "boxes"),
+    Rule("emit_overlap_thresh", "without crop_emit_mode='overlap'",
+         lambda v: v["label_kind"] == "boxes" and v["crop_emit_mode"] != "overlap"),
+    Rule("label_pad_value", "without label_kind='boxes' or 'points'",
+         lambda v: v["label_kind"] == "values"),
+    Rule("mask_fill", "without masks", lambda v: not v["masks"]),
+)  # fmt: skip
 
 
-def _without(keyword: str, *names: str) -> Rule:
-    """Names that have no effect unless `keyword` is above 0."""
-    return Rule(names, f"without {keyword}", lambda v: not v[keyword] > 0)
+def _without(needed: str, *names: str) -> Rule:
+    """Keywords that have no effect unless another one, `needed`, is above 0."""
+    return Rule(" ".join(names), f"without {needed}", lambda v: not v[needed] > 0)
 
 
 _CROPS: Final = ("scales", "aspect_ratios", "overlaps", "sample_coverages", "object_coverages")
+_COLORS: Final = ("hue", "saturation", "illumination", "contrast")
 _DET_RULES: Final = (
-    *(
-        rule
-        for color in ("hue", "saturation", "illumination", "contrast")
-        for rule in (
-            _without(f"random_{color}_prob", f"max_random_{color}"),
-            _without(f"max_random_{color}", f"random_{color}_prob"),
-        )
-    ),
+    *(_without(f"random_{color}_prob", f"max_random_{color}") for color in _COLORS),
+    *(_without(f"max_random_{color}", f"random_{color}_prob") for color in _COLORS),
     _without("rand_pad_prob", "max_pad_scale"),
-    Rule(("rand_pad_prob",), "without max_pad_scale above 1", lambda v: not v["max_pad_scale"] > 1),
-    _without(
-        "rand_crop_prob",
-        *(f"{end}_crop_{name}" for name in _CROPS for end in ("min", "max")),
-        "num_crop_sampler",
-        "max_crop_trials",
-        "crop_emit_mode",
-        "emit_overlap_thresh",
-    ),
-    Rule(
-        ("emit_overlap_thresh",),
-        "without crop_emit_mode='overlap'",
-        lambda v: v["rand_crop_prob"] > 0 and v["crop_emit_mode"] != "overlap",
-    ),
-)
+    Rule("rand_pad_prob", "without max_pad_scale above 1", lambda v: not v["max_pad_scale"] > 1),
+    _without("rand_crop_prob", *(f"{end}_crop_{name}" for name in _CROPS for end in ("min", "max")),
+             "num_crop_sampler", "max_crop_trials", "crop_emit_mode", "emit_overlap_thresh"),
+    Rule("emit_overlap_thresh", "without crop_emit_mode='overlap'",
+         lambda v: v["rand_crop_prob"] > 0 and v["crop_emit_mode"] != "overlap"),
+)  # fmt: skip
 
 
 def advise(values: Values, normalization: Normalization) -> None:
@@ -106,13 +80,13 @@ def advise_det(values: Values, normalization: Normalization) -> None:
 def about_scale(
     mean: Sequence[float], std: Sequence[float], scale: float, names: Callable[[str, int], str]
 ) -> Iterator[str]:
-    """What is wrong with means and standard deviations made for values of 0 to 1.
+    """Warnings about means and standard deviations that fit values of 0 to 1 instead of levels.
 
     Args:
-        mean: By channel; 0 is none.
-        std: By channel; 0 and 1 are none.
-        scale: What multiplies the normalized values.
-        names: How the "mean" or "std" of a channel is called.
+        mean: The mean of each channel; 0 is no mean.
+        std: The standard deviation of each channel; 0 and 1 are none.
+        scale: The factor of the normalized values.
+        names: Takes "mean" or "std" and a channel, and returns the name of that parameter.
     """
     means = {names("mean", c): value for c, value in enumerate(mean) if value}
     if any(value < 1 for value in means.values()) and all(0 < v <= 1 for v in means.values()):
@@ -129,7 +103,7 @@ def about_scale(
 
 
 def advise_list(made: Mapping[str, Any], function: Callable[..., Any]) -> None:
-    """Warn about keywords of `function`, which makes lists of augmenters, beside `aug_list`."""
+    """Warn about keywords of `function`, which makes a list of augmenters, beside `aug_list`."""
     known = inspect.signature(function).parameters
     for name, value in made.items():
         if repr(value) != repr(known[name].default):  # equal arrays are no truth value
@@ -137,7 +111,7 @@ def advise_list(made: Mapping[str, Any], function: Callable[..., Any]) -> None:
 
 
 def warn(text: str) -> None:
-    """A warning at the line outside of gpuio that led here, once for each such line."""
+    """Warn, with the line outside gpuio that led here as its place, once for each such line."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and _is_own(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back
@@ -156,8 +130,8 @@ def _is_own(module: str) -> bool:
 def _idle(values: Values, iterator: str, rules: Sequence[Rule]) -> Iterator[str]:
     defaults = Values.read(iterator, {})
     for rule in rules:
-        if rule.idle(values):
-            for name in rule.names:
+        if rule.applies(values):
+            for name in rule.names.split():
                 if (value := values[name]) != defaults[name]:
                     shown = float(f"{value:.7g}") if isinstance(value, float) else value
                     yield f"{name}={shown!r} has no effect {rule.why}"

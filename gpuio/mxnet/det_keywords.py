@@ -20,9 +20,9 @@ from gpuio.transforms.normalize import Normalization
 class DetLabels(BoxOptions):
     """How many labels an image has."""
 
-    label_width: int = option(-1, "The number of labels that every record must have; -1 allows any "
-        "number.")
-    label_pad_width: int = option(0, "The number of labels that a row of the batch has space for. "
+    label_width: int = option(-1, "The number of labels that every record must have; -1 allows "
+        "any.")
+    label_pad_width: int = option(0, "The number of labels that a row of the batch has space for; "
         "0 and -1 stand for the largest number that any record has.")
 
 
@@ -30,27 +30,25 @@ class DetLabels(BoxOptions):
 class DetGeometry(Geometry):
     """Where pixels and objects go."""
 
-    aug_seq: str = option("det_aug_default", 'The sequence of steps; "det_aug_default" is the only '
-        "one.")
-    rand_mirror_prob: Float32 = option(0, "The probability that an image is mirrored left to "
-        "right.")
-    rand_pad_prob: Float32 = option(0, "The probability that an image gets a border.")
-    max_pad_scale: Float32 = option(1, "The largest side of an image with its border, as a "
-        "multiple of the image's side.")
-    fill_value: Amount = option(127, "The level, from 0 to 255, of the border. The fourth channel "
+    aug_seq: str = option("det_aug_default", 'The sequence of steps: only "det_aug_default".')
+    rand_mirror_prob: Float32 = option(0, "The probability of mirroring an image left to right.")
+    rand_pad_prob: Float32 = option(0, "The probability of adding a border to an image.")
+    max_pad_scale: Float32 = option(1, "The largest side of image and border, in sides of the "
+        "image.")
+    fill_value: Amount = option(127, "The level of the border, from 0 to 255; a fourth channel "
         "gets 0.")
-    rand_crop_prob: Float32 = option(0, "The probability that an image is cropped.")
+    rand_crop_prob: Float32 = option(0, "The probability of cropping an image.")
     num_crop_sampler: Amount = option(1, "The number of crop samplers, which are tried in random "
         "order until one finds a crop. The keywords of samplers, `min_crop_scales` to "
         "`max_crop_trials`, take one value for all samplers or a list with one for each.")
-    min_crop_scales: tuple[float, ...] = option((0,), "The smallest side of a crop, as a fraction "
-        "of the image's side.")
-    max_crop_scales: tuple[float, ...] = option((1,), "The largest side of a crop, as a fraction "
-        "of the image's side.")
-    min_crop_aspect_ratios: tuple[float, ...] = option((1,), "The smallest ratio of a crop's width "
-        "to its height.")
-    max_crop_aspect_ratios: tuple[float, ...] = option((1,), "The largest ratio of a crop's width "
-        "to its height.")
+    min_crop_scales: tuple[float, ...] = option((0,), "The smallest side of a crop, in sides of "
+        "the image.")
+    max_crop_scales: tuple[float, ...] = option((1,), "The largest side of a crop, in sides of the "
+        "image.")
+    min_crop_aspect_ratios: tuple[float, ...] = option((1,), "The smallest width / height of a "
+        "crop.")
+    max_crop_aspect_ratios: tuple[float, ...] = option((1,), "The largest width / height of a "
+        "crop.")
     min_crop_overlaps: tuple[float, ...] = option((0,), "The smallest intersection over union of a "
         "crop and one of the objects.")
     max_crop_overlaps: tuple[float, ...] = option((1,), "The largest intersection over union of a "
@@ -63,8 +61,7 @@ class DetGeometry(Geometry):
         "and object, as a fraction of the object's area.")
     max_crop_object_coverages: tuple[float, ...] = option((1,), "The largest intersection of crop "
         "and object, as a fraction of the object's area.")
-    max_crop_trials: tuple[float, ...] = option((25,), "The number of crops that a sampler draws "
-        "before it gives up.")
+    max_crop_trials: tuple[float, ...] = option((25,), "The number of crops that a sampler tries.")
     resize_mode: ResizeMode = option("force", 'How images get the size of the output: "force" '
         'resizes all to it; "shrink" resizes larger images, and "fit" all images, to the largest '
         "size of their aspect ratio that fits. Smaller images lie in the top left corner of a "
@@ -82,35 +79,35 @@ class DetColor:
     """How colours change."""
 
     section: ClassVar[str] = "Colour"
-    max_random_hue: Amount = option(0, "The largest random change of hue, in either direction, in "
-        "units of 2 degrees.")
-    random_hue_prob: Float32 = option(0, "The probability that the hue of an image changes.")
-    max_random_saturation: Amount = option(0, "The largest random change of HLS saturation, in "
-        "either direction, in levels of 0 to 255.")
-    random_saturation_prob: Float32 = option(0, "The probability that the saturation of an image "
-        "changes.")
-    max_random_illumination: Amount = option(0, "The largest random change of HLS lightness, in "
-        "either direction, in levels of 0 to 255.")
-    random_illumination_prob: Float32 = option(0, "The probability that the lightness of an image "
-        "changes.")
+    max_random_hue: Amount = option(0, "The largest change of hue, either way, in units of 2 "
+        "degrees.")
+    random_hue_prob: Float32 = option(0, "The probability of changing the hue of an image.")
+    max_random_saturation: Amount = option(0, "The largest change of saturation in HLS, either "
+        "way, in levels.")
+    random_saturation_prob: Float32 = option(0, "The probability of changing the saturation of an "
+        "image.")
+    max_random_illumination: Amount = option(0, "The largest change of lightness in HLS, either "
+        "way, in levels.")
+    random_illumination_prob: Float32 = option(0, "The probability of changing the lightness of an "
+        "image.")
     max_random_contrast: Float32 = option(0, "Strength v of a random change of contrast: levels "
         "are multiplied by a factor from 1 - v to 1 + v.")
-    random_contrast_prob: Float32 = option(0, "The probability that the contrast of an image "
-        "changes.")
+    random_contrast_prob: Float32 = option(0, "The probability of changing the contrast of an "
+        "image.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetNormalization(MeanOptions):
     """What makes values of levels."""
 
-    std_r: float = option(0, "Standard deviation of the red (or gray) channel, in levels; 1 if it "
-        "is 0 or less.")
-    std_g: float = option(0, "Standard deviation of the green channel, in levels; 1 if it is 0 or "
-        "less.")
-    std_b: float = option(0, "Standard deviation of the blue channel, in levels; 1 if it is 0 or "
-        "less.")
-    std_a: float = option(0, "Standard deviation of the fourth channel, in levels; 1 if it is 0 or "
-        "less.")
+    std_r: float = option(0, "Standard deviation of the red (or gray) channel, in levels; above 0, "
+        "or unused.")
+    std_g: float = option(0, "Standard deviation of the green channel, in levels; above 0, or "
+        "unused.")
+    std_b: float = option(0, "Standard deviation of the blue channel, in levels; above 0, or "
+        "unused.")
+    std_a: float = option(0, "Standard deviation of the fourth channel, in levels; above 0, or "
+        "unused.")
 
     def normalization(self) -> Normalization:
         """The normalization, without a mean image.

@@ -35,10 +35,10 @@ class BoxOptions:
         'those whose centre stays in the picture, "overlap" those of whose area more than '
         "`emit_overlap_thresh` stays in it. A crop of `ImageDetRecordIter` keeps at least one "
         "object.")
-    emit_overlap_thresh: Float32 = option(0.3, "The fraction of a box or object, from 0 to 1, that "
-        '`crop_emit_mode="overlap"` compares with.')
-    label_pad_value: Float32 = option(-1, "The value that fills up the labels of images with fewer "
-        "boxes, points or objects than there is space for.")
+    emit_overlap_thresh: Float32 = option(0.3, "The fraction of its area, from 0 to 1, of which "
+        'more must stay for `crop_emit_mode="overlap"` to keep a box or object.')
+    label_pad_value: Float32 = option(-1, "The value that fills up labels where an image has fewer "
+        "boxes, points or objects than others.")
 
     def __post_init__(self) -> None:
         MoveBoxes(self.crop_emit_mode, self.emit_overlap_thresh)  # checks both
@@ -79,12 +79,10 @@ class MaskOptions:
     """Segmentation masks."""
 
     section: ClassVar[str] = "Labels and masks"
-    masks: PathLike | Sequence[PathLike] = option("", "A .rec file of masks, given as "
-        "`path_imgrec` is: PNGs of one channel, in the order of the images, as many as these and "
-        "of the same sizes. Masks move with the pixels, with nearest interpolation, into "
-        "`batch.masks`.")
-    mask_fill: int = option(255, "The label, from 0 to 255, of mask pixels that lie outside the "
-        "picture.")
+    masks: PathLike | Sequence[PathLike] = option("", "A .rec file of masks, in the same forms as "
+        "`path_imgrec`: PNGs of one channel, as many as the images, in their order and of their "
+        "sizes. Masks move with the pixels, with nearest interpolation, into `batch.masks`.")
+    mask_fill: int = option(255, "The label of mask pixels outside the picture, from 0 to 255.")
 
     def __post_init__(self) -> None:
         paths.check_paths("masks", self.masks, blanks=False)
@@ -97,7 +95,7 @@ class Geometry:
 
     section: ClassVar[str] = "Geometry"
     resize: Amount = option(-1, "Length of the shorter edge, in pixels, to which images are "
-        "resized before any other step. -1 keeps their size.")
+        "resized before all other steps; -1 keeps their size.")
     inter_method: Amount = option(1, "Interpolation: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 "
         "Lanczos, 9 area to shrink and cubic to enlarge, 10 drawn for each image.")
 
@@ -112,13 +110,13 @@ class ImageGeometry(Geometry):
     """Where pixels go."""
 
     aug_seq: str = option("aug_default", 'The sequence of steps; "aug_default" is the only one.')
-    max_rotate_angle: Amount = option(0, "The largest random rotation, in either direction, in "
-        "whole degrees.")
-    rotate: Amount = option(-1, "Rotate all images by this angle, in degrees, counter-clockwise; "
-        "-1 and 0 are off.")
-    rotate_list: tuple[int, ...] = option((), "Angles, in degrees, one of which each image is "
-        "rotated by.")
-    max_shear_ratio: Float32 = option(0, "The largest random shear, in either direction.")
+    max_rotate_angle: Amount = option(0, "The largest random rotation, either way, in whole "
+        "degrees.")
+    rotate: Amount = option(-1, "The angle by which all images are rotated counter-clockwise, in "
+        "degrees; -1 and 0 are off.")
+    rotate_list: tuple[int, ...] = option((), "Angles, in degrees, of which one is drawn for each "
+        "image.")
+    max_shear_ratio: Float32 = option(0, "The largest random shear, either way.")
     max_aspect_ratio: Float32 = option(0, "The largest aspect ratio of a random stretch. If "
         "`min_aspect_ratio` is None, the ratio is drawn from 1 - v to 1 + v, where v is this "
         "value.")
@@ -126,10 +124,8 @@ class ImageGeometry(Geometry):
         "stretch; see `max_aspect_ratio`.")
     max_random_scale: Float32 = option(1, "The largest factor of a random scaling.")
     min_random_scale: Float32 = option(1, "The smallest factor of a random scaling.")
-    max_img_size: Float32 = option(1e10, "The longest side, in pixels, that random scaling may "
-        "give an image.")
-    min_img_size: Float32 = option(0, "The shortest side, in pixels, that random scaling may give "
-        "an image.")
+    max_img_size: Float32 = option(1e10, "The largest side that random scaling gives, in pixels.")
+    min_img_size: Float32 = option(0, "The smallest side that random scaling gives, in pixels.")
     pad: Amount = option(0, "The width of a border added on every side, in pixels.")
     fill_value: Amount = option(255, "The level, from 0 to 255, of the border and of pixels that a "
         "rotation or shear brings in from outside the picture. The fourth channel gets 0.")
@@ -137,14 +133,13 @@ class ImageGeometry(Geometry):
         "smaller than the crop are enlarged first.")
     max_crop_size: Amount = option(-1, "The largest side, in pixels, of a square crop of random "
         "size, which is resized to the output; -1 is off.")
-    min_crop_size: Amount = option(-1, "The smallest side, in pixels, of that crop; see "
-        "`max_crop_size`.")
+    min_crop_size: Amount = option(-1, "The smallest side of a square crop; see `max_crop_size`.")
     random_resized_crop: bool = option(False, "Crop a window of random area and aspect ratio, and "
         "resize it to the output.")
-    max_random_area: Float32 = option(1, "The largest fraction of an image's area that "
-        "`random_resized_crop` crops.")
-    min_random_area: Float32 = option(1, "The smallest fraction of an image's area that "
-        "`random_resized_crop` crops.")
+    max_random_area: Float32 = option(1, "The largest area of `random_resized_crop`, as a fraction "
+        "of the image's.")
+    min_random_area: Float32 = option(1, "The smallest area of `random_resized_crop`, as a "
+        "fraction of the image's.")
     mirror: bool = option(False, "Mirror all images left to right.")
     rand_mirror: bool = option(False, "Mirror each image left to right with probability 0.5.")
 
@@ -167,19 +162,16 @@ class ImageColor:
         "mean gray of the image are multiplied by a factor from 1 - v to 1 + v.")
     saturation: Float32 = option(0, "Strength v of a random change of saturation: distances from "
         "the gray of each pixel are multiplied by a factor from 1 - v to 1 + v.")
-    random_h: Amount = option(0, "The largest random change of hue, in either direction, in units "
-        "of 2 degrees.")
-    random_s: Amount = option(0, "The largest random change of HLS saturation, in either "
-        "direction, in levels of 0 to 255.")
-    random_l: Amount = option(0, "The largest random change of HLS lightness, in either direction, "
-        "in levels of 0 to 255.")
-    pca_noise: Float32 = option(0, "Standard deviation of the noise along the principal components "
-        "of ImageNet's colours.")
+    random_h: Amount = option(0, "The largest change of hue, either way, in units of 2 degrees.")
+    random_s: Amount = option(0, "The largest change of saturation in HLS, either way, in levels.")
+    random_l: Amount = option(0, "The largest change of lightness in HLS, either way, in levels.")
+    pca_noise: Float32 = option(0, "Standard deviation of noise along the principal components of "
+        "colour.")
     rand_gray: Float32 = option(0, "The probability that an image is made gray.")
     max_random_contrast: Float32 = option(0, "Strength v of a random change of contrast: "
         "normalized values are multiplied by a factor from 1 - v to 1 + v.")
-    max_random_illumination: Float32 = option(0, "The largest random change of brightness, in "
-        "either direction, in levels of 0 to 255, added before values are normalized.")
+    max_random_illumination: Float32 = option(0, "The largest change of brightness, either way, in "
+        "levels, which are added before values are normalized.")
 
     def __post_init__(self) -> None:
         for name in ("max_random_contrast", "max_random_illumination"):
@@ -194,7 +186,7 @@ class MeanOptions:
     section: ClassVar[str] = "Normalization"
     mean_img: PathLike = option("", "A file with a (C, H, W) mean image, which replaces the four "
         "means. A missing file is made by one pass over the data. `ImageDetRecordIter` uses the "
-        "image only if none of the four means is above 0.")
+        "image only if no mean is above 0.")
     mean_r: float = option(0, "Mean of the red (or gray) channel, in levels of 0 to 255.")
     mean_g: float = option(0, "Mean of the green channel, in levels of 0 to 255.")
     mean_b: float = option(0, "Mean of the blue channel, in levels of 0 to 255.")

@@ -10,7 +10,7 @@ import functools
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass
 from types import UnionType
 from typing import (
     Any,
@@ -21,14 +21,13 @@ from typing import (
     Self,
     TypeVar,
     Union,
-    cast,
     get_args,
     get_origin,
     get_type_hints,
 )
 
 from gpuio.core import parameters as p
-from gpuio.core.parameters import REQUIRED, option
+from gpuio.core.parameters import option
 from gpuio.mxnet import det_keywords as det
 from gpuio.mxnet import image_keywords as image
 from gpuio.pipeline.config import (
@@ -56,51 +55,18 @@ class Ignored:
     verbose: object = option(True, "Without effect.")
 
 
+_LOADING: Final = (SamplingConfig, OutputConfig, RuntimeConfig)
 GROUPS: Final[Mapping[str, tuple[type, ...]]] = {
     IMAGE: (
-        SourceConfig,
-        image.ImageLabels,
-        image.MaskOptions,
-        SamplingConfig,
-        OutputConfig,
-        RuntimeConfig,
-        image.ImageGeometry,
-        image.ImageColor,
-        image.ImageNormalization,
-        Ignored,
+        SourceConfig, image.ImageLabels, image.MaskOptions, *_LOADING,
+        image.ImageGeometry, image.ImageColor, image.ImageNormalization, Ignored,
     ),
     DET: (
-        SourceConfig,
-        det.DetLabels,
-        SamplingConfig,
-        OutputConfig,
-        RuntimeConfig,
-        det.DetGeometry,
-        det.DetColor,
-        det.DetNormalization,
-        Ignored,
+        SourceConfig, det.DetLabels, *_LOADING,
+        det.DetGeometry, det.DetColor, det.DetNormalization, Ignored,
     ),
-}
+}  # fmt: skip
 """The groups that hold the keywords of each iterator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keyword:
-    """A keyword of an iterator.
-
-    Attributes:
-        name: The keyword.
-        group: The dataclass that holds its value.
-        default: Its default, or `REQUIRED`.
-        help: What it means, in sentences.
-        read: Gives the value that users give, which may be text, the keyword's type.
-    """
-
-    name: str
-    group: type
-    default: Any
-    help: str
-    read: p.Reader
 
 
 class Parameter(NamedTuple):
@@ -115,19 +81,13 @@ class Parameter(NamedTuple):
 
 
 @functools.cache
-def keywords_of(iterator: str) -> Mapping[str, Keyword]:
-    """The keywords of an iterator, by name.
+def keywords_of(iterator: str) -> Mapping[str, Field[Any]]:
+    """The fields that are keywords of an iterator, by name.
 
     Args:
         iterator: `IMAGE` or `DET`.
     """
-    found = {}
-    for group in GROUPS[iterator]:
-        for field in _options(group):
-            default = REQUIRED if field.default is MISSING else field.default
-            text, read = field.metadata["description"], p.reader_of(field)
-            found[field.name] = Keyword(field.name, group, default, text, read)
-    return found
+    return {option.name: option for group in GROUPS[iterator] for option in p.options(group)}
 
 
 def parameter_table() -> list[Parameter]:
@@ -136,13 +96,14 @@ def parameter_table() -> list[Parameter]:
     A keyword with another default or meaning in each iterator has two rows.
     """
     found: dict[Parameter, tuple[str, ...]] = {}
-    for iterator in GROUPS:
-        for k in keywords_of(iterator).values():
-            section: str = k.group.section  # type: ignore[attr-defined]
-            default = k.default if k.default == REQUIRED else repr(k.default)
-            kind = _type_text(get_type_hints(k.group)[k.name])
-            row = Parameter(section, k.name, kind, default, k.help, ())
-            found[row] = (*found.get(row, ()), iterator)
+    for iterator, groups in GROUPS.items():
+        for group in groups:
+            section: str = group.section  # type: ignore[attr-defined]
+            types = {name: _type_text(hint) for name, hint in get_type_hints(group).items()}
+            for o in p.options(group):
+                default = "required" if o.default is MISSING else repr(o.default)
+                row = Parameter(section, o.name, types[o.name], default, p.description(o), ())
+                found[row] = (*found.get(row, ()), iterator)
     rows = [row._replace(iterators=iterators) for row, iterators in found.items()]
     sections = list(dict.fromkeys(row.section for row in rows))
     return sorted(rows, key=lambda row: sections.index(row.section))
@@ -173,13 +134,13 @@ class Values(dict[str, Any]):
             ValueError: A value is not of the keyword's type.
         """
         keywords = keywords_of(iterator)
-        given = {k.name: k.default for k in keywords.values() if k.default != REQUIRED}
+        given = {name: o.default for name, o in keywords.items() if o.default is not MISSING}
         given.update(arguments)
-        return cls((name, keywords[name].read(name, value)) for name, value in given.items())
+        return cls((name, p.read(keywords[name], value)) for name, value in given.items())
 
     def group(self, group: type[T]) -> T:
         """A group of options, made of the values of its keywords."""
-        return group(**{field.name: self[field.name] for field in _options(group)})
+        return group(**{field.name: self[field.name] for field in p.options(group)})
 
     def config(self) -> LoaderConfig:
         """The options that are not about labels and augmentation."""
@@ -223,15 +184,7 @@ def takes_keywords(iterator: str) -> Callable[[type[T]], type[T]]:
     return decorate
 
 
-def _options(group: type) -> list[Field[Any]]:
-    """The fields of a group that are keywords."""
-    return [field for field in fields(cast("Any", group)) if field.init]
-
-
 def _described(iterator: str) -> str:
     """The lines of a docstring that describe the arguments."""
-    indent, more = " " * 8, " " * 12
-    texts = (f"{keyword.name}: {keyword.help}" for keyword in keywords_of(iterator).values())
-    return "\n".join(
-        textwrap.fill(t, 100, initial_indent=indent, subsequent_indent=more) for t in texts
-    )
+    fill = textwrap.TextWrapper(100, initial_indent=" " * 8, subsequent_indent=" " * 12).fill
+    return "\n".join(fill(f"{o.name}: {p.description(o)}") for o in keywords_of(iterator).values())

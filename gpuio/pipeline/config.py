@@ -49,8 +49,8 @@ class SourceConfig:
         "lines and records are matched by id.")
     storage_options: Mapping[str, Any] | None = option(None, "Options for paths that are URLs, "
         "such as credentials and endpoint, as fsspec takes them.")
-    cache_dir: PathLike = option("", "A folder on a local disk in which data read from URLs is "
-        "kept. Several processes may share it.")
+    cache_dir: PathLike = option("", "A folder on a local disk that keeps the data read from URLs; "
+        "several processes may share it.")
     cache_size: int | None = option(None, "The size limit of `cache_dir` in bytes, at least 1 GiB. "
         "The data that was not used for the longest time is deleted first. None sets no limit.")
     storage: Storage = field(init=False)
@@ -128,8 +128,7 @@ class OutputConfig:
     dtype: str = option("float32", "The type of the output: float32, float16, bfloat16, int8 or "
         "uint8. None is float32, int8 for `ImageRecordInt8Iter` and uint8 for "
         "`ImageRecordUInt8Iter`.", read=_DTYPE)
-    layout: Layout = option("NCHW", "The order of the axes of a batch: N images, C channels, H "
-        "rows, W columns.")
+    layout: Layout = option("NCHW", "The order of axes: N images, C channels, H rows, W columns.")
     data_name: str = option("data", "The name of the images in `provide_data`.")
     label_name: str = option("softmax_label", "The name of the labels in `provide_label`.")
 

@@ -19,7 +19,7 @@ def parse(*arguments):
 
 def test_every_parameter_is_an_option():
     names = set(inspect.signature(ImageRecordIter).parameters) - {"path_imgrec"}
-    assert {row.name for row in loader.PARAMETERS} == names
+    assert set(loader.PARAMETERS) == names
     parser = argparse.ArgumentParser()
     loader.configure(parser)
     assert names <= {action.dest for action in parser._actions}

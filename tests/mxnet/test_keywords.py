@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import MISSING
 
 import pytest
 
 import gpuio
-from gpuio.mxnet.keywords import DET, GROUPS, IMAGE, REQUIRED, keywords_of, parameter_table
+from gpuio.core import parameters as p
+from gpuio.mxnet.keywords import DET, GROUPS, IMAGE, keywords_of, parameter_table
 
 ITERATORS = {IMAGE: gpuio.ImageRecordIter, DET: gpuio.ImageDetRecordIter}
 
@@ -18,25 +20,24 @@ def test_groups_hold_every_parameter_of_the_signature_with_its_default(name):
     parameters = inspect.signature(ITERATORS[name]).parameters
     assert set(keywords) == set(parameters)
     for key, parameter in parameters.items():
+        option = keywords[key]
         if parameter.default is parameter.empty:
-            assert keywords[key].default == REQUIRED
+            assert option.default is MISSING
         else:
-            read = keywords[key].read
-            assert read(key, parameter.default) == read(key, keywords[key].default), key
+            assert p.read(option, parameter.default) == p.read(option, option.default), key
 
 
 @pytest.mark.parametrize("name", ITERATORS)
 def test_no_keyword_is_in_two_groups(name):
-    held = [field for group in GROUPS[name] for field in group.__dataclass_fields__.values()]
-    names = [field.name for field in held if field.init and "ClassVar" not in field.type]
+    names = [option.name for group in GROUPS[name] for option in p.options(group)]
     assert sorted(names) == sorted(keywords_of(name))
 
 
 @pytest.mark.parametrize("name", ITERATORS)
 def test_the_docstring_describes_every_parameter(name):
     text = " ".join(inspect.getdoc(ITERATORS[name]).split())
-    for keyword in keywords_of(name).values():
-        assert f" {keyword.name}: {keyword.help}" in text
+    for option in keywords_of(name).values():
+        assert f" {option.name}: {p.description(option)}" in text
 
 
 def test_the_table_of_the_documentation_has_all_keywords():

@@ -1,4 +1,4 @@
-"""An iterator over pictures with the objects in them."""
+"""The iterator over images with objects in them."""
 
 from __future__ import annotations
 
@@ -28,104 +28,63 @@ Numbers = float | Sequence[float] | str
 class ImageDetRecordIter(RecordIter):
     """Batches of augmented images whose objects move with the pixels, with MXNet's parameters.
 
-    A record's label is `[A, B, extra header..., objects...]`: A numbers of header with these two,
-    then B numbers for each object, `[class, xmin, ymin, xmax, ymax, extra...]`, relative to the
-    picture. A row of `batch.label` is `[channels, rows, columns, L, labels..., filler...]`: the
-    size of the picture in the batch, and the L numbers that its label has now.
+    The label of a record is `[A, B, extra header..., objects...]`: a header of A numbers, which
+    begins with A and B, then B numbers for each object, `[class, xmin, ymin, xmax, ymax, extra...]`
+    with positions from 0 to 1 in the picture. A row of `batch.label` is `[channels, rows, columns,
+    L, labels..., filler...]`: the size of the picture in the batch, and the L numbers that are left
+    of its label.
 
-    In this order: resize, colours, mirror, pad, crop, resize to the output. An iterator is at the
-    start of an epoch, inside one, or at its end, as `ImageRecordIter` is.
+    Images are resized, recoloured, mirrored, padded, cropped and resized to the output, in this
+    order. Epochs are those of `ImageRecordIter`.
 
     Attributes:
-        label_pad_width: Labels that a row of `batch.label` has space for.
+        label_pad_width: The number of labels that a row of `batch.label` has space for.
 
     Raises:
         ValueError: A parameter has a wrong value.
         TypeError: A parameter has an unknown name.
         FileNotFoundError: A file is missing.
-        FormatError: A file is not what it should be.
+        FormatError: A file does not have the format that it should have.
     """
 
+    # fmt: off
     def __init__(
         self,
-        path_imgrec: PathLike | Sequence[PathLike],
-        data_shape: Sequence[int],
-        batch_size: int,
+        path_imgrec: PathLike | Sequence[PathLike], data_shape: Sequence[int], batch_size: int,
         *,
-        path_imgidx: PathLike | Sequence[PathLike] = "",
-        path_imglist: PathLike = "",
-        label_width: int = -1,
-        label_pad_width: int = 0,
-        label_pad_value: float = -1,
-        storage_options: Mapping[str, Any] | None = None,
-        cache_dir: PathLike = "",
+        path_imgidx: PathLike | Sequence[PathLike] = "", path_imglist: PathLike = "",
+        storage_options: Mapping[str, Any] | None = None, cache_dir: PathLike = "",
         cache_size: int | None = None,
-        num_parts: int | str = 1,
-        part_index: int | None = 0,
-        shuffle: bool = False,
-        seed: int = 0,
-        seed_aug: int | None = None,
-        round_batch: bool = True,
-        last_batch: LastBatch | None = None,
-        preprocess_threads: int | None = None,
-        prefetch_buffer: int = 2,
-        dtype: npt.DTypeLike | None = None,
-        layout: str = "NCHW",
-        device: str | None = None,
-        decoder: str = "auto",
-        deterministic: bool = False,
-        on_error: str = "raise",
-        tolerate: str | None = None,
-        resize: int = -1,
-        inter_method: int = 1,
-        resize_mode: str = "force",
-        max_random_hue: int = 0,
-        random_hue_prob: float = 0,
-        max_random_saturation: int = 0,
-        random_saturation_prob: float = 0,
-        max_random_illumination: int = 0,
-        random_illumination_prob: float = 0,
-        max_random_contrast: float = 0,
-        random_contrast_prob: float = 0,
-        rand_mirror_prob: float = 0,
-        rand_pad_prob: float = 0,
-        max_pad_scale: float = 1,
-        fill_value: int = 127,
-        rand_crop_prob: float = 0,
-        num_crop_sampler: int = 1,
-        min_crop_scales: Numbers = 0,
-        max_crop_scales: Numbers = 1,
-        min_crop_aspect_ratios: Numbers = 1,
-        max_crop_aspect_ratios: Numbers = 1,
-        min_crop_overlaps: Numbers = 0,
-        max_crop_overlaps: Numbers = 1,
-        min_crop_sample_coverages: Numbers = 0,
-        max_crop_sample_coverages: Numbers = 1,
-        min_crop_object_coverages: Numbers = 0,
-        max_crop_object_coverages: Numbers = 1,
-        max_crop_trials: int | Sequence[int] | str = 25,
-        crop_emit_mode: str = "center",
-        emit_overlap_thresh: float = 0.3,
-        mean_img: PathLike = "",
-        mean_r: float = 0,
-        mean_g: float = 0,
-        mean_b: float = 0,
-        mean_a: float = 0,
-        std_r: float = 0,
-        std_g: float = 0,
-        std_b: float = 0,
-        std_a: float = 0,
-        scale: float = 1,
-        data_name: str = "data",
+        crop_emit_mode: str = "center", emit_overlap_thresh: float = 0.3,
+        label_pad_value: float = -1, label_width: int = -1, label_pad_width: int = 0,
+        shuffle: bool = False, seed: int = 0, seed_aug: int | None = None, round_batch: bool = True,
+        last_batch: LastBatch | None = None, num_parts: int | str = 1, part_index: int | None = 0,
+        dtype: npt.DTypeLike | None = None, layout: str = "NCHW", data_name: str = "data",
         label_name: str = "softmax_label",
-        aug_seq: str = "det_aug_default",
-        shuffle_chunk_size: int = 0,
-        shuffle_chunk_seed: int = 0,
-        ctx: str = "gpu",
-        device_id: int = 0,
-        verbose: bool = True,
+        device: str | None = None, preprocess_threads: int | None = None, prefetch_buffer: int = 2,
+        decoder: str = "auto", deterministic: bool = False, on_error: str = "raise",
+        tolerate: str | None = None,
+        resize: int = -1, inter_method: int = 1, aug_seq: str = "det_aug_default",
+        rand_mirror_prob: float = 0, rand_pad_prob: float = 0, max_pad_scale: float = 1,
+        fill_value: int = 127, rand_crop_prob: float = 0, num_crop_sampler: int = 1,
+        min_crop_scales: Numbers = 0, max_crop_scales: Numbers = 1,
+        min_crop_aspect_ratios: Numbers = 1, max_crop_aspect_ratios: Numbers = 1,
+        min_crop_overlaps: Numbers = 0, max_crop_overlaps: Numbers = 1,
+        min_crop_sample_coverages: Numbers = 0, max_crop_sample_coverages: Numbers = 1,
+        min_crop_object_coverages: Numbers = 0, max_crop_object_coverages: Numbers = 1,
+        max_crop_trials: int | Sequence[int] | str = 25, resize_mode: str = "force",
+        max_random_hue: int = 0, random_hue_prob: float = 0, max_random_saturation: int = 0,
+        random_saturation_prob: float = 0, max_random_illumination: int = 0,
+        random_illumination_prob: float = 0, max_random_contrast: float = 0,
+        random_contrast_prob: float = 0,
+        mean_img: PathLike = "", mean_r: float = 0, mean_g: float = 0, mean_b: float = 0,
+        mean_a: float = 0, scale: float = 1, std_r: float = 0, std_g: float = 0, std_b: float = 0,
+        std_a: float = 0,
+        shuffle_chunk_size: int = 0, shuffle_chunk_seed: int = 0, ctx: str = "gpu",
+        device_id: int = 0, verbose: bool = True,
     ) -> None:
         """See the class."""
+    # fmt: on
 
     def _open(self, values: Values) -> None:
         config, labels = values.config(), values.group(DetLabels)

@@ -34,111 +34,62 @@ class ImageRecordIter(RecordIter):
     An iterator is at the start of an epoch, inside one, or at its end. `next` at the end raises
     StopIteration. A new `for` loop goes on with what is left of the epoch, and begins the next one
     where nothing is left; `reset` begins the next one anywhere. Any thread may call any method:
-    threads that call `next` share the batches out, and `close` also ends the wait of another one.
+    threads that call `next` share the batches, and `close` ends the wait of all of them.
 
     Attributes:
-        batch_size: As given.
+        batch_size: The number of images in a batch.
         plan: What is done to every image; prints itself.
         provide_data: Description of `batch.data`.
         provide_label: Description of `batch.label`.
         provide_masks: Description of `batch.masks`; empty without masks.
-        epoch: Number of the epoch under way, from 0.
-        part: Which part of the data set this reads, and who says so.
-        faults: Images that could not be had: how many, and the first errors.
+        epoch: The number of the current epoch, from 0.
+        part: The part of the data set that this iterator reads, and where that was found.
+        faults: Images that could not be read or decoded: how many, and the first errors.
 
     Raises:
         ValueError: A parameter has a wrong value.
         TypeError: A parameter has an unknown name.
         FileNotFoundError: A file is missing.
-        FormatError: A file is not what it should be.
+        FormatError: A file does not have the format that it should have.
     """
 
+    # fmt: off
     def __init__(
         self,
-        path_imgrec: PathLike | Sequence[PathLike],
-        data_shape: Sequence[int],
-        batch_size: int,
+        path_imgrec: PathLike | Sequence[PathLike], data_shape: Sequence[int], batch_size: int,
         *,
-        path_imgidx: PathLike | Sequence[PathLike] = "",
-        path_imglist: PathLike = "",
-        label_width: int = 1,
-        label_kind: str = "values",
-        crop_emit_mode: str = "center",
-        emit_overlap_thresh: float = 0.3,
-        label_pad_value: float = -1,
-        masks: PathLike | list[PathLike] = "",
-        mask_fill: int = 255,
-        storage_options: Mapping[str, Any] | None = None,
-        cache_dir: PathLike = "",
+        path_imgidx: PathLike | Sequence[PathLike] = "", path_imglist: PathLike = "",
+        storage_options: Mapping[str, Any] | None = None, cache_dir: PathLike = "",
         cache_size: int | None = None,
-        num_parts: int | str = 1,
-        part_index: int | None = 0,
-        shuffle: bool = False,
-        seed: int = 0,
-        seed_aug: int | None = None,
-        round_batch: bool = True,
-        last_batch: LastBatch | None = None,
-        preprocess_threads: int | None = None,
-        prefetch_buffer: int = 2,
-        dtype: npt.DTypeLike | None = None,
-        layout: str = "NCHW",
-        device: str | None = None,
-        decoder: str = "auto",
-        deterministic: bool = False,
-        on_error: str = "raise",
-        tolerate: str | None = None,
-        resize: int = -1,
-        inter_method: int = 1,
-        rand_crop: bool = False,
-        mirror: bool = False,
-        rand_mirror: bool = False,
-        mean_img: PathLike = "",
-        mean_r: float = 0,
-        mean_g: float = 0,
-        mean_b: float = 0,
-        mean_a: float = 0,
-        std_r: float = 1,
-        std_g: float = 1,
-        std_b: float = 1,
-        std_a: float = 1,
-        scale: float = 1,
-        data_name: str = "data",
+        crop_emit_mode: str = "center", emit_overlap_thresh: float = 0.3,
+        label_pad_value: float = -1, label_width: int = 1, label_kind: str = "values",
+        masks: PathLike | list[PathLike] = "", mask_fill: int = 255,
+        shuffle: bool = False, seed: int = 0, seed_aug: int | None = None, round_batch: bool = True,
+        last_batch: LastBatch | None = None, num_parts: int | str = 1, part_index: int | None = 0,
+        dtype: npt.DTypeLike | None = None, layout: str = "NCHW", data_name: str = "data",
         label_name: str = "softmax_label",
-        aug_seq: str = "aug_default",
-        max_rotate_angle: int = 0,
-        rotate: int = -1,
-        rotate_list: Sequence[int] | str = "",
-        max_shear_ratio: float = 0,
-        max_aspect_ratio: float = 0,
-        min_aspect_ratio: float | None = None,
-        max_random_scale: float = 1,
-        min_random_scale: float = 1,
-        max_img_size: float = 1e10,
-        min_img_size: float = 0,
-        pad: int = 0,
-        fill_value: int = 255,
-        max_crop_size: int = -1,
-        min_crop_size: int = -1,
-        random_resized_crop: bool = False,
-        max_random_area: float = 1,
-        min_random_area: float = 1,
-        brightness: float = 0,
-        contrast: float = 0,
-        saturation: float = 0,
-        random_h: int = 0,
-        random_s: int = 0,
-        random_l: int = 0,
-        pca_noise: float = 0,
-        rand_gray: float = 0,
-        max_random_contrast: float = 0,
-        max_random_illumination: float = 0,
-        shuffle_chunk_size: int = 0,
-        shuffle_chunk_seed: int = 0,
-        ctx: str = "gpu",
-        device_id: int = 0,
-        verbose: bool = True,
+        device: str | None = None, preprocess_threads: int | None = None, prefetch_buffer: int = 2,
+        decoder: str = "auto", deterministic: bool = False, on_error: str = "raise",
+        tolerate: str | None = None,
+        resize: int = -1, inter_method: int = 1, aug_seq: str = "aug_default",
+        max_rotate_angle: int = 0, rotate: int = -1, rotate_list: Sequence[int] | str = "",
+        max_shear_ratio: float = 0, max_aspect_ratio: float = 0,
+        min_aspect_ratio: float | None = None, max_random_scale: float = 1,
+        min_random_scale: float = 1, max_img_size: float = 1e10, min_img_size: float = 0,
+        pad: int = 0, fill_value: int = 255, rand_crop: bool = False, max_crop_size: int = -1,
+        min_crop_size: int = -1, random_resized_crop: bool = False, max_random_area: float = 1,
+        min_random_area: float = 1, mirror: bool = False, rand_mirror: bool = False,
+        brightness: float = 0, contrast: float = 0, saturation: float = 0, random_h: int = 0,
+        random_s: int = 0, random_l: int = 0, pca_noise: float = 0, rand_gray: float = 0,
+        max_random_contrast: float = 0, max_random_illumination: float = 0,
+        mean_img: PathLike = "", mean_r: float = 0, mean_g: float = 0, mean_b: float = 0,
+        mean_a: float = 0, scale: float = 1, std_r: float = 1, std_g: float = 1, std_b: float = 1,
+        std_a: float = 1,
+        shuffle_chunk_size: int = 0, shuffle_chunk_seed: int = 0, ctx: str = "gpu",
+        device_id: int = 0, verbose: bool = True,
     ) -> None:
         """See the class."""
+    # fmt: on
 
     def _open(self, values: Values) -> None:
         config, labels, masks = values.config(), values.group(ImageLabels), None
