@@ -110,7 +110,7 @@ class Affine(Op):
 def _matrices(
     source: geometry.Sizes,
     canvas: npt.NDArray[np.float32],
-    angle: npt.NDArray[np.floating | np.integer],
+    angle: npt.NDArray[np.float32 | np.int64],
     shear: npt.NDArray[np.float32],
     scale: npt.NDArray[np.float32],
     ratio: npt.NDArray[np.float32],

@@ -105,7 +105,7 @@ def forward(batch: BatchPlan) -> Maps:
     return maps / chain.size[:, ::-1, None]
 
 
-def move(maps: Maps, points: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def move(maps: Maps, points: npt.NDArray[np.float32 | np.float64]) -> npt.NDArray[np.float64]:
     """(N, K, 2) x and y of points, moved."""
     return points @ maps[:, :, :2].swapaxes(1, 2) + maps[:, None, :, 2]
 
@@ -143,5 +143,5 @@ def _present_mask(batch: BatchPlan, width: int) -> npt.NDArray[np.bool_]:
     return np.arange(count) < (batch.widths // width)[:, None]
 
 
-def _flat(things: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def _flat(things: npt.NDArray[np.float32 | np.float64]) -> npt.NDArray[np.float32]:
     return things.astype(np.float32).reshape(len(things), -1)

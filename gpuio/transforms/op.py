@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,10 @@ from gpuio.kernels.steps import COLOR_STEP, ColorKind
 from gpuio.transforms.geometry import LARGEST, MOST_PIXELS, ResampleChain, Sizes
 from gpuio.transforms.random import Draws
 
-Column = npt.NDArray[Any]
+Value = np.bool_ | np.int32 | np.int64 | np.uint64 | np.float32 | np.float64
+Scalar = TypeVar("Scalar", bound=Value)
+Column = npt.NDArray[Value]
+"""(N, ...) values, one or more for each image."""
 Changes = Literal["geometry", "colors", "labels", "output"]
 
 
@@ -67,7 +70,9 @@ class BatchPlan:
         batch.bounded(wanted)
         return batch
 
-    def sample(self, name: str, draw: Callable[[Draws], Column]) -> Column:
+    def sample(
+        self, name: str, draw: Callable[[Draws], npt.NDArray[Scalar]]
+    ) -> npt.NDArray[Scalar]:
         """Values that an op needs: those of `overrides`, or else random ones.
 
         Args:
@@ -78,6 +83,7 @@ class BatchPlan:
         uses = 1
         while (own := name if uses == 1 else f"{name}_{uses}") in self.sampled:
             uses += 1
+        values: Column
         if own in self.overrides:
             values = np.asarray(self.overrides[own])
         else:
@@ -85,7 +91,7 @@ class BatchPlan:
         if values.dtype.kind == "f":
             values = values.astype(np.float32, copy=False)  # a text file may have made float64
         self.sampled[own] = values
-        return values
+        return cast("npt.NDArray[Scalar]", values)
 
     def add_color(
         self,
@@ -158,6 +164,7 @@ class BatchPlan:
         )
 
 
+@dataclass(frozen=True, slots=True)
 class Op(ABC):
     """One augmentation: a frozen dataclass that checks itself, and adds to a `BatchPlan`.
 
@@ -177,7 +184,7 @@ class Op(ABC):
 
     def __str__(self) -> str:
         """The op with the parameters that are not at their defaults."""
-        defaults = {field.name: field.default for field in fields(cast("Any", self))}
+        defaults = {field.name: field.default for field in fields(self)}
         shown = [
             f"{name}={getattr(self, name)!r}"
             for name, default in defaults.items()
