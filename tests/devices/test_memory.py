@@ -83,9 +83,7 @@ def test_items_beyond_the_limit_are_done_after_the_others_in_memory_of_their_own
     assert not starved
     npt.assert_array_equal(done, 2 * np.arange(7))
     assert taken == [([6], 1), ([3], 1), ([1], 1), ([4], 1)], "each alone: no two fit"
-    assert all(
-        workers.memory.data is None or len(workers.memory.data) < LIMIT for workers in device._free
-    )
+    assert all(w.memory.data is None or len(w.memory.data) < LIMIT for w in device._free)
 
 
 def test_as_many_items_beyond_the_limit_run_at_once_as_fit(taken):
@@ -99,9 +97,7 @@ def test_memory_of_workers_stays_within_the_limit(taken):
     device = CpuDevice(2)
     run(device, [LIMIT] * 5)
     assert not taken
-    capacity = [
-        len(workers.memory.data) for workers in device._free if workers.memory.data is not None
-    ]
+    capacity = [len(w.memory.data) for w in device._free if w.memory.data is not None]
     assert capacity == [2 * LIMIT + 4096]
 
 
