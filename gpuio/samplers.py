@@ -34,7 +34,7 @@ _WORD: Final = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What one batch holds.
+    """The records of one batch.
 
     Attributes:
         ids: (N,) int64 record numbers.
@@ -82,11 +82,11 @@ class Order:
             )
 
     def length(self, start: int = 0, done: int = 0) -> int:
-        """Batches of each part that an epoch has left, once so many records of it are taken.
+        """Number of batches of each part that are left of an epoch.
 
         Args:
-            start: By all parts, before `done` counts.
-            done: By this part since.
+            start: Records of the epoch taken by all parts before `done` counts.
+            done: Records of this part taken since.
         """
         share = max(-(-(self.count - start) // self.num_parts) - done, 0)
         if self.last_batch == "drop":

@@ -244,7 +244,7 @@ def _describe_labels(facts: Mapping[str, Any]) -> Iterator[str]:
             f"{found['least_class']:g} to {found['largest_class']:g}; "
             f"{found['fewest']} to {found['most']} in an image{some}"
         )
-        yield "          a detection set: read it by ImageDetRecordIter"
+        yield "          a detection set: read it with ImageDetRecordIter"
         return
     classes = facts["classes"]
     if classes["count"]:

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 Order = Literal["BGR", "RGB"]
 
 MAX_IMAGE_PIXELS: int | None = 178_956_970
-"""Most pixels of an image that any decoder of gpuio takes, as in Pillow: a damaged header, or one
-that lies, may claim any number. Set `gpuio.formats.codec.MAX_IMAGE_PIXELS` for larger images,
+"""Largest number of pixels that any decoder of gpuio accepts, as in Pillow: a damaged or malicious
+header may claim any number. Set `gpuio.formats.codec.MAX_IMAGE_PIXELS` for larger images,
 before the iterators are made; None is no limit."""
 
 _JPEG: Final = b"\xff\xd8\xff"
@@ -72,12 +72,12 @@ def check_size(height: int, width: int, kind: str = "image") -> None:
     """Refuse an image before memory is taken for it.
 
     Args:
-        height: As its header has it, in pixels.
-        width: Likewise.
+        height: Height by its header, in pixels.
+        width: Width by its header, in pixels.
         kind: Name of its format, for the message.
 
     Raises:
-        DecodeError: It has no pixels, or more than `MAX_IMAGE_PIXELS`.
+        DecodeError: The image has no pixels, or more than `MAX_IMAGE_PIXELS`.
     """
     if height <= 0 or width <= 0:
         raise DecodeError(f"{kind}: its header claims {width} x {height} pixels")
@@ -89,10 +89,10 @@ def check_size(height: int, width: int, kind: str = "image") -> None:
 
 
 def check_resized(height: int, width: int, new_height: int, new_width: int) -> None:
-    """Refuse to make more pixels of an image than one may have, whatever its shape is.
+    """Refuse to resize an image to more pixels than one may have.
 
     Raises:
-        DecodeError: There would be more than `MAX_IMAGE_PIXELS`.
+        DecodeError: The new size has more than `MAX_IMAGE_PIXELS`.
     """
     if MAX_IMAGE_PIXELS is not None and new_height * new_width > MAX_IMAGE_PIXELS:
         raise DecodeError(
@@ -115,14 +115,14 @@ def imdecode(
         data: A whole JPEG, PNG, BMP, GIF (first picture), TIFF, WebP, PNM, JPEG 2000 or AVIF.
         flag: 1 for (H, W, 3) uint8, 0 for (H, W) uint8, -1 for what is stored: (H, W), (H, W, 3)
             or (H, W, 4), uint16 where gray has 16 bits.
-        order: Of the colours. Alpha comes last.
+        order: Order of the colours. Alpha comes last.
         turn: False leaves a JPEG as it is stored, whatever its EXIF orientation.
-        tolerant: Take the pixels that libjpeg-turbo makes up where a JPEG is damaged.
+        tolerant: Accept the pixels that libjpeg-turbo invents where a JPEG is damaged.
 
     Raises:
-        DecodeError: `data` is no image, an unsupported one, damaged, or claims more pixels than
-            `MAX_IMAGE_PIXELS`.
-        ValueError: `flag` or `order` is none of those.
+        DecodeError: `data` is not an image, of an unsupported format, damaged, or claims more
+            pixels than `MAX_IMAGE_PIXELS`.
+        ValueError: `flag` or `order` has another value.
     """
     if flag not in (-1, 0, 1):
         raise ValueError(f"flag must be -1, 0 or 1, got {flag}")
@@ -140,11 +140,11 @@ def imdecode(
 def decode_rgb(data: Data, channels: int, *, tolerant: bool = False) -> npt.NDArray[np.uint8]:
     """(H, W, channels) uint8 for training: RGB, gray or RGBA.
 
-    4 channels are never made up, and come as stored, without the EXIF orientation. `tolerant` is
-    as for `imdecode`.
+    4 channels come as stored, without the EXIF orientation; they are never made from fewer.
+    `tolerant` is as for `imdecode`.
 
     Raises:
-        DecodeError: As `imdecode`; or 4 channels are asked of an image that has not got them.
+        DecodeError: As in `imdecode`; or `channels` is 4 and the image has fewer.
         ValueError: `channels` is not 1, 3 or 4.
     """
     flag = {1: 0, 3: 1, 4: -1}.get(channels)
@@ -191,7 +191,7 @@ def _turbo(
     *,
     tolerant: bool,
 ) -> Pixels:
-    """Decode with libjpeg-turbo, for which a stray byte is a warning, and half a file lost too."""
+    """Decode with libjpeg-turbo, which only warns, of a stray byte as of a file cut in half."""
     for _ in range(_MENDS):
         try:
             return turbo.decode_jpeg(data, colorspace=colorspace)
@@ -215,13 +215,13 @@ def _turbo_in_spite_of(
     colorspace: str,
     size: tuple[int, int],
 ) -> Pixels:
-    """The pixels that libjpeg-turbo makes of what it warns of.
+    """The pixels that libjpeg-turbo makes in spite of a warning.
 
-    An error after a warning looks to simplejpeg like the warning: the memory that is left is then
-    as it was. That is seen by decoding twice, over different values.
+    simplejpeg does not tell an error after a warning from the warning; the error leaves memory
+    unwritten. Decoding twice, into memory with different values, shows that.
 
     Raises:
-        DecodeError: They are not all made.
+        DecodeError: Not all pixels were written.
     """
     nbytes = size[0] * size[1] * {"GRAY": 1, "CMYK": 4}.get(colorspace, 3)
     first, second = (np.full(nbytes, value, np.uint8) for value in (0, 255))
@@ -262,14 +262,14 @@ def _decode_with_pillow(data: memoryview, flag: int, order: Order) -> Pixels:
 def opened(data: bytes | memoryview, formats: Sequence[str] | None = None) -> ImageFile.ImageFile:
     """An image whose header Pillow has read, of a size that may be decoded.
 
-    `Image.open` would say of all that is wrong that no format is known, and has a limit of its own.
+    `Image.open` would report any fault as an unknown format, and has a limit of its own.
 
     Args:
         data: The encoded image.
-        formats: Those that are allowed, by Pillow's names; all that are known if None.
+        formats: Pillow's names of the formats that are allowed; all known ones if None.
 
     Raises:
-        DecodeError: It is of no such format, its header is damaged, or its size is wrong.
+        DecodeError: The format is another one, the header is damaged, or the size is not allowed.
     """
     with explained("decoding other images than JPEG"):
         from PIL import Image
@@ -295,10 +295,10 @@ def opened(data: bytes | memoryview, formats: Sequence[str] | None = None) -> Im
 
 
 def _check_delivered(pixels: Pixels, height: int, width: int, kind: str) -> None:
-    """Refuse pixels that are not as many as the header claimed.
+    """Refuse pixels of another size than the header claimed.
 
     Raises:
-        DecodeError: They are not.
+        DecodeError: The sizes differ.
     """
     if pixels.shape[:2] != (height, width):
         high, wide = pixels.shape[:2]
@@ -308,7 +308,7 @@ def _check_delivered(pixels: Pixels, height: int, width: int, kind: str) -> None
 
 
 def described(error: Exception) -> str:
-    """What a plugin says, which may be no more than the name of the exception."""
+    """The name of an exception, and its message if it has one."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""Encode one image on the host: JPEGs and PNGs as OpenCV, other formats by Pillow."""
+"""Encode one image on the host: JPEGs and PNGs as OpenCV does, other formats with Pillow."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def imencode(ext: str, image: Pixels, quality: int = 95, *, order: Order = "BGR"
     A JPEG is equal to OpenCV's byte for byte (4:2:0, slow DCT), a PNG to its pixels.
 
     Args:
-        ext: `.jpg`, `.jpeg`, `.png` or what else Pillow can write, in any case.
+        ext: `.jpg`, `.jpeg`, `.png` or the extension of a format that Pillow can write, in any
+            case.
         image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8; uint16 too for PNG. A JPEG drops
             alpha.
-        quality: JPEG: 1 to 100, best last. PNG: compression level, 9 where it is more. Others
-            ignore it.
-        order: Of the colours in `image`.
+        quality: JPEG: 1 to 100, the best. PNG: compression level, at most 9. Others ignore it.
+        order: Order of the colours in `image`.
 
     Raises:
         ValueError: The format is unknown, or it cannot hold such an image.
@@ -111,7 +111,7 @@ class _Scratch:
 
 
 class _Local(threading.local):
-    """What each thread has of its own."""
+    """The scratch file of each thread."""
 
     scratch: _Scratch | None = None
 

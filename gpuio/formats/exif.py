@@ -23,7 +23,7 @@ def jpeg_orientation(data: bytes | memoryview) -> int:
     """Orientation of a JPEG, 1 to 8; 1 where it has none or it cannot be read.
 
     Args:
-        data: The JPEG; its first segments are looked at, never its pixels.
+        data: The JPEG; only its first segments are read, never its pixels.
     """
     place = exif_place(data)
     if place is None:
@@ -33,7 +33,7 @@ def jpeg_orientation(data: bytes | memoryview) -> int:
 
 
 def exif_place(data: bytes | memoryview) -> int | None:
-    """Where the mark `Exif` of a JPEG is; None where there is none before its pixels."""
+    """Offset of the marker `Exif` of a JPEG; None where there is none before its pixels."""
     position, last = 2, len(data) - 4
     while position <= last:
         prefix, marker, length = _SEGMENT.unpack_from(data, position)
@@ -52,7 +52,7 @@ def exif_place(data: bytes | memoryview) -> int | None:
 
 
 def tiff_orientation(data: bytes) -> int:
-    """Orientation in EXIF data as it follows the mark `Exif`, or as a PNG holds it; else 1."""
+    """Orientation in EXIF data, as it follows the marker `Exif` or as a PNG holds it; else 1."""
     data = data.removeprefix(b"Exif\0\0")
     order = {b"II": "little", b"MM": "big"}.get(data[:2])
     if order is None:
@@ -70,7 +70,7 @@ def tiff_orientation(data: bytes) -> int:
 
 
 def orient(image: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """An image as it is to be seen.
+    """An image turned and mirrored for display.
 
     Args:
         image: (H, W) or (H, W, C), as stored.

@@ -1,4 +1,4 @@
-"""Image lists: the .lst from which im2rec packs, and which can give a .rec new labels.
+"""Image lists: .lst files, from which im2rec packs and which can give a .rec new labels.
 
     index TAB label [TAB label ...] TAB relative/path NEWLINE
 
@@ -110,7 +110,7 @@ class ImageList:
         return cls(np.concatenate(ids), np.concatenate(values), starts, paths)
 
     def save(self, path: str | os.PathLike[str] | PartialFile | Upload) -> None:
-        """Write a .lst file, as im2rec does it; or what becomes one when it is complete.
+        """Write a .lst file as im2rec does.
 
         A label is written with six decimals where they are enough to give the same float32.
         """
@@ -150,11 +150,11 @@ class ImageList:
 def load_labels(
     path: str | os.PathLike[str], label_width: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Ids, (N,) int64, and labels, (N, label_width) float32, by which to relabel a .rec.
+    """Ids, (N,) int64, and labels, (N, label_width) float32, for relabelling a .rec.
 
-    Any white space separates; what follows the labels is ignored. An id may be repeated with the
-    same labels. Unlike mxnet, which takes the last of several lines, and reads the words of a file
-    name as labels of 0, other labels for one id and a label that is no number are errors.
+    Any white space separates fields; text after the labels is ignored. An id may be repeated with
+    the same labels. Different labels for one id, and a label that is not a number, are errors;
+    MXNet takes the last of several lines, and reads the words of a file name as labels of 0.
 
     Raises:
         FormatError: A line ends before its labels do, one of them is no number or a whole one that
@@ -184,11 +184,11 @@ def load_labels(
 def first_lines(
     ids: npt.NDArray[np.int64], rows: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.int64], tuple[int, int] | None]:
-    """Where each id stands first, ascending; and two places of one id whose rows differ, or None.
+    """The first line of each id, ascending; and two lines of one id whose rows differ, or None.
 
     Args:
-        ids: (N,) ids.
-        rows: (N,) or (N, W), what stands beside them; NaN equals NaN.
+        ids: (N,) int64 ids.
+        rows: (N,) or (N, W) values of the lines; NaN equals NaN.
     """
     different, first = np.unique(ids, return_index=True)
     if len(first) == len(ids):
@@ -203,14 +203,14 @@ def first_lines(
 
 
 def repeated_id(path: str, first: int, second: int, number: int, what: str) -> FormatError:
-    """The error for an id with something else on two of the lines that are not blank.
+    """The error for an id with different values on two lines.
 
     Args:
         path: The .lst.
-        first: Which of these lines has it first, from 0.
-        second: Which has it again.
+        first: Number of the first of these lines, from 0, without blank lines.
+        second: Number of the other line.
         number: The id.
-        what: What differs, such as "labels".
+        what: The values that differ, such as "labels".
     """
     places = [i for lines in _batches(path) for i, _ in lines]
     return FormatError(
@@ -228,7 +228,7 @@ def _open(
         file = io.BufferedReader(open_file(path))
     else:
         file = Path(path).open(f"{mode}b")  # noqa: SIM115  the text closes it
-    # Names of files are bytes: those that are no UTF-8 go through unchanged.
+    # Names of files are bytes: those that are not UTF-8 are kept unchanged.
     return TextIOWrapper(file, newline="\n", encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
 
 
@@ -258,7 +258,7 @@ def _labels(texts: list[str], parse: Callable[[str], float]) -> npt.NDArray[np.f
     """Labels as they are stored.
 
     Raises:
-        ValueError: One is no number, or a whole one that float32 cannot hold.
+        ValueError: A label is not a number, or a whole one that float32 cannot hold.
     """
     values = [parse(text) for text in texts]
     for place in np.flatnonzero(np.abs(np.array(values)) > EXACT).tolist():
@@ -268,7 +268,7 @@ def _labels(texts: list[str], parse: Callable[[str], float]) -> npt.NDArray[np.f
 
 
 def _exact(text: str, value: float) -> npt.NDArray[Any]:
-    """(1,) the number in `text`, which float64 may not hold, else `value`."""
+    """(1,) the integer in `text`, which float64 may not hold; `value` if it is not an integer."""
     with suppress(ValueError):
         return np.array([int(text)], object)
     return np.array([value])

@@ -93,9 +93,9 @@ def _packed(flag: int, label: Any, number: Any, number2: Any) -> bytes:
 
 
 def rounded_whole(values: npt.NDArray[Any]) -> int | None:
-    """The place of the first whole number that float32 cannot hold; None if there is none.
+    """The position of the first whole number that float32 cannot hold; None if there is none.
 
-    Fractions are not looked for: that they are rounded is what everybody expects.
+    Fractions are ignored: they are expected to be rounded.
 
     Args:
         values: (N,) numbers of any type.
@@ -106,7 +106,7 @@ def rounded_whole(values: npt.NDArray[Any]) -> int | None:
         large = np.flatnonzero((values > EXACT) | (values < -EXACT))
         for place in large.tolist():
             value = values[place]
-            # From 2**53 on every float64 is whole: what is so large was hardly meant as a number.
+            # From 2**53 on every float64 is whole, so one that large is hardly meant as a number.
             whole = values.dtype.kind != "f" or (abs(value) < 1 << 53 and value == int(value))
             stored = np.float32(value)
             if whole and np.isfinite(stored) and int(value) != int(stored):
@@ -115,7 +115,7 @@ def rounded_whole(values: npt.NDArray[Any]) -> int | None:
 
 
 def rounding(value: Any) -> str:
-    """What is wrong with a label that `rounded_whole` found, and what to do."""
+    """The message for a label that `rounded_whole` found: the fault, and what to do."""
     return (
         f"label {int(value)} cannot be held by float32, in which labels are stored: it would "
         f"become {int(np.float32(value))}; number the classes from 0, or keep the number as the id"

@@ -31,7 +31,7 @@ from gpuio.storage.paths import is_url
 
 
 class Writable(Protocol):
-    """What bytes can be written to."""
+    """A file that bytes can be written to."""
 
     def write(self, data: bytes, /) -> object:
         """Write all of `data`."""
@@ -42,7 +42,7 @@ Int64s = npt.NDArray[np.int64]
 LARGEST_KEY: Final = 2**63 - 1
 
 _BLOCK: Final = 256 << 10  # bytes of text at a time: the tables made from it stay in the cache
-_PAD: Final = 8  # room before a block, so that the word that ends a token can always be read
+_PAD: Final = 8  # spare bytes before a block, so that the word ending at any byte can be read
 _LINES: Final = 1 << 16  # lines written at a time
 _MAX_DIGITS: Final = 18  # any number of so many digits fits an int64
 _NEWLINE: Final = ord("\n")
@@ -58,7 +58,7 @@ _FOLDS: Final = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Index:
-    """Keys and places of the records of a .rec.
+    """Keys and offsets of the records of a .rec.
 
     Attributes:
         keys: (N,) int64, in the order of the .idx.
@@ -89,7 +89,7 @@ class Index:
 
     @classmethod
     def scan(cls, path: str | os.PathLike[str]) -> Index:
-        """The index of a .rec, found by going through it; keys are 0 to N - 1.
+        """The index of a .rec, found by a scan; keys are 0 to N - 1.
 
         Raises:
             CorruptRecordError: The .rec is damaged.
@@ -100,18 +100,18 @@ class Index:
 
     @classmethod
     def scan_whole(cls, path: str | os.PathLike[str]) -> tuple[Index, list[Damage]]:
-        """The index of the whole records of a .rec, found by going through it; and its damage."""
+        """The index of the readable records of a .rec, found by a scan; and its damage."""
         _warn_of_scan(path)
         offsets, damages = verify(path)
         return cls(np.arange(len(offsets)), offsets), damages
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a .idx file; a file of that name is replaced once the new one is complete."""
+        """Write a .idx file; an older one is replaced once the new one is complete."""
         with committed(path) as (partial,), partial.open("wb") as file:
             self.write(file)
 
     def write(self, file: Writable) -> None:
-        """Write what is in a .idx file."""
+        """Write the content of a .idx file."""
         rows = np.stack((self.keys, self.offsets), axis=1)
         for start in range(0, len(rows), _LINES):
             block = rows[start : start + _LINES]
@@ -125,14 +125,14 @@ class Index:
         return Index(self.keys[order], self.offsets[order])
 
     def check(self, rec: str | os.PathLike[str], *, idx: str | os.PathLike[str]) -> Coverage:
-        """Find out whether this is the index of a .rec, without reading all of it.
+        """Check that this is the index of a .rec, without reading all of the file.
 
         Args:
             rec: The .rec.
             idx: Where the index comes from, for messages.
 
         Returns:
-            What part of the .rec it names.
+            The part of the .rec that the index names.
 
         Raises:
             FormatError: The .rec is shorter than its index, or an offset cannot be one of its
@@ -188,7 +188,7 @@ def _blocks(file: FileIO) -> Iterator[npt.NDArray[np.uint8]]:
         if not end:
             if stop < _PAD + _BLOCK:
                 continue
-            end = stop  # no index has such a line: let the parser say so
+            end = stop  # no index has such a long line, so the parser will raise
         yield array[:end]
         rest = stop - end
         view[_PAD : _PAD + rest] = view[end:stop]

@@ -1,4 +1,4 @@
-"""Whether an index and a .rec belong together, and what of the .rec the index names.
+"""Whether an index and a .rec belong together, and which part of the .rec the index names.
 
 Only the heads of a few records are read. `gpuio verify` reads them all.
 """
@@ -26,12 +26,12 @@ _SEARCHED: Final = 64 << 20  # bytes of a .idx up to which a line is looked for
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What part of a .rec its index names.
+    """The part of a .rec that its index names.
 
     Attributes:
         start: Where the first record of the index starts, in bytes.
-        end: Where its last record ends.
-        size: Bytes in the .rec.
+        end: Where its last record ends, in bytes.
+        size: Size of the .rec in bytes.
     """
 
     start: int
@@ -40,10 +40,10 @@ class Coverage:
 
 
 def check_fit(index: Index, rec: str, idx: str) -> Coverage:
-    """Find out whether `index` is that of a .rec.
+    """Check that an index belongs to a .rec, without reading all of the file.
 
     Args:
-        index: In any order.
+        index: The index, in any order.
         rec: The .rec.
         idx: Where the index comes from, for messages.
 
@@ -57,7 +57,7 @@ def check_fit(index: Index, rec: str, idx: str) -> Coverage:
         if not len(offsets):
             return Coverage(0, 0, size)
         first, last = int(offsets.min()), int(offsets.max())
-        # Passes that need no memory; which offset it is, is looked for only then.
+        # These passes need no memory; the wrong offset is searched for only if there is one.
         if first < 0 or np.bitwise_or.reduce(offsets) % 4:
             place = int(np.argmax((offsets < 0) | (offsets % 4 != 0)))
             raise FormatError(_mismatch(rec, idx, impossible(index, place, idx, size)))
@@ -76,15 +76,15 @@ def check_fit(index: Index, rec: str, idx: str) -> Coverage:
     raise FormatError(
         f"{rec} is shorter than its index: {int(whole.sum())} of {len(whole)} records are whole "
         f"({impossible(index, place, idx, size)}), or {idx} is not the index of {rec}; copy the "
-        f".rec once more, read what is whole by on_error='skip', or make its index anew with "
+        f".rec once more, read the whole records with on_error='skip', or make a new index with "
         f"{advice(rec, idx)}"
     )
 
 
 def whole_entries(index: Index, rec: str) -> npt.NDArray[np.bool_]:
-    """(N,) whether each entry can be a whole record of a .rec, by where it lies.
+    """(N,) bool, whether each entry can be a whole record of a .rec, by its offset.
 
-    Of the last one the head is read as well: it says whether the file ends before the record does.
+    The head of the last one is read too: it shows whether the file ends before the record does.
     """
     offsets = index.offsets
     with RecordFile(rec) as file:
@@ -106,7 +106,7 @@ def impossible(index: Index, place: int, idx: str, size: int) -> str:
 
 
 def line_of(index: Index, place: int, idx: str) -> str:
-    """Which line of a .idx an entry is, as " (line 7 of a.idx)"; "" if that cannot be told."""
+    """The line of a .idx that an entry comes from, as " (line 7 of a.idx)"; "" if unknown."""
     entry = int(index.keys[place]), int(index.offsets[place])
     try:
         if is_url(idx) or os.path.getsize(idx) > _SEARCHED:  # noqa: PTH202
@@ -124,7 +124,7 @@ def line_of(index: Index, place: int, idx: str) -> str:
 
 
 def advice(rec: str, idx: str) -> str:
-    """The command that makes an index anew."""
+    """The command that makes a new index."""
     return f"`gpuio rec2idx {shlex.quote(rec)} {shlex.quote(idx)}`"
 
 

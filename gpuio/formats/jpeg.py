@@ -1,7 +1,7 @@
-"""What is wrong with a JPEG and does no harm, taken away, so that what remains is harm.
+"""Removing harmless faults from a JPEG, so that libjpeg's warnings are about damaged pixels.
 
-libjpeg tells its first warning only. Where that one is of something that no pixel depends on, this
-takes the cause away, and a second look at the JPEG shows what else there is.
+libjpeg reports its first warning only. If no pixel depends on the fault that it names, this removes
+the fault, and decoding the JPEG again shows whether there are others.
 
 Source: ITU-T T.81, annex B; libjpeg-turbo 3, jerror.h (JWRN_...) and where these are raised.
 """
@@ -28,22 +28,22 @@ _YCBCR, _YCCK = 1, 2
 
 
 def is_harmless(warning: str) -> bool:
-    """Whether libjpeg-turbo, having warned of this, has nothing else to warn of, and all pixels.
+    """Whether a JPEG has all its pixels although libjpeg-turbo's first warning is this one.
 
-    Bytes that are left when all pixels are decoded are the only such thing.
+    That is so only for bytes that are left when all pixels are decoded.
     """
     return _BEHIND_THE_PIXELS.search(warning) is not None
 
 
 def mended(data: bytes, warning: str) -> bytes | None:
-    """A JPEG with the same pixels, of which libjpeg-turbo does not warn in this way.
+    """A JPEG with the same pixels, without the fault that libjpeg-turbo warns of.
 
     Args:
         data: A JPEG.
-        warning: Its first warning.
+        warning: The first warning of libjpeg-turbo about it.
 
     Returns:
-        None if there is no such JPEG: pixel data is damaged.
+        The JPEG; None if the warning is about damaged pixel data.
     """
     if _CUT_OFF in warning:
         # If only the end marker is missing, this mends it; if pixels are, there is another warning.
@@ -55,7 +55,7 @@ def mended(data: bytes, warning: str) -> bytes | None:
 
 
 def _with_clean_head(data: bytes) -> bytes:
-    """A JPEG whose head has nothing but what pixels depend on, with no odd values."""
+    """A JPEG whose head has only segments that pixels depend on, with no unknown values."""
     head: list[bytearray] = []
     at = data.find(b"\xff", 2)
     while 0 <= at < len(data) - 3:
@@ -88,7 +88,7 @@ def _make_plain(head: list[bytearray], channels: int) -> None:
 
 
 def _with_plain_scans(data: bytes) -> bytes:
-    """Scans of a sequential JPEG, whose parameters nobody needs, with the only ones allowed."""
+    """Scans of a sequential JPEG with the only allowed values of parameters that have no effect."""
     plain, at = bytearray(data), 0
     while at >= 0:
         length = int.from_bytes(data[at + 2 : at + 4], "big")

@@ -1,4 +1,4 @@
-"""What kind of set a record is of whose labels are not those that were asked for."""
+"""Hints for a record with unexpected labels: which kind of data set it comes from."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ def label_hint(
     first: bool = False,
     reader: str = "ImageDetRecordIter",
 ) -> str:
-    """What to do with a record, as a text that goes on after what is wrong; "" where unknown.
+    """What to do with a record, as a text to append to an error message; "" where unknown.
 
     Args:
         label: All labels of the record.
-        image_nbytes: Bytes of its image.
+        image_nbytes: Size of its image in bytes.
         first: Whether it is the first record of its file.
-        reader: What reads labels of objects.
+        reader: Name of the iterator that reads labels of objects.
     """
     values = np.atleast_1d(np.asarray(label, np.float32))
     if holds_objects(values):
-        return f"; they are those of a detection set, a header and objects: read it by {reader}"
+        return f"; they are those of a detection set, a header and objects: read it with {reader}"
     keys = face_keys(values, image_nbytes)
     if keys is None:
         return ""
     if not first:
         return (
-            "; it has no image, as those at both ends of an InsightFace set: read the others by an "
-            ".idx of their own, `gpuio info` says which they are"
+            "; it has no image, like the records at both ends of an InsightFace set: read the "
+            "others with an .idx of their own; `gpuio info` lists them"
         )
     last = keys[0] - 1
     return (
         f"; it is the header of an InsightFace set and has no image: those are keys 1 to {last}. "
-        "Read them by an .idx of their own, given as path_imgidx: "
+        "Read them with an .idx of their own, given as path_imgidx: "
         f"awk '$1 >= 1 && $1 <= {last}' train.idx > images.idx"
     )
 

@@ -1,4 +1,4 @@
-"""The index of a .rec as the list and the dict of mxnet.recordio, at a tenth of their memory."""
+"""The index of a .rec as mxnet.recordio's list and dict, in a tenth of their memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHUNK = 1 << 16  # entries turned into Python numbers at a time
 
 
 class KeyList(MutableSequence[int]):
-    """A list of keys that is an array inside, until it is changed."""
+    """A list of keys, stored as an array until it is changed."""
 
     __slots__ = ("_list", "_values")
     __hash__ = None  # type: ignore[assignment]
@@ -72,7 +72,7 @@ class KeyList(MutableSequence[int]):
 
 
 class KeyOffsets(Mapping[int, int]):
-    """A dict from key to offset that is two arrays inside; it cannot be changed."""
+    """A read-only dict from key to offset, stored as two arrays."""
 
     __slots__ = ("_count", "_find", "_keys", "_offsets")
 
@@ -110,7 +110,7 @@ class KeyOffsets(Mapping[int, int]):
         return _Values(self)
 
     def copy(self) -> dict[int, int]:
-        """A dict of the same content."""
+        """A dict with the same items."""
         return dict(self.items())
 
     def __repr__(self) -> str:
@@ -119,13 +119,13 @@ class KeyOffsets(Mapping[int, int]):
         return f"{{{shown}, ...}} ({len(self)} keys)" if len(self._keys) > 5 else f"{{{shown}}}"
 
     def _prepare(self) -> Callable[[int], int]:
-        """A function from a key to its last line, or -1; counts the different keys."""
+        """The function from a key to its last line, or -1; the first call counts the keys."""
         if self._find is None:
             self._count, self._find = _finder(self._keys)
         return self._find
 
     def _unique(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Keys and offsets as a dict has them: a key at its first place, with its last value."""
+        """Distinct keys and offsets, as in a dict: in order of first place, with last value."""
         if len(self) == len(self._keys):
             return self._keys, self._offsets
         keys, first = np.unique(self._keys, return_index=True)
@@ -135,10 +135,10 @@ class KeyOffsets(Mapping[int, int]):
 
 
 def _finder(keys: npt.NDArray[np.int64]) -> tuple[int, Callable[[int], int]]:
-    """How many different keys there are, and a function from a key to its last line, or -1."""
+    """The number of distinct keys, and a function from a key to its last line, or -1."""
     count = len(keys)
     if (keys[1:] > keys[:-1]).all():
-        return count, partial(_search, keys)  # in order, as mostly: nothing to be made
+        return count, partial(_search, keys)  # sorted already, as in most files
     first, last = int(keys.min()), int(keys.max())
     if last - first < 4 * count:
         # Shuffled numbers: a table takes a tenth of the time of sorting them. Of a repeated key
@@ -184,6 +184,6 @@ class _Values(ValuesView[int]):
 
 
 def numbers(values: npt.NDArray[np.int64]) -> Iterator[int]:
-    """The numbers of an array as Python's, without a list of all of them."""
+    """The numbers of an array as Python ints, without a list of all of them."""
     for start in range(0, len(values), _CHUNK):
         yield from values[start : start + _CHUNK].tolist()

@@ -2,7 +2,7 @@
 
     A | B | A - 2 more numbers | objects of B numbers: class, xmin, ymin, xmax, ymax, ...
 
-Places are relative to the picture, 0 to 1. Every picture may have its own number of objects.
+Coordinates are relative to the picture, 0 to 1. Every picture may have its own number of objects.
 
 Source: MXNet 1.9.1, src/io/image_det_aug_default.cc and iter_image_det_recordio.cc.
 """
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 HEADER_WIDTH: Final = 2
 OBJECT_WIDTH: Final = 5
-_FAR: Final = 2.0  # places, as parts of the picture: some sets have boxes that leave it a little
+_FAR: Final = 2.0  # largest coordinate: in some sets boxes reach out of the picture a little
 
 
 def pack_objects(objects: npt.ArrayLike, header: Sequence[float] = ()) -> npt.NDArray[np.float32]:
@@ -25,7 +25,7 @@ def pack_objects(objects: npt.ArrayLike, header: Sequence[float] = ()) -> npt.ND
 
     Args:
         objects: (K, B) class, xmin, ymin, xmax, ymax and more, B at least 5.
-        header: What else there is to say about the picture.
+        header: Further numbers about the picture.
     """
     rows = np.asarray(objects, np.float32)
     if rows.ndim != 2 or rows.shape[1] < OBJECT_WIDTH:
@@ -48,7 +48,7 @@ def unpack_objects(label: npt.ArrayLike) -> npt.NDArray[np.float32]:
 
 
 def holds_objects(label: npt.NDArray[np.float32]) -> bool:
-    """Whether (L,) numbers are a label of objects beyond doubt: with classes and places in it."""
+    """Whether (L,) numbers are certainly a label of objects, with plausible classes and boxes."""
     if not np.isfinite(label).all() or fault_of(label) is not None:
         return False
     objects = unpack_objects(label)
@@ -64,11 +64,11 @@ def fault_of(label: npt.NDArray[np.float32]) -> str | None:
 
 
 def faults_of(labels: npt.NDArray[np.float32], widths: npt.NDArray[np.int64]) -> dict[int, str]:
-    """By row, what is wrong with the labels of pictures.
+    """What is wrong with the labels of pictures, by row.
 
     Args:
         labels: (N, W) float32.
-        widths: (N,) int64, how much of each row is used.
+        widths: (N,) int64, number of labels in each row.
     """
     least = HEADER_WIDTH + OBJECT_WIDTH
     short = widths < least

@@ -1,7 +1,7 @@
 """PNG writing, for many threads at once.
 
-Pillow holds the interpreter lock while it writes a PNG, and knows no 16-bit colour. zlib and
-NumPy let other threads run.
+Pillow holds the interpreter lock while it writes a PNG, and cannot write 16-bit colour. zlib and
+NumPy release the lock.
 
 Source: W3C Portable Network Graphics, third edition (2025), sections 5, 9 and 12.7.
 """
@@ -26,7 +26,7 @@ def encode(image: npt.NDArray[Any], level: int) -> bytes:
 
     Args:
         image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16.
-        level: zlib's, 0 (fast) to 9 (small).
+        level: Compression level of zlib, 0 (fast) to 9 (small).
     """
     height, width = image.shape[:2]
     channels = image.shape[2] if image.ndim == 3 else 1
@@ -42,12 +42,12 @@ def encode(image: npt.NDArray[Any], level: int) -> bytes:
 
 
 def _filtered(raw: npt.NDArray[np.uint8], step: int) -> npt.NDArray[np.uint8]:
-    """Each row as its difference from the best guess, led by the number of that filter.
+    """Each row as its difference from the best prediction, after the number of that filter.
 
-    The best is the one with the least sum of absolute differences (section 12.7).
+    The best filter has the smallest sum of absolute differences (section 12.7).
 
     Args:
-        raw: (H, bytes per row).
+        raw: (H, bytes per row) uint8.
         step: Bytes per pixel.
     """
     left = np.zeros_like(raw)
@@ -73,7 +73,7 @@ def _filtered(raw: npt.NDArray[np.uint8], step: int) -> npt.NDArray[np.uint8]:
 def _paeth(
     left: npt.NDArray[np.uint8], up: npt.NDArray[np.uint8], corner: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.uint8]:
-    """Whichever neighbour is nearest to left + up - corner; ties go left, then up."""
+    """The neighbour that is nearest to left + up - corner; ties go left, then up."""
     base = corner.astype(np.int16)
     to_left = np.abs(up - base)
     to_up = np.abs(left - base)

@@ -1,8 +1,8 @@
-"""A few words at the start of very many records: of a .rec on disk or at a URL.
+"""The first words of very many records, from a .rec on disk or at a URL.
 
-Where records are small, stretches of the file are read as a whole and the words picked out of them;
-where they are large, each is read by itself. Nothing is mapped: a file that another process cuts
-while it is mapped ends this one.
+Where records are small, long stretches of the file are read and the words taken from them; where
+they are large, each is read by itself. The file is not mapped: if another process cut it meanwhile,
+reading a mapping would crash this one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def read_words(file: RecordFile, offsets: npt.NDArray[np.int64], count: int) -> 
         count: Words at each.
 
     Raises:
-        FormatError: The file became shorter meanwhile.
+        FormatError: The file became shorter while it was read.
         RemoteError: A file at a URL cannot be read.
     """
     if is_url(file.path):

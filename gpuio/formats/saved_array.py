@@ -1,4 +1,4 @@
-"""The file in which MXNet saves arrays, as far as mean images need it: float arrays on the CPU.
+"""Files of arrays saved by MXNet, as far as mean images need them: dense arrays on the CPU.
 
     uint64 0x112 | uint64 0 | uint64 count | arrays | uint64 names | (uint64 length, bytes) a name
     array: uint32 0xF993FAC9 | int32 0 | uint32 ndim | int64 a side | int32 1 | int32 0
@@ -28,15 +28,15 @@ _LIST: Final = 0x112
 _ARRAY: Final = 0xF993FAC9
 _DTYPES: Final = ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8")
 _HEAD_NBYTES: Final = 24
-_LEAST_ARRAY_NBYTES: Final = 24  # its head, a dtype, no side and no number
-_MAX_SIDES: Final = 32  # MXNet's, and what every NumPy has
+_LEAST_ARRAY_NBYTES: Final = 24  # the head and dtype of an array without sides and numbers
+_MAX_SIDES: Final = 32  # the limit of MXNet, and of NumPy 1
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays in a file by name; by "0", "1", ... where they have none.
+    """The arrays in a file by name; by "0", "1", ... where they have no names.
 
     Raises:
-        FormatError: It is no such file, or a damaged one; which byte is said.
+        FormatError: The file is damaged or of another kind; the message names the byte.
     """
     with FileIO(_open(path), "rb") as file:
         cursor = _Cursor(file, os.fspath(path))
@@ -57,10 +57,10 @@ def load_mean(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArr
 
     Args:
         path: A file that MXNet or `save` wrote.
-        shape: What it must be, (C, H, W).
+        shape: Shape that the image must have, (C, H, W).
 
     Raises:
-        FormatError: It is no such file, a damaged one, or its first array has another shape.
+        FormatError: The file is damaged or of another kind, or its first array has another shape.
     """
     arrays = [*load(path).values()]
     if not arrays:
@@ -68,17 +68,17 @@ def load_mean(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArr
     if arrays[0].shape != shape:
         raise FormatError(
             f"{path}: mean_img must be of shape {shape}, got {arrays[0].shape}; give another file, "
-            "or remove it to have the mean of these images made"
+            "or remove it to have the mean of these images computed"
         )
     return arrays[0].astype(np.float32)
 
 
 class _Cursor:
-    """A place in a file, and how much is left: nothing is read or made room for before it is there.
+    """Reads a file from its start; checks that the bytes are there before it takes memory for them.
 
     Args:
-        file: Open at its start.
-        path: Of the file, for messages.
+        file: The file, open at its start.
+        path: Its path, for messages.
     """
 
     def __init__(self, file: FileIO, path: str) -> None:
@@ -99,7 +99,7 @@ class _Cursor:
         return bytes(data)
 
     def fill(self, memory: memoryview, what: str) -> None:
-        """Fill `memory`, of which `check_left` knows, with the next bytes."""
+        """Fill `memory` with the next bytes; `check_left` was called for them."""
         done = 0
         while done < len(memory):
             try:
@@ -117,12 +117,12 @@ class _Cursor:
         return struct.unpack(f"<{form}", self.bytes_of(struct.calcsize(f"<{form}"), what))
 
     def check_left(self, nbytes: int, what: str) -> None:
-        """Find out whether so many bytes are left."""
+        """Raise if fewer bytes are left."""
         if nbytes > self.left:
             raise self.error(0, f"{nbytes} bytes of {what}", f"{self.left}")
 
     def check_count(self, count: int, least: int, what: str) -> None:
-        """Find out whether what is left can hold `count` things of at least `least` bytes."""
+        """Raise if fewer bytes are left than `count` items of at least `least` bytes take."""
         if count * least > self.left:
             found = f"{self.left} bytes, which can be {self.left // least} at most"
             raise self.error(-8, f"{count} {what}", found)
@@ -130,7 +130,7 @@ class _Cursor:
     def error(self, at: int, expected: str, found: str) -> FormatError:
         """The error for a place `at` bytes from here."""
         place = f"byte {self._position + at} of {self._size}"
-        hint = "the file is damaged, cut short, or no file of saved arrays"
+        hint = "the file is damaged, cut short, or not a file of saved arrays"
         return FormatError(f"{self._path}: {place}: expected {expected}, found {found}; {hint}")
 
 
@@ -140,7 +140,7 @@ def _open(path: str | os.PathLike[str]) -> int:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise FormatError(f"{error}; no file of saved arrays") from None
+        raise FormatError(f"{error}; not a file of saved arrays") from None
 
 
 def _load_array(cursor: _Cursor) -> npt.NDArray[Any]:
@@ -177,7 +177,7 @@ def _load_name(cursor: _Cursor) -> str:
 
 
 def save(path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
-    """Write arrays under their names; a file of that name is replaced once all is written."""
+    """Write arrays under their names; an older file is replaced once the new one is complete."""
     parts = [struct.pack("<QQQ", _LIST, 0, len(arrays))]
     for array in arrays.values():
         code = next(i for i, dtype in enumerate(_DTYPES) if np.dtype(dtype) == array.dtype)
@@ -187,5 +187,5 @@ def save(path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]]) -> N
     parts.append(struct.pack("<Q", len(arrays)))
     for name in arrays:
         parts += (struct.pack("<Q", len(name.encode())), name.encode())
-    # All processes of a training may make their mean image at the same time, and all make the same.
+    # All processes of a training may write the same mean image at the same time.
     write_file(path, b"".join(parts), lock=False)

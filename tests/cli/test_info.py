@@ -117,7 +117,7 @@ def test_a_detection_set_is_told(info):
     ]
     out = info(records)
     assert "objects   4 of 2 classes, 3 to 7; 1 to 3 in an image\n" in out
-    assert "read it by ImageDetRecordIter\n" in out
+    assert "read it with ImageDetRecordIter\n" in out
     assert "classes   " not in out
 
 

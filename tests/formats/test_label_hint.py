@@ -28,8 +28,8 @@ def test_objects_are_known_by_their_form(label, expected):
 
 
 def test_a_detection_set_is_told_what_reads_it():
-    assert label_hint(DETECTION, 100).endswith("read it by ImageDetRecordIter")
-    assert label_hint(DETECTION, 100, reader="ImageDetIter").endswith("read it by ImageDetIter")
+    assert label_hint(DETECTION, 100).endswith("read it with ImageDetRecordIter")
+    assert label_hint(DETECTION, 100, reader="ImageDetIter").endswith("read it with ImageDetIter")
 
 
 def test_the_header_of_a_face_set_names_itself_and_the_images():
