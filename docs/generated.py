@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import itertools
 import posixpath
 import re
@@ -92,22 +93,28 @@ def included(source: str) -> str:
 
 def parameters() -> str:
     """The parameters of the iterators over .rec files, from the table of keywords."""
+    import gpuio
     from gpuio.mxnet.keywords import parameter_table
 
     parts = [_PARAMETERS]
     for iterator in ("ImageRecordIter", "ImageDetRecordIter"):
         parts.append(f"## {iterator}")
+        signature = inspect.signature(getattr(gpuio, iterator)).parameters
         rows = [row for row in parameter_table() if iterator in row.iterators]
         for section, group in itertools.groupby(rows, key=attrgetter("section")):
             anchor = f"{iterator}-{section}".lower().replace(" ", "-")
-            cells = [(f"`{row.name}`", row.type, _default(row.default), row.help) for row in group]
+            cells = [
+                (f"`{row.name}`", row.type, _default(signature[row.name]), row.help)
+                for row in group
+            ]
             parts.append(f"### {section} {{ #{anchor} }}")
             parts.append(_table(("name", "type", "default", "meaning"), cells))
     return "\n\n".join(parts) + "\n"
 
 
-def _default(text: str) -> str:
-    return text if text == "required" else f"`{text}`"
+def _default(parameter: inspect.Parameter) -> str:
+    required = parameter.default is inspect.Parameter.empty
+    return "required" if required else f"`{parameter.default!r}`"
 
 
 def commands() -> str:

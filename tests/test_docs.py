@@ -237,8 +237,7 @@ def test_every_parameter_is_on_its_page_with_its_default():
         for name, parameter in signature.items():
             required = parameter.default is inspect.Parameter.empty
             expected = "required" if required else repr(parameter.default)
-            # None and "" may stand for another default: `dtype`, `rotate_list`.
-            assert rows[name] == expected or parameter.default in (None, ""), name
+            assert rows[name] == expected, name
 
 
 def test_every_command_and_each_of_its_options_is_on_its_page():
