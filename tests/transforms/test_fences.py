@@ -96,5 +96,5 @@ def test_no_byte_outside_of_a_window_is_touched():
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path[:0] = map(str, Path(__file__).parents[:2])
     touch(sys.argv[1]) if sys.argv[1:] else load()
