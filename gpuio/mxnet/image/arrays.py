@@ -1,4 +1,4 @@
-"""Arrays on their way into and out of functions on images."""
+"""Arrays that functions on images take and return."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def image_array(src: Any) -> npt.NDArray[Any]:
 
 
 def ndarray(array: npt.NDArray[Any]) -> NDArray:
-    """An array as gpuio hands it out: contiguous, of the same memory where it is so already."""
+    """An array as users get it: contiguous; of the same memory if it is contiguous already."""
     return np.ascontiguousarray(array).view(NDArray)
 
 
 def into(out: npt.NDArray[Any] | None, result: npt.NDArray[Any]) -> NDArray:
-    """`result`, in the memory of `out` if that is given.
+    """`result` as users get it, written to `out` if that is given.
 
     Raises:
         ValueError: `out` has another shape or dtype.
@@ -46,10 +46,10 @@ def into(out: npt.NDArray[Any] | None, result: npt.NDArray[Any]) -> NDArray:
 
 
 def floating(src: Any) -> npt.NDArray[Any]:
-    """`src` as an array of floating-point numbers, to be changed in place.
+    """`src` as an array of floating-point numbers that may be changed in place.
 
     Raises:
-        TypeError: It holds integers, which would cut every factor to a whole number.
+        TypeError: `src` holds integers, in which every factor would be cut to a whole number.
     """
     array = src if isinstance(src, np.ndarray) else np.asarray(src)
     if array.dtype.kind != "f":
@@ -60,7 +60,7 @@ def floating(src: Any) -> npt.NDArray[Any]:
 def by_channel(
     operation: Callable[..., Any], image: npt.NDArray[Any], values: npt.ArrayLike
 ) -> None:
-    """`operation(image, values)` in the memory of `image`, in its type."""
+    """Write `operation(image, values)` to `image`, computed in its type."""
     values = np.asarray(values, image.dtype)
     if values.shape == image.shape[2:] == (3,) and image.flags.c_contiguous:
         # Row by row, which is seven times as fast as pixel by pixel.

@@ -27,35 +27,42 @@ class BrokenImageError(DecodeError, RuntimeError):
 
 
 class EncodedSample(NamedTuple):
-    """A sample as it was read.
-
-    Attributes:
-        label: Its labels.
-        encoded: Bytes of its image.
-        where: Its name, file and place, for messages.
-    """
+    """Labels and encoded image of a sample; and its name, file and place, for messages."""
 
     label: Any
     encoded: bytes
     where: str
 
+    def decode(self, augs: Sequence[Callable[[Any], Any]] = ()) -> Image:
+        """The image, (H, W, 3) uint8 RGB, after all of `augs`.
 
-class QueuedImage(NamedTuple):
-    """A sample whose image is being decoded.
+        Raises:
+            BrokenImageError: It cannot be decoded.
+        """
+        try:
+            image: Image = imdecode(self.encoded)
+        except (DecodeError, ValueError) as error:
+            raise BrokenImageError(f"Broken image {self.where}: {error}") from error
+        with self.named():
+            for aug in augs:
+                image = aug(image)
+        return image
 
-    Attributes:
-        label: Its labels.
-        where: Its name, file and place, for messages.
-        image: (H, W, 3) uint8 RGB, augmented where augmenters run in threads.
-    """
-
-    label: Any
-    where: str
-    image: Future[Image]
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Add the name of the sample to errors about it: to the message, or in a note."""
+        try:
+            yield
+        except Exception as error:
+            kind = _NAMED.get(type(error))
+            if kind is not None:
+                raise kind(f"{self.where}: {error}") from error
+            error.add_note(f"raised for {self.where}")
+            raise
 
 
 class DecodeQueue:
-    """Images on their way through threads, in order.
+    """Samples whose images threads decode, in order.
 
     Threads are started when they are first needed, and anew in a forked child.
 
@@ -70,15 +77,15 @@ class DecodeQueue:
         if threads is not None:
             threads = integer("preprocess_threads", threads, least=1)
         self.threads = threads or available_cores()
-        self._images: deque[QueuedImage] = deque()
-        self._unqueued: EncodedSample | None = None  # read, but no thread could take it
+        self._queued: deque[tuple[EncodedSample, Future[Image]]] = deque()
+        self._next: EncodedSample | None = None  # read, but no thread could take it
         self._pool: WorkerPool | None = None
         self._pid = 0
         self._closed = False
 
     def __len__(self) -> int:
         """Samples that were read, and not yet taken."""
-        return len(self._images) + (self._unqueued is not None)
+        return len(self._queued) + (self._next is not None)
 
     def read_ahead(
         self,
@@ -88,25 +95,28 @@ class DecodeQueue:
     ) -> bool:
         """Have some of the next `wanted` samples decoded; False once the sequence is over.
 
-        Those that a failure leaves behind come first in the next batch.
+        Samples that a failure leaves behind come first in the next batch.
 
         Args:
             read: Gives the next sample, or raises StopIteration.
             decode: Begins to decode a sample, by `submit` or in another way.
-            wanted: Samples.
+            wanted: Samples that the batch still needs.
         """
-        while len(self._images) < min(wanted, self.threads * _PER_THREAD):
+        while len(self._queued) < min(wanted, self.threads * _PER_THREAD):
             try:
-                sample = self._unqueued = self._unqueued or read()
+                sample = self._next = self._next or read()
             except StopIteration:
                 return False
-            self._images.append(QueuedImage(sample.label, sample.where, decode(sample)))
-            self._unqueued = None
+            self._queued.append((sample, decode(sample)))
+            self._next = None
         return True
 
-    def take(self) -> QueuedImage | None:
-        """The next image, which may still be on its way."""
-        return self._images.popleft() if self._images else None
+    def take(self) -> tuple[EncodedSample, Image] | None:
+        """The next sample and its image, once that is decoded."""
+        if not self._queued:
+            return None
+        sample, image = self._queued.popleft()
+        return sample, image.result()
 
     def submit(self, sample: EncodedSample, augs: Sequence[Callable[[Any], Any]]) -> Future[Image]:
         """Have a thread decode a sample and take it through `augs`.
@@ -116,10 +126,9 @@ class DecodeQueue:
             PipelineClosedError: `interrupt` was called.
         """
         if self._pool is None or self._pid != os.getpid():
-            self._pool = WorkerPool(self.threads, "gpuio-image")
-            self._pid = os.getpid()
+            self._pool, self._pid = WorkerPool(self.threads, "gpuio-image"), os.getpid()
         try:
-            return self._pool.submit(decode_sample, sample.encoded, sample.where, augs)
+            return self._pool.submit(sample.decode, augs)
         except RuntimeError as error:
             if self._closed:
                 raise PipelineClosedError("this iterator was closed") from error
@@ -127,38 +136,24 @@ class DecodeQueue:
 
     def clear(self) -> None:
         """Drop all samples."""
-        self._images.clear()
-        self._unqueued = None
+        self._queued.clear()
+        self._next = None
 
     def interrupt(self) -> None:
         """Drop what no thread has begun with; `close` is to follow. For any thread."""
         self._closed = True
-        pool = self._pool
-        if pool is not None and self._pid == os.getpid():
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._shutdown(wait=False)
 
     def close(self) -> None:
         """Drop all samples and end the threads."""
         self.clear()
-        if self._pool is not None and self._pid == os.getpid():
-            self._pool.shutdown(cancel_futures=True)
+        self._shutdown(wait=True)
         self._pool = None
 
-
-def decode_sample(encoded: bytes, where: str, augs: Sequence[Callable[[Any], Any]] = ()) -> Image:
-    """An encoded image decoded, and taken through `augs`.
-
-    Raises:
-        BrokenImageError: It cannot be decoded.
-    """
-    try:
-        image: Image = imdecode(encoded)
-    except (DecodeError, ValueError) as error:
-        raise BrokenImageError(f"Broken image {where}: {error}") from error
-    with naming_sample(where):
-        for aug in augs:
-            image = aug(image)
-    return image
+    def _shutdown(self, *, wait: bool) -> None:
+        pool = self._pool
+        if pool is not None and self._pid == os.getpid():
+            pool.shutdown(wait, cancel_futures=True)
 
 
 _NAMED: Final[dict[type[Exception], type[Exception]]] = {
@@ -167,16 +162,3 @@ _NAMED: Final[dict[type[Exception], type[Exception]]] = {
     ValueError: FormatError,
 }
 """Errors whose message gets the name of the sample in front, and what they become."""
-
-
-@contextmanager
-def naming_sample(where: str) -> Iterator[None]:
-    """Add the name of a sample to errors about it: to the message, or in a note."""
-    try:
-        yield
-    except Exception as error:
-        kind = _NAMED.get(type(error))
-        if kind is not None:
-            raise kind(f"{where}: {error}") from error
-        error.add_note(f"raised for {where}")
-        raise

@@ -1,12 +1,12 @@
-"""Functions on single images: decode, resize, crop, border, normalize.
+"""Functions on single images: decode, resize, crop, add a border, rotate, normalize.
 
 Images are (H, W, C), RGB unless asked otherwise; sizes are (width, height), as in MXNet. Results
-are `gpuio.nd.NDArray`, which is a NumPy array. What is random is drawn from Python's `random`, in
+are `gpuio.nd.NDArray`, which is a NumPy array. Random values are drawn from Python's `random`, in
 MXNet's order, so that equal seeds give equal results.
 
 Unlike MXNet 1.9.1 on purpose: a JPEG or PNG that cannot be decoded is an error at the call, not
-when its pixels are first read; GIF, WebP, JPEG 2000 and AVIF are decoded too; integer images are a
-TypeError for `color_normalize`, which there cuts the mean to whole numbers.
+when its pixels are first read; GIF, WebP, JPEG 2000 and AVIF are decoded too; `color_normalize`
+refuses integer images with a TypeError, where MXNet cuts the mean to whole numbers.
 
 Source: MXNet 1.9.1, python/mxnet/image/image.py and src/io/image_io.cc.
 """
@@ -46,6 +46,7 @@ _TRIES: Final = 10
 _BYTES: Final = (bytes, bytearray, memoryview, np.ndarray)
 _JFIF_START, _JFIF_MARK = b"\xff\xd8\xff\xe0", b"JFIF\0"
 _ISOLATED: Final = 16
+_BORDER_MODES: Final[Any] = ("constant", "edge", "symmetric", "wrap", "reflect")  # of numpy.pad
 
 
 def imdecode(
@@ -56,21 +57,22 @@ def imdecode(
 ) -> NDArray:
     """The image in an encoded file.
 
-    The EXIF orientation is applied but to a JPEG that begins with a JFIF segment, as most do that
-    no camera wrote: MXNet reads the size of those before it decodes them, and so leaves them be.
+    The EXIF orientation is applied, except to a JPEG that begins with a JFIF segment, as most do
+    that no camera wrote: MXNet reads the size of such a JPEG before it decodes it, and so does not
+    turn it.
 
     Args:
         buf: The bytes of a JPEG, PNG, BMP, TIFF, GIF (first picture), WebP, PNM or AVIF.
         flag: 1 for colours, gray repeated and alpha dropped; 0 for gray.
-        to_rgb: Whether red comes first, else blue.
-        out: Overwritten and returned.
+        to_rgb: Whether red comes first; blue does otherwise.
+        out: The array to write to and return.
 
     Returns:
         (H, W, 3) uint8, or (H, W, 1) for flag 0.
 
     Raises:
         DecodeError: `buf` is no image, or damaged.
-        ValueError: An argument has another value or type.
+        ValueError: An argument has a wrong value or type.
     """
     if not isinstance(buf, _BYTES):
         raise ValueError(f"buf must be bytes or an array of them, got {type(buf).__name__}")  # noqa: TRY004  as in mxnet
@@ -113,7 +115,7 @@ def read_file(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        OSError: It cannot be read, or no file can have such a name: one with a NUL in it.
+        OSError: The file cannot be read, or no file can have this name, since it has a NUL in it.
     """
     try:
         return read_plain(path)
@@ -122,9 +124,9 @@ def read_file(path: Path) -> bytes:
 
 
 def scale_down(src_size: Size, size: Size) -> tuple[int, int]:
-    """The largest size of the shape of `size`, and no larger, that fits into `src_size`.
+    """`size`, shrunk until it fits into `src_size`; its aspect ratio stays.
 
-    Both are (width, height), as is the result: (640, 480) and (720, 120) give (640, 106).
+    All are (width, height): a `src_size` of (640, 480) and a `size` of (720, 120) give (640, 106).
     """
     width, height = float(size[0]), float(size[1])
     if src_size[1] < height:
@@ -135,15 +137,15 @@ def scale_down(src_size: Size, size: Size) -> tuple[int, int]:
 
 
 def resize_short(src: Image, size: int, interp: int = 2) -> NDArray:
-    """The image with its shorter side `size` pixels long, larger or smaller than it was.
+    """The image resized so that its shorter side is `size` pixels long.
 
     Args:
         src: (H, W, C).
-        size: In pixels.
-        interp: As of `imresize`; or 9, by size; or 10, random.
+        size: Length in pixels.
+        interp: As for `imresize`; or 9, by size; or 10, random.
 
     Raises:
-        DecodeError: That would be more than `gpuio.formats.codec.MAX_IMAGE_PIXELS`.
+        DecodeError: The result would have more than `gpuio.formats.codec.MAX_IMAGE_PIXELS` pixels.
     """
     height, width, _ = src.shape
     new_height, new_width = short_size(height, width, size)
@@ -162,16 +164,16 @@ def short_size(height: int, width: int, size: int) -> tuple[int, int]:
 def fixed_crop(
     src: Image, x0: int, y0: int, w: int, h: int, size: Size | None = None, interp: int = 2
 ) -> NDArray:
-    """A window of an image, resized if it is not of `size`.
+    """A window of an image, resized to `size` if that is given.
 
     Args:
-        src: (H, W, C). Where the window is the whole width, the result shares its memory.
+        src: (H, W, C). The result shares its memory if the window is as wide as the image.
         x0: First column.
         y0: First row.
-        w: Width of the window, in pixels; what lies beyond the image is left out.
+        w: Width of the window, in pixels; the part beyond the image is left out.
         h: Height of the window.
         size: (width, height) of the result.
-        interp: As of `resize_short`.
+        interp: As for `resize_short`.
 
     Raises:
         ValueError: The window begins outside the image.
@@ -187,12 +189,12 @@ def fixed_crop(
 
 
 def random_crop(src: Image, size: Size, interp: int = 2) -> tuple[NDArray, Box]:
-    """A window of the shape of `size` at a random place, resized to `size` if it is smaller.
+    """A window with the aspect ratio of `size` at a random place, enlarged where it is smaller.
 
     Args:
         src: (H, W, C).
         size: (width, height) of the result.
-        interp: As of `resize_short`.
+        interp: As for `resize_short`.
 
     Returns:
         The image, and the window (x0, y0, width, height).
@@ -211,7 +213,7 @@ def random_box(height: int, width: int, size: Size) -> Box:
 
 
 def center_crop(src: Image, size: Size, interp: int = 2) -> tuple[NDArray, Box]:
-    """As `random_crop`, but in the middle."""
+    """`random_crop` with the window in the middle."""
     height, width, _ = src.shape
     box = center_box(height, width, size)
     return fixed_crop(src, *box, size, interp), box
@@ -235,14 +237,15 @@ def random_size_crop(
 ) -> tuple[NDArray, Box]:
     """A window of random area and aspect ratio at a random place, resized to `size`.
 
-    After ten windows that do not fit it is that of `center_crop`.
+    After ten windows that do not fit, the window is that of `center_crop`.
 
     Args:
         src: (H, W, C).
         size: (width, height) of the result.
-        area: Least and largest area, as parts of that of the image; the least one alone, to 1.
-        ratio: Least and largest width / height.
-        interp: As of `resize_short`.
+        area: Smallest and largest area, as fractions of the image; one number is the smallest, and
+            1 the largest.
+        ratio: Smallest and largest width / height.
+        interp: As for `resize_short`.
         min_area: The former name of `area`.
 
     Returns:
@@ -278,7 +281,7 @@ def random_size_box(height: int, width: int, size: Size, area: float | Range, ra
 
 
 def area_range(area: Any) -> tuple[float, float]:
-    """Least and largest part of an area; a number alone is the least one."""
+    """Smallest and largest fraction of an area; one number is the smallest."""
     if isinstance(area, Real):
         return float(area), 1.0
     low, high = area
@@ -286,12 +289,12 @@ def area_range(area: Any) -> tuple[float, float]:
 
 
 def color_normalize(src: Any, mean: Any, std: Any = None) -> NDArray:
-    """`src` less `mean`, over `std`, in the memory of `src`.
+    """(`src` - `mean`) / `std`, in the memory of `src`.
 
     Args:
         src: (..., C) floating-point.
-        mean: What broadcasts to `src`; None for 0.
-        std: Likewise; None for 1.
+        mean: An array that broadcasts to `src`; None for 0.
+        std: An array that broadcasts to `src`; None for 1.
 
     Raises:
         TypeError: `src` holds integers.
@@ -323,69 +326,59 @@ def copyMakeBorder(
         bot: Rows below.
         left: Columns to the left.
         right: Columns to the right.
-        type: What it is made of, by OpenCV's numbers: 0 constant; 1 the edge (aaa|abc|ccc);
+        type: The kind of border, by OpenCV's numbers: 0 constant; 1 edge (aaa|abc|ccc);
             2 reflected (cba|abc|cba); 3 wrapped (abc|abc|abc); 4 reflected without the edge
             (cb|abc|ba). 16 may be added. (MXNet's documentation has other numbers, its code these.)
-        value: Constant of the first three channels; others are 0.
-        values: Constants of up to four channels, 0 where there is none; replaces `value`.
-        out: Overwritten and returned.
+        value: Constant of the first three channels; further ones are 0.
+        values: Constants of up to four channels instead of `value`; 0 for channels without one.
+        out: The array to write to and return.
 
     Raises:
-        ValueError: `type` is none of those, or a side is negative.
+        ValueError: `type` is another number, or a side is negative.
     """
     image = image_array(src)
-    sides = [
-        p.integer(name, side, least=0)
-        for name, side in zip(("top", "bot", "left", "right"), (top, bot, left, right), strict=True)
-    ]
+    names, lengths = ("top", "bot", "left", "right"), (top, bot, left, right)
+    above, below, before, after = (
+        p.integer(name, length, least=0) for name, length in zip(names, lengths, strict=True)
+    )
     kind = p.integer("type", type) & ~_ISOLATED
     if kind not in range(5):
         raise ValueError(f"type must be 0 to 4, or 16 more, got {type}")
-    height, width, channels = image.shape
     if kind:
-        rows = _sources(kind, np.arange(-sides[0], height + sides[1]), height)
-        columns = _sources(kind, np.arange(-sides[2], width + sides[3]), width)
-        return into(out, image[rows[:, None], columns])
-    given = list(values) if len(values) else [value] * 3
+        sides = (above, below), (before, after), (0, 0)
+        return into(out, np.pad(image, sides, _BORDER_MODES[kind]))
+    height, width, channels = image.shape
+    framed = np.empty((height + above + below, width + before + after, channels), image.dtype)
+    framed[...] = _border_constants(list(values) if len(values) else [value] * 3, framed)
+    framed[above : above + height, before : before + width] = image
+    return into(out, framed)
+
+
+def _border_constants(given: list[float], image: Image) -> Image:
+    """(C,) constants for the channels of an image, rounded and limited to what its type holds."""
+    channels = image.shape[2]
     constants = np.array((given + [0] * channels)[:channels], np.float64)
     if image.dtype.kind in "iu":
         limits = np.iinfo(image.dtype)
         constants = np.clip(np.rint(constants), limits.min, limits.max)
-    framed_shape = height + sides[0] + sides[1], width + sides[2] + sides[3], channels
-    framed = np.empty(framed_shape, image.dtype)
-    framed[...] = constants.astype(image.dtype)
-    framed[sides[0] : sides[0] + height, sides[2] : sides[2] + width] = image
-    return into(out, framed)
-
-
-def _sources(kind: int, places: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """Which of `count` rows or columns lies at each of `places`, some of which are outside."""
-    if kind == 1:
-        return np.clip(places, 0, count - 1)
-    if kind == 2:
-        places = places % (2 * count)
-        return np.minimum(places, 2 * count - 1 - places)
-    if kind == 3:
-        return places % count
-    period = max(2 * count - 2, 1)
-    places = places % period
-    return np.minimum(places, period - places) if count > 1 else places
+    return constants.astype(image.dtype)
 
 
 def imrotate(
     src: Any, rotation_degrees: Any, zoom_in: bool = False, zoom_out: bool = False
 ) -> NDArray:
-    """Images turned counter-clockwise about their middle, bilinearly, 0 where there is nothing.
+    """Images rotated counter-clockwise about their centre, bilinearly; 0 outside of the image.
 
     Args:
         src: (C, H, W) or (N, C, H, W) float32.
-        rotation_degrees: An angle; for several images also (N,) of them.
-        zoom_in: Enlarge just so far that nothing empty is seen.
-        zoom_out: Shrink just so far that the whole image is seen.
+        rotation_degrees: One angle; or, for several images, (N,) angles.
+        zoom_in: Enlarge until no pixel of the result lies outside of the image.
+        zoom_out: Shrink until the whole image is in the result.
 
     Raises:
-        TypeError: `src` is not float32; or it is one image, and there is not one angle.
-        ValueError: Both zooms are asked for, `src` has other axes, or another number of images.
+        TypeError: `src` is not float32, or one image is given several angles.
+        ValueError: Both zooms are asked for, `src` has other axes, or angles and images differ in
+            number.
     """
     if zoom_in and zoom_out:
         raise ValueError("zoom_in and zoom_out cannot both be True")
@@ -395,15 +388,14 @@ def imrotate(
     if images.ndim not in (3, 4):
         raise ValueError(f"src must be (C, H, W) or (N, C, H, W), got shape {images.shape}")
     one = images.ndim == 3
-    if one and not isinstance(rotation_degrees, Real):
-        raise TypeError("rotation_degrees of a single image must be a number")
     if one:
+        if not isinstance(rotation_degrees, Real):
+            raise TypeError("rotation_degrees of a single image must be a number")
         images = images[None]
     degrees = np.asarray(rotation_degrees, np.float64)
-    if degrees.ndim == 0:
-        degrees = np.full(len(images), degrees)
-    if degrees.shape != (len(images),):
+    if degrees.shape not in ((), (len(images),)):
         raise ValueError(f"{len(images)} images need as many angles, got shape {degrees.shape}")
+    degrees = np.broadcast_to(degrees, len(images))
     out = np.empty_like(images)
     for image, angle, result in zip(images, np.deg2rad(degrees).tolist(), out, strict=True):
         _rotate(image, angle, _zoom(image.shape[1:], abs(angle), zoom_in, zoom_out), result)
@@ -411,7 +403,7 @@ def imrotate(
 
 
 def _zoom(shape: tuple[int, ...], angle: float, zoom_in: bool, zoom_out: bool) -> float:
-    """By how much further apart the pixels of a turned image are read."""
+    """The factor of the distance between the pixels of a rotated image that are read."""
     if not (zoom_in or zoom_out):
         return 1.0
     height, width = shape
@@ -422,7 +414,7 @@ def _zoom(shape: tuple[int, ...], angle: float, zoom_in: bool, zoom_out: bool) -
 
 
 def _rotate(image: Image, angle: float, zoom: float, out: Image) -> None:
-    """One (C, H, W) image, turned by `angle` in radians, into `out`."""
+    """One (C, H, W) image, rotated by `angle` in radians, into `out`."""
     _, height, width = image.shape
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y, x = np.arange(height)[:, None] - middle_y, np.arange(width) - middle_x
@@ -443,13 +435,13 @@ def _rotate(image: Image, angle: float, zoom: float, out: Image) -> None:
 def random_rotate(
     src: Any, angle_limits: Range, zoom_in: bool = False, zoom_out: bool = False
 ) -> NDArray:
-    """As `imrotate`, by an angle for each image that is drawn with `numpy.random.uniform`.
+    """`imrotate` by an angle for each image, drawn with `numpy.random.uniform`.
 
     Args:
         src: (C, H, W) or (N, C, H, W) float32.
-        angle_limits: Least and largest angle, in degrees.
-        zoom_in: As of `imrotate`.
-        zoom_out: As of `imrotate`.
+        angle_limits: Smallest and largest angle, in degrees.
+        zoom_in: As for `imrotate`.
+        zoom_out: As for `imrotate`.
     """
     low, high = angle_limits
     count = None if np.ndim(src) == 3 else len(src)

@@ -42,12 +42,7 @@ from gpuio.errors import (
 from gpuio.formats.label_hint import label_hint
 from gpuio.mxnet.image.augmenters import AugmenterOptions, CreateAugmenter, is_own, make_list
 from gpuio.mxnet.image.decode_queue import BrokenImageError as BrokenImageError
-from gpuio.mxnet.image.decode_queue import (
-    DecodeQueue,
-    EncodedSample,
-    decode_sample,
-    naming_sample,
-)
+from gpuio.mxnet.image.decode_queue import DecodeQueue, EncodedSample
 from gpuio.mxnet.image.functions import read_file
 from gpuio.mxnet.image.samples import KeyedSamples
 from gpuio.mxnet.image.sequence import LAST_BATCH, LastBatch, SampleSequence, part_of
@@ -322,12 +317,12 @@ class ImageIter(EpochIter):
         while count < self.batch_size:
             missing = self.batch_size - count
             more = more and self._queue.read_ahead(self._read, self._decode, missing)
-            queued = self._queue.take()
-            if queued is None:
+            taken = self._queue.take()
+            if taken is None:
                 break
-            pixels = queued.image.result()
-            with naming_sample(queued.where):
-                count += self._put(data, label, count, queued.label, pixels)
+            sample, image = taken
+            with sample.named():
+                count += self._put(data, label, count, sample.label, image)
         return count
 
     def _fill_compiled(self, data: NDArray, label: NDArray, start: int) -> int:
@@ -457,7 +452,7 @@ class ImageIter(EpochIter):
         Raises:
             BrokenImageError: There is none.
         """
-        return decode_sample(s, self._where()).view(NDArray)
+        return EncodedSample(None, s, self._where()).decode().view(NDArray)
 
     def read_image(self, fname: str) -> bytes:
         """The bytes of a file under `path_root`."""

@@ -25,12 +25,12 @@ def choose(interp: int, sizes: Sequence[int] = ()) -> int:
     """The interpolation that `interp` stands for, 0 to 4.
 
     Args:
-        interp: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos; 9 cubic where both sides grow,
-            area where both shrink, else bilinear; 10 one of the five, drawn with `random`.
+        interp: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos; 9 cubic if both sides grow, area
+            if both shrink, otherwise bilinear; 10 one of the five, drawn with `random`.
         sizes: Height and width before and after, in pixels; without them 9 is cubic.
 
     Raises:
-        ValueError: `interp` is none of those.
+        ValueError: `interp` is another number.
     """
     if interp == _BY_SIZE:
         if not sizes:
@@ -56,11 +56,11 @@ def imresize(
         w: Width of the result, in pixels.
         h: Height of the result.
         interp: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos.
-        out: (h, w, C) of the type of `src`, overwritten and returned.
+        out: The (h, w, C) array of the dtype of `src` to write to and return.
 
     Raises:
         TypeError: `src` has another dtype.
-        ValueError: An argument has another value.
+        ValueError: An argument has a wrong value.
     """
     image = image_array(src)
     w, h = p.integer("w", w, least=1), p.integer("h", h, least=1)
@@ -79,6 +79,6 @@ def imresize(
     if image.dtype != np.uint8:
         return into(out, resize_float(image, h, w, interp))
     if interp == _CUBIC and image.shape[2] > 1:
-        # The kernel rounds the end of a row as for MXNet's iterators, whose colours are reversed.
+        # At the end of a row the kernel rounds as MXNet's iterators do, whose colours are BGR.
         return into(out, resize(image[..., ::-1], h, w, interp)[..., ::-1])
     return into(out, resize(image, h, w, interp))
