@@ -1,9 +1,12 @@
 """Augmenters: callables from an image to an image, and the list of them that `ImageIter` uses.
 
-Most draw from Python's `random`, `LightingAug` from `numpy.random`, in MXNet's order, so that equal
-seeds give equal images. Jitters, lighting and normalization work in place, on floating-point
-images, and never clip; here integer images are a TypeError, where MXNet 1.9.1 cuts the factors to
-whole numbers.
+They draw from Python's `random`, and `LightingAug` from `numpy.random`, in MXNet's order, so that
+equal seeds give equal images. Jitters, lighting and normalization change floating-point images in
+place and never clip; they refuse integer images with a TypeError, where MXNet 1.9.1 cuts the
+factors to whole numbers.
+
+The base classes `Resizing`, `Cropping` and `Coloring` say what an augmenter does without doing it,
+so that `compiled.py` can have kernels do it.
 
 Source: MXNet 1.9.1, python/mxnet/image/image.py.
 """
@@ -56,10 +59,10 @@ _RGB = ((1.0, 0.956, 0.621), (1.0, -0.272, -0.647), (1.0, -1.107, 1.705))
 
 
 class Described:
-    """Something that can tell what it was made with.
+    """Base of augmenters, which can tell what they were made with.
 
     Args:
-        **kwargs: What `dumps` tells; arrays are kept as lists.
+        **kwargs: The arguments that `dumps` tells; arrays are kept as lists.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -89,7 +92,7 @@ class SequentialAug(Augmenter):
         self.ts = ts
 
     def dumps(self) -> list[Any]:
-        """A list: the name of the class in lower case, and what `ts` tell."""
+        """A list: the name of the class in lower case, and the `dumps` of `ts`."""
         return [type(self).__name__.lower(), [aug.dumps() for aug in self.ts]]
 
     def __call__(self, src: Image) -> Image:
@@ -99,7 +102,7 @@ class SequentialAug(Augmenter):
 
 
 class RandomOrderAug(SequentialAug):
-    """All of `ts`, in random order; the list itself is shuffled."""
+    """All of `ts`, in random order: as in MXNet, the list itself is shuffled."""
 
     def __call__(self, src: Image) -> Image:
         random.shuffle(self.ts)
@@ -107,7 +110,7 @@ class RandomOrderAug(SequentialAug):
 
 
 class _Sized(Augmenter):
-    """Base of augmenters that make images of `size`, by the interpolation `interp`."""
+    """Base of augmenters that resize to `size` by the interpolation `interp`."""
 
     def __init__(self, size: Any, interp: int = 2) -> None:
         super().__init__(size=size, interp=interp)
@@ -119,7 +122,7 @@ class Resizing(_Sized):
     """Base of augmenters that resize whole images."""
 
     def target(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of what becomes of an image of a height and width, in pixels."""
+        """Height and width of the result for an image of a height and width, in pixels."""
         raise NotImplementedError
 
 
@@ -134,7 +137,7 @@ class ResizeAug(Resizing):
 
 
 class ForceResizeAug(Resizing):
-    """Resize to `size`, (width, height), whatever the shape."""
+    """Resize to `size`, (width, height), whatever the aspect ratio."""
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         width, height = self.size
@@ -147,7 +150,7 @@ class ForceResizeAug(Resizing):
 
 
 class Cropping(_Sized):
-    """Base of augmenters that cut a window out and resize it to `size`, (width, height)."""
+    """Base of augmenters that crop a window and resize it to `size`, (width, height)."""
 
     def box(self, height: int, width: int) -> Box:
         """The window (x0, y0, width, height) in an image of a height and width, in pixels."""
@@ -195,11 +198,11 @@ class RandomSizedCropAug(Cropping):
 
 
 class ColorMap(NamedTuple):
-    """What becomes of the colours of an image, whose mean luma is m.
+    """A map of the colours of an image.
 
     Attributes:
         matrix: (3, 4) float64 that maps (R, G, B, 1).
-        luma: How many times m is added to each channel.
+        luma: Factor of the image's mean luma, which is then added to each channel.
     """
 
     matrix: npt.NDArray[np.float64]
@@ -210,7 +213,7 @@ class Coloring(Augmenter):
     """Base of augmenters that change colours, each pixel by itself."""
 
     def draw_map(self) -> ColorMap:
-        """What the next image gets, with all that is random in it drawn."""
+        """Draw the map of the next image."""
         raise NotImplementedError
 
 
@@ -220,12 +223,12 @@ def _factor(most: float) -> float:
 
 
 def _scaled(factor: float, luma: float = 0.0) -> ColorMap:
-    """All channels times `factor`, plus `luma` times the mean luma."""
+    """The map that multiplies all channels by `factor`."""
     return ColorMap(np.eye(3, 4) * factor, luma)
 
 
 def _mix(matrix: npt.ArrayLike, shift: npt.ArrayLike = 0.0) -> ColorMap:
-    """Channels mixed by a (3, 3) `matrix`, plus a `shift`, (3,)."""
+    """The map that multiplies colours by a (3, 3) `matrix` and adds a (3,) `shift`."""
     columns = np.empty((3, 4))
     columns[:, :3], columns[:, 3] = matrix, shift
     return ColorMap(columns)
@@ -292,7 +295,7 @@ class SaturationJitterAug(Coloring):
 
 
 class HueJitterAug(Coloring):
-    """Turn the colours by -`hue` to `hue` half turns, in YIQ.
+    """Rotate the colours by -`hue` to `hue` half turns, in YIQ.
 
     Source: https://beesbuzz.biz/code/hsv_color_transforms.php, as MXNet gives it.
     """
@@ -310,7 +313,7 @@ class HueJitterAug(Coloring):
         return _multiplied(floating(src), self._draw().T)
 
     def _draw(self) -> npt.NDArray[np.float64]:
-        """(3, 3) that takes (R, G, B) to the turned colour, for the next image."""
+        """(3, 3) that maps (R, G, B) to the rotated colour, for the next image."""
         angle = random.uniform(-self.hue, self.hue) * math.pi
         u, v = math.cos(angle), math.sin(angle)
         turn = np.array([[1, 0, 0], [0, u, -v], [0, v, u]])
@@ -319,24 +322,22 @@ class HueJitterAug(Coloring):
 
 
 class ColorJitterAug(RandomOrderAug):
-    """Brightness, contrast and saturation in random order; those that are 0 are left out."""
+    """Jitter of brightness, contrast and saturation in random order, without those that are 0."""
 
     def __init__(self, brightness: float, contrast: float, saturation: float) -> None:
-        ts: list[Augmenter] = []
-        if brightness > 0:
-            ts.append(BrightnessJitterAug(brightness))
-        if contrast > 0:
-            ts.append(ContrastJitterAug(contrast))
-        if saturation > 0:
-            ts.append(SaturationJitterAug(saturation))
-        super().__init__(ts)
+        jitters = (
+            (BrightnessJitterAug, brightness),
+            (ContrastJitterAug, contrast),
+            (SaturationJitterAug, saturation),
+        )
+        super().__init__([kind(most) for kind, most in jitters if most > 0])
 
 
 class LightingAug(Coloring):
-    """Add to all pixels a colour that is drawn along the principal axes of a set of images.
+    """Add to all pixels a colour drawn along the principal axes of the colours of a set of images.
 
     Args:
-        alphastd: Standard deviation of the three draws.
+        alphastd: Standard deviation of the three values that are drawn.
         eigval: (3,) eigenvalues.
         eigvec: (3, 3) eigenvectors.
 
@@ -359,14 +360,14 @@ class LightingAug(Coloring):
         return _mix(np.eye(3), self.draw())
 
     def draw(self) -> npt.NDArray[np.float64]:
-        """(3,) what the next image gets, added to red, green and blue."""
+        """(3,) float64, what is added to red, green and blue of the next image."""
         alpha = np.random.normal(0, self.alphastd, size=(3,))  # noqa: NPY002  as MXNet draws
         shift: npt.NDArray[np.float64] = (np.asarray(self.eigvec) * alpha) @ np.asarray(self.eigval)
         return shift
 
 
 class ColorNormalizeAug(Coloring):
-    """`color_normalize` by `mean` and `std`, either of which may be None."""
+    """`color_normalize` by `mean` and `std`; either may be None."""
 
     def __init__(self, mean: Any, std: Any) -> None:
         super().__init__(mean=mean, std=std)
@@ -387,7 +388,7 @@ class ColorNormalizeAug(Coloring):
 
 
 class RandomGrayAug(Coloring):
-    """Make an image gray with probability `p`; it keeps three channels."""
+    """Make an image gray, in three equal channels, with probability `p`."""
 
     def __init__(self, p: float) -> None:
         super().__init__(p=p)
@@ -426,12 +427,10 @@ class CastAug(Augmenter):
         return np.asarray(src).astype(self.typ).view(NDArray)
 
 
-class AugmenterOptions(TypedDict, total=False):
-    """The keywords of `CreateAugmenter`."""
+class SharedOptions(TypedDict, total=False):
+    """The keywords that `CreateAugmenter` and `CreateDetAugmenter` share."""
 
     resize: int
-    rand_crop: bool
-    rand_resize: bool
     rand_mirror: bool
     mean: Any
     std: Any
@@ -442,6 +441,13 @@ class AugmenterOptions(TypedDict, total=False):
     pca_noise: float
     rand_gray: float
     inter_method: int
+
+
+class AugmenterOptions(SharedOptions, total=False):
+    """The keywords of `CreateAugmenter`."""
+
+    rand_crop: bool
+    rand_resize: bool
 
 
 @suggest
@@ -461,23 +467,27 @@ def CreateAugmenter(
     rand_gray: float = 0,
     inter_method: int = 2,
 ) -> list[Augmenter]:
-    """The augmenters of an `ImageIter`, in the order in which they are listed here.
+    """The augmenters of an `ImageIter`.
+
+    In this order: resize, crop, mirror, cast to float32, brightness, contrast and saturation in
+    random order, hue, lighting, gray, normalize.
 
     Args:
         data_shape: Channels, height, width of the result.
-        resize: Length of the shorter side, in pixels; 0 leaves it.
-        rand_crop: Crop at a random place, not in the middle.
-        rand_resize: Crop 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3; with `rand_crop`.
-        rand_mirror: Mirror one image in two. After this comes the cast to float32.
-        mean: (3,) or (1,) array to subtract; True for that of ImageNet. Done last.
-        std: Likewise, to divide by.
-        brightness: Largest jitter; with `contrast` and `saturation` in random order.
-        contrast: Largest jitter.
-        saturation: Largest jitter.
-        hue: Largest jitter, in half turns.
+        resize: Length of the shorter side, in pixels; 0 keeps the size.
+        rand_crop: Crop at a random place instead of the centre.
+        rand_resize: Crop 8 to 100 % of the area at an aspect ratio of 3/4 to 4/3; needs
+            `rand_crop`.
+        rand_mirror: Mirror every image with probability 0.5.
+        mean: (3,) or (1,) array to subtract; True for ImageNet's mean.
+        std: (3,) or (1,) array to divide by; True for ImageNet's standard deviation.
+        brightness: Largest change of the brightness, as a fraction.
+        contrast: Largest change of the contrast, as a fraction.
+        saturation: Largest change of the saturation, as a fraction.
+        hue: Largest rotation of the hue, in half turns.
         pca_noise: Standard deviation of the lighting.
         rand_gray: Probability of gray.
-        inter_method: Of resizing: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size,
+        inter_method: How to resize: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size,
             10 random.
     """
     augs: list[Augmenter] = []
@@ -487,10 +497,8 @@ def CreateAugmenter(
     if rand_resize:
         assert rand_crop, "rand_resize needs rand_crop"
         augs.append(RandomSizedCropAug(size, 0.08, (3 / 4, 4 / 3), inter_method))
-    elif rand_crop:
-        augs.append(RandomCropAug(size, inter_method))
     else:
-        augs.append(CenterCropAug(size, inter_method))
+        augs.append((RandomCropAug if rand_crop else CenterCropAug)(size, inter_method))
     if rand_mirror:
         augs.append(HorizontalFlipAug(0.5))
     augs += color_augmenters(brightness, contrast, saturation, hue, pca_noise, rand_gray)
@@ -511,7 +519,7 @@ def color_augmenters(
     pca_noise: float,
     rand_gray: float,
 ) -> list[Augmenter]:
-    """The cast to float32, and what changes colours at random."""
+    """The cast to float32, and the augmenters that change colours at random."""
     augs: list[Augmenter] = [CastAug()]
     if brightness or contrast or saturation:
         augs.append(ColorJitterAug(brightness, contrast, saturation))
@@ -525,10 +533,10 @@ def color_augmenters(
 
 
 def statistics(mean: Any, std: Any) -> tuple[Image | None, Image | None]:
-    """Mean and standard deviation as arrays; True is that of ImageNet, None stays.
+    """Mean and standard deviation as arrays; True stands for ImageNet's, and None stays.
 
     Raises:
-        AssertionError: One is no array of one or three values.
+        AssertionError: One is not an array of one or three values.
     """
     found = []
     for name, value, known in (("mean", mean, _MEAN), ("std", std, _STD)):
@@ -550,7 +558,7 @@ def make_list(
     data_shape: Sequence[int],
     options: Mapping[str, Any],
 ) -> Sequence[Any]:
-    """`aug_list`, with a warning about `options` beside it; or what `create` makes of these."""
+    """`aug_list`, with a warning about `options` given beside it; or `create` called with these."""
     if aug_list is None:
         return create(data_shape, **options)
     advice.advise_list(options, create)
@@ -558,7 +566,7 @@ def make_list(
 
 
 def is_own(aug: Any) -> bool:
-    """Whether an augmenter, and all that are in it, are of this package."""
+    """Whether an augmenter, and every augmenter in it, is one of this package."""
     own = isinstance(aug, Augmenter) and type(aug).__module__.startswith(_OWN)
     return own and all(map(is_own, getattr(aug, "ts", ())))
 
@@ -574,7 +582,7 @@ def mirrored(src: Image) -> NDArray:
 
 
 def _table(values: Any) -> NDArray:
-    """Values as float32, whatever they were."""
+    """Values as a float32 array of their own."""
     return np.array(values, np.float32).view(NDArray)
 
 
@@ -584,5 +592,5 @@ def _luma(image: Image) -> Image:
 
 
 def _multiplied(image: Image, matrix: Any) -> NDArray:
-    """(H, W, 3) colours times (3, 3)."""
+    """(H, W, 3) colours times a (3, 3) matrix."""
     return (np.asarray(image) @ np.asarray(matrix, image.dtype)).view(NDArray)

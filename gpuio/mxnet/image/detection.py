@@ -1,11 +1,12 @@
 """Augmenters of images with boxes, and the list of them that `ImageDetIter` uses.
 
-A label is an (objects, 5 or more) float array: class, xmin, ymin, xmax, ymax, and what else there
-is; coordinates are parts of the width and height. Random draws are Python's, in MXNet's order.
+A label is an (objects, 5 or more) float array: class, xmin, ymin, xmax, ymax, and further values;
+coordinates are fractions of the width and height. Random values are drawn from Python's `random`,
+in MXNet's order.
 
-Unlike MXNet 1.9.1 on purpose: ranges that make no sense switch `DetRandomCropAug` and
-`DetRandomPadAug` off with a warning, as is meant there too, where the warning itself fails with a
-TypeError; a number as `pad_val` is the value of all three channels.
+Unlike MXNet 1.9.1 on purpose: `DetRandomCropAug` and `DetRandomPadAug` do nothing, with a warning,
+if their ranges make no sense (MXNet means to warn, but its warning fails with a TypeError); a
+number as `pad_val` is the value of all three channels.
 
 Source: MXNet 1.9.1, python/mxnet/image/detection.py.
 """
@@ -17,7 +18,7 @@ import random
 import warnings
 from collections.abc import Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from gpuio.mxnet.image.augmenters import (
     Described,
     ForceResizeAug,
     ResizeAug,
+    SharedOptions,
     color_augmenters,
     mirrored,
     statistics,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     Range = Sequence[float]
 
 _ISOLATED_CONSTANT: Final = 16
-_TINY: Final = 2  # pixels; smaller objects do not count, nor do smaller windows
+_TINY: Final = 2  # pixels, below which neither objects nor windows count
 
 
 class DetAugmenter(Described):
@@ -64,7 +66,7 @@ class DetBorrowAug(DetAugmenter):
         self.augmenter = augmenter
 
     def dumps(self) -> list[Any]:
-        """A list: the name of the class in lower case, and what the augmenter tells."""
+        """A list: the name of the class in lower case, and the `dumps` of the augmenter."""
         return [type(self).__name__.lower(), self.augmenter.dumps()]
 
     def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
@@ -72,7 +74,10 @@ class DetBorrowAug(DetAugmenter):
 
 
 class DetRandomSelectAug(DetAugmenter):
-    """One of `aug_list` at random, which shuffles it; with probability `skip_prob` none."""
+    """One of `aug_list` at random, or none with probability `skip_prob`.
+
+    As in MXNet, the list itself is shuffled.
+    """
 
     def __init__(self, aug_list: Any, skip_prob: float = 0) -> None:
         super().__init__(skip_prob=skip_prob)
@@ -84,7 +89,7 @@ class DetRandomSelectAug(DetAugmenter):
         self.skip_prob = skip_prob if augs else 1
 
     def dumps(self) -> list[Any]:
-        """A list: the name of the class in lower case, and what the augmenters tell."""
+        """A list: the name of the class in lower case, and the `dumps` of `aug_list`."""
         return [type(self).__name__.lower(), [aug.dumps() for aug in self.aug_list]]
 
     def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
@@ -108,17 +113,66 @@ class DetHorizontalFlipAug(DetAugmenter):
         return src, label
 
 
-class DetRandomCropAug(DetAugmenter):
-    """Crop a window, of random size and place, that shows enough of the objects it meets.
+class _RandomBoxAug(DetAugmenter):
+    """Base of augmenters that draw boxes until one is good enough.
 
-    Without such a window in `max_attempts`, image and label stay as they are.
+    Without a good one in `max_attempts`, image and label stay as they are.
+    """
+
+    aspect_ratio_range: Range
+    area_range: Range
+    max_attempts: int
+    enabled: bool
+
+    def _set_ranges(self, ratios: Range, areas: Range, max_attempts: int, *, above: float) -> None:
+        """Set the ranges; where no area is `above` that, the augmenter does nothing, and warns."""
+        self.aspect_ratio_range, self.area_range = ratios, areas
+        self.max_attempts = max_attempts
+        wrong = [
+            f"{type(self).__name__} does nothing: invalid {name} {found}"
+            for name, found, valid in (
+                ("area_range", areas, above < areas[1] and areas[0] <= areas[1]),
+                ("aspect_ratio_range", ratios, 0 < ratios[0] <= ratios[1]),
+            )
+            if not valid
+        ]
+        self.enabled = not wrong
+        if wrong:
+            warnings.warn(wrong[0], stacklevel=3)
+
+    def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
+        height, width = src.shape[:2]
+        if self.enabled and height > 0 and width > 0:
+            for _ in range(self.max_attempts):
+                box = self._propose(height, width)
+                augmented = None if box is None else self._try(src, label, box)
+                if augmented is not None:
+                    return augmented
+        return src, label
+
+    def _propose(self, height: int, width: int) -> Box | None:
+        """Draw a box (x, y, width, height) for an image; None if one of this shape does not fit."""
+        raise NotImplementedError
+
+    def _try(self, src: Image, label: Label, box: Box) -> tuple[Image, Label] | None:
+        """The augmented image and label, or None if the box is not good enough."""
+        raise NotImplementedError
+
+    def _draw_shape(self, height: int, width: int) -> tuple[float, float, float]:
+        """The smallest and the largest area, in pixels, and an aspect ratio that is drawn."""
+        least, most = (area * height * width for area in self.area_range)
+        return least, most, random.uniform(*self.aspect_ratio_range)
+
+
+class DetRandomCropAug(_RandomBoxAug):
+    """Crop a random window that shows enough of the objects in it.
 
     Args:
-        min_object_covered: Of every object that the window meets, more than this part is in it.
-        aspect_ratio_range: Least and largest width / height, or the one.
-        area_range: Least and largest area, as parts of that of the image, or the one.
-        min_eject_coverage: Objects of which no more than this part is left are dropped.
-        max_attempts: Windows that are tried.
+        min_object_covered: The fraction that the window must show of every object it meets.
+        aspect_ratio_range: Smallest and largest width / height, or the only one.
+        area_range: Smallest and largest area, as fractions of the image, or the only one.
+        min_eject_coverage: Objects of which no more than this fraction is shown are dropped.
+        max_attempts: How many windows are tried.
     """
 
     def __init__(
@@ -140,25 +194,14 @@ class DetRandomCropAug(DetAugmenter):
         )
         self.min_object_covered = min_object_covered
         self.min_eject_coverage = min_eject_coverage
-        self.max_attempts = max_attempts
-        self.aspect_ratio_range = ratios
-        self.area_range = areas
-        self.enabled = _enabled(self, areas[1] > 0)
+        self._set_ranges(ratios, areas, max_attempts, above=0)
 
-    def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
-        height, width = src.shape[:2]
-        if self.enabled and height > 0 and width > 0:
-            for _ in range(self.max_attempts):
-                box = self._propose(height, width)
-                cropped = None if box is None else self._crop_label(label, box, height, width)
-                if box is not None and cropped is not None:
-                    return fixed_crop(src, *box), cropped
-        return src, label
+    def _try(self, src: Image, label: Label, box: Box) -> tuple[Image, Label] | None:
+        cropped = self._crop_label(label, box, *src.shape[:2])
+        return None if cropped is None else (fixed_crop(src, *box), cropped)
 
     def _propose(self, height: int, width: int) -> Box | None:
-        """A window (x, y, width, height), or None where one of the drawn shape does not fit."""
-        least, most = (area * height * width for area in self.area_range)
-        ratio = random.uniform(*self.aspect_ratio_range)
+        least, most, ratio = self._draw_shape(height, width)
         h, max_h = round(math.sqrt(least / ratio)), round(math.sqrt(most / ratio))
         if round(max_h * ratio) > width:
             max_h = int((width + 0.4999999) / ratio)
@@ -180,7 +223,7 @@ class DetRandomCropAug(DetAugmenter):
         return x, y, w, h
 
     def _crop_label(self, label: Label, box: Box, height: int, width: int) -> Label | None:
-        """The label of a window, or None where that shows too little of the objects."""
+        """The label of a window; None if the window shows too little of the objects."""
         x, y, w, h = box
         if w * h < _TINY:
             return None
@@ -188,10 +231,8 @@ class DetRandomCropAug(DetAugmenter):
         areas = _areas(label[:, 1:5])
         large = areas * width * height > _TINY
         seen = label[large, 1:5]
-        for side, limit in ((0, left), (1, top)):
-            seen[:, side] = np.maximum(seen[:, side], limit)
-        for side, limit in ((2, right), (3, bottom)):
-            seen[:, side] = np.minimum(seen[:, side], limit)
+        seen[:, :2] = np.maximum(seen[:, :2], (left, top))
+        seen[:, 2:] = np.minimum(seen[:, 2:], (right, bottom))
         parts = _areas(seen) / areas[large]
         parts = parts[parts > 0]
         if not parts.size or parts.min() <= self.min_object_covered:
@@ -209,15 +250,13 @@ class DetRandomCropAug(DetAugmenter):
         return out[keep] if keep.any() else None
 
 
-class DetRandomPadAug(DetAugmenter):
+class DetRandomPadAug(_RandomBoxAug):
     """Put the image at a random place on a larger canvas of random size.
 
-    Without a canvas large enough in `max_attempts`, image and label stay as they are.
-
     Args:
-        aspect_ratio_range: Least and largest width / height of the canvas, or the one.
-        area_range: Least and largest area of the canvas over that of the image, or the one.
-        max_attempts: Canvases that are tried.
+        aspect_ratio_range: Smallest and largest width / height of the canvas, or the only one.
+        area_range: Smallest and largest area of the canvas, in areas of the image, or the only one.
+        max_attempts: How many canvases are tried.
         pad_val: Colour of the canvas: one value, or one for each channel.
     """
 
@@ -237,32 +276,19 @@ class DetRandomPadAug(DetAugmenter):
             pad_val=pad_val,
         )
         self.pad_val = pad_val
-        self.aspect_ratio_range = ratios
-        self.area_range = areas
-        self.max_attempts = max_attempts
-        self.enabled = _enabled(self, areas[1] > 1)
+        self._set_ranges(ratios, areas, max_attempts, above=1)
 
-    def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
-        height, width = src.shape[:2]
-        if not self.enabled or height <= 0 or width <= 0:
-            return src, label
-        for _ in range(self.max_attempts):
-            box = self._propose(height, width)
-            if box is None:
-                continue
-            x, y, w, h = box
-            out = label.copy()
-            out[:, (1, 3)] = (out[:, (1, 3)] * width + x) / w
-            out[:, (2, 4)] = (out[:, (2, 4)] * height + y) / h
-            values = (self.pad_val,) * 3 if isinstance(self.pad_val, Real) else self.pad_val
-            sides = y, h - y - height, x, w - x - width
-            return copyMakeBorder(src, *sides, type=_ISOLATED_CONSTANT, values=values), out  # type: ignore[arg-type]
-        return src, label
+    def _try(self, src: Image, label: Label, box: Box) -> tuple[Image, Label]:
+        (x, y, w, h), (height, width) = box, src.shape[:2]
+        out = label.copy()
+        out[:, (1, 3)] = (out[:, (1, 3)] * width + x) / w
+        out[:, (2, 4)] = (out[:, (2, 4)] * height + y) / h
+        values: Any = (self.pad_val,) * 3 if isinstance(self.pad_val, Real) else self.pad_val
+        sides = y, h - y - height, x, w - x - width
+        return copyMakeBorder(src, *sides, type=_ISOLATED_CONSTANT, values=values), out
 
     def _propose(self, height: int, width: int) -> Box | None:
-        """Where on which canvas (x, y, width, height), or None where that is hardly larger."""
-        least, most = (area * height * width for area in self.area_range)
-        ratio = random.uniform(*self.aspect_ratio_range)
+        least, most, ratio = self._draw_shape(height, width)
         h, max_h = round(math.sqrt(least / ratio)), round(math.sqrt(most / ratio))
         if round(h * ratio) < width:
             h = int((width + 0.499999) / ratio)
@@ -286,17 +312,12 @@ def CreateMultiRandCropAugmenter(
     max_attempts: int | list[int] = 50,
     skip_prob: float = 0,
 ) -> DetRandomSelectAug:
-    """One of several `DetRandomCropAug` at random; with probability `skip_prob` none.
+    """One of several `DetRandomCropAug` at random, or none with probability `skip_prob`.
 
-    Each argument of theirs may be a list, with a value for each of them or one for all.
+    All other arguments are those of `DetRandomCropAug`. Each may be a list, with one value for each
+    of the augmenters, or one for all.
     """
-    given = (
-        min_object_covered,
-        aspect_ratio_range,
-        area_range,
-        min_eject_coverage,
-        max_attempts,
-    )
+    given = min_object_covered, aspect_ratio_range, area_range, min_eject_coverage, max_attempts
     lists = [value if isinstance(value, list) else [value] for value in given]
     count = max(map(len, lists))
     for values in lists:
@@ -305,22 +326,11 @@ def CreateMultiRandCropAugmenter(
     return DetRandomSelectAug([DetRandomCropAug(*row) for row in rows], skip_prob=skip_prob)
 
 
-class DetAugmenterOptions(TypedDict, total=False):
+class DetAugmenterOptions(SharedOptions, total=False):
     """The keywords of `CreateDetAugmenter`."""
 
-    resize: int
     rand_crop: float
     rand_pad: float
-    rand_gray: float
-    rand_mirror: bool
-    mean: Any
-    std: Any
-    brightness: float
-    contrast: float
-    saturation: float
-    pca_noise: float
-    hue: float
-    inter_method: int
     min_object_covered: float | list[float]
     aspect_ratio_range: Any
     area_range: Any
@@ -359,40 +369,33 @@ def CreateDetAugmenter(
 
     Args:
         data_shape: Channels, height, width of the result.
-        resize: Length of the shorter side, in pixels; 0 leaves it.
+        resize: Length of the shorter side, in pixels; 0 keeps the size.
         rand_crop: Probability of a crop, by `CreateMultiRandCropAugmenter`.
         rand_pad: Probability of a larger canvas, by `DetRandomPadAug`.
         rand_gray: Probability of gray.
-        rand_mirror: Mirror one image in two.
-        mean: (3,) or (1,) array to subtract; True for that of ImageNet.
-        std: Likewise, to divide by.
-        brightness: Largest jitter; with `contrast` and `saturation` in random order.
-        contrast: Largest jitter.
-        saturation: Largest jitter.
+        rand_mirror: Mirror every image with probability 0.5.
+        mean: (3,) or (1,) array to subtract; True for ImageNet's mean.
+        std: (3,) or (1,) array to divide by; True for ImageNet's standard deviation.
+        brightness: Largest change of the brightness, as a fraction.
+        contrast: Largest change of the contrast, as a fraction.
+        saturation: Largest change of the saturation, as a fraction.
         pca_noise: Standard deviation of the lighting.
-        hue: Largest jitter, in half turns.
-        inter_method: Of resizing, as of `CreateAugmenter`.
-        min_object_covered: As of `DetRandomCropAug`; a list for several kinds of crop.
-        aspect_ratio_range: Of crop and canvas.
-        area_range: Of crop and canvas; a canvas has 1 to the largest of it.
-        min_eject_coverage: As of `DetRandomCropAug`.
-        max_attempts: Of crop and canvas.
+        hue: Largest rotation of the hue, in half turns.
+        inter_method: How to resize, as for `CreateAugmenter`.
+        min_object_covered: As for `DetRandomCropAug`; a list for several kinds of crop.
+        aspect_ratio_range: Smallest and largest width / height of crops and canvases.
+        area_range: Smallest and largest area of crops, as fractions of the image; the largest one
+            is also that of canvases, which are at least as large as the image.
+        min_eject_coverage: As for `DetRandomCropAug`.
+        max_attempts: How many crops, and how many canvases, are tried.
         pad_val: Colour of the canvas.
     """
     augs: list[DetAugmenter] = []
     if resize > 0:
         augs.append(DetBorrowAug(ResizeAug(resize, inter_method)))
     if rand_crop > 0:
-        augs.append(
-            CreateMultiRandCropAugmenter(
-                min_object_covered,
-                aspect_ratio_range,
-                area_range,
-                min_eject_coverage,
-                max_attempts,
-                skip_prob=1 - rand_crop,
-            )
-        )
+        crops = min_object_covered, aspect_ratio_range, area_range, min_eject_coverage, max_attempts
+        augs.append(CreateMultiRandCropAugmenter(*crops, skip_prob=1 - rand_crop))
     if rand_mirror:
         augs.append(DetHorizontalFlipAug(0.5))
     if rand_pad > 0:
@@ -409,33 +412,14 @@ def CreateDetAugmenter(
 
 
 def _pair(name: str, given: Any) -> Any:
-    """A range; one number is both its ends."""
+    """A range; one number is both its smallest and its largest value."""
     if isinstance(given, tuple | list):
         return given
     assert isinstance(given, Real), f"{name} must be a number or two, got {given!r}"
     return given, given
 
 
-def _enabled(aug: DetRandomCropAug | DetRandomPadAug, large: bool) -> bool:
-    """Whether the ranges of an augmenter make sense, else with a warning.
-
-    Args:
-        aug: With its ranges.
-        large: Whether its largest area is enough.
-    """
-    areas, ratios = aug.area_range, aug.aspect_ratio_range
-    for name, valid in (
-        ("area_range", large and areas[0] <= areas[1]),
-        ("aspect_ratio_range", 0 < ratios[0] <= ratios[1]),
-    ):
-        if not valid:
-            found = f"{type(aug).__name__} does nothing: invalid {name} {getattr(aug, name)}"
-            warnings.warn(found, stacklevel=3)
-            return False
-    return True
-
-
 def _areas(boxes: Label) -> Label:
-    """(N,) areas of (N, 4) boxes; 0 of those turned inside out."""
+    """(N,) areas of (N, 4) boxes; 0 for a box whose maximum is below its minimum."""
     sides = np.maximum(0, boxes[:, 2:4] - boxes[:, :2])
     return sides[:, 0] * sides[:, 1]

@@ -1,7 +1,7 @@
 """`ImageDetIter`: batches of images and the boxes of their objects.
 
-Unlike MXNet 1.9.1 on purpose: objects of different widths are an error when the iterator is made,
-and `draw_next` draws with Pillow, always in the colour given, and opens no window.
+Unlike MXNet 1.9.1 on purpose: objects with different numbers of values are an error when the
+iterator is made; `draw_next` draws with Pillow, always in the colour given, and opens no window.
 
 Source: MXNet 1.9.1, python/mxnet/image/detection.py.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -43,36 +44,36 @@ class InvalidLabelError(LabelError, RuntimeError):
 class ImageDetIter(ImageIter):
     """Batches of images with their objects, augmented by a list of callables.
 
-    The label of a sample is [A, B, more header, object, object, ...]: A values of header, those two
-    counted, then objects of B values each: class, xmin, ymin, xmax, ymax, and what else there is;
-    coordinates are parts of the width and height. Samples without a valid object, one with
-    xmin < xmax and ymin < ymax, are an error when the iterator is made, which looks at them all;
-    those that lose their last one to augmentation are left out.
+    The label of a sample is [A, B, more header, object, object, ...]: A values of header, with A
+    and B among them, then objects of B values each: class, xmin, ymin, xmax, ymax, and further
+    ones; coordinates are fractions of the width and height. An object is valid if xmin < xmax and
+    ymin < ymax. The constructor looks at all samples, and one without a valid object is an error
+    there; samples that lose their last object to augmentation are left out of batches.
 
     Args:
-        batch_size: As all that is not here, as of `ImageIter`.
+        batch_size: N, images in a batch.
         data_shape: 3, height, width of the output, in pixels.
-        path_imgrec: A .rec.
+        path_imgrec: As for `ImageIter`, like all that is not explained here.
         path_imglist: A .lst.
         path_root: Folder of the files.
         path_imgidx: The .idx of the .rec.
-        shuffle: Shuffle with `random.shuffle`, three times now and at every reset.
+        shuffle: Shuffle with `random.shuffle`, at every reset and, as in MXNet, three times now.
         part_index: Which of `num_parts` parts to read, from 0.
         num_parts: Parts of equal length.
         aug_list: Callables from image and label to both; those of `CreateDetAugmenter` if None.
         imglist: Samples [[label, ...], path].
-        data_name: Of the images, in `provide_data`.
-        label_name: Of the labels, in `provide_label`.
+        data_name: Name of the images in `provide_data`.
+        label_name: Name of the labels in `provide_label`.
         last_batch_handle: "pad", "discard" or "roll_over".
         preprocess_threads: Threads that decode.
         **options: Keywords of `CreateDetAugmenter`, which have no effect beside `aug_list`.
 
     Attributes:
-        label_shape: Most objects of a sample, and values of an object.
+        label_shape: The largest number of objects of a sample, and the values of an object.
         provide_label: [(name, (N, *label_shape))]; rows without an object are -1.
 
     Raises:
-        InvalidLabelError: A sample has no valid object, or its label another form.
+        InvalidLabelError: A sample has no valid object, or a label of another form.
     """
 
     @suggest
@@ -119,15 +120,11 @@ class ImageDetIter(ImageIter):
         self.provide_label = [(label_name, (self.batch_size, *self.label_shape))]
 
     def _estimate_label_shape(self) -> tuple[int, int]:
-        """Most objects of a sample, and the values of an object."""
+        """The largest number of objects of a sample, and the values of an object."""
         self.reset()
         most = width = 0
         first = ""
-        while True:
-            try:
-                found, _ = self.next_sample()
-            except StopIteration:
-                break
+        for found, _ in self._rest():
             where = self._where()
             try:
                 label = self._parse_label(found)
@@ -144,6 +141,12 @@ class ImageDetIter(ImageIter):
         if not width:
             raise InvalidLabelError(f"{self._samples}: no sample in it, so no label")
         return most, width
+
+    def _rest(self) -> Iterator[tuple[Any, bytes]]:
+        """The samples up to the end of the sequence."""
+        with suppress(StopIteration):
+            while True:
+                yield self.next_sample()
 
     def _parse_label(self, label: Any) -> Label:
         """(objects, B) float32, the valid objects of a sample."""
@@ -196,10 +199,10 @@ class ImageDetIter(ImageIter):
         return data, label
 
     def check_label_shape(self, label_shape: Sequence[int]) -> None:
-        """Refuse what is not (as many objects or more, values of an object).
+        """Refuse a shape for fewer objects than there are, or for other objects.
 
         Raises:
-            ValueError: It is not.
+            ValueError: The shape is not (this many objects or more, values of an object).
         """
         if len(label_shape) != 2:
             raise ValueError(f"label_shape must have 2 sides, got {label_shape}")
@@ -212,11 +215,12 @@ class ImageDetIter(ImageIter):
     def reshape(
         self, data_shape: Sequence[int] | None = None, label_shape: Sequence[int] | None = None
     ) -> None:
-        """Change the shapes of batches; augmenters stay as they are.
+        """Change the shapes of batches; the augmenters stay as they are.
 
         Args:
-            data_shape: 3, height, width; `aug_list` must give such images.
-            label_shape: Objects, not fewer than before, and the values of one, as before.
+            data_shape: 3, height, width; the augmenters must make such images.
+            label_shape: The number of objects, not smaller than before, and the values of an
+                object, as before.
 
         Raises:
             ValueError: A shape does not fit.
@@ -231,7 +235,7 @@ class ImageDetIter(ImageIter):
             self.provide_label = [(self.provide_label[0][0], (self.batch_size, *self.label_shape))]
 
     def sync_label_shape(self, it: ImageDetIter, verbose: bool = False) -> ImageDetIter:
-        """`it`, after both have been given room for the objects of either."""
+        """`it`, after the larger `label_shape` was given to both iterators."""
         assert isinstance(it, ImageDetIter), f"it must be an ImageDetIter, got {type(it).__name__}"
         assert self.label_shape[1] == it.label_shape[1], "objects have different widths"
         shape = (max(self.label_shape[0], it.label_shape[0]), self.label_shape[1])
@@ -252,17 +256,17 @@ class ImageDetIter(ImageIter):
         window_name: str = "draw_next",
         id2labels: Mapping[int, str] | None = None,
     ) -> Iterator[npt.NDArray[np.uint8]]:
-        """The next augmented samples as pictures, to look at.
+        """The next augmented samples as pictures to look at.
 
         Args:
-            color: Red, green, blue of the boxes; random ones if None.
-            thickness: Of their lines, in pixels.
-            mean: What was subtracted from the images, to be added; True for that of ImageNet.
-            std: What they were divided by, likewise.
-            clip: Limit values to 0 to 255; else they wrap.
+            color: Red, green, blue of the boxes; random for each box if None.
+            thickness: Width of the lines, in pixels.
+            mean: Mean that was subtracted, which is added again; True for ImageNet's.
+            std: Standard deviation that was divided by; True for ImageNet's.
+            clip: Limit values to 0 to 255; otherwise they wrap.
             waitKey: Ignored, with a warning: no window is opened.
             window_name: Ignored.
-            id2labels: Names of classes, written into the boxes.
+            id2labels: Names of classes, which are written into the boxes.
 
         Yields:
             (H, W, 3) uint8 BGR, as OpenCV shows and writes it.
@@ -270,11 +274,7 @@ class ImageDetIter(ImageIter):
         if waitKey is not None:
             warnings.warn("draw_next opens no window: show what it yields", stacklevel=2)
         mean, std = statistics(mean, std)
-        while True:
-            try:
-                found, encoded = self.next_sample()
-            except StopIteration:
-                return
+        for found, encoded in self._rest():
             image = self.imdecode(encoded)
             try:
                 self.check_valid_image([image])
@@ -284,10 +284,7 @@ class ImageDetIter(ImageIter):
                 continue
             pixels, label = self.augmentation_transform(image, label)
             pixels = np.asarray(pixels, np.float32)
-            if std is not None:
-                pixels = pixels * std
-            if mean is not None:
-                pixels = pixels + mean
+            pixels = pixels * (1 if std is None else std) + (0 if mean is None else mean)
             if clip:
                 pixels = np.clip(pixels, 0, 255)
             drawn = _draw(pixels.astype(np.uint8), label, color, thickness, id2labels or {})
