@@ -51,7 +51,7 @@ def suggest(function: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
-def keywords_of(maker: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def with_keywords_of(maker: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Show the parameters of `maker`, but its first one, in the place of `**options`."""
     options = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from gpuio.core.extras import explained
-from gpuio.core.parameters import keywords_of, suggest
+from gpuio.core.parameters import suggest, with_keywords_of
 from gpuio.errors import LabelError
 from gpuio.mxnet.image.augmenters import make_list, statistics
 from gpuio.mxnet.image.detection import CreateDetAugmenter, DetAugmenterOptions
@@ -77,7 +77,7 @@ class ImageDetIter(ImageIter):
     """
 
     @suggest
-    @keywords_of(CreateDetAugmenter)
+    @with_keywords_of(CreateDetAugmenter)
     def __init__(
         self,
         batch_size: int,

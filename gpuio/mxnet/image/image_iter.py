@@ -119,7 +119,7 @@ class ImageIter(EpochIter):
     _error_ends_epoch = False
 
     @p.suggest
-    @p.keywords_of(CreateAugmenter)
+    @p.with_keywords_of(CreateAugmenter)
     def __init__(
         self,
         batch_size: int,
