@@ -1,13 +1,13 @@
-"""Which records each batch holds: pure functions of the epoch, the seed and the part.
+"""Which records each batch holds: pure functions of the seed, the epoch and the part.
 
-Without shuffling, part r of n is the r-th contiguous range. With it, the epoch has one global
-permutation, and part r takes its positions r, r + n, r + 2n, ... So all parts together see every
-record once, after k steps of all parts the records taken are the first ones of the permutation,
-and a run can go on with another number of parts.
+Without shuffling, part r of n reads the r-th contiguous range of records. With it, an epoch has one
+permutation of all records, and part r reads its positions r, r + n, r + 2n, ... So the parts
+together read every record once; after k batches of every part, the records read are the first ones
+of the permutation, and a run can go on from there with another number of parts.
 
 The permutation is a Feistel network over the smallest even power of two that holds all record
-numbers; numbers outside are encrypted again until they fall inside. Any place of it is computed
-when it is asked for: an epoch of a billion records takes no memory and no time to begin.
+numbers; results that are no record numbers are encrypted again until they are. Each position is
+computed when it is asked for: an epoch of a billion records needs no memory and no time to begin.
 
 Source: Black and Rogaway, Ciphers with Arbitrary Finite Domains (CT-RSA 2002), section 4 (cycle
 walking); the round function is the finaliser of splitmix64, Steele et al. (OOPSLA 2014).
@@ -25,10 +25,11 @@ import numpy.typing as npt
 from gpuio.errors import StateError
 
 Int64s = npt.NDArray[np.int64]
+Uint64s = npt.NDArray[np.uint64]
 LastBatch = Literal["pad", "short", "drop"]
 
 _ROUNDS: Final = 8
-_GOLDEN: Final = 0x9E3779B97F4A7C15
+_GOLDEN_RATIO: Final = 0x9E3779B97F4A7C15
 _WORD: Final = (1 << 64) - 1
 
 
@@ -38,7 +39,7 @@ class Selection:
 
     Attributes:
         ids: (N,) int64 record numbers.
-        pad: How many at the end only fill the batch up: repeats of records of this part.
+        pad: How many at the end only fill the batch up: they repeat records of this part.
     """
 
     ids: Int64s
@@ -47,15 +48,19 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The order of records in every epoch, for one part.
+    """The order of the records in every epoch, for one part.
+
+    How far an epoch has come is given by two numbers: `start`, how many records all parts together
+    had read when the present number of parts took over; and `done`, how many records each part has
+    read since.
 
     Attributes:
         count: Records in the data set.
         batch_size: N, records in a batch.
-        shuffle: False keeps file order.
-        seed: The same in every part, so that parts stay disjoint.
-        num_parts: Readers that share the data set.
-        part_index: This reader, in [0, num_parts).
+        shuffle: Whether each epoch has another order; False keeps that of the files.
+        seed: Seed of the permutations; the same in every part, so that parts stay disjoint.
+        num_parts: Parts that the records of an epoch are divided into.
+        part_index: The part that is read, in [0, num_parts).
         last_batch: "pad" fills the last batch up, "short" leaves it short, "drop" drops it.
     """
 
@@ -82,61 +87,62 @@ class Order:
             )
 
     def length(self, start: int = 0, done: int = 0) -> int:
-        """Number of batches of each part that are left of an epoch.
-
-        Args:
-            start: Records of the epoch taken by all parts before `done` counts.
-            done: Records of this part taken since.
-        """
-        share = max(-(-(self.count - start) // self.num_parts) - done, 0)
+        """Number of batches that each part has left in an epoch that came to `start` and `done`."""
+        left = max(self._largest_share(start) - done, 0)
         if self.last_batch == "drop":
-            return share // self.batch_size
-        return -(-share // self.batch_size)
+            return left // self.batch_size
+        return -(-left // self.batch_size)
 
     def batches(self, epoch: int, start: int = 0, done: int = 0) -> Iterator[Selection]:
-        """The batches of one epoch that are left.
+        """The batches of this part that are left of an epoch that came to `start` and `done`.
 
         Args:
-            epoch: From 0; a shuffled order differs between epochs.
-            start: Records of the epoch taken by all parts before `done` counts.
-            done: Records of this part taken since, a multiple of the batch size then used.
+            epoch: The number of the epoch, from 0.
+            start: Records that all parts together had read, see the class.
+            done: Records that each part has read since; a multiple of the batch size then used.
         """
-        rest = self.count - start
-        share = -(-rest // self.num_parts)
+        share = self._largest_share(start)
+        stop = share
         if self.last_batch == "drop":
             stop = done + (share - done) // self.batch_size * self.batch_size
-        else:
-            stop = share
+        own = self._share(self.count - start)
         for first in range(done, stop, self.batch_size):
             last = first + self.batch_size
             if self.last_batch == "short":
                 last = min(last, share)
-            places = np.arange(first, last)
-            own = self._own(rest)
-            yield Selection(self._records(places, epoch, start), int((places >= own).sum()))
+            positions = np.arange(first, last)
+            pad = int((positions >= own).sum())
+            yield Selection(self._records(positions, epoch, start), pad)
 
-    def _own(self, rest: int) -> int:
-        """Records of this part among the last `rest` of the epoch."""
+    def _largest_share(self, start: int) -> int:
+        """The records of the part that has most of them: all parts have as many batches."""
+        return -(-(self.count - start) // self.num_parts)
+
+    def _share(self, left: int) -> int:
+        """The records of this part among the last `left` of an epoch."""
         if self.shuffle:
-            return (rest - self.part_index + self.num_parts - 1) // self.num_parts
-        return self._bound(self.part_index + 1, rest) - self._bound(self.part_index, rest)
+            return (left - self.part_index + self.num_parts - 1) // self.num_parts
+        return self._range_start(self.part_index + 1, left) - self._range_start(
+            self.part_index, left
+        )
 
-    def _bound(self, part: int, rest: int) -> int:
-        return part * rest // self.num_parts
+    def _range_start(self, part: int, left: int) -> int:
+        """Where the contiguous range of a part begins among the last `left` records."""
+        return part * left // self.num_parts
 
-    def _records(self, places: Int64s, epoch: int, start: int) -> Int64s:
-        """Record numbers at `places` of this part; places beyond its end begin again."""
-        rest = self.count - start
-        own = self._own(rest)
+    def _records(self, positions: Int64s, epoch: int, start: int) -> Int64s:
+        """Record numbers at positions of this part; those beyond its end begin at 0 again."""
+        left = self.count - start
+        own = self._share(left)
         if own:
-            places = places % own
+            positions = positions % own
         if not self.shuffle:
-            return (start + self._bound(self.part_index, rest) + places) % self.count
-        positions = (start + self.part_index + places * self.num_parts) % self.count
+            return (start + self._range_start(self.part_index, left) + positions) % self.count
+        positions = (start + self.part_index + positions * self.num_parts) % self.count
         return permutation(positions, self.count, seed=self.seed, epoch=epoch)
 
     def resume(self, start: int, done: int, num_parts: int) -> tuple[int, int]:
-        """Where to go on from a state saved with `num_parts` parts: a new `start` and `done`.
+        """The `start` and `done` from which to go on in a state saved with `num_parts` parts.
 
         Raises:
             StateError: Without shuffling, several ranges were half read; only as many parts as
@@ -153,46 +159,47 @@ class Order:
 
 
 def permutation(positions: Int64s, count: int, *, seed: int, epoch: int) -> Int64s:
-    """The record numbers at `positions` of an epoch's global permutation of `count` records.
+    """The record numbers at `positions` of an epoch's permutation of `count` records.
 
     Args:
         positions: (N,) int64 in [0, count).
         count: Records in the data set.
-        seed: Of the run.
-        epoch: From 0.
+        seed: Seed of the permutations of all epochs.
+        epoch: The number of the epoch, from 0.
 
     Returns:
         (N,) int64 in [0, count), all different where `positions` are.
     """
-    half = max(1, ((count - 1).bit_length() + 1) // 2)
-    keys = _keys(seed, epoch)
+    half_bits = max(1, ((count - 1).bit_length() + 1) // 2)
+    keys = _round_keys(seed, epoch)
     values = positions.astype(np.uint64)
     outside = np.arange(len(values))
     while len(outside):
-        values[outside] = _encrypt(values[outside], np.uint64(half), keys)
+        values[outside] = _encrypt(values[outside], np.uint64(half_bits), keys)
         outside = outside[values[outside] >= np.uint64(count)]
     return values.astype(np.int64)
 
 
-def _encrypt(
-    values: npt.NDArray[np.uint64], half: np.uint64, keys: list[np.uint64]
-) -> npt.NDArray[np.uint64]:
-    mask = (np.uint64(1) << half) - np.uint64(1)
-    left, right = values >> half, values & mask
+def _encrypt(values: Uint64s, half_bits: np.uint64, keys: list[np.uint64]) -> Uint64s:
+    """(N,) the Feistel network of (N,) values of twice `half_bits` bits."""
+    mask = (np.uint64(1) << half_bits) - np.uint64(1)
+    left, right = values >> half_bits, values & mask
     for key in keys:
         left, right = right, left ^ (_mix(right + key) & mask)
-    return left << half | right
+    return left << half_bits | right
 
 
-def _mix(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _mix(words: Uint64s) -> Uint64s:
+    """(N,) the finaliser of splitmix64."""
     words = (words ^ words >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ words >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     return words ^ words >> np.uint64(31)
 
 
-def _keys(seed: int, epoch: int) -> list[np.uint64]:
+def _round_keys(seed: int, epoch: int) -> list[np.uint64]:
+    """A key for each round of the network."""
     state = np.array([seed & _WORD], np.uint64)
     for word in (epoch & _WORD, _ROUNDS):
-        state = _mix(state * np.uint64(_GOLDEN) + np.uint64(word) + np.uint64(1))
-    steps = np.arange(1, _ROUNDS + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+        state = _mix(state * np.uint64(_GOLDEN_RATIO) + np.uint64(word) + np.uint64(1))
+    steps = np.arange(1, _ROUNDS + 1, dtype=np.uint64) * np.uint64(_GOLDEN_RATIO)
     return list(_mix(state + steps))

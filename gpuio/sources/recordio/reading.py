@@ -5,18 +5,18 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.devices.ring import Slot
 from gpuio.errors import GpuioError, ReadError
-from gpuio.formats.recordio import frame
+from gpuio.formats.recordio import HEAD_NBYTES, frame, frame_ends
 from gpuio.kernels.records import RECORD, SPAN, unpack_records
 from gpuio.sources.reading import EncodedBatch, PendingBatch, SourceReader, reserve
-from gpuio.sources.recordio.frames import SecondLook, frame_nbytes
-from gpuio.sources.recordio.spans import LocalFiles, files_of
+from gpuio.sources.recordio.reread import Rereader
+from gpuio.sources.recordio.spans import LocalFiles, PendingSpans, files_of
 
 if TYPE_CHECKING:
     from gpuio.sources.recordio.source import RecordIOSource
@@ -40,7 +40,7 @@ class RecordIOReader(SourceReader):
     def __init__(self, source: RecordIOSource, label_width: int, *, ragged: bool) -> None:
         self._source, self._label_width, self._ragged = source, label_width, ragged
         self._files: LocalFiles = files_of(source)
-        self._look_again = SecondLook(source)
+        self._rereader = Rereader(source)
 
     def open(self) -> None:
         self._files.open()
@@ -74,7 +74,7 @@ class RecordIOReader(SourceReader):
         failures[pending.starved] = errno.ENOMEM
         labels = np.zeros((len(ids), self._label_width), np.float32)
         unpack_records(records, labels, self._ragged)
-        faults = self._repair(ids, records, labels, failures, pending.slot)
+        faults = self._repair(pending, labels, failures)
         return EncodedBatch(
             records["address"].copy(),
             records["nbytes"].copy(),
@@ -89,8 +89,27 @@ class RecordIOReader(SourceReader):
         sizes = self._source.nbytes(ids)
         far = np.flatnonzero(sizes > self._source.spacing.limit)
         if len(far):
-            sizes[far] = np.minimum(sizes[far], frame_nbytes(self._source, ids[far], self._files))
+            sizes[far] = np.minimum(sizes[far], self._sizes_by_heads(ids[far]))
         return sizes
+
+    def _sizes_by_heads(self, ids: Int64s) -> Int64s:
+        """(N,) int64, bytes of records as their own heads tell; of a head where none is whole."""
+        source = self._source
+        numbers, offsets = source.file_of(ids), source.offsets[ids]
+        sizes = source.sizes[numbers]
+
+        def read(rows: Int64s, places: Int64s) -> npt.NDArray[np.uint32]:
+            words = np.zeros((len(rows), 2), np.uint32)
+            within = np.flatnonzero(places + HEAD_NBYTES <= sizes[rows])
+            spans = np.zeros(len(within), SPAN)
+            spans["fd"], spans["offset"] = numbers[rows[within]], places[within]
+            spans["nbytes"] = HEAD_NBYTES
+            spans["dst"] = words.ctypes.data + HEAD_NBYTES * within
+            self._files.finish(self._files.begin(spans))
+            return words
+
+        ends = frame_ends(offsets, sizes, read)
+        return np.where(ends > 0, ends - offsets, HEAD_NBYTES)
 
     def _spans(
         self, ids: Int64s, addresses: npt.NDArray[np.uint64], sizes: Int64s
@@ -122,45 +141,50 @@ class RecordIOReader(SourceReader):
 
     def _repair(
         self,
-        ids: Int64s,
-        records: npt.NDArray[np.void],
+        pending: _PendingFrames,
         labels: npt.NDArray[np.float32],
         failures: Int64s,
-        slot: Slot,
     ) -> dict[int, GpuioError]:
-        """Read again what is not valid, since the index may be wrong; the faults, by place.
+        """Read records again that are not valid, since the index may be wrong.
 
         Args:
-            ids: (N,) numbers of the records.
-            records: (N,) RECORD, what was read; valid records are put in place.
+            pending: The batch; records that turn out to be valid are put into its table.
             labels: (N, W) float32, the labels of these records; those of valid ones are put in.
             failures: (N,) errno of records that the system could not read, else 0.
-            slot: Where to.
+
+        Returns:
+            By place, why a record cannot be read.
         """
         faults: dict[int, GpuioError] = {}
         payloads: dict[int, bytes] = {}
-        for place in np.flatnonzero(records["sound"] == 0).tolist():
-            record, reason = int(ids[place]), int(failures[place])
+        for place in np.flatnonzero(pending.records["sound"] == 0).tolist():
+            record, reason = int(pending.ids[place]), int(failures[place])
             if reason:
-                where = self._look_again.where(record)
+                where = self._rereader.where(record)
                 faults[place] = ReadError(f"{where}: {OSError(reason, os.strerror(reason))}")
                 continue
-            found = self._look_again(record)
+            found = self._rereader.read(record)
             if isinstance(found, GpuioError):
                 faults[place] = found
             else:
                 payloads[place] = found
         if payloads:
-            frames, places = [frame(payload) for payload in payloads.values()], [*payloads]
-            some, rows = np.zeros(len(places), RECORD), labels[places]
-            sizes = some["nbytes"] = np.array([len(each) for each in frames])
-            memory = slot.extend(int(sizes.sum()))
-            memory[:] = np.frombuffer(b"".join(frames), np.uint8)
-            starts = np.cumsum(sizes) - sizes
-            some["address"] = starts.astype(np.uint64) + np.uint64(memory.ctypes.data)
-            unpack_records(some, rows, self._ragged)
-            records[places], labels[places] = some, rows
+            self._put(payloads, pending, labels)
         return faults
+
+    def _put(
+        self, payloads: dict[int, bytes], pending: _PendingFrames, labels: npt.NDArray[np.float32]
+    ) -> None:
+        """Put records that were read by themselves into a batch, by their places."""
+        places, frames = [*payloads], [frame(payload) for payload in payloads.values()]
+        records, rows = np.zeros(len(places), RECORD), labels[places]
+        sizes = records["nbytes"] = np.array([len(each) for each in frames])
+        memory = pending.slot.extend(int(sizes.sum()))
+        memory[:] = np.frombuffer(b"".join(frames), np.uint8)
+        starts = np.cumsum(sizes) - sizes
+        records["address"] = starts.astype(np.uint64) + np.uint64(memory.ctypes.data)
+        unpack_records(records, rows, self._ragged)
+        pending.records[places], labels[places] = records, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +199,7 @@ class _PendingFrames(PendingBatch):
         order: (N,) places in the batch, in the order in which the records lie in the files.
         starved: Places of records for which there is no memory.
         spans: (M,) SPAN, what is read.
-        asked: What the files gave for it.
+        asked: The reads that were begun.
     """
 
     reader: RecordIOReader
@@ -185,7 +209,7 @@ class _PendingFrames(PendingBatch):
     order: Int64s
     starved: list[int]
     spans: npt.NDArray[np.void]
-    asked: Any
+    asked: PendingSpans
 
     def finish(self) -> EncodedBatch:
         return self.reader.finish(self)

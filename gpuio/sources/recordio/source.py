@@ -152,6 +152,15 @@ class RecordIOSource(RecordSource):
 
         return label_counts(self)
 
+    def place_of(self, record: int) -> tuple[int, int]:
+        """The number of the file that holds a record, and where it starts there, in bytes."""
+        number = int(np.searchsorted(self.first, record, side="right")) - 1
+        return number, int(self.offsets[record])
+
+    def offsets_of(self, number: int) -> npt.NDArray[np.int64]:
+        """(count,) int64, where the records of a file start, in bytes, ascending."""
+        return self.offsets[self.first[number] : self.first[number + 1]]
+
     def nbytes(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(N,) int64, bytes from the start of each of (N,) records to that of the next.
 
@@ -174,8 +183,8 @@ class RecordIOSource(RecordSource):
 
     def where(self, record: int) -> str:
         """Path and offset of a record, for messages."""
-        path = self.paths[int(self.file_of(np.array([record]))[0])]
-        return f"{path}: record {record} at byte {self.offsets[record]}"
+        number, offset = self.place_of(record)
+        return f"{self.paths[number]}: record {record} at byte {offset}"
 
     def hint(self, record: int) -> str:
         """What to do with a record without an image, or with other labels than were asked for."""
@@ -197,10 +206,10 @@ class RecordIOSource(RecordSource):
             CorruptRecordError: It is damaged.
             FormatError: The file is not the one that was opened first.
         """
-        number = int(self.file_of(np.array([record]))[0])
+        number, offset = self.place_of(record)
         with RecordFile(self.paths[number]) as file:
             file.bytes.check_identity(self.identity(number))
-            return file.read(int(self.offsets[record]))[0]
+            return file.read(offset)[0]
 
     def identity(self, number: int) -> FileIdentity | None:
         """The file of that number as it was opened first; None for one at a URL."""

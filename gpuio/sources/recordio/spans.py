@@ -1,4 +1,4 @@
-"""Stretches of files into memory: from disk at once, from URLs ahead of time."""
+"""Spans of files into memory: those of files on disk at once, those of URLs ahead of time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,11 @@ from gpuio.storage.paths import is_url
 
 if TYPE_CHECKING:
     from gpuio.sources.recordio.source import RecordIOSource
+    from gpuio.storage.remote.remote_file import RemoteFile
 
 Spans = npt.NDArray[np.void]
+PendingSpans = Future[list[None]] | None
+"""Reads from URLs that were begun; None where all spans are there already."""
 
 _READERS: Final = 8  # reads in flight at once, when the records of a batch are scattered
 
@@ -35,8 +39,8 @@ class LocalFiles:
     A read that is under way when another thread closes them is completed; later ones raise.
 
     Args:
-        paths: In the order of their numbers.
-        identities: Of each file, None of one at a URL; or none at all.
+        paths: The files, in the order of their numbers.
+        identities: The identity of each file, None for one at a URL; or () to check none.
     """
 
     def __init__(
@@ -44,9 +48,9 @@ class LocalFiles:
     ) -> None:
         self._paths, self._identities = paths, identities
         self._files: dict[int, LocalBytes] = {}
-        self._numbers = np.full(len(paths), -1)  # descriptors
+        self._numbers = np.full(len(paths), -1)  # descriptors, by number of the file
         self._opened = ExitStack()
-        self._lock = threading.Lock()  # held by a read, and by `close`
+        self._lock = threading.Lock()  # held during a read, and by `close`
         self._closed = False
 
     def open(self) -> None:
@@ -62,8 +66,8 @@ class LocalFiles:
                 self._numbers[number] = file.fileno()
                 self._check_identity(number)
 
-    def begin(self, spans: Spans) -> Any:
-        """Read what can be read at once, and ask for the rest; what `finish` takes.
+    def begin(self, spans: Spans) -> PendingSpans:
+        """Read the spans of files on disk, and begin to read the others; `finish` takes the result.
 
         Args:
             spans: (M,) SPAN, where "fd" is the number of the file; "got" and "errno" are filled
@@ -85,6 +89,7 @@ class LocalFiles:
                 self._read_one_by_one(spans)
             for number in set(spans["fd"].tolist()):
                 self._check_identity(number, again=True)
+            return None
 
     def _read_one_by_one(self, spans: Spans) -> None:
         for span in spans:
@@ -95,15 +100,14 @@ class LocalFiles:
                 span["errno"] = error.errno or 0
 
     def _check_identity(self, number: int, *, again: bool = False) -> None:
-        identity = self._identities[number] if self._identities else None
-        if identity is not None:
-            identity.check(int(self._numbers[number]), self._paths[number], again=again)
+        if self._identities:
+            self._files[number].check_identity(self._identities[number], again=again)
 
-    def finish(self, asked: Any) -> None:
-        """Wait until what was asked for is there."""
+    def finish(self, asked: PendingSpans) -> None:
+        """Wait until the spans of a call of `begin` are there."""
 
     def interrupt(self) -> None:
-        """Let whoever waits for files at URLs go; memory is not written to any more."""
+        """End the wait for files at URLs; memory is not written to any more."""
 
     def close(self) -> None:
         """Close all files, once the read under way is done."""
@@ -113,11 +117,11 @@ class LocalFiles:
 
 
 class RemoteFiles(LocalFiles):
-    """The same for files some or all of which are at URLs.
+    """Files some or all of which are at URLs.
 
     Args:
-        paths: In the order of their numbers.
-        identities: Of each file, None of one at a URL; or none at all.
+        paths: The files, in the order of their numbers.
+        identities: The identity of each file, None for one at a URL; or () to check none.
 
     Raises:
         RemoteError: fsspec is not installed.
@@ -130,7 +134,7 @@ class RemoteFiles(LocalFiles):
 
         super().__init__(paths, identities)
         self._fetcher = Fetcher()
-        self._sources: dict[int, Any] = {}
+        self._remote: dict[int, RemoteFile] = {}
 
     def open(self) -> None:
         """Open them, those at URLs all at once.
@@ -143,29 +147,29 @@ class RemoteFiles(LocalFiles):
 
         super().open()
         far = {n: Location.of(path) for n, path in enumerate(self._paths) if is_url(path)}
-        sources = result(self._fetcher.open(list(far.values())))
-        self._sources = dict(zip(far, sources, strict=True))
+        files = result(self._fetcher.open(list(far.values())))
+        self._remote = dict(zip(far, files, strict=True))
 
-    def begin(self, spans: Spans) -> Any:
+    def begin(self, spans: Spans) -> PendingSpans:
         local = np.isin(spans["fd"], list(self._files))
         near = spans[local]
         super().begin(near)
         spans["got"][local], spans["errno"][local] = near["got"], near["errno"]
-        # A failed read from a URL is an error of its own.
+        # A read from a URL that fails is an exception, and no errno of a span.
         spans["got"][~local] = spans["nbytes"][~local]
         far = np.flatnonzero(~local)
         wanted = []
         for place in far[~self._from_copies(spans[far])].tolist():
             number, offset, nbytes, dst = spans[place].tolist()[:4]
             memory = (ctypes.c_uint8 * nbytes).from_address(dst)
-            wanted.append((self._sources[number], offset, memoryview(memory).cast("B")))
+            wanted.append((self._remote[number], offset, memoryview(memory).cast("B")))
         return self._fetcher.into(wanted)
 
     def _from_copies(self, spans: Spans) -> npt.NDArray[np.bool_]:
-        """Read spans of files at URLs from their copies on disk; (M,) where that was possible."""
+        """(M,) which spans of files at URLs were read from copies of these files on disk."""
         done, rows, owners, segments = np.zeros(len(spans), bool), [], [], []
         for place, (number, offset, nbytes, dst, *_) in enumerate(spans.tolist()):
-            copy = self._sources[number].copy
+            copy = self._remote[number].copy
             parts = None if copy is None else copy.spans(offset, offset + nbytes)
             for segment, at, length in parts or ():
                 done[place] = True
@@ -179,8 +183,8 @@ class RemoteFiles(LocalFiles):
             done[np.array(owners)[table["got"] != table["nbytes"]]] = False
         return done
 
-    def finish(self, asked: Any) -> None:
-        """Wait until what was asked for is there.
+    def finish(self, asked: PendingSpans) -> None:
+        """Wait until the spans of a call of `begin` are there.
 
         Raises:
             RemoteError: A file at a URL could not be read.
@@ -188,7 +192,8 @@ class RemoteFiles(LocalFiles):
         """
         from gpuio.storage.remote.fetch import result
 
-        result(asked)
+        if asked is not None:
+            result(asked)
 
     def interrupt(self) -> None:
         self._fetcher.close()
@@ -198,10 +203,10 @@ class RemoteFiles(LocalFiles):
         super().close()
 
 
-def files_of(dataset: RecordIOSource) -> LocalFiles:
-    """The files of a data set, not open yet."""
-    kind = RemoteFiles if any(map(is_url, dataset.paths)) else LocalFiles
-    return kind(dataset.paths, dataset.identities)
+def files_of(source: RecordIOSource) -> LocalFiles:
+    """The files of a source, not open yet."""
+    kind = RemoteFiles if any(map(is_url, source.paths)) else LocalFiles
+    return kind(source.paths, source.identities)
 
 
 def _read(table: Spans) -> None:
