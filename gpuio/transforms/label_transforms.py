@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.transforms.geometry import Sizes, Step
-from gpuio.transforms.object_crop import EMIT_MODES, EmitMode
+from gpuio.transforms.object_crop import EmitMode, check_emit
 from gpuio.transforms.op import BatchPlan, Changes, Op
 
 LABEL_KINDS = {"values": 1, "boxes": 5, "points": 2}
@@ -65,11 +65,7 @@ class MoveBoxes(Op):
     filler: float = -1
 
     def __post_init__(self) -> None:
-        if self.emit not in EMIT_MODES:
-            wanted = ", ".join(EMIT_MODES)
-            raise ValueError(f"crop_emit_mode must be one of {wanted}, got {self.emit!r}")
-        if self.threshold < 0:
-            raise ValueError(f"emit_overlap_thresh must be at least 0, got {self.threshold}")
+        check_emit(self.emit, self.threshold)
 
     def __call__(self, batch: BatchPlan) -> None:
         boxes = batch.labels.reshape(len(batch.labels), -1, 5)

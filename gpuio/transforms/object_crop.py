@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.core.parameters import choice
 from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw, Draws
 
@@ -88,11 +89,7 @@ class CropObjects(Op):
             raise ValueError(
                 f"num_crop_sampler must be in [1, {MOST_SAMPLERS}], got {len(self.samplers)}"
             )
-        if self.emit not in EMIT_MODES:
-            wanted = ", ".join(EMIT_MODES)
-            raise ValueError(f"crop_emit_mode must be one of {wanted}, got {self.emit!r}")
-        if self.threshold < 0:
-            raise ValueError(f"emit_overlap_thresh must be at least 0, got {self.threshold}")
+        check_emit(self.emit, self.threshold)
 
     def __call__(self, batch: BatchPlan) -> None:
         from gpuio.kernels.objects import crop_objects
@@ -122,6 +119,13 @@ class CropObjects(Op):
         stream = *draws.stream, np.array(blocks, np.uint64)
         find_crops(*objects, *stream, table(self.samplers), order, *keep, boxes)
         return boxes
+
+
+def check_emit(emit: EmitMode, threshold: float) -> None:
+    """Refuse an unknown way of keeping objects, and a threshold below 0."""
+    choice("crop_emit_mode", emit, EMIT_MODES)
+    if threshold < 0:
+        raise ValueError(f"emit_overlap_thresh must be at least 0, got {threshold}")
 
 
 def table(samplers: tuple[Sampler, ...]) -> npt.NDArray[np.void]:
