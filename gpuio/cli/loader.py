@@ -6,10 +6,10 @@ import argparse
 from typing import Any, Final
 
 from gpuio.cli import arguments
-from gpuio.core.parameters import description
-from gpuio.mxnet.keywords import IMAGE, keywords_of
+from gpuio.core.options import description
+from gpuio.mxnet.keywords import IMAGE, options_of
 
-PARAMETERS: Final = {name: o for name, o in keywords_of(IMAGE).items() if name != "path_imgrec"}
+PARAMETERS: Final = {name: o for name, o in options_of(IMAGE).items() if name != "path_imgrec"}
 """All but the .rec file itself, by name."""
 
 

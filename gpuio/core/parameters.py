@@ -1,4 +1,7 @@
-"""Parameters as MXNet's scripts give them: checked, converted, and named when they are wrong."""
+"""Values of parameters: converted from the forms that MXNet's scripts use, and checked.
+
+Each function takes the name of a parameter, for messages, and its value; a ValueError names both.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,8 @@ import functools
 import inspect
 import operator
 from ast import literal_eval
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, field, fields
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,24 +20,13 @@ from gpuio.core.suggestions import suggestion
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Reader = Callable[[str, Any], Any]
-"""Takes the name of an option and what is given for it; returns the value in its type.
-
-Raises a ValueError that names the option.
-"""
-Amount = int
-"""A type of option: a whole number that `amount` reads."""
-Float32 = float
-"""A type of option: a number that `single` reads."""
-REQUIRED: Final = object()
-"""The default of an option that has none."""
 
 _LARGEST = float(np.finfo(np.float32).max)
-_MOST = 1 << 15  # pixels, degrees, levels
+_MOST = 1 << 15
 
 
 def suggest(function: Callable[P, R]) -> Callable[P, R]:
-    """Make an unknown keyword a TypeError that says what to use instead, where that is known."""
+    """Let a call with an unknown keyword raise a TypeError that suggests a known one."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -89,8 +80,8 @@ def integer(name: str, value: Any, *, least: int | None = None, most: int | None
     return number
 
 
-def amount(name: str, value: Any) -> int:
-    """A whole number of pixels, degrees or levels, no more than can be worked with."""
+def bounded_integer(name: str, value: Any) -> int:
+    """A whole number of pixels, degrees or levels: one from -32768 to 32768."""
     return integer(name, value, least=-_MOST, most=_MOST)
 
 
@@ -105,10 +96,10 @@ def number(name: str, value: Any) -> float:
     return result
 
 
-def single(name: str, value: Any) -> float:
-    """A finite number as MXNet reads it: whole and decimal part, each a float32, and their sum.
+def mxnet_float(name: str, value: Any) -> float:
+    """A number as MXNet reads it: the float32 sum of its whole part and its decimals.
 
-    That may differ from the nearest float32 in the last bit, and so move a pixel of a warp.
+    The sum may differ from the nearest float32 in the last bit, and so move a pixel of a warp.
 
     Source: dmlc-core, include/dmlc/strtonum.h.
     """
@@ -120,13 +111,13 @@ def single(name: str, value: Any) -> float:
     return float(np.copysign(np.float32(abs(int(whole))) + part, exact))
 
 
-def nearest_single(name: str, value: Any) -> float:
-    """A number that float32 can hold, or the text of one, rounded to the nearest float32."""
+def float32(name: str, value: Any) -> float:
+    """The float32 nearest to a number, or to the text of one."""
     return float(np.float32(number(name, value)))
 
 
 def shape(name: str, value: Any, length: int) -> tuple[int, ...]:
-    """`length` whole numbers: a tuple, a list, or the text of one."""
+    """A given number of integers: a sequence of them, or the text of one."""
     given = value
     if isinstance(value, str):
         try:
@@ -135,16 +126,16 @@ def shape(name: str, value: Any, length: int) -> tuple[int, ...]:
             given = None
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != length:
         raise ValueError(f"{name} must be {length} integers, got {value!r}")
-    return tuple(amount(name, side) for side in given)
+    return tuple(bounded_integer(name, side) for side in given)
 
 
-def element(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """A NumPy dtype, also that of "bfloat16", which ml_dtypes brings, or of a torch.dtype.
+def as_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """The NumPy dtype of a dtype, of a torch.dtype, or of "bfloat16" (with ml_dtypes).
 
     Raises:
-        TypeError: It is none.
+        TypeError: `dtype` is not a dtype.
     """
-    dtype = untorched(dtype)
+    dtype = without_torch(dtype)
     if isinstance(dtype, str) and dtype == "bfloat16":
         with explained("bfloat16"):
             import ml_dtypes
@@ -153,18 +144,18 @@ def element(dtype: npt.DTypeLike) -> np.dtype[Any]:
     return np.dtype(dtype)
 
 
-def untorched(dtype: Any) -> Any:
-    """The name of a torch.dtype, "float16" for torch.float16; anything else as it is."""
+def without_torch(dtype: Any) -> Any:
+    """The name of a torch.dtype, as "float16" for torch.float16; other values as they are."""
     name = str(dtype)
     return name.removeprefix("torch.") if name.startswith("torch.") else dtype
 
 
 def dtype_name(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """The name of a dtype; None is float32."""
+    """The name of a dtype, which is one of those `allowed`; "float32" for None."""
     if value is None:
         return "float32"
     try:
-        found = element(value).name
+        found = as_dtype(value).name
     except (TypeError, ValueError):
         found = repr(value)
     if found not in allowed:
@@ -172,8 +163,8 @@ def dtype_name(name: str, value: Any, allowed: Sequence[str]) -> str:
     return found
 
 
-def device(name: str, value: Any) -> str | None:
-    """The name of a device: text, or what a torch.device or a `Context` is; None is none."""
+def device_name(name: str, value: Any) -> str | None:
+    """The name of a device, of a torch.device or of a `Context`; None for None."""
     if value is None:
         return None
     if type(value).__module__.partition(".")[0] == "torch":
@@ -181,24 +172,24 @@ def device(name: str, value: Any) -> str | None:
     elif hasattr(value, "device_type") and hasattr(value, "device_id"):
         value = f"cuda:{value.device_id}" if value.device_type == "gpu" else "cpu"
     if not isinstance(value, str):
-        raise ValueError(  # noqa: TRY004  a wrong value, as for all of them
+        raise ValueError(  # noqa: TRY004
             f"{name} must be 'cpu', 'cuda', 'cuda:N' or a torch.device, got {value!r}"
         )
-    return "cpu" if value.startswith("cpu:") else value  # PyTorch numbers its only one
+    return "cpu" if value.startswith("cpu:") else value  # PyTorch's name may be "cpu:0"
 
 
 def integers(name: str, value: Any) -> tuple[int, ...]:
-    """Whole numbers: a sequence of them, or text with commas between; none for "" and None."""
+    """Integers: a sequence of them, or text with commas between; no integer for "" and None."""
     if value is None:
         return ()
     parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     if not isinstance(parts, Sequence | np.ndarray):
-        raise ValueError(f"{name} must be a list of integers, got {value!r}")  # noqa: TRY004  a wrong value, as for all of them
-    return tuple(amount(name, part) for part in parts)
+        raise ValueError(f"{name} must be a list of integers, got {value!r}")  # noqa: TRY004
+    return tuple(bounded_integer(name, part) for part in parts)
 
 
 def numbers(name: str, value: Any) -> tuple[float, ...]:
-    """Finite numbers: one, a sequence of them, or the text of either."""
+    """Numbers: a single one, a sequence of them, or the text of either."""
     given = value
     if isinstance(value, str):
         try:
@@ -213,7 +204,7 @@ def numbers(name: str, value: Any) -> tuple[float, ...]:
 def text(name: str, value: Any) -> str:
     """Text."""
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be text, got {value!r}")  # noqa: TRY004  a wrong value, as for all of them
+        raise ValueError(f"{name} must be text, got {value!r}")  # noqa: TRY004
     return value
 
 
@@ -221,58 +212,3 @@ def choice(name: str, value: Any, allowed: Sequence[str]) -> None:
     """Refuse a value that is not one of `allowed`."""
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-
-
-def optional(read: Reader) -> Reader:
-    """A reader that also takes None."""
-    return lambda name, value: None if value is None else read(name, value)
-
-
-READERS: Final[Mapping[str, Reader]] = {
-    "bool": boolean,
-    "int": integer,
-    "int | None": optional(integer),
-    "Amount": amount,
-    "float": number,
-    "Float32": single,
-    "Float32 | None": optional(nearest_single),  # MXNet reads these in another way
-    "str": text,
-    "tuple[int, int, int]": functools.partial(shape, length=3),
-    "tuple[int, ...]": integers,
-    "tuple[float, ...]": numbers,
-}
-"""What reads the values of options, by their types; values of other types are taken as given."""
-
-
-def option(default: object, description: str, *, read: Reader | None = None) -> Any:
-    """A field of a dataclass that users give as a keyword.
-
-    Args:
-        default: Its default; `REQUIRED` if there is none.
-        description: What it means, in sentences, for docstrings, commands and the documentation.
-        read: Reads what users give; by default the one of `READERS` for the type of the field.
-    """
-    metadata = {"description": description, "read": read}
-    if default is REQUIRED:
-        return field(metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def options(group: type) -> list[Field[Any]]:
-    """The fields of a dataclass that were made by `option`."""
-    return [field for field in fields(cast("Any", group)) if "description" in field.metadata]
-
-
-def description(option: Field[Any]) -> str:
-    """What a field made by `option` means."""
-    return option.metadata["description"]
-
-
-def read(option: Field[Any], value: Any) -> Any:
-    """What users give for a field made by `option`, in its type.
-
-    Raises:
-        ValueError: It is not of that type.
-    """
-    reader: Reader | None = option.metadata["read"] or READERS.get(str(option.type))
-    return value if reader is None else reader(option.name, value)

@@ -8,7 +8,7 @@ from typing import ClassVar, get_args
 import numpy as np
 
 from gpuio.core import parameters as p
-from gpuio.core.parameters import Amount, Float32, option
+from gpuio.core.options import Bounded, Float32, option
 from gpuio.mxnet.image_keywords import BoxOptions, Geometry, MeanOptions
 from gpuio.storage.paths import PathLike
 from gpuio.transforms.detection import ResizeMode
@@ -35,10 +35,10 @@ class DetGeometry(Geometry):
     rand_pad_prob: Float32 = option(0, "The probability of adding a border to an image.")
     max_pad_scale: Float32 = option(1, "The largest side of image and border, in sides of the "
         "image.")
-    fill_value: Amount = option(127, "The level of the border, from 0 to 255; a fourth channel "
+    fill_value: Bounded = option(127, "The level of the border, from 0 to 255; a fourth channel "
         "gets 0.")
     rand_crop_prob: Float32 = option(0, "The probability of cropping an image.")
-    num_crop_sampler: Amount = option(1, "The number of crop samplers, which are tried in random "
+    num_crop_sampler: Bounded = option(1, "The number of crop samplers, which are tried in random "
         "order until one finds a crop. The keywords of samplers, `min_crop_scales` to "
         "`max_crop_trials`, take one value for all samplers or a list with one for each.")
     min_crop_scales: tuple[float, ...] = option((0,), "The smallest side of a crop, in sides of "
@@ -79,14 +79,14 @@ class DetColor:
     """How colours change."""
 
     section: ClassVar[str] = "Colour"
-    max_random_hue: Amount = option(0, "The largest change of hue, either way, in units of 2 "
+    max_random_hue: Bounded = option(0, "The largest change of hue, either way, in units of 2 "
         "degrees.")
     random_hue_prob: Float32 = option(0, "The probability of changing the hue of an image.")
-    max_random_saturation: Amount = option(0, "The largest change of saturation in HLS, either "
+    max_random_saturation: Bounded = option(0, "The largest change of saturation in HLS, either "
         "way, in levels.")
     random_saturation_prob: Float32 = option(0, "The probability of changing the saturation of an "
         "image.")
-    max_random_illumination: Amount = option(0, "The largest change of lightness in HLS, either "
+    max_random_illumination: Bounded = option(0, "The largest change of lightness in HLS, either "
         "way, in levels.")
     random_illumination_prob: Float32 = option(0, "The probability of changing the lightness of an "
         "image.")

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 
 from gpuio.core import parameters as p
-from gpuio.core.parameters import Amount, Float32, option
+from gpuio.core.options import Bounded, Float32, option
 from gpuio.storage import paths
 from gpuio.storage.paths import PathLike
 from gpuio.transforms.geometry import INTER_METHODS
@@ -95,9 +95,9 @@ class Geometry:
     """Where pixels go: what both iterators have."""
 
     section: ClassVar[str] = "Geometry"
-    resize: Amount = option(-1, "Length of the shorter edge, in pixels, to which images are "
+    resize: Bounded = option(-1, "Length of the shorter edge, in pixels, to which images are "
         "resized before all other steps; -1 keeps their size.")
-    inter_method: Amount = option(1, "Interpolation: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 "
+    inter_method: Bounded = option(1, "Interpolation: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 "
         "Lanczos, 9 area to shrink and cubic to enlarge, 10 drawn for each image.")
 
     def __post_init__(self) -> None:
@@ -111,9 +111,9 @@ class ImageGeometry(Geometry):
     """Where pixels go."""
 
     aug_seq: str = option("aug_default", 'The sequence of steps; "aug_default" is the only one.')
-    max_rotate_angle: Amount = option(0, "The largest random rotation, either way, in whole "
+    max_rotate_angle: Bounded = option(0, "The largest random rotation, either way, in whole "
         "degrees.")
-    rotate: Amount = option(-1, "The angle by which all images are rotated counter-clockwise, in "
+    rotate: Bounded = option(-1, "The angle by which all images are rotated counter-clockwise, in "
         "degrees; -1 and 0 are off.")
     rotate_list: tuple[int, ...] = option((), "Angles, in degrees, of which one is drawn for each "
         "image.")
@@ -127,14 +127,14 @@ class ImageGeometry(Geometry):
     min_random_scale: Float32 = option(1, "The smallest factor of a random scaling.")
     max_img_size: Float32 = option(1e10, "The largest side that random scaling gives, in pixels.")
     min_img_size: Float32 = option(0, "The smallest side that random scaling gives, in pixels.")
-    pad: Amount = option(0, "The width of a border added on every side, in pixels.")
-    fill_value: Amount = option(255, "The level, from 0 to 255, of the border and of pixels that a "
-        "rotation or shear brings in from outside the picture. The fourth channel gets 0.")
+    pad: Bounded = option(0, "The width of a border added on every side, in pixels.")
+    fill_value: Bounded = option(255, "The level, from 0 to 255, of the border and of pixels that "
+        "a rotation or shear brings in from outside the picture. The fourth channel gets 0.")
     rand_crop: bool = option(False, "Crop at a random position instead of the centre. Images "
         "smaller than the crop are enlarged first.")
-    max_crop_size: Amount = option(-1, "The largest side, in pixels, of a square crop of random "
+    max_crop_size: Bounded = option(-1, "The largest side, in pixels, of a square crop of random "
         "size, which is resized to the output; -1 is off.")
-    min_crop_size: Amount = option(-1, "The smallest side of a square crop; see `max_crop_size`.")
+    min_crop_size: Bounded = option(-1, "The smallest side of a square crop; see `max_crop_size`.")
     random_resized_crop: bool = option(False, "Crop a window of random area and aspect ratio, and "
         "resize it to the output.")
     max_random_area: Float32 = option(1, "The largest area of `random_resized_crop`, as a fraction "
@@ -163,9 +163,9 @@ class ImageColor:
         "mean gray of the image are multiplied by a factor from 1 - v to 1 + v.")
     saturation: Float32 = option(0, "Strength v of a random change of saturation: distances from "
         "the gray of each pixel are multiplied by a factor from 1 - v to 1 + v.")
-    random_h: Amount = option(0, "The largest change of hue, either way, in units of 2 degrees.")
-    random_s: Amount = option(0, "The largest change of saturation in HLS, either way, in levels.")
-    random_l: Amount = option(0, "The largest change of lightness in HLS, either way, in levels.")
+    random_h: Bounded = option(0, "The largest change of hue, either way, in units of 2 degrees.")
+    random_s: Bounded = option(0, "The largest change of saturation in HLS, either way, in levels.")
+    random_l: Bounded = option(0, "The largest change of lightness in HLS, either way, in levels.")
     pca_noise: Float32 = option(0, "Standard deviation of noise along the principal components of "
         "colour.")
     rand_gray: Float32 = option(0, "The probability that an image is made gray.")

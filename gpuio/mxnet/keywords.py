@@ -27,7 +27,7 @@ from typing import (
 )
 
 from gpuio.core import parameters as p
-from gpuio.core.parameters import option
+from gpuio.core.options import description, option, options, read
 from gpuio.mxnet import det_keywords as det
 from gpuio.mxnet import image_keywords as image
 from gpuio.pipeline.config import (
@@ -81,13 +81,13 @@ class Parameter(NamedTuple):
 
 
 @functools.cache
-def keywords_of(iterator: str) -> Mapping[str, Field[Any]]:
+def options_of(iterator: str) -> Mapping[str, Field[Any]]:
     """The fields that are keywords of an iterator, by name.
 
     Args:
         iterator: `IMAGE` or `DET`.
     """
-    return {option.name: option for group in GROUPS[iterator] for option in p.options(group)}
+    return {option.name: option for group in GROUPS[iterator] for option in options(group)}
 
 
 def parameter_table() -> list[Parameter]:
@@ -100,9 +100,9 @@ def parameter_table() -> list[Parameter]:
         for group in groups:
             section: str = group.section  # type: ignore[attr-defined]
             types = {name: _type_text(hint) for name, hint in get_type_hints(group).items()}
-            for o in p.options(group):
+            for o in options(group):
                 default = "required" if o.default is MISSING else repr(o.default)
-                row = Parameter(section, o.name, types[o.name], default, p.description(o), ())
+                row = Parameter(section, o.name, types[o.name], default, description(o), ())
                 found[row] = (*found.get(row, ()), iterator)
     rows = [row._replace(iterators=iterators) for row, iterators in found.items()]
     sections = list(dict.fromkeys(row.section for row in rows))
@@ -133,14 +133,14 @@ class Values(dict[str, Any]):
         Raises:
             ValueError: A value is not of the keyword's type.
         """
-        keywords = keywords_of(iterator)
+        keywords = options_of(iterator)
         given = {name: o.default for name, o in keywords.items() if o.default is not MISSING}
         given.update(arguments)
-        return cls((name, p.read(keywords[name], value)) for name, value in given.items())
+        return cls((name, read(keywords[name], value)) for name, value in given.items())
 
     def group(self, group: type[T]) -> T:
         """A group of options, made of the values of its keywords."""
-        return group(**{field.name: self[field.name] for field in p.options(group)})
+        return group(**{field.name: self[field.name] for field in options(group)})
 
     def config(self) -> LoaderConfig:
         """The options that are not about labels and augmentation."""
@@ -167,7 +167,7 @@ def takes_keywords(iterator: str) -> Callable[[type[T]], type[T]]:
         signature = inspect.signature(declared)
 
         @functools.wraps(declared)
-        def read(self: Any, *args: Any, **kwargs: Any) -> None:
+        def init(self: Any, *args: Any, **kwargs: Any) -> None:
             declared(self, *args, **kwargs)  # raises Python's own TypeError for a wrong call
             given = signature.bind(self, *args, **kwargs).arguments
             del given["self"]
@@ -175,7 +175,7 @@ def takes_keywords(iterator: str) -> Callable[[type[T]], type[T]]:
                 given["dtype"] = self.default_dtype
             self._open(Values.read(iterator, given))
 
-        cls.__init__ = p.suggest(read)  # type: ignore[method-assign]
+        cls.__init__ = p.suggest(init)  # type: ignore[method-assign]
         if cls.__doc__ is not None:
             before, mark, after = cls.__doc__.partition("    Attributes:")
             cls.__doc__ = f"{before}    Args:\n{_described(iterator)}\n\n{mark}{after}"
@@ -187,4 +187,4 @@ def takes_keywords(iterator: str) -> Callable[[type[T]], type[T]]:
 def _described(iterator: str) -> str:
     """The lines of a docstring that describe the arguments."""
     fill = textwrap.TextWrapper(100, initial_indent=" " * 8, subsequent_indent=" " * 12).fill
-    return "\n".join(fill(f"{o.name}: {p.description(o)}") for o in keywords_of(iterator).values())
+    return "\n".join(fill(f"{o.name}: {description(o)}") for o in options_of(iterator).values())

@@ -194,7 +194,7 @@ def array(source_array: Any, ctx: Context | None = None, dtype: npt.DTypeLike | 
     if dtype is None:
         dtype = source_array.dtype if isinstance(source_array, NDArray) else np.float32
     try:
-        host = np.array(source_array, p.element(dtype)).view(NDArray)
+        host = np.array(source_array, p.as_dtype(dtype)).view(NDArray)
     except (TypeError, ValueError) as error:
         kind = type(source_array).__name__
         raise TypeError(f"source_array must be like an array, got {kind}: {error}") from error
@@ -207,7 +207,7 @@ def zeros(
     dtype: npt.DTypeLike | None = None,
 ) -> Any:
     """An array of zeros, float32 unless `dtype` says otherwise."""
-    return _on_device(np.zeros(shape, p.element(dtype or np.float32)).view(NDArray), ctx)
+    return _on_device(np.zeros(shape, p.as_dtype(dtype or np.float32)).view(NDArray), ctx)
 
 
 def ones(
@@ -216,7 +216,7 @@ def ones(
     dtype: npt.DTypeLike | None = None,
 ) -> Any:
     """An array of ones, float32 unless `dtype` says otherwise."""
-    return _on_device(np.ones(shape, p.element(dtype or np.float32)).view(NDArray), ctx)
+    return _on_device(np.ones(shape, p.as_dtype(dtype or np.float32)).view(NDArray), ctx)
 
 
 def waitall() -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, ClassVar, Final, Literal, get_args
 
 from gpuio.core import parameters as p
-from gpuio.core.parameters import REQUIRED, option
+from gpuio.core.options import REQUIRED, option
 from gpuio.core.shard import Shard, resolve_shard
 from gpuio.pipeline.error_policy import POLICIES, OnError
 from gpuio.samplers import LastBatch, Order
@@ -127,7 +127,7 @@ class OutputConfig:
         "and width of an output image, in pixels.")
     dtype: str = option("float32", "The type of the output: float32, float16, bfloat16, int8 or "
         "uint8. None is float32, int8 for `ImageRecordInt8Iter` and uint8 for "
-        "`ImageRecordUInt8Iter`.", read=_DTYPE)
+        "`ImageRecordUInt8Iter`.", reader=_DTYPE)
     layout: Layout = option("NCHW", "The order of axes: N images, C channels, H rows, W columns.")
     data_name: str = option("data", "The name of the images in `provide_data`.")
     label_name: str = option("softmax_label", "The name of the labels in `provide_label`.")
@@ -150,7 +150,7 @@ class RuntimeConfig:
     section: ClassVar[str] = "Running"
     device: str | None = option(None, 'Where batches are made: "cpu", "cuda" for the current GPU, '
         '"cuda:N", or a `torch.device`. None takes the current GPU if one can be used, and the CPU '
-        "otherwise.", read=p.device)
+        "otherwise.", reader=p.device_name)
     preprocess_threads: int | None = option(None, "The number of CPU threads, from 1 to 1024. None "
         "takes all cores that this process may use.")
     prefetch_buffer: int = option(2, "The number of finished batches that may wait for the "

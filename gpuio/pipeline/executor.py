@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core import compile_notice
-from gpuio.core.parameters import element
+from gpuio.core.parameters import as_dtype
 from gpuio.devices.base import Array, Device, Event, KernelCall, Running
 from gpuio.devices.out_of_memory import naming_batch
 from gpuio.devices.pool import Lease, OutputPool
@@ -88,7 +88,7 @@ class Field:
     ) -> None:
         self.plan, self.decoder, self.fill = plan, decoder, fill
         self.decoding = self.augmenting = 0
-        self._pool = OutputPool(device, plan.output_shape(batch_size), element(plan.dtype), keep)
+        self._pool = OutputPool(device, plan.output_shape(batch_size), as_dtype(plan.dtype), keep)
         image = plan.normalization.mean_image(plan.dtype)
         self._mean = None if image is None else device.upload(image)
         self.mean_image = 0 if image is None else device.address(self._mean)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.core.parameters import element
+from gpuio.core.parameters import as_dtype
 from gpuio.devices.base import KernelCall, Work
 from gpuio.kernels.resample import finish, resample
 from gpuio.kernels.steps import STEP, STEPS, ColorKind, StepKind, table_bytes
@@ -143,7 +143,7 @@ class _Lowering:
         table["kind"][~self._valid] = StepKind.SKIP
         self._paint(table, self._colored)
         size = int(np.prod(plan.shape))
-        nbytes = np.uint64(size * element(plan.dtype).itemsize)
+        nbytes = np.uint64(size * as_dtype(plan.dtype).itemsize)
         table["dst"] = np.uint64(self._target.data) + places.astype(np.uint64) * nbytes
         table["scratch"] = self._used
         table["taps"] = self._reserve(table, self._used + _aligned(np.array([size])))

@@ -19,7 +19,7 @@ CASES = {
     ),
     "gpuio.torch": ("torch", "from gpuio.torch import RecordDataset"),
     "encoding images": ("PIL", "import gpuio; gpuio.recordio.pack_img((0, 1, 2, 0), pixels)"),
-    "bfloat16": ("ml_dtypes", "from gpuio.core.parameters import element; element('bfloat16')"),
+    "bfloat16": ("ml_dtypes", "from gpuio.core.parameters import as_dtype; as_dtype('bfloat16')"),
 }
 EXTRA = {"torch": "torch"}
 

@@ -244,12 +244,12 @@ def test_dtypes_of_frameworks(value, name):
     ],
 )
 def test_devices(value, name):
-    assert p.device("x", value) == name
+    assert p.device_name("x", value) == name
 
 
 def test_what_is_no_device_is_refused():
     with pytest.raises(ValueError, match=r"x must be 'cpu', 'cuda', 'cuda:N' or a torch\.device"):
-        p.device("x", 0)
+        p.device_name("x", 0)
 
 
 def test_known_keywords_pass():
@@ -265,7 +265,7 @@ def test_known_keywords_pass():
 )
 def test_a_float_is_read_as_mxnet_reads_it(text, bits):
     """Whole and decimal part apart: 1.514 comes out one bit away from the nearest float32."""
-    assert np.float32(p.single("v", text)).view(np.uint32) == bits
+    assert np.float32(p.mxnet_float("v", text)).view(np.uint32) == bits
 
 
 @pytest.mark.parametrize(

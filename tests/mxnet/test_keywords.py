@@ -8,15 +8,15 @@ from dataclasses import MISSING
 import pytest
 
 import gpuio
-from gpuio.core import parameters as p
-from gpuio.mxnet.keywords import DET, GROUPS, IMAGE, keywords_of, parameter_table
+from gpuio.core.options import description, options, read
+from gpuio.mxnet.keywords import DET, GROUPS, IMAGE, options_of, parameter_table
 
 ITERATORS = {IMAGE: gpuio.ImageRecordIter, DET: gpuio.ImageDetRecordIter}
 
 
 @pytest.mark.parametrize("name", ITERATORS)
 def test_groups_hold_every_parameter_of_the_signature_with_its_default(name):
-    keywords = keywords_of(name)
+    keywords = options_of(name)
     parameters = inspect.signature(ITERATORS[name]).parameters
     assert set(keywords) == set(parameters)
     for key, parameter in parameters.items():
@@ -24,26 +24,26 @@ def test_groups_hold_every_parameter_of_the_signature_with_its_default(name):
         if parameter.default is parameter.empty:
             assert option.default is MISSING
         else:
-            assert p.read(option, parameter.default) == p.read(option, option.default), key
+            assert read(option, parameter.default) == read(option, option.default), key
 
 
 @pytest.mark.parametrize("name", ITERATORS)
 def test_no_keyword_is_in_two_groups(name):
-    names = [option.name for group in GROUPS[name] for option in p.options(group)]
-    assert sorted(names) == sorted(keywords_of(name))
+    names = [option.name for group in GROUPS[name] for option in options(group)]
+    assert sorted(names) == sorted(options_of(name))
 
 
 @pytest.mark.parametrize("name", ITERATORS)
 def test_the_docstring_describes_every_parameter(name):
     text = " ".join(inspect.getdoc(ITERATORS[name]).split())
-    for option in keywords_of(name).values():
-        assert f" {option.name}: {p.description(option)}" in text
+    for option in options_of(name).values():
+        assert f" {option.name}: {description(option)}" in text
 
 
 def test_the_table_of_the_documentation_has_all_keywords():
     rows = parameter_table()
     for name in ITERATORS:
-        assert {row.name for row in rows if name in row.iterators} == set(keywords_of(name))
+        assert {row.name for row in rows if name in row.iterators} == set(options_of(name))
     assert all(row.section and row.type and row.help.endswith(".") for row in rows)
     by_name = {(row.name, row.iterators): row for row in rows}
     assert by_name["fill_value", (IMAGE,)].default == "255"

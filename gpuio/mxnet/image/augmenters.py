@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
 
 import numpy as np
 
-from gpuio.core.parameters import suggest, untorched
+from gpuio.core.parameters import suggest, without_torch
 from gpuio.mxnet import advice
 from gpuio.mxnet.image.arrays import by_channel, floating, image_array, ndarray
 from gpuio.mxnet.image.functions import (
@@ -419,7 +419,7 @@ class CastAug(Augmenter):
     """Convert to the dtype `typ`."""
 
     def __init__(self, typ: npt.DTypeLike = "float32") -> None:
-        typ = untorched(typ)
+        typ = without_torch(typ)
         super().__init__(type=typ)
         self.typ = typ
 

@@ -113,7 +113,7 @@ class RecordIter(EpochIter, Conversions):
         self.taken = self._before = BatchCounter()
         self._began = self._last = 0.0  # of the epoch, in seconds of time.perf_counter
         self._position = Position()
-        dtype, shape = p.element(self.plan.dtype).type, self.plan.output_shape(self.batch_size)
+        dtype, shape = p.as_dtype(self.plan.dtype).type, self.plan.output_shape(self.batch_size)
         self.provide_data = [DataDesc(config.output.data_name, shape, dtype, self.plan.layout)]
         rows = (self.batch_size, *labels.shape)
         self.provide_label = [DataDesc(config.output.label_name, rows, np.float32, "NCHW")]
