@@ -72,7 +72,7 @@ class ImageRecordIter(RecordIter):
         decoder: str = "auto", deterministic: bool = False, on_error: str = "raise",
         tolerate: str | None = None,
         resize: int = -1, inter_method: int = 1, aug_seq: str = "aug_default",
-        max_rotate_angle: int = 0, rotate: int = -1, rotate_list: Sequence[int] | str = "",
+        max_rotate_angle: int = 0, rotate: int = -1, rotate_list: Sequence[int] | str = (),
         max_shear_ratio: float = 0, max_aspect_ratio: float = 0,
         min_aspect_ratio: float | None = None, max_random_scale: float = 1,
         min_random_scale: float = 1, max_img_size: float = 1e10, min_img_size: float = 0,
