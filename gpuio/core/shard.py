@@ -1,17 +1,16 @@
-"""Which part of the data set this process reads: asked of what started it.
+"""The part of the data set that this process reads, as its launcher says.
 
-The first of these that has an answer gives it:
+The first of these that knows it says so:
 
-1. torch.distributed, where its process group is initialised;
+1. torch.distributed, if its process group is initialised;
 2. RANK and WORLD_SIZE, which torchrun sets;
-3. JAX, where jax.distributed is initialised;
+3. JAX, if jax.distributed is initialised;
 4. Ray Train, in a training function;
 5. OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE, which Open MPI sets;
-6. SLURM_PROCID and SLURM_NTASKS, which Slurm's srun sets;
-7. none: one part.
+6. SLURM_PROCID and SLURM_NTASKS, which srun of Slurm sets.
 
-Nothing is imported or started for this. A framework that the script has not imported has set
-nothing up, and one that it has is asked only for what it knows already.
+If none does, there is one part. No framework is imported or started for this: one that the script
+has not imported has set nothing up, and one that it has imported is only asked for what it knows.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from gpuio.core import parameters as p
 
@@ -31,12 +29,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of a data set that several readers share.
+    """One of the parts of a data set that several readers share.
 
     Attributes:
-        index: Of this reader, in [0, count).
-        count: Readers.
-        source: Who says so.
+        index: The index of this reader, from 0 to count - 1.
+        count: The number of readers.
+        source: Where these two numbers come from.
 
     Raises:
         ValueError: `index` is not in [0, count).
@@ -57,15 +55,15 @@ class Shard:
         return f"part_index={self.index} of num_parts={self.count} ({self.source})"
 
 
-def resolve_shard(num_parts: Any, part_index: Any) -> Shard:
-    """The part that two parameters name, or, where `num_parts` is "auto", the one that is found.
+def resolve_shard(num_parts: int | str, part_index: int | None) -> Shard:
+    """The part that two parameters name, or the one that `find_shard` finds.
 
     Args:
-        num_parts: A number, or "auto".
-        part_index: A number; with "auto", 0 or None.
+        num_parts: The number of parts, or "auto" to find both numbers.
+        part_index: The index of this part; 0 or None with "auto".
 
     Raises:
-        ValueError: A parameter is wrong, or what was found is.
+        ValueError: A parameter is wrong, or the numbers that were found are.
     """
     if not isinstance(num_parts, str) or num_parts != AUTO:
         count = p.integer("num_parts", num_parts, least=1)
@@ -77,16 +75,16 @@ def resolve_shard(num_parts: Any, part_index: Any) -> Shard:
         raise ValueError(
             f"part_index must be left out with num_parts='auto', which finds it, got {part_index}"
         )
-    part = find()
+    part = find_shard()
     _log.info("num_parts='auto': %s", part)
     return part
 
 
-def find() -> Shard:
-    """The part of this process, as the first that knows it says.
+def find_shard() -> Shard:
+    """The part of this process, from the first launcher or framework that knows it.
 
     Raises:
-        ValueError: What it says makes no sense.
+        ValueError: The numbers of that launcher contradict each other.
     """
     for ask in _SOURCES:
         part = ask()
@@ -107,7 +105,7 @@ def _torchrun() -> Shard | None:
 
 
 def _jax() -> Shard | None:
-    # jax.process_index() would start a backend and take its memory; this is where it looks.
+    # jax.process_index() reads the same state, but starts a backend, which takes memory.
     distributed = sys.modules.get("jax._src.distributed")
     state = getattr(distributed, "global_state", None)
     if state is None or state.client is None:
@@ -142,7 +140,7 @@ def _slurm() -> Shard | None:
 
 
 def _variables(rank: str, size: str) -> Shard | None:
-    """What two environment variables say, where they are set."""
+    """The part that two environment variables name; None if neither is set."""
     found = {name: os.environ[name] for name in (rank, size) if name in os.environ}
     if not found:
         return None
@@ -156,11 +154,4 @@ def _variables(rank: str, size: str) -> Shard | None:
     return Shard(p.integer(rank, found[rank]), p.integer(size, found[size]), f"{rank}, {size}")
 
 
-_SOURCES: Final[tuple[Callable[[], Shard | None], ...]] = (
-    _torch_distributed,
-    _torchrun,
-    _jax,
-    _ray_train,
-    _open_mpi,
-    _slurm,
-)
+_SOURCES: Final = (_torch_distributed, _torchrun, _jax, _ray_train, _open_mpi, _slurm)

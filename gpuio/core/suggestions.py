@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
-_NEAR: Final = 0.76  # of `SequenceMatcher.ratio`: one or two letters of a word
+_NEAR: Final = 0.76  # a `SequenceMatcher.ratio`: one or two letters of a word differ
 _SHOWN: Final = 3
 
 
@@ -38,7 +38,7 @@ SYNONYMS: Final = (
         "prefetch_factor prefetch prefetch_size prefetch_batches prefetch_queue_depth buffer_size "
         "queue_size queue_depth batches_ahead",
         "prefetch_buffer",
-        "finished batches that may wait",
+        "the number of finished batches that may wait",
     ),
     Synonym(
         "pin_memory pin_memory_device persistent_workers multiprocessing_context worker_init_fn "
@@ -64,7 +64,7 @@ SYNONYMS: Final = (
     Synonym(
         "drop_last drop_remainder discard_last drop_last_batch last_batch last_batch_handle",
         "round_batch=False",
-        "it leaves the last batch short",
+        "this leaves the last batch short",
     ),
     Synonym("last_batch last_batch_policy pad_last_batch", "last_batch_handle"),
     Synonym("last_batch_handle last_batch_policy pad_last_batch allow_smaller", "last_batch"),
@@ -73,13 +73,13 @@ SYNONYMS: Final = (
         "shuffle_buffer shuffle_buffer_size buffer shuffle_size shuffle_chunk initial_fill "
         "random_shuffle shuffle_after_epoch shuffle_files sampler",
         "shuffle",
-        "it is over all records, anew in every epoch",
+        "it shuffles all records, anew in each epoch",
     ),
     Synonym("random_seed rng_seed random_state manual_seed generator", "seed"),
     Synonym(
         "epochs num_epochs n_epochs epoch repeat infinite",
         "",
-        "one pass of a `for` loop is one epoch; the next loop is the next one",
+        "each pass of a `for` loop is one epoch",
     ),
     # Where the data is.
     Synonym("root image_root img_root image_dir image_folder", "path_root"),
@@ -151,17 +151,17 @@ SYNONYMS: Final = (
     Synonym(
         "mean means mean_rgb rgb_mean image_mean mean_value mean_values img_mean pixel_mean",
         "mean_r mean_g mean_b",
-        "of levels from 0 to 255: 123.675, 116.28 and 103.53 for 0.485, 0.456 and 0.406",
+        "in levels from 0 to 255: 123.675, 116.28 and 103.53 for 0.485, 0.456 and 0.406",
     ),
     Synonym(
         "std stds std_rgb rgb_std image_std std_value std_values img_std stddev pixel_std",
         "std_r std_g std_b",
-        "of levels from 0 to 255: 58.395, 57.12 and 57.375 for 0.229, 0.224 and 0.225",
+        "in levels from 0 to 255: 58.395, 57.12 and 57.375 for 0.229, 0.224 and 0.225",
     ),
     Synonym(
         "normalize normalize normalization normalization",
         "mean_r std_r scale",
-        "with mean_g, mean_b, std_g and std_b; of levels from 0 to 255",
+        "with mean_g, mean_b, std_g and std_b, in levels from 0 to 255",
     ),
     Synonym("normalize normalize normalization normalization mean_r mean_rgb", "mean std"),
     Synonym("rescale scale_factor to_float", "scale"),
@@ -178,7 +178,7 @@ SYNONYMS: Final = (
         "resize_size resize_shorter resize_short shorter_edge resize_edge smaller_edge short_edge "
         "min_size",
         "resize",
-        "of the shorter edge, in pixels",
+        "the length of the shorter edge, in pixels",
     ),
     Synonym(
         "horizontal_flip hflip random_horizontal_flip random_flip rand_flip flip fliplr flip_lr "
@@ -204,7 +204,7 @@ SYNONYMS: Final = (
         "color_jitter colour_jitter colorjitter jitter", "brightness contrast saturation random_h"
     ),
     Synonym("color_jitter colour_jitter colorjitter jitter", "brightness contrast saturation hue"),
-    Synonym("hue random_hue hue_range", "random_h", "in half degrees"),
+    Synonym("hue random_hue hue_range", "random_h", "in units of 2 degrees"),
     Synonym("hue random_h random_hue", "max_random_hue random_hue_prob"),
     Synonym("random_brightness rand_brightness", "brightness"),
     Synonym("random_contrast rand_contrast", "contrast"),
@@ -234,7 +234,7 @@ def suggestion(
             pairs = [item.partition("=")[::2] for item in synonym.instead.split()]
             if all(parameter in known for parameter, _ in pairs):
                 return "; " + _advice([write(*pair) for pair in pairs], synonym.reason)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR) or _holding(name, known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR) or _containing(name, known)
     return f"; {_question([write(other, '') for other in near])}" if near else ""
 
 
@@ -249,8 +249,8 @@ def _question(names: list[str]) -> str:
     return f"did you mean {_listed([repr(name) for name in names], 'or')}?"
 
 
-def _holding(name: str, known: Collection[str]) -> list[str]:
-    """The names that hold all words of `name`, if those are few."""
+def _containing(name: str, known: Collection[str]) -> list[str]:
+    """The names that contain all words of `name`, if they are few."""
     words = set(name.split("_"))
     found = [other for other in known if words <= set(other.split("_"))]
     return found if len(found) <= _SHOWN else []

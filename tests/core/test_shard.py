@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from gpuio import ImageDetRecordIter, ImageRecordIter
-from gpuio.core import shard as ranks
+from gpuio.core.shard import Shard, find_shard, resolve_shard
 from gpuio.testing import draw, encode, write_rec
 
 SHAPE = (3, 16, 16)
@@ -78,7 +78,7 @@ def pretend(monkeypatch):
 
 
 def found():
-    part = ranks.find()
+    part = find_shard()
     return part.index, part.count, part.source
 
 
@@ -145,12 +145,12 @@ def test_what_makes_no_sense_is_an_error_before_training(
 def test_a_framework_with_a_wrong_rank_is_an_error(pretend):
     pretend.torch(4, 4)
     with pytest.raises(ValueError, match=r"torch\.distributed: rank must be in .* rank 4 of 4"):
-        ranks.find()
+        find_shard()
 
 
 def test_numbers_are_taken_as_they_are(launch):
     launch(TORCHRUN, 1, 2)
-    assert ranks.resolve_shard("4", "3") == ranks.Shard(3, 4, "given")
+    assert resolve_shard("4", "3") == Shard(3, 4, "given")
 
 
 @pytest.mark.parametrize("cls", [ImageRecordIter, ImageDetRecordIter])
@@ -161,7 +161,7 @@ def test_iterators_find_their_part_and_say_so(tmp_path, launch, caplog, cls):
     launch(OPEN_MPI, 1, 2)
     text = "part_index=1 of num_parts=2 (OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_SIZE)"
     with caplog.at_level(logging.INFO, "gpuio"), cls(path, SHAPE, 2, num_parts="auto") as it:
-        assert it.part == ranks.Shard(1, 2, ", ".join(OPEN_MPI))
+        assert it.part == Shard(1, 2, ", ".join(OPEN_MPI))
         assert text in repr(it)
         assert it.stats()["part"] == {"index": 1, "count": 2, "source": ", ".join(OPEN_MPI)}
     assert caplog.messages == [f"num_parts='auto': {text}"]
@@ -198,11 +198,11 @@ def test_a_part_without_records_is_an_error(rec, launch):
 
 def test_a_script_that_srun_did_not_start_is_warned_of(launch, monkeypatch, caplog):
     launch(SLURM, 0, 8)
-    ranks.find()
+    find_shard()
     assert "a script that srun did not start is one process" in caplog.text
     caplog.clear()
     monkeypatch.setenv("SLURM_STEP_ID", "0")
-    ranks.find()
+    find_shard()
     assert not caplog.messages
 
 
@@ -330,10 +330,10 @@ def test_two_workers_of_ray_train(worker, tmp_path):
     script = worker.write(f"""
 import ray
 import ray.train
-from gpuio.core import shard as ranks
+from gpuio.core.shard import find_shard
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-assert ranks.find().source == "no launcher found"  # imported, outside of a training function
+assert find_shard().source == "no launcher found"  # imported, outside of a training function
 ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
 DataParallelTrainer(
     lambda: tell(),
