@@ -17,7 +17,7 @@ from gpuio.transforms.object_crop import EmitMode, check_emit
 from gpuio.transforms.op import BatchPlan, Changes, Op
 
 LABEL_KINDS = {"values": 1, "boxes": 5, "points": 2}
-"""What labels may be, and how many numbers each thing takes."""
+"""What labels may be, and how many numbers a value, a box, and a point have."""
 
 Maps = npt.NDArray[np.float64]
 """(N, 2, 3) affine maps of (x, y, 1)."""
@@ -25,10 +25,12 @@ Maps = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class MovePoints(Op):
-    """Labels are x and y of points; those that leave the picture get places outside [0, 1].
+    """Labels are x and y of points; points that leave the picture get places outside [0, 1].
+
+    Oracle: pixels that say where they were, see tests/transforms/test_label_transforms.py.
 
     Attributes:
-        filler: What fills up the labels of images that have fewer points than others.
+        filler: Value of the labels of points that an image does not have and others have.
     """
 
     cost: ClassVar[str] = "free"
@@ -39,22 +41,24 @@ class MovePoints(Op):
     def __call__(self, batch: BatchPlan) -> None:
         points = batch.labels.reshape(len(batch.labels), -1, 2)
         moved = move(forward(batch), points)
-        there = _present_mask(batch, 2)
-        batch.labels = _flat(np.where(there[:, :, None], moved, self.filler))
+        present = _present_mask(batch, 2)
+        batch.labels = _flat(np.where(present[:, :, None], moved, self.filler))
 
 
 @dataclass(frozen=True, slots=True)
 class MoveBoxes(Op):
     """Labels are class, xmin, ymin, xmax, ymax of boxes, which are clipped to the picture.
 
-    What a turned box becomes is the upright one around it. Boxes that leave the picture are
-    dropped; the others move up.
+    A rotated box becomes the upright box around it. Boxes that leave the picture are dropped, and
+    those behind them move up.
+
+    Oracle: pixels of boxes, see tests/transforms/test_label_transforms.py.
 
     Attributes:
         emit: "center" keeps boxes whose centre stays in the picture, "overlap" those of which
             more than `threshold` of the area does.
         threshold: See `emit`.
-        filler: What takes the place of boxes that are not there.
+        filler: Value of the labels of boxes that an image does not have and others have.
     """
 
     cost: ClassVar[str] = "free"
@@ -70,7 +74,7 @@ class MoveBoxes(Op):
     def __call__(self, batch: BatchPlan) -> None:
         boxes = batch.labels.reshape(len(batch.labels), -1, 5)
         left, top, right, bottom = np.moveaxis(boxes[:, :, 1:], 2, 0)
-        there = _present_mask(batch, 5) & (right > left) & (bottom > top)
+        present = _present_mask(batch, 5) & (right > left) & (bottom > top)
         corners = np.stack([left, top, right, top, left, bottom, right, bottom], axis=2)
         count = boxes.shape[1]
         moved = move(forward(batch), corners.reshape(len(boxes), -1, 2))
@@ -78,7 +82,7 @@ class MoveBoxes(Op):
         low, high = moved.min(axis=2), moved.max(axis=2)
         inner = np.clip(low, 0, 1), np.clip(high, 0, 1)
         part = (inner[1] - inner[0]).prod(axis=2)
-        keep = there & (part > 0)
+        keep = present & (part > 0)
         if self.emit == "center":
             centre = (low + high) / 2
             keep &= ((centre >= 0) & (centre < 1)).all(axis=2)
@@ -97,12 +101,13 @@ def forward(batch: BatchPlan) -> Maps:
     maps[:, 0, 0], maps[:, 1, 1] = chain.original[:, 1], chain.original[:, 0]
     for step in chain.steps:
         maps[:, :, 2] -= step.offset[:, ::-1]
-        maps = np.where(step.moves[:, None, None], _after(maps, step), maps)
+        if step.moves.any():
+            maps = np.where(step.moves[:, None, None], _after(maps, step), maps)
     return maps / chain.size[:, ::-1, None]
 
 
 def move(maps: Maps, points: npt.NDArray[np.float32 | np.float64]) -> npt.NDArray[np.float64]:
-    """(N, K, 2) x and y of points, moved."""
+    """(N, K, 2) x and y of points, mapped."""
     return points @ maps[:, :, :2].swapaxes(1, 2) + maps[:, None, :, 2]
 
 
@@ -110,10 +115,10 @@ def _after(maps: Maps, step: Step) -> Maps:
     """Maps to the result of a step, from maps to its source; both in pixels, from edge to edge."""
     if step.matrix is not None:
         back = step.matrix.reshape(-1, 2, 3)  # between centres of pixels, from canvas to source
-        there = np.linalg.inv(np.where(_singular(back), np.eye(2), back[:, :, :2]))
+        forth = np.linalg.inv(np.where(_singular(back), np.eye(2), back[:, :, :2]))
         moved = maps.copy()
         moved[:, :, 2] -= back[:, :, 2] + 0.5
-        moved = there @ moved
+        moved = forth @ moved
         moved[:, :, 2] += 0.5
         return moved
     if step.margin:

@@ -1,4 +1,4 @@
-"""From levels to the values of the output.
+"""Normalization: from levels to the values of the output.
 
 Source: MXNet 1.9.1, src/io/iter_image_recordio_2.cc and iter_normalize.h.
 """
@@ -21,15 +21,17 @@ _CHANNELS = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Normalization:
-    """`(v - mean) * scale / std`, for each of R, G, B, A (or gray) of 0 to 255.
+    """Levels v of red, green, blue and alpha, or gray, become `(v - mean) * scale / std`.
 
-    uint8 is not normalized; int8 is only shifted, by the rounded mean.
+    Output of dtype uint8 is not normalized; int8 is only shifted, by the rounded mean.
+
+    Oracle: MXNet 1.9.1, `mean_r`, `std_r`, `scale` and `mean_img` of ImageRecordIter.
 
     Attributes:
-        mean: Four means.
-        std: Four standard deviations.
-        scale: Multiplies the result.
-        image: (C, H, W) float32 that replaces the means, or None.
+        mean: Mean of each of four channels, in levels.
+        std: Standard deviation of each of four channels, in levels.
+        scale: Factor of the result.
+        image: (C, H, W) float32 in levels that replaces the means, or None.
     """
 
     mean: tuple[float, ...] = (0, 0, 0, 0)
@@ -43,9 +45,9 @@ class Normalization:
         """(N, NORM) float32 as kernels take them: means, gains and biases of every image.
 
         Args:
-            dtype: Of the output.
-            gain: (N,) multiplies `scale`.
-            offset: (N,) in levels, added after the mean is taken off.
+            dtype: Name of the dtype of the output.
+            gain: (N,) factors of `scale`.
+            offset: (N,) in levels, added after the mean is subtracted.
         """
         std, scale = np.array(self.std, _F32), _F32(self.scale)
         table = np.empty((len(gain), NORM), _F32)
@@ -60,10 +62,10 @@ class Normalization:
         """Refuse numbers that give values which `dtype` cannot hold.
 
         Args:
-            dtype: Of the output.
-            channels: That it has.
-            contrast: Gains are up to 1 + this.
-            illumination: Offsets are up to this, in levels.
+            dtype: Name of the dtype of the output.
+            channels: Channels of the output.
+            contrast: Gains are at most 1 + contrast.
+            illumination: Offsets are at most this, in levels.
         """
         if dtype in ("int8", "uint8"):
             return
