@@ -20,40 +20,41 @@ _KEPT = 100
 
 @dataclass(slots=True)
 class FaultLog:
-    """How many samples could not be had, and the first of them.
+    """How many samples could not be read or decoded, and the first errors.
 
     Attributes:
-        count: Since the iterator was made.
-        first: At most 100 errors, each with file, key, offset and reason.
+        count: The number of faults since the iterator was made.
+        first: The first errors, at most 100, each with file, key, offset and reason.
     """
 
     count: int = 0
     first: list[GpuioError] = field(default_factory=list)
 
     def add(self, errors: list[GpuioError]) -> None:
-        """Count `errors` in."""
+        """Add `errors`."""
         self.note(len(errors), errors)
 
     def note(self, count: int, errors: list[GpuioError]) -> None:
-        """Count `count` errors in, of which `errors` are the first."""
+        """Add `count` errors, of which `errors` are the first."""
         self.count += count
         self.first += errors[: _KEPT - len(self.first)]
 
 
 def apply_error_policy(samples: Samples, policy: OnError) -> tuple[npt.NDArray[np.int64], int]:
-    """Which sample each place of the batch gets, and how many at the end only fill it up.
+    """Which sample each place of the batch gets, and how many places at the end only fill it up.
 
     Args:
-        samples: With their faults.
-        policy: "raise" the first fault; "skip": the good samples move up, and the batch is
-            filled with repeats of them; "replace": the next good sample of the batch takes the
-            place; "zero": the place stays, with an image of zeros.
+        samples: The samples of the batch, with their faults.
+        policy: "raise" raises the first fault. "skip" moves the valid samples up, and fills the
+            batch with repeats of them. "replace" puts the next valid sample of the batch into the
+            place. "zero" leaves the place to an image of zeros.
 
     Returns:
         (N,) int64 places, -1 for an image of zeros; and the new `pad`.
 
     Raises:
-        GpuioError: A fault, if the policy is "raise" or no sample of the batch is good.
+        GpuioError: There is a fault and the policy is "raise", or no sample is valid and the policy
+            needs one.
     """
     count = len(samples.ids)
     places = np.arange(count)
@@ -61,19 +62,19 @@ def apply_error_policy(samples: Samples, policy: OnError) -> tuple[npt.NDArray[n
         return places, samples.pad
     if policy == "raise":
         raise samples.faults[min(samples.faults)]
-    good = np.ones(count, bool)
-    good[list(samples.faults)] = False
+    is_valid = np.ones(count, bool)
+    is_valid[list(samples.faults)] = False
     if policy == "zero":
-        return np.where(good, places, -1), samples.pad
-    sound = np.flatnonzero(good)
-    if not len(sound):
+        return np.where(is_valid, places, -1), samples.pad
+    valid = np.flatnonzero(is_valid)
+    if not len(valid):
         error = samples.faults[min(samples.faults)]
-        error.add_note(f"none of the {count} samples of this batch can be had")
+        error.add_note(f"none of the {count} samples of this batch could be read and decoded")
         raise error
     if policy == "replace":
-        return sound[np.searchsorted(sound, places) % len(sound)], samples.pad
-    skipped = int((~good[: count - samples.pad]).sum())
-    own = sound[sound < count - samples.pad]
-    fill = own if len(own) else sound
+        return valid[np.searchsorted(valid, places) % len(valid)], samples.pad
+    skipped = int((~is_valid[: count - samples.pad]).sum())
+    own = valid[valid < count - samples.pad]
+    fill = own if len(own) else valid
     order = np.concatenate([own, np.resize(fill, count - len(own))])
     return order, samples.pad + skipped

@@ -1,4 +1,4 @@
-"""What becomes of samples that cannot be had."""
+"""What becomes of samples that could not be read or decoded."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def test_good_samples_are_kept_and_bad_ones_never_used(batch, policy):
     if len(bad) == count:
         with pytest.raises(DecodeError) as caught:
             apply_error_policy(samples(*batch), policy)
-        assert caught.value.__notes__ == [f"none of the {count} samples of this batch can be had"]
+        assert caught.value.__notes__ == [
+            f"none of the {count} samples of this batch could be read and decoded"
+        ]
         return
     places, new_pad = apply_error_policy(samples(*batch), policy)
     assert len(places) == count

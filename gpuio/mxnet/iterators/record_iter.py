@@ -76,7 +76,7 @@ class RecordIter(EpochIter, Conversions):
         epoch: Number of the epoch under way, from 0.
         part: Which part of the data set this reads, and who says so.
         taken: What was handed out since the iterator was made, without padding.
-        faults: Images that could not be had: how many, and the first errors.
+        faults: Images that could not be read or decoded: how many, and the first errors.
     """
 
     default_dtype: ClassVar[str] = "float32"

@@ -1,9 +1,9 @@
 """DALI as the decoder: for those who have it, and to compare with.
 
-DALI decodes with nvImageCodec, too, so the pixels are the same; it keeps its own threads, memory
-and choice of codecs. One damaged image ends its whole batch: the batch is then halved until the
-image is alone, and the portable codec has the last word on it. So it does where libjpeg was heard
-to warn: on the CPU that is where DALI loads the codec modules that we have loaded.
+DALI decodes with nvImageCodec, too, so the pixels are the same; it has its own threads, memory and
+choice of codecs. One damaged image fails its whole batch: the batch is then halved until the image
+is alone, and the portable codec decodes that one. The same happens if libjpeg warns, which can be
+seen on the CPU if DALI loads the codec modules that we have loaded.
 
 Source: DALI 2.4, `nvidia.dali.fn.decoders.image` (`device="cpu"` and `"mixed"`).
 """
@@ -27,7 +27,7 @@ from gpuio.pipeline.decode.nvimgcodec import _instance as cpu_instance
 from gpuio.pipeline.decode.nvimgcodec_base import NvImageCodec
 from gpuio.pipeline.read.reader import RecordBatch
 
-_ON_THE_WAY: Final = 4  # batches whose pixels the device may still be copying
+_IN_COPY: Final = 4  # batches whose pixels the device may still be copying
 
 
 class DaliDecoder(NvImageCodec):
@@ -58,7 +58,7 @@ class DaliDecoder(NvImageCodec):
         self._hints = {"hw_decoder_load": 0.0} if options.deterministic else {}
         self._pipeline: Any = None
         self._most = 0
-        self._sent: deque[list[Any]] = deque(maxlen=_ON_THE_WAY)
+        self._sent: deque[list[Any]] = deque(maxlen=_IN_COPY)
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -89,7 +89,7 @@ class DaliDecoder(NvImageCodec):
     def _step(
         self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
     ) -> None:
-        """A `HostStep`: decode, and copy to where the kernels look."""
+        """A `HostStep`: decode, and copy to where the kernels read."""
 
         def copy(place: int, image: Any) -> None:
             row, to = table[place], int(bases[place])
@@ -117,7 +117,7 @@ class DaliDecoder(NvImageCodec):
         take: Callable[[int, Any], None],
         stream: int | None = None,
     ) -> None:
-        """Call `take` for all images that can be decoded, with a place and a tensor of DALI's."""
+        """Call `take` with the place and the tensor of each image that DALI can decode."""
         if not places:
             return
         try:
@@ -134,7 +134,11 @@ class DaliDecoder(NvImageCodec):
             self._sent[-1].append(images)
 
     def _run(self, rows: npt.NDArray[np.void], stream: int | None) -> Any:
-        """A list of tensors."""
+        """DALI's list of decoded tensors.
+
+        Raises:
+            RuntimeError: An image is damaged.
+        """
         if self._pipeline is None or len(rows) > self._most:
             self._most = len(rows)
             self._pipeline = self._build()
@@ -144,9 +148,9 @@ class DaliDecoder(NvImageCodec):
             )
             for row in rows
         ]
-        heard = self._heard
+        before = self._warning_count
         (images,) = self._pipeline.run(stream if self._on_gpu else None, encoded=data)
-        if self._heard != heard:
+        if self._warning_count != before:
             raise RuntimeError("libjpeg warned of an image")
         return images
 

@@ -1,4 +1,4 @@
-"""The JPEG engines of a GPU: how many there are, and why none can be seen.
+"""The JPEG engines of a GPU: how many there are, and if there is none, why.
 
 Source: nvjpeg.h of nvJPEG 13.3; which GPUs have engines: its documentation, "Hardware
 Acceleration".
@@ -22,8 +22,8 @@ _NAMES: Final = {12: "libnvjpeg.so.12", 13: "libnvjpeg.so.13"}
 _FOLDERS: Final = {12: "nvjpeg/lib", 13: "cu13/lib"}
 _VIDEO_LIBRARY: Final = "libnvcuvid.so.1"
 _WITH_ENGINES: Final = ((8, 0), (9, 0), (10, 0), (10, 3))
-"""Compute capabilities all of whose GPUs have engines: A100 and A30; H100, H200, GH200; B200 and
-GB200; B300 and GB300. Of 8.9 and 12.0 some have and some have not."""
+"""Compute capabilities whose GPUs all have engines: A100 and A30; H100, H200 and GH200; B200 and
+GB200; B300 and GB300. Some GPUs of 8.9 and 12.0 have engines, and some have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Engines:
     """JPEG engines of a GPU.
 
     Attributes:
-        count: How many can be used.
-        cores: Pictures that each of them decodes at once.
-        reason: Why there is none; empty where there is one.
+        count: How many engines can be used.
+        cores: How many pictures each engine decodes at once.
+        reason: Why there is no engine; "" where there is one.
     """
 
     count: int
@@ -42,13 +42,13 @@ class Engines:
 
 
 def load_nvjpeg(cuda: int) -> Any:
-    """The library nvJPEG, from its wheel or the system's; nvImageCodec then finds it, too.
+    """Load the library nvJPEG from its wheel or from the system; nvImageCodec then finds it, too.
 
     Args:
-        cuda: Major version of CUDA that it must be for.
+        cuda: Major version of CUDA that the library must be built for.
 
     Raises:
-        BackendError: It is not installed.
+        BackendError: The library is not installed.
     """
     name = _NAMES.get(cuda, f"libnvjpeg.so.{cuda}")
     spec = importlib.util.find_spec("nvidia")
@@ -64,7 +64,7 @@ def load_nvjpeg(cuda: int) -> Any:
 
 
 def find_engines(nvjpeg: Any) -> Engines:
-    """The engines of the GPU that is current.
+    """The engines of the current GPU.
 
     Args:
         nvjpeg: From `load_nvjpeg`.
@@ -88,12 +88,12 @@ def find_engines(nvjpeg: Any) -> Engines:
 
 
 def warn_if_hidden(engines: Engines, capability: tuple[int, int]) -> None:
-    """Warn of a GPU that should have engines, and shows none.
+    """Warn if a GPU of a kind that has engines shows none.
 
     Args:
         engines: What was found.
-        capability: Its compute capability. Whether a GPU has engines is known for A100, A30 and
-            the data-centre GPUs after them; of others nothing is expected.
+        capability: The GPU's compute capability. A100, A30 and the data-centre GPUs after them are
+            known to have engines; there is no warning for other GPUs.
     """
     if not engines.count and capability in _WITH_ENGINES:
         warnings.warn(
@@ -102,7 +102,7 @@ def warn_if_hidden(engines: Engines, capability: tuple[int, int]) -> None:
 
 
 def _why_none() -> str:
-    """Why nvJPEG says that there is no hardware: it does so, too, where a library is missing."""
+    """Why nvJPEG reports no engine: there is none, or a library of the driver is missing."""
     try:
         ctypes.CDLL(_VIDEO_LIBRARY)
     except OSError:

@@ -1,11 +1,11 @@
-"""What libjpeg says of damage, heard inside nvImageCodec.
+"""libjpeg's warnings of damage, as they are printed inside nvImageCodec.
 
 libjpeg goes on where pixel data is damaged: it makes up what is missing, and warns. nvImageCodec
 does not report that, but its codec module prints the first warning of each image to stderr, with
-the C library's `fprintf`. Which function that is stands in a table of the module, where the
-dynamic linker has written it. Here it is exchanged for a compiled function of ours, which notes
-the warning for the thread that decodes the image. So hearing costs nothing where all is well, and
-misses nothing.
+the C library's `fprintf`. The address of that function is in a table of the module, where the
+dynamic linker has written it. Here it is replaced by a compiled function of ours, which records
+the warning for the thread that decodes the image. That costs nothing as long as nothing is damaged,
+and no warning is missed.
 
 Source: System V Application Binary Interface, chapters 4 and 5 (sections, symbols, relocations);
 libjpeg-turbo 3, jerror.c (emit_message, output_message).
@@ -36,10 +36,10 @@ _HEAD: Final = b"".join((
     b"\xff\xc4\0\x14\x10\x01" + bytes(16),  # and for the end of a block
     b"\xff\xda\0\x08\x01\x01\0\0\x3f\0",
 ))  # fmt: skip
-SOUND: Final = _HEAD + b"\x3f\xff\xd9"
-"""The smallest of JPEGs."""
+VALID: Final = _HEAD + b"\x3f\xff\xd9"
+"""A JPEG of 8 x 8 gray pixels."""
 DAMAGED: Final = _HEAD + b"\xff\xd9"
-"""The same without pixel data."""
+"""The same JPEG without pixel data."""
 
 _MODULE: Final = "*jpeg_turbo_ext*"
 _ENTRY: Final = b"nvimgcodecExtensionModuleEntry"
@@ -59,20 +59,20 @@ _RELOCATION = np.dtype("u8,u4,u4,i8")
 _RELOCATION.names = ("offset", "type", "symbol", "addend")
 
 
-_once: Final = threading.Lock()  # the module is changed by one thread, and by no other again
+_once: Final = threading.Lock()  # one thread changes the module, once
 
 
 def listener(extensions: Path) -> npt.NDArray[np.uint64]:
-    """What `codec_calls.decode` is given to hear warnings, once for the process.
+    """What `codec_calls.decode` needs to see warnings; the module is changed once in a process.
 
     Args:
-        extensions: Folder of nvImageCodec's codec modules, of which the one for JPEG is loaded.
+        extensions: Folder of nvImageCodec's codec modules; the one for JPEG is loaded.
 
     Returns:
         (LISTENER,) uint64, as `codec_calls.warned` takes it.
 
     Raises:
-        BackendError: The module is not of a kind that is known.
+        BackendError: The module is not built as we expect it.
     """
     with _once:
         return _listen(extensions)
@@ -87,30 +87,30 @@ def _listen(extensions: Path) -> npt.NDArray[np.uint64]:
     words = np.zeros(codec_calls.LISTENER, np.uint64)
     process, key = ctypes.CDLL(None), ctypes.c_uint()
     if process.pthread_key_create(ctypes.byref(key), None):
-        raise BackendError("no key for data of threads is left (pthread_key_create)")
+        raise BackendError("pthread_key_create: no key for thread-local data is left")
     words[:3] = (
         _address(process.pthread_getspecific),
         _address(process.pthread_setspecific),
         key.value,
     )
-    stream = np.array([words.ctypes.data], np.uint64)  # a variable like `stderr`
+    stream = np.array([words.ctypes.data], np.uint64)  # stands for the variable `stderr`
     values = {_PRINT: codec_calls.warned().address, _STREAM: stream.ctypes.data}
-    before = [(slot, _exchange(slot, values[name])) for name, slot in slots]
+    before = [(slot, _replace(slot, values[name])) for name, slot in slots]
     atexit.register(_restore, before, (words, stream))
     return words
 
 
 def _slots(path: Path) -> list[tuple[bytes, int]]:
-    """Where a loaded module keeps the addresses of `fprintf` and `stderr`, by name.
+    """The names `fprintf` and `stderr`, and where a loaded module keeps their addresses.
 
     Raises:
-        BackendError: They are not found.
+        BackendError: The module does not use them, or is not a 64-bit ELF file.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD_NBYTES)
         if not head.startswith(_ELF64_LITTLE) or len(head) < _HEAD_NBYTES:
             raise BackendError(
-                f"{path}: warnings of libjpeg are heard in 64-bit ELF modules only; "
+                f"{path}: warnings of libjpeg are seen in 64-bit ELF modules only; "
                 "tolerate='warnings' does without"
             )
         start, count = np.frombuffer(head, "u8", 1, 40)[0], np.frombuffer(head, "u2", 1, 60)[0]
@@ -130,7 +130,7 @@ def _slots(path: Path) -> list[tuple[bytes, int]]:
             if name in (_PRINT, _STREAM):
                 found.append((name, base + int(relocation["offset"])))
     if {name for name, _ in found} != {_PRINT, _STREAM}:
-        raise BackendError(f"{path}: it prints no warnings of libjpeg that could be heard")
+        raise BackendError(f"{path}: it does not print libjpeg's warnings as expected")
     return found
 
 
@@ -139,8 +139,8 @@ def _content(file: BinaryIO, section: npt.NDArray[np.void]) -> bytes:
     return file.read(int(section["size"]))
 
 
-def _exchange(slot: int, value: int) -> int:
-    """Write a word of a module's table of addresses; the word that was there."""
+def _replace(slot: int, value: int) -> int:
+    """Write an address into a module's table; the address that was there before."""
     page = slot & -mmap.PAGESIZE
     process = ctypes.CDLL(None, use_errno=True)
     length = ctypes.c_size_t(slot + 8 - page)
@@ -152,7 +152,7 @@ def _exchange(slot: int, value: int) -> int:
 
 
 def _restore(slots: list[tuple[int, int]], _kept: tuple[npt.NDArray[np.uint64], ...]) -> None:
-    """Undo the exchange before compiled code is gone."""
+    """Put the former addresses back before our compiled function is gone."""
     for slot, value in slots:
         ctypes.c_uint64.from_address(slot).value = value
 

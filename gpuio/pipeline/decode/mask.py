@@ -1,4 +1,4 @@
-"""Masks: PNGs whose numbers are labels, which no decoder of pictures may touch."""
+"""Masks: PNGs whose pixels are labels, and not colours that a decoder may convert."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _LARGEST = 255
 
 
 def decode_mask(data: bytes) -> npt.NDArray[np.uint8]:
-    """(H, W, 1) labels: the numbers in a PNG of one channel, as `numpy.asarray` has them of Pillow.
+    """(H, W, 1) uint8 labels: the pixels of a PNG of one channel, as Pillow has them.
 
-    Those of a palette are its indices, whatever the colours; those of one bit are 0 and 1.
+    The labels of a PNG with a palette are its indices; those of a PNG of one bit are 0 and 1.
 
     Raises:
-        DecodeError: It is no PNG, a damaged one, of several channels, or has labels above 255.
+        DecodeError: `data` is not a PNG, is damaged, has several channels, or labels above 255.
     """
     if not data.startswith(_SIGNATURE):
         found = f"it starts with {data[:8].hex(' ')}" if data else "it has 0 bytes"

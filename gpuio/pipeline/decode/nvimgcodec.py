@@ -1,7 +1,7 @@
-"""nvImageCodec on the CPU: libjpeg-turbo and friends, a batch at a time, without driver or GIL.
+"""nvImageCodec on the CPU: libjpeg-turbo and libpng, a batch at a time, without driver or GIL.
 
-Its C API is called from compiled code: one decoder for each thread (a decoder shared by threads
-corrupts the heap), each image in the thread that takes it, its window only where the codec can.
+Compiled code calls the C API. Each thread has a decoder of its own, as one that is shared corrupts
+the heap, and decodes only the window of an image if the codec can.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
-from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, SOUND
+from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, VALID
 from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, FORMATS, NvImageCodec, release
 
 
@@ -29,8 +29,8 @@ class NvImageCodecDecoder(NvImageCodec):
         options: As for every decoder.
 
     Raises:
-        BackendError: nvImageCodec is not installed, does not start, or does not let us hear what
-            libjpeg warns of, and that is wanted.
+        BackendError: nvImageCodec is not installed or does not start; or libjpeg's warnings cannot
+            be seen, and damage is not tolerated.
     """
 
     name = "nvimgcodec"
@@ -41,9 +41,9 @@ class NvImageCodecDecoder(NvImageCodec):
         count = self.device.threads * self.device.max_in_flight
         self._decoders = np.array([self._new_decoder() for _ in range(count)], np.uint64)
         self._finalizer = weakref.finalize(self, instance.destroy, self._decoders.tolist())
-        if self._warnings is not None and self.channels != 4 and not self._hears():
+        if self._warnings is not None and self.channels != 4 and not self._sees_warnings():
             if not self.tolerant:
-                raise BackendError("what libjpeg warns of inside nvImageCodec cannot be heard")
+                raise BackendError("libjpeg's warnings inside nvImageCodec cannot be seen")
             self._warnings = None
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class NvImageCodecDecoder(NvImageCodec):
         table["y"], table["x"], table["rows"], table["cols"] = jobs.box.T
         table["dst"], table["pitch"] = 0, jobs.pitch
         sample_format, color = FORMATS[self.channels]
-        words = (
+        args = (
             self._instance.library.functions.ctypes.data,
             self._instance.handle,
             *map(ctypes.addressof, (self._info, self._view, self._params)),
@@ -66,20 +66,20 @@ class NvImageCodecDecoder(NvImageCodec):
             abi.HOST_BUFFER,
             0 if self._warnings is None else self._warnings.ctypes.data,
         )
-        return [KernelCall(codec_calls.decode, table, words)]
+        return [KernelCall(codec_calls.decode, table, args)]
 
-    def _hears(self) -> bool:
-        """Whether a sound JPEG is decoded, and libjpeg is heard to warn of a damaged one."""
-        files = [np.frombuffer(data, np.uint8) for data in (SOUND, DAMAGED)]
+    def _sees_warnings(self) -> bool:
+        """Try it: whether a valid JPEG is decoded, and a damaged one fails for its warning."""
+        files = [np.frombuffer(data, np.uint8) for data in (VALID, DAMAGED)]
         address = np.array([file.ctypes.data for file in files], np.uint64)
         table = self._probe(address, np.array([file.size for file in files], np.int64))
         size = np.stack([table["height"], table["width"]], axis=1)
         box = np.concatenate([np.zeros_like(size), size], axis=1)
         pixels = np.zeros((len(files), SIDE * SIDE * self.channels), np.uint8)
-        (link,) = self.decode(DecodeJobs(Headers(size, {}, table), box, self.channels))
+        (call,) = self.decode(DecodeJobs(Headers(size, {}, table), box, self.channels))
         table["dst"] = pixels.ctypes.data + pixels.strides[0] * np.arange(len(files))
-        task, words = link.call
-        task(len(files), 1, *words)
+        task, args = call.call
+        task(len(files), 1, *args)
         release(self._instance, table)
         decoded: list[bool] = (table["status"] == abi.SUCCESS).tolist()
         return decoded == [True, False]
@@ -89,7 +89,7 @@ class NvImageCodecDecoder(NvImageCodec):
             kind=abi.CPU_ONLY_BACKEND, params=abi.BackendParams.new(load_hint=1.0)
         )
         execution = abi.ExecutionParams.new(
-            max_num_cpu_threads=1,  # decodes in the calling thread
+            max_num_cpu_threads=1,  # it decodes in the calling thread
             device_id=abi.CPU_ONLY_DEVICE,
             pre_init=1,
             num_backends=1,
@@ -100,5 +100,5 @@ class NvImageCodecDecoder(NvImageCodec):
 
 @cache
 def _instance() -> abi.Instance:
-    """The library, started once a process with the modules that decode on the CPU."""
+    """The library with the modules that decode on the CPU, started once in a process."""
     return abi.Instance(abi.load(), CPU_MODULES)

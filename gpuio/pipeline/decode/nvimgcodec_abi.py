@@ -1,7 +1,7 @@
 """nvImageCodec's C structures, and its functions by address.
 
-The structures carry their own type and size, so the library can tell which version it is given;
-`load` refuses a library whose version is not one that these layouts were taken from.
+Each structure holds its own type and size, by which the library knows the version. `load` refuses
+a library of another version than the one that these layouts were taken from.
 
 Source: nvimgcodec.h of nvImageCodec 0.9, as shipped in the nvidia-nvimgcodec wheels.
 """
@@ -49,7 +49,7 @@ class Struct(ctypes.Structure):
 
     @classmethod
     def new(cls, **values: Any) -> Any:
-        """Zeroed but for the header and `values`."""
+        """A structure of zeros but for the header and `values`."""
         return cls(struct_type=cls.TYPE, struct_size=ctypes.sizeof(cls), **values)
 
 
@@ -237,21 +237,21 @@ class Library:
 
 
 class Instance:
-    """A started library, which ends when nothing refers to this any more.
+    """A started library, which ends when nothing refers to this object any more.
 
     Args:
         library: nvImageCodec.
-        modules: Its codec modules, by how their names begin. They are named, because those for
-            the GPU print to stderr where they find no library.
-        listener: Who is told what it does: the address of an nvimgcodecDebugCallback_t, and the
-            array whose address that is given.
+        modules: The beginnings of the names of the codec modules to load. Those for the GPU print
+            to stderr if they find no library, so they are loaded only where they are needed.
+        listener: The address of an nvimgcodecDebugCallback_t that is called with what the library
+            reports, and the array whose address the callback gets; None for no reports.
 
     Attributes:
         library: As given.
-        handle: For the library.
+        handle: The instance, as the library's functions take it.
 
     Raises:
-        BackendError: It does not start.
+        BackendError: The library does not start.
     """
 
     def __init__(
@@ -279,7 +279,7 @@ class Instance:
             raise BackendError(f"nvImageCodec does not start, status {status}")
         self.handle = instance.value
         end = weakref.finalize(self, _end, library, instance, messenger, listener)
-        # Compiled code that listens is gone before the library ends by itself.
+        # At exit, a compiled callback is gone before the library ends by itself.
         end.atexit = listener is not None
         for path in sorted(library.extensions.iterdir()):
             if path.name.removeprefix("lib").startswith(modules):
@@ -291,10 +291,10 @@ class Instance:
                 )
 
     def decoder(self, execution: ExecutionParams, options: str = "") -> int:
-        """Handle of a new decoder.
+        """The handle of a new decoder.
 
         Raises:
-            BackendError: There is none for such a device.
+            BackendError: The library has no decoder for the device.
         """
         decoder = c_void_p()
         status = self.library.dll.nvimgcodecDecoderCreate(
@@ -309,18 +309,18 @@ class Instance:
         return decoder.value
 
     def destroy(self, decoders: list[int]) -> None:
-        """Give decoders back, before the instance ends."""
+        """Destroy decoders, before the instance ends."""
         for decoder in decoders:
             self.library.dll.nvimgcodecDecoderDestroy(c_void_p(decoder))
 
 
 def _end(library: Library, instance: c_void_p, *_listener: object) -> None:
-    """End an instance, to which its listener is there to the last."""
+    """End an instance; its listener is kept alive until then."""
     library.dll.nvimgcodecInstanceDestroy(instance)
 
 
 def load() -> Library:
-    """Load nvImageCodec from its wheel; needs no CUDA driver.
+    """Load nvImageCodec from its wheel; no CUDA driver is needed.
 
     Raises:
         BackendError: The wheel is missing, or its version has other structures.

@@ -1,9 +1,9 @@
-"""What nvImageCodec's decoders do alike on CPU and GPU: read headers, and say who decodes what.
+"""What nvImageCodec's decoders share on CPU and GPU: reading headers, and choosing codecs.
 
-Some pictures are the portable codec's. All but JPEG and PNG, whose codecs cannot be trusted; CMYK,
-which nvImageCodec decodes to other pixels than OpenCV, by a level or two; and pictures with an EXIF
-orientation, which it leaves as they are stored. What nvImageCodec fails to decode, or libjpeg warns
-of, is tried once more, by itself.
+The portable codec decodes pictures that are neither JPEG nor PNG, since nvImageCodec's codecs for
+them are not safe; CMYK, which nvImageCodec decodes a level or two apart from OpenCV; and pictures
+with an EXIF orientation, which nvImageCodec leaves as they are stored. A picture that nvImageCodec
+fails to decode, or that libjpeg warns of, is decoded once more by itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gpuio.pipeline.decode.portable import decode_places
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 
 CPU_MODULES: Final = ("jpeg_turbo_ext", "opencv_ext")
-"""Codec modules: for JPEG, and for PNG; see `gpuio.pipeline.decode`."""
+"""Codec modules for JPEG and for PNG; see `gpuio.pipeline.decode`."""
 FORMATS: Final = {
     1: (abi.FORMAT_Y, abi.GRAY),
     3: (abi.FORMAT_RGB, abi.SRGB),
@@ -44,15 +44,15 @@ class NvImageCodec(Decoder):
         instance: nvImageCodec, started.
 
     Raises:
-        BackendError: Damage of JPEGs cannot be seen, and is not tolerated.
+        BackendError: libjpeg's warnings cannot be seen, and damage is not tolerated.
     """
 
-    markers = False  # whether `_needs_fallback` looks at the markers of JPEGs
+    markers = False  # whether JPEGs without an end marker go to the portable codec
 
     def __init__(self, options: DecoderOptions, instance: abi.Instance) -> None:
         super().__init__(options)
         self._warnings = self._listen(instance)
-        self._sound = np.zeros(len(self.source), bool)  # JPEGs that were decoded to their end
+        self._valid = np.zeros(len(self.source), bool)  # JPEGs that were decoded to their end
         self._pool = WorkerPool(self.device.threads, "gpuio-decode")  # starts no thread yet
         self._instance = instance
         self._info = abi.ImageInfo.new(
@@ -68,36 +68,33 @@ class NvImageCodec(Decoder):
         except BackendError:
             if self.device.device_id is None and not self.tolerant:
                 raise
-            return None  # it does not matter, or most JPEGs are decoded by codecs that do not warn
+            return None  # damage is tolerated, or most JPEGs go to codecs that never warn
 
     def open(self, records: RecordBatch) -> Headers:
         table = self._probe(records.address, records.nbytes)
         size = np.stack([table["height"], table["width"]], axis=1)
-        fallback_count = (table["stream"] == 0) | self._needs_fallback(table)
         if self.channels == 4:  # MXNet leaves RGBA as it is stored
-            fallback_count |= table["channels"] != 4
             swapped = table["turned"] == 2
             size[swapped] = size[swapped, ::-1]
-        else:
-            fallback_count |= (table["turned"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
-        size[fallback_count] = 0
-        places = np.flatnonzero(fallback_count & (records.nbytes > 0)).tolist()
+        fallback = self._needs_fallback(table)
+        size[fallback] = 0
+        places = np.flatnonzero(fallback & (records.nbytes > 0)).tolist()
         portable = decode_places(self, self._pool, records, places)
         size[places] = portable.size[places]
         self.fallback_count += len(portable.pixels)
         headers = Headers(size, portable.pixels, table, portable.later)
-        # For a batch that nobody decodes any more; after `release` there is nothing left to do.
+        # If the batch is never decoded, its streams are closed when its headers are garbage.
         weakref.finalize(headers, release, self._instance, table).atexit = False
         return headers
 
     def widen(self, box: npt.NDArray[np.int32], headers: Headers, samples: Samples) -> None:
-        """Decode a JPEG to its last row when it is decoded for the first time.
+        """Let a JPEG be decoded to its last row when it is decoded for the first time.
 
-        libjpeg warns of bytes that are lost when it comes to the end of the data. What was found
-        sound is sound from then on, and a window of it is enough.
+        libjpeg warns of missing bytes only at the end of the data. A JPEG without a warning is
+        valid from then on, and only the window of it is decoded.
         """
         if self._warnings is not None and not self.tolerant:
-            new = is_jpeg(headers.table) & ~self._sound[samples.ids] & (box[:, 2] > 0)
+            new = is_jpeg(headers.table) & ~self._valid[samples.ids] & (box[:, 2] > 0)
             box[new, 2] = headers.size[new, 0] - box[new, 0]
 
     def statuses(self, jobs: DecodeJobs) -> npt.NDArray[np.int8]:
@@ -106,22 +103,25 @@ class NvImageCodec(Decoder):
         return np.where(table["rows"] > 0, decoded, Status.SKIPPED).astype(np.int8)
 
     def retry(self, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
-        sound = self.statuses(jobs) == Status.DECODED
+        valid = self.statuses(jobs) == Status.DECODED
         done = super().retry(records, jobs)
-        sound[done] = True
-        self._sound[records.samples.ids[sound]] = True
+        valid[done] = True
+        self._valid[records.samples.ids[valid]] = True
         return done
 
     def release(self, headers: Headers) -> None:
         release(self._instance, headers.table)
 
     def _needs_fallback(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-        """(N,) bool, images that only the portable codec can be trusted with."""
-        return is_jpeg(table) & (table["ended"] == 0) & self.markers
+        """(N,) bool, images that the portable codec decodes: see the module."""
+        fallback = (table["stream"] == 0) | (is_jpeg(table) & (table["ended"] == 0) & self.markers)
+        if self.channels == 4:
+            return fallback | (table["channels"] != 4)
+        return fallback | (table["turned"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
 
     @property
-    def _heard(self) -> int:
-        """How often libjpeg warned in threads of its own; 0 if it is not heard."""
+    def _warning_count(self) -> int:
+        """How often libjpeg has warned in threads of nvImageCodec; 0 if that cannot be seen."""
         return 0 if self._warnings is None else int(self._warnings[codec_calls.HEARD])
 
     def _probe(
@@ -131,8 +131,8 @@ class NvImageCodec(Decoder):
         table = np.zeros(len(nbytes), codec_calls.IMAGE_JOB)
         table["data"], table["nbytes"] = address, nbytes
         functions = self._instance.library.functions.ctypes.data
-        words = (functions, self._instance.handle, ctypes.addressof(self._info), self.markers)
-        self.device.run(KernelCall(codec_calls.probe, table, words))
+        args = (functions, self._instance.handle, ctypes.addressof(self._info), self.markers)
+        self.device.run(KernelCall(codec_calls.probe, table, args))
         return table
 
 

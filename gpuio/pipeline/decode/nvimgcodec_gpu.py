@@ -1,26 +1,26 @@
 """nvImageCodec on a GPU: hardware engines, CUDA and CPU, a whole batch in one call.
 
-nvImageCodec gives each picture to the first codec of a chain that takes it, and to the next one if
-that fails: the JPEG engines (baseline JPEG of one scan, not 4:1:1 or 4:1:0), nvJPEG's hybrid of
-CPU and CUDA (other JPEGs), the CPU (other formats; it copies the pixels over). All of them write
-into memory that we own, and what follows is in order with the stream they are given.
+nvImageCodec offers each picture to its codecs in turn, until one of them decodes it: the JPEG
+engines (baseline JPEG of one scan, not 4:1:1 or 4:1:0), nvJPEG's hybrid of CPU and CUDA (other
+JPEGs), the CPU (other formats; the pixels are copied over). All of them write into memory that we
+own, and work that is queued later on the same stream finds the pixels there.
 
-What is known of it, and how it is met:
+Known behaviour, and what is done about it:
 
 * Engines of Hopper write when they are called, whatever the stream is still busy with (seen with
-  nvJPEG 12.3 to 13.2). So the caller sees to it that nobody uses the memory any more *before* the
-  call, and we do not let nvImageCodec wait for the stream either.
-* The share of the hardware is fixed by the first batch. Hence `warm_up`.
-* A batch of one image hangs in 0.9 where threads share a CUDA stream. Each thread gets its own.
-* One picture that the engines refuse sends all those of its call to the next codec: slower, and
-  the same for the user.
-* Engines and nvJPEG do not say what they warn of, as libjpeg does. A JPEG whose markers are not
-  those of a whole one goes to the portable codec: it was cut off, or written over. Bytes that are
-  lost or changed inside of pixel data may give wrong pixels without an error.
-* A decoder may be used by one thread at a time. There is a lock.
+  nvJPEG 12.3 to 13.2). So the caller makes sure that no other work uses the memory *before* the
+  call, and nvImageCodec is told not to wait for the stream.
+* The first batch fixes the share of the hardware. Hence `warm_up`.
+* A batch of one image hangs in 0.9 if threads share a CUDA stream. Each thread gets its own.
+* If the engines refuse one picture, all pictures of that call go to the next codec. That is slower,
+  and the pixels are right.
+* Engines and nvJPEG never warn, as libjpeg does. A JPEG without the markers of a complete one goes
+  to the portable codec: it was truncated or overwritten. Bytes that are missing or changed inside
+  of pixel data may give wrong pixels without an error.
+* Only one thread at a time may use a decoder. There is a lock.
 
-Where the device's memory is the host's (a device without `device_id`), all is the same with the
-CPU codecs alone: that is how it is tested without a GPU.
+On a device whose memory is the host's (one without `device_id`), the same code runs with the CPU
+codecs alone: that is how it is tested without a GPU.
 """
 
 from __future__ import annotations
@@ -65,19 +65,17 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         options: As for every decoder. Without the engines, which `deterministic` leaves out, each
             picture always has the same codec, and the same pixels on one kind of GPU with one
             version of nvJPEG; the engines' pixels differ a little from those of other codecs.
-        kinds: Those of `KINDS` that may be used. What none of them decodes, the portable codec
-            does.
-        share: Of a batch that the engines may get, 0 to 1.
-        chunk: Most images in one call of nvImageCodec; whole batches if None.
-        settings: More of nvImageCodec's, as it takes them: `module:name=value`, with a blank
-            between two.
-        windowed: Decode only the part of an image that is wanted. By default as
-            `versions.gpu_windows` says for this nvImageCodec.
+        kinds: The `KINDS` of codecs that may be used. The portable codec decodes what they do not.
+        share: The part of a batch that the engines may get, 0 to 1.
+        chunk: The most images in one call of nvImageCodec; None for whole batches.
+        settings: More options of nvImageCodec, `module:name=value` with blanks between them.
+        windowed: Decode only the part of an image that is wanted; None lets
+            `versions.gpu_windows` decide.
 
     Raises:
-        BackendError: nvImageCodec or nvJPEG is not installed, or does not start; or nothing is
-            left to decode with.
-        ValueError: There is no kind of that name.
+        BackendError: nvImageCodec or nvJPEG is not installed or does not start; or no codec is
+            left of `kinds`.
+        ValueError: `kinds` is empty, or has an unknown name in it.
     """
 
     name = "nvimgcodec"
@@ -111,7 +109,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             reason = "deterministic" if options.deterministic else self.engines.reason
             raise BackendError(f"hardware alone was asked to decode, but: {reason}")
         self._notes = np.zeros(2, np.uint64)
-        # An instance for this decoder alone: what it tells is about this one's images.
+        # An instance for this decoder alone, so that it reports the images of this decoder alone.
         listener = codec_calls.note().address, self._notes
         instance = abi.Instance(library, modules, listener)
         super().__init__(options, instance)
@@ -146,18 +144,17 @@ class NvImageCodecGpuDecoder(NvImageCodec):
                 self.warm_up(count, bases, stream)
 
             sizes = np.full(count, self.warm_up_nbytes, np.int64)
-            link = KernelCall(step, np.zeros(count, codec_calls.IMAGE_JOB))
-            self.device.work().start([link], sizes).join()
+            call = KernelCall(step, np.zeros(count, codec_calls.IMAGE_JOB))
+            self.device.work().start([call], sizes).join()
 
     def warm_up(self, batch_size: int, bases: npt.NDArray[np.uint64], stream: int) -> None:
         """Decode a batch of small JPEGs, so that nvImageCodec gets ready for batches of that size.
 
-        To be called once, before the first batch; the share of the engines follows from it.
+        It has to be called once, before the first batch, as it fixes the share of the engines.
 
         Args:
             batch_size: Images in a full batch.
-            bases: (batch_size,) addresses of `warm_up_nbytes` bytes each, which may all be the
-                same.
+            bases: (batch_size,) addresses of `warm_up_nbytes` bytes each; they may all be the same.
             stream: As for a `HostStep`.
         """
         address = np.full(batch_size, self._small.ctypes.data, np.uint64)
@@ -172,12 +169,11 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         return _WARM_UP_SIZE * _WARM_UP_SIZE * self.channels
 
     def stats(self) -> dict[str, Any]:
-        """As of every decoder; and how many images were decoded by what.
+        """The figures of every decoder, and how many images each kind of codec has decoded.
 
-        `engines` counts the JPEG engines in use; where there is none, `engines_unavailable_reason`
-        says why.
-        `hardware`, `gpu`, `hybrid` and `cpu` are images by kind of codec, as nvImageCodec reports
-        them, without those that were used to warm up.
+        `engines` is the number of JPEG engines in use; if it is 0, `engines_unavailable_reason`
+        says why. `hardware`, `gpu`, `hybrid` and `cpu` count images by kind of codec, as
+        nvImageCodec reports them, without those of `warm_up`.
         """
         _, hardware, gpu, hybrid, cpu = self._decoded.tolist()
         return {
@@ -198,7 +194,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self._run(table, bases, stream)
         decoded_by = table["decoded_by"][(table["rows"] > 0) & (table["status"] == abi.SUCCESS)]
         counts = np.bincount(decoded_by, minlength=len(self._decoded))
-        # Besides the engines, only the decoder of lossless JPEGs takes several at once.
+        # Besides the engines, only the codec for lossless JPEGs takes several at once.
         batched = codec_calls.BY_HARDWARE if self.engines.count else codec_calls.BY_GPU
         counts[batched] += counts[codec_calls.BY_BATCH]
         self._decoded += counts
@@ -209,7 +205,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         templates = map(ctypes.addressof, (self._info, self._view, self._params))
         chunk = self._chunk or len(table)
         scratch = np.empty(codec_calls.batch_bytes(chunk), np.uint8)
-        words = np.array(
+        args = np.array(
             [
                 table.ctypes.data,
                 len(table),
@@ -231,9 +227,9 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             np.uint64,
         )
         with self._lock:
-            heard = self._heard
-            codec_calls.decode_batch(words)
-            if self._heard != heard:  # of whom is not known: the portable codec finds out
+            before = self._warning_count
+            codec_calls.decode_batch(args)
+            if self._warning_count != before:  # of which image is not known: all are tried again
                 warned = is_jpeg(table) & (table["decoded_by"] == codec_calls.BY_CPU)
                 table["status"][warned & (table["rows"] > 0)] = abi.FAILED
 
@@ -260,7 +256,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             num_backends=len(kinds),
             backends=ctypes.addressof(codecs),
         )
-        # Smooth colours as libjpeg-turbo makes them; a stream of its own for each thread.
+        # Colours are upsampled as by libjpeg-turbo; each thread has a stream of its own.
         given = f":fancy_upsampling=1 :num_cuda_streams={threads} {settings}"
         return self._instance.decoder(execution, given.rstrip())
 

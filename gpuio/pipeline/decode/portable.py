@@ -1,6 +1,6 @@
 """The portable codec: simplejpeg and Pillow, on every platform, one image at a time.
 
-It serves where nvImageCodec has no wheel, and takes the single images that nvImageCodec declines.
+It decodes where nvImageCodec has no wheel, and the images that are not given to nvImageCodec.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gpuio.pipeline.decode.jobs import Headers
 from gpuio.pipeline.read.reader import RecordBatch
 
 _JPEG = b"\xff\xd8\xff"
-_SMALL_JPEG = 1 << 18  # bytes: as many pixels as take `LARGE` bytes are not packed into less
+_SMALL_JPEG = 1 << 18  # bytes: no smaller JPEG has more than `LARGE` bytes of pixels
 _KEPT = 1 << 30  # bytes of decoded images of one batch; the others are decoded once more later
 
 
@@ -63,13 +63,13 @@ def decode_places(
 
 
 def _is_large(data: bytes, channels: int) -> bool:
-    """Whether an image takes more than `LARGE` bytes, by its header, if that need be looked at."""
+    """Whether the pixels of an image take more than `LARGE` bytes, judged by its header."""
     if len(data) < _SMALL_JPEG and data.startswith(_JPEG):
         return False
     try:
         with opened(data) as picture:
             return picture.width * picture.height * channels > LARGE
-    except DecodeError:  # decoding will tell what is wrong with it
+    except DecodeError:  # `decode_image` will say what is wrong with it
         return False
 
 

@@ -11,25 +11,25 @@ Version = tuple[int, int, int]
 """Major, minor, patch."""
 
 SUPPORTED: Final = (0, 9)
-"""Versions whose structures `nvimgcodec_abi` holds; those of 0.8 and before are others."""
+"""The version whose structures `nvimgcodec_abi` holds; those of 0.8 and before differ."""
 
 GPU_WINDOWS: Final[dict[Version, bool]] = {
     (0, 8, 0): True,
-    (0, 9, 0): False,  # error 8 on A100 and GB200, a crash on H100 and B200: its issue 55
+    (0, 9, 0): False,  # error 8 on A100 and GB200, a crash on H100 and B200: nvImageCodec issue 55
 }
-"""Whether a GPU decodes a part of an image; no version is trusted that is not here."""
+"""Whether a version decodes a part of an image on a GPU; a version that is not here may not."""
 
 
 def check(version: Version, path: Path, cuda: int) -> None:
     """Refuse a version that cannot be used.
 
     Args:
-        version: Of the library.
-        path: Where it is, for the message.
-        cuda: Major version of CUDA that it was built for, likewise.
+        version: The version of the library.
+        path: Where the library is, for the message.
+        cuda: Major version of CUDA that it was built for, for the message.
 
     Raises:
-        BackendError: Its structures are not known.
+        BackendError: The structures of this version are not known.
     """
     if version[:2] != SUPPORTED:
         found, wanted = (".".join(map(str, numbers[:2])) for numbers in (version, SUPPORTED))

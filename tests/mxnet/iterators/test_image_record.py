@@ -571,7 +571,7 @@ def test_a_mean_image_of_impossible_values_is_named(tmp_path, make):
         make(mean_img=path, scale=9)
 
 
-# Images that cannot be had
+# Images that could not be read or decoded
 
 
 @pytest.fixture
@@ -643,7 +643,7 @@ def test_a_batch_without_any_good_image_is_an_error(make, holes, policy):
     assert colours(next(it)) == [0, 1]
     with pytest.raises(DecodeError, match="key 52") as caught:
         next(it)
-    assert "none of the 2 samples of this batch can be had" in caught.value.__notes__
+    assert "none of the 2 samples of this batch could be read and decoded" in caught.value.__notes__
 
 
 def test_a_batch_without_any_good_image_may_be_zeros(make, holes):

@@ -506,10 +506,10 @@ def test_a_window_is_enough_of_what_was_found_sound(tmp_path):
 
 
 def test_without_a_way_to_hear_warnings_the_portable_decoder_is_used(tmp_path, monkeypatch):
-    def unheard(folder):
-        raise BackendError("what libjpeg warns of cannot be heard")
+    def unseen(folder):
+        raise BackendError("what libjpeg warns of cannot be seen")
 
-    monkeypatch.setattr(nvimgcodec_base, "listener", unheard)
+    monkeypatch.setattr(nvimgcodec_base, "listener", unseen)
     write_rec(tmp_path / "a.rec", [JPEG["jpeg 4:2:0"]])
     dataset = RecordIOSource.open(tmp_path / "a.rec")
     with pytest.warns(UserWarning, match="simplejpeg and Pillow: what libjpeg warns of cannot"):

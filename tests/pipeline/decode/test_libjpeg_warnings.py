@@ -1,4 +1,4 @@
-"""What libjpeg warns of inside nvImageCodec is heard; where it cannot be, that is an error."""
+"""libjpeg's warnings inside nvImageCodec are seen; where they cannot be, that is an error."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gpuio.devices.cpu import CpuDevice
 from gpuio.errors import BackendError, DecodeError
 from gpuio.formats.codec import imdecode
 from gpuio.pipeline.decode import make_decoder, nvimgcodec
-from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, SOUND, listener
+from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, VALID, listener
 from gpuio.sources.recordio.source import RecordIOSource
 
 
 def test_the_smallest_of_jpegs_are_what_they_are_said_to_be():
-    assert imdecode(SOUND, 0).tolist() == np.full((SIDE, SIDE), 128).tolist()
+    assert imdecode(VALID, 0).tolist() == np.full((SIDE, SIDE), 128).tolist()
     with pytest.raises(DecodeError, match="premature end of data segment"):
         imdecode(DAMAGED, 0)
 
@@ -27,7 +27,7 @@ def test_the_smallest_of_jpegs_are_what_they_are_said_to_be():
 )
 def test_a_module_of_another_kind_is_an_error(tmp_path, content):
     (tmp_path / "libjpeg_turbo_ext.so").write_bytes(content)
-    with pytest.raises(BackendError, match="heard in 64-bit ELF modules only"):
+    with pytest.raises(BackendError, match="seen in 64-bit ELF modules only"):
         listener(tmp_path)
 
 
@@ -37,8 +37,8 @@ def test_a_missing_module_is_an_error(tmp_path):
 
 
 def test_a_decoder_that_hears_nothing_is_not_used(rec, monkeypatch):
-    monkeypatch.setattr(nvimgcodec, "DAMAGED", SOUND)
-    with pytest.raises(BackendError, match="cannot be heard"):
+    monkeypatch.setattr(nvimgcodec, "DAMAGED", VALID)
+    with pytest.raises(BackendError, match="cannot be seen"):
         make_decoder("nvimgcodec", CpuDevice(1), 3, RecordIOSource.open(rec))
 
 
