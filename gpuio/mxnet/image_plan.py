@@ -101,16 +101,8 @@ def checked(plan: Plan) -> Plan:
     return plan
 
 
-_COLORS = (
-    "brightness",
-    "contrast",
-    "saturation",
-    "random_h",
-    "random_s",
-    "random_l",
-    "pca_noise",
-    "rand_gray",
-)
+_COLORS = ("brightness", "contrast", "saturation", "random_h", "random_s", "random_l", "pca_noise",
+           "rand_gray")  # fmt: skip
 
 
 def _aspect(o: ImageGeometry) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Final, Literal, get_args
+from typing import ClassVar, Final, Literal, get_args
 
 from gpuio.core import parameters as p
 from gpuio.core.options import REQUIRED, option
@@ -47,7 +47,7 @@ class SourceConfig:
         "Records that a given .idx does not name are left out.")
     path_imglist: PathLike = option("", "A .lst file whose labels replace those in the records; "
         "lines and records are matched by id.")
-    storage_options: Mapping[str, Any] | None = option(None, "Options for paths that are URLs, "
+    storage_options: Mapping[str, object] | None = option(None, "Options for paths that are URLs, "
         "such as credentials and endpoint, as fsspec takes them.")
     cache_dir: PathLike = option("", "A folder on a local disk that keeps the data read from URLs; "
         "several processes may share it.")
@@ -179,7 +179,7 @@ class RuntimeConfig:
 
 @dataclass(frozen=True, slots=True)
 class LoaderConfig:
-    """All options of a loader but those of its augmentation."""
+    """All options of a loader but those of its labels and augmentation."""
 
     source: SourceConfig
     sampling: SamplingConfig

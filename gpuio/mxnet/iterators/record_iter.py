@@ -69,14 +69,9 @@ class RecordIter(EpochIter, Conversions):
 
     Attributes:
         default_dtype: The type of the batches where none is given.
-        plan: What is done to every image; prints itself.
-        provide_data: Description of `batch.data`.
-        provide_label: Description of `batch.label`.
-        provide_masks: Description of `batch.masks`; empty without masks.
-        epoch: Number of the epoch under way, from 0.
-        part: Which part of the data set this reads, and who says so.
-        taken: What was handed out since the iterator was made, without padding.
-        faults: Images that could not be read or decoded: how many, and the first errors.
+        taken: Counts what was handed out since the iterator was made, without padding.
+
+    Other attributes are described at `ImageRecordIter`.
     """
 
     default_dtype: ClassVar[str] = "float32"
