@@ -29,7 +29,7 @@ from gpuio.formats.index import Index
 from gpuio.kernels.float_color import map_colors
 from gpuio.mxnet.image.compiled import Compiled
 from gpuio.mxnet.image.functions import is_jfif
-from gpuio.mxnet.image.samples import KeyedSamples
+from gpuio.mxnet.image.samples import NO_ROOT, KeyedSamples
 from gpuio.mxnet.image.sequence import SampleSequence
 from gpuio.pipeline.decode import make_decoder
 from gpuio.pipeline.decode.base import Decoder
@@ -201,7 +201,6 @@ class ChunkPipeline:
 
     Args:
         samples: Where the samples come from.
-        root: Folder of the files of a list.
         compiled: What is done to every image.
         batch_size: Samples in the largest chunk.
         label_width: W, labels of every image.
@@ -214,14 +213,13 @@ class ChunkPipeline:
     def __init__(
         self,
         samples: KeyedSamples,
-        root: str,
         compiled: Compiled,
         batch_size: int,
         label_width: int,
         threads: int,
     ) -> None:
         self.pid = os.getpid()
-        source, keys = _records(samples, root, label_width)
+        source, keys = _records(samples, label_width)
         imglist = samples.imglist
         # A list's labels replace all others; they may be more or fewer, which is a fault of theirs.
         relabel = None if imglist is None else no_labels(label_width)
@@ -330,19 +328,19 @@ class RecordNumbers:
         return numbers
 
 
-def _records(
-    samples: KeyedSamples, root: str, label_width: int
-) -> tuple[RecordSource, npt.NDArray[Any]]:
+def _records(samples: KeyedSamples, label_width: int) -> tuple[RecordSource, npt.NDArray[Any]]:
     """The records of all samples, and (N,) their keys."""
     if samples.rec:
         index = (Index.load(samples.idx) if samples.idx else Index.scan(samples.rec)).sorted()
         # Exactly the records of this index, also where another one lies beside the .rec.
         return RecordIOSource.of_index(samples.rec, index), index.keys
     assert samples.imglist is not None
+    if samples.root is None:
+        raise TypeError(NO_ROOT)
     keys = np.array(sorted(set(samples.imglist)))
     paths = [samples.imglist[key][1] for key in keys.tolist()]
     unlabeled = np.broadcast_to(np.float32(0), (len(paths), label_width))
-    return FolderSource(paths, unlabeled, root=root), keys
+    return FolderSource(paths, unlabeled, root=samples.root), keys
 
 
 # What threads run holds no ChunkPipeline: one that nobody has any more is to be collected.

@@ -21,7 +21,6 @@ Source: MXNet 1.9.1, python/mxnet/image/image.py.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import MutableSequence, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
@@ -30,11 +29,8 @@ from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 import numpy as np
 
 from gpuio.core import parameters as p
-from gpuio.core.extras import explained
 from gpuio.core.guard import Ends
 from gpuio.errors import (
-    BackendError,
-    DecodeError,
     FormatError,
     LabelError,
     PipelineClosedError,
@@ -44,27 +40,24 @@ from gpuio.mxnet.image.augmenters import AugmenterOptions, CreateAugmenter, is_o
 from gpuio.mxnet.image.decode_queue import BrokenImageError as BrokenImageError
 from gpuio.mxnet.image.decode_queue import DecodeQueue, EncodedSample
 from gpuio.mxnet.image.functions import read_file
-from gpuio.mxnet.image.samples import KeyedSamples
+from gpuio.mxnet.image.kernel_path import KernelPath
+from gpuio.mxnet.image.samples import NO_ROOT, KeyedSamples
 from gpuio.mxnet.image.sequence import LAST_BATCH, LastBatch, SampleSequence, part_of
 from gpuio.mxnet.iterators.batch import DataBatch
 from gpuio.mxnet.iterators.epochs import EpochIter
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.storage import paths
 from gpuio.storage.paths import PathLike as PathLike
-from gpuio.storage.paths import absolute, check_path
+from gpuio.storage.paths import check_path
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from gpuio.mxnet.image.chunks import ChunkPipeline
-    from gpuio.pipeline.executor import Batch
 
     Image = npt.NDArray[Any]
 
 _log = logging.getLogger(__name__)
 
 _LABEL_DTYPES: Final = ("int32", "float32", "int64", "float64")
-_NO_ROOT: Final = "path_root must be the folder of the files in the list, got None"
 
 
 class ImageIter(EpochIter):
@@ -160,13 +153,12 @@ class ImageIter(EpochIter):
         self.label_width = label_width
         self.shuffle = shuffle
         self.last_batch_handle = last_batch_handle
-        self.path_root = None if path_root is None else absolute(os.fspath(path_root))
         keyed = bool(shuffle or num_parts > 1)
         self._samples = KeyedSamples(
-            path_imgrec, path_imgidx, path_imglist, imglist, dtype, keyed=keyed
+            path_imgrec, path_imgidx, path_imglist, imglist, path_root, dtype, keyed=keyed
         )
         self.imgrec, self.imgidx = self._samples.imgrec, self._samples.imgidx
-        self.imglist = self._samples.imglist
+        self.imglist, self.path_root = self._samples.imglist, self._samples.root
         keys = part_of(self._samples.keys, num_parts, part_index)
         self._sequence = SampleSequence(keys, self.batch_size, cast("LastBatch", last_batch_handle))
         self.num_image = len(keys) if self._samples.keyed else None
@@ -177,8 +169,9 @@ class ImageIter(EpochIter):
         self._ends = Ends()
         self._kept: tuple[NDArray, NDArray, int] | None = None
         self._queue = DecodeQueue(preprocess_threads)
-        self._pipeline: ChunkPipeline | None = None
-        self._compiled_from: list[Any] | None = None
+        self._kernels = KernelPath(
+            self._samples, self._sequence, self.batch_size, label_width, self._queue.threads
+        )
         self.reset()
 
     @property
@@ -205,8 +198,7 @@ class ImageIter(EpochIter):
 
     def _begin(self) -> None:
         """Begin the next epoch; samples that "roll_over" has kept come first."""
-        if self._pipeline is not None:
-            self._pipeline.stop()
+        self._kernels.stop()
         if self.shuffle:
             self._sequence.shuffle()
         self._ends = Ends()
@@ -221,15 +213,13 @@ class ImageIter(EpochIter):
             self.reset()
 
     def _interrupt(self) -> None:
-        pipeline = self._pipeline
-        if pipeline is not None:
-            pipeline.interrupt()
+        self._kernels.interrupt()
         self._queue.interrupt()
 
     def _end(self) -> None:
         super()._end()
         self._queue.close()
-        self._drop_pipeline()
+        self._kernels.close()
         self._samples.close()
 
     def next_sample(self) -> tuple[Any, bytes]:
@@ -294,8 +284,8 @@ class ImageIter(EpochIter):
 
     def _begin_batch(self) -> tuple[NDArray, NDArray, int]:
         """A batch with the samples up to the end of the sequence, and how many those are."""
-        if self._compiled() and self.batch_size <= self._sequence.left:
-            return *self._arrays(self._take_chunk(self.batch_size, 0)), self.batch_size
+        if self._compiled and self.batch_size <= self._sequence.left:
+            return *self._kernels.take(self.batch_size, 0, kept=False), self.batch_size
         data, label = self._empty()
         return data, label, self._fill(data, label, 0)
 
@@ -311,7 +301,7 @@ class ImageIter(EpochIter):
         Returns:
             How many samples there are now; there were `start`.
         """
-        if self._compiled():
+        if self._compiled:
             return self._fill_compiled(data, label, start)
         count, more = start, True
         while count < self.batch_size:
@@ -329,72 +319,26 @@ class ImageIter(EpochIter):
         room, left = self.batch_size - start, self._sequence.left
         count = min(room, left)
         if count:
-            images, labels = self._arrays(self._take_chunk(count, start))
+            images, labels = self._kernels.take(count, start, kept=self._kept is not None)
             data[start : start + count], label[start : start + count] = images, labels
         if left < room:
             self._sequence.wrap()
         return start + count
 
-    def _arrays(self, chunk: Batch) -> tuple[NDArray, NDArray]:
-        labels = chunk.labels if self.label_width > 1 else chunk.labels[:, 0]
-        return chunk.data.view(NDArray), labels.view(NDArray)
-
-    def _take_chunk(self, count: int, filled: int) -> Batch:
-        """The next `count` samples, for the places of a batch from `filled` on."""
-        assert self._pipeline is not None
-        try:
-            kept = self._kept is not None
-            return self._pipeline.take(self._sequence, count, filled, kept=kept)
-        except (BackendError, PipelineClosedError):
-            raise
-        except Exception as error:
-            if isinstance(error.__cause__, OSError):
-                raise error.__cause__ from None
-            if isinstance(error, DecodeError):
-                name = self._samples.name(self._sequence.last_key)
-                raise BrokenImageError(f"Broken image {name}: {error}") from error
-            raise
-
+    @property
     def _compiled(self) -> bool:
-        """Whether batches are made by kernels; the pipeline that makes them is there then."""
-        augs = list(self.auglist)
-        if self._pipeline is not None and self._pipeline.pid != os.getpid():
-            self._pipeline = self._compiled_from = None  # its threads stayed with the parent
-        if augs != self._compiled_from:
-            self._drop_pipeline()
-            self._compiled_from = augs
-            self._pipeline = self._compile(augs) if self._has_own_methods else None
-        return self._pipeline is not None
+        """Whether kernels make the images."""
+        return self._has_own_methods and self._kernels.accepts(self.auglist, self.data_shape)
+
+    @property
+    def _threaded(self) -> bool:
+        """Whether augmenters run in worker threads."""
+        return self._has_own_methods and not all(map(is_own, self.auglist))
 
     @property
     def _has_own_methods(self) -> bool:
         """Whether no derived class has replaced a method that kernels would pass by."""
         return all(getattr(type(self), name) is getattr(ImageIter, name) for name in _HOOKS)
-
-    def _compile(self, augs: Sequence[Any]) -> ChunkPipeline | None:
-        with explained("ImageIter"):
-            from gpuio.mxnet.image.chunks import ChunkPipeline
-            from gpuio.mxnet.image.compiled import Compiled
-
-        channels, height, width = self.data_shape
-        compiled = Compiled.of(augs, (channels, height, width))
-        if compiled is None or not len(self._sequence.keys):
-            return None
-        if self.imgrec is None and self.path_root is None:
-            raise TypeError(_NO_ROOT)
-        return ChunkPipeline(
-            self._samples,
-            self.path_root or "",
-            compiled,
-            self.batch_size,
-            max(self.label_width, 1),
-            self._queue.threads,
-        )
-
-    def _drop_pipeline(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.close()
-        self._pipeline = None
 
     def _read(self) -> EncodedSample:
         label, encoded = self.next_sample()
@@ -407,11 +351,6 @@ class ImageIter(EpochIter):
             done.set_result(self.imdecode(sample.encoded))
             return done
         return self._queue.submit(sample, list(self.auglist) if self._threaded else [])
-
-    @property
-    def _threaded(self) -> bool:
-        """Whether augmenters run in worker threads."""
-        return self._has_own_methods and not all(map(is_own, self.auglist))
 
     def _put(self, data: NDArray, label: NDArray, place: int, found: Any, image: Image) -> bool:
         """Put one image into its place in the batch; False if it is left out."""
@@ -457,7 +396,7 @@ class ImageIter(EpochIter):
     def read_image(self, fname: str) -> bytes:
         """The bytes of a file under `path_root`."""
         if self.path_root is None:
-            raise TypeError(_NO_ROOT)
+            raise TypeError(NO_ROOT)
         return read_file(Path(self.path_root) / fname)
 
     def check_data_shape(self, data_shape: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from gpuio.formats.index import Index
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.mxnet.recordio import MXIndexedRecordIO, unpack
 from gpuio.storage.paths import PathLike, absolute
+
+NO_ROOT: Final = "path_root must be the folder of the files in the list, got None"
 
 Entry = tuple[NDArray, str]
 """Label and path of a sample."""
@@ -30,6 +32,7 @@ class KeyedSamples:
         path_imgidx: Its .idx; None finds the records by a scan.
         path_imglist: A .lst, or None.
         imglist: Samples in memory, which count where there is no .lst; or None.
+        path_root: Folder of the files in a list, or None.
         dtype: Type of the labels of a list.
         keyed: Whether users see the keys of a .rec that has no .idx.
 
@@ -39,6 +42,7 @@ class KeyedSamples:
         imgrec: The open .rec, or None.
         imgidx: Keys of the .rec, or None.
         imglist: By key, label and path of each sample of a list; or None.
+        root: Absolute path of the folder of the files, or None.
         keyed: Whether users see the keys.
     """
 
@@ -48,6 +52,7 @@ class KeyedSamples:
         path_imgidx: PathLike | None,
         path_imglist: PathLike | None,
         imglist: Sequence[Sequence[Any]] | None,
+        path_root: PathLike | None,
         dtype: str,
         *,
         keyed: bool,
@@ -55,6 +60,7 @@ class KeyedSamples:
         # Later the current folder may be another one.
         self.rec = absolute(os.fspath(path_imgrec)) if path_imgrec else ""
         self.idx = absolute(os.fspath(path_imgidx)) if path_imgidx else ""
+        self.root = None if path_root is None else absolute(os.fspath(path_root))
         self.keyed = keyed or not self.rec or bool(self.idx)
         self.imglist: Mapping[Any, Entry] | None = None
         if path_imglist:

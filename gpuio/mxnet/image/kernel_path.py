@@ -1,0 +1,98 @@
+"""Images that kernels make for an `ImageIter`, as long as its list of augmenters allows that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gpuio.core.extras import explained
+from gpuio.errors import BackendError, DecodeError, PipelineClosedError
+from gpuio.mxnet.image.decode_queue import BrokenImageError
+from gpuio.mxnet.image.samples import KeyedSamples
+from gpuio.mxnet.image.sequence import SampleSequence
+from gpuio.mxnet.ndarray import NDArray
+
+if TYPE_CHECKING:
+    from gpuio.mxnet.image.chunks import ChunkPipeline
+
+
+class KernelPath:
+    """The pipeline for the current list of augmenters; made anew for another list.
+
+    Args:
+        samples: The samples.
+        sequence: Which of them comes next.
+        batch_size: Samples in a batch.
+        label_width: W, labels of every image.
+        threads: CPU threads.
+    """
+
+    def __init__(
+        self,
+        samples: KeyedSamples,
+        sequence: SampleSequence,
+        batch_size: int,
+        label_width: int,
+        threads: int,
+    ) -> None:
+        self._samples, self._sequence = samples, sequence
+        self._batch_size, self._label_width, self._threads = batch_size, label_width, threads
+        self._pipeline: ChunkPipeline | None = None
+        self._augs: list[Any] | None = None
+
+    def accepts(self, augs: Sequence[Any], data_shape: tuple[int, ...]) -> bool:
+        """Whether kernels can run a list of augmenters; `take` runs this list from now on."""
+        if self._pipeline is not None and self._pipeline.pid != os.getpid():
+            self._pipeline = self._augs = None  # its threads stayed with the parent
+        if list(augs) != self._augs:
+            self.close()
+            self._augs = list(augs)
+            self._pipeline = self._compile(self._augs, data_shape)
+        return self._pipeline is not None
+
+    def _compile(self, augs: list[Any], data_shape: tuple[int, ...]) -> ChunkPipeline | None:
+        with explained("ImageIter"):
+            from gpuio.mxnet.image.chunks import ChunkPipeline
+            from gpuio.mxnet.image.compiled import Compiled
+
+        channels, height, width = data_shape
+        compiled = Compiled.of(augs, (channels, height, width))
+        if compiled is None or not len(self._sequence.keys):
+            return None
+        width = max(self._label_width, 1)
+        return ChunkPipeline(self._samples, compiled, self._batch_size, width, self._threads)
+
+    def take(self, count: int, filled: int, *, kept: bool) -> tuple[NDArray, NDArray]:
+        """Data and labels of the next `count` samples: see `ChunkPipeline.take`."""
+        assert self._pipeline is not None
+        try:
+            chunk = self._pipeline.take(self._sequence, count, filled, kept=kept)
+        except (BackendError, PipelineClosedError):
+            raise
+        except Exception as error:
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            if isinstance(error, DecodeError):
+                name = self._samples.name(self._sequence.last_key)
+                raise BrokenImageError(f"Broken image {name}: {error}") from error
+            raise
+        labels = chunk.labels if self._label_width > 1 else chunk.labels[:, 0]
+        return chunk.data.view(NDArray), labels.view(NDArray)
+
+    def stop(self) -> None:
+        """Drop what is under way."""
+        if self._pipeline is not None:
+            self._pipeline.stop()
+
+    def interrupt(self) -> None:
+        """Wake whoever waits for images, for good: `close` is to follow. For any thread."""
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.interrupt()
+
+    def close(self) -> None:
+        """End everything."""
+        if self._pipeline is not None:
+            self._pipeline.close()
+        self._pipeline = None
