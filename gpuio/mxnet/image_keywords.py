@@ -19,7 +19,7 @@ from gpuio.storage.paths import PathLike
 from gpuio.transforms.geometry import INTER_METHODS
 from gpuio.transforms.label_transforms import LABEL_KINDS, MoveBoxes, MovePoints
 from gpuio.transforms.normalize import Normalization
-from gpuio.transforms.object_crop import EMIT_MODES, EmitMode
+from gpuio.transforms.object_crop import EmitMode, check_emit
 from gpuio.transforms.op import Op
 
 LabelKind = Literal["values", "boxes", "points"]
@@ -41,8 +41,7 @@ class BoxOptions:
         "boxes, points or objects than others.")
 
     def __post_init__(self) -> None:
-        p.choice("crop_emit_mode", self.crop_emit_mode, EMIT_MODES)
-        MoveBoxes(threshold=self.emit_overlap_thresh)  # checks it
+        check_emit(self.crop_emit_mode, self.emit_overlap_thresh)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ decodes only what the steps need and runs them on every device. What `batch.samp
 see as `batch.augmentation`, and can replay.
 
 A real op stands in a file of its own in gpuio/transforms, gives its random numbers a place at the
-end of `Draw`, and becomes a keyword in gpuio/mxnet/image_plan.py.
+end of `Draw`, and becomes a keyword: an option in gpuio/mxnet/image_keywords.py, a parameter of
+`ImageRecordIter`, and a line in gpuio/mxnet/image_plan.py.
 """
 
 from __future__ import annotations
