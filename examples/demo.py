@@ -1,4 +1,4 @@
-"""From photographs to batches in a few seconds: list, pack, load, look.
+"""Make a data set from photographs: list them, pack them, load an epoch and draw a batch.
 
     python examples/demo.py demo
 
@@ -18,7 +18,6 @@ from typing import Final
 from tqdm import tqdm
 
 import gpuio
-from gpuio.core.threads import available_cores
 
 BATCH: Final = 64
 SHAPE: Final = (3, 224, 224)
@@ -56,7 +55,7 @@ def main() -> int:
 
 
 def load(rec: str, idx: str) -> None:
-    """Go through an epoch as a training loop does, and say how fast that was."""
+    """Load an epoch as a training loop does, and print how fast that was."""
     start = time.perf_counter()
     with gpuio.ImageRecordIter(
         rec,
@@ -82,13 +81,14 @@ def load(rec: str, idx: str) -> None:
                 seen += own
                 bar.update(own)
         rate = seen / (time.perf_counter() - start)
-    print(f"{seen} images at {rate:.0f} images/s, on {available_cores()} CPU threads")
+        threads = loader.stats()["threads"]
+    print(f"{seen} images at {rate:.0f} images/s, on {threads} CPU threads")
     shape, labels = batch.data[0].shape, batch.label[0].astype(int).tolist()
     print(f"last batch: shape {shape}, mean {batch.data[0].mean():.3f}, first labels {labels[:8]}")
 
 
 def say(text: str) -> None:
-    """A headline."""
+    """Print a heading."""
     print(f"\n== {text}", flush=True)
 
 

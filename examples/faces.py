@@ -1,4 +1,4 @@
-"""A set of faces as training scripts for MXNet have it, written and read; one import is changed.
+"""Write a set of faces and read it as training scripts for MXNet do; only the import differs.
 
     python examples/faces.py faces
 
@@ -28,8 +28,8 @@ def main() -> int:
     """Make the set, and read it in random order; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="folder to write to")
-    parser.add_argument("--persons", type=int, default=20, help="how many (default: 20)")
-    parser.add_argument("--images", type=int, default=5, help="of each person (default: 5)")
+    parser.add_argument("--persons", type=int, default=20, help="number of persons (default: 20)")
+    parser.add_argument("--images", type=int, default=5, help="images of each person (default: 5)")
     args = parser.parse_args()
     write(args.out_dir, args.persons, args.images)
     faces = FaceDataset(args.out_dir)
@@ -63,7 +63,7 @@ def write(folder: Path, persons: int, images: int) -> None:
 
 
 def draw(shade: np.ndarray[Any, Any], rng: np.random.Generator) -> bytes:
-    """A JPEG of a face of a colour, now here, now there."""
+    """A JPEG of a drawn face of one colour, near the centre."""
     picture = Image.fromarray(rng.integers(0, 50, (SIDE, SIDE, 3), np.uint8))
     pen = ImageDraw.Draw(picture)
     x, y = rng.integers(-8, 9, 2) + SIDE // 2

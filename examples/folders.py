@@ -1,4 +1,4 @@
-"""From folders of images, one for each class, to batches, in both of MXNet's ways.
+"""Load a folder of images, with a folder for each class, by both iterators of MXNet.
 
     python examples/folders.py IMAGES OUT_DIR
 
@@ -26,7 +26,7 @@ COLUMNS: Final = 4
 
 
 def main() -> int:
-    """Pack, load in both ways, and save a picture of each first batch; the exit status."""
+    """Pack, load by both iterators, and save a picture of each first batch; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("images", metavar="IMAGES", type=Path, help="folder of folders")
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="folder to write to")

@@ -1,8 +1,8 @@
-"""Data without images, as scripts for MXNet load it: arrays, a .csv file, an iterator of one's own.
+"""Load arrays, a .csv file and an iterator of your own, as scripts for MXNet do.
 
     python examples/in_memory.py
 
-Only the import differs from such a script. Nothing is left on the disk.
+Only the import differs from such a script. No files are left on disk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BATCH: Final = 30
 
 
 def main() -> int:
-    """Load the same data in three ways; the exit status."""
+    """Load the same data by three iterators; the exit status."""
     rng = np.random.default_rng(0)
     data = rng.random((ROWS, COLUMNS), np.float32)
     label = rng.integers(10, size=ROWS)
@@ -30,7 +30,7 @@ def main() -> int:
     say("From arrays: the last batch is filled up, pad says with how many rows")
     show(mx.io.NDArrayIter(data, label, batch_size=BATCH))
 
-    say("Shuffled: a full batch each time, what is left over begins the next epoch")
+    say("Shuffled: full batches only; rows that are left over begin the next epoch")
     with mx.io.NDArrayIter(data, label, BATCH, shuffle=True, last_batch_handle="roll_over") as it:
         for _ in range(2):
             show(it)
@@ -43,7 +43,7 @@ def main() -> int:
         with mx.io.CSVIter(data_csv=path, data_shape=(COLUMNS,), batch_size=BATCH) as rows:
             show(rows)
 
-    say("From an iterator of one's own, joined with arrays, seven batches an epoch")
+    say("From an iterator of your own, joined with arrays, seven batches an epoch")
     joined = mx.io.PrefetchingIter([Noise(4, BATCH), mx.io.NDArrayIter(data, label, BATCH)])
     with mx.io.ResizeIter(joined, 7) as it:
         show(it)
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 class Noise(mx.io.DataIter):
-    """Batches of random numbers, with what `PrefetchingIter` needs and no more.
+    """Batches of random numbers, with only those attributes that `PrefetchingIter` needs.
 
     Args:
         count: Batches in an epoch.

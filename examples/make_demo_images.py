@@ -1,4 +1,4 @@
-"""Make a folder of images to try gpuio with: pieces of photographs that come with Python packages.
+"""Make a folder of images to try gpuio with, cut out of photographs in Python packages.
 
     python examples/make_demo_images.py images --count 600
     gpuio im2rec --list --recursive demo images
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def load(package: str, name: str) -> Image.Image:
-    """A photograph that an installed package brings along."""
+    """A photograph from an installed package."""
     with files(package).joinpath(name).open("rb") as file:
         return Image.open(file).convert("RGB")
 
@@ -70,8 +70,8 @@ def cut(photograph: Image.Image, rng: np.random.Generator) -> Image.Image:
     size = np.array([longer, longer / aspect] if aspect >= 1 else [longer * aspect, longer])
     # Up to twice the size is cut out and shrunk, so that pieces differ in detail.
     scale = min(rng.uniform(1, 2), *(np.array(photograph.size) / size))
-    room = np.maximum(np.array(photograph.size) - scale * size, 0)
-    left, top = (rng.random(2) * room).tolist()
+    margin = np.maximum(np.array(photograph.size) - scale * size, 0)
+    left, top = (rng.random(2) * margin).tolist()
     right, bottom = np.minimum((left, top) + scale * size, photograph.size).tolist()
     shape = (int(size[0]), int(size[1]))
     piece = photograph.resize(shape, Image.Resampling.LANCZOS, box=(left, top, right, bottom))

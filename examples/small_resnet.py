@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812  as everybody calls it
 
 
 class Block(nn.Module):
-    """Two convolutions and what goes past them."""
+    """Two convolutions, and a shortcut around them."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -18,11 +18,11 @@ class Block(nn.Module):
         self.first_norm = nn.BatchNorm2d(out)
         self.second = nn.Conv2d(out, out, 3, padding=1, bias=False)
         self.second_norm = nn.BatchNorm2d(out)
-        self.past = nn.Conv2d(channels, out, 1, stride=2, bias=False)
+        self.shortcut = nn.Conv2d(channels, out, 1, stride=2, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.relu(self.first_norm(self.first(x)))
-        return F.relu(self.second_norm(self.second(y)) + self.past(x))
+        return F.relu(self.second_norm(self.second(y)) + self.shortcut(x))
 
 
 class SmallResNet(nn.Module):

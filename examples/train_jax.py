@@ -1,9 +1,9 @@
-"""Train a small convolutional network with JAX, on all devices of one or many processes.
+"""Train a small convolutional network with JAX, over all devices of one or many processes.
 
     python examples/train_jax.py train.rec
 
-Each process loads a part of the data; its batches are a part of an array over all devices. Where
-processes were started by Slurm, Open MPI or a TPU runtime, `--distributed` joins them. Needs `pip
+Each process loads its part of the data, and its batches are its part of an array over all devices.
+Add `--distributed` in processes that Slurm, Open MPI or a TPU runtime started. Needs `pip
 install 'gpuio[cpu]' jax`; with `--device cuda`, the GPUs of the machine.
 """
 
@@ -29,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rec", metavar="REC", help="images, with their class as label")
     parser.add_argument("--classes", type=int, default=1000, help="(default: 1000)")
-    parser.add_argument("--side", type=int, default=128, help="of an image (default: 128)")
+    parser.add_argument("--side", type=int, default=128, help="of the square images (default: 128)")
     parser.add_argument("--batch-size", type=int, default=64, help="per process (default: 64)")
     parser.add_argument("--epochs", type=int, default=10, help="(default: 10)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")

@@ -1,8 +1,8 @@
-"""Train a small residual network with Lightning, and go on in mid-epoch after a stop.
+"""Train a small residual network with Lightning, and resume it in mid-epoch.
 
     python examples/train_lightning.py train.rec run --devices 2
 
-Checkpoints are written to the folder `run`; run it again and it goes on from the last one. Needs
+Checkpoints are written to the folder `run`; run it again and it resumes from the last one. Needs
 `pip install 'gpuio[cpu]' torch lightning`; with `--device cuda`, as many GPUs as `--devices` says.
 """
 
@@ -26,8 +26,8 @@ class Classifier(lightning.LightningModule):
     """The network and its data.
 
     Args:
-        classes: How many there are.
-        options: Of `ImageRecordIter`.
+        classes: The number of classes.
+        options: Parameters of `ImageRecordIter`.
     """
 
     def __init__(self, classes: int, options: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ class Classifier(lightning.LightningModule):
         self.options = options
 
     def train_dataloader(self) -> Any:
-        """Called in each process, so that `num_parts` knows how many there are."""
+        """Lightning calls this in each process, where `num_parts="auto"` finds its part."""
         source = gpuio.ImageRecordIter(num_parts="auto", device=str(self.device), **self.options)
         return source.torch()
 
@@ -56,7 +56,7 @@ def main() -> int:
     parser.add_argument("rec", metavar="REC", help="images, with their class as label")
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="folder of the checkpoints")
     parser.add_argument("--classes", type=int, default=1000, help="(default: 1000)")
-    parser.add_argument("--side", type=int, default=128, help="of an image (default: 128)")
+    parser.add_argument("--side", type=int, default=128, help="of the square images (default: 128)")
     parser.add_argument("--batch-size", type=int, default=64, help="per process (default: 64)")
     parser.add_argument("--epochs", type=int, default=10, help="(default: 10)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")

@@ -3,7 +3,7 @@
     python examples/train_ray.py train.rec run --workers 2
 
 Ray keeps checkpoints in the folder `run`, which all workers must reach; workers that fail, and runs
-that are started again, go on from the last one with the very next batch. Needs `pip install
+that are started again, resume from the last one with the very next batch. Needs `pip install
 'gpuio[cpu]' torch 'ray[train]'`; with `--device cuda`, a GPU for each worker.
 """
 
@@ -26,11 +26,11 @@ import gpuio
 
 
 def work(config: dict[str, Any]) -> None:
-    """What each worker does."""
+    """Train in one worker."""
     torch.manual_seed(0)
     device = get_device()
     model = SmallResNet(config["classes"])
-    net = prepare_model(model)  # moved to the device, and made one with those of other workers
+    net = prepare_model(model)  # on the device, in step with the other workers
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
     loader = gpuio.ImageRecordIter(
         config["rec"],
@@ -60,7 +60,7 @@ def work(config: dict[str, Any]) -> None:
 
 
 def report(metrics: dict[str, Any], parts: dict[str, Any]) -> None:
-    """Tell Ray how far training is; the first worker hands a checkpoint in."""
+    """Report metrics to Ray; the first worker reports a checkpoint, too."""
     if train.get_context().get_world_rank():
         train.report(metrics)
         return
@@ -71,7 +71,7 @@ def report(metrics: dict[str, Any], parts: dict[str, Any]) -> None:
 
 
 def load(checkpoint: train.Checkpoint | None, parts: dict[str, Any], device: Any) -> int:
-    """Go to a checkpoint, if there is one; the number of steps made."""
+    """Load a checkpoint, if there is one; the number of steps made."""
     if checkpoint is None:
         return 0
     with checkpoint.as_directory() as folder:
@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("rec", metavar="REC", help="images, with their class as label")
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="folder of the checkpoints")
     parser.add_argument("--classes", type=int, default=1000, help="(default: 1000)")
-    parser.add_argument("--side", type=int, default=128, help="of an image (default: 128)")
+    parser.add_argument("--side", type=int, default=128, help="of the square images (default: 128)")
     parser.add_argument("--batch-size", type=int, default=64, help="per worker (default: 64)")
     parser.add_argument("--epochs", type=int, default=10, help="(default: 10)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")

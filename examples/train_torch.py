@@ -1,10 +1,10 @@
-"""Train a small residual network with PyTorch, on one or many processes, and go on after a stop.
+"""Train a small residual network with PyTorch, in one or many processes, and resume it.
 
     python examples/train_torch.py train.rec --checkpoint run.pt
     torchrun --nproc-per-node=2 examples/train_torch.py train.rec --checkpoint run.pt
 
-Run it again after it was stopped, in whichever way: it goes on from the checkpoint with the very
-next batch. Needs `pip install 'gpuio[cpu]' torch`; with `--device cuda`, a GPU for each process.
+Run the same command again after a stop or a kill: it resumes from the checkpoint with the very next
+batch. Needs `pip install 'gpuio[cpu]' torch`; with `--device cuda`, a GPU for each process.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rec", metavar="REC", help="images, with their class as label")
     parser.add_argument("--classes", type=int, default=1000, help="(default: 1000)")
-    parser.add_argument("--side", type=int, default=128, help="of an image (default: 128)")
+    parser.add_argument("--side", type=int, default=128, help="of the square images (default: 128)")
     parser.add_argument("--batch-size", type=int, default=64, help="per process (default: 64)")
     parser.add_argument("--epochs", type=int, default=10, help="(default: 10)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--checkpoint", type=Path, help="file to save to and to go on from")
+    parser.add_argument("--checkpoint", type=Path, help="file to save to and to resume from")
     parser.add_argument("--every", type=int, default=100, help="steps between saves (default: 100)")
     args = parser.parse_args()
 
@@ -87,14 +87,14 @@ def main() -> int:
 
 
 def save(path: Path, parts: dict[str, Any], step: int) -> None:
-    """Replace the checkpoint at once, so that a stop leaves the old one or the new one."""
+    """Replace the checkpoint in one step, so that a kill leaves the old one or the new one."""
     fresh = path.with_suffix(".new")
     torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, fresh)
     fresh.replace(path)
 
 
 def load(path: Path, parts: dict[str, Any], device: torch.device) -> int:
-    """Go to a checkpoint, if there is one; the number of steps made."""
+    """Load the checkpoint, if there is one; the number of steps made."""
     if not path.exists():
         return 0
     state = torch.load(path, map_location=device, weights_only=True)
@@ -104,7 +104,7 @@ def load(path: Path, parts: dict[str, Any], device: torch.device) -> int:
 
 
 def digest(model: torch.nn.Module) -> str:
-    """A few letters that tell weights apart."""
+    """A short hash of the weights."""
     found = hashlib.sha256()
     for value in model.state_dict().values():
         found.update(value.cpu().contiguous().numpy().tobytes())
