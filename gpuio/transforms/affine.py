@@ -93,11 +93,8 @@ class Affine(Op):
         least, largest = (_F32(limit) for limit in self.limits)
         canvas = np.clip(scale[:, None] * chain.size.astype(_F32), least, largest)
         size = batch.bounded(np.trunc(canvas))
-        draw = Draw.WARP_INTERPOLATION
-        method = batch.sample(
-            "warp_interpolation",
-            lambda draws: geometry.choose(self.inter_method, chain.size, size, draws, draw),
-        )
+        name, draw = "warp_interpolation", Draw.WARP_INTERPOLATION
+        method = batch.interpolation(name, self.inter_method, chain.size, size, draw)
         matrix = _inverse(_matrices(chain.size, canvas, angle, shear, scale, ratio))
         chain.warp(size, _KIND_OF[method], matrix, self.fill)
 

@@ -40,8 +40,8 @@ class Crop(Op):
         chain, (height, width) = batch.geometry, self.shape
         if (chain.size < self.shape).any():
             goal = np.broadcast_to(np.array(self.shape), chain.size.shape)
-            name = "enlarge_interpolation"
-            method = _interpolation(batch, name, self.inter_method, chain.size, goal)
+            name, draw = "enlarge_interpolation", Draw.CROP_INTERPOLATION
+            method = batch.interpolation(name, self.inter_method, chain.size, goal, draw)
             # Two resizes, each rounding to pixels: first to the height, then to the width.
             size = chain.size.copy()
             low = size[:, 0] < height
@@ -163,16 +163,6 @@ class RandomResizedCrop(Op):
         return window
 
 
-def _interpolation(
-    batch: BatchPlan, name: str, inter_method: int, source: geometry.Sizes, goal: geometry.Sizes
-) -> geometry.Kinds:
-    draw = Draw.CROP_INTERPOLATION
-    return batch.sample(
-        name,
-        lambda draws: geometry.choose(inter_method, source, goal, draws, draw),
-    )
-
-
 def _scaled(
     goal: int, side: npt.NDArray[np.int64], other: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
@@ -209,5 +199,6 @@ def _resize_window(
     """Resize the window `crop` to `shape` for the images `where`; the others stay as they are."""
     crop = np.where(where[:, None], crop, geometry.whole(batch.geometry.size))
     goal = np.where(where[:, None], shape, crop[:, 2:])
-    method = _interpolation(batch, "crop_interpolation", inter_method, crop[:, 2:], goal)
+    name, draw = "crop_interpolation", Draw.CROP_INTERPOLATION
+    method = batch.interpolation(name, inter_method, crop[:, 2:], goal, draw)
     batch.geometry.resize(goal, method, crop)

@@ -181,11 +181,8 @@ class FitInto(Op):
         if self.mode == "shrink":
             larger = (source > self.shape).any(axis=1, keepdims=True)
             goal = np.where(larger, goal, source)
-        draw = Draw.CROP_INTERPOLATION
-        method = batch.sample(
-            "crop_interpolation",
-            lambda draws: geometry.choose(self.inter_method, source, goal, draws, draw),
-        )
+        name, draw = "crop_interpolation", Draw.CROP_INTERPOLATION
+        method = batch.interpolation(name, self.inter_method, source, goal, draw)
         batch.geometry.resize(goal, method)
 
 

@@ -11,8 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.kernels.steps import COLOR_STEP, ColorKind
-from gpuio.transforms.geometry import LARGEST, MOST_PIXELS, ResampleChain, Sizes
-from gpuio.transforms.random import Draws
+from gpuio.transforms.geometry import (
+    LARGEST,
+    MOST_PIXELS,
+    Kinds,
+    ResampleChain,
+    Sizes,
+    choose,
+)
+from gpuio.transforms.random import Draw, Draws
 
 Value = np.bool_ | np.int32 | np.int64 | np.uint64 | np.float32 | np.float64
 Scalar = TypeVar("Scalar", bound=Value)
@@ -92,6 +99,12 @@ class BatchPlan:
             values = values.astype(np.float32, copy=False)  # a text file may have made float64
         self.sampled[own] = values
         return cast("npt.NDArray[Scalar]", values)
+
+    def interpolation(
+        self, name: str, method: int, source: Sizes, size: Sizes, draw: Draw
+    ) -> Kinds:
+        """(N,) interpolations that `inter_method` means from `source` to `size`, under `name`."""
+        return self.sample(name, lambda draws: choose(method, source, size, draws, draw))
 
     def add_color(
         self,

@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from gpuio.transforms import geometry
 from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw
 
@@ -41,9 +40,6 @@ class ResizeShorterEdge(Op):
         tall = height > width
         sides = np.where(tall, longer, self.edge), np.where(tall, self.edge, longer)
         size = batch.bounded(np.stack(sides, axis=1))
-        draw = Draw.RESIZE_INTERPOLATION
-        method = batch.sample(
-            "resize_interpolation",
-            lambda draws: geometry.choose(self.inter_method, source, size, draws, draw),
-        )
+        name, draw = "resize_interpolation", Draw.RESIZE_INTERPOLATION
+        method = batch.interpolation(name, self.inter_method, source, size, draw)
         batch.geometry.resize(size, method)
