@@ -48,9 +48,6 @@ DOORS = {
 PACK_USES = {"errors", "core", "storage", "formats", "kernels", "pack"}
 """What pack/ may use: packing files needs neither devices nor a pipeline."""
 
-EXCEPTIONS = {}
-"""(file, file that it imports): how long it may. Take out what no longer holds; add nothing."""
-
 
 def modules() -> dict[str, Path]:
     """File of each module, by its name within gpuio."""
@@ -115,8 +112,7 @@ def test_imports_point_down(graph):
         and package(module) != package(other)
         and (package(other) in DOORS or height[package(other)] >= height[package(module)])
     }
-    assert upward - set(EXCEPTIONS) == set()
-    assert set(EXCEPTIONS) - upward == set(), "these have gone: take them out of EXCEPTIONS"
+    assert upward == set()
 
 
 def test_packing_needs_no_pipeline(graph):
@@ -125,10 +121,7 @@ def test_packing_needs_no_pipeline(graph):
 
 
 def test_no_files_import_each_other_in_a_circle(graph):
-    allowed = {
-        name: {o for o in used if (name, o) not in EXCEPTIONS} for name, used in graph.items()
-    }
-    assert circles(allowed) == []
+    assert circles(graph) == []
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:

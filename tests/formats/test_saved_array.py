@@ -154,7 +154,7 @@ def test_what_is_no_plain_file_is_not_waited_for(tmp_path, kind):
     else:
         path.mkdir()
     with pytest.raises(
-        FormatError, match="a: a plain file expected, found a folder, pipe or device; no file of"
+        FormatError, match="a: a plain file expected, found a folder, pipe or device; not a file of"
     ):
         load(path)
 
