@@ -13,8 +13,9 @@ from gpuio.formats.object_label import faults_of
 from gpuio.mxnet.advice import advise_det
 from gpuio.mxnet.det_keywords import DetColor, DetGeometry, DetLabels, DetNormalization
 from gpuio.mxnet.det_plan import make_det_plan
-from gpuio.mxnet.iterators.record_iter import Labels, RecordIter
+from gpuio.mxnet.iterators.record_iter import RecordIter
 from gpuio.mxnet.keywords import DET, Values, takes_keywords
+from gpuio.pipeline.builder import Labels
 from gpuio.samplers import LastBatch
 from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import ragged_list_labels

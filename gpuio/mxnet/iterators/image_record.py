@@ -17,8 +17,9 @@ from gpuio.mxnet.image_keywords import (
     MaskOptions,
 )
 from gpuio.mxnet.image_plan import make_plan
-from gpuio.mxnet.iterators.record_iter import Labels, RecordIter
+from gpuio.mxnet.iterators.record_iter import RecordIter
 from gpuio.mxnet.keywords import IMAGE, Values, takes_keywords
+from gpuio.pipeline.builder import Labels
 from gpuio.pipeline.masks import Masks, open_masks
 from gpuio.samplers import LastBatch
 from gpuio.sources.base import RecordSource
