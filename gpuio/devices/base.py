@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.parallel import run_program
+from gpuio.kernels.parallel import Task, run_program
 
 if TYPE_CHECKING:
     from gpuio.devices.pool import Lease
@@ -52,14 +52,14 @@ class KernelCall(NamedTuple):
         args: The others: addresses and sizes.
     """
 
-    kernel: Any
+    kernel: Task | HostStep
     table: npt.NDArray[np.void]
     args: tuple[int, ...] = ()
 
     @property
-    def call(self) -> tuple[Any, tuple[int, ...]]:
+    def call(self) -> tuple[Task, tuple[int, ...]]:
         """As `gpuio.kernels.parallel` takes it."""
-        return self.kernel, (self.table.ctypes.data, *self.args)
+        return cast("Task", self.kernel), (self.table.ctypes.data, *self.args)
 
 
 class HostStep(Protocol):

@@ -26,6 +26,8 @@ _ALIGNMENT = 64
 
 Rows = npt.NDArray[np.int64]
 """(M,) rows of the tables."""
+Values = npt.NDArray[np.void] | npt.NDArray[np.float32] | npt.NDArray[np.float64]
+"""(N, ...) what kernels read, one row for each image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,7 @@ class _Lowering:
         self.nbytes = np.maximum(self.nbytes, needed)
         return start
 
-    def _addresses(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
+    def _addresses(self, values: Values) -> npt.NDArray[np.uint64]:
         """(N,) addresses, for kernels, of the N rows of `values`."""
         return _each(self._work.upload(values), values)
 
@@ -219,7 +221,7 @@ def _aligned(nbytes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
-def _each(address: int, values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
+def _each(address: int, values: Values) -> npt.NDArray[np.uint64]:
     """(N,) addresses of the N rows of `values`, which start at `address`."""
     at = np.arange(len(values), dtype=np.uint64) * np.uint64(values.strides[0])
     return np.uint64(address) + at

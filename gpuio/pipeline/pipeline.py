@@ -27,7 +27,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from gpuio.core.prefetch import Closable, Prefetch
 from gpuio.core.timing import BatchCounter, Meter, PipelineStats, ProfilerRange, Stopwatch
@@ -71,7 +70,7 @@ class Pipeline:
         self._masks = masks
         readers = [read] if masks is None else [read, masks.read]
         self._inputs = [_Input(each, device, executor.batch_size) for each in readers]
-        self._stages: tuple[Prefetch[Any], ...] = ()
+        self._stages: tuple[Prefetch[PlannedBatch] | Prefetch[Batch], ...] = ()
         self._interrupted = False
         # What is measured goes on from one epoch to the next.
         self._reading, self._decoding = Meter("gpuio.read"), Meter("gpuio.decode")
@@ -202,9 +201,9 @@ class Pipeline:
         for watch in (*self._reading.stopwatches, *self._decoding.stopwatches, *files):
             watch.marks = marks
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, object]:
         """Where the time went: see `ImageRecordIter.stats`."""
-        figures: dict[str, dict[str, Any]] = {}
+        figures: dict[str, dict[str, object]] = {}
         for (name, account), each in zip(
             self.accounts().items(), self.executor.fields, strict=True
         ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from gpuio.core import parameters as p
 from gpuio.errors import StateError
@@ -31,7 +31,7 @@ class Position(NamedTuple):
         return self._replace(done=self.done + records)
 
 
-def save(position: Position, order: Order, fingerprint: int) -> dict[str, Any]:
+def save(position: Position, order: Order, fingerprint: int) -> dict[str, object]:
     """The state of an iterator: a few integers and the fingerprint of its data set."""
     if not order.length(position.start, position.done):
         position = Position(position.epoch + 1)
@@ -39,7 +39,7 @@ def save(position: Position, order: Order, fingerprint: int) -> dict[str, Any]:
     return {**identity, **position._asdict(), "num_parts": order.num_parts}
 
 
-def load(state: dict[str, Any], order: Order, fingerprint: int) -> Position:
+def load(state: Mapping[str, object], order: Order, fingerprint: int) -> Position:
     """The place that a state names, for a batch size and a number of parts of one's own.
 
     Raises:
@@ -48,20 +48,21 @@ def load(state: dict[str, Any], order: Order, fingerprint: int) -> Position:
     """
     identity = _identity(order, fingerprint)
     given: object = state  # it may come from any file
+    counts: dict[str, int] = {}
     for name in (*identity, *Position._fields, "num_parts"):
         if not isinstance(given, Mapping) or name not in given:
             raise StateError(f"state has no {name!r}: it was not made by state_dict()")
         if name not in identity:
-            _check_count(name, given[name])
+            counts[name] = _count(name, given[name])
         elif given[name] != identity[name]:
             raise StateError(f"state has {name}={given[name]!r}, this iterator {identity[name]!r}")
-    start, done = order.resume(state["start"], state["done"], state["num_parts"])
+    start, done = order.resume(counts["start"], counts["done"], counts["num_parts"])
     if not order.length(start, done):
-        return Position(state["epoch"] + 1)
-    return Position(state["epoch"], start, done)
+        return Position(counts["epoch"] + 1)
+    return Position(counts["epoch"], start, done)
 
 
-def _identity(order: Order, fingerprint: int) -> dict[str, Any]:
+def _identity(order: Order, fingerprint: int) -> dict[str, object]:
     """What must be equal in a state and in the iterator that loads it."""
     return {
         "version": _VERSION,
@@ -72,13 +73,13 @@ def _identity(order: Order, fingerprint: int) -> dict[str, Any]:
     }
 
 
-def _check_count(name: str, value: Any) -> None:
-    """Refuse a value that `save` cannot have written.
+def _count(name: str, value: object) -> int:
+    """A value as an integer that `save` can have written.
 
     Raises:
         StateError: It is no whole number, or one that is too small or too large.
     """
     try:
-        p.integer(name, value, least=1 if name == "num_parts" else 0, most=_MOST_COUNT)
+        return p.integer(name, value, least=1 if name == "num_parts" else 0, most=_MOST_COUNT)
     except ValueError as error:
         raise StateError(f"state is damaged: {error}") from None

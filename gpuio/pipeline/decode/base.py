@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -121,7 +120,7 @@ class Decoder(ABC):
     def close(self) -> None:  # noqa: B027  most hold nothing
         """Free everything."""
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, object]:
         """What users may want to know of its work so far."""
         return {
             "decoder": self.name,

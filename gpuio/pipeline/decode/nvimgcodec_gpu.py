@@ -29,7 +29,7 @@ import ctypes
 import threading
 import weakref
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -168,7 +168,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         """Bytes that each image of `warm_up` takes."""
         return _WARM_UP_SIZE * _WARM_UP_SIZE * self.channels
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, object]:
         """The figures of every decoder, and how many images each kind of codec has decoded.
 
         `engines` is the number of JPEG engines in use; if it is 0, `engines_unavailable_reason`

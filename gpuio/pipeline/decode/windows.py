@@ -44,7 +44,10 @@ def reject_unreadable(decoder: Decoder, records: RecordBatch, headers: Headers) 
 
 
 def decode_jobs(
-    decoder: Decoder, records: RecordBatch, headers: Headers, window: npt.NDArray[np.integer]
+    decoder: Decoder,
+    records: RecordBatch,
+    headers: Headers,
+    window: npt.NDArray[np.int64] | npt.NDArray[np.int32],
 ) -> DecodeJobs:
     """What `decoder` is asked to decode; samples that are at fault are left out.
 
