@@ -154,9 +154,10 @@ def decode_all(
     images = [np.zeros((*shape, decoder.channels), np.uint8) for shape in box[:, 2:].tolist()]
     try:
         places, calls = np.arange(count), decoder.decode(jobs)
-        _copy_windows(decoder.device, jobs, box, images, [*faults], places, calls)
+        _copy_windows(decoder.device, jobs, box, images, [*faults], places=places, calls=calls)
         while again := decoder.retry(records, jobs):
-            _copy_windows(decoder.device, jobs, box, images, [*faults], np.array(again), [])
+            places = np.array(again)
+            _copy_windows(decoder.device, jobs, box, images, [*faults], places=places, calls=[])
     finally:
         decoder.release(headers)
     return Decoded([None if k in faults else image for k, image in enumerate(images)], faults)
@@ -168,6 +169,7 @@ def _copy_windows(
     box: npt.NDArray[np.int32],
     images: list[npt.NDArray[np.uint8]],
     faults: list[int],
+    *,
     places: npt.NDArray[np.int64],
     calls: list[KernelCall],
 ) -> None:

@@ -60,13 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         with _interruptible(), explained(f"gpuio {argv[0]}" if argv else "gpuio"):
-            args = _parse(argv)
-            if args.version:
-                from importlib.metadata import version
-
-                print(f"gpuio {version('gpuio')}")
-                return 0
-            return int(args.run(args))
+            return _run(_parse(argv))
     except Terminated as end:
         return _fail("terminated", _SIGNALLED + end.number)
     except KeyboardInterrupt:
@@ -78,6 +72,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except ModuleNotFoundError as error:
         return _fail(f"{error}; install what is missing with pip", 2)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if not args.version:
+        return int(args.run(args))
+    from importlib.metadata import version
+
+    print(f"gpuio {version('gpuio')}")
+    return 0
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -45,7 +45,7 @@ _CONNECT_SECONDS: Final = 10
 _CANCEL_SECONDS: Final = 30
 
 
-def pack_on_ray(
+def pack_on_ray(  # noqa: PLR0913  as the command takes them
     images: ImageList,
     root: Path_,
     prefix: Path_,

@@ -451,7 +451,7 @@ class AugmenterOptions(SharedOptions, total=False):
 
 
 @suggest
-def CreateAugmenter(
+def CreateAugmenter(  # noqa: PLR0913, PLR0917  MXNet's signature
     data_shape: Sequence[int],
     resize: int = 0,
     rand_crop: bool = False,

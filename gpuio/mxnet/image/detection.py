@@ -340,7 +340,7 @@ class DetAugmenterOptions(SharedOptions, total=False):
 
 
 @suggest
-def CreateDetAugmenter(
+def CreateDetAugmenter(  # noqa: PLR0913, PLR0917  MXNet's signature
     data_shape: Sequence[int],
     resize: int = 0,
     rand_crop: float = 0,

@@ -161,7 +161,7 @@ def short_size(height: int, width: int, size: int) -> tuple[int, int]:
     return size, size * width // height
 
 
-def fixed_crop(
+def fixed_crop(  # noqa: PLR0917  MXNet's signature
     src: Image, x0: int, y0: int, w: int, h: int, size: Size | None = None, interp: int = 2
 ) -> NDArray:
     """A window of an image, resized to `size` if that is given.
@@ -307,7 +307,7 @@ def color_normalize(src: Any, mean: Any, std: Any = None) -> NDArray:
     return image.view(NDArray)
 
 
-def copyMakeBorder(
+def copyMakeBorder(  # noqa: PLR0913, PLR0917  MXNet's signature
     src: Image,
     top: int,
     bot: int,

@@ -78,7 +78,7 @@ class ImageDetIter(ImageIter):
 
     @suggest
     @with_keywords_of(CreateDetAugmenter)
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  MXNet's signature
         self,
         batch_size: int,
         data_shape: Sequence[int],
@@ -245,7 +245,7 @@ class ImageDetIter(ImageIter):
         it.reshape(label_shape=shape)
         return it
 
-    def draw_next(
+    def draw_next(  # noqa: PLR0917  MXNet's signature
         self,
         color: Sequence[float] | None = None,
         thickness: int = 2,

@@ -113,7 +113,7 @@ class ImageIter(EpochIter):
 
     @p.suggest
     @p.with_keywords_of(CreateAugmenter)
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  MXNet's signature
         self,
         batch_size: int,
         data_shape: Sequence[int],

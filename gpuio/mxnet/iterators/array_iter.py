@@ -66,7 +66,7 @@ class NDArrayIter(EpochIter):
     _error_ends_epoch = False
 
     @p.suggest
-    def __init__(
+    def __init__(  # noqa: PLR0917  MXNet's signature
         self,
         data: Any,
         label: Any = None,

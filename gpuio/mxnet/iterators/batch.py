@@ -78,7 +78,7 @@ class DataBatch:
         masks: (N, H, W) uint8, a label for each pixel, or None.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  MXNet's signature
         self,
         data: Sequence[Any] | None,
         label: Sequence[Any] | None = None,

@@ -72,7 +72,7 @@ class CSVIter(FileIter):
     """
 
     @p.suggest
-    def __init__(
+    def __init__(  # noqa: PLR0913  MXNet's signature
         self,
         data_csv: PathLike | Sequence[PathLike],
         data_shape: int | Sequence[int],

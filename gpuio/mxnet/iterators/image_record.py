@@ -55,7 +55,7 @@ class ImageRecordIter(RecordIter):
     """
 
     # fmt: off
-    def __init__(
+    def __init__(  # noqa: PLR0913  MXNet's signature
         self,
         path_imgrec: PathLike | Sequence[PathLike], data_shape: Sequence[int], batch_size: int,
         *,

@@ -80,7 +80,7 @@ class LibSVMIter(FileIter):
     """
 
     @p.suggest
-    def __init__(
+    def __init__(  # noqa: PLR0913  MXNet's signature
         self,
         data_libsvm: PathLike | Sequence[PathLike],
         data_shape: int | Sequence[int],

@@ -61,7 +61,7 @@ class MNISTIter(FileIter):
     """
 
     @p.suggest
-    def __init__(
+    def __init__(  # noqa: PLR0913  MXNet's signature
         self,
         image: PathLike = "./train-images-idx3-ubyte",
         label: PathLike = "./train-labels-idx1-ubyte",
