@@ -84,7 +84,7 @@ def test_1_when_the_epoch_is_over_threads_and_files_are_gone(open_rec):
 def test_1_memory_between_the_stages_is_kept_for_the_next_epoch(open_rec):
     with open_rec() as it:
         list(it)
-        slots = it._pipeline._inputs[0].host._slots
+        slots = it.pipeline._inputs[0].host._slots
         kept = {id(slot.data) for slot in slots if slot.data is not None}
         assert kept
         list(it)
