@@ -38,6 +38,11 @@ class Coverage:
     end: int
     size: int
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether no byte lies before the first record or after the last one."""
+        return self.start == 0 and self.end >= self.size
+
 
 def check_fit(index: Index, rec: str, idx: str) -> Coverage:
     """Check that an index belongs to a .rec, without reading all of the file.

@@ -1,4 +1,4 @@
-"""Where the records of .rec files lie: by their index, or by going through the files."""
+"""Where the records of .rec files lie: by their index, or by a scan of the files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gpuio.formats.index import Index
 from gpuio.formats.index_fit import Coverage, advice, impossible, whole_entries
 from gpuio.formats.recordio import verify
 from gpuio.sources.base import Losses
-from gpuio.sources.recordio.index_cache import JoinedIndex, join, keep
+from gpuio.sources.recordio.index_cache import JoinedIndex, join, load_cached
 from gpuio.sources.recordio.spacing import DAMAGED, EXACT, Spacing, look_at_spacing
 from gpuio.storage.paths import is_url
 
@@ -23,8 +23,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AT_ONCE: Final = 16  # files at URLs whose index is read side by side
-_DESCRIBED: Final = 20  # lines of an index whose fault is described
-_WARNED: Final = 3  # files whose fault is a warning
+_DESCRIBED: Final = 20  # damaged places that are described
+_WARNED: Final = 3  # files that have a warning of their own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,10 +32,10 @@ class Entries:
     """Where the records of several files lie.
 
     Attributes:
-        joined: The records of all files; their keys only mean something with `keyed`.
-        keyed: Whether all of it comes from .idx files.
+        joined: The records of all files; their keys have a meaning only if `keyed`.
+        keyed: Whether all of them come from .idx files.
         spacing: How the records are spaced.
-        losses: What is left out.
+        losses: The records that are left out.
     """
 
     joined: JoinedIndex
@@ -44,168 +44,209 @@ class Entries:
     losses: Losses
 
 
+def find_entries(
+    recs: Sequence[str], idxs: Sequence[str], sizes: Sequence[int], *, asked: bool, strict: bool
+) -> Entries:
+    """Find the records of some files.
+
+    Args:
+        recs: The .rec files.
+        idxs: An .idx for each, one for all of them laid end to end, or none.
+        sizes: Bytes in each .rec.
+        asked: Whether the .idx files were asked for, and not only found beside the .rec files.
+            Records that they leave out are left out then; otherwise such a .rec is scanned.
+        strict: Whether damage is an error; otherwise damaged records are left out.
+
+    Raises:
+        FormatError: A file is not what it should be.
+    """
+    finder = _Finder(recs, idxs, sizes, asked=asked, strict=strict)
+    return finder.by_index() if idxs else finder.by_scan()
+
+
+class _Finder:
+    """Finds the records of some files; see `find_entries` for the arguments."""
+
+    def __init__(
+        self,
+        recs: Sequence[str],
+        idxs: Sequence[str],
+        sizes: Sequence[int],
+        *,
+        asked: bool,
+        strict: bool,
+    ) -> None:
+        if len(idxs) not in (0, 1, len(recs)):
+            raise FormatError(
+                f"path_imgidx names {len(idxs)} files for {len(recs)} .rec files: "
+                "give one for each, or one for all"
+            )
+        self._recs, self._idxs, self._sizes = recs, idxs, sizes
+        self._idx_of = [*idxs] if len(idxs) == len(recs) else [*idxs] * len(recs)
+        self._asked, self._strict = asked, strict
+        self._losses = Losses()
+
+    def by_scan(self) -> Entries:
+        """The records found by going through the files."""
+        recs = self._recs
+        if self._strict:
+            return Entries(join(_each(Index.scan, recs, recs)), False, EXACT, self._losses)
+        joined = join([self._add_losses(*found) for found in _each(_scan_whole, recs, recs)])
+        return Entries(joined, False, DAMAGED if self._losses.count else EXACT, self._losses)
+
+    def by_index(self) -> Entries:
+        """The records that the .idx files name; of others see `find_entries`."""
+        coverage: list[Coverage | None]
+        try:
+            joined, coverage = self._load()
+        except FormatError:
+            if self._strict:
+                raise
+            joined, coverage = self._load_whole()
+        spacing, gaps = self._look_at_spacing(joined)
+        keyed = self._asked or None not in coverage
+        found = Entries(joined, keyed, spacing, self._losses)
+        unnamed = {n: _Unnamed.of(c) for n, c in enumerate(coverage) if c and not c.is_complete}
+        if not self._asked:
+            for number, place in gaps.items():
+                known = unnamed.get(number)
+                where = known.where if known else f"what follows byte {place}"
+                unnamed[number] = _Unnamed(where)
+            return self._complete(found, unnamed)
+        if not self._losses.count:
+            _warn(
+                [
+                    f"{self._idx_of[n]} names no record in {part.where} of {self._recs[n]}, which "
+                    "is not read; if it should be, make a new index with "
+                    f"{advice(self._recs[n], self._idx_of[n])}"
+                    for n, part in unnamed.items()
+                ]
+            )
+        return found
+
+    def _load(self) -> tuple[JoinedIndex, list[Coverage | None]]:
+        """The index of all files, from the cache if there is one, and the parts that it names.
+
+        Raises:
+            FormatError: A .idx is not the index of its .rec.
+        """
+        coverage: list[Coverage | None] = []
+
+        def parse() -> list[Index]:
+            parts = self._parse()
+            triples = [*zip(self._recs, self._idx_of, parts, strict=True)]
+            coverage[:] = _each(_check, triples, self._recs)
+            return parts
+
+        if any(map(is_url, self._idxs)):
+            return join(parse()), coverage
+        joined = load_cached(self._idxs, self._sizes, parse)
+        if joined.cached:
+            # It was checked when it was parsed; but a .rec of the same size may be a new one.
+            for rec, idx, part in zip(self._recs, self._idx_of, joined.parts(), strict=True):
+                ends = slice(None, None, max(len(part) - 1, 1))
+                coverage.append(Index(part.keys[ends], part.offsets[ends]).check(rec, idx=idx))
+        return joined, coverage
+
+    def _load_whole(self) -> tuple[JoinedIndex, list[Coverage | None]]:
+        """The entries of indexes that may be whole records, and the parts that they name.
+
+        An index that belongs to another file, and was not asked for, is not used at all: the file
+        is scanned, and None stands for the part that is named.
+        """
+        parts: list[Index] = []
+        coverage: list[Coverage | None] = []
+        rows = zip(self._recs, self._idx_of, self._sizes, self._parse(), strict=True)
+        for rec, idx, size, part in rows:
+            kept = self._add_losses(*_without_lost(part, rec, idx, size))
+            try:
+                coverage.append(kept.check(rec, idx=idx))
+            except FormatError as error:
+                coverage.append(None)
+                if not self._asked:
+                    _warn(
+                        [f"{error}; it is not used, and all of {rec} is read to find the records"]
+                    )
+                    kept = self._add_losses(*_scan_whole(rec))
+            parts.append(kept)
+        return join(parts), coverage
+
+    def _parse(self) -> list[Index]:
+        """The index of each file, in the order in which the records lie in it."""
+        parts = [part.sorted() for part in _each(Index.load, self._idxs, self._idxs)]
+        return _cut(parts[0], self._sizes) if len(self._idxs) < len(self._recs) else parts
+
+    def _complete(self, found: Entries, unnamed: dict[int, _Unnamed]) -> Entries:
+        """The records of indexes that were not asked for, and those that these leave out.
+
+        Args:
+            found: The records that the .idx files name.
+            unnamed: By number of a file, the part of it that its index does not name.
+        """
+        parts, messages, stale = found.joined.parts(), [], False
+        for number, unread in unnamed.items():
+            rec, idx, part = self._recs[number], self._idx_of[number], parts[number]
+            missing = 0
+            if not unread.begin or len(verify(rec, unread.begin)[0]):
+                whole, damage = _scan_whole(rec)
+                missing = len(np.setdiff1d(whole.offsets, part.offsets))
+            if not missing:
+                if not self._losses.count:
+                    where = f"{unread.where} of {rec}"
+                    messages.append(f"{idx} does not name {where}: no whole record is there")
+                continue
+            if self._strict and damage.count:
+                raise damage.faults[0]
+            messages.append(
+                f"{idx} is not used: it does not name {missing} of {len(whole)} records of {rec}, "
+                f"in {unread.where}. It may be that of an older file: make a new one with "
+                f"{advice(rec, idx)}"
+            )
+            parts[number], stale = self._add_losses(whole, damage), True
+        _warn(messages)
+        if not stale:
+            return found
+        joined = join(parts)
+        return Entries(joined, False, self._look_at_spacing(joined)[0], self._losses)
+
+    def _look_at_spacing(self, joined: JoinedIndex) -> tuple[Spacing, dict[int, int]]:
+        if not len(joined.index):
+            return EXACT, {}
+        sizes = np.array(self._sizes, np.int64)
+        return look_at_spacing(self._recs, joined.first, sizes, joined.index.offsets)
+
+    def _add_losses(self, part: Index, losses: Losses) -> Index:
+        """`part`, after a warning that tells what was left out of it."""
+        if losses.count:
+            whole = f"{losses.count} such places are left out, and {len(part)} records are whole"
+            _warn([f"{losses.faults[0]}; {whole}"])
+            self._losses.count += losses.count
+            self._losses.faults += losses.faults
+        return part
+
+
 @dataclass(frozen=True, slots=True)
 class _Unnamed:
-    """Part of a .rec that its index does not name.
+    """A part of a .rec that its index does not name.
 
     Attributes:
-        where: Where it is, for messages.
+        where: Which part, for messages.
         begin: Where to look for records, in bytes; 0 for the whole file.
     """
 
     where: str
     begin: int = 0
 
-
-def find_entries(
-    recs: Sequence[str], idxs: Sequence[str], sizes: Sequence[int], *, asked: bool, strict: bool
-) -> Entries:
-    """Find the records.
-
-    Args:
-        recs: The .rec files.
-        idxs: An .idx for each, one for all of them laid end to end, or none.
-        sizes: Bytes in each .rec.
-        asked: The .idx files were asked for, and not only found beside the .rec files. What they
-            leave out is left out then, and is a reason to go through the .rec otherwise.
-        strict: Damage is an error; otherwise it is left out.
-
-    Raises:
-        FormatError: A file is not what it should be.
-    """
-    losses = Losses()
-    if not idxs:
-        if strict:
-            return Entries(join(_each(Index.scan, recs, recs)), False, EXACT, losses)
-        parts = [_adding(losses, *found) for found in _each(_scan_whole, recs, recs)]
-        return Entries(join(parts), False, DAMAGED if losses.count else EXACT, losses)
-    if len(idxs) not in (1, len(recs)):
-        raise FormatError(
-            f"path_imgidx names {len(idxs)} files for {len(recs)} .rec files: "
-            "give one for each, or one for all"
-        )
-    named = [*idxs] if len(idxs) == len(recs) else [*idxs] * len(recs)
-    coverage: list[Coverage | None]
-    try:
-        joined, coverage = _load(recs, idxs, named, sizes)
-    except FormatError:
-        if strict:
-            raise
-        joined, coverage = _what_fits(recs, idxs, named, sizes, losses, asked=asked)
-    spacing, gaps = _spacing(recs, joined, sizes)
-    found = Entries(joined, asked or None not in coverage, spacing, losses)
-    short = {n: _unnamed(c) for n, c in enumerate(coverage) if c and (c.start or c.end < c.size)}
-    if not asked:
-        for number, place in gaps.items():
-            known = short.get(number)
-            short[number] = _Unnamed(known.where if known else f"what follows byte {place}")
-        return _completed(recs, named, sizes, found, short, strict)
-    if not losses.count:
-        _warn(
-            [
-                f"{named[n]} names no record in {unnamed.where} of {recs[n]}, which is not read; "
-                f"if it should be, make a new index with {advice(recs[n], named[n])}"
-                for n, unnamed in short.items()
-            ]
-        )
-    return found
-
-
-def _what_fits(
-    recs: Sequence[str],
-    idxs: Sequence[str],
-    named: Sequence[str],
-    sizes: Sequence[int],
-    losses: Losses,
-    *,
-    asked: bool,
-) -> tuple[JoinedIndex, list[Coverage | None]]:
-    """The entries of indexes that may be whole records, and what of each file they name.
-
-    An index that is another file's, and was not asked for, is not used at all: for that file there
-    is None.
-    """
-    parts: list[Index] = []
-    coverage: list[Coverage | None] = []
-    for rec, idx, size, part in zip(recs, named, sizes, _parse(recs, idxs, sizes), strict=True):
-        kept = _adding(losses, *_without_lost(part, rec, idx, size))
-        try:
-            coverage.append(kept.check(rec, idx=idx))
-        except FormatError as error:
-            coverage.append(None)
-            if not asked:
-                _warn([f"{error}; it is not used, and all of {rec} is read to find the records"])
-                kept = _adding(losses, *_scan_whole(rec))
-        parts.append(kept)
-    return join(parts), coverage
-
-
-def _completed(
-    recs: Sequence[str],
-    idxs: Sequence[str],
-    sizes: Sequence[int],
-    found: Entries,
-    short: dict[int, _Unnamed],
-    strict: bool,
-) -> Entries:
-    """The records of an index that was not asked for, and those that it leaves out.
-
-    Args:
-        recs: The .rec files.
-        idxs: The .idx of each.
-        sizes: Bytes in each .rec.
-        found: What the .idx files say.
-        short: By number of a file, where it has bytes that its index does not name.
-        strict: Damage is an error.
-    """
-    first, index = found.joined.first, found.joined.index
-    parts = [
-        Index(index.keys[begin:end], index.offsets[begin:end])
-        for begin, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True)
-    ]
-    messages, stale = [], False
-    for number, unnamed in short.items():
-        rec, idx, part = recs[number], idxs[number], parts[number]
-        missing = 0
-        if not unnamed.begin or len(verify(rec, unnamed.begin)[0]):
-            whole, damage = _scan_whole(rec)
-            missing = len(np.setdiff1d(whole.offsets, part.offsets))
-        if not missing:
-            if not found.losses.count:
-                where = f"{unnamed.where} of {rec}"
-                messages.append(f"{idx} does not name {where}: no whole record is there")
-            continue
-        if strict and damage.count:
-            raise damage.faults[0]
-        messages.append(
-            f"{idx} is not used: it does not name {missing} of {len(whole)} records of {rec}, in "
-            f"{unnamed.where}. It may be that of an older file: make a new one with "
-            f"{advice(rec, idx)}"
-        )
-        parts[number], stale = _adding(found.losses, whole, damage), True
-    _warn(messages)
-    if not stale:
-        return found
-    joined = join(parts)
-    return Entries(joined, False, _spacing(recs, joined, sizes)[0], found.losses)
-
-
-def _spacing(
-    recs: Sequence[str], joined: JoinedIndex, sizes: Sequence[int]
-) -> tuple[Spacing, dict[int, int]]:
-    if not len(joined.index):
-        return EXACT, {}
-    return look_at_spacing(recs, joined.first, np.array(sizes, np.int64), joined.index.offsets)
-
-
-def _unnamed(coverage: Coverage) -> _Unnamed:
-    if coverage.start:
-        return _Unnamed(f"the first {coverage.start} bytes")
-    return _Unnamed(f"the last {coverage.size - coverage.end} bytes", coverage.end)
+    @classmethod
+    def of(cls, coverage: Coverage) -> _Unnamed:
+        """The part before the records that are named, else the one after them."""
+        if coverage.start:
+            return cls(f"the first {coverage.start} bytes")
+        return cls(f"the last {coverage.size - coverage.end} bytes", coverage.end)
 
 
 def _scan_whole(rec: str) -> tuple[Index, Losses]:
-    """The whole records of a .rec, found by going through it, and what is damaged."""
+    """The whole records of a .rec, found by a scan, and the damage between them."""
     index, damages = Index.scan_whole(rec)
     faults: list[GpuioError] = [
         CorruptRecordError(f"{d.reason}; lost until byte {d.resumed}", path=rec, offset=d.offset)
@@ -214,58 +255,13 @@ def _scan_whole(rec: str) -> tuple[Index, Losses]:
     return index, Losses(len(damages), faults)
 
 
-def _adding(losses: Losses, part: Index, more: Losses) -> Index:
-    """`part`, with what it lacks said in a warning and added to `losses`."""
-    if more.count:
-        left_out = f"{more.count} such places are left out, and {len(part)} records are whole"
-        _warn([f"{more.faults[0]}; {left_out}"])
-        losses.count += more.count
-        losses.faults += more.faults
-    return part
-
-
-def _load(
-    recs: Sequence[str], idxs: Sequence[str], named: Sequence[str], sizes: Sequence[int]
-) -> tuple[JoinedIndex, list[Coverage | None]]:
-    """The index of all files, and what of each it names.
-
-    Raises:
-        FormatError: A .idx is not the index of its .rec.
-    """
-    coverage: list[Coverage | None] = []
-
-    def parse() -> list[Index]:
-        parts = _parse(recs, idxs, sizes)
-        coverage[:] = _each(_check, list(zip(recs, named, parts, strict=True)), recs)
-        return parts
-
-    if any(map(is_url, idxs)):
-        return join(parse()), coverage
-    joined = keep(idxs, sizes, parse)
-    if joined.kept:
-        coverage.clear()
-        # What was checked then is as it was; what may be new are files of the same sizes.
-        bounds = zip(joined.first[:-1].tolist(), joined.first[1:].tolist(), strict=True)
-        for rec, idx, (begin, end) in zip(recs, named, bounds, strict=True):
-            ends = slice(begin, end, max(end - begin - 1, 1))
-            part = Index(joined.index.keys[ends], joined.index.offsets[ends])
-            coverage.append(part.check(rec, idx=idx))
-    return joined, coverage
-
-
-def _parse(recs: Sequence[str], idxs: Sequence[str], sizes: Sequence[int]) -> list[Index]:
-    """The index of each file, in the order in which records lie in it."""
-    parts = [part.sorted() for part in _each(Index.load, idxs, idxs)]
-    return _cut(parts[0], sizes) if len(idxs) < len(recs) else parts
-
-
-def _check(given: tuple[str, str, Index]) -> Coverage:
-    rec, idx, part = given
+def _check(entry: tuple[str, str, Index]) -> Coverage:
+    rec, idx, part = entry
     return part.check(rec, idx=idx)
 
 
 def _without_lost(part: Index, rec: str, idx: str, size: int) -> tuple[Index, Losses]:
-    """The entries of an index that may be whole records of a .rec, and why others are none."""
+    """The entries of an index that may be whole records of a .rec, and why others cannot be."""
     whole = whole_entries(part, rec)
     lost = np.flatnonzero(~whole)
     faults: list[GpuioError] = [
@@ -276,7 +272,7 @@ def _without_lost(part: Index, rec: str, idx: str, size: int) -> tuple[Index, Lo
 
 
 def _each(work: Callable[[T], R], items: Sequence[T], paths: Sequence[str]) -> list[R]:
-    """`work` for each item; several at once where `paths` are URLs: most of it is waiting."""
+    """`work` for each item; several at once where `paths` are URLs, which is mostly waiting."""
     if not any(map(is_url, paths)):
         return [work(item) for item in items]
     return list(in_order(work, items, threads=_AT_ONCE, name="gpuio-index"))
@@ -294,7 +290,7 @@ def _cut(index: Index, sizes: Sequence[int]) -> list[Index]:
 
 
 def _warn(messages: Sequence[str]) -> None:
-    """Say what is wrong with the first of some files."""
+    """Warn with the messages of the first files, and the number of the others."""
     for message in messages[:_WARNED]:
         warnings.warn(message, stacklevel=2)
     if len(messages) > _WARNED:

@@ -1,16 +1,16 @@
-"""Indexes of large data sets, kept on disk as arrays so that they are parsed once.
+"""A cache on disk of the parsed indexes of large data sets.
 
-A .idx of 42 million lines takes seconds to parse. So what was parsed is written to a file once, and
-read from it by whoever opens the data set next. The file is
+An .idx of 42 million lines takes seconds to parse. So the arrays that were parsed are written to a
+file once, and read from it by whoever opens the data set next. The file is
 
     stamp NEWLINE, zeros to a multiple of 64 bytes | first | keys | offsets | checksum
 
-with little-endian int64 arrays and a uint64 CRC-32 of all that is before it. The stamp is JSON:
-version, name, size and times of each .idx, size of each .rec. Where it is not what it should be
-now, the file is made anew; it may be deleted at any time. It lies beside the first .idx or, where
-that folder cannot be written, in the user's cache.
+with little-endian int64 arrays and a uint64 CRC-32 of everything before it. The stamp is JSON: the
+version, name, size and times of each .idx, the size of each .rec. Where the stamp is not the
+present one, the file is written anew; it may be deleted at any time. It lies beside the first .idx
+or, where that folder cannot be written, in the user's cache.
 
-Nothing in the file is believed. It counts if it is a plain file of this user or of root which
+The file is not trusted blindly. It is used if it is a plain file of this user or of root which
 nobody else may write, if its checksum is right, and if its offsets can be places in the .rec files.
 It is read into memory and not mapped: a mapped file that another process cuts ends this one.
 """
@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import FileIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -35,7 +36,6 @@ import numpy.typing as npt
 
 from gpuio.formats.index import Index
 from gpuio.storage.atomic import committed
-from gpuio.storage.paths import is_url
 from gpuio.storage.plain_file import is_trusted, open_plain, restrict
 from gpuio.storage.shards import sizes_of
 from gpuio.storage.write_lock import try_lock
@@ -45,12 +45,12 @@ Int64s = npt.NDArray[np.int64]
 _VERSION: Final = 2
 _ALIGNED: Final = 64
 _SUM_NBYTES: Final = 8
-# Bytes of .idx from which a file is made. About a million lines: less is parsed in 0.06 s and takes
-# 16 MB, which is not worth a file that someone wonders about.
+# Bytes of .idx from which a cache is written: about a million lines. Fewer are parsed in 0.06 s,
+# which is not worth a file that someone wonders about.
 _LARGE: Final = 16 << 20
 _SHORTEST_LINE: Final = 3  # bytes: two digits and the tab
 _BLOCK: Final = 1 << 20  # bytes read and summed at a time: the sum finds them in the cache
-_PATIENCE: Final = 60.0  # seconds to wait for a process that makes the same file
+_LOCK_TIMEOUT: Final = 60.0  # seconds to wait for a process that writes the same cache
 _POLL: Final = 0.02  # seconds
 
 
@@ -61,12 +61,20 @@ class JoinedIndex:
     Attributes:
         index: Of all records; offsets count from the start of their own file.
         first: (files + 1,) int64, number of the first record of each file.
-        kept: Whether it comes from a file made before.
+        cached: Whether it was read from a cache.
     """
 
     index: Index
     first: Int64s
-    kept: bool = False
+    cached: bool = False
+
+    def parts(self) -> list[Index]:
+        """The index of each file."""
+        keys, offsets = self.index.keys, self.index.offsets
+        return [
+            Index(keys[begin:end], offsets[begin:end])
+            for begin, end in pairwise(self.first.tolist())
+        ]
 
 
 def join(parts: Sequence[Index]) -> JoinedIndex:
@@ -78,71 +86,68 @@ def join(parts: Sequence[Index]) -> JoinedIndex:
     return JoinedIndex(Index(keys, np.concatenate([part.offsets for part in parts])), first)
 
 
-def keep(
+def load_cached(
     idxs: Sequence[str], sizes: Sequence[int], parse: Callable[[], Sequence[Index]]
 ) -> JoinedIndex:
-    """What `parse` returns, joined; from a file on disk, if that is worth it.
+    """The index of several files, from a cache if the .idx files are large, else parsed.
 
     Args:
-        idxs: The .idx files; of those at URLs nothing is kept.
+        idxs: The .idx files, on disk.
         sizes: Bytes in each .rec.
-        parse: Reads and checks the .idx files: an index for each .rec.
+        parse: Reads and checks the .idx files: gives an index for each .rec.
     """
-    if any(map(is_url, idxs)):
-        return join(parse())
     nbytes = sum(sizes_of(sorted(set(idxs))))
     if nbytes < _LARGE:
         return join(parse())
-    kept = _KeptIndex(_stamp(idxs, sizes), sizes, nbytes // _SHORTEST_LINE + 1)
-    places = _places(idxs)
-    found = kept.find(places)
+    cache = _Cache(_stamp(idxs, sizes), sizes, nbytes // _SHORTEST_LINE + 1)
+    paths = _cache_paths(idxs)
+    found = cache.load(paths)
     if found is None:
-        with _turn(idxs[0]):
-            # Another process may have made it while this one waited.
-            found = kept.find(places)
+        with _locked(idxs[0]):
+            found = cache.load(paths)  # which another process may have written meanwhile
             if found is None:
                 found = join(parse())
-                kept.save(places, found)
+                cache.save(paths, found)
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class _KeptIndex:
-    """The file that one data set's index is kept in, wherever it lies.
+class _Cache:
+    """The cache of one data set's index, in whatever file it lies.
 
     Attributes:
-        stamp: How the file begins.
+        stamp: The bytes that the file begins with.
         sizes: Bytes in each .rec.
-        most: Records that the .idx files can name.
+        most: The largest number of records that the .idx files can name.
     """
 
     stamp: bytes
     sizes: Sequence[int]
     most: int
 
-    def find(self, places: Sequence[Path]) -> JoinedIndex | None:
-        """The index in the first file that can be believed."""
-        for place in places:
+    def load(self, paths: Sequence[Path]) -> JoinedIndex | None:
+        """The index in the first file that can be used; None if none can."""
+        for path in paths:
             with suppress(OSError):
-                if (found := self._load(place)) is not None:
+                if (found := self._load(path)) is not None:
                     return found
         return None
 
-    def save(self, places: Sequence[Path], joined: JoinedIndex) -> None:
-        """Write a file in the first place where that is possible, if there is one."""
-        for place in places:
-            with suppress(OSError):  # no room, or not ours to write to
-                if not _is_taken(place):
-                    self._save(place, joined)
+    def save(self, paths: Sequence[Path], joined: JoinedIndex) -> None:
+        """Write the first file that can be written, if there is one."""
+        for path in paths:
+            with suppress(OSError):  # the disk is full, or the folder is not ours to write to
+                if not _is_foreign(path):
+                    self._save(path, joined)
                     return
 
-    def _load(self, place: Path) -> JoinedIndex | None:
-        """What `place` holds; None if it is not of this data set, not whole, or not to be trusted.
+    def _load(self, path: Path) -> JoinedIndex | None:
+        """The index in a file; None if it is another one, not whole, or not to be trusted.
 
         Raises:
-            OSError: It cannot be read, or is a symbolic link.
+            OSError: The file cannot be read, or is a symbolic link.
         """
-        with FileIO(open_plain(place), "rb") as file:
+        with FileIO(open_plain(path), "rb") as file:
             status = os.fstat(file.fileno())
             if not is_trusted(status) or file.read(len(self.stamp)) != self.stamp:
                 return None
@@ -159,11 +164,11 @@ class _KeptIndex:
         keys, offsets = rest[:count], rest[count:]
         if int(first[-1]) != count or not _fits(first, offsets, self.sizes):
             return None
-        return JoinedIndex(Index(keys, offsets), first, kept=True)
+        return JoinedIndex(Index(keys, offsets), first, cached=True)
 
-    def _save(self, place: Path, joined: JoinedIndex) -> None:
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with committed(place, lock=False) as (partial,), partial.open("wb") as file:
+    def _save(self, path: Path, joined: JoinedIndex) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with committed(path, lock=False) as (partial,), partial.open("wb") as file:
             restrict(file.fileno())
             file.write(self.stamp)
             checksum = crc32(self.stamp)
@@ -174,10 +179,10 @@ class _KeptIndex:
             file.write(_sum_bytes(checksum))
 
 
-def _is_taken(place: Path) -> bool:
-    """Whether something lies there that is not a plain file of this user: it is left alone."""
+def _is_foreign(path: Path) -> bool:
+    """Whether there is something that is not a plain file of this user: it is left alone."""
     try:
-        status = place.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return False
     own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
@@ -185,9 +190,9 @@ def _is_taken(place: Path) -> bool:
 
 
 def _read(file: FileIO, into: memoryview, checksum: int) -> int:
-    """Fill `into` from where a file stands; the CRC-32 that goes on from `checksum`.
+    """Fill `into` from the position of a file; the CRC-32 that goes on from `checksum`.
 
-    What is missing at the end of the file is left out of the sum, which is then wrong.
+    Where the file ends too early the CRC-32 is one of fewer bytes, and so a wrong one.
     """
     done = 0
     while got := file.readinto(into[done : done + _BLOCK]):
@@ -212,7 +217,7 @@ def _fits(first: Int64s, offsets: Int64s, sizes: Sequence[int]) -> bool:
 
 
 def _stamp(idxs: Sequence[str], sizes: Sequence[int]) -> bytes:
-    """All that the arrays depend on, as the head of the file."""
+    """The bytes that a cache begins with: everything that the arrays depend on."""
     status = [os.stat(idx) for idx in idxs]  # noqa: PTH116
     rows = [
         # A file that was put in place of another may have its size and st_mtime, but not st_ctime.
@@ -224,22 +229,22 @@ def _stamp(idxs: Sequence[str], sizes: Sequence[int]) -> bytes:
     return text + bytes(-len(text) % _ALIGNED)
 
 
-def _places(idxs: Sequence[str]) -> list[Path]:
-    """Where the file may be, the best place first."""
+def _cache_paths(idxs: Sequence[str]) -> list[Path]:
+    """The files that a cache may lie in, the best one first."""
     beside = f"{idxs[0]}.cache"
     if len(idxs) > 1:
         beside = f"{idxs[0]}.{_digest(_names(idxs))}.cache"
-    places = [Path(beside)]
+    paths = [Path(beside)]
     with suppress(RuntimeError):  # this user has no home
         base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
         cache = Path(base) if base else Path.home() / ".cache"
         absolute = [os.path.abspath(idx) for idx in idxs]  # noqa: PTH100
-        places.append(cache / "gpuio" / f"{_digest(absolute)}.idx.cache")
-    return places
+        paths.append(cache / "gpuio" / f"{_digest(absolute)}.idx.cache")
+    return paths
 
 
 def _names(idxs: Sequence[str]) -> list[str]:
-    """Relative to the folder of the first: the same from wherever the folder is mounted."""
+    """The names relative to the folder of the first, wherever that folder is mounted."""
     folder = os.path.dirname(idxs[0]) or "."  # noqa: PTH120
     return [os.path.relpath(idx, folder) for idx in idxs]
 
@@ -249,11 +254,11 @@ def _digest(names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _turn(path: str) -> Iterator[None]:
-    """Hold back other processes that are about to do the same work.
+def _locked(path: str) -> Iterator[None]:
+    """Hold a lock on a file, so that other processes do not do the same work at the same time.
 
-    Work is done twice, and the last result stays, where files cannot be locked and where another
-    process keeps the lock for longer than the work takes: anyone who may read the file can do that.
+    Where files cannot be locked, or another process keeps the lock for too long, which anyone who
+    may read the file can do, there is no lock: the work is done twice, and the last result stays.
     """
     with Path(path).open("rb") as file:
         _wait_for_lock(file.fileno())
@@ -261,7 +266,7 @@ def _turn(path: str) -> Iterator[None]:
 
 
 def _wait_for_lock(descriptor: int) -> None:
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _LOCK_TIMEOUT
     while time.monotonic() < end:
         try:
             try_lock(descriptor)

@@ -287,7 +287,7 @@ def test_an_index_put_in_place_with_the_old_times_is_parsed_anew(shards, parsed)
 
 def test_a_lock_that_someone_keeps_does_not_hold_readers_up(shards, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
-    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(module, "_LOCK_TIMEOUT", 0.05)
     with (shards / "0.idx").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert RecordIOSource.open(shards / "0.rec").keys.tolist() == [0, 1, 2]
