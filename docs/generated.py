@@ -135,14 +135,12 @@ def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield f"```text\n{usage}\n```"
     for group in parser._action_groups:
         actions = [action for action in group._group_actions if action.dest != "help"]
-        positional = [action for action in actions if not action.option_strings]
-        options = [action for action in actions if action.option_strings]
-        if positional:
-            yield _table(("argument", ""), [(flags(a), _help(a, parser)) for a in positional])
         if group.title == "loader":
             yield _LOADER_OPTIONS
-        elif options:
-            yield _table(("option", ""), [(flags(a), _help(a, parser)) for a in options])
+        elif actions:
+            title = (group.title or "").replace("positional ", "")
+            rows = [(flags(action), _help(action, parser)) for action in actions]
+            yield _table((title, "meaning"), rows)
     if parser.epilog and parser.formatter_class is argparse.RawDescriptionHelpFormatter:
         yield f"```text\n{parser.epilog.strip()}\n```"
     elif parser.epilog:
@@ -151,7 +149,7 @@ def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def flags(action: argparse.Action) -> str:
     """An argument of a command as its table shows it: `--count N`."""
-    choices = "\\|".join(map(str, action.choices or ()))
+    choices = "{" + ",".join(map(str, action.choices)) + "}" if action.choices else ""
     value = str(action.metavar or choices or action.dest.upper())
     names = action.option_strings
     if not names:
