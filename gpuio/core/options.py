@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import Field, field, fields
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, Protocol, cast
 
 from gpuio.core import parameters as p
 
@@ -20,6 +20,12 @@ Float32 = float
 """A type of option: a float, which `parameters.mxnet_float` reads."""
 REQUIRED: Final = object()
 """The default of an option that has none."""
+
+
+class Group(Protocol):
+    """A dataclass of options, with the heading that the documentation has for them."""
+
+    section: ClassVar[str]
 
 
 def _optional(reader: Reader) -> Reader:

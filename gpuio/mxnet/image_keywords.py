@@ -35,8 +35,8 @@ class BoxOptions:
         'those whose centre stays in the picture, "overlap" those of whose area more than '
         "`emit_overlap_thresh` stays in it. A crop of `ImageDetRecordIter` keeps at least one "
         "object.")
-    emit_overlap_thresh: Float32 = option(0.3, "The fraction of its area, from 0 to 1, of which "
-        'more must stay for `crop_emit_mode="overlap"` to keep a box or object.')
+    emit_overlap_thresh: Float32 = option(0.3, "The fraction of its area, from 0 to 1, above which "
+        '`crop_emit_mode="overlap"` keeps a box.')
     label_pad_value: Float32 = option(-1, "The value that fills up labels where an image has fewer "
         "boxes, points or objects than others.")
 
@@ -97,7 +97,7 @@ class Geometry:
     resize: Bounded = option(-1, "Length of the shorter edge, in pixels, to which images are "
         "resized before all other steps; -1 keeps their size.")
     inter_method: Bounded = option(1, "Interpolation: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 "
-        "Lanczos, 9 area to shrink and cubic to enlarge, 10 drawn for each image.")
+        "Lanczos, 9 area to shrink and cubic to enlarge, 10 a random one of these for each image.")
 
     def __post_init__(self) -> None:
         if self.inter_method not in INTER_METHODS:

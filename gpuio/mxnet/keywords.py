@@ -18,6 +18,7 @@ from typing import (
     Final,
     Literal,
     NamedTuple,
+    Protocol,
     Self,
     TypeVar,
     Union,
@@ -27,7 +28,7 @@ from typing import (
 )
 
 from gpuio.core import parameters as p
-from gpuio.core.options import description, option, options, read
+from gpuio.core.options import Group, description, option, options, read
 from gpuio.mxnet import det_keywords as det
 from gpuio.mxnet import image_keywords as image
 from gpuio.pipeline.config import (
@@ -39,6 +40,7 @@ from gpuio.pipeline.config import (
 )
 
 T = TypeVar("T")
+C = TypeVar("C", bound="TakesValues")
 IMAGE: Final = "ImageRecordIter"
 DET: Final = "ImageDetRecordIter"
 
@@ -56,7 +58,7 @@ class Ignored:
 
 
 _LOADING: Final = (SamplingConfig, OutputConfig, RuntimeConfig)
-GROUPS: Final[Mapping[str, tuple[type, ...]]] = {
+GROUPS: Final[Mapping[str, tuple[type[Group], ...]]] = {
     IMAGE: (
         SourceConfig, image.ImageLabels, image.MaskOptions, *_LOADING,
         image.ImageGeometry, image.ImageColor, image.ImageNormalization, Ignored,
@@ -98,11 +100,10 @@ def parameter_table() -> list[Parameter]:
     found: dict[Parameter, tuple[str, ...]] = {}
     for iterator, groups in GROUPS.items():
         for group in groups:
-            section: str = group.section  # type: ignore[attr-defined]
             types = {name: _type_text(hint) for name, hint in get_type_hints(group).items()}
             for o in options(group):
                 default = "required" if o.default is MISSING else repr(o.default)
-                row = Parameter(section, o.name, types[o.name], default, description(o), ())
+                row = Parameter(group.section, o.name, types[o.name], default, description(o), ())
                 found[row] = (*found.get(row, ()), iterator)
     rows = [row._replace(iterators=iterators) for row, iterators in found.items()]
     sections = list(dict.fromkeys(row.section for row in rows))
@@ -152,7 +153,15 @@ class Values(dict[str, Any]):
         )
 
 
-def takes_keywords(iterator: str) -> Callable[[type[T]], type[T]]:
+class TakesValues(Protocol):
+    """An iterator that is made of `Values`, with the type that its batches have by default."""
+
+    default_dtype: ClassVar[str]
+
+    def _open(self, values: Values) -> None: ...
+
+
+def takes_keywords(iterator: str) -> Callable[[type[C]], type[C]]:
     """Make a class read its arguments by the groups of an iterator, and document them.
 
     The class declares its signature in an `__init__` without statements. A call is checked against
@@ -162,12 +171,11 @@ def takes_keywords(iterator: str) -> Callable[[type[T]], type[T]]:
         iterator: `IMAGE` or `DET`.
     """
 
-    def decorate(cls: type[T]) -> type[T]:
+    def decorate(cls: type[C]) -> type[C]:
         declared: Callable[..., None] = cls.__init__
         signature = inspect.signature(declared)
 
-        @functools.wraps(declared)
-        def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        def init(self: C, *args: Any, **kwargs: Any) -> None:
             declared(self, *args, **kwargs)  # raises Python's own TypeError for a wrong call
             given = signature.bind(self, *args, **kwargs).arguments
             del given["self"]
@@ -175,7 +183,8 @@ def takes_keywords(iterator: str) -> Callable[[type[T]], type[T]]:
                 given["dtype"] = self.default_dtype
             self._open(Values.read(iterator, given))
 
-        cls.__init__ = p.suggest(init)  # type: ignore[method-assign]
+        reading: Callable[..., None] = functools.update_wrapper(init, declared)
+        cls.__init__ = p.suggest(reading)  # type: ignore[method-assign]
         if cls.__doc__ is not None:
             before, mark, after = cls.__doc__.partition("    Attributes:")
             cls.__doc__ = f"{before}    Args:\n{_described(iterator)}\n\n{mark}{after}"

@@ -39,7 +39,7 @@ class ImageRecordIter(RecordIter):
 
     Attributes:
         batch_size: The number of images in a batch.
-        plan: What is done to every image; prints itself.
+        plan: The steps that every image goes through; `print(plan)` lists them.
         provide_data: Description of `batch.data`.
         provide_label: Description of `batch.label`.
         provide_masks: Description of `batch.masks`; empty without masks.
