@@ -49,6 +49,7 @@ from gpuio.mxnet.image.functions import (
     fixed_crop,
     imdecode,
     imread,
+    imresize,
     imrotate,
     random_crop,
     random_rotate,
@@ -58,7 +59,6 @@ from gpuio.mxnet.image.functions import (
 )
 from gpuio.mxnet.image.image_det_iter import ImageDetIter, InvalidLabelError
 from gpuio.mxnet.image.image_iter import BrokenImageError, ImageIter
-from gpuio.mxnet.image.interpolation import imresize
 
 __all__ = [
     "Augmenter",

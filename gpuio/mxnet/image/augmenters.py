@@ -26,15 +26,16 @@ from gpuio.mxnet import advice
 from gpuio.mxnet.image.arrays import by_channel, floating, image_array, ndarray
 from gpuio.mxnet.image.functions import (
     center_box,
+    choose,
     color_normalize,
     fixed_crop,
+    imresize,
     random_box,
     random_size_box,
     renamed_min_area,
     resize_short,
     short_size,
 )
-from gpuio.mxnet.image.interpolation import choose, imresize
 from gpuio.mxnet.ndarray import NDArray
 
 if TYPE_CHECKING:

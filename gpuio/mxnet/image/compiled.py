@@ -18,7 +18,7 @@ import numpy as np
 from gpuio.errors import FormatError
 from gpuio.kernels.float_color import MAP
 from gpuio.mxnet.image import augmenters as a
-from gpuio.mxnet.image.interpolation import choose
+from gpuio.mxnet.image.functions import choose
 from gpuio.pipeline.plan import Plan
 from gpuio.transforms.normalize import Normalization
 from gpuio.transforms.op import BatchPlan, Column, Op

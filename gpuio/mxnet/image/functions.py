@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gpuio.core import parameters as p
+from gpuio.core.extras import explained
 from gpuio.errors import DecodeError
 from gpuio.formats import codec
 from gpuio.mxnet.image.arrays import by_channel, floating, image_array, into, ndarray
-from gpuio.mxnet.image.interpolation import choose, imresize
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.storage.paths import check_path
 from gpuio.storage.plain_file import read_plain
@@ -47,6 +47,9 @@ _BYTES: Final = (bytes, bytearray, memoryview, np.ndarray)
 _JFIF_START, _JFIF_MARK = b"\xff\xd8\xff\xe0", b"JFIF\0"
 _ISOLATED: Final = 16
 _BORDER_MODES: Final[Any] = ("constant", "edge", "symmetric", "wrap", "reflect")  # of numpy.pad
+_NEAREST, _LINEAR, _CUBIC, _AREA, _LANCZOS = range(5)
+_BY_SIZE, _RANDOM = 9, 10
+_DTYPES: Final = (np.uint8, np.float32, np.float64)
 
 
 def imdecode(
@@ -134,6 +137,69 @@ def scale_down(src_size: Size, size: Size) -> tuple[int, int]:
     if src_size[0] < width:
         width, height = src_size[0], height * src_size[0] / width
     return int(width), int(height)
+
+
+def choose(interp: int, sizes: Sequence[int] = ()) -> int:
+    """The interpolation that `interp` stands for, 0 to 4.
+
+    Args:
+        interp: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos; 9 cubic if both sides grow, area
+            if both shrink, otherwise bilinear; 10 one of the five, drawn with `random`.
+        sizes: Height and width before and after, in pixels; without them 9 is cubic.
+
+    Raises:
+        ValueError: `interp` is another number.
+    """
+    if interp == _BY_SIZE:
+        if not sizes:
+            return _CUBIC
+        height, width, new_height, new_width = sizes
+        if new_height > height and new_width > width:
+            return _CUBIC
+        return _AREA if new_height < height and new_width < width else _LINEAR
+    if interp == _RANDOM:
+        return random.randint(_NEAREST, _LANCZOS)
+    if interp not in range(_LANCZOS + 1):
+        raise ValueError(f"Unknown interp method {interp}: it must be 0 to 4, 9 or 10")
+    return interp
+
+
+def imresize(
+    src: npt.NDArray[Any], w: int, h: int, interp: int = 1, out: npt.NDArray[Any] | None = None
+) -> NDArray:
+    """An image of another size.
+
+    Args:
+        src: (H, W, C) uint8, float32 or float64.
+        w: Width of the result, in pixels.
+        h: Height of the result.
+        interp: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos.
+        out: The (h, w, C) array of the dtype of `src` to write to and return.
+
+    Raises:
+        TypeError: `src` has another dtype.
+        ValueError: An argument has a wrong value.
+    """
+    image = image_array(src)
+    w, h = p.integer("w", w, least=1), p.integer("h", h, least=1)
+    if interp not in range(_LANCZOS + 1):
+        raise ValueError(f"interp must be 0 to 4, got {interp}")
+    if image.dtype not in _DTYPES:
+        raise TypeError(f"src must be uint8, float32 or float64 to be resized, got {image.dtype}")
+    if not image.size:
+        raise ValueError(f"src must not be empty, got shape {image.shape}")
+    if image.shape[:2] == (h, w):
+        return into(out, image.copy())
+    with explained("resizing"):
+        from gpuio.kernels.float_resize import resize as resize_float
+        from gpuio.kernels.resample import resize
+
+    if image.dtype != np.uint8:
+        return into(out, resize_float(image, h, w, interp))
+    if interp == _CUBIC and image.shape[2] > 1:
+        # At the end of a row the kernel rounds as MXNet's iterators do, whose colours are BGR.
+        return into(out, resize(image[..., ::-1], h, w, interp)[..., ::-1])
+    return into(out, resize(image, h, w, interp))
 
 
 def resize_short(src: Image, size: int, interp: int = 2) -> NDArray:

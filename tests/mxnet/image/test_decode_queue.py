@@ -1,0 +1,79 @@
+"""Samples on their way through the threads that decode."""
+
+from __future__ import annotations
+
+import numpy.testing as npt
+import pytest
+
+from gpuio.errors import BackendError, FormatError, PipelineClosedError
+from gpuio.mxnet.image.decode_queue import BrokenImageError, DecodeQueue, EncodedSample
+from gpuio.testing import draw, encode
+
+
+@pytest.fixture
+def queue():
+    queue = DecodeQueue(2)
+    yield queue
+    queue.close()
+
+
+def samples(count):
+    return [EncodedSample(n, encode(draw(4, 5, seed=n)), f"sample {n}") for n in range(count)]
+
+
+def reader(samples):
+    return iter(samples).__next__
+
+
+def plain(queue):
+    return lambda sample: queue.submit(sample, [])
+
+
+def test_images_come_in_order_and_no_more_are_read_than_are_wanted(queue):
+    read = reader(samples(5))
+    assert queue.read_ahead(read, plain(queue), 3)
+    assert len(queue) == 3
+    for n in range(3):
+        sample, image = queue.take()
+        assert sample.label == n
+        npt.assert_array_equal(image, draw(4, 5, seed=n))
+    assert queue.take() is None
+    assert not queue.read_ahead(read, plain(queue), 3)
+    assert len(queue) == 2
+
+
+def test_a_sample_that_no_thread_could_take_is_decoded_later(queue):
+    def fail(sample):
+        raise BackendError("no thread")
+
+    read = reader(samples(2))
+    with pytest.raises(BackendError):
+        queue.read_ahead(read, fail, 1)
+    assert len(queue) == 1
+    assert queue.read_ahead(read, plain(queue), 1)
+    assert queue.take()[0].label == 0
+
+
+def test_an_error_names_its_sample(queue):
+    def refuse(image):
+        raise ValueError("too dark")
+
+    def fail(image):
+        raise KeyError("mine")
+
+    (sample,) = samples(1)
+    with pytest.raises(BrokenImageError, match="Broken image sample 9: no known image format"):
+        EncodedSample(9, b"xyz", "sample 9").decode()
+    with pytest.raises(FormatError, match="sample 0: too dark"):
+        sample.decode([refuse])
+    with pytest.raises(KeyError) as raised:
+        sample.decode([fail])
+    assert raised.value.__notes__ == ["raised for sample 0"]
+
+
+def test_a_closed_queue_takes_nothing(queue):
+    first, second = samples(2)
+    queue.submit(first, []).result()
+    queue.interrupt()
+    with pytest.raises(PipelineClosedError, match="closed"):
+        queue.submit(second, [])
