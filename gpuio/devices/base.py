@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 LARGE = 64 << 20
 """Bytes: an image that takes more memory than this on its way is not worked on by all threads."""
 
-Array = Any
-"""An array in a device's memory: `numpy.ndarray` or `cupy.ndarray`."""
+Array: TypeAlias = Any  # type: ignore[explicit-any]
+"""An array in a device's memory, `numpy.ndarray` or `cupy.ndarray`, which share no type."""
+
+HostArray: TypeAlias = npt.NDArray[Any]  # type: ignore[explicit-any]
+"""An array of any type in host memory."""
+
+Stream: TypeAlias = Any  # type: ignore[explicit-any]
+"""A driver's own stream of work."""
 
 
 class Event(Protocol):
@@ -100,11 +106,11 @@ class Work(ABC):
     """One batch on a device: what its kernels read, and then their run."""
 
     @abstractmethod
-    def upload(self, host: npt.NDArray[Any]) -> int:
+    def upload(self, host: HostArray) -> int:
         """The address at which the kernels find a copy of `host`, which must not change."""
 
     @abstractmethod
-    def keep(self, host: npt.NDArray[Any]) -> int:
+    def keep(self, host: HostArray) -> int:
         """The address of `host`, for what only the host reads."""
 
     @abstractmethod
@@ -143,7 +149,7 @@ class Device(ABC):
         """Uninitialised device memory."""
 
     @abstractmethod
-    def upload(self, host: npt.NDArray[Any]) -> Array:
+    def upload(self, host: HostArray) -> Array:
         """`host` in device memory, there when this returns."""
 
     @abstractmethod
@@ -175,7 +181,7 @@ class Device(ABC):
         """`data` for the consumer, in order with the stream that is current in its thread."""
 
     @abstractmethod
-    def after(self, readers: Sequence[Any]) -> Event:
+    def after(self, readers: Sequence[Stream]) -> Event:
         """The work that `readers`, streams of a lease, have been given so far."""
 
     @abstractmethod

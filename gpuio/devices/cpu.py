@@ -6,16 +6,27 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.threads import available_cores
-from gpuio.devices.base import DONE, LARGE, Array, Device, Event, KernelCall, Running, Work
+from gpuio.devices.base import (
+    DONE,
+    LARGE,
+    Array,
+    Device,
+    Event,
+    HostArray,
+    KernelCall,
+    Running,
+    Stream,
+    Work,
+)
 from gpuio.devices.pool import Lease
 from gpuio.devices.ring import Slot
-from gpuio.kernels.parallel import Launch
+from gpuio.kernels.parallel import Launch, Task
 
 _PAGE = 4096
 _ALIGNMENT = 64
@@ -29,12 +40,12 @@ def _pages(nbytes: int) -> int:
 class _Owned:
     """The base of a NumPy array; NumPy skips bases that are arrays themselves, but not this one."""
 
-    def __init__(self, memory: npt.NDArray[Any], owner: object) -> None:
+    def __init__(self, memory: HostArray, owner: object) -> None:
         self.__array_interface__ = memory.__array_interface__
         self._owner = owner
 
 
-def wrapped(memory: npt.NDArray[Any], owner: object) -> npt.NDArray[Any]:
+def wrapped(memory: HostArray, owner: object) -> HostArray:
     """An array over `memory` that keeps `owner` alive, as do all views of it."""
     # The interface has only NumPy's own types; bfloat16 goes through it as raw bytes.
     return np.asarray(_Owned(memory, owner)).view(memory.dtype)
@@ -49,9 +60,9 @@ class _Program(NamedTuple):
         keep_alive: Owners of the memory that the kernels use.
     """
 
-    calls: list[tuple[Any, tuple[int, ...]]]
+    calls: list[tuple[Task, tuple[int, ...]]]
     nbytes: npt.NDArray[np.int64]
-    keep_alive: list[Any]
+    keep_alive: list[object]
 
 
 @dataclass(slots=True)
@@ -159,12 +170,12 @@ class _Work(Work):
 
     def __init__(self, free: list[_Workers]) -> None:
         self._free = free
-        self._kept: list[Any] = []
+        self._kept: list[object] = []
 
-    def upload(self, host: npt.NDArray[Any]) -> int:
+    def upload(self, host: HostArray) -> int:
         return self.keep(host)
 
-    def keep(self, host: npt.NDArray[Any]) -> int:
+    def keep(self, host: HostArray) -> int:
         self._kept.append(host)
         return int(host.ctypes.data)
 
@@ -222,7 +233,7 @@ class CpuDevice(Device):
         start = -self.address(memory) % _ALIGNMENT
         return memory[start : start + nbytes].view(dtype).reshape(shape)
 
-    def upload(self, host: npt.NDArray[Any]) -> Array:
+    def upload(self, host: HostArray) -> Array:
         return host
 
     def address(self, array: Array) -> int:
@@ -244,7 +255,7 @@ class CpuDevice(Device):
     def export(self, data: Array, ready: Event, lease: Lease) -> Array:
         return data
 
-    def after(self, readers: Sequence[Any]) -> Event:
+    def after(self, readers: Sequence[Stream]) -> Event:
         return DONE
 
     def scope(self) -> AbstractContextManager[None]:

@@ -18,13 +18,23 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.threads import available_cores
-from gpuio.devices.base import DONE, Array, Device, Event, KernelCall, Running, Work
+from gpuio.devices.base import (
+    DONE,
+    Array,
+    Device,
+    Event,
+    HostArray,
+    KernelCall,
+    Running,
+    Stream,
+    Work,
+)
 from gpuio.devices.pool import Lease
 from gpuio.devices.ring import Slot
 from gpuio.kernels import device as kernels
@@ -37,8 +47,11 @@ _DESKS = 3  # one is filled, one is at work, one is free already
 _ALIGNMENT = 256  # of memory for an item or a table: what CUDA's own allocations have
 _CHUNK = 1 << 20
 
-Launch = tuple[Any, tuple[int, int, int], tuple[int, ...]]
-"""A `gpuio.kernels.device.DeviceKernel`, its grid, its arguments."""
+Launch = tuple[kernels.DeviceKernel, tuple[int, int, int], tuple[int, ...]]
+"""A kernel, its grid, its arguments."""
+
+Mark: TypeAlias = Any  # type: ignore[explicit-any]
+"""A driver's own event: a point in a stream's work."""
 
 
 class Driver(ABC):
@@ -53,23 +66,23 @@ class Driver(ABC):
     device_id: int | None
 
     @abstractmethod
-    def new_stream(self) -> Any:
+    def new_stream(self) -> Stream:
         """A stream that does not wait for the default stream."""
 
     @abstractmethod
-    def handle(self, stream: Any) -> int:
+    def handle(self, stream: Stream) -> int:
         """The CUDA handle of a stream."""
 
     @abstractmethod
-    def record(self, stream: Any) -> Any:
+    def record(self, stream: Stream) -> Mark:
         """An event: all that `stream` has been given so far."""
 
     @abstractmethod
-    def wait(self, stream: Any, event: Any) -> None:
+    def wait(self, stream: Stream, event: Mark) -> None:
         """Let what `stream` is given from now on come after `event`."""
 
     @abstractmethod
-    def synchronize(self, event: Any) -> None:
+    def synchronize(self, event: Mark) -> None:
         """Hold the calling thread back until `event`, without the GIL."""
 
     @abstractmethod
@@ -97,16 +110,20 @@ class Driver(ABC):
         """An array over `memory` that keeps `owner` alive, as do all views of it."""
 
     @abstractmethod
-    def copy(self, to: int, start: int, nbytes: int, stream: Any) -> None:
+    def copy(self, to: int, start: int, nbytes: int, stream: Stream) -> None:
         """Copy bytes from address `start`, of the device or of pinned memory."""
 
     @abstractmethod
-    def fill(self, start: int, value: int, nbytes: int, stream: Any) -> None:
+    def fill(self, start: int, value: int, nbytes: int, stream: Stream) -> None:
         """Set bytes of device memory to `value`."""
 
     @abstractmethod
     def launch(
-        self, kernel: Any, grid: tuple[int, int, int], args: tuple[int, ...], stream: Any
+        self,
+        kernel: kernels.DeviceKernel,
+        grid: tuple[int, int, int],
+        args: tuple[int, ...],
+        stream: Stream,
     ) -> None:
         """Queue a kernel."""
 
@@ -115,21 +132,21 @@ class Driver(ABC):
         """Say that the host, or what does not keep to streams, writes to memory from here on."""
 
     @abstractmethod
-    def export(self, data: Array, ready: Any, lease: Lease) -> Any:
+    def export(self, data: Array, ready: Mark, lease: Lease) -> Array:
         """`data` for the consumer: the streams that it reads it on wait for `ready`.
 
         Streams that are seen to read it are noted in the lease.
         """
 
     @abstractmethod
-    def scope(self, stream: Any) -> AbstractContextManager[None]:
+    def scope(self, stream: Stream) -> AbstractContextManager[None]:
         """Make the device, and `stream`, current in the calling thread."""
 
 
 class _Event:
     """Points in several streams' work."""
 
-    def __init__(self, driver: Driver, own: Any, events: Sequence[Any]) -> None:
+    def __init__(self, driver: Driver, own: Stream, events: Sequence[Mark]) -> None:
         self._driver, self._own, self.events = driver, own, events
 
     def wait(self) -> None:
@@ -173,13 +190,13 @@ class _Tables:
         self._used.append(0)
         return self.reserve(nbytes)
 
-    def put(self, host: npt.NDArray[Any]) -> int:
+    def put(self, host: HostArray) -> int:
         """The address at which the device will find a copy of `host`."""
         pinned, address = self.reserve(host.nbytes)
         pinned[:] = np.ascontiguousarray(host).view(np.uint8).reshape(-1)
         return address
 
-    def send(self, stream: Any) -> None:
+    def send(self, stream: Stream) -> None:
         """Queue the copies: one for each chunk."""
         for (pinned, memory), used in zip(self._chunks, self._used, strict=True):
             if used:
@@ -216,14 +233,16 @@ class _Queued:
 class _Work(Work):
     """A batch at its desk."""
 
-    def __init__(self, device: GpuDevice, driver: Driver, stream: Any, desk: BatchBuffers) -> None:
+    def __init__(
+        self, device: GpuDevice, driver: Driver, stream: Stream, desk: BatchBuffers
+    ) -> None:
         self._device, self._driver, self._stream, self._desk = device, driver, stream, desk
-        self._kept: list[Any] = []
+        self._kept: list[object] = []
 
-    def upload(self, host: npt.NDArray[Any]) -> int:
+    def upload(self, host: HostArray) -> int:
         return self._desk.tables.put(host)
 
-    def keep(self, host: npt.NDArray[Any]) -> int:
+    def keep(self, host: HostArray) -> int:
         self._kept.append(host)
         return int(host.ctypes.data)
 
@@ -323,7 +342,7 @@ class GpuDevice(Device):
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         return self._driver.empty(shape, dtype)
 
-    def upload(self, host: npt.NDArray[Any]) -> Array:
+    def upload(self, host: HostArray) -> Array:
         with self.scope():  # memory comes from a pool, in order with the stream that is current
             array, pinned = self.empty(host.shape, host.dtype), self.empty_host(host.nbytes)
             pinned[:] = np.ascontiguousarray(host).view(np.uint8).reshape(-1)
@@ -359,11 +378,11 @@ class GpuDevice(Device):
     def record(self) -> Event:
         return _Event(self._driver, self._stream, [self._driver.record(self._stream)])
 
-    def export(self, data: Array, ready: Event, lease: Lease) -> Any:
+    def export(self, data: Array, ready: Event, lease: Lease) -> Array:
         assert isinstance(ready, _Event)
         return self._driver.export(data, ready.events[0], lease)
 
-    def after(self, readers: Sequence[Any]) -> Event:
+    def after(self, readers: Sequence[Stream]) -> Event:
         events = [self._driver.record(stream) for stream in readers]
         return _Event(self._driver, self._stream, events)
 
@@ -371,5 +390,5 @@ class GpuDevice(Device):
         return self._driver.scope(self._stream)
 
 
-def _finish(driver: Driver, stream: Any) -> None:
+def _finish(driver: Driver, stream: Stream) -> None:
     driver.synchronize(driver.record(stream))

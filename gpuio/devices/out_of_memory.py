@@ -6,8 +6,8 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import BackendError
@@ -21,7 +21,7 @@ def give_back() -> None:
 
 
 @contextmanager
-def naming_batch(what: str, numbers: npt.NDArray[Any]) -> Iterator[None]:
+def naming_batch(what: str, numbers: npt.NDArray[np.int64 | np.uint64]) -> Iterator[None]:
     """Turn a lack of memory into an error that names the batch.
 
     Args:

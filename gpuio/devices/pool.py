@@ -5,11 +5,10 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
 
 import numpy.typing as npt
 
-from gpuio.devices.base import Array, Device, Event
+from gpuio.devices.base import Array, Device, Event, Stream
 
 
 class Lease:
@@ -25,7 +24,7 @@ class Lease:
 
     def __init__(self, memory: Array) -> None:
         self.memory = memory
-        self.readers: list[Any] = []
+        self.readers: list[Stream] = []
 
 
 class OutputPool:
@@ -70,7 +69,7 @@ class OutputPool:
 
 
 def _take_back(
-    pool: weakref.ref[OutputPool], device: Device, memory: Array, readers: list[Any]
+    pool: weakref.ref[OutputPool], device: Device, memory: Array, readers: list[Stream]
 ) -> None:
     fence, owner = device.after(readers), pool()
     if owner is None:

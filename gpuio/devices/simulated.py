@@ -18,16 +18,18 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.devices.base import Array
+from gpuio.devices.base import Array, HostArray
 from gpuio.devices.cpu import wrapped
 from gpuio.devices.gpu import Driver
 from gpuio.devices.pool import Lease
 from gpuio.errors import BackendError
+from gpuio.kernels.device import DeviceKernel
 from gpuio.kernels.simulated import load, simulate
 
 _GUARD = 64
@@ -184,19 +186,19 @@ def _beside(block: _Block, address: int) -> str:
     return f"that is {address - block.start} bytes into {block.what} of {block.end - block.start}"
 
 
-class SimulatedArray(np.ndarray[Any, np.dtype[Any]]):
+class SimulatedArray(np.ndarray[tuple[int, ...], np.dtype[Any]]):  # type: ignore[explicit-any]
     """An array in simulated memory that was exported: read it with `to_host`."""
 
     _driver: SimulatedDriver | None = None
     _stream: SimulatedStream | None = None
 
-    def __array_finalize__(self, origin: Any) -> None:
+    def __array_finalize__(self, origin: object) -> None:
         self._driver = getattr(origin, "_driver", None)
         self._stream = getattr(origin, "_stream", None)
 
     device_id = None
 
-    def to_host(self) -> npt.NDArray[Any]:
+    def to_host(self) -> HostArray:
         """A copy, made after the work of the stream that was current at export."""
         self.synchronize()
         if self._driver is not None:
@@ -272,7 +274,7 @@ class SimulatedDriver(Driver):
 
     def launch(
         self,
-        kernel: Any,
+        kernel: DeviceKernel,
         grid: tuple[int, int, int],
         args: tuple[int, ...],
         stream: SimulatedStream,
@@ -281,7 +283,7 @@ class SimulatedDriver(Driver):
             simulate(getattr(self._kernels, kernel.name.upper()), grid, args)
 
     @cached_property
-    def _kernels(self) -> Any:
+    def _kernels(self) -> ModuleType:
         return load(self.memory)
 
     def host_writes(self, start: int) -> None:
