@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from io import FileIO
 from typing import Final
 
 _BASE: Final = (
@@ -52,8 +53,8 @@ def read_plain(path: str | os.PathLike[str]) -> bytes:
     Raises:
         OSError: It cannot be read, or is no plain file.
     """
-    with os.fdopen(open_plain(path, follow=True), "rb") as file:
-        return file.read()
+    with FileIO(open_plain(path, follow=True)) as file:
+        return file.readall()
 
 
 def is_trusted(status: os.stat_result) -> bool:

@@ -143,7 +143,6 @@ def _values(
                 place = rows.where(int(row))
                 raise FormatError(f"{place}: {fault}; {parameter} is {shape or (1,)}") from None
         raise FormatError(f"{rows}: {error}") from error
-    rows.check(ids)
     return values
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from gpuio.core import parameters as p
 from gpuio.errors import FormatError
+from gpuio.storage.byte_source import LocalBytes
 from gpuio.storage.identity import FileIdentity
 from gpuio.storage.paths import PathLike as PathLike
 from gpuio.storage.paths import split_paths
@@ -76,7 +77,11 @@ class TextRows:
         return rows
 
     def read(self, ids: Ids) -> bytes:
-        """The rows `ids`, in that order, each with the end of its line; also comments between."""
+        """The rows `ids`, in that order, each with the end of its line; also comments between.
+
+        Raises:
+            FormatError: A file was replaced or written to since it was opened.
+        """
         runs = np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1)
         text = b"".join(self._run(int(run[0]), int(run[-1]) + 1) for run in runs)
         return EMPTY.sub(b"", text) if self.gaps else text
@@ -84,29 +89,21 @@ class TextRows:
     def _run(self, begin: int, end: int) -> bytes:
         """Rows `begin` to `end`, with the skipped lines between them."""
         parts = []
-        for path, starts, first in zip(self.paths, self.starts, self.first, strict=False):
+        files = zip(self.paths, self.identities, self.starts, self.first, strict=False)
+        for path, identity, starts, first in files:
             low, high = max(begin - first, 0), min(end - first, len(starts) - 1)
             if low < high:
-                with _open(path) as file:
-                    file.seek(starts[low])
+                with LocalBytes(path) as file:
                     nbytes = int(starts[high] - starts[low])
-                    text = file.read(nbytes)
+                    text = file.pread(nbytes, int(starts[low]))
+                    if len(text) == nbytes:
+                        file.check_identity(identity)
                 if len(text) < nbytes:
                     place = f"{path}: {nbytes} bytes expected at byte {starts[low]}"
                     reason = "the file became shorter since it was opened"
                     raise FormatError(f"{place}, found {len(text)}: {reason}")
                 parts.append(text if text.endswith(b"\n") else text + b"\n")
         return b"".join(parts)
-
-    def check(self, ids: Ids) -> None:
-        """Check that the files of the rows `ids`, which were read, have not changed since.
-
-        Raises:
-            FormatError: A file was replaced or written to.
-        """
-        for number in set((np.searchsorted(self.first, ids, side="right") - 1).tolist()):
-            with _open(self.paths[number]) as file:
-                self.identities[number].check(file.fileno(), str(self.paths[number]))
 
     def where(self, row: int) -> str:
         """The file of a row and the number of the row in it, for messages."""
