@@ -32,10 +32,10 @@ class Event(Protocol):
     """A point in a stream's work."""
 
     def wait(self) -> None:
-        """Hold back the device's own stream, not the calling thread."""
+        """Make the device's own stream wait for the event; the calling thread goes on."""
 
     def synchronize(self) -> None:
-        """Hold back the calling thread."""
+        """Make the calling thread wait for the event."""
 
 
 class _Done:
@@ -74,13 +74,13 @@ class HostStep(Protocol):
     def __call__(
         self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
     ) -> None:
-        """Start it, without the GIL; return when only the device has still to work.
+        """Start the step without the GIL; return when only the device has still to work.
 
         Args:
             table: One row for each item.
             bases: (N,) addresses of the items' memory, which no other work still uses: the step may
                 write to it before its turn on the stream.
-            stream: Handle of the stream that all that follows is queued on.
+            stream: Handle of the stream on which the following work is queued.
         """
 
 
@@ -88,17 +88,17 @@ class Running(Protocol):
     """Kernels at work.
 
     Attributes:
-        starved: By number of an item that could not be done for want of memory, the bytes that it
+        starved: Items that were not run for lack of memory, by number, with the bytes that each
             takes; known after `join`.
     """
 
     starved: dict[int, int]
 
     def join(self) -> npt.NDArray[np.int64]:
-        """Wait until the host has nothing more to do for them, once.
+        """Wait, once, until the host has no more work for the kernels.
 
         Returns:
-            (kernels,) nanoseconds spent in each by all threads, where that is known.
+            (kernels,) int64, nanoseconds that all threads spent in each kernel; 0 where unknown.
         """
 
 
@@ -162,7 +162,7 @@ class Device(ABC):
 
     @abstractmethod
     def work(self) -> Work:
-        """A batch's work, to be started by the thread that asks for it."""
+        """The work of a new batch, to be started by the calling thread."""
 
     def run(self, call: KernelCall) -> None:
         """Run a kernel on the CPU, on all its items, and wait until that is done."""
@@ -170,11 +170,11 @@ class Device(ABC):
 
     @abstractmethod
     def gather_items(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
-        """Give each item of `data` what a place had before, or `fill` where the place is -1."""
+        """Overwrite each item of `data` with that at a place, or with `fill` where it is -1."""
 
     @abstractmethod
     def record(self) -> Event:
-        """The work queued so far."""
+        """An event after all work that was queued so far."""
 
     @abstractmethod
     def export(self, data: Array, ready: Event, lease: Lease) -> Array:
@@ -182,7 +182,7 @@ class Device(ABC):
 
     @abstractmethod
     def after(self, readers: Sequence[Stream]) -> Event:
-        """The work that `readers`, streams of a lease, have been given so far."""
+        """An event after all work that was queued on `readers`, streams of a lease, so far."""
 
     @abstractmethod
     def scope(self) -> AbstractContextManager[None]:

@@ -1,8 +1,8 @@
-"""CUDA through CuPy (memory, streams, events) and Numba (kernels): the thin part below `device.py`.
+"""CUDA through CuPy (memory, streams, events) and Numba (kernels): the driver below `gpu.py`.
 
-No order is decided here, but for `cuda_array.py`, and nothing here runs where there is no GPU:
-`simulated.py` stands in for it in the tests. A handle of a stream such as 1, the default one, means
-that of the current device: so each call makes its device current.
+`gpu.py` decides the order of work, and `cuda_array.py` that of readers; this file carries it out.
+It cannot run without a GPU; in tests `simulated.py` takes its place. A stream handle such as 1, the
+default stream, means that of the current device, so each call makes its device current.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class CudaDriver(Driver):
     """One GPU.
 
     Args:
-        device_id: Its number, as CUDA counts the visible ones; None for the current one, which
+        device_id: Number of the GPU among those that CUDA sees; None for the current one, which
             `torch.cuda.set_device` and `cupy.cuda.Device(...).use()` choose.
 
     Raises:
-        BackendError: There is no such GPU, or no driver for it.
+        BackendError: There is no GPU of this number, or no driver.
     """
 
     def __init__(self, device_id: int | None) -> None:
@@ -56,7 +56,7 @@ class CudaDriver(Driver):
             raise BackendError(f"device 'cuda:{device_id}': CUDA sees {count} GPUs, from 0 on")
         self.name, self.device_id = f"cuda:{device_id}", device_id
         self._device = cupy.cuda.Device(device_id)
-        self._pool = cupy.cuda.MemoryPool()  # goes with its loader; CuPy's own keeps what it had
+        self._pool = cupy.cuda.MemoryPool()  # freed with its loader; CuPy's own pool keeps memory
 
     def new_stream(self) -> Any:
         with self._device:
@@ -67,7 +67,7 @@ class CudaDriver(Driver):
 
     def record(self, stream: Any) -> Any:
         with self._device:
-            if stream.ptr == _PER_THREAD:  # who records is not always who reads
+            if stream.ptr == _PER_THREAD:  # the calling thread may be another than the reader's
                 cupy.cuda.runtime.deviceSynchronize()
             event = cupy.cuda.Event(block=True, disable_timing=True)
             cupy.cuda.runtime.eventRecord(event.ptr, stream.ptr)

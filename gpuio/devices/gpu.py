@@ -1,13 +1,13 @@
-"""A GPU as a device: tables and pictures in its memory, work queued on a stream of our own.
+"""A GPU as a device: tables and pictures in its memory, work queued on a stream of its own.
 
-What CUDA itself does stands behind `Driver`, which is thin: `cuda.py` has the real one, and
-`simulated.py` one that runs the same kernels on the CPU and fails where an order is missing.
+`Driver` is the thin part that CUDA does: `cuda.py` has the real one, and `simulated.py` one that
+runs the same kernels on the CPU and fails where an order is missing.
 
-A batch has a desk: pinned and device memory for its tables, and an arena with the memory of its
-items. Three desks go round, so that the host need not wait for the device, but for one thing:
-before a desk is used again, the host itself waits until the device has done with it. An event on
-the stream is not enough there: on Hopper GPUs the hardware JPEG decoder writes when it is called,
-whatever the stream waits for.
+A batch has its buffers: pinned and device memory for its tables, and an arena with the memory of
+its items. Three sets of buffers are used in turn, so that the host seldom waits for the device:
+only before buffers are used again, until the device is done with them. An event on the stream is
+not enough there: on Hopper GPUs the hardware JPEG decoder writes when it is called, whatever the
+stream waits for.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from gpuio.kernels.resample import finish, resample
 from gpuio.kernels.steps import StepKind
 from gpuio.kernels.tables import tabulate, tap_bytes
 
-_DESKS = 3  # one is filled, one is at work, one is free already
-_ALIGNMENT = 256  # of memory for an item or a table: what CUDA's own allocations have
+_IN_TURN = 3  # sets of buffers: one set is filled, one is at work, one is free already
+_ALIGNMENT = 256  # of memory for an item or a table, as of CUDA's own allocations
 _CHUNK = 1 << 20
 
 Launch = tuple[kernels.DeviceKernel, tuple[int, int, int], tuple[int, ...]]
@@ -55,11 +55,11 @@ Mark: TypeAlias = Any  # type: ignore[explicit-any]
 
 
 class Driver(ABC):
-    """What only a device can do. Streams and events are the driver's own objects.
+    """The operations of CUDA that a device uses. Streams and events are the driver's own objects.
 
     Attributes:
-        name: Of the device.
-        device_id: Its number; None where its memory is the host's.
+        name: Name of the device.
+        device_id: Number of the device; None if its memory is the host's.
     """
 
     name: str
@@ -75,15 +75,15 @@ class Driver(ABC):
 
     @abstractmethod
     def record(self, stream: Stream) -> Mark:
-        """An event: all that `stream` has been given so far."""
+        """An event after all work that was queued on `stream` so far."""
 
     @abstractmethod
     def wait(self, stream: Stream, event: Mark) -> None:
-        """Let what `stream` is given from now on come after `event`."""
+        """Make work that is queued on `stream` from now on wait for `event`."""
 
     @abstractmethod
     def synchronize(self, event: Mark) -> None:
-        """Hold the calling thread back until `event`, without the GIL."""
+        """Make the calling thread wait for `event`, without the GIL."""
 
     @abstractmethod
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
@@ -97,13 +97,13 @@ class Driver(ABC):
     def empty_alone(self, nbytes: int) -> Array:
         """Device memory, uint8, that no work queued on any stream still uses.
 
-        Memory from a pool may have been given back while work on it was queued: that is in order
-        for what keeps to streams, and for nothing else.
+        Memory from a pool may have been given back while work on it was still queued, which is safe
+        only for users that keep to streams.
         """
 
     @abstractmethod
     def address(self, array: Array) -> int:
-        """Where device memory starts."""
+        """The address of device memory."""
 
     @abstractmethod
     def wrap(self, memory: Array, owner: object) -> Array:
@@ -129,7 +129,7 @@ class Driver(ABC):
 
     @abstractmethod
     def host_writes(self, start: int) -> None:
-        """Say that the host, or what does not keep to streams, writes to memory from here on."""
+        """Note that the host, or a library that does not keep to streams, now writes to memory."""
 
     @abstractmethod
     def export(self, data: Array, ready: Mark, lease: Lease) -> Array:
@@ -159,7 +159,7 @@ class _Event:
 
 
 class _Tables:
-    """What goes up to the device with a batch: the same places in pinned and in device memory."""
+    """The tables of a batch, at the same offsets in pinned memory and in device memory."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -168,14 +168,14 @@ class _Tables:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew, without large chunks that were not used; nothing may be on its way."""
+        """Remove all tables, and large chunks that were not used; no copy may be under way."""
         used = zip(self._chunks, self._used, strict=True)
         self._chunks = [chunk for chunk, used in used if used or len(chunk[0]) == _CHUNK]
         self._used = [0] * len(self._chunks)
         self._at = 0
 
     def reserve(self, nbytes: int) -> tuple[npt.NDArray[np.uint8], int]:
-        """Pinned memory, and the address at which the device will find what it holds."""
+        """Pinned memory, and the address at which the device will find its content."""
         size = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
         while self._at < len(self._chunks):
             pinned, memory = self._chunks[self._at]
@@ -185,8 +185,9 @@ class _Tables:
                 self._driver.host_writes(pinned.ctypes.data)
                 return pinned[begin : begin + nbytes], self._driver.address(memory) + begin
             self._at += 1
-        room = max(_CHUNK, 2 * size)
-        self._chunks.append((self._driver.empty_host(room), self._driver.empty((room,), np.uint8)))
+        total = max(_CHUNK, 2 * size)
+        pinned = self._driver.empty_host(total)
+        self._chunks.append((pinned, self._driver.empty((total,), np.uint8)))
         self._used.append(0)
         return self.reserve(nbytes)
 
@@ -197,7 +198,7 @@ class _Tables:
         return address
 
     def send(self, stream: Stream) -> None:
-        """Queue the copies: one for each chunk."""
+        """Queue the copies to the device, one for each chunk."""
         for (pinned, memory), used in zip(self._chunks, self._used, strict=True):
             if used:
                 to, start = self._driver.address(memory), pinned.ctypes.data
@@ -205,12 +206,12 @@ class _Tables:
 
 
 class BatchBuffers:
-    """What one batch needs on the device.
+    """The memory of one batch on the device.
 
     Attributes:
         tables: Tables of its kernels.
         arena: Memory of its items.
-        fence: The last work that uses either.
+        fence: The last work that uses the memory.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -220,7 +221,7 @@ class BatchBuffers:
 
 
 class _Queued:
-    """Kernels that were given to the device; the host has nothing more to do for them."""
+    """Kernels that are queued on the device; the host has no more work for them."""
 
     def __init__(self, spent: npt.NDArray[np.int64]) -> None:
         self.starved: dict[int, int] = {}
@@ -231,16 +232,16 @@ class _Queued:
 
 
 class _Work(Work):
-    """A batch at its desk."""
+    """The work of a batch in its buffers."""
 
     def __init__(
-        self, device: GpuDevice, driver: Driver, stream: Stream, desk: BatchBuffers
+        self, device: GpuDevice, driver: Driver, stream: Stream, buffers: BatchBuffers
     ) -> None:
-        self._device, self._driver, self._stream, self._desk = device, driver, stream, desk
+        self._device, self._driver, self._stream, self._buffers = device, driver, stream, buffers
         self._kept: list[object] = []
 
     def upload(self, host: HostArray) -> int:
-        return self._desk.tables.put(host)
+        return self._buffers.tables.put(host)
 
     def keep(self, host: HostArray) -> int:
         self._kept.append(host)
@@ -248,7 +249,7 @@ class _Work(Work):
 
     def start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         sizes = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
-        arena = self._desk.arena.reserve(int(sizes.sum()))
+        arena = self._buffers.arena.reserve(int(sizes.sum()))
         start = self._driver.address(arena)
         bases = np.uint64(start) + (np.cumsum(sizes) - sizes).astype(np.uint64)
         launches: list[Launch] = []
@@ -257,7 +258,7 @@ class _Work(Work):
                 launches += self._launches(call, bases)
         spent = np.zeros(len(program), np.int64)
         try:
-            self._desk.tables.send(self._stream)
+            self._buffers.tables.send(self._stream)
             for number, call in enumerate(program):
                 if not isinstance(call.kernel, Task):
                     self._driver.host_writes(start)
@@ -267,7 +268,7 @@ class _Work(Work):
             for kernel, grid, args in launches:
                 self._driver.launch(kernel, grid, args, self._stream)
         finally:
-            self._desk.fence = self._device.record()
+            self._buffers.fence = self._device.record()
         return _Queued(spent)
 
     def _launches(self, call: KernelCall, bases: npt.NDArray[np.uint64]) -> list[Launch]:
@@ -310,18 +311,18 @@ class _Work(Work):
     def _place(self, table: npt.NDArray[np.void], channels: int) -> int:
         """Where the device finds `table`, and from there what its rows read of their sources."""
         sizes = tap_bytes(table, channels)
-        pinned, address = self._desk.tables.reserve(int(sizes.sum()))
+        pinned, address = self._buffers.tables.reserve(int(sizes.sum()))
         table["taps"] = np.uint64(address) + (np.cumsum(sizes) - sizes).astype(np.uint64)
         args = (table.ctypes.data, channels, pinned.ctypes.data - address)
         run_program([(tabulate, args)], len(table), self._device.threads)
-        return self._desk.tables.put(table)
+        return self._buffers.tables.put(table)
 
 
 class GpuDevice(Device):
     """Queues batches on a stream of its own.
 
     Args:
-        driver: Of the device.
+        driver: Driver of the device.
         threads: CPU threads for reading, headers and tables; all available cores when None.
     """
 
@@ -332,7 +333,7 @@ class GpuDevice(Device):
         self.threads = available_cores() if threads is None else threads
         self._driver = driver
         self._stream = driver.new_stream()
-        self._desks = deque(BatchBuffers(driver) for _ in range(_DESKS))
+        self._buffers = deque(BatchBuffers(driver) for _ in range(_IN_TURN))
         # Memory that is given back may be used by others at once.
         weakref.finalize(self, _finish, driver, self._stream).atexit = False
 
@@ -357,11 +358,11 @@ class GpuDevice(Device):
         return self._driver.wrap(memory, owner)
 
     def work(self) -> Work:
-        desk = self._desks[0]
-        self._desks.rotate(-1)
-        desk.fence.synchronize()
-        desk.tables.clear()
-        return _Work(self, self._driver, self._stream, desk)
+        buffers = self._buffers[0]
+        self._buffers.rotate(-1)
+        buffers.fence.synchronize()
+        buffers.tables.clear()
+        return _Work(self, self._driver, self._stream, buffers)
 
     def gather_items(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
         before = self.empty(data.shape, data.dtype)

@@ -1,10 +1,11 @@
-"""A GPU that is not there: its kernels run on the CPU, and what CUDA would let pass is an error.
+"""A simulated GPU: its kernels run on the CPU, and races that CUDA would ignore are errors.
 
-For tests where there is no GPU. Memory is NumPy's, each allocation with guard bytes around it; a
-kernel that reads or writes elsewhere fails. Work runs at once, but streams and events keep the
-order that a real device would have been given: each stream has a clock (what it knows to have
-happened, of every stream and of the host), events carry clocks from one to another, and whoever
-reads what is not known to be written, or writes what is not known to be read, fails.
+It is for tests without a GPU. Memory is NumPy's, each allocation with guard bytes around it; a
+kernel that reads or writes elsewhere fails. Work runs at once, but streams and events record the
+order that a real device would have been given: each stream has a vector clock (the steps of every
+stream and of the host that are known to have happened), events carry clocks from one stream to
+another, and a step fails if it reads memory that is not known to be written, or writes memory that
+is not known to be read.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ Clock = dict[int, int]
 
 
 class OrderError(BackendError):
-    """Two steps use the same memory, and nothing says which comes first."""
+    """Two steps use the same memory, and no event orders them."""
 
 
 @dataclass(slots=True)
@@ -49,8 +50,8 @@ class SimulatedStream:
     """A stream: steps that come one after the other.
 
     Attributes:
-        number: From 1.
-        clock: What it knows.
+        number: Number of the stream, from 1.
+        clock: The steps that are known to have happened before its next one.
     """
 
     number: int

@@ -56,7 +56,7 @@ def test_the_time_of_host_steps_is_known(device):
     assert run(device, Step(device)).tolist() > [0]
 
 
-def test_desks_go_round(device):
+def test_buffers_are_used_in_turn(device):
     step = Step(device)
     for _ in range(7):
         run(device, step)
@@ -70,7 +70,7 @@ def test_the_host_waits_before_a_decoder_writes_again(device):
     step = Step(device)
     for _ in range(3):
         run(device, step)
-        device._desks[-1].fence = DONE  # as if nobody had to be waited for
+        device._buffers[-1].fence = DONE  # as if nobody had to be waited for
     with pytest.raises(OrderError, match=r"the host writes (device|pinned) memory"):
         run(device, step)
 
