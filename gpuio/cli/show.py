@@ -19,7 +19,7 @@ from gpuio.mxnet.iterators.image_record import ImageRecordIter
 from gpuio.observe import contact_sheet, gallery
 
 if TYPE_CHECKING:
-    from gpuio.sources.recordio.source import RecordIOSource
+    from gpuio.sources.base import RecordSource
 
 _SHAPE: Final = (3, 224, 224)
 _LABELS: Final = 3  # labels of an image that are written under it
@@ -93,34 +93,34 @@ def stored(file: str, count: int) -> Iterator[Tile]:
 
     A record that cannot be shown becomes an empty frame; the reason goes to standard error.
     """
-    from gpuio.sources.recordio.source import RecordIOSource
+    from gpuio.sources.registry import open_source
 
-    dataset = RecordIOSource.open(file)
-    numbers = np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
+    source = open_source(file)
+    numbers = np.linspace(0, len(source) - 1, min(count, len(source)))
     for number in np.rint(numbers).astype(int).tolist():
-        yield _stored(dataset, number)
+        yield _stored(source, number)
 
 
-def _stored(dataset: RecordIOSource, number: int) -> Tile:
+def _stored(source: RecordSource, number: int) -> Tile:
     from gpuio.errors import DecodeError, FormatError
     from gpuio.formats.codec import imdecode
-    from gpuio.formats.image_record import unpack
     from gpuio.formats.object_label import holds_objects, unpack_objects
 
-    key = None if dataset.keys is None else int(dataset.keys[number])
+    key = None if source.keys is None else int(source.keys[number])
     try:
-        header, data = unpack(dataset.payload(number))
+        found = source.read(number)
     except FormatError as error:
+        place = f"{source.where(number)}: " if isinstance(error, CorruptRecordError) else ""
         reason = error.reason if isinstance(error, CorruptRecordError) else error
-        print(f"gpuio: {dataset.where(number)}: {reason}", file=sys.stderr)
+        print(f"gpuio: {place}{reason}", file=sys.stderr)
         return Tile(None, f"{'-' if key is None else key}: damaged")
-    label = np.atleast_1d(np.asarray(header.label, np.float32))
+    label = found.labels
     objects = unpack_objects(label) if holds_objects(label) else None
-    caption = _caption(header.id if key is None else key, label if objects is None else objects)
+    caption = _caption(found.id if key is None else key, label if objects is None else objects)
     try:
-        image = imdecode(data, 1, order="RGB")
+        image = imdecode(found.image, 1, order="RGB")
     except DecodeError as error:
-        print(f"gpuio: {dataset.where(number)}: {error}", file=sys.stderr)
+        print(f"gpuio: {source.where(number)}: {error}", file=sys.stderr)
         return Tile(None, f"{caption} (no image)")
     return Tile(image if objects is None else contact_sheet.with_boxes(image, objects), caption)
 

@@ -1,4 +1,4 @@
-"""Images of .rec files by number, for `torch.utils.data.DataLoader`."""
+"""Images of .rec files, or of another source, by number: for `torch.utils.data.DataLoader`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset as TorchDataset
@@ -14,14 +13,14 @@ from torch.utils.data import Dataset as TorchDataset
 from gpuio.core import parameters as p
 from gpuio.errors import DecodeError, FormatError, LabelError
 from gpuio.formats.codec import decode_rgb
-from gpuio.formats.image_record import unpack
 from gpuio.interop import labels
-from gpuio.sources.recordio.source import RecordIOSource
+from gpuio.sources.base import RecordSource
+from gpuio.sources.registry import open_source
 from gpuio.storage import paths
 from gpuio.storage.paths import absolute_paths
 
 if TYPE_CHECKING:
-    from gpuio.sources.recordio.source import PathLike
+    from gpuio.storage.paths import PathLike
 
 
 class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[misc]
@@ -33,7 +32,8 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
 
     Args:
         path_imgrec: A .rec file; or several, as one data set: joined with ";", in a list, as
-            braces (`train-{00000..00127}-of-00128.rec`), as a glob or a folder.
+            braces (`train-{00000..00127}-of-00128.rec`), as a glob or a folder. Also a folder of
+            images, or files that `gpuio.register_source` knows.
         path_imgidx: The .idx files, given the same way; by default those beside the .rec files.
         raw: Return the stored bytes of an image, not pixels.
         channels: Channels of a decoded image: 1 gray, 3 RGB or 4 RGBA.
@@ -69,8 +69,8 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
         paths.check_paths("path_imgidx", path_imgidx)
         self._path_imgrec = absolute_paths(path_imgrec)
         self._path_imgidx = absolute_paths(path_imgidx)
-        records = RecordIOSource.open(self._path_imgrec, self._path_imgidx)
-        self._records: RecordIOSource | None = records
+        records = open_source(self._path_imgrec, self._path_imgidx)
+        self._records: RecordSource | None = records
         self._count = len(records)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,32 +93,28 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
         if not -len(self) <= place < len(self):
             raise IndexError(f"record {number} of {len(self)} records")
         record = place % len(self)
-        payload = records.payload(record)
+        found = records.read(record)
+        if len(found.labels) != self.label_width:
+            reason = f"it has {len(found.labels)} labels, not label_width={self.label_width}"
+            raise LabelError(f"{records.where(record)}: {reason}{records.hint(record)}")
         try:
-            header, data = unpack(payload)
-        except FormatError as error:
-            raise FormatError(f"{records.where(record)}: {error}") from error
-        stored = np.asarray(header.label, np.float32).reshape(-1)
-        if len(stored) != self.label_width:
-            found = f"it has {len(stored)} labels, not label_width={self.label_width}"
-            found += records.hint(record)
-            raise LabelError(f"{records.where(record)}: {found}")
-        try:
-            label = labels.convert(stored, self._label_dtype)
-            image = data if self.raw else torch.from_numpy(decode_rgb(data, self.channels))
+            label = labels.convert(found.labels, self._label_dtype)
+            image: Any = found.image
+            if not self.raw:
+                image = torch.from_numpy(decode_rgb(found.image, self.channels))
         except (DecodeError, LabelError) as error:
             raise type(error)(f"{records.where(record)}: {error}") from error
         if self.transform is not None:
             image = self.transform(image)
         return image, torch.tensor(label[0] if self.label_width == 1 else label)
 
-    def _open(self) -> RecordIOSource:
+    def _open(self) -> RecordSource:
         """The records, opened where this process has not done so."""
         if self._records is None:
-            records = RecordIOSource.open(self._path_imgrec, self._path_imgidx)
+            records = open_source(self._path_imgrec, self._path_imgidx)
             if len(records) != self._count:
                 raise FormatError(
-                    f"{records.paths[0]}: there are {len(records)} records, and there were "
+                    f"{records}: there are {len(records)} records, and there were "
                     f"{self._count} when the data set was opened first"
                 )
             self._records = records

@@ -177,3 +177,14 @@ def test_what_is_no_image_record_is_named(tmp_path):
         records.write(b"short")
     with pytest.raises(FormatError, match=r"a\.rec: record 0 at byte 0: image record header"):
         RecordDataset(path)[0]
+
+
+def test_a_folder_of_images_is_a_data_set_too(tmp_path):
+    for name in ("ant/1.png", "bee/0.png"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_bytes(encode(draw(8, 10, seed=1), "png"))
+    images = RecordDataset(tmp_path)
+    assert len(images) == 2
+    image, label = images[1]
+    assert (image.shape, label.tolist()) == ((8, 10, 3), 1)

@@ -195,7 +195,11 @@ class RecordIOSource(RecordSource):
         return label_hint(header.label, len(image), first=record in self.first)
 
     def read(self, record: int) -> EncodedImage:
-        header, image = unpack(self.payload(record))
+        payload = self.payload(record)
+        try:
+            header, image = unpack(payload)
+        except FormatError as error:
+            raise FormatError(f"{self.where(record)}: {error}") from error
         labels = np.asarray(header.label, np.float32).reshape(-1)
         return EncodedImage(image, labels, header.id)
 
