@@ -109,12 +109,12 @@ class Report:
             "batches": spent.batches,
             "images": spent.images,
             "images_per_second": spent.rate,
-            "epochs": spent.line.epochs,
+            "epochs": spent.images_account.epochs,
             "waited": spent.waited,
             "waited_for_first_batches": spent.first,
             "threads": spent.threads,
             "threads_busy": spent.threads_busy,
-            "files": spent.line.files,
+            "files": spent.images_account.files,
             "decoder": self._decoder,
             "stages": stages,
             "limit": spent.limit(),
@@ -142,8 +142,8 @@ class Spent:
         images: Images in the batches, without padding.
         nbytes: Bytes in the batches.
         threads: CPU threads that may decode.
-        accounts: Statistics of the pipelines that ran side by side, by name; that of the images
-            has the name "".
+        accounts: Statistics of the fields of the samples: of the images by the name "", which alone
+            have the seconds of waiting, and of masks by the name "masks".
     """
 
     seconds: float
@@ -159,24 +159,19 @@ class Spent:
         return self.images / max(self.seconds, 1e-9)
 
     @property
-    def name(self) -> str:
-        """Name of the pipeline that was waited for most."""
-        return max(self.accounts, key=lambda name: self.accounts[name].waited)
-
-    @property
-    def line(self) -> PipelineStats:
-        """Statistics of the pipeline that was waited for most."""
-        return self.accounts[self.name]
+    def images_account(self) -> PipelineStats:
+        """Statistics of the images."""
+        return self.accounts[""]
 
     @property
     def waited(self) -> float:
         """Seconds that the training step waited."""
-        return sum(account.waited for account in self.accounts.values())
+        return self.images_account.waited
 
     @property
     def first(self) -> float:
         """Seconds that the training step waited for the first batches of epochs."""
-        return sum(account.first for account in self.accounts.values())
+        return self.images_account.first
 
     @property
     def threads_busy(self) -> float | None:
@@ -189,7 +184,7 @@ class Spent:
         return seconds / max(self.seconds, 1e-9)
 
     def stages(self) -> dict[str, Stage]:
-        """The stages by name, with the name of their pipeline in front."""
+        """The stages by name; "masks" is in front of what they did for masks."""
         stages: dict[str, Stage] = {}
         for name, account in self.accounts.items():
             prefix = f"{name} " if name else ""
@@ -201,7 +196,7 @@ class Spent:
 
     def limit(self) -> str:
         """See `Report.limit`."""
-        line, decode = self.line, self.line.decode
+        images, decode = self.images_account, self.images_account.decode
         steady = self.waited - self.first
         if not self.batches:
             return ""
@@ -213,7 +208,7 @@ class Spent:
             return "bursts"
         if decode.starved > decode.busy:
             return "read"
-        return "augment" if line.augmenting > line.decoding else "decode"
+        return "augment" if images.augmenting > images.decoding else "decode"
 
     def sentence(self) -> str:
         """See `Report.sentence`."""
@@ -229,15 +224,16 @@ class Spent:
 
     def _reason(self, limit: str) -> str:
         """The beginning of the sentence: the bottleneck, its figures, and what waited for it."""
-        line = self.line
-        of = f" of {self.name}" if self.name else ""
+        name = max(self.accounts, key=lambda name: self._work(name, limit).busy)
+        line, of = self.accounts[name], f" of {name}" if name else ""
         if limit == "training":
             return "the training step is the limit: it"
         if limit == "start":
-            epochs = "an epoch" if line.epochs == 1 else f"{line.epochs} epochs"
+            count = self.images_account.epochs
+            epochs = "an epoch" if count == 1 else f"{count} epochs"
             text = f"the start of {epochs} is the limit: {self.first:.1f} s until the first batch"
         elif limit == "bursts":
-            blocked = _percent(self.share(line.decode.blocked))
+            blocked = _percent(self.share(self.images_account.decode.blocked))
             text = (
                 "no stage is the limit, batches are taken in bursts: finished ones lay there "
                 f"{blocked} of the time, a larger prefetch_buffer holds more of them"
@@ -257,6 +253,11 @@ class Spent:
             if self.threads_busy < _IDLE * self.threads:
                 text += ", held up by Python or by other work on the machine"
         return f"{text}; the training step"
+
+    def _work(self, name: str, limit: str) -> StageStats:
+        """What the stage that is the limit did for a field of the samples."""
+        account = self.accounts[name]
+        return account.read if limit == "read" else account.decode
 
     def _threads(self) -> str:
         return f"{round(self.threads_busy or 0, 1):g} of {self.threads} CPU threads busy"

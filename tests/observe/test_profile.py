@@ -271,8 +271,8 @@ def spent(*, waited=0.0, first=0.0, busy=0.0, starved=0.0, blocked=0.0, work=(0.
         decoding=work[0],
         augmenting=work[1],
     )
-    accounts = {more.pop("name", ""): account, **more.pop("beside", {})}
-    return Spent(10.0, more.pop("batches", 100), 1000, 10**7, 2, accounts, **more)
+    accounts = {"": account} | ({"masks": more["masks"]} if "masks" in more else {})
+    return Spent(10.0, more.get("batches", 100), 1000, 10**7, 2, accounts)
 
 
 @pytest.mark.parametrize(
@@ -337,10 +337,12 @@ def spent(*, waited=0.0, first=0.0, busy=0.0, starved=0.0, blocked=0.0, work=(0.
             ),
         ),
         (
-            spent(waited=5.0, busy=9.0, name="masks", beside={"": PipelineStats(waited=1.0)}),
+            spent(
+                waited=6.0, busy=1.0, starved=9.0, masks=PipelineStats(read=StageStats(busy=9.0))
+            ),
             (
-                "decode of masks is the limit: busy 90 % of the time; the training step waited 60"
-                " % of the time."
+                "read of masks is the limit: busy 90 % of the time, 0 % of that in files; the "
+                "training step waited 60 % of the time."
             ),
         ),
         (
