@@ -65,7 +65,7 @@ def encode(pixels: Pixels, kind: str = "PNG", mode: str | None = None, **options
         pixels: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
         kind: Pillow's name of the format.
         mode: Pillow's name of the colour space to convert to first.
-        options: Of Pillow's `save`; `orientation` is that of EXIF, 1 to 8.
+        options: Options of Pillow's `save`; `orientation` is that of EXIF, 1 to 8.
     """
     from PIL import Image
 
@@ -119,7 +119,7 @@ class Decoded:
 
     Attributes:
         images: The window of each image, (h, w, C); None where it is at fault.
-        faults: By record number.
+        faults: Errors by record number.
     """
 
     images: list[npt.NDArray[np.uint8] | None]

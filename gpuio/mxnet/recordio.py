@@ -88,7 +88,7 @@ class MXRecordIO(_Locked):
 
     Attributes:
         uri: The path, a str.
-        flag: As given.
+        flag: "r" or "w".
         writable: True for "w".
         is_open: False after `close`.
         pid: The process that opened the file, None after `close`.
@@ -216,7 +216,7 @@ class MXRecordIO(_Locked):
             return (None, at) if at == reader.size else reader.read(at)
 
         with self._turn:
-            record, self._position = self._with_reader(read_on, adopt=False)
+            record, self._position = self._with_reader(read_on, across_fork=False)
         return record
 
     def __len__(self) -> int:
@@ -287,41 +287,41 @@ class MXRecordIO(_Locked):
         """The record there, and where the next one starts."""
         return self._with_reader(lambda reader: reader.read(position))
 
-    def _with_reader(self, read: Callable[[RecordFile], T], *, adopt: bool = True) -> T:
+    def _with_reader(self, read: Callable[[RecordFile], T], *, across_fork: bool = True) -> T:
         """What `read` returns for the open file, or for the new one after a concurrent `reset`."""
         while True:
-            reader = self._checked_reader(adopt=adopt)
+            reader = self._checked_reader(across_fork=across_fork)
             try:
                 return read(reader)
             except Exception:
                 if self._reader is reader:
                     raise
 
-    def _check_pid(self, *, adopt: bool) -> None:
+    def _check_pid(self, *, across_fork: bool) -> None:
         if not self.is_open:
             reason = "Forbidden operation in multiple processes, or after close()"
             raise RuntimeError(f"{reason}: {self.uri} was closed; open() or reset() opens it again")
         if self.pid == os.getpid():
             return
-        if not adopt:
+        if not across_fork:
             reason = "Forbidden operation in multiple processes"
             raise RuntimeError(f"{reason}: {self.uri} was opened by process {self.pid}")
         # Reads carry their offset, so the descriptor may be shared with the parent.
         self._position = 0
         self.pid = os.getpid()
 
-    def _checked_reader(self, *, adopt: bool = True) -> RecordFile:
+    def _checked_reader(self, *, across_fork: bool = True) -> RecordFile:
         if self.writable:
             raise AssertionError(f"{self.uri} is open for writing")  # as in mxnet
         with self._state:
-            self._check_pid(adopt=adopt)
+            self._check_pid(across_fork=across_fork)
             assert self._reader is not None
             return self._reader
 
     def _checked_writer(self) -> Appender:
         if not self.writable:
             raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
-        self._check_pid(adopt=False)
+        self._check_pid(across_fork=False)
         assert self._writer is not None
         return self._writer
 
@@ -344,7 +344,7 @@ class MXIndexedRecordIO(MXRecordIO):
         idx: Mapping from key to offset in bytes. The last line of a repeated key counts.
         keys: The keys in the order of the .idx, repeated ones too; `records[0]` has the first.
         idx_path: The path as given, a str.
-        key_type: As given.
+        key_type: The function that makes keys.
         fidx: The open .idx of a writer, otherwise None.
 
     Raises:

@@ -59,7 +59,7 @@ class CSVIter(FileIter):
         ctx: Accepted for MXNet's scripts, without effect.
 
     Attributes:
-        batch_size: As given.
+        batch_size: Rows in a batch.
         provide_data: Description of `batch.data`.
         provide_label: Description of `batch.label`.
 

@@ -49,7 +49,7 @@ class MNISTIter(FileIter):
         ctx: Accepted for MXNet's scripts, without effect.
 
     Attributes:
-        batch_size: As given.
+        batch_size: Images in a batch.
         provide_data: Description of `batch.data`.
         provide_label: Description of `batch.label`.
 
