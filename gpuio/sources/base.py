@@ -101,7 +101,7 @@ class RecordSource(ABC):
         return enough_for(self.nbytes(some), count)
 
     def label_counts(self) -> Int64s:
-        """(count,) int64, how many labels each record has; 0 where that cannot be told."""
+        """(count,) int64, how many labels each record has; 0 for one label, or a damaged record."""
         return np.array([len(self.read(record).labels) for record in range(len(self))], np.int64)
 
     def reader(self, label_width: int, *, ragged: bool = False) -> SourceReader:

@@ -17,13 +17,13 @@ Relabel = Callable[[npt.NDArray[np.int64]], tuple[npt.NDArray[np.float32], npt.N
 
 
 def list_labels(path: PathLike, label_width: int) -> Relabel:
-    """Labels by id, from a .lst: `label_width` on each line."""
+    """Labels by id from a .lst that has `label_width` labels on each line."""
     ids, labels = load_labels(path, label_width)
     return _lookup(ids, labels, np.full(len(ids), label_width))
 
 
 def ragged_list_labels(path: PathLike) -> tuple[Relabel, int]:
-    """Labels by id, from a .lst whose lines may have any number; and the most there are."""
+    """Labels by id from a .lst whose lines may have any number, and the largest number."""
     lines = ImageList.load(path)
     labels, widths = lines.labels, lines.widths
     labels[np.arange(labels.shape[1]) >= widths[:, None]] = 0
@@ -34,7 +34,7 @@ def ragged_list_labels(path: PathLike) -> tuple[Relabel, int]:
 
 
 def no_labels(width: int) -> Relabel:
-    """Labels of 0, `width` for every id, so that the labels in the records are ignored."""
+    """`width` labels of 0 for every id, so that the stored labels are ignored."""
     return lambda ids: (np.zeros((len(ids), width), np.float32), np.full(len(ids), width))
 
 

@@ -1,8 +1,8 @@
 """Files that appear under their names only when they are complete.
 
-Until then a file has a name of its own, `PATH.1f0c93ab57d2e468.partial`, that nobody can guess. One
-process at a time writes a file: see `write_lock`. What a killed process left unfinished is removed
-by the next one that writes the same file.
+Until then a file has a temporary name, `PATH.1f0c93ab57d2e468.partial`, that nobody can guess. One
+process at a time writes a file: see `write_lock`. The unfinished file of a process that was killed
+is removed by the next process that writes the same file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _TOKEN_NBYTES: Final = 8
 _BUFFER_NBYTES: Final = 1 << 16
 _PARTIAL: Final = re.compile(rf"(.+)\.[0-9a-f]{{{2 * _TOKEN_NBYTES}}}\.partial", re.DOTALL)
-# With O_EXCL it is our own file, whatever lies in the folder.
+# With O_EXCL the file is a new one, whatever lies in the folder.
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -36,16 +36,17 @@ _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 def committed(
     *paths: str | os.PathLike[str], lock: bool = True
 ) -> Iterator[list[PartialFile | Upload]]:
-    """Files to be opened and written, which become those at `paths` on leaving.
+    """Give files to open and write, which become the files at `paths` when the `with` ends.
 
-    After an exception, whichever it is, they are removed. The first file is the main one: if the
-    process is killed while the files get their names, it stands alone, never beside an old one of
-    the others. What is written is on the disk before a name says so.
+    After any exception they are removed. The first file is the main one: if the process is killed
+    while the files get their names, it stands alone, never beside an old file of another path. The
+    content is on the disk before a file gets its name.
 
     Args:
         paths: Files on disk, or URLs.
-        lock: Fail if another process writes one of the files on disk, and remove what killed ones
-            left of them. Without, whoever ends last stays.
+        lock: Fail if another process is writing one of the files on disk, and remove unfinished
+            files of processes that were killed. Without a lock, the file that is complete last
+            stays.
 
     Raises:
         BusyError: Another process is writing one of the files.
@@ -72,13 +73,13 @@ def committed(
 
 
 def write_file(path: str | os.PathLike[str], data: bytes, *, lock: bool = True) -> None:
-    """Write a whole file on disk; one of that name is replaced once the new one is complete.
+    """Write a whole file on disk, which replaces one of that name once it is complete.
 
-    What is no plain file, such as a terminal or a pipe, is written to.
+    A terminal, a pipe or a device of that name is written to instead.
 
     Args:
         path: The file.
-        data: All of it.
+        data: Its content.
         lock: See `committed`.
     """
     if Path(path).exists() and not Path(path).is_file():
@@ -89,7 +90,7 @@ def write_file(path: str | os.PathLike[str], data: bytes, *, lock: bool = True) 
 
 
 def remove_unfinished(paths: Iterable[str]) -> None:
-    """Remove what killed processes left of files in one folder, that nobody else may be writing."""
+    """Remove the unfinished files of killed processes, for files in one folder that are locked."""
     splits = [os.path.split(path) for path in paths]
     names = {name for _, name in splits}
     with os.scandir(splits[0][0] or ".") as entries:
@@ -99,20 +100,20 @@ def remove_unfinished(paths: Iterable[str]) -> None:
 
 
 def _unfinished_name(name: str) -> str | None:
-    """The file that a file of this name would become."""
+    """The name that an unfinished file would get; None for other files."""
     match = _PARTIAL.fullmatch(name)
     return match and match[1]
 
 
 class PartialFile:
-    """A file on its way to a path on disk.
+    """A file on disk that is being written.
 
     Args:
-        path: Where it will be.
+        path: The path that it gets when it is complete.
 
     Attributes:
         path: As given.
-        name: Where it is until then.
+        name: The temporary path.
     """
 
     def __init__(self, path: str) -> None:
@@ -123,17 +124,17 @@ class PartialFile:
         return self.path
 
     def open(self, mode: str = "wb", buffering: int = -1) -> IO[bytes]:
-        """The file, to be written from the start; once.
+        """Open the new file for writing.
 
         Args:
             mode: "wb".
-            buffering: Bytes that may wait in memory; -1 for the usual.
+            buffering: Bytes that may wait in memory; -1 for 64 KiB.
         """
         nbytes = _BUFFER_NBYTES if buffering < 0 else buffering
         return io.BufferedWriter(_NamedFile(self.name, mode, self.path), nbytes)
 
     def flush(self) -> None:
-        """Have the content of the closed file on the disk.
+        """Write the content of the closed file through to the disk.
 
         Raises:
             OSError: It could not be written.
@@ -141,18 +142,18 @@ class PartialFile:
         _sync(self.name)
 
     def commit(self) -> None:
-        """Let the closed file appear under its name, in place of an old one."""
+        """Give the closed file its name, in place of an old file."""
         os.replace(self.name, self.path)  # noqa: PTH105
         _sync(os.path.dirname(self.path) or ".")  # noqa: PTH120
 
     def discard(self) -> None:
-        """Leave no trace of it."""
+        """Remove the file."""
         with suppress(OSError):
             os.unlink(self.name)  # noqa: PTH108
 
 
 class _NamedFile(io.FileIO):
-    """A new file whose errors name the file that it will be."""
+    """A new file whose errors name the path that it will get."""
 
     def __init__(self, name: str, mode: str, shown: str) -> None:
         self._shown = shown
@@ -166,7 +167,7 @@ class _NamedFile(io.FileIO):
 
 
 def _sync(path: str) -> None:
-    """Have a file, or the names in a folder, on the disk; where filesystems can do that."""
+    """Write a file, or the names in a folder, through to the disk if the filesystem can."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     except PermissionError:  # a folder cannot be opened on Windows

@@ -1,4 +1,4 @@
-"""What tells a file from one that took its place, or that was written anew."""
+"""The identity of a file: whether it is still the one that was opened, with the same content."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _EDGE: Final = 4096  # bytes
 class FileIdentity:
     """A file on disk as it was when it was opened first.
 
-    Some file systems (FUSE) give a file another number each time it is opened, and others give the
-    number of a removed file to the next one. So a file of the same size and time is held to be the
-    same one if both its ends are, whatever its number.
+    Some file systems (FUSE) give a file another inode number each time it is opened, and others
+    give the number of a removed file to the next one. So a file of the same size and time counts as
+    the same one if its first and last bytes are the same, whatever its inode number.
 
     Attributes:
-        nbytes: Its size.
+        nbytes: Bytes in the file.
         changed: When it was last written, in nanoseconds.
-        place: Its device and its number there.
-        edges: Digest of its first and last bytes.
+        place: The device and the inode number.
+        edges: A digest of the first and the last 4096 bytes.
     """
 
     nbytes: int
@@ -50,15 +50,15 @@ class FileIdentity:
         return cls(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino), edges)
 
     def check(self, descriptor: int, path: str, *, again: bool = False) -> None:
-        """Find out whether an open file is this one, as it was.
+        """Refuse an open file that is another one, or was written to.
 
         Args:
-            descriptor: Of the open file.
+            descriptor: The descriptor of the open file.
             path: Its path, for messages.
-            again: It was when it was opened; was it written to since then?
+            again: This open file passed the check before, so its bytes are not compared again.
 
         Raises:
-            FormatError: It is another file, or it was written to.
+            FormatError: The file is refused.
         """
         status = os.fstat(descriptor)
         place = status.st_dev, status.st_ino

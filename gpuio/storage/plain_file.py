@@ -1,7 +1,7 @@
-"""Files in places where others may put something: only plain ones are opened.
+"""Plain files alone are opened, since anything may lie in a folder that others can write to.
 
-A name may lead to a FIFO, whose opening waits for a writer for ever, to a device without an end, or
-by a symbolic link to a file of someone else.
+A name may lead to a FIFO, which waits for a writer for ever when it is opened, to a device that has
+no end, or by a symbolic link to a file of someone else.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def open_plain(
         path: The file.
         flags: As `os.open` takes them.
         mode: Permissions of a file that is made.
-        follow: Whether a symbolic link leads to it; if not, one is an error.
+        follow: Whether a symbolic link is followed; otherwise it is an error.
         dir_fd: The folder that a relative path starts in.
 
     Raises:
@@ -48,7 +48,7 @@ def open_plain(
 
 
 def read_plain(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a plain file, or of one that a link leads to.
+    """The bytes of a plain file; a symbolic link is followed.
 
     Raises:
         OSError: It cannot be read, or is no plain file.
@@ -58,7 +58,7 @@ def read_plain(path: str | os.PathLike[str]) -> bytes:
 
 
 def is_trusted(status: os.stat_result) -> bool:
-    """Whether only this user or root can have written a file or folder, by its status."""
+    """Whether only this user or root can have written the file or folder with this status."""
     if not hasattr(os, "geteuid"):  # Windows
         return True
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & _OTHERS_WRITE

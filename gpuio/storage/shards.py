@@ -1,9 +1,9 @@
-"""Which files a data set is made of: names, patterns, folders, and sets of numbered shards.
+"""The files of a data set: names, patterns, folders, and sets of numbered shards.
 
     train-00000-of-00128.rec, train-00001-of-00128.rec, ... train-00127-of-00128.rec
 
-What a set lacks is found out here, before anything is read. No other module asks which files there
-are, and how large.
+A shard that is missing is an error here, before anything is read. No other module looks up which
+files there are, and how large they are.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def shard_name(prefix: PathLike, number: int, count: int) -> str:
 
 
 def find_files(given: PathLike | Sequence[PathLike], suffix: str) -> list[str]:
-    """The files that are meant, in the order given; those of a folder or pattern sorted by name.
+    """The files that names stand for, in that order; those of a folder or pattern sorted by name.
 
     Args:
         given: A file; several joined with ";", or in a list or tuple; braces, `{00000..00127}` or
             `{train,extra}`, for all the names that they spell; a glob pattern; a folder, for all
             files in it that are not hidden. A file whose own name looks like a pattern is itself.
-        suffix: Of the files to take from a folder.
+        suffix: The suffix of the files to take from a folder.
 
     Raises:
         FileNotFoundError: A file is missing, or a shard from among those of a pattern or folder.
@@ -77,7 +77,7 @@ def beside(path: str, suffix: str) -> str:
 
 
 def exist(paths: Sequence[str]) -> bool:
-    """Whether all files are there; stores are asked about all of them at once."""
+    """Whether all files exist; stores are asked about all of them at once."""
     if not all(exists(path) for path in paths if not is_url(path)):
         return False
     urls = [Location.of(path) for path in paths if is_url(path)]
@@ -89,7 +89,7 @@ def exist(paths: Sequence[str]) -> bool:
 
 
 def exists(path: str) -> bool:
-    """Whether there is such a file; on disk, or a folder."""
+    """Whether there is such a file or, on disk, such a folder."""
     return exist([path]) if is_url(path) else Path(path).exists()
 
 
@@ -138,12 +138,12 @@ def _matches(name: str, suffix: str) -> list[str]:
 
 
 def _check_sets(found: Iterable[str], name: str, pattern: str) -> None:
-    """Find out whether all shards that `pattern` should have found are there.
+    """Check that `pattern` has found all shards of each set.
 
     Args:
-        found: What was found.
-        name: Where, for messages.
-        pattern: What a missing file must match to be missed.
+        found: The files that were found.
+        name: The pattern or folder as given, for messages.
+        pattern: A shard that does not match it is not missing.
     """
     sets: dict[tuple[str, str], dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for path in found:
@@ -174,7 +174,7 @@ def _missing(missing: list[str], total: int, suffix: str) -> str:
 
 
 def _choices(text: str) -> list[str]:
-    """What a pair of braces with `text` in it stands for; nothing if it is a part of a name."""
+    """The words that a pair of braces around `text` stands for; none if it is a part of a name."""
     if bounds := _RANGE.fullmatch(text):
         first, last = int(bounds[1]), int(bounds[2])
         padded = any(len(bound) > 1 and bound[0] == "0" for bound in bounds.groups())

@@ -79,7 +79,7 @@ def _acquire(path: str, name: str) -> int | None:
         descriptor = _open(path, name)
         try:
             try_lock(descriptor)
-            # The one who held the lock may have removed the file since it was opened here.
+            # The process that held the lock may have removed the file since it was opened here.
             if _is_still(descriptor, name):
                 _sign(descriptor)
                 return descriptor
@@ -121,14 +121,14 @@ def _is_still(descriptor: int, name: str) -> bool:
 
 
 def _sign(descriptor: int) -> None:
-    """Say in the file who holds the lock; on a full disk it is held without that."""
+    """Write down in the file which process holds the lock, if the disk has space for it."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
 
 
 def _owner(descriptor: int) -> str:
-    """The process that holds a lock, as the file says."""
+    """The process that holds a lock, as its file says, for messages."""
     words = os.pread(descriptor, _OWNER_NBYTES, 0).decode(errors="replace").split()
     if len(words) != 2:
         return "another process"

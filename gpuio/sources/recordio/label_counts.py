@@ -19,39 +19,43 @@ _HEAD: Final = 3  # words of a frame up to the flag of the image record
 _BLOCK: Final = 1 << 16  # records at a time
 
 
-def label_counts(dataset: RecordIOSource) -> npt.NDArray[np.int64]:
-    """(count,) int64, how many labels each record has; 0 for one in the header, or damage.
+def label_counts(source: RecordIOSource) -> npt.NDArray[np.int64]:
+    """(count,) int64, how many labels follow the header of each record; 0 for a damaged record.
 
-    A few bytes of every record are read, wherever they lie.
+    A few bytes of every record are read.
 
     Raises:
-        FormatError: A file is shorter than it was when the data set was opened.
+        FormatError: A file is shorter than it was when the source was opened.
         RemoteError: A file at a URL cannot be read.
     """
-    counts = np.zeros(len(dataset), np.int64)
-    for number, path in enumerate(dataset.paths):
-        begin, end = dataset.first[number : number + 2].tolist()
+    counts = np.zeros(len(source), np.int64)
+    for number, path in enumerate(source.paths):
+        begin, end = source.first[number : number + 2].tolist()
         if begin == end:
             continue  # nothing to read; the file need not even be open
         with RecordFile(path) as file:
-            if file.size < (expected := int(dataset.sizes[number])):
+            if file.size < (expected := int(source.sizes[number])):
                 found = f"{expected} bytes expected, found {file.size}"
                 raise FormatError(f"{path}: {found}: it became shorter since it was opened")
             for first in range(begin, end, _BLOCK):
                 ids = np.arange(first, min(first + _BLOCK, end))
-                counts[ids] = _counts(file, dataset.offsets[ids], dataset.nbytes(ids))
+                counts[ids] = _counts(file, source.offsets[ids], source.nbytes(ids))
     return counts
 
 
 def _counts(
-    file: RecordFile, offsets: npt.NDArray[np.int64], room: npt.NDArray[np.int64]
+    file: RecordFile, offsets: npt.NDArray[np.int64], nbytes: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """(N,) int64, the labels of records at `offsets`, each with so many bytes up to the next.
+    """(N,) int64, how many labels records have.
 
-    The room of a record that is not split is in its head: the index may be wrong.
+    Args:
+        file: The .rec.
+        offsets: (N,) where the records start, in bytes.
+        nbytes: (N,) bytes to the next record; of a record that is not split its own head tells,
+            since the index may be wrong.
     """
     magics, lengths, flags = read_words(file, offsets, _HEAD).astype(np.int64).T
     left = file.size - HEAD_NBYTES - offsets
-    room = np.where(lengths <= MAX_PAYLOAD, np.minimum(lengths, left), room - HEAD_NBYTES)
-    sound = (magics == MAGIC) & (HEADER_NBYTES + 4 * flags <= room)
-    return np.where(sound, flags, 0)
+    payload = np.where(lengths <= MAX_PAYLOAD, np.minimum(lengths, left), nbytes - HEAD_NBYTES)
+    valid = (magics == MAGIC) & (HEADER_NBYTES + 4 * flags <= payload)
+    return np.where(valid, flags, 0)

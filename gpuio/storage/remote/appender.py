@@ -15,7 +15,7 @@ class RemoteAppender(Appender):
     """A file at a URL.
 
     Args:
-        url: Its URL.
+        url: The URL.
 
     Raises:
         RemoteError: It cannot be written.

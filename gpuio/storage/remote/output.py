@@ -1,10 +1,10 @@
 """Files written to URLs: each appears when it is complete, or not at all.
 
 Object stores take a file in parts and show it once it is committed. On other filesystems it has a
-name of its own until then, with `.partial` at its end. Of a process that is killed S3 may keep the
-parts: no listing shows them, but they take room until a lifecycle rule or
-`aws s3api abort-multipart-upload` removes them. Two processes that write to one URL do not see each
-other: the file of the one that ends last stays.
+temporary name until then, with `.partial` at its end. S3 may keep the parts that a killed process
+has sent: no listing shows them, but they are stored until a lifecycle rule or
+`aws s3api abort-multipart-upload` removes them. Two processes that write to one URL do not notice
+each other: the file that is complete last stays.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _COMMITS: Final = {"s3", "s3a", "gs", "gcs", "memory", "file", "local", "webhdfs
 
 
 class Upload:
-    """A file on its way to a URL.
+    """A file at a URL that is being written.
 
     Args:
-        url: Where it will be.
+        url: The URL that it gets when it is complete.
 
     Raises:
         RemoteError: This kind of URL cannot be written, or what it needs is not installed.
@@ -50,11 +50,11 @@ class Upload:
         return self.url
 
     def open(self, mode: str = "wb", buffering: int = -1) -> UploadFile:
-        """The file, to be written from the start.
+        """Open the new file for writing.
 
         Args:
             mode: "wb".
-            buffering: Accepted as a Path does; parts are as large as the store likes them.
+            buffering: Without effect: fsspec chooses the size of the parts.
         """
         if self._commits:
             self._file = self._do(lambda: self._fs.open(self._path, mode, autocommit=False))
@@ -63,10 +63,10 @@ class Upload:
         return UploadFile(self, self._file)
 
     def flush(self) -> None:
-        """Nothing: what a store has taken is safe."""
+        """Do nothing: a store keeps what it has taken."""
 
     def commit(self) -> None:
-        """Let the closed file appear under its name, in place of an old one."""
+        """Give the closed file its name, in place of an old file."""
         schemes = str(self._fs.protocol)
         if not self._commits or "hdfs" in schemes.lower():
             self.remove()  # renaming does not replace a file there
@@ -76,7 +76,7 @@ class Upload:
             self._do(lambda: self._fs.mv(self._partial, self._path))
 
     def discard(self) -> None:
-        """Leave no trace of it, as far as the store can still be reached."""
+        """Remove the file, as far as the store can still be reached."""
         with suppress(Exception):
             if self._commits:
                 self._file.discard()
@@ -99,7 +99,7 @@ class Upload:
 
 
 class UploadFile(io.RawIOBase):
-    """What `Upload.open` gives: write, tell and close, with errors that name the URL."""
+    """The file that `Upload.open` gives: write, tell and close, with errors that name the URL."""
 
     def __init__(self, upload: Upload, file: Any) -> None:
         self._upload, self._file, self._position = upload, file, 0
@@ -126,6 +126,6 @@ def remove(url: str) -> None:
     """Remove the file at a URL, if there is one.
 
     Raises:
-        RemoteError: The store cannot be reached, or does not let us.
+        RemoteError: The store cannot be reached, or denies access.
     """
     Upload(url).remove()
