@@ -29,27 +29,25 @@ from __future__ import annotations
 
 import operator
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.core.guard import SharedLock
 from gpuio.errors import DecodeError
 from gpuio.formats.image_record import IRHeader, pack, unpack
 from gpuio.formats.mapping import numbers
 from gpuio.formats.recordio import RecordFile, frame, scan
+from gpuio.mxnet.record_access import RecordAccess, path_text
 from gpuio.mxnet.record_index import load_index
 from gpuio.storage.appender import Appender, LocalAppender
 from gpuio.storage.identity import FileIdentity, identity_of
 from gpuio.storage.opening import open_appender
-from gpuio.storage.paths import absolute, check_path
+from gpuio.storage.paths import absolute
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+    pass
 
 __all__ = [
     "IRHeader",
@@ -64,22 +62,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-class _Locked:
-    """Base of record files: makes their locks, also where `__init__` is not called.
-
-    It is a class of its own so that tools show the arguments of `__init__`, not those of `__new__`.
-    """
-
-    _turn: SharedLock  # for methods that move on: `read`, `seek`, `write`; taken before `_state`
-    _state: SharedLock  # for what is open
-
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        self = super().__new__(cls)
-        self._turn, self._state = SharedLock(), SharedLock()
-        return self
-
-
-class MXRecordIO(_Locked):
+class MXRecordIO(RecordAccess):
     """Reads or writes the records of a .rec one after the other.
 
     Args:
@@ -98,99 +81,16 @@ class MXRecordIO(_Locked):
         OSError: The file cannot be opened.
     """
 
-    is_open = False
-    writable = False
-    pid: int | None = None
-    _reader: RecordFile | None = None
-    _writer: Appender | None = None
-
     def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
-        self.uri = _path("uri", uri)
-        self._rec = absolute(self.uri)  # the same file after a chdir
-        self._identity: FileIdentity | None = None  # of the file that was scanned for `_offsets`
-        self.flag = flag
-        self._position = 0  # where read() goes on
         self._offsets: npt.NDArray[np.int64] | None = None
-        self.open()
+        self._identity: FileIdentity | None = None  # of the file that was scanned for `_offsets`
+        super().__init__(uri, flag)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            self._abandon()
-        self.close()
-
-    def __del__(self) -> None:
-        if self._writer is not None and self._writer.appears_when_closed:
-            reason = "its writer was not closed, so it does not appear"
-            warnings.warn(f"{self.uri}: {reason}", RuntimeWarning, stacklevel=2)
-            self._abandon()
-        self.close()
-
-    def __repr__(self) -> str:
-        state = "open" if self.is_open else "closed"
-        return f"<{type(self).__name__} {self.uri!r}, flag {self.flag!r}, {state}>"
-
-    def open(self) -> None:
-        """Open the file, at its first record; a writer empties it."""
-        if self.flag not in ("r", "w"):
-            raise ValueError(f"Invalid flag {self.flag}: it must be 'r' or 'w'")
-        with self._turn, self._state:
-            self.close()
-            self.writable = self.flag == "w"
-            if self.writable:
-                self._writer = open_appender(self._rec)
-            else:
-                self._reader = RecordFile(self._rec)
-                self._forget_another_file()
-            self._position = 0
-            self.pid = os.getpid()
-            self.is_open = True
-
-    def _forget_another_file(self) -> None:
+    def _check_identity(self) -> None:
         """Drop the offsets of records if the file was replaced or written to."""
         identity = identity_of(self._rec)
         if identity != self._identity:
             self._offsets, self._identity = None, identity
-
-    def close(self) -> None:
-        """Close the file; a second call has no effect.
-
-        A read under way in another thread is completed, or raises as one after `close` does.
-        """
-        if not self.writable:
-            self._close()
-            return
-        with self._turn:  # a record is written as a whole
-            self._close()
-
-    def _close(self) -> None:
-        with self._state:
-            reader, writer = self._reader, self._writer
-            self._reader = self._writer = None
-            self.is_open = False
-            self.pid = None
-        if reader is not None:
-            reader.close()
-        if writer is not None:
-            writer.close()
-
-    def _abandon(self) -> None:
-        """Keep an unfinished file at a URL from appearing."""
-        if self._writer is not None:
-            self._writer.abandon()
-
-    def reset(self) -> None:
-        """Go back to the first record. This empties the file of a writer, as in MXNet."""
-        with self._turn, self._state:
-            self.close()
-            self.open()
 
     def write(self, buf: bytes) -> None:
         """Add a record.
@@ -248,34 +148,6 @@ class MXRecordIO(_Locked):
             raise IndexError(f"position {number} of {len(places)} records")
         return self._read_at(int(places[number]))[0]
 
-    def __getstate__(self) -> dict[str, Any]:
-        if self._writer is not None and self._writer.appears_when_closed:
-            raise TypeError(f"{self.uri}: a file half written to a URL cannot be pickled")
-        with self._turn, self._state:
-            state = self.__dict__.copy()
-            if self._writer is not None:
-                state["_position"] = self._writer.position
-                self.close()  # two writers of one file would overwrite each other
-        for name in ("_reader", "_writer", "_turn", "_state"):
-            state.pop(name, None)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.pid = None
-        if not self.is_open:
-            return
-        self.is_open = False
-        if self.writable:
-            self._resume()
-        else:
-            self.open()
-
-    def _resume(self) -> None:
-        self._writer = LocalAppender(self._rec, self._position)
-        self.pid = os.getpid()
-        self.is_open = True
-
     def _places(self) -> npt.NDArray[np.int64]:
         self._checked_reader()
         offsets = self._offsets
@@ -286,44 +158,6 @@ class MXRecordIO(_Locked):
     def _read_at(self, position: int) -> tuple[bytes, int]:
         """The record there, and where the next one starts."""
         return self._with_reader(lambda reader: reader.read(position))
-
-    def _with_reader(self, read: Callable[[RecordFile], T], *, across_fork: bool = True) -> T:
-        """What `read` returns for the open file, or for the new one after a concurrent `reset`."""
-        while True:
-            reader = self._checked_reader(across_fork=across_fork)
-            try:
-                return read(reader)
-            except Exception:
-                if self._reader is reader:
-                    raise
-
-    def _check_pid(self, *, across_fork: bool) -> None:
-        if not self.is_open:
-            reason = "Forbidden operation in multiple processes, or after close()"
-            raise RuntimeError(f"{reason}: {self.uri} was closed; open() or reset() opens it again")
-        if self.pid == os.getpid():
-            return
-        if not across_fork:
-            reason = "Forbidden operation in multiple processes"
-            raise RuntimeError(f"{reason}: {self.uri} was opened by process {self.pid}")
-        # Reads carry their offset, so the descriptor may be shared with the parent.
-        self._position = 0
-        self.pid = os.getpid()
-
-    def _checked_reader(self, *, across_fork: bool = True) -> RecordFile:
-        if self.writable:
-            raise AssertionError(f"{self.uri} is open for writing")  # as in mxnet
-        with self._state:
-            self._check_pid(across_fork=across_fork)
-            assert self._reader is not None
-            return self._reader
-
-    def _checked_writer(self) -> Appender:
-        if not self.writable:
-            raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
-        self._check_pid(across_fork=False)
-        assert self._writer is not None
-        return self._writer
 
 
 def _size_of(reader: RecordFile) -> int:
@@ -361,7 +195,7 @@ class MXIndexedRecordIO(MXRecordIO):
         flag: Literal["r", "w"],
         key_type: Callable[[Any], Any] = int,
     ) -> None:
-        self.idx_path = None if idx_path is None else _path("idx_path", idx_path)
+        self.idx_path = None if idx_path is None else path_text("idx_path", idx_path)
         self._idx = None if self.idx_path is None else absolute(self.idx_path)
         self.idx: Mapping[Any, int] = {}
         self.keys: MutableSequence[Any] = []
@@ -533,13 +367,6 @@ def unpack_img(s: bytes, iscolor: int = -1) -> tuple[IRHeader, npt.NDArray[np.ui
         return header, codec.imdecode(data, iscolor)
     except DecodeError:
         return header, None
-
-
-def _path(name: str, given: Any) -> str:
-    """The text of a path, which may be bytes."""
-    path = os.fsdecode(given) if isinstance(given, bytes) else given
-    check_path(name, path)
-    return os.fsdecode(path)
 
 
 def _framed(buf: bytes) -> bytes:

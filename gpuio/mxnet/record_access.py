@@ -1,0 +1,206 @@
+"""A .rec that is open for reading or writing, shared by threads, forked and pickled."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from gpuio.core.guard import SharedLock
+from gpuio.formats.recordio import RecordFile
+from gpuio.storage.appender import Appender, LocalAppender
+from gpuio.storage.opening import open_appender
+from gpuio.storage.paths import absolute, check_path
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+T = TypeVar("T")
+
+
+class _Locked:
+    """Base of record files: makes their locks, also where `__init__` is not called.
+
+    It is a class of its own so that tools show the arguments of `__init__`, not those of `__new__`.
+    """
+
+    _turn: SharedLock  # for methods that move on: `read`, `seek`, `write`; taken before `_state`
+    _state: SharedLock  # for what is open
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        self = super().__new__(cls)
+        self._turn, self._state = SharedLock(), SharedLock()
+        return self
+
+
+class RecordAccess(_Locked):
+    """Base of `MXRecordIO`: opening and closing, processes, and pickling."""
+
+    is_open = False
+    writable = False
+    pid: int | None = None
+    _reader: RecordFile | None = None
+    _writer: Appender | None = None
+
+    def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
+        self.uri = path_text("uri", uri)
+        self._rec = absolute(self.uri)  # the same file after a chdir
+        self.flag = flag
+        self._position = 0  # where read() goes on
+        self.open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._abandon()
+        self.close()
+
+    def __del__(self) -> None:
+        if self._writer is not None and self._writer.appears_when_closed:
+            reason = "its writer was not closed, so it does not appear"
+            warnings.warn(f"{self.uri}: {reason}", RuntimeWarning, stacklevel=2)
+            self._abandon()
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "open" if self.is_open else "closed"
+        return f"<{type(self).__name__} {self.uri!r}, flag {self.flag!r}, {state}>"
+
+    def open(self) -> None:
+        """Open the file, at its first record; a writer empties it."""
+        if self.flag not in ("r", "w"):
+            raise ValueError(f"Invalid flag {self.flag}: it must be 'r' or 'w'")
+        with self._turn, self._state:
+            self.close()
+            self.writable = self.flag == "w"
+            if self.writable:
+                self._writer = open_appender(self._rec)
+            else:
+                self._reader = RecordFile(self._rec)
+                self._check_identity()
+            self._position = 0
+            self.pid = os.getpid()
+            self.is_open = True
+
+    def close(self) -> None:
+        """Close the file; a second call has no effect.
+
+        A read under way in another thread is completed, or raises as one after `close` does.
+        """
+        if not self.writable:
+            self._close()
+            return
+        with self._turn:  # a record is written as a whole
+            self._close()
+
+    def _close(self) -> None:
+        with self._state:
+            reader, writer = self._reader, self._writer
+            self._reader = self._writer = None
+            self.is_open = False
+            self.pid = None
+        if reader is not None:
+            reader.close()
+        if writer is not None:
+            writer.close()
+
+    def _abandon(self) -> None:
+        """Keep an unfinished file at a URL from appearing."""
+        if self._writer is not None:
+            self._writer.abandon()
+
+    def reset(self) -> None:
+        """Go back to the first record. This empties the file of a writer, as in MXNet."""
+        with self._turn, self._state:
+            self.close()
+            self.open()
+
+    def _check_identity(self) -> None:
+        """Note which file was opened for reading."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._writer is not None and self._writer.appears_when_closed:
+            raise TypeError(f"{self.uri}: a file half written to a URL cannot be pickled")
+        with self._turn, self._state:
+            state = self.__dict__.copy()
+            if self._writer is not None:
+                state["_position"] = self._writer.position
+                self.close()  # two writers of one file would overwrite each other
+        for name in ("_reader", "_writer", "_turn", "_state"):
+            state.pop(name, None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.pid = None
+        if not self.is_open:
+            return
+        self.is_open = False
+        if self.writable:
+            self._resume()
+        else:
+            self.open()
+
+    def _resume(self) -> None:
+        self._writer = LocalAppender(self._rec, self._position)
+        self.pid = os.getpid()
+        self.is_open = True
+
+    def _with_reader(self, read: Callable[[RecordFile], T], *, across_fork: bool = True) -> T:
+        """What `read` returns for the open file, or for the new one after a concurrent `reset`."""
+        while True:
+            reader = self._checked_reader(across_fork=across_fork)
+            try:
+                return read(reader)
+            except Exception:
+                if self._reader is reader:
+                    raise
+
+    def _check_pid(self, *, across_fork: bool) -> None:
+        if not self.is_open:
+            reason = "Forbidden operation in multiple processes, or after close()"
+            raise RuntimeError(f"{reason}: {self.uri} was closed; open() or reset() opens it again")
+        if self.pid == os.getpid():
+            return
+        if not across_fork:
+            reason = "Forbidden operation in multiple processes"
+            raise RuntimeError(f"{reason}: {self.uri} was opened by process {self.pid}")
+        # Reads carry their offset, so the descriptor may be shared with the parent.
+        self._position = 0
+        self.pid = os.getpid()
+
+    def _checked_reader(self, *, across_fork: bool = True) -> RecordFile:
+        if self.writable:
+            raise AssertionError(f"{self.uri} is open for writing")  # as in mxnet
+        with self._state:
+            self._check_pid(across_fork=across_fork)
+            assert self._reader is not None
+            return self._reader
+
+    def _checked_writer(self) -> Appender:
+        if not self.writable:
+            raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
+        self._check_pid(across_fork=False)
+        assert self._writer is not None
+        return self._writer
+
+
+def path_text(name: str, given: Any) -> str:
+    """The text of a path, which may be bytes.
+
+    Raises:
+        TypeError: `given` is not a path.
+        ValueError: `given` is empty.
+    """
+    path = os.fsdecode(given) if isinstance(given, bytes) else given
+    check_path(name, path)
+    return os.fsdecode(path)
