@@ -1,12 +1,11 @@
-"""What `.torch()` adds to the bare iterator, and what taking the state costs.
+"""The time that `.torch()` adds to the bare iterator, and that `state_dict` takes.
 
     python benchmarks/overhead.py
     python benchmarks/overhead.py --batch-size 256 --out overhead.json
 
-The source is a stand-in that hands the same finished batch out again and again, so that nothing is
-measured but the loader: the time that decoding takes varies by more than that. States are those of
-an iterator in mid-epoch. Figures are medians of rounds that take turns, in microseconds of the
-calling thread.
+The source is a stand-in that returns the same finished batch again and again, so that only the
+loader is measured: the time of decoding varies by more than that. States are those of an iterator
+in mid-epoch. Figures are medians of rounds that take turns, in microseconds of the calling thread.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -33,7 +32,7 @@ LIMITS = {".torch()": 20, "state_dict()": 50}  # microseconds
 
 
 class Again(gpuio.ImageRecordIter):
-    """Hands its first batch out `LOOPS` times an epoch."""
+    """Returns its first batch `LOOPS` times in each loop."""
 
     def iter_next(self) -> bool:
         if self.current_batch is None:
@@ -43,10 +42,9 @@ class Again(gpuio.ImageRecordIter):
         self._count += 1
         return self._count <= LOOPS
 
-    def reset(self) -> None:
+    def __iter__(self) -> Iterator[gpuio.DataBatch]:
         self._count = 0
-
-    __iter__ = gpuio.DataIter.__iter__
+        return self
 
 
 def loop(batches: object) -> float:
@@ -65,11 +63,6 @@ def call(function: Callable[[], object]) -> float:
     return (time.thread_time() - begin) / LOOPS
 
 
-def bare(source: Again) -> float:
-    source.reset()
-    return loop(source)
-
-
 def measure(rec: Path, batch_size: int) -> dict[str, float]:
     """Microseconds of each side, and what the loaders add."""
     options = {"batch_size": batch_size, "dtype": "uint8", "shuffle": True}
@@ -78,7 +71,7 @@ def measure(rec: Path, batch_size: int) -> dict[str, float]:
     state = gpuio.ImageRecordIter(rec, SHAPE, **options | {"batch_size": 8})
     next(state)
     sides = {
-        "bare iterator": partial(bare, source),
+        "bare iterator": partial(loop, source),
         ".numpy()": partial(loop, source.numpy()),
         ".torch()": partial(loop, source.torch()),
         ".torch(channels_last=True), NHWC": partial(loop, nhwc.torch(channels_last=True)),
