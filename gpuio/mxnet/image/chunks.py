@@ -55,7 +55,7 @@ _JFIF_NBYTES: Final = 11
 
 
 class LockstepGate:
-    """Lets one thread work only while another one waits for it."""
+    """Lets one thread work only while another thread waits for it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -63,12 +63,11 @@ class LockstepGate:
         self._closed = False
 
     def give(self, count: int) -> None:
-        """Let the other thread pass `count` times; wait until it has passed, or will not."""
+        """Let the other thread pass `count` times, and wait for it, unless the gate is closed."""
         with self._changed:
             self._given += count
             self._changed.notify_all()
-            while self._taken < self._given and not self._closed:
-                self._changed.wait()
+            self._changed.wait_for(lambda: self._taken >= self._given or self._closed)
 
     @contextmanager
     def take(self) -> Iterator[None]:
@@ -78,8 +77,7 @@ class LockstepGate:
             PipelineClosedError: The gate was closed.
         """
         with self._changed:
-            while self._taken >= self._given and not self._closed:
-                self._changed.wait()
+            self._changed.wait_for(lambda: self._taken < self._given or self._closed)
             if self._closed:
                 raise PipelineClosedError("no more images: the iterator was closed")
         try:
@@ -109,12 +107,7 @@ class ChunkPlanner(Planner):
         waiting: Samples of the chunks that were drawn and not yet taken.
     """
 
-    def __init__(
-        self,
-        compiled: Compiled,
-        decoder: Decoder,
-        labels: LabelsByNumber | None,
-    ) -> None:
+    def __init__(self, compiled: Compiled, decoder: Decoder, labels: LabelsByNumber | None) -> None:
         super().__init__(compiled.plan, decoder)
         self.gate = LockstepGate()
         self.waiting: deque[Samples] = deque()

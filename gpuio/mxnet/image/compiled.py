@@ -1,8 +1,9 @@
 """Lists of augmenters as plans of compiled kernels.
 
-Such a list resizes and crops, then mirrors, casts to float32 and changes colours, all by
-augmenters of this package: what `CreateAugmenter` makes, and most of what is made by hand. Only
-what they draw is done in Python, in MXNet's order: image by image, augmenter by augmenter.
+Such a list resizes and crops, then mirrors, casts to float32 and changes colours, all by augmenters
+of this package: the lists that `CreateAugmenter` makes, and most that are made by hand. Only the
+drawing of random values is done in Python, in MXNet's order: image by image, augmenter by
+augmenter.
 """
 
 from __future__ import annotations
@@ -60,16 +61,16 @@ class DrawnWindows(Op):
 
 
 class Compiled:
-    """A list of augmenters that kernels can do.
+    """A list of augmenters that kernels can run.
 
     Args:
-        moving: Those that resize and crop.
-        coloring: Those that follow, without the cast.
+        moving: The augmenters that resize and crop; they come first.
+        coloring: The augmenters that mirror and change colours, without the cast.
         shape: 3, height and width of the result, in pixels.
 
     Attributes:
-        maps_colors: Whether there are colours to be mapped when the rest is done.
-        plan: All that is done but for those colours.
+        maps_colors: Whether the colours of what `plan` makes are then mapped by "colors".
+        plan: Everything else that is done to an image.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Compiled:
 
     @classmethod
     def of(cls, augs: Sequence[Any], shape: tuple[int, int, int]) -> Compiled | None:
-        """`augs` compiled, or None where that cannot be."""
+        """`augs` compiled, or None if kernels cannot run them."""
         moving: list[Any] = []
         coloring: list[Any] = []
         cast = False
@@ -111,15 +112,15 @@ class Compiled:
         valid: npt.NDArray[np.bool_],
         name: Callable[[int], str] = "image {}".format,
     ) -> dict[str, Column]:
-        """What each image gets, by the names under which `plan` samples it, and "colors".
+        """Draw what each image gets, by the names under which `plan` samples it, and "colors".
 
         Args:
             size: (N, 2) heights and widths, in pixels.
-            valid: (N,) bool, images that could be read: nothing is drawn for the others.
-            name: The file and place of an image, by its place in the batch, for messages.
+            valid: (N,) bool, the images that could be read; nothing is drawn for the others.
+            name: Gives the file and place of an image, from its place in the batch, for messages.
 
         Raises:
-            FormatError: An image does not get the shape of the result.
+            FormatError: The augmenters make an image of another shape than that of the result.
         """
         windows = _whole_pixels(len(size), len(self._moving))
         windows[:, :1, 4:6] = self._shape[1:]
@@ -155,13 +156,14 @@ class Compiled:
 
 
 def _whole_pixels(count: int, windows: int) -> npt.NDArray[np.int64]:
-    """(count, windows, 7) rows that leave pictures of one pixel as they are."""
+    """(count, windows, 7) int64 rows that keep images of one pixel as they are."""
     rows = np.zeros((count, windows, _COLUMNS), np.int64)
     rows[:, :, 2:6] = 1
     return rows
 
 
 def _flat(augs: Sequence[Any]) -> Iterator[Any]:
+    """The augmenters, with those of a `SequentialAug` in its place."""
     for aug in augs:
         if type(aug) is a.SequentialAug:
             yield from _flat(aug.ts)
@@ -188,7 +190,7 @@ def _is_coloring(aug: Any) -> bool:
 
 
 def _normalization(aug: a.ColorNormalizeAug | None = None) -> Normalization:
-    """That of the only augmenter that changes colours, or none."""
+    """The normalization of the only augmenter that changes colours, or none."""
     if aug is None:
         return Normalization()
     mean, std = aug.statistics()
@@ -196,10 +198,10 @@ def _normalization(aug: a.ColorNormalizeAug | None = None) -> Normalization:
 
 
 def _window(aug: a.Resizing | a.Cropping, height: int, width: int) -> Row:
-    """What an augmenter does to an image of a height and width.
+    """Draw the window that an augmenter takes of an image, its new size and the interpolation.
 
     Raises:
-        ValueError: The window would have no pixels.
+        ValueError: The window has no pixels.
     """
     if isinstance(aug, a.Resizing):
         goal = aug.target(height, width)
@@ -215,7 +217,7 @@ def _window(aug: a.Resizing | a.Cropping, height: int, width: int) -> Row:
 
 
 def _color_maps(aug: Any) -> list[a.ColorMap]:
-    """What a colouring augmenter does to the next image, one map after the other."""
+    """Draw the maps of the next image, in the order in which an augmenter applies them."""
     if isinstance(aug, a.RandomOrderAug):
         random.shuffle(aug.ts)
         return [step for child in aug.ts for step in _color_maps(child)]
@@ -224,7 +226,7 @@ def _color_maps(aug: Any) -> list[a.ColorMap]:
 
 
 def _composed(steps: Sequence[Sequence[a.ColorMap]]) -> npt.NDArray[np.float64]:
-    """(N, MAP) maps that do all steps of each of N images; none where it has none."""
+    """(N, MAP) float64, the composition of all maps of each of N images."""
     count, length = len(steps), max((len(own) for own in steps), default=0)
     matrices = np.tile(_SAME, (count, length, 1, 1))
     lumas = np.zeros((count, length, 1, 1))
