@@ -23,11 +23,12 @@ from gpuio.devices import make_device
 from gpuio.devices.base import Device
 from gpuio.devices.pool import OutputPool
 from gpuio.devices.ring import Ring
-from gpuio.errors import BackendError, LabelError, PipelineClosedError
+from gpuio.errors import BackendError, DecodeError, LabelError, PipelineClosedError
 from gpuio.formats.exif import exif_place
 from gpuio.formats.index import Index
 from gpuio.kernels.float_color import map_colors
 from gpuio.mxnet.image.compiled import Compiled
+from gpuio.mxnet.image.decode_queue import BrokenImageError
 from gpuio.mxnet.image.functions import is_jfif
 from gpuio.mxnet.image.samples import NO_ROOT, KeyedSamples
 from gpuio.mxnet.image.sequence import SampleSequence
@@ -100,7 +101,7 @@ class ChunkPlanner(Planner):
     Args:
         compiled: What is done to every image.
         decoder: Reads the headers.
-        labels: Gives the labels of a record by its number, instead of those in it; None for none.
+        labels: Gives labels by the number of a record, instead of the stored ones; None for none.
 
     Attributes:
         gate: Lets this planner draw.
@@ -212,6 +213,7 @@ class ChunkPipeline:
         threads: int,
     ) -> None:
         self.pid = os.getpid()
+        self._samples = samples
         source, keys = _records(samples, label_width)
         imglist = samples.imglist
         # A list's labels replace all others; they may be more or fewer, which is a fault of theirs.
@@ -238,11 +240,13 @@ class ChunkPipeline:
             sequence: What is read.
             count: Samples up to the end of the batch, or of the sequence.
             filled: Places of the batch that have samples already.
-            kept: Whether "roll_over" has kept those.
+            kept: Whether "roll_over" has kept these samples.
 
         Raises:
             BackendError: A thread cannot be started.
-            GpuioError: A sample could not be read or decoded; the sequence goes on behind it.
+            BrokenImageError: An image cannot be decoded; the sequence goes on behind it.
+            GpuioError: A sample is wrong in another way; the sequence goes on behind it.
+            OSError: A file cannot be read; the sequence goes on behind it.
             PipelineClosedError: `interrupt` was called.
         """
         if self._at != sequence.cur:
@@ -255,11 +259,16 @@ class ChunkPipeline:
         except (BackendError, PipelineClosedError):  # the sequence stays where it is
             self.stop()
             raise
-        except Exception:
+        except Exception as error:
             waiting = self._planner.waiting
             place = min(waiting[0].faults, default=None) if waiting else None
             self.stop()
             sequence.cur += count if place is None else place + 1
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            if isinstance(error, DecodeError):
+                name = self._samples.name(sequence.last_key)
+                raise BrokenImageError(f"Broken image {name}: {error}") from error
             raise
         assert chunk is not None
         sequence.cur += count
@@ -290,7 +299,7 @@ class ChunkPipeline:
             self._pipeline.interrupt()
 
     def stop(self) -> None:
-        """Drop what is under way; all threads are joined when this returns."""
+        """Drop the chunks under way; all threads are joined when this returns."""
         self._pipeline.stop()
         self._planner.waiting.clear()
         self._made = None

@@ -1,19 +1,20 @@
 """`ImageIter`: batches of images from a .rec, or from files in a list, by a list of augmenters.
 
-A batch is made in one of two ways. Lists of augmenters that `Compiled` takes, as `CreateAugmenter`
-makes them, run as kernels on all cores, some chunks ahead: see `chunks.py`. Other lists run in
-Python, image by image: see `decode_queue.py`. Callables of others run in worker threads; lists of
-this package's augmenters alone, and the methods of a derived class, run in the calling thread, so
-that what they draw comes in MXNet's order.
+A batch is made in one of two ways. Lists of augmenters that `Compiled` takes, such as those of
+`CreateAugmenter`, run as kernels on all cores, some chunks ahead: see `chunks.py`. Other lists run
+in Python, image by image: see `decode_queue.py`. There, callables of others run in worker threads;
+lists of this package's augmenters alone, and the methods of a derived class, run in the calling
+thread, so that they draw their values in MXNet's order.
 
 Unlike MXNet 1.9.1 on purpose:
 
-* A last batch is filled up from the start of the sequence as often as that takes; there, once, and
-  what is left are zeros and random labels.
+* A last batch is filled up from the start of the sequence as often as that takes. MXNet goes to the
+  start once, and the rest of the batch is zeros, with random labels.
 * `last_batch_handle` is checked.
-* A .rec without .idx can be shuffled and parted: its records are found by a scan.
+* A .rec without .idx can be shuffled and read in parts: its records are found by a scan.
 * A damaged image is an error when its batch is made, never later.
-* Labels of another length than `label_width` are always an error; there, one is repeated.
+* It is always an error if a sample has another number of labels than `label_width`. MXNet repeats a
+  single label.
 
 Source: MXNet 1.9.1, python/mxnet/image/image.py.
 """
@@ -24,17 +25,13 @@ import logging
 from collections.abc import MutableSequence, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import numpy as np
 
 from gpuio.core import parameters as p
 from gpuio.core.guard import Ends
-from gpuio.errors import (
-    FormatError,
-    LabelError,
-    PipelineClosedError,
-)
+from gpuio.errors import FormatError, LabelError, PipelineClosedError
 from gpuio.formats.label_hint import label_hint
 from gpuio.mxnet.image.augmenters import AugmenterOptions, CreateAugmenter, is_own, make_list
 from gpuio.mxnet.image.decode_queue import BrokenImageError as BrokenImageError
@@ -42,7 +39,7 @@ from gpuio.mxnet.image.decode_queue import DecodeQueue, EncodedSample
 from gpuio.mxnet.image.functions import read_file
 from gpuio.mxnet.image.kernel_path import KernelPath
 from gpuio.mxnet.image.samples import NO_ROOT, KeyedSamples
-from gpuio.mxnet.image.sequence import LAST_BATCH, LastBatch, SampleSequence, part_of
+from gpuio.mxnet.image.sequence import LAST_BATCH, SampleSequence, part_of
 from gpuio.mxnet.iterators.batch import DataBatch
 from gpuio.mxnet.iterators.epochs import EpochIter
 from gpuio.mxnet.ndarray import NDArray
@@ -84,7 +81,7 @@ class ImageIter(EpochIter):
         imglist: Samples [label, path] or [label, label, ..., path], or [[label, ...], path].
         data_name: Name of the images in `provide_data`.
         label_name: Name of the labels in `provide_label`.
-        dtype: Type of the labels in `imglist`, the attribute; those of a batch are float32.
+        dtype: Type of the labels in the attribute `imglist`; the labels of a batch are float32.
         last_batch_handle: What happens to a last batch that is not full: "pad" fills it up from the
             start of the sequence, and counts; "discard" drops it; "roll_over" keeps it for the next
             epoch, where it is filled up, and what was added counted as `pad`.
@@ -160,7 +157,7 @@ class ImageIter(EpochIter):
         self.imgrec, self.imgidx = self._samples.imgrec, self._samples.imgidx
         self.imglist, self.path_root = self._samples.imglist, self._samples.root
         keys = part_of(self._samples.keys, num_parts, part_index)
-        self._sequence = SampleSequence(keys, self.batch_size, cast("LastBatch", last_batch_handle))
+        self._sequence = SampleSequence(keys, self.batch_size, last_batch_handle)
         self.num_image = len(keys) if self._samples.keyed else None
         self.auglist: Sequence[Any] = make_list(CreateAugmenter, aug_list, self.data_shape, options)
         labels = (self.batch_size, label_width) if label_width > 1 else (self.batch_size,)
@@ -199,7 +196,7 @@ class ImageIter(EpochIter):
     def _begin(self) -> None:
         """Begin the next epoch; samples that "roll_over" has kept come first."""
         self._kernels.stop()
-        if self.shuffle:
+        if self.shuffle and self._samples.keyed:
             self._sequence.shuffle()
         self._ends = Ends()
         if self._kept is None:
@@ -243,8 +240,8 @@ class ImageIter(EpochIter):
         Raises:
             StopIteration: The epoch is over.
             BrokenImageError: An image cannot be decoded; the next batch begins after it.
-            LabelError: An image has not `label_width` labels.
-            FormatError: The augmenters gave an image of another shape than `data_shape`.
+            LabelError: A sample has another number of labels than `label_width`.
+            FormatError: The augmenters made an image of another shape than `data_shape`.
             BackendError: A thread cannot be started; the batch may be asked for again.
             PipelineClosedError: The iterator was closed, maybe while this waited for the batch.
         """
@@ -283,7 +280,7 @@ class ImageIter(EpochIter):
         return DataBatch([data], [label], pad=pad)
 
     def _begin_batch(self) -> tuple[NDArray, NDArray, int]:
-        """A batch with the samples up to the end of the sequence, and how many those are."""
+        """A batch, full unless the sequence ends before, and how many samples it has."""
         if self._compiled and self.batch_size <= self._sequence.left:
             return *self._kernels.take(self.batch_size, 0, kept=False), self.batch_size
         data, label = self._empty()
@@ -296,10 +293,10 @@ class ImageIter(EpochIter):
         return data.view(NDArray), label.view(NDArray)
 
     def _fill(self, data: NDArray, label: NDArray, start: int) -> int:
-        """Put the samples up to the end of the sequence, or of the batch, into it.
+        """Put samples into a batch until it is full or the sequence ends.
 
         Returns:
-            How many samples there are now; there were `start`.
+            How many samples the batch has now; it had `start`.
         """
         if self._compiled:
             return self._fill_compiled(data, label, start)
@@ -316,12 +313,12 @@ class ImageIter(EpochIter):
         return count
 
     def _fill_compiled(self, data: NDArray, label: NDArray, start: int) -> int:
-        room, left = self.batch_size - start, self._sequence.left
-        count = min(room, left)
+        missing, left = self.batch_size - start, self._sequence.left
+        count = min(missing, left)
         if count:
             images, labels = self._kernels.take(count, start, kept=self._kept is not None)
             data[start : start + count], label[start : start + count] = images, labels
-        if left < room:
+        if left < missing:
             self._sequence.wrap()
         return start + count
 
@@ -345,7 +342,7 @@ class ImageIter(EpochIter):
         return EncodedSample(label, encoded, self._where())
 
     def _decode(self, sample: EncodedSample) -> Future[Image]:
-        """An image on its way; augmented, where augmenters run in threads."""
+        """Begin to decode an image, and to augment it if augmenters run in threads."""
         if type(self).imdecode is not ImageIter.imdecode:  # it may not be made for threads
             done: Future[Image] = Future()
             done.set_result(self.imdecode(sample.encoded))
@@ -372,7 +369,11 @@ class ImageIter(EpochIter):
         return True
 
     def _checked(self, image: Image) -> Image:
-        """An image for the batch, which must have `data_shape`, or one that becomes it."""
+        """The image, broadcast to `data_shape`.
+
+        Raises:
+            FormatError: It cannot be broadcast.
+        """
         try:
             return np.broadcast_to(image, self.data_shape)
         except ValueError:
@@ -389,7 +390,7 @@ class ImageIter(EpochIter):
         """The image in an encoded file, (H, W, 3) uint8 RGB.
 
         Raises:
-            BrokenImageError: There is none.
+            BrokenImageError: The file cannot be decoded.
         """
         return EncodedSample(None, s, self._where()).decode().view(NDArray)
 
@@ -400,10 +401,10 @@ class ImageIter(EpochIter):
         return read_file(Path(self.path_root) / fname)
 
     def check_data_shape(self, data_shape: Sequence[int]) -> None:
-        """Refuse what is not (3, height, width).
+        """Refuse a shape that is not (3, height, width).
 
         Raises:
-            ValueError: It is not.
+            ValueError: The shape is another one.
         """
         channels, *_ = p.shape("data_shape", data_shape, 3)
         if channels != 3:
@@ -413,7 +414,7 @@ class ImageIter(EpochIter):
         """Refuse an image without pixels.
 
         Raises:
-            RuntimeError: It has none.
+            RuntimeError: The image has no pixels.
         """
         if not np.shape(data[0]):
             raise RuntimeError(f"data must be an image, got shape {np.shape(data)}")

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gpuio.core.extras import explained
-from gpuio.errors import BackendError, DecodeError, PipelineClosedError
-from gpuio.mxnet.image.decode_queue import BrokenImageError
 from gpuio.mxnet.image.samples import KeyedSamples
 from gpuio.mxnet.image.sequence import SampleSequence
 from gpuio.mxnet.ndarray import NDArray
@@ -66,22 +64,12 @@ class KernelPath:
     def take(self, count: int, filled: int, *, kept: bool) -> tuple[NDArray, NDArray]:
         """Data and labels of the next `count` samples: see `ChunkPipeline.take`."""
         assert self._pipeline is not None
-        try:
-            chunk = self._pipeline.take(self._sequence, count, filled, kept=kept)
-        except (BackendError, PipelineClosedError):
-            raise
-        except Exception as error:
-            if isinstance(error.__cause__, OSError):
-                raise error.__cause__ from None
-            if isinstance(error, DecodeError):
-                name = self._samples.name(self._sequence.last_key)
-                raise BrokenImageError(f"Broken image {name}: {error}") from error
-            raise
+        chunk = self._pipeline.take(self._sequence, count, filled, kept=kept)
         labels = chunk.labels if self._label_width > 1 else chunk.labels[:, 0]
         return chunk.data.view(NDArray), labels.view(NDArray)
 
     def stop(self) -> None:
-        """Drop what is under way."""
+        """Drop the images under way."""
         if self._pipeline is not None:
             self._pipeline.stop()
 

@@ -86,7 +86,7 @@ class KeyedSamples:
 
     @property
     def keys(self) -> MutableSequence[Any]:
-        """All keys in order: those of the .rec where there is one, else those of the list."""
+        """All keys in order: of the .rec if there is one, otherwise of the list."""
         if self.imgidx is not None:
             return self.imgidx
         return list(self.imglist or ()) if self.imgrec is None else self.imgrec.keys

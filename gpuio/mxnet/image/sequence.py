@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, MutableSequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-LastBatch = Literal["pad", "discard", "roll_over"]
 LAST_BATCH: Final = ("pad", "discard", "roll_over")
 
 Chunk = tuple[int, int]
@@ -26,13 +25,11 @@ class SampleSequence:
         cur: Place of the next sample.
     """
 
-    def __init__(
-        self, keys: MutableSequence[Any], batch_size: int, last_batch_handle: LastBatch
-    ) -> None:
+    def __init__(self, keys: MutableSequence[Any], batch_size: int, last_batch_handle: str) -> None:
         self.keys = keys
         self.cur = 0
         self._batch_size = batch_size
-        self._last_batch: LastBatch = last_batch_handle
+        self._last_batch = last_batch_handle
         self._open = True
 
     @property
@@ -79,7 +76,7 @@ class SampleSequence:
 
         Args:
             filled: Places of the first batch that have samples already.
-            kept: Whether "roll_over" has kept those, so that the first batch is filled up.
+            kept: Whether "roll_over" has kept these samples, so that the first batch is filled up.
         """
         at, count, batch_size = self.cur, len(self.keys), self._batch_size
         last_batch, ending = self._last_batch, False
