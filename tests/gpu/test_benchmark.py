@@ -149,7 +149,7 @@ def test_a_step_with_the_loader_beside_one_without(scripts, settings, monkeypatc
     assert len(row["rounds"]) == 2
 
 
-@pytest.mark.parametrize("name", ["Room", "Binding", "Gpuio", "Dali"])
+@pytest.mark.parametrize("name", ["Stage", "Binding", "Gpuio", "Dali"])
 def test_sides_deliver(scripts, settings, name):
     if name == "Dali":
         pytest.importorskip("nvidia.dali")
