@@ -1,4 +1,4 @@
-"""Keep what the real mxnet.image answers, for tests/image/test_golden.py.
+"""Keep what the real mxnet.image answers, for tests/mxnet/image/test_golden.py.
 
     /path/to/python-with-mxnet tests/compat/make_image_golden.py
 
