@@ -94,7 +94,7 @@ def open_and_use(path: str) -> RecordIOSource:
     """The same, with every page of the index."""
     dataset = RecordIOSource.open(path)
     assert dataset.keys is not None
-    assert int(dataset.keys.max()) >= 0 < int(dataset.offsets.max())
+    assert int(dataset.keys.max()) >= 0 < int(dataset.table.offsets.max())
     return dataset
 
 

@@ -290,7 +290,7 @@ def labels_of(parameters, folder):
         return [lines.values[a:b] for a, b in pairwise(lines.starts)]
     dataset = RecordIOSource.open(arguments["path_imgrec"])
     with RecordFile(arguments["path_imgrec"]) as file:
-        return [unpack(file.read(int(at))[0])[0].label for at in dataset.offsets]
+        return [unpack(file.read(int(at))[0])[0].label for at in dataset.table.offsets]
 
 
 def run_gpuio(parameters, folder, sizes, decoder):

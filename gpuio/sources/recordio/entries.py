@@ -17,6 +17,7 @@ from gpuio.formats.recordio import verify
 from gpuio.sources.base import Losses
 from gpuio.sources.recordio.index_cache import JoinedIndex, join, load_cached
 from gpuio.sources.recordio.spacing import DAMAGED, EXACT, Spacing, look_at_spacing
+from gpuio.sources.recordio.table import RecordTable
 from gpuio.storage.paths import is_url
 
 T = TypeVar("T")
@@ -33,12 +34,14 @@ class Entries:
 
     Attributes:
         joined: The records of all files; their keys have a meaning only if `keyed`.
+        table: The same records, without keys.
         keyed: Whether all of them come from .idx files.
         spacing: How the records are spaced.
         losses: The records that are left out.
     """
 
     joined: JoinedIndex
+    table: RecordTable
     keyed: bool
     spacing: Spacing
     losses: Losses
@@ -90,9 +93,9 @@ class _Finder:
         """The records found by going through the files."""
         recs = self._recs
         if self._strict:
-            return Entries(join(_each(Index.scan, recs, recs)), False, EXACT, self._losses)
+            return self._entries(join(_each(Index.scan, recs, recs)), EXACT, keyed=False)
         joined = join([self._add_losses(*found) for found in _each(_scan_whole, recs, recs)])
-        return Entries(joined, False, DAMAGED if self._losses.count else EXACT, self._losses)
+        return self._entries(joined, DAMAGED if self._losses.count else EXACT, keyed=False)
 
     def by_index(self) -> Entries:
         """The records that the .idx files name; of others see `find_entries`."""
@@ -104,8 +107,7 @@ class _Finder:
                 raise
             joined, coverage = self._load_whole()
         spacing, gaps = self._look_at_spacing(joined)
-        keyed = self._asked or None not in coverage
-        found = Entries(joined, keyed, spacing, self._losses)
+        found = self._entries(joined, spacing, keyed=self._asked or None not in coverage)
         unnamed = {n: _Unnamed.of(c) for n, c in enumerate(coverage) if c and not c.is_complete}
         if not self._asked:
             for number, place in gaps.items():
@@ -207,13 +209,17 @@ class _Finder:
         if not stale:
             return found
         joined = join(parts)
-        return Entries(joined, False, self._look_at_spacing(joined)[0], self._losses)
+        return self._entries(joined, self._look_at_spacing(joined)[0], keyed=False)
 
     def _look_at_spacing(self, joined: JoinedIndex) -> tuple[Spacing, dict[int, int]]:
-        if not len(joined.index):
-            return EXACT, {}
+        return look_at_spacing(self._table(joined)) if len(joined.index) else (EXACT, {})
+
+    def _table(self, joined: JoinedIndex) -> RecordTable:
         sizes = np.array(self._sizes, np.int64)
-        return look_at_spacing(self._recs, joined.first, sizes, joined.index.offsets)
+        return RecordTable(tuple(self._recs), sizes, joined.first, joined.index.offsets)
+
+    def _entries(self, joined: JoinedIndex, spacing: Spacing, *, keyed: bool) -> Entries:
+        return Entries(joined, self._table(joined), keyed, spacing, self._losses)
 
     def _add_losses(self, part: Index, losses: Losses) -> Index:
         """`part`, after a warning that tells what was left out of it."""

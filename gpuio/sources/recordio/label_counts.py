@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,35 +11,33 @@ from gpuio.errors import FormatError
 from gpuio.formats.image_record import HEADER_NBYTES
 from gpuio.formats.prefix import read_words
 from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile
-
-if TYPE_CHECKING:
-    from gpuio.sources.recordio.source import RecordIOSource
+from gpuio.sources.recordio.table import RecordTable
 
 _HEAD: Final = 3  # words of a frame up to the flag of the image record
 _BLOCK: Final = 1 << 16  # records at a time
 
 
-def label_counts(source: RecordIOSource) -> npt.NDArray[np.int64]:
+def label_counts(table: RecordTable) -> npt.NDArray[np.int64]:
     """(count,) int64, how many labels follow the header of each record; 0 for a damaged record.
 
     A few bytes of every record are read.
 
     Raises:
-        FormatError: A file is shorter than it was when the source was opened.
+        FormatError: A file is shorter than it was when the table was made.
         RemoteError: A file at a URL cannot be read.
     """
-    counts = np.zeros(len(source), np.int64)
-    for number, path in enumerate(source.paths):
-        begin, end = source.first[number : number + 2].tolist()
+    counts = np.zeros(len(table), np.int64)
+    for number, path in enumerate(table.paths):
+        begin, end = table.first[number : number + 2].tolist()
         if begin == end:
             continue  # nothing to read; the file need not even be open
         with RecordFile(path) as file:
-            if file.size < (expected := int(source.sizes[number])):
+            if file.size < (expected := int(table.sizes[number])):
                 found = f"{expected} bytes expected, found {file.size}"
                 raise FormatError(f"{path}: {found}: it became shorter since it was opened")
             for first in range(begin, end, _BLOCK):
                 ids = np.arange(first, min(first + _BLOCK, end))
-                counts[ids] = _counts(file, source.offsets[ids], source.nbytes(ids))
+                counts[ids] = _counts(file, table.offsets[ids], table.distances(ids))
     return counts
 
 

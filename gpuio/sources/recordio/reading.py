@@ -94,9 +94,9 @@ class RecordIOReader(SourceReader):
 
     def _sizes_by_heads(self, ids: Int64s) -> Int64s:
         """(N,) int64, bytes of records as their own heads tell; of a head where none is whole."""
-        source = self._source
-        numbers, offsets = source.file_of(ids), source.offsets[ids]
-        sizes = source.sizes[numbers]
+        table = self._source.table
+        numbers, offsets = table.file_of(ids), table.offsets[ids]
+        sizes = table.sizes[numbers]
 
         def read(rows: Int64s, places: Int64s) -> npt.NDArray[np.uint32]:
             words = np.zeros((len(rows), 2), np.uint32)
@@ -119,7 +119,8 @@ class RecordIOReader(SourceReader):
         Returns:
             (M,) SPAN, where "fd" is the number of the file.
         """
-        offsets, numbers = self._source.offsets[ids], self._source.file_of(ids)
+        table = self._source.table
+        offsets, numbers = table.offsets[ids], table.file_of(ids)
         ends = offsets + sizes
         new = np.ones(len(ids), bool)
         new[1:] = (offsets[1:] != ends[:-1]) | (numbers[1:] != numbers[:-1])

@@ -38,9 +38,9 @@ class Rereader:
             RemoteError: A store failed, which says nothing about the record.
         """
         source = self._source
-        number, offset = source.place_of(record)
+        number, offset = source.table.place_of(record)
         try:
-            file = RecordFile(source.paths[number])
+            file = RecordFile(source.table.paths[number])
         except OSError as error:
             return ReadError(f"{self.where(record)}: {error}")
         with file:
@@ -62,7 +62,7 @@ class Rereader:
                 return payload
         if source.keys is not None:
             reason = f"key {source.keys[record]}: {reason}"
-        return CorruptRecordError(reason, path=source.paths[number], offset=offset)
+        return CorruptRecordError(reason, path=source.table.paths[number], offset=offset)
 
     def where(self, record: int) -> str:
         """Place and key of a record, for messages."""
@@ -77,7 +77,7 @@ class Rereader:
         Raises:
             CorruptRecordError: A record begins inside.
         """
-        offsets = self._source.offsets_of(number)
+        offsets = self._source.table.offsets_of(number)
         after, stop = np.searchsorted(offsets, [offset + 1, end])
         words = (offsets[after:stop] - offset) // 4
         if not len(words):
@@ -94,9 +94,9 @@ class Rereader:
     def _around(self, record: int, file: RecordFile) -> int | None:
         """Where the record begins that the offset of `record` lies inside of; None for none."""
         source = self._source
-        number, offset = source.place_of(record)
-        first = max(int(source.first[number]), record - _ENTRIES_BEFORE)
-        for before in np.unique(source.offsets[first:record])[::-1].tolist():
+        number, offset = source.table.place_of(record)
+        first = max(int(source.table.first[number]), record - _ENTRIES_BEFORE)
+        for before in np.unique(source.table.offsets[first:record])[::-1].tolist():
             try:
                 if before < offset < file.end(before):
                     return int(before)
@@ -106,10 +106,11 @@ class Rereader:
 
     def _no_record(self, record: int, around: int) -> str:
         """Why an entry of an index is wrong that leads into the record at byte `around`."""
-        source, line = self._source, ""
-        number, offset = source.place_of(record)
-        if len(source.idxs) == len(source.paths) and source.keys is not None and self._lines_left:
+        keys, table, idxs = self._source.keys, self._source.table, self._source.idxs
+        number, offset = table.place_of(record)
+        line = ""
+        if len(idxs) == len(table.paths) and keys is not None and self._lines_left:
             self._lines_left -= 1
-            entry = Index(source.keys[record : record + 1], source.offsets[record : record + 1])
-            line = line_of(entry, 0, source.idxs[number])
+            entry = Index(keys[record : record + 1], table.offsets[record : record + 1])
+            line = line_of(entry, 0, idxs[number])
         return f"no record begins at byte {offset}{line}; it is inside the record at byte {around}"

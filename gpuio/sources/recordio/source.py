@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,51 +17,34 @@ from gpuio.formats.recordio import RecordFile
 from gpuio.sources.base import EncodedImage, Losses, RecordSource, enough_for
 from gpuio.sources.reading import SourceReader
 from gpuio.sources.recordio.entries import find_entries
-from gpuio.sources.recordio.spacing import EXACT, Spacing, distances, look_at_spacing
+from gpuio.sources.recordio.spacing import EXACT, Spacing, look_at_spacing
+from gpuio.sources.recordio.table import RecordTable
 from gpuio.storage.identity import FileIdentity, identity_of
-from gpuio.storage.paths import PathLike as PathLike
-from gpuio.storage.paths import absolute, is_url
+from gpuio.storage.paths import PathLike, absolute, is_url
 from gpuio.storage.shards import beside, exist, find_files, sizes_of
 
-_SAMPLE = 1000  # records whose places are part of the fingerprint
-_SIZES = 10_000  # records whose sizes are looked at
+_SAMPLE: Final = 10_000  # records whose sizes are looked at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordIOSource(RecordSource):
-    """Records of all files, numbered from 0 in the order in which they lie in them.
+    """Image records of RecordIO files.
 
     Attributes:
-        paths: The .rec files.
-        sizes: (files,) int64, bytes in each.
-        first: (files + 1,) int64, number of the first record of each file.
-        offsets: (count,) int64, where each record starts in its file, in bytes.
-        keys: (count,) int64 keys of the .idx; None where there is none.
-        idxs: The .idx files; none where the records were found without.
-        identities: Of each file; None for one at a URL.
+        table: Where the records lie.
+        keys: (count,) int64 keys of the .idx; None if the records were found without.
+        idxs: The .idx files; none if the records were found without.
+        identities: The identity of each file, None for one at a URL; () to check none.
         spacing: How the records are spaced.
-        losses: What was left out because it is damaged.
+        losses: The records that were left out because they are damaged.
     """
 
-    paths: tuple[str, ...]
-    sizes: npt.NDArray[np.int64]
-    first: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
+    table: RecordTable
     keys: npt.NDArray[np.int64] | None
     idxs: tuple[str, ...] = ()
     identities: tuple[FileIdentity | None, ...] = ()
     spacing: Spacing = EXACT
     losses: Losses = field(default_factory=Losses)
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def __str__(self) -> str:
-        return "; ".join(self.paths)
-
-    @property
-    def is_remote(self) -> bool:
-        return any(map(is_url, self.paths))
 
     @classmethod
     def open(
@@ -73,17 +56,17 @@ class RecordIOSource(RecordSource):
     ) -> RecordIOSource:
         """Find the files and their index.
 
-        An index that was found beside its .rec is used if it names all records; if not, that is
-        said in a warning, and the .rec is gone through. One that was asked for is used as it is.
+        An index that was found beside its .rec is used if it names all records; if not, a warning
+        tells so, and the .rec is scanned. One that was asked for is used as it is.
 
         Args:
             path_imgrec: A file or several, as `find_files` takes them: a list, braces, a glob
                 pattern, a folder.
             path_imgidx: As many .idx files, given the same way; or one for all, with offsets
                 into the files one after the other. By default those beside the .rec files; if
-                one has none, the .rec files are gone through.
+                one has none, the .rec files are scanned.
             on_error: "raise" refuses a .rec that is damaged or shorter than its index; with any
-                other policy what is not there is left out, with a warning.
+                other policy damaged records are left out, with a warning.
 
         Raises:
             FileNotFoundError: There is no such file, or one of a set of shards is missing.
@@ -102,10 +85,7 @@ class RecordIOSource(RecordSource):
             why = f": {found.losses.faults[0]}" if found.losses.faults else ""
             raise FormatError(f"{'; '.join(recs)}: no record in it{why}")
         return cls(
-            tuple(recs),
-            np.array(sizes, np.int64),
-            found.joined.first,
-            index.offsets,
+            found.table,
             index.keys if found.keyed else None,
             tuple(idxs) if found.keyed else (),
             identities,
@@ -119,80 +99,22 @@ class RecordIOSource(RecordSource):
 
         Args:
             path: The .rec.
-            index: In the order in which they lie in it.
+            index: The index, in the order in which the records lie in the file.
         """
         sizes, first = np.array(sizes_of([path]), np.int64), np.array([0, len(index)])
-        spacing, _ = look_at_spacing([path], first, sizes, index.offsets)
-        return cls(
-            (path,),
-            sizes,
-            first,
-            index.offsets,
-            index.keys,
-            identities=(identity_of(path),),
-            spacing=spacing,
-        )
+        table = RecordTable((path,), sizes, first, index.offsets)
+        spacing, _ = look_at_spacing(table)
+        return cls(table, index.keys, identities=(identity_of(path),), spacing=spacing)
 
-    def file_of(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """(N,) int64, the file that holds each of (N,) records."""
-        return np.searchsorted(self.first, ids, side="right") - 1
+    def __len__(self) -> int:
+        return len(self.table)
 
-    def reader(self, label_width: int, *, ragged: bool = False) -> SourceReader:
-        from gpuio.sources.recordio.reading import RecordIOReader
+    def __str__(self) -> str:
+        return "; ".join(self.table.paths)
 
-        return RecordIOReader(self, label_width, ragged=ragged)
-
-    def batch_nbytes(self, count: int) -> int:
-        some = np.linspace(0, len(self) - 1, min(len(self), _SIZES)).astype(np.int64)
-        apart = np.minimum(self.nbytes(some), self.spacing.limit)
-        return enough_for(apart if self.spacing.limit else self.spacing.lengths, count)
-
-    def label_counts(self) -> npt.NDArray[np.int64]:
-        from gpuio.sources.recordio.label_counts import label_counts
-
-        return label_counts(self)
-
-    def place_of(self, record: int) -> tuple[int, int]:
-        """The number of the file that holds a record, and where it starts there, in bytes."""
-        number = int(np.searchsorted(self.first, record, side="right")) - 1
-        return number, int(self.offsets[record])
-
-    def offsets_of(self, number: int) -> npt.NDArray[np.int64]:
-        """(count,) int64, where the records of a file start, in bytes, ascending."""
-        return self.offsets[self.first[number] : self.first[number + 1]]
-
-    def nbytes(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """(N,) int64, bytes from the start of each of (N,) records to that of the next.
-
-        The last one of a file goes to its end; records that the index leaves out count to the one
-        before them.
-        """
-        return distances(ids, self.first, self.sizes, self.offsets)
-
-    def fingerprint(self) -> int:
-        """A number of 48 bits that tells this data set from others.
-
-        It is made from sizes of files and places of records: the same wherever the files lie, and
-        whether they have an index or not.
-        """
-        some = np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64)
-        digest = blake2b(digest_size=6)
-        for numbers in (self.sizes, self.first, self.offsets[some]):
-            digest.update(numbers.astype("<i8").tobytes())
-        return int.from_bytes(digest.digest())
-
-    def where(self, record: int) -> str:
-        """Path and offset of a record, for messages."""
-        number, offset = self.place_of(record)
-        return f"{self.paths[number]}: record {record} at byte {offset}"
-
-    def hint(self, record: int) -> str:
-        """What to do with a record without an image, or with other labels than were asked for."""
-        try:
-            header, image = unpack(self.payload(record))
-        except (OSError, ValueError):
-            return ""
-        return label_hint(header.label, len(image), first=record in self.first)
+    @property
+    def is_remote(self) -> bool:
+        return any(map(is_url, self.table.paths))
 
     def read(self, record: int) -> EncodedImage:
         payload = self.payload(record)
@@ -210,14 +132,45 @@ class RecordIOSource(RecordSource):
             CorruptRecordError: It is damaged.
             FormatError: The file is not the one that was opened first.
         """
-        number, offset = self.place_of(record)
-        with RecordFile(self.paths[number]) as file:
+        number, offset = self.table.place_of(record)
+        with RecordFile(self.table.paths[number]) as file:
             file.bytes.check_identity(self.identity(number))
             return file.read(offset)[0]
 
+    def where(self, record: int) -> str:
+        return self.table.where(record)
+
+    def hint(self, record: int) -> str:
+        try:
+            header, image = unpack(self.payload(record))
+        except (OSError, ValueError):
+            return ""
+        return label_hint(header.label, len(image), first=record in self.table.first)
+
+    def fingerprint(self) -> int:
+        return self.table.fingerprint()
+
     def identity(self, number: int) -> FileIdentity | None:
-        """The file of that number as it was opened first; None for one at a URL."""
+        """The identity of a file by its number; None if there is none to check."""
         return self.identities[number] if self.identities else None
+
+    def nbytes(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return self.table.distances(ids)
+
+    def batch_nbytes(self, count: int) -> int:
+        some = np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64)
+        apart = np.minimum(self.nbytes(some), self.spacing.limit)
+        return enough_for(apart if self.spacing.limit else self.spacing.lengths, count)
+
+    def label_counts(self) -> npt.NDArray[np.int64]:
+        from gpuio.sources.recordio.label_counts import label_counts
+
+        return label_counts(self.table)
+
+    def reader(self, label_width: int, *, ragged: bool = False) -> SourceReader:
+        from gpuio.sources.recordio.reading import RecordIOReader  # which imports Numba
+
+        return RecordIOReader(self, label_width, ragged=ragged)
 
 
 def _beside(recs: list[str]) -> list[str]:

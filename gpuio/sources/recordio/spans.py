@@ -205,8 +205,8 @@ class RemoteFiles(LocalFiles):
 
 def files_of(source: RecordIOSource) -> LocalFiles:
     """The files of a source, not open yet."""
-    kind = RemoteFiles if any(map(is_url, source.paths)) else LocalFiles
-    return kind(source.paths, source.identities)
+    kind = RemoteFiles if any(map(is_url, source.table.paths)) else LocalFiles
+    return kind(source.table.paths, source.identities)
 
 
 def _read(table: Spans) -> None:

@@ -111,7 +111,7 @@ def test_neighbours_across_files_are_not_read_as_one(tmp_path):
     for name, images_ in (("a", [b"abcd"]), ("b", [b"----", b"efgh"])):
         write_rec(tmp_path / f"{name}.rec", images_)
     dataset = RecordIOSource.open(tmp_path)
-    assert dataset.offsets.tolist() == [0, 0, size]
+    assert dataset.table.offsets.tolist() == [0, 0, size]
     assert read(dataset, [0, 2])[0] == [b"abcd", b"efgh"]
 
 

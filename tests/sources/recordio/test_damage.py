@@ -90,11 +90,11 @@ def test_sound_records_come_as_they_are(tmp_path, index, on_error):
             assert "a." in str(error)  # noqa: PT017  any of many
             continue
         if index != "asked":
-            assert set(verify(path)[0].tolist()) <= set(dataset.offsets.tolist())
+            assert set(verify(path)[0].tolist()) <= set(dataset.table.offsets.tolist())
         ids = np.array([choose.randrange(len(dataset)) for _ in range(len(dataset) + 3)])
         got, faults = read(dataset, ids)
         assert all(str(path) in str(fault) for fault in faults.values())
-        for place, offset in enumerate(dataset.offsets[ids].tolist()):
+        for place, offset in enumerate(dataset.table.offsets[ids].tolist()):
             if offset in starts[:-1]:
                 number = starts.index(offset)
                 frame = slice(offset, starts[number + 1])

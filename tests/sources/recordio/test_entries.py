@@ -93,7 +93,7 @@ def test_only_the_file_whose_index_is_old_is_gone_through(rec, tmp_path):
         dataset = RecordIOSource.open([path, tmp_path / "b.rec"])
     assert len(told) == 1
     assert numbers(dataset) == [*range(23)]
-    assert dataset.first.tolist() == [0, 20, 23]
+    assert dataset.table.first.tolist() == [0, 20, 23]
 
 
 @pytest.mark.parametrize("tail", [bytes(40), b"x", b"\n\x23\xd7\xce\xff\0\0\0abcd"])
@@ -194,5 +194,5 @@ def test_paths_hold_in_another_folder(rec, tmp_path, monkeypatch):
         dataset = RecordIOSource.open(given, "a.idx" if given == "a.rec" else "")
         monkeypatch.chdir("/")
         assert numbers(dataset)[:20] == [*range(COUNT)]
-        assert set(dataset.paths) == {str(rec[0])}
+        assert set(dataset.table.paths) == {str(rec[0])}
         monkeypatch.chdir(tmp_path)

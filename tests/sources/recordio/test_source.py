@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.formats.index import Index
 from gpuio.sources.recordio.source import RecordIOSource
+from gpuio.sources.recordio.table import RecordTable
 from gpuio.storage.shards import shard_name
 from gpuio.testing import write_rec
 
@@ -32,7 +33,7 @@ def content(dataset):
 def test_a_file_is_all_its_records(parts):
     dataset = RecordIOSource.open(parts / "b.rec")
     assert content(dataset) == ["b0", "b1", "b2"]
-    assert dataset.paths == (str(parts / "b.rec"),)
+    assert dataset.table.paths == (str(parts / "b.rec"),)
 
 
 def test_several_files_keep_the_order_given(parts):
@@ -40,8 +41,8 @@ def test_several_files_keep_the_order_given(parts):
     for form in (names, ";".join(map(str, names))):
         dataset = RecordIOSource.open(form)
         assert content(dataset) == ["b0", "b1", "b2", "a0", "a1"]
-        assert dataset.first.tolist() == [0, 3, 5]
-        assert dataset.file_of(np.arange(5)).tolist() == [0, 0, 0, 1, 1]
+        assert dataset.table.first.tolist() == [0, 3, 5]
+        assert dataset.table.file_of(np.arange(5)).tolist() == [0, 0, 0, 1, 1]
 
 
 def test_the_index_beside_a_file_is_used(parts):
@@ -63,7 +64,7 @@ def test_shards_are_one_data_set(parts):
         parts,
     ):
         dataset = RecordIOSource.open(form)
-        assert dataset.paths == tuple(map(str, expected))
+        assert dataset.table.paths == tuple(map(str, expected))
         assert dataset.keys.tolist() == [0, 1, 2, 3, 4, 5]
         assert content(dataset) == ["b0", "b1", "b2", "a0", "a1", "c0"]
         assert dataset.where(3) == f"{expected[1]}: record 3 at byte 0"
@@ -79,20 +80,19 @@ def test_shards_are_one_data_set(parts):
 )
 def test_a_record_goes_on_to_the_next_one_or_the_end(files):
     counts, sizes = [len(offsets) for offsets in files], [1000 + n for n in range(len(files))]
-    dataset = RecordIOSource(
+    table = RecordTable(
         tuple(map(str, range(len(files)))),
         np.array(sizes),
         np.cumsum([0, *counts]),
         np.concatenate([np.array(offsets, np.int64) for offsets in files]),
-        None,
     )
     ends = [
         min([x for x in offsets if x > offset], default=size)
         for offsets, size in zip(files, sizes, strict=True)
         for offset in offsets
     ]
-    ids = np.random.default_rng(0).permutation(len(dataset))
-    assert dataset.nbytes(ids).tolist() == (np.array(ends) - dataset.offsets)[ids].tolist()
+    ids = np.random.default_rng(0).permutation(len(table))
+    assert table.distances(ids).tolist() == (np.array(ends) - table.offsets)[ids].tolist()
 
 
 def test_a_fingerprint_is_of_the_records_in_their_order(parts):
@@ -144,7 +144,7 @@ def test_one_index_may_be_for_all_files_laid_end_to_end(parts):
     dataset = RecordIOSource.open(files, single)
     assert dataset.keys.tolist() == [0, 1, 2, 3, 4, 5]
     assert content(dataset) == ["b0", "b1", "b2", "a0", "a1", "c0"]
-    assert dataset.offsets.tolist() == RecordIOSource.open(files).offsets.tolist()
+    assert dataset.table.offsets.tolist() == RecordIOSource.open(files).table.offsets.tolist()
     numbers = np.arange(6)
     assert dataset.nbytes(numbers).tolist() == RecordIOSource.open(files).nbytes(numbers).tolist()
 
@@ -168,7 +168,7 @@ def test_an_index_may_leave_records_out(parts):
 
 def test_messages_name_file_record_and_place(parts):
     dataset = RecordIOSource.open(parts)
-    assert dataset.where(3) == f"{parts}/b.rec: record 3 at byte {dataset.offsets[3]}"
+    assert dataset.where(3) == f"{parts}/b.rec: record 3 at byte {dataset.table.offsets[3]}"
 
 
 def test_missing_files_are_named(parts):

@@ -105,7 +105,7 @@ def test_without_pread_the_reason_is_told_as_well(rec, monkeypatch):
     dataset = RecordIOSource.open(rec)
     monkeypatch.delattr(spans.os, "pread")
     monkeypatch.setattr(spans.os, "preadv", fail)
-    files = LocalFiles(dataset.paths)
+    files = LocalFiles(dataset.table.paths)
     files.open()
     table = np.zeros(1, SPAN)
     memory = np.zeros(8, np.uint8)

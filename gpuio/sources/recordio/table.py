@@ -1,0 +1,84 @@
+"""`RecordTable`: where each record of several .rec files starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Int64s = npt.NDArray[np.int64]
+
+_SAMPLE: Final = 1000  # records whose places are part of the fingerprint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordTable:
+    """Records of several files, numbered from 0 in the order in which they lie in them.
+
+    Attributes:
+        paths: The .rec files.
+        sizes: (files,) int64, bytes in each.
+        first: (files + 1,) int64, number of the first record of each file.
+        offsets: (count,) int64, where each record starts in its file, in bytes; ascending in each
+            file, and equal where several entries of an index lead to one record.
+    """
+
+    paths: tuple[str, ...]
+    sizes: Int64s
+    first: Int64s
+    offsets: Int64s
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def file_of(self, ids: Int64s) -> Int64s:
+        """(N,) int64, the number of the file that holds each of (N,) records."""
+        return np.searchsorted(self.first, ids, side="right") - 1
+
+    def place_of(self, record: int) -> tuple[int, int]:
+        """The number of the file that holds a record, and where it starts there, in bytes."""
+        number = int(np.searchsorted(self.first, record, side="right")) - 1
+        return number, int(self.offsets[record])
+
+    def offsets_of(self, number: int) -> Int64s:
+        """(count,) int64, where the records of a file start, in bytes."""
+        return self.offsets[self.first[number] : self.first[number + 1]]
+
+    def where(self, record: int) -> str:
+        """Path, number and offset of a record, for messages."""
+        number, offset = self.place_of(record)
+        return f"{self.paths[number]}: record {record} at byte {offset}"
+
+    def distances(self, ids: Int64s) -> Int64s:
+        """(N,) int64, bytes from the start of each of (N,) records to that of the next.
+
+        The last record of a file goes to its end; records that an index leaves out count to the one
+        before them.
+        """
+        numbers = self.file_of(ids)
+        stop, starts, last = self.first[numbers + 1], self.offsets[ids], len(self) - 1
+        after = ids + 1
+        repeated = np.flatnonzero(
+            (after < stop) & (self.offsets[np.minimum(after, last)] == starts)
+        )
+        for number in set(numbers[repeated].tolist()):
+            rows = repeated[numbers[repeated] == number]
+            following = np.searchsorted(self.offsets_of(number), starts[rows], side="right")
+            after[rows] = self.first[number] + following
+        ends = self.offsets[np.minimum(after, last)]
+        return np.where(after < stop, ends, self.sizes[numbers]) - starts
+
+    def fingerprint(self) -> int:
+        """A number of 48 bits that tells this table from others.
+
+        It is made from the sizes of the files and the offsets of records: the same wherever the
+        files lie, and whether they have an index or not.
+        """
+        some = np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64)
+        digest = blake2b(digest_size=6)
+        for numbers in (self.sizes, self.first, self.offsets[some]):
+            digest.update(numbers.astype("<i8").tobytes())
+        return int.from_bytes(digest.digest())
