@@ -8,9 +8,8 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gpuio.mxnet.keywords import DET, IMAGE, Values
-
 if TYPE_CHECKING:
+    from gpuio.mxnet.keywords import Values
     from gpuio.transforms.normalize import Normalization
 
 _LEVELS: Final = 255
@@ -67,12 +66,16 @@ _DET_RULES: Final = (
 
 def advise(values: Values, normalization: Normalization) -> None:
     """Warn about keywords of `ImageRecordIter`."""
+    from gpuio.mxnet.keywords import IMAGE  # gpuio.image takes advice, and not the keywords
+
     _warn_all(_idle(values, IMAGE, _RULES))
     _warn_all(_about_output(values["dtype"], normalization))
 
 
 def advise_det(values: Values, normalization: Normalization) -> None:
     """Warn about keywords of `ImageDetRecordIter`."""
+    from gpuio.mxnet.keywords import DET
+
     _warn_all(_idle(values, DET, _DET_RULES))
     _warn_all(_about_output(values["dtype"], normalization))
 
@@ -128,7 +131,7 @@ def _is_own(module: str) -> bool:
 
 
 def _idle(values: Values, iterator: str, rules: Sequence[Rule]) -> Iterator[str]:
-    defaults = Values.read(iterator, {})
+    defaults = type(values).read(iterator, {})
     for rule in rules:
         if rule.applies(values):
             for name in rule.names.split():
