@@ -130,7 +130,7 @@ class _Launched:
     Attributes:
         parts: Its fields, the images first.
         running: The kernels.
-        joined: Whether the kernels were waited for.
+        joined: Whether somebody waits or has waited for the kernels.
     """
 
     parts: list[_Part]
@@ -172,11 +172,10 @@ class Executor:
             )
         self.batch_size = batch_size
         self.faults = FaultLog()
-        self.fields = [Field(plan, decoder, 0, device, batch_size, keep)]
+        fields = [(plan, decoder, 0)]
         if masks is not None:
-            self.fields.append(
-                Field(masks.plan, masks.decoder, masks.fill, device, batch_size, keep)
-            )
+            fields.append((masks.plan, masks.decoder, masks.fill))
+        self.fields = [Field(*each, device, batch_size, keep) for each in fields]
         compile_notice.listen()
         self._on_error: OnError = on_error
         self._device = device
@@ -236,9 +235,8 @@ class Executor:
         samples = parts[0].planned.samples
         try:
             with naming_batch("keys", samples.keys):
-                self._join(launched.running, parts)
                 launched.joined = True
-                self._reject_starved(launched.running, parts[0], np.arange(len(samples.ids)))
+                self._wait(launched.running, parts, np.arange(len(samples.ids)))
                 for part in parts:
                     planned, decoder = part.planned, part.field.decoder
                     while again := decoder.retry(planned.records, planned.jobs):
@@ -261,39 +259,30 @@ class Executor:
     def _redo(self, part: _Part, places: npt.NDArray[np.int64]) -> None:
         """Make the pictures at `places` once more, of pixels in host memory that are freed then."""
         again = _Part(part.field, part.planned, part.output)
-        running = self._start([again], places, decode=False)
-        self._join(running, [again])
-        self._reject_starved(running, part, places)
+        self._wait(self._start([again], places, decode=False), [again], places)
         part.planned.jobs.drop(places.tolist())
 
     @staticmethod
-    def _reject_starved(running: Running, part: _Part, places: npt.NDArray[np.int64]) -> None:
-        """Make faults of pictures for which there was no memory.
+    def _wait(running: Running, parts: Sequence[_Part], places: npt.NDArray[np.int64]) -> None:
+        """Wait for kernels, count their time, and make faults of items that found no memory.
 
         Args:
-            running: The kernels, which have ended.
-            part: What they have made.
+            running: The kernels.
+            parts: What they make.
             places: (items,) place in the batch of each item of the kernels.
         """
-        for item, nbytes in running.starved.items():
-            place = int(places[item])
-            height, width = part.planned.jobs.headers.size[place].tolist()
-            part.field.decoder.reject(
-                part.planned.records,
-                place,
-                f"its {width} x {height} pixels take {nbytes} bytes of memory on their way, and "
-                "there is not so much",
-            )
-
-    @staticmethod
-    def _join(running: Running, parts: Sequence[_Part]) -> None:
-        """Wait for the kernels of `parts`, and count the time that they took."""
         left = running.join().tolist()
         for part in parts:
             first, last = part.decoding, part.decoding + part.augmenting
             part.field.decoding += sum(left[:first])
             part.field.augmenting += sum(left[first:last])
             left = left[last:]
+        planned = parts[0].planned
+        for item, nbytes in running.starved.items():
+            place = int(places[item])
+            height, width = planned.jobs.headers.size[place].tolist()
+            reason = f"there is no memory of {nbytes} bytes for its {width} x {height} pixels"
+            parts[0].field.decoder.reject(planned.records, place, reason)
 
     def _deliver(self, parts: Sequence[_Part]) -> Batch:
         """The batch, after what `on_error` says about its faults was done."""

@@ -161,38 +161,28 @@ class Pipeline:
             The images' part by the name "", and where there are masks, theirs by "masks". Only the
             first one has the seconds in which a thread had to wait.
         """
-        read, decode, epochs = self._reading, self._decoding, self._epochs
+        read, decode, fields = self._reading, self._decoding, self.executor.fields
         starved = read.awaited.read()
         busy = max(decode.making.read() - starved, 0.0)
-        images, *others = self.executor.fields
-        accounts, mask_reading, mask_busy = dict[str, PipelineStats](), 0.0, 0.0
-        if self._masks is not None:
-            (masks,), source, made = others, self._inputs[1], self._made[1]
-            mask_reading = self._masks.busy.read()
-            mask_busy = busy * masks.nanoseconds / max(images.nanoseconds + masks.nanoseconds, 1)
-            accounts["masks"] = PipelineStats(
-                epochs=epochs,
-                read=source.counter.stats(mask_reading, 0.0, 0.0),
-                decode=made.stats(mask_busy, 0.0, 0.0),
+        masks = 0.0 if self._masks is None else self._masks.busy.read()
+        reading, kernels = (read.making.read() - masks, masks), sum(x.nanoseconds for x in fields)
+        accounts = {}
+        for name, source, field, made, seconds in zip(
+            ("", "masks"), self._inputs, fields, self._made, reading, strict=False
+        ):
+            waits = name == ""
+            part = field.nanoseconds / kernels if kernels else float(waits)
+            accounts[name] = PipelineStats(
+                epochs=self._epochs,
+                read=source.counter.stats(seconds, 0.0, waits * read.blocked.read()),
+                decode=made.stats(busy * part, waits * starved, waits * decode.blocked.read()),
                 files=source.files.read(),
-                decoding=masks.decoding / 1e9,
-                augmenting=masks.augmenting / 1e9,
+                waited=waits * decode.awaited.read(),
+                first=waits * decode.first,
+                decoding=field.decoding / 1e9,
+                augmenting=field.augmenting / 1e9,
             )
-        source, made = self._inputs[0], self._made[0]
-        reading = read.making.read() - mask_reading
-        return {
-            "": PipelineStats(
-                epochs=epochs,
-                read=source.counter.stats(reading, 0.0, read.blocked.read()),
-                decode=made.stats(busy - mask_busy, starved, decode.blocked.read()),
-                files=source.files.read(),
-                waited=decode.awaited.read(),
-                first=decode.first,
-                decoding=images.decoding / 1e9,
-                augmenting=images.augmenting / 1e9,
-            ),
-            **accounts,
-        }
+        return accounts
 
     def mark(self, marks: Iterable[ProfilerRange]) -> None:
         """Show to profilers what the threads are at, from now on."""
