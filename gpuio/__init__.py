@@ -23,6 +23,7 @@ from gpuio.errors import (
     LabelError,
     MissingPackageError,
     PipelineClosedError,
+    ProgramError,
     StateError,
 )
 
@@ -93,6 +94,7 @@ __all__ = [
     "LabelError",
     "MissingPackageError",
     "PipelineClosedError",
+    "ProgramError",
     "RecordSource",
     "SourceOptions",
     "StateError",

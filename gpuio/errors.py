@@ -11,6 +11,7 @@ GpuioError
 ├── RemoteError            a file at a URL cannot be read or written (an OSError)
 ├── BusyError              another process is writing the file (an OSError)
 ├── StateError             a saved state does not fit this loader (a ValueError)
+├── ProgramError           a step of an image is one that no kernel can do (a ValueError)
 └── PipelineClosedError    a batch was asked of a closed pipeline
 
 And one warning: LabelWarning, a label is stored as another number (a UserWarning).
@@ -84,6 +85,10 @@ class BusyError(GpuioError, OSError):
 
 class StateError(GpuioError, ValueError):
     """A saved state belongs to another data set, seed or sharding."""
+
+
+class ProgramError(GpuioError, ValueError):
+    """A step of an image is one that no kernel can do; it was not started."""
 
 
 class PipelineClosedError(GpuioError):

@@ -128,6 +128,18 @@ def block_reciprocal(height, width):
 
 
 @njit(inline="always")
+def mirrored(place, count):
+    """A place from 0 to count - 1 for any whole number: those outside are mirrored.
+
+    The mirrors are the outermost pixels: 2 1 0 1 2 ..., as in mode "reflect" of `numpy.pad`.
+    """
+    last = count - 1
+    while (place < 0 or place > last) and last > 0:
+        place = -place if place < 0 else 2 * last - place
+    return place if last > 0 else last
+
+
+@njit(inline="always")
 def warp_fraction(place):
     """Of a place in 1/1024 pixels, the fraction in 1/32."""
     return (place >> 5) & 31

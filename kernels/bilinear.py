@@ -8,17 +8,23 @@ give the same bits.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import carray, njit, types
 
 from gpuio.kernels.arithmetic import FAR, linear_across, linear_down
 from gpuio.kernels.native import address, cut, keep_alive, pointer, stack
 from gpuio.kernels.output import convert
-from gpuio.kernels.steps import OutputType, StepKind
+from gpuio.kernels.parallel import Routine
+from gpuio.kernels.steps import NORM, STEP, OutputType, StepKind
 from gpuio.kernels.taps import fixed_taps
 from gpuio.kernels.vector import LANES, blend_pixels, warp_pixels
 from gpuio.kernels.warp import column_places, line_places, matrix_at, row_place, warp_linear
 
 CHANNELS = 3
+_PLANES = types.void(types.uint64, types.int64, types.uint64)
+
+
+def _planes_routine(body):
+    return Routine(body, _PLANES)
 
 
 @njit(inline="always")
@@ -95,27 +101,28 @@ def _emit_row(row, stride, norm, step, output, y):
         _emit(row, stride, norm, carray(place, size, np.uint8), y, height, width, mirror)
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def resize_to_planes(step, norm, output, tables):
+@_planes_routine
+def resize_to_planes(at, output, tables):
     """Finish a STEP row of kind LINEAR with three channels and without colour or mean image.
 
     Args:
-        step: The row; `dst` is the image in a batch that is (N, 3, H, W).
-        norm: (NORM,) float32.
-        output: Type of the batch, of kernels/output.py.
-        tables: Address of as many bytes as `table_bytes` of kernels/resample.py says.
+        at: Address of the row; its `dst` is the image in a batch that is (N, 3, H, W).
+        output: OutputType of the batch.
+        tables: Address of `table_bytes` bytes that may be used.
     """
+    step = carray(pointer(at), 1, STEP)[0]
+    norm = carray(pointer(step.norm), NORM, np.float32)
     cols, rows = np.int64(step.cols), np.int64(step.rows)
     stride = _padded(cols)
     size = CHANNELS * stride
-    index, at = cut(tables, 2 * stride, np.int32)
-    weight, at = cut(at, 2 * stride, np.int32)
-    part, at = cut(at, 2 * cols, np.int32)
-    part_weight, at = cut(at, 2 * cols, np.int32)
-    places, at = cut(at, 2 * rows, np.int32)
-    share, at = cut(at, 2 * rows, np.int32)
-    ring, at = cut(at, (2, size), np.int16)
-    row, at = cut(at, size, np.uint8)
+    index, free = cut(tables, 2 * stride, np.int32)
+    weight, free = cut(free, 2 * stride, np.int32)
+    part, free = cut(free, 2 * cols, np.int32)
+    part_weight, free = cut(free, 2 * cols, np.int32)
+    places, free = cut(free, 2 * rows, np.int32)
+    share, free = cut(free, 2 * rows, np.int32)
+    ring, free = cut(free, (2, size), np.int16)
+    row, free = cut(free, size, np.uint8)
     width = (StepKind.LINEAR, step.src_width, step.dst_width, step.x, cols, CHANNELS, True)
     fixed_taps(*width, part, part_weight)
     for k in range(2):
@@ -151,8 +158,8 @@ def _last_line(step, matrix, column_ys):
     return np.int64(min(max(place, -FAR), FAR)) >> 10
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def warp_to_planes(step, norm, output, tables):
+@_planes_routine
+def warp_to_planes(at, output, tables):
     """Finish a STEP row of kind WARP_LINEAR with three channels and without colour or mean image.
 
     A row of the canvas is a straight line in the source: where both ends of sixteen pixels lie
@@ -160,19 +167,20 @@ def warp_to_planes(step, norm, output, tables):
     code reads one byte behind each.
 
     Args:
-        step: The row; `dst` is the image in a batch that is (N, 3, H, W).
-        norm: (NORM,) float32.
-        output: Type of the batch, of kernels/output.py.
-        tables: Address of as many bytes as `table_bytes` of kernels/resample.py says.
+        at: Address of the row; its `dst` is the image in a batch that is (N, 3, H, W).
+        output: OutputType of the batch.
+        tables: Address of `table_bytes` bytes that may be used.
     """
+    step = carray(pointer(at), 1, STEP)[0]
+    norm = carray(pointer(step.norm), NORM, np.float32)
     cols = np.int64(step.cols)
     stride = _padded(cols)
     matrix = matrix_at(step.matrix)
-    column_xs, at = cut(tables, stride, np.float64)
-    column_ys, at = cut(at, stride, np.float64)
-    xs, at = cut(at, stride, np.int32)
-    ys, at = cut(at, stride, np.int32)
-    row, at = cut(at, CHANNELS * stride, np.uint8)
+    column_xs, free = cut(tables, stride, np.float64)
+    column_ys, free = cut(free, stride, np.float64)
+    xs, free = cut(free, stride, np.int32)
+    ys, free = cut(free, stride, np.int32)
+    row, free = cut(free, CHANNELS * stride, np.uint8)
     pixel = carray(pointer(stack(4)), CHANNELS, np.uint8)
     column_places(matrix, step.x, cols, column_xs, column_ys)
     column_xs[cols:], column_ys[cols:] = column_xs[cols - 1], column_ys[cols - 1]

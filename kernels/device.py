@@ -30,8 +30,10 @@ from gpuio.kernels.arithmetic import (
     fixed_term,
     float16_bits,
     in_cubic_vector,
+    level,
     linear_across,
     linear_down,
+    mirrored,
     nearest,
     normalized,
     saturate,
@@ -337,6 +339,28 @@ def _warped(step, kind, src, pitch, taps, y, x, rows, cols, channels):
     return _warp_smooth(step, count, src, pitch, height, width, xs, ys, channels, fill)
 
 
+@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, *[_INT] * 3))
+def _blurred(step, src, pitch, y, x, channels):
+    """Pixel (y, x) of a blur: the sums along x of all rows, then the sum along y."""
+    a, b, c, d = _F32(0), _F32(0), _F32(0), _F32(0)
+    radius, weights = load32(step + _MARGIN), load64(step + _WEIGHTS)
+    height, width = load32(step + _SRC_HEIGHT), load32(step + _SRC_WIDTH)
+    taps = 2 * radius + 1
+    for j in range(taps):
+        line = _at(src, mirrored(_I32(y + j - radius), height), pitch, 0)
+        e, f, g, h = _F32(0), _F32(0), _F32(0), _F32(0)
+        for k in range(taps):
+            weight = load_float(weights + _WORD * _U64(k))
+            place = mirrored(_I32(x + k - radius), width)
+            pixel = _pixel(line + _U64(place * channels), channels)
+            e, f = e + mul_rn(_F32(pixel[0]), weight), f + mul_rn(_F32(pixel[1]), weight)
+            g, h = g + mul_rn(_F32(pixel[2]), weight), h + mul_rn(_F32(pixel[3]), weight)
+        weight = load_float(weights + _WORD * _U64(taps + j))
+        a, b = a + mul_rn(e, weight), b + mul_rn(f, weight)
+        c, d = c + mul_rn(g, weight), d + mul_rn(h, weight)
+    return level(a), level(b), level(c), level(d)
+
+
 @device_function(_FOUR(_ADDRESS, *[_INT] * 6))
 def _sampled(step, kind, y, x, rows, cols, channels):
     """Four int32: pixel (y, x) of the window of a STEP row."""
@@ -346,6 +370,8 @@ def _sampled(step, kind, y, x, rows, cols, channels):
         return _pixel(at, channels)
     if kind == StepKind.LINEAR or kind == StepKind.AREA_LINEAR:
         return _linear(src, pitch, taps, y, x, rows, cols, channels)
+    if kind == StepKind.BLUR:
+        return _blurred(step, src, pitch, load32(step + _Y) + y, load32(step + _X) + x, channels)
     if kind >= StepKind.WARP_NEAREST:
         return _warped(step, kind, src, pitch, taps, y, x, rows, cols, channels)
     if kind == StepKind.NEAREST:
@@ -469,13 +495,6 @@ def _mean_level(total, count):
     return mean_level(total, count)
 
 
-@device_function(_ADDRESS(_ADDRESS, _LONG, _INT, _INT))
-def _rgb_at(picture, pitch, number, cols):
-    """The address of pixel `number` of an RGB picture."""
-    y = np.uint32(number) // np.uint32(cols)
-    return _at(picture, _I32(y), pitch, 3 * (number - _I32(y) * cols))
-
-
 @device_function(_THREE_INTS(_ADDRESS, *[_INT] * 4, types.float32))
 def _colored(step, kind, red, green, blue, rest):
     """A pixel after one colour step.
@@ -508,8 +527,8 @@ def _colored(step, kind, red, green, blue, rest):
     return red, green, blue
 
 
-@device_function(_LONG(_ADDRESS, _INT, _INT, types.float32, _ADDRESS, _LONG, *[_INT] * 4))
-def _color_pixels(steps, begin, end, rest, picture, pitch, count, cols, first, stride):
+@device_function(_LONG(_ADDRESS, _INT, _INT, types.float32, _ADDRESS, _LONG, *[_INT] * 5))
+def _color_pixels(steps, begin, end, rest, picture, pitch, rows, cols, channels, first, stride):
     """Take every `stride`th pixel of a picture through colour steps; the sum of their grays.
 
     Args:
@@ -519,24 +538,26 @@ def _color_pixels(steps, begin, end, rest, picture, pitch, count, cols, first, s
         rest: What the row `begin` adds where it is CONTRAST.
         picture: Address of pixel 0.
         pitch: Bytes between rows of pixels.
-        count: Pixels of the picture.
+        rows: Rows of pixels.
         cols: Pixels of a row.
+        channels: 1, 3 or 4; all steps but BRIGHTNESS take 3.
         first: The first pixel to take.
         stride: Pixels from one to the next.
     """
     total = _I64(0)
-    for k in range(first, count, stride):
-        at = _rgb_at(picture, pitch, k, cols)
-        red, green, blue, _ = _pixel(at, 3)
+    for k in range(first, rows * cols, stride):
+        y = _I32(np.uint32(k) // np.uint32(cols))
+        at = _at(picture, y, pitch, channels * (k - y * cols))
+        red, green, blue, alpha = _pixel(at, channels)
         for number in range(begin, end):
             step = _color_step(steps, number)
             kind = load32(step + _COLOR_KIND)
             if kind != ColorKind.NONE:
                 red, green, blue = _colored(step, kind, red, green, blue, rest)
+                # Pictures of four channels have no other step than BRIGHTNESS.
+                alpha = scaled(alpha, load_float(step + _A), _F32(0))
         total += gray_of(red, green, blue)
-        store8(at, red)
-        store8(at + _ONE, green)
-        store8(at + _TWO, blue)
+        _store_pixel(at, (red, green, blue, alpha), channels)
     return total
 
 
@@ -555,7 +576,7 @@ def _color(table, channels):
 
     Args:
         table: uint64, address of the (N,) STEP table.
-        channels: int32, 3.
+        channels: int32, 1, 3 or 4.
     """
     totals = cuda.shared.array(1, types.int64)
     step = table + _U64(cuda.blockIdx.x) * _U64(_STEP_BYTES)
@@ -564,13 +585,13 @@ def _color(table, channels):
         rows, cols = load32(step + _ROWS), load32(step + _COLS)
         picture, pitch = load64(step + _DST), _I64(load64(step + _DST_PITCH))
         first, stride = _I32(cuda.threadIdx.x), _I32(cuda.blockDim.x)
-        count, number = rows * cols, load32(step + _COLOR_COUNT)
+        number = load32(step + _COLOR_COUNT)
         begin, rest = _I32(0), _F32(0)
         for end in range(number):
             contrast = _color_step(steps, end)
             if load32(contrast + _COLOR_KIND) == ColorKind.CONTRAST:
                 total = _color_pixels(
-                    steps, begin, end, rest, picture, pitch, count, cols, first, stride
+                    steps, begin, end, rest, picture, pitch, rows, cols, channels, first, stride
                 )
                 cuda.syncthreads()  # all have read the total before
                 if cuda.threadIdx.x == 0:
@@ -578,10 +599,12 @@ def _color(table, channels):
                 cuda.syncthreads()
                 cuda.atomic.add(totals, 0, total)
                 cuda.syncthreads()
-                mean = _mean_level(_U64(totals[0]), _U64(count))
+                mean = _mean_level(_U64(totals[0]), _U64(rows * cols))
                 rest = mul_rn(_F32(1) - load_float(contrast + _A), mean)
                 begin = _I32(end)
-        _color_pixels(steps, begin, number, rest, picture, pitch, count, cols, first, stride)
+        _color_pixels(
+            steps, begin, number, rest, picture, pitch, rows, cols, channels, first, stride
+        )
 
 
 def grid(kernel, table):
@@ -620,7 +643,7 @@ SAMPLE = DeviceKernel("sample", _sample, types.void(*_TABLE), _PIXELS)
 Kind SKIP does nothing."""
 
 COLOR = DeviceKernel("color", _color, types.void(*_TABLE), (THREADS, 1, 1), synchronises=True)
-"""`(table, channels)`: of each row with a `color` that is not SKIP, the RGB picture at `dst`, in
+"""`(table, channels)`: of each row with a `color` that is not SKIP, the picture at `dst`, in
 place: its colour steps in their order. A block takes a picture."""
 
 FINISH = DeviceKernel("finish", _finish, types.void(*_TABLE, types.int32, types.int32), _PIXELS)

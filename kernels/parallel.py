@@ -129,29 +129,47 @@ def _join(join, threads, count, worker, jobs):
         call(worker, (jobs,))
 
 
-class Task:
-    """A kernel over the items of a batch: `task(count, threads, *args)` takes every item once.
+class Routine:
+    """A function with machine code of its own, which kernels call by its address.
+
+    It is compiled when its address is first wanted, and kept in Numba's disk cache. A kernel that
+    called it by name would contain its code, and all kernels that do would compile it again.
 
     Args:
-        body: `body(args, item, worker, base)`, a module-level function that numba compiles
-            without the GIL: the address of its arguments, the numbers of item and thread,
-            and the address of the thread's memory (0 when there is none). It is compiled on
-            first use and kept in numba's disk cache.
+        body: A module-level function.
+        signature: Numba's types of its result and arguments, 64 bits each.
     """
 
-    def __init__(self, body: Any) -> None:
+    def __init__(self, body: Any, signature: Any) -> None:
         self.__doc__ = body.__doc__
         self.__name__ = body.__name__
-        self._body = body
+        self._body, self._signature = body, signature
 
     @cached_property
     def address(self) -> int:
-        """Of the compiled function."""
+        """Address of the compiled function."""
         return int(self._compiled.address)
 
     @cached_property
     def _compiled(self) -> Any:
-        return cfunc(_ITEM, cache=True, error_model="numpy")(self._body)
+        return cfunc(self._signature, cache=True, error_model="numpy")(self._body)
+
+
+class Task(Routine):
+    """A kernel over the items of a batch: `task(count, threads, *args)` takes every item once.
+
+    Args:
+        body: `body(args, item, worker, base)`, a module-level function that Numba compiles without
+            the GIL. It gets the address of its arguments, the numbers of item and thread, and the
+            address of the thread's memory (0 when there is none).
+    """
+
+    def __init__(self, body: Any) -> None:
+        super().__init__(body, _ITEM)
+
+    def prepare(self, args: Sequence[int], count: int) -> Sequence[int]:
+        """Compile what `count` items need besides; the arguments to call the kernel with."""
+        return args
 
     def __call__(self, count: int, threads: int, *args: int) -> None:
         """Run over items 0 to count - 1 on at most `threads` OS threads.
@@ -212,7 +230,11 @@ class Launch:
         workers = max(1, min(threads, count))
         self._spent = np.zeros((workers, len(program)), np.int64)
         self._counter = np.zeros(1, np.int64)
-        self._args = [np.array([a % 2**64 for a in args], np.uint64) for _, args in program]
+        length = count if self._items is None else int(self._items.max(initial=-1)) + 1
+        self._args = [
+            np.array([a % 2**64 for a in task.prepare(args, length)], np.uint64)
+            for task, args in program
+        ]
         calls = zip(program, self._args, strict=True)
         self._calls = np.array([(t.address, a.ctypes.data) for (t, _), a in calls], np.uint64)
         jobs = self._jobs = np.zeros(workers, JOB)

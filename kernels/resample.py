@@ -1,62 +1,89 @@
-"""The passes: every interpolation of MXNet, a window at a time, to the last bit.
+"""The kernels that do the steps of a batch on the CPU: `resample` and `finish`.
 
-A `STEP` row says for one image which kind of resize (or warp, or border) it gets, between which
-sizes, and which window of the result is wanted; addresses are those of pixel (0, 0), even where
-only a window of the picture is in memory. `resample` writes the window as pixels, for a next
-pass; `finish` sends it on, through colours and `emit_row`, into the batch.
+A `STEP` row says for one image which kind of step it gets, between which sizes, and which window
+of the result is wanted; addresses are those of pixel (0, 0), even where only a window of the
+picture is in memory. `resample` writes the window as pixels, for a next step; `finish` sends it on,
+through colours and `emit_row`, into the batch.
 
-What both need for tables lies at `taps`: of how many bytes, `table_bytes` says.
-
-Source of the formulas: OpenCV 3.4, modules/imgproc/src/resize.cpp, which MXNet 1.9.1 bundles.
+What makes the pixels of a kind is a `Routine` that they call by address. So only those are compiled
+that a program needs: see `_StepTask.prepare`.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numba import carray, njit
+import ctypes
 
-from gpuio.kernels.arithmetic import (
-    area_term,
-    block_level,
-    block_reciprocal,
-    cubic_term,
-    cubic_vector,
-    cubic_weight,
-    fixed_level,
-    fixed_term,
-    in_cubic_vector,
-    linear_across,
-    linear_down,
-    nearest,
-    saturate,
-)
+import numpy as np
+from numba import carray, njit, types
+
 from gpuio.kernels.bilinear import resize_to_planes, warp_to_planes
+from gpuio.kernels.blur import blur_pixels
 from gpuio.kernels.color import color_image
-from gpuio.kernels.native import cut, pointer, stack
+from gpuio.kernels.native import call, pointer, stack
 from gpuio.kernels.output import emit_row
-from gpuio.kernels.parallel import Task, arguments
+from gpuio.kernels.parallel import Routine, Task, arguments
+from gpuio.kernels.pixels import source_row
+from gpuio.kernels.resize import resize_pixels
 from gpuio.kernels.steps import (
-    AREA_EXTRA,
     COLOR_STEP,
     NORM,
     STEP,
-    TAPS,
+    STEPS,
     StepKind,
     resize_kinds,
     table_bytes,
 )
-from gpuio.kernels.taps import area_taps, fixed_taps
-from gpuio.kernels.warp import (
-    border_row,
-    column_places,
-    line_places,
-    matrix_at,
-    warp_linear,
-    warp_nearest,
-    warp_row,
-)
+from gpuio.kernels.warp import warp_pixels
 
 _STEP_BYTES = STEP.itemsize
+_RGB = 3
+_PIXELS = {
+    kind: warp_pixels if info.warps else resize_pixels
+    for kind, info in STEPS.items()
+    if kind != StepKind.COPY
+} | {StepKind.BORDER: warp_pixels, StepKind.BLUR: blur_pixels}
+_PLANES = {StepKind.LINEAR: resize_to_planes, StepKind.WARP_LINEAR: warp_to_planes}
+_ROUTINES = np.dtype(
+    [
+        ("pixels", np.uint64, len(STEPS)),  # by kind, what makes its pixels
+        ("planes", np.uint64, len(STEPS)),  # by kind, what takes them on to the batch at once
+        ("colors", np.uint64),
+    ]
+)
+"""Addresses of compiled routines, 0 where one is not needed so far."""
+
+
+def _color_pixels(image, nbytes, steps, count):
+    """Take the RGB picture of `nbytes` at `image` through `count` COLOR_STEP rows at `steps`."""
+    color_image(carray(pointer(image), nbytes, np.uint8), carray(pointer(steps), count, COLOR_STEP))
+
+
+color_pixels = Routine(
+    _color_pixels, types.void(types.uint64, types.int64, types.uint64, types.int64)
+)
+
+
+class _StepTask(Task):
+    """A kernel over the rows of a STEP table; it calls the routines of their kinds."""
+
+    routines = np.zeros(1, _ROUTINES)
+
+    def prepare(self, args, count):
+        """Compile the routines that the first `count` rows need, and pass their addresses."""
+        address, channels, *rest = args
+        table = carray(ctypes.c_void_p(address), count, STEP)
+        plain = (table["color"] == 0) & (table["mean_image"] == 0)
+        plain &= len(rest) > 0 and channels == _RGB and not rest[-1]
+        routines = self.routines[0]
+        for number in np.unique(2 * table["kind"] + plain).tolist():
+            kind = number // 2
+            if number % 2 and kind in _PLANES:
+                routines["planes"][kind] = _PLANES[kind].address
+            elif kind in _PIXELS:
+                routines["pixels"][kind] = _PIXELS[kind].address
+        if (table["color"] != 0).any():
+            routines["colors"] = color_pixels.address
+        return [*args, self.routines.ctypes.data]
 
 
 def lend_memory(table, channels):
@@ -78,371 +105,21 @@ def lend_memory(table, channels):
     return memory
 
 
-@njit(inline="always")
-def _source_row(step, y, channels):
-    start = step.src + np.uint64(y * step.src_pitch)
-    return carray(pointer(start), step.src_width * channels, np.uint8)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _linear_across(source, index, weight, out, cols, channels):
-    """One source row, resized along x, in 1/2048 of a level, less the four lowest bits."""
-    left, right = index[:cols], index[cols:]
-    left_weight, right_weight = weight[:cols], weight[cols:]
-    if channels == 3:
-        for x in range(cols):
-            a, b = np.uint32(left[x]), np.uint32(right[x])
-            u, v = left_weight[x], right_weight[x]
-            k = 3 * x
-            out[k] = linear_across(source[a], source[b], u, v)
-            out[k + 1] = linear_across(source[a + 1], source[b + 1], u, v)
-            out[k + 2] = linear_across(source[a + 2], source[b + 2], u, v)
-    else:
-        for x in range(cols):
-            a, b = np.uint32(left[x]), np.uint32(right[x])
-            u, v = left_weight[x], right_weight[x]
-            for c in range(channels):
-                out[channels * x + c] = linear_across(source[a + c], source[b + c], u, v)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _linear_down(upper, lower, u, v, out, size):
-    for k in range(size):
-        out[k] = linear_down(upper[k], lower[k], u, v)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _taps_across(source, index, weight, taps, out, cols, channels):
-    """One source row, resized along x with a fixed number of taps, in 1/2048."""
-    one, two = np.uint32(1), np.uint32(2)
-    if channels == 3:
-        for x in range(cols):
-            red, green, blue = np.int32(0), np.int32(0), np.int32(0)
-            for k in range(taps):
-                at, share = np.uint32(index[k * cols + x]), weight[k * cols + x]
-                red = np.int32(red + fixed_term(source[at], share))
-                green = np.int32(green + fixed_term(source[at + one], share))
-                blue = np.int32(blue + fixed_term(source[at + two], share))
-            out[3 * x], out[3 * x + 1], out[3 * x + 2] = red, green, blue
-        return
-    for x in range(cols):
-        for c in range(channels):
-            total = np.int32(0)
-            for k in range(taps):
-                at, share = np.uint32(index[k * cols + x] + c), weight[k * cols + x]
-                total = np.int32(total + fixed_term(source[at], share))
-            out[channels * x + c] = total
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _area_across(source, index, weight, taps, out, cols, channels):
-    """One source row, resized along x to the sums of an area average."""
-    one, two = np.uint32(1), np.uint32(2)
-    if channels == 3:
-        for x in range(cols):
-            red, green, blue = np.float32(0), np.float32(0), np.float32(0)
-            for k in range(taps):
-                at, share = np.uint32(index[k * cols + x]), weight[k * cols + x]
-                red = red + area_term(source[at], share)
-                green = green + area_term(source[at + one], share)
-                blue = blue + area_term(source[at + two], share)
-            out[3 * x], out[3 * x + 1], out[3 * x + 2] = red, green, blue
-        return
-    for x in range(cols):
-        for c in range(channels):
-            total = np.float32(0)
-            for k in range(taps):
-                at, share = np.uint32(index[k * cols + x] + c), weight[k * cols + x]
-                total = total + area_term(source[at], share)
-            out[channels * x + c] = total
-
-
-@njit(inline="always")
-def _cubic_level(a, b, c, d, fa, fb, fc, fd):
-    value = cubic_term(a, fa) + cubic_term(b, fb)
-    value = value + cubic_term(c, fc)
-    value = value + cubic_term(d, fd)
-    return saturate(np.int32(nearest(value)))
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _cubic_down(ring, slot, weight, first, whole, channels, in_order, out, size):
-    """Four rows into one: float32 where the vector code of OpenCV runs, integers in its tail.
-
-    The tail are the values of the whole row after the last multiple of eight, in the order in
-    which OpenCV has them: for MXNet's iterators in C++ blue before green before red.
-
-    Args:
-        ring: (8, size) int32 rows resized along x.
-        slot: (4,) rows of `ring`.
-        weight: (4,) int32, in 1/2048.
-        first: Where this window starts in the whole row, in values.
-        whole: Values of the whole row.
-        channels: 1, 3 or 4.
-        in_order: Whether OpenCV has the colours in the order in which they are here.
-        out: (size,) uint8.
-        size: Values in the window.
-    """
-    a, b, c, d = ring[slot[0]], ring[slot[1]], ring[slot[2]], ring[slot[3]]
-    fa, fb = cubic_weight(weight[0]), cubic_weight(weight[1])
-    fc, fd = cubic_weight(weight[2]), cubic_weight(weight[3])
-    # From here on, some values may be in the tail.
-    start = min(max(cubic_vector(whole) - channels - first, 0), size)
-    for k in range(start):
-        out[k] = _cubic_level(a[k], b[k], c[k], d[k], fa, fb, fc, fd)
-    for k in range(start, size):
-        if in_cubic_vector(first + k, whole, channels, in_order):
-            out[k] = _cubic_level(a[k], b[k], c[k], d[k], fa, fb, fc, fd)
-        else:
-            total = a[k] * weight[0] + b[k] * weight[1] + c[k] * weight[2] + d[k] * weight[3]
-            out[k] = fixed_level(np.int32(total))
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _lanczos_down(ring, slot, weight, out, size):
-    a, b, c, d = ring[slot[0]], ring[slot[1]], ring[slot[2]], ring[slot[3]]
-    e, f, g, h = ring[slot[4]], ring[slot[5]], ring[slot[6]], ring[slot[7]]
-    for k in range(size):
-        total = a[k] * weight[0] + b[k] * weight[1] + c[k] * weight[2] + d[k] * weight[3]
-        total += e[k] * weight[4] + f[k] * weight[5] + g[k] * weight[6] + h[k] * weight[7]
-        out[k] = fixed_level(np.int32(total))
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _fixed_row(
-    step, y, channels, taps, columns, column_weights, rows, row_weights, ring, held, out
-):
-    """One output row of a kind with a fixed number of taps; rows resized along x are kept."""
-    size = step.cols * channels
-    slot = carray(pointer(stack(32)), 8, np.int32)
-    for k in range(taps):
-        wanted = rows[k * step.rows + y]
-        slot[k] = wanted % taps
-        if held[slot[k]] != wanted:
-            source = _source_row(step, wanted, channels)
-            line = ring[slot[k]]
-            if taps == 2:
-                _linear_across(source, columns, column_weights, line, step.cols, channels)
-            else:
-                _taps_across(source, columns, column_weights, taps, line, step.cols, channels)
-            held[slot[k]] = wanted
-    weight = row_weights[y :: step.rows]
-    if taps == 2:
-        _linear_down(ring[slot[0]], ring[slot[1]], weight[0], weight[1], out, size)
-    elif taps == 4:
-        whole, first = step.dst_width * channels, step.x * channels
-        in_order = step.fill == 1
-        _cubic_down(ring, slot, weight, first, whole, channels, in_order, out, size)
-    else:
-        _lanczos_down(ring, slot, weight, out, size)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _area_row(
-    step, y, channels, columns, across, rows, down, row_taps, column_taps, across_row, sums, out
-):
-    """One output row of an area average over shrinking axes, accumulated as OpenCV does."""
-    size = step.cols * channels
-    sums[:size] = 0
-    for j in range(row_taps):
-        beta = down[j * step.rows + y]
-        if beta == 0:
-            continue
-        source = _source_row(step, rows[j * step.rows + y], channels)
-        _area_across(source, columns, across, column_taps, across_row, step.cols, channels)
-        for k in range(size):
-            sums[k] += area_term(across_row[k], beta)
-    for k in range(size):
-        out[k] = saturate(np.int32(nearest(sums[k])))
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _block_row(step, y, channels, height, width, out):
-    """One output row of an area average over whole blocks."""
-    reciprocal = block_reciprocal(height, width)
-    top, left = (step.y + y) * height, step.x * width
-    if height == 2 and width == 2:
-        upper = _source_row(step, top, channels)[left * channels :]
-        lower = _source_row(step, top + 1, channels)[left * channels :]
-        for x in range(step.cols):
-            for c in range(channels):
-                at = np.uint32(2 * x * channels + c)
-                beside = np.uint32(at + channels)
-                total = np.int32(upper[at]) + np.int32(upper[beside])
-                total += np.int32(lower[at]) + np.int32(lower[beside])
-                out[channels * x + c] = block_level(total, height, width, reciprocal)
-        return
-    for x in range(step.cols):
-        for c in range(channels):
-            total = np.int32(0)
-            for j in range(height):
-                source = _source_row(step, top + j, channels)
-                start = (left + x * width) * channels + c
-                for k in range(width):
-                    total += np.int32(source[np.uint32(start + k * channels)])
-            out[channels * x + c] = block_level(total, height, width, reciprocal)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _resize_rows(step, channels, out, pitch, tables):
-    """The window of a resize, row by row into `out`; `tables` is room for `table_bytes`."""
-    kind, cols, rows = step.kind, np.int64(step.cols), np.int64(step.rows)
-    size = cols * channels
-    taps = TAPS[kind]
-    fixed = taps > 1
-    area = kind == StepKind.AREA
-    row_taps = np.int64(taps)
-    column_taps = np.int64(taps)
-    if area:
-        row_taps = np.int64(step.src_height // step.dst_height + AREA_EXTRA)
-        column_taps = np.int64(step.src_width // step.dst_width + AREA_EXTRA)
-    column_index, at = cut(tables, cols * column_taps, np.int32)
-    row_index, at = cut(at, rows * row_taps, np.int32)
-    column_weights, row_weights_at = cut(at, cols * column_taps, np.int32)
-    row_weights, at_lines = cut(row_weights_at, rows * row_taps, np.int32)
-    # Weights of AREA are float32, in the same place, and it has two lines where others have a ring.
-    across = carray(pointer(at), cols * column_taps, np.float32)
-    down = carray(pointer(row_weights_at), rows * row_taps, np.float32)
-    sums, at_line = cut(at_lines, size if area else 0, np.float32)
-    line = carray(pointer(at_line), size if area else 0, np.float32)
-    ring = carray(pointer(at_lines), (np.int64(taps), size if fixed else 0), np.int32)
-    held = carray(pointer(stack(32)), 8, np.int32)
-    held[:] = -1
-    if fixed or kind == StepKind.NEAREST:
-        args = (kind, step.src_width, step.dst_width, step.x, cols, channels, True)
-        fixed_taps(*args, column_index, column_weights)
-        args = (kind, step.src_height, step.dst_height, step.y, rows, 1, False)
-        fixed_taps(*args, row_index, row_weights)
-    elif area:
-        area_taps(
-            step.src_width, step.dst_width, step.x, cols, column_taps, channels, column_index,
-            across,
-        )  # fmt: skip
-        area_taps(step.src_height, step.dst_height, step.y, rows, row_taps, 1, row_index, down)
-    for y in range(rows):
-        row = out[y * pitch : y * pitch + size]
-        if kind == StepKind.NEAREST:
-            source = _source_row(step, row_index[y], channels)
-            for x in range(cols):
-                for c in range(channels):
-                    row[channels * x + c] = source[np.uint32(column_index[x] + c)]
-        elif area:
-            _area_row(
-                step, y, channels, column_index, across, row_index, down, row_taps, column_taps,
-                line, sums, row,
-            )  # fmt: skip
-        elif kind == StepKind.AREA_INTEGER:
-            factors = step.src_height // step.dst_height, step.src_width // step.dst_width
-            _block_row(step, y, channels, factors[0], factors[1], row)
-        else:
-            _fixed_row(
-                step, y, channels, taps, column_index, column_weights, row_index, row_weights,
-                ring, held, row,
-            )  # fmt: skip
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _warp_rows(step, channels, out, pitch, tables):
-    """The window of a warp or border, row by row into `out`; `tables` is room for `table_bytes`."""
-    kind, cols = step.kind, np.int64(step.cols)
-    image = carray(pointer(step.src), 1, np.uint8)  # longer: places are checked one by one
-    height, width, source_pitch = step.src_height, step.src_width, step.src_pitch
-    taps = TAPS[kind]
-    count = cols if kind != StepKind.BORDER else 0
-    column_xs, at = cut(tables, count, np.float64)
-    column_ys, at = cut(at, count, np.float64)
-    xs, at = cut(at, count, np.int32)
-    ys, at = cut(at, count, np.int32)
-    if kind != StepKind.BORDER:
-        column_places(matrix_at(step.matrix), step.x, cols, column_xs, column_ys)
-    for y in range(step.rows):
-        row = out[y * pitch : y * pitch + cols * channels]
-        picture = (image, height, width, source_pitch, channels, step.fill)
-        if kind == StepKind.BORDER:
-            first = step.x - step.margin
-            border_row(*picture, step.y + y - step.margin, first, cols, row)
-            continue
-        rounding = np.int32(512 if kind == StepKind.WARP_NEAREST else 16)
-        matrix = matrix_at(step.matrix)
-        line_places(matrix, step.y + y, rounding, column_xs, column_ys, xs, ys)
-        if kind == StepKind.WARP_NEAREST:
-            warp_nearest(*picture, xs, ys, cols, row)
-        elif kind == StepKind.WARP_LINEAR:
-            warp_linear(*picture, xs, ys, cols, row)
-        else:
-            table = carray(pointer(step.weights), 1024 * taps * taps, np.int32)
-            warp_row(taps, table, *picture, xs, ys, cols, row)
-
-
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def _copy_rows(step, channels, out, pitch):
     size = step.cols * channels
     for y in range(step.rows):
-        source = _source_row(step, step.y + y, channels)
+        source = source_row(step, step.y + y, channels)
         window = source[step.x * channels : step.x * channels + size]
         row = out[y * pitch : y * pitch + size]
         for k in range(size):
             row[k] = window[k]
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _pixels(step, channels, out, pitch, tables):
-    """The window of one step as pixels, `pitch` bytes from row to row."""
-    if step.kind == StepKind.COPY:
-        _copy_rows(step, channels, out, pitch)
-    elif step.kind < StepKind.WARP_NEAREST:
-        _resize_rows(step, channels, out, pitch, tables)
-    else:
-        _warp_rows(step, channels, out, pitch, tables)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _finish(step, channels, output, interleaved, scratch, tables):
-    """One image: its window, colours, normalization, into the batch.
-
-    Args:
-        step: A STEP row.
-        channels: 1, 3 or 4.
-        output: Type of the batch, of kernels/output.py.
-        interleaved: Whether the batch is (N, H, W, C).
-        scratch: (rows * cols * channels,) uint8 that may be used.
-        tables: Address of `table_bytes` bytes that may be used.
-    """
-    cols, rows = step.cols, step.rows
-    size = cols * channels
-    norm = carray(pointer(step.norm), NORM, np.float32)
-    plain = step.color == 0 and step.mean_image == 0 and not interleaved
-    if (
-        plain
-        and channels == 3
-        and (step.kind == StepKind.LINEAR or step.kind == StepKind.WARP_LINEAR)
-    ):
-        if step.kind == StepKind.LINEAR:
-            resize_to_planes(step, norm, output, tables)
-        else:
-            warp_to_planes(step, norm, output, tables)
-        return
-    direct = step.kind == StepKind.COPY and step.color == 0
-    if not direct:
-        _pixels(step, channels, scratch, size, tables)
-        if step.color != 0:
-            color_image(scratch, carray(pointer(step.color), step.color_count, COLOR_STEP))
-    for y in range(rows):
-        if direct:
-            source = _source_row(step, step.y + y, channels)
-            row = source[step.x * channels : step.x * channels + size]
-        else:
-            row = scratch[y * size : (y + 1) * size]
-        emit_row(
-            row, norm, step.mean_image, output, step.dst, y, rows, cols, channels,
-            step.mirror != 0, interleaved,
-        )  # fmt: skip
-
-
 @njit(inline="always")
-def _step(table, item, base, room):
-    """A row of a STEP table, its source an address; `room` is that of a copy."""
-    copy = carray(pointer(room), 1, STEP)
+def _step(table, item, base, at):
+    """A copy of a row of a STEP table at address `at`, its source an address."""
+    copy = carray(pointer(at), 1, STEP)
     copy[0] = carray(pointer(table), item + 1, STEP)[item]
     step = copy[0]
     if step.src_in_scratch != 0:
@@ -450,40 +127,76 @@ def _step(table, item, base, room):
     return step
 
 
-@Task
+@njit(inline="always")
+def _make_pixels(step, at, channels, to, pitch, tables, routines):
+    """The window of the step at address `at` as pixels at address `to`, with its colours."""
+    if step.kind == StepKind.COPY:
+        _copy_rows(step, channels, carray(pointer(to), step.rows * pitch, np.uint8), pitch)
+    else:
+        call(routines.pixels[step.kind], (at, channels, to, pitch, tables))
+    if step.color != 0:
+        nbytes = (step.rows - 1) * pitch + step.cols * channels
+        call(routines.colors, (to, nbytes, step.color, np.int64(step.color_count)))
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _emit_rows(step, channels, output, interleaved, first, pitch):
+    """The pixels at address `first`, `pitch` bytes from row to row, normalized, into the batch."""
+    rows, cols = step.rows, step.cols
+    norm = carray(pointer(step.norm), NORM, np.float32)
+    for y in range(rows):
+        row = carray(pointer(first + np.uint64(y * pitch)), cols * channels, np.uint8)
+        emit_row(
+            row, norm, step.mean_image, output, step.dst, y, rows, cols, channels,
+            step.mirror != 0, interleaved,
+        )  # fmt: skip
+
+
+@_StepTask
 def resample(args, item, worker, base):
     """A row of a STEP table: its window, as interleaved uint8 pixels at `dst`, with its colours.
 
-    `dst` is an offset into the worker's memory where it has one. Kind SKIP does nothing.
+    `dst` is an offset into the worker's memory where it has one. Kind SKIP does nothing. Rows of
+    pixels that change their colours follow each other without a gap.
 
     Args:
-        args: Address of the table, channels.
+        args: Address of the table, channels; behind them the address of _ROUTINES.
     """
-    arg = arguments(args, 2)
-    step = _step(arg[0], item, base, stack(_STEP_BYTES))
+    arg, at = arguments(args, 3), stack(_STEP_BYTES)
+    step = _step(arg[0], item, base, at)
     if step.kind != StepKind.SKIP:
-        out = carray(pointer(step.dst + base), step.rows * step.dst_pitch, np.uint8)
-        _pixels(step, np.int64(arg[1]), out, step.dst_pitch, step.taps + base)
-        if step.color != 0:
-            color_image(out, carray(pointer(step.color), step.color_count, COLOR_STEP))
+        routines = carray(pointer(arg[2]), 1, _ROUTINES)[0]
+        to, tables = step.dst + base, step.taps + base
+        _make_pixels(step, at, np.int64(arg[1]), to, step.dst_pitch, tables, routines)
 
 
-@Task
+@_StepTask
 def finish(args, item, worker, base):
-    """A row of a STEP table: its window, normalized, into the batch.
+    """A row of a STEP table: its window, its colours, normalized, into the batch.
 
     Kind SKIP does nothing.
 
     Args:
-        args: Address of the table, channels, output type of kernels/output.py, 1 for a batch that
-            is (N, H, W, C).
+        args: Address of the table, channels, an OutputType, 1 for a batch that is (N, H, W, C);
+            behind them the address of _ROUTINES.
     """
-    arg = arguments(args, 4)
-    step = _step(arg[0], item, base, stack(_STEP_BYTES))
-    if step.kind != StepKind.SKIP:
-        channels, output, interleaved = np.int64(arg[1]), np.int64(arg[2]), arg[3] != 0
-        scratch = carray(pointer(step.scratch + base), step.rows * step.cols * channels, np.uint8)
-        _finish(step, channels, output, interleaved, scratch, step.taps + base)
+    arg, at = arguments(args, 5), stack(_STEP_BYTES)
+    step = _step(arg[0], item, base, at)
+    if step.kind == StepKind.SKIP:
+        return
+    channels, output, interleaved = np.int64(arg[1]), np.int64(arg[2]), arg[3] != 0
+    routines = carray(pointer(arg[4]), 1, _ROUTINES)[0]
+    plain = step.color == 0 and step.mean_image == 0 and not interleaved
+    if plain and channels == _RGB and routines.planes[step.kind] != 0:
+        call(routines.planes[step.kind], (at, output, step.taps + base))
+        return
+    if step.kind == StepKind.COPY and step.color == 0:
+        pitch = step.src_pitch
+        first = step.src + np.uint64(step.y * pitch + step.x * channels)
+    else:
+        pitch, first = np.int64(step.cols * channels), step.scratch + base
+        _make_pixels(step, at, channels, first, pitch, step.taps + base, routines)
+    _emit_rows(step, channels, output, interleaved, first, pitch)
 
 
 def resize(image, height, width, inter=1):

@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.errors import ProgramError
+
 
 class StepKind(IntEnum):
     """How a step makes the pixels of its result from those of its source."""
@@ -37,6 +39,8 @@ class StepKind(IntEnum):
     WARP_LANCZOS = 11
     BORDER = 12
     """Pixels of one value around the picture."""
+    BLUR = 13
+    """Convolution along both axes, the picture mirrored about its outermost pixels."""
 
 
 class ColorKind(IntEnum):
@@ -62,6 +66,10 @@ class ColorKind(IntEnum):
     """Each channel is 0.21 red + 0.72 green + 0.07 blue."""
 
 
+ANY_CHANNELS: Final = (ColorKind.NONE, ColorKind.BRIGHTNESS)
+"""Colour steps of pictures of any number of channels; all others take red, green and blue."""
+
+
 class OutputType(IntEnum):
     """Types of the values of a batch."""
 
@@ -80,9 +88,11 @@ class StepInfo:
     Attributes:
         taps: Entries that its tables have along each axis for a pixel of the result; 0 where it
             has no tables, or where the scale decides (AREA).
-        reach: Pixels of the source that it reads to each side of a place, rounding left out.
+        reach: Pixels of the source that it reads to each side of a place, rounding and the
+            `margin` of a row left out.
         warps: Whether a matrix says which place of the source each pixel of the result is from.
-        weighs: Whether it reads a `weight_table` of kernels/warp.py.
+        weighs: Whether it reads weights: for a warp a `weight_table` of kernels/warp.py, for a
+            blur those of the row.
         nearest: The kind that does the same without blending pixels, as labels need it.
         channels: How many channels its pictures may have.
     """
@@ -113,6 +123,7 @@ STEPS: Final = {
     StepKind.WARP_CUBIC: _warp(taps=4, reach=2),
     StepKind.WARP_LANCZOS: _warp(taps=8, reach=4),
     StepKind.BORDER: StepInfo(taps=0, reach=0, nearest=StepKind.BORDER),
+    StepKind.BLUR: StepInfo(taps=0, reach=0, weighs=True, nearest=StepKind.COPY),
 }
 """Every kind but SKIP, in the order of their numbers."""
 
@@ -129,7 +140,9 @@ STEP: Final = np.dtype(
         ("norm", np.uint64),  # address of the NORM float32 values for `finish`
         ("mean_image", np.uint64),  # address of a (C, H, W) float32 mean for `finish`, or 0
         ("matrix", np.uint64),  # address of 6 float64, canvas to source, for a warp
-        ("weights", np.uint64),  # address of a `weight_table`, for a cubic or Lanczos warp
+        # Address of a `weight_table`, for a cubic or Lanczos warp; of 2 * margin + 1 float32 along
+        # x and as many along y, for a blur.
+        ("weights", np.uint64),
         ("color", np.uint64),  # address of the first of `color_count` COLOR_STEP rows, or 0
         # Offset of `table_bytes` bytes in the worker's memory; for kernels of a device, address of
         # the tables of `tabulate`.
@@ -150,7 +163,7 @@ STEP: Final = np.dtype(
         ("x", np.int32),
         ("rows", np.int32),
         ("cols", np.int32),
-        ("margin", np.int32),  # width of a border
+        ("margin", np.int32),  # width of a border; pixels that a blur reads on each side
         ("src_in_scratch", np.int32),  # whether `src` is an offset in the worker's memory
         ("color_count", np.int32),
     ],
@@ -165,6 +178,9 @@ COLOR_STEP: Final = np.dtype(
 
 NORM: Final = 12
 """float32 values that normalize a picture: means, gains and biases of four channels."""
+
+MOST_RADIUS: Final = 11
+"""Largest `margin` of a blur."""
 
 AREA_EXTRA: Final = 3
 """Taps of AREA besides whole source pixels: part of one before, of one after, and rounding."""
@@ -197,9 +213,26 @@ def resize_kinds(
     return np.where((size == source).all(axis=1), StepKind.COPY, kind)
 
 
+def check_kinds(kind: npt.NDArray[np.integer]) -> None:
+    """Refuse numbers that are no StepKind.
+
+    Args:
+        kind: (N,) one for each item of a batch.
+
+    Raises:
+        ProgramError: One is not; the message names the item.
+    """
+    unknown = (kind < StepKind.SKIP) | (kind >= len(STEPS))
+    if unknown.any():
+        item = int(unknown.argmax())
+        known = f"kinds are SKIP (-1) to {StepKind(len(STEPS) - 1).name} ({len(STEPS) - 1})"
+        raise ProgramError(f"item {item}: {kind[item]} is no kind of step; {known}")
+
+
 def tap_counts(table: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(N,) taps down and (N,) across that each row of a STEP table has tables for."""
     kind = table["kind"]
+    check_kinds(kind)
     fixed = np.where(kind == StepKind.SKIP, 0, TAPS[np.maximum(kind, 0)]).astype(np.int64)
     down, across = (
         np.where(
@@ -226,7 +259,13 @@ def table_bytes(table: npt.NDArray[np.void], channels: int) -> npt.NDArray[np.in
     lines = np.where(kind == StepKind.AREA, 2, across) * 4 * channels + 16
     nbytes = 8 * (across * cols + down * rows) + lines * cols
     nbytes = np.where(WARPS[np.maximum(kind, 0)], 32 * cols, nbytes)
-    return np.where(across > 0, -(-nbytes // 64) * 64 + _SPARE, 0)
+    nbytes = np.where(across > 0, -(-nbytes // 64) * 64 + _SPARE, 0)
+    blurs = kind == StepKind.BLUR
+    if blurs.any():
+        margin = table["margin"].astype(np.int64)
+        lines = (2 * margin + 2) * 4 * channels * cols + channels * (cols + 2 * margin)
+        nbytes = np.where(blurs, -(-lines // 64) * 64 + _SPARE, nbytes)
+    return nbytes
 
 
 _SPARE = 1024  # bytes: each of at most ten tables begins at a multiple of 64

@@ -15,7 +15,9 @@ import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.arithmetic import FAR, warp_fraction, warp_level, warp_linear_level
-from gpuio.kernels.native import pointer
+from gpuio.kernels.native import cut, pointer
+from gpuio.kernels.pixels import pixel_routine, step_and_pixels
+from gpuio.kernels.steps import TAPS, StepKind
 from gpuio.kernels.taps import cubic_weights, lanczos_weights
 
 _FRACTIONS = 32
@@ -217,3 +219,37 @@ def border_row(image, height, width, pitch, channels, fill, y, first, count, out
 def matrix_at(address):
     """(6,) float64 at an address."""
     return carray(pointer(address), 6, np.float64)
+
+
+@pixel_routine
+def warp_pixels(at, channels, to, pitch, tables):
+    """Write the window of a STEP row of a warp or border; arguments as `pixel_routine` says."""
+    step, out = step_and_pixels(at, to, pitch)
+    kind, cols = step.kind, np.int64(step.cols)
+    image = carray(pointer(step.src), 1, np.uint8)  # longer: places are checked one by one
+    height, width, source_pitch = step.src_height, step.src_width, step.src_pitch
+    taps = TAPS[kind]
+    count = cols if kind != StepKind.BORDER else 0
+    column_xs, free = cut(tables, count, np.float64)
+    column_ys, free = cut(free, count, np.float64)
+    xs, free = cut(free, count, np.int32)
+    ys, free = cut(free, count, np.int32)
+    if kind != StepKind.BORDER:
+        column_places(matrix_at(step.matrix), step.x, cols, column_xs, column_ys)
+    for y in range(step.rows):
+        row = out[y * pitch : y * pitch + cols * channels]
+        picture = (image, height, width, source_pitch, channels, step.fill)
+        if kind == StepKind.BORDER:
+            first = step.x - step.margin
+            border_row(*picture, step.y + y - step.margin, first, cols, row)
+            continue
+        rounding = np.int32(512 if kind == StepKind.WARP_NEAREST else 16)
+        matrix = matrix_at(step.matrix)
+        line_places(matrix, step.y + y, rounding, column_xs, column_ys, xs, ys)
+        if kind == StepKind.WARP_NEAREST:
+            warp_nearest(*picture, xs, ys, cols, row)
+        elif kind == StepKind.WARP_LINEAR:
+            warp_linear(*picture, xs, ys, cols, row)
+        else:
+            table = carray(pointer(step.weights), 1024 * taps * taps, np.int32)
+            warp_row(taps, table, *picture, xs, ys, cols, row)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.kernels.checks import check_steps
 from gpuio.kernels.parallel import Task, run_program
+from gpuio.kernels.steps import COLOR_STEP, STEP
 
 if TYPE_CHECKING:
     from gpuio.devices.pool import Lease
@@ -105,22 +107,43 @@ class Running(Protocol):
 class Work(ABC):
     """One batch on a device: what its kernels read, and then their run."""
 
-    @abstractmethod
+    def __init__(self) -> None:
+        self._colors: list[tuple[int, npt.NDArray[np.void]]] = []
+
     def upload(self, host: HostArray) -> int:
         """The address at which the kernels find a copy of `host`, which must not change."""
+        address = self._upload(host)
+        if host.dtype == COLOR_STEP:
+            self._colors.append((address, host))
+        return address
 
     @abstractmethod
     def keep(self, host: HostArray) -> int:
         """The address of `host`, for what only the host reads."""
 
-    @abstractmethod
     def start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         """Begin to run kernels one after the other on each item, after what runs already.
 
         Args:
             program: The kernels.
             nbytes: (N,) memory that each item may use while it passes through the program.
+
+        Raises:
+            ProgramError: A table is one that its kernel cannot take; nothing was started.
         """
+        for call in program:
+            if call.table.dtype == STEP:
+                name, channels = getattr(call.kernel, "__name__", ""), call.args[0]
+                check_steps(name, call.table, channels, nbytes, self._colors)
+        return self._start(program, nbytes)
+
+    @abstractmethod
+    def _upload(self, host: HostArray) -> int:
+        """As `upload`."""
+
+    @abstractmethod
+    def _start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
+        """As `start`, for a program that was checked."""
 
 
 class Device(ABC):

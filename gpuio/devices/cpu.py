@@ -169,17 +169,18 @@ class _Work(Work):
     """Tables stay where they are."""
 
     def __init__(self, free: list[_Workers]) -> None:
+        super().__init__()
         self._free = free
         self._kept: list[object] = []
 
-    def upload(self, host: HostArray) -> int:
+    def _upload(self, host: HostArray) -> int:
         return self.keep(host)
 
     def keep(self, host: HostArray) -> int:
         self._kept.append(host)
         return int(host.ctypes.data)
 
-    def start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
+    def _start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         self._kept += program
         workers = self._free[-1]  # there are free ones unless more than max_in_flight are at work
         running = _Program([call.call for call in program], nbytes, self._kept)

@@ -237,17 +237,18 @@ class _Work(Work):
     def __init__(
         self, device: GpuDevice, driver: Driver, stream: Stream, buffers: BatchBuffers
     ) -> None:
+        super().__init__()
         self._device, self._driver, self._stream, self._buffers = device, driver, stream, buffers
         self._kept: list[object] = []
 
-    def upload(self, host: HostArray) -> int:
+    def _upload(self, host: HostArray) -> int:
         return self._buffers.tables.put(host)
 
     def keep(self, host: HostArray) -> int:
         self._kept.append(host)
         return int(host.ctypes.data)
 
-    def start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
+    def _start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         sizes = -(-nbytes // _ALIGNMENT) * _ALIGNMENT
         arena = self._buffers.arena.reserve(int(sizes.sum()))
         start = self._driver.address(arena)

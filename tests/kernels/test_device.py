@@ -41,7 +41,7 @@ RESIZES = (
     StepKind.AREA_INTEGER,
 )
 WARPS = (StepKind.WARP_NEAREST, StepKind.WARP_LINEAR, StepKind.WARP_CUBIC, StepKind.WARP_LANCZOS)
-KINDS = (StepKind.COPY, *RESIZES, *WARPS, StepKind.BORDER)
+KINDS = (StepKind.COPY, *RESIZES, *WARPS, StepKind.BORDER, StepKind.BLUR)
 CHANNELS = pytest.mark.parametrize("channels", [1, 3, 4])
 POISON = 0x77
 GUARD = 64
@@ -106,7 +106,7 @@ def guarded(nbytes):
 
 def sizes(kind, before, after):
     """Sizes that suit a kind, near those given."""
-    if kind == StepKind.COPY:
+    if kind in (StepKind.COPY, StepKind.BLUR):
         return before, before
     if kind == StepKind.AREA:
         return tuple(np.maximum(before, after)), tuple(np.minimum(before, after))
@@ -150,6 +150,12 @@ class Pictures:
             (StepKind.WARP_CUBIC, StepKind.WARP_LANCZOS), self.weights, strict=True
         ):
             self.table["weights"][self.table["kind"] == kind] = weights.ctypes.data
+        blurs = self.table["kind"] == StepKind.BLUR
+        taps = rng.dirichlet(np.ones(2 * margin + 1), (count, 2)).astype(np.float32)
+        self.taps = self.memory.add(taps)
+        self.table["weights"][blurs] = (taps.ctypes.data + taps.strides[0] * np.arange(count))[
+            blurs
+        ]
         self.norm = self.memory.add(rng.uniform(-3, 100, (count, NORM)).astype(np.float32))
         self.table["norm"] = self.norm.ctypes.data + 4 * NORM * np.arange(count)
         for name, value in fields.items():
@@ -246,6 +252,8 @@ def test_a_kernel_reads_its_window_alone(kind, corner, channels):
         chain.border(2, 128)
     elif kind in WARPS:
         chain.warp(np.array([(15, 13)]), np.array([kind]), pictures.matrix, 128)
+    elif kind == StepKind.BLUR:
+        pytest.skip("test_blur.py has this")
     else:
         chain.resize(np.array([(row["dst_height"], row["dst_width"])]), np.array([0]))
         chain.steps[0].kind[:] = kind
@@ -355,6 +363,21 @@ def test_color_is_color_image(threads):
     table["dst_pitch"], table["rows"], table["cols"] = pitch, rows, cols
     run(memory, "COLOR", table, 3, block=(threads, 1, 1))
     npt.assert_array_equal(pictures, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_brightness_is_of_all_channels(channels):
+    memory = Memory()
+    colors = memory.add(np.array([(ColorKind.BRIGHTNESS, 1.21, 0, 0), (0, 0, 0, 0)], COLOR_STEP))
+    picture = memory.add(noise((5, 6 * channels)), writable=True)
+    expected = picture.copy()
+    color_image(expected.reshape(-1), colors)
+    table = np.zeros(1, STEP)
+    table["color"], table["color_count"] = colors.ctypes.data, len(colors)
+    table["dst"], table["dst_pitch"] = picture.ctypes.data, picture.strides[0]
+    table["rows"], table["cols"] = 5, 6
+    run(memory, "COLOR", table, channels, block=(4, 1, 1))
+    npt.assert_array_equal(picture, expected)
 
 
 def test_a_place_outside_of_all_arrays_is_an_error():

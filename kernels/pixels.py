@@ -1,0 +1,37 @@
+"""What all routines that make the pixels of a step have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit, types
+
+from gpuio.kernels.native import pointer
+from gpuio.kernels.parallel import Routine
+from gpuio.kernels.steps import STEP
+
+_PIXELS = types.void(types.uint64, types.int64, types.uint64, types.int64, types.uint64)
+
+
+def pixel_routine(body):
+    """Make a function the `Routine` for a family of kinds.
+
+    Args:
+        body: `body(at, channels, to, pitch, tables)` writes the window of the STEP row at address
+            `at` as pixels of `channels` values to address `to`, `pitch` bytes from row to row, and
+            may use `table_bytes` bytes at address `tables`.
+    """
+    return Routine(body, _PIXELS)
+
+
+@njit(inline="always")
+def step_and_pixels(at, to, pitch):
+    """The STEP row at address `at`, and (rows * pitch,) uint8 at address `to`."""
+    step = carray(pointer(at), 1, STEP)[0]
+    return step, carray(pointer(to), step.rows * pitch, np.uint8)
+
+
+@njit(inline="always")
+def source_row(step, y, channels):
+    """(src_width * channels,) uint8, row `y` of the source of a STEP row."""
+    start = step.src + np.uint64(y * step.src_pitch)
+    return carray(pointer(start), step.src_width * channels, np.uint8)

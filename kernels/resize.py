@@ -1,0 +1,289 @@
+"""Resizes on the CPU: every interpolation of MXNet, a window at a time, to the last bit.
+
+Rows are resized along x as they are first wanted, kept, and blended along y.
+
+Source of the formulas: OpenCV 3.4, modules/imgproc/src/resize.cpp, which MXNet 1.9.1 bundles.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit
+
+from gpuio.kernels.arithmetic import (
+    area_term,
+    block_level,
+    block_reciprocal,
+    cubic_term,
+    cubic_vector,
+    cubic_weight,
+    fixed_level,
+    fixed_term,
+    in_cubic_vector,
+    linear_across,
+    linear_down,
+    nearest,
+    saturate,
+)
+from gpuio.kernels.native import cut, pointer, stack
+from gpuio.kernels.pixels import pixel_routine, source_row, step_and_pixels
+from gpuio.kernels.steps import AREA_EXTRA, TAPS, StepKind
+from gpuio.kernels.taps import area_taps, fixed_taps
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _linear_across(source, index, weight, out, cols, channels):
+    """One source row, resized along x, in 1/2048 of a level, less the four lowest bits."""
+    left, right = index[:cols], index[cols:]
+    left_weight, right_weight = weight[:cols], weight[cols:]
+    if channels == 3:
+        for x in range(cols):
+            a, b = np.uint32(left[x]), np.uint32(right[x])
+            u, v = left_weight[x], right_weight[x]
+            k = 3 * x
+            out[k] = linear_across(source[a], source[b], u, v)
+            out[k + 1] = linear_across(source[a + 1], source[b + 1], u, v)
+            out[k + 2] = linear_across(source[a + 2], source[b + 2], u, v)
+    else:
+        for x in range(cols):
+            a, b = np.uint32(left[x]), np.uint32(right[x])
+            u, v = left_weight[x], right_weight[x]
+            for c in range(channels):
+                out[channels * x + c] = linear_across(source[a + c], source[b + c], u, v)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _linear_down(upper, lower, u, v, out, size):
+    for k in range(size):
+        out[k] = linear_down(upper[k], lower[k], u, v)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _taps_across(source, index, weight, taps, out, cols, channels):
+    """One source row, resized along x with a fixed number of taps, in 1/2048."""
+    one, two = np.uint32(1), np.uint32(2)
+    if channels == 3:
+        for x in range(cols):
+            red, green, blue = np.int32(0), np.int32(0), np.int32(0)
+            for k in range(taps):
+                at, share = np.uint32(index[k * cols + x]), weight[k * cols + x]
+                red = np.int32(red + fixed_term(source[at], share))
+                green = np.int32(green + fixed_term(source[at + one], share))
+                blue = np.int32(blue + fixed_term(source[at + two], share))
+            out[3 * x], out[3 * x + 1], out[3 * x + 2] = red, green, blue
+        return
+    for x in range(cols):
+        for c in range(channels):
+            total = np.int32(0)
+            for k in range(taps):
+                at, share = np.uint32(index[k * cols + x] + c), weight[k * cols + x]
+                total = np.int32(total + fixed_term(source[at], share))
+            out[channels * x + c] = total
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _area_across(source, index, weight, taps, out, cols, channels):
+    """One source row, resized along x to the sums of an area average."""
+    one, two = np.uint32(1), np.uint32(2)
+    if channels == 3:
+        for x in range(cols):
+            red, green, blue = np.float32(0), np.float32(0), np.float32(0)
+            for k in range(taps):
+                at, share = np.uint32(index[k * cols + x]), weight[k * cols + x]
+                red = red + area_term(source[at], share)
+                green = green + area_term(source[at + one], share)
+                blue = blue + area_term(source[at + two], share)
+            out[3 * x], out[3 * x + 1], out[3 * x + 2] = red, green, blue
+        return
+    for x in range(cols):
+        for c in range(channels):
+            total = np.float32(0)
+            for k in range(taps):
+                at, share = np.uint32(index[k * cols + x] + c), weight[k * cols + x]
+                total = total + area_term(source[at], share)
+            out[channels * x + c] = total
+
+
+@njit(inline="always")
+def _cubic_level(a, b, c, d, fa, fb, fc, fd):
+    value = cubic_term(a, fa) + cubic_term(b, fb)
+    value = value + cubic_term(c, fc)
+    value = value + cubic_term(d, fd)
+    return saturate(np.int32(nearest(value)))
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _cubic_down(ring, slot, weight, first, whole, channels, in_order, out, size):
+    """Four rows into one: float32 where the vector code of OpenCV runs, integers in its tail.
+
+    The tail are the values of the whole row after the last multiple of eight, in the order in
+    which OpenCV has them: for MXNet's iterators in C++ blue before green before red.
+
+    Args:
+        ring: (8, size) int32 rows resized along x.
+        slot: (4,) rows of `ring`.
+        weight: (4,) int32, in 1/2048.
+        first: Where this window starts in the whole row, in values.
+        whole: Values of the whole row.
+        channels: 1, 3 or 4.
+        in_order: Whether OpenCV has the colours in the order in which they are here.
+        out: (size,) uint8.
+        size: Values in the window.
+    """
+    a, b, c, d = ring[slot[0]], ring[slot[1]], ring[slot[2]], ring[slot[3]]
+    fa, fb = cubic_weight(weight[0]), cubic_weight(weight[1])
+    fc, fd = cubic_weight(weight[2]), cubic_weight(weight[3])
+    # From here on, some values may be in the tail.
+    start = min(max(cubic_vector(whole) - channels - first, 0), size)
+    for k in range(start):
+        out[k] = _cubic_level(a[k], b[k], c[k], d[k], fa, fb, fc, fd)
+    for k in range(start, size):
+        if in_cubic_vector(first + k, whole, channels, in_order):
+            out[k] = _cubic_level(a[k], b[k], c[k], d[k], fa, fb, fc, fd)
+        else:
+            total = a[k] * weight[0] + b[k] * weight[1] + c[k] * weight[2] + d[k] * weight[3]
+            out[k] = fixed_level(np.int32(total))
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _lanczos_down(ring, slot, weight, out, size):
+    a, b, c, d = ring[slot[0]], ring[slot[1]], ring[slot[2]], ring[slot[3]]
+    e, f, g, h = ring[slot[4]], ring[slot[5]], ring[slot[6]], ring[slot[7]]
+    for k in range(size):
+        total = a[k] * weight[0] + b[k] * weight[1] + c[k] * weight[2] + d[k] * weight[3]
+        total += e[k] * weight[4] + f[k] * weight[5] + g[k] * weight[6] + h[k] * weight[7]
+        out[k] = fixed_level(np.int32(total))
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _fixed_row(
+    step, y, channels, taps, columns, column_weights, rows, row_weights, ring, held, out
+):
+    """One output row of a kind with a fixed number of taps; rows resized along x are kept."""
+    size = step.cols * channels
+    slot = carray(pointer(stack(32)), 8, np.int32)
+    for k in range(taps):
+        wanted = rows[k * step.rows + y]
+        slot[k] = wanted % taps
+        if held[slot[k]] != wanted:
+            source = source_row(step, wanted, channels)
+            line = ring[slot[k]]
+            if taps == 2:
+                _linear_across(source, columns, column_weights, line, step.cols, channels)
+            else:
+                _taps_across(source, columns, column_weights, taps, line, step.cols, channels)
+            held[slot[k]] = wanted
+    weight = row_weights[y :: step.rows]
+    if taps == 2:
+        _linear_down(ring[slot[0]], ring[slot[1]], weight[0], weight[1], out, size)
+    elif taps == 4:
+        whole, first = step.dst_width * channels, step.x * channels
+        in_order = step.fill == 1
+        _cubic_down(ring, slot, weight, first, whole, channels, in_order, out, size)
+    else:
+        _lanczos_down(ring, slot, weight, out, size)
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _area_row(
+    step, y, channels, columns, across, rows, down, row_taps, column_taps, across_row, sums, out
+):
+    """One output row of an area average over shrinking axes, accumulated as OpenCV does."""
+    size = step.cols * channels
+    sums[:size] = 0
+    for j in range(row_taps):
+        beta = down[j * step.rows + y]
+        if beta == 0:
+            continue
+        source = source_row(step, rows[j * step.rows + y], channels)
+        _area_across(source, columns, across, column_taps, across_row, step.cols, channels)
+        for k in range(size):
+            sums[k] += area_term(across_row[k], beta)
+    for k in range(size):
+        out[k] = saturate(np.int32(nearest(sums[k])))
+
+
+@njit(nogil=True, error_model="numpy", boundscheck=False)
+def _block_row(step, y, channels, height, width, out):
+    """One output row of an area average over whole blocks."""
+    reciprocal = block_reciprocal(height, width)
+    top, left = (step.y + y) * height, step.x * width
+    if height == 2 and width == 2:
+        upper = source_row(step, top, channels)[left * channels :]
+        lower = source_row(step, top + 1, channels)[left * channels :]
+        for x in range(step.cols):
+            for c in range(channels):
+                at = np.uint32(2 * x * channels + c)
+                beside = np.uint32(at + channels)
+                total = np.int32(upper[at]) + np.int32(upper[beside])
+                total += np.int32(lower[at]) + np.int32(lower[beside])
+                out[channels * x + c] = block_level(total, height, width, reciprocal)
+        return
+    for x in range(step.cols):
+        for c in range(channels):
+            total = np.int32(0)
+            for j in range(height):
+                source = source_row(step, top + j, channels)
+                start = (left + x * width) * channels + c
+                for k in range(width):
+                    total += np.int32(source[np.uint32(start + k * channels)])
+            out[channels * x + c] = block_level(total, height, width, reciprocal)
+
+
+@pixel_routine
+def resize_pixels(at, channels, to, pitch, tables):
+    """Write the window of a STEP row whose kind is a resize; arguments as `pixel_routine` says."""
+    step, out = step_and_pixels(at, to, pitch)
+    kind, cols, rows = step.kind, np.int64(step.cols), np.int64(step.rows)
+    size = cols * channels
+    taps = TAPS[kind]
+    fixed = taps > 1
+    area = kind == StepKind.AREA
+    row_taps = np.int64(taps)
+    column_taps = np.int64(taps)
+    if area:
+        row_taps = np.int64(step.src_height // step.dst_height + AREA_EXTRA)
+        column_taps = np.int64(step.src_width // step.dst_width + AREA_EXTRA)
+    column_index, free = cut(tables, cols * column_taps, np.int32)
+    row_index, free = cut(free, rows * row_taps, np.int32)
+    column_weights, row_weights_at = cut(free, cols * column_taps, np.int32)
+    row_weights, at_lines = cut(row_weights_at, rows * row_taps, np.int32)
+    # Weights of AREA are float32, in the same place, and it has two lines where others have a ring.
+    across = carray(pointer(free), cols * column_taps, np.float32)
+    down = carray(pointer(row_weights_at), rows * row_taps, np.float32)
+    sums, at_line = cut(at_lines, size if area else 0, np.float32)
+    line = carray(pointer(at_line), size if area else 0, np.float32)
+    ring = carray(pointer(at_lines), (np.int64(taps), size if fixed else 0), np.int32)
+    held = carray(pointer(stack(32)), 8, np.int32)
+    held[:] = -1
+    if fixed or kind == StepKind.NEAREST:
+        args = (kind, step.src_width, step.dst_width, step.x, cols, channels, True)
+        fixed_taps(*args, column_index, column_weights)
+        args = (kind, step.src_height, step.dst_height, step.y, rows, 1, False)
+        fixed_taps(*args, row_index, row_weights)
+    elif area:
+        area_taps(
+            step.src_width, step.dst_width, step.x, cols, column_taps, channels, column_index,
+            across,
+        )  # fmt: skip
+        area_taps(step.src_height, step.dst_height, step.y, rows, row_taps, 1, row_index, down)
+    for y in range(rows):
+        row = out[y * pitch : y * pitch + size]
+        if kind == StepKind.NEAREST:
+            source = source_row(step, row_index[y], channels)
+            for x in range(cols):
+                for c in range(channels):
+                    row[channels * x + c] = source[np.uint32(column_index[x] + c)]
+        elif area:
+            _area_row(
+                step, y, channels, column_index, across, row_index, down, row_taps, column_taps,
+                line, sums, row,
+            )  # fmt: skip
+        elif kind == StepKind.AREA_INTEGER:
+            factors = step.src_height // step.dst_height, step.src_width // step.dst_width
+            _block_row(step, y, channels, factors[0], factors[1], row)
+        else:
+            _fixed_row(
+                step, y, channels, taps, column_index, column_weights, row_index, row_weights,
+                ring, held, row,
+            )  # fmt: skip
