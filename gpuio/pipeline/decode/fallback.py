@@ -25,6 +25,21 @@ def encoded(records: RecordBatch, place: int) -> bytes:
     return ctypes.string_at(int(records.address[place]), int(records.nbytes[place]))
 
 
+def decode_image(decoder: Decoder, data: bytes) -> npt.NDArray[np.uint8]:
+    """What `Decoder.decode_image` makes of `data`, if it is of the shape that kernels rely on.
+
+    Raises:
+        DecodeError: `data` is no image or a damaged one, or the pixels have another shape or dtype.
+    """
+    pixels = decoder.decode_image(data)
+    if pixels.ndim != 3 or pixels.shape[2] != decoder.channels or pixels.dtype != np.uint8:
+        raise DecodeError(
+            f"{decoder.name} has decoded it to {pixels.dtype} of shape {pixels.shape}, not to "
+            f"uint8 of shape (height, width, {decoder.channels})"
+        )
+    return pixels
+
+
 def retry(decoder: Decoder, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
     """See `Decoder.retry`."""
     again = decoder.statuses(jobs) == Status.FAILED
@@ -36,7 +51,7 @@ def retry(decoder: Decoder, records: RecordBatch, jobs: DecodeJobs) -> list[int]
             break
         jobs.retried.add(place)
         try:
-            pixels = decoder.decode_image(encoded(records, place))
+            pixels = decode_image(decoder, encoded(records, place))
             _check_size(pixels, *jobs.headers.size[place].tolist())
             jobs.put(place, pixels)
         except DecodeError as error:
@@ -53,7 +68,7 @@ def retry(decoder: Decoder, records: RecordBatch, jobs: DecodeJobs) -> list[int]
 def explain(decoder: Decoder, data: bytes) -> str:
     """See `Decoder.explain`."""
     try:
-        decoder.decode_image(data)
+        decode_image(decoder, data)
     except DecodeError as error:
         return str(error)
     except MemoryError:

@@ -65,6 +65,24 @@ def test_what_it_cannot_decode_is_a_fault_with_its_reason(toy_rec):
         it.next()
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda pixels: pixels[..., :1], r"uint8 of shape \(4, 6, 1\)"),
+        (lambda pixels: pixels[..., 0], r"uint8 of shape \(4, 6\)"),
+        (lambda pixels: pixels.astype(np.float32), r"float32 of shape \(4, 6, 3\)"),
+    ],
+)
+def test_pixels_that_kernels_cannot_read_are_a_fault(toy_rec, change, found):
+    class Wrong(ToyDecoder):
+        def decode_image(self, data):
+            return change(super().decode_image(data))
+
+    gpuio.register_decoder("toy", Wrong)
+    with pytest.raises(gpuio.DecodeError, match=rf"{found}, not to uint8 of shape .*width, 3\)"):
+        read(toy_rec, "toy")
+
+
 def test_a_name_is_registered_again(toy_rec):
     class Inverted(ToyDecoder):
         def decode_image(self, data):
