@@ -1,0 +1,126 @@
+"""Sources that give one record at a time, read in worker threads."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+
+import numpy as np
+
+from gpuio.devices import base
+from gpuio.devices.cpu import CpuDevice
+from gpuio.devices.ring import Ring
+from gpuio.errors import FormatError, LabelError, PipelineClosedError, ReadError
+from gpuio.pipeline.read.reader import RecordReader
+from gpuio.samplers import Selection
+from gpuio.sources.base import EncodedImage, RecordSource
+from gpuio.testing import our_threads
+
+
+class Numbers(RecordSource):
+    """Record n has n bytes, the id 100 + n, and n % 3 labels."""
+
+    def __len__(self):
+        return 8
+
+    def read(self, record):
+        if record == 6:
+            raise OSError(5, "Input/output error", "six")
+        if record == 7:
+            raise ValueError("seven is damaged")
+        labels = np.arange(record % 3, dtype=np.float32)
+        return EncodedImage(bytes([record]) * record, labels, 100 + record)
+
+    def where(self, record):
+        return f"numbers: {record}"
+
+    def fingerprint(self):
+        return 0
+
+
+def read(source, ids, **options):
+    reader = RecordReader(source, **options)
+    ring = Ring(CpuDevice(1).empty_host, 1, reader.nbytes(len(ids)))
+    (batch,) = reader([Selection(np.array(ids), 0)], ring)
+    pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
+    return [ctypes.string_at(address, nbytes) for address, nbytes in pairs], batch.samples
+
+
+def test_records_come_in_the_order_asked_for():
+    images, samples = read(Numbers(), [4, 1, 4], label_width=1)
+    assert images == [b"\4" * 4, b"\1", b"\4" * 4]
+    assert samples.keys.tolist() == [104, 101, 104]
+    assert samples.labels.tolist() == [[0], [0], [0]]
+    assert not our_threads()
+
+
+def test_a_record_that_cannot_be_read_is_a_fault_with_its_place():
+    images, samples = read(Numbers(), [6, 5, 7], label_width=2)
+    assert images == [b"", b"\5" * 5, b""]
+    assert {place: type(fault) for place, fault in samples.faults.items()} == {
+        0: ReadError,
+        2: FormatError,
+    }
+    assert str(samples.faults[0]) == "numbers: 6: [Errno 5] Input/output error"
+    assert str(samples.faults[2]) == "numbers: 7: seven is damaged"
+
+
+def test_another_number_of_labels_is_a_fault_unless_fewer_are_allowed():
+    _, samples = read(Numbers(), [1, 2, 3], label_width=2)
+    assert str(samples.faults[0]) == "numbers: 1, key 101: it has 1 labels, not label_width=2"
+    assert sorted(samples.faults) == [0, 2]
+    assert isinstance(samples.faults[2], LabelError)
+    _, samples = read(Numbers(), [1, 2, 3], label_width=2, ragged=lambda labels, widths: {})
+    assert not samples.faults
+    assert samples.labels.tolist() == [[0, 0], [0, 1], [0, 0]]
+    assert samples.widths.tolist() == [1, 2, 0]
+
+
+def test_labels_of_all_records_are_counted():
+    class Whole(Numbers):
+        def __len__(self):
+            return 6
+
+    assert Whole().label_counts().tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_record_without_memory_is_a_fault_of_its_own(monkeypatch):
+    def scarce(nbytes):
+        if nbytes > 8:
+            raise MemoryError
+        return np.empty(nbytes, np.uint8)
+
+    monkeypatch.setattr(base, "LARGE", 4)
+    reader = RecordReader(Numbers(), label_width=1)
+    (batch,) = reader([Selection(np.array([5, 1, 4]), 0)], Ring(scarce, 1))
+    assert batch.nbytes.tolist() == [0, 1, 4]
+    assert "numbers: 5: [Errno 12] Cannot allocate memory" in str(batch.samples.faults[0])
+
+
+def test_closing_ends_the_wait_for_records_that_were_not_begun():
+    begun, release = threading.Event(), threading.Event()
+
+    class Slow(Numbers):
+        def read(self, record):
+            begun.set()
+            release.wait(60)
+            return super().read(record)
+
+    reader = RecordReader(Slow(), label_width=1)
+    batches = reader([Selection(np.tile([1, 4], 30), 0)], Ring(CpuDevice(1).empty_host, 1))
+    told = []
+
+    def consume():
+        try:
+            next(batches)
+        except PipelineClosedError as error:
+            told.append(error)
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    begun.wait(60)
+    reader.close()
+    release.set()
+    consumer.join(60)
+    assert len(told) == 1
+    assert not our_threads()
