@@ -36,6 +36,7 @@ from gpuio.pipeline.decode import make_decoder
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.executor import Batch, Executor
 from gpuio.pipeline.pipeline import Pipeline
+from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import Overrides, PlannedBatch, Planner
 from gpuio.pipeline.read.reader import RecordBatch, RecordReader, Samples
 from gpuio.samplers import Selection
@@ -48,7 +49,10 @@ from gpuio.transforms.op import BatchPlan
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from gpuio.mxnet.image.sequence import Chunk
+
     LabelsByNumber = Callable[[int], npt.ArrayLike]
+    NumbersOf = Callable[[Sequence[Any]], npt.NDArray[np.int64]]
 
 _AHEAD: Final = 3  # chunks drawn ahead: one that is ready, and one for each that the CPU makes
 _KEEP: Final = _AHEAD + 4  # output arrays kept for use again
@@ -158,22 +162,11 @@ class ChunkPlanner(Planner):
 
 
 class ColorExecutor(Executor):
-    """Makes (N, 3, H, W) float32 batches, with their colours mapped as was drawn.
+    """An executor for the CPU that also maps colours; batches are (N, 3, H, W) float32."""
 
-    Args:
-        compiled: What is done to every image.
-        decoder: The one that has read the headers.
-        batch_size: N, the largest batch.
-        device: The CPU.
-        keep: How many output arrays are kept for use again.
-    """
-
-    def __init__(
-        self, compiled: Compiled, decoder: Decoder, batch_size: int, device: Device, keep: int
-    ) -> None:
-        super().__init__(compiled.plan, decoder, batch_size, device, keep=keep)
-        shape = (batch_size, *compiled.plan.shape)
-        self._floats = OutputPool(device, shape, "float32", keep)
+    def __init__(self, plan: Plan, decoder: Decoder, batch_size: int, device: Device) -> None:
+        super().__init__(plan, decoder, batch_size, device, keep=_KEEP)
+        self._floats = OutputPool(device, (batch_size, *plan.shape), "float32", _KEEP)
         self._threads = device.threads
 
     def __call__(
@@ -183,11 +176,10 @@ class ColorExecutor(Executor):
             for batch in made:
                 count, height, width, _ = batch.data.shape
                 memory, _ = self._floats.take()
-                data = memory[:count]
                 colors = np.ascontiguousarray(batch.sampled["colors"])
-                places = (batch.data.ctypes.data, colors.ctypes.data, data.ctypes.data)
-                map_colors(count, self._threads, *places, height * width)
-                yield replace(batch, data=data)
+                addresses = (array.ctypes.data for array in (batch.data, colors, memory))
+                map_colors(count, self._threads, *addresses, height * width)
+                yield replace(batch, data=memory[:count])
 
 
 class ChunkPipeline:
@@ -220,14 +212,13 @@ class ChunkPipeline:
         relabel = None if imglist is None else no_labels(label_width)
         labels = None if imglist is None else lambda number: imglist[keys[number].item()][0]
         read = RecordReader(source, label_width=label_width, relabel=relabel)
-        self._numbers = RecordNumbers(keys)
+        self._numbers_of = _numbers_by_key(keys)
         device = make_device("cpu", threads)
         decoder = make_decoder("auto", device, 3, source)
-        executor = (
-            ColorExecutor(compiled, decoder, batch_size, device, _KEEP)
-            if compiled.maps_colors
-            else Executor(compiled.plan, decoder, batch_size, device, keep=_KEEP)
-        )
+        if compiled.maps_colors:
+            executor: Executor = ColorExecutor(compiled.plan, decoder, batch_size, device)
+        else:
+            executor = Executor(compiled.plan, decoder, batch_size, device, keep=_KEEP)
         self._planner = ChunkPlanner(compiled, decoder, labels)
         self._pipeline = Pipeline(read, self._planner, executor, device, depth=1)
         self._made: Prefetch[Batch] | None = None
@@ -277,9 +268,8 @@ class ChunkPipeline:
 
     def _start(self, sequence: SampleSequence, filled: int, kept: bool) -> None:
         chunks = sequence.chunks(filled, kept=kept)
-        self._made = self._pipeline.batches(
-            _selections(chunks, sequence.keys, self._numbers), epoch=0
-        )
+        selections = _selections(chunks, sequence.keys, self._numbers_of)
+        self._made = self._pipeline.batches(selections, epoch=0)
         self._planner.gate.give(_AHEAD)
 
     def _next(self) -> Batch | None:
@@ -311,23 +301,16 @@ class ChunkPipeline:
             self._pipeline.close()
 
 
-class RecordNumbers:
-    """Numbers of records by their keys; a repeated key stands for the last of its records.
+def _numbers_by_key(keys: npt.NDArray[Any]) -> NumbersOf:
+    """From keys to record numbers, given the keys of all records; of equal keys the last counts."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
 
-    Args:
-        keys: (N,) keys in the order of the records.
-    """
+    def numbers_of(wanted: Sequence[Any]) -> npt.NDArray[np.int64]:
+        places = np.searchsorted(ordered, np.asarray(wanted, keys.dtype), side="right") - 1
+        return np.asarray(order[places])
 
-    def __init__(self, keys: npt.NDArray[Any]) -> None:
-        self._order = np.argsort(keys, kind="stable")
-        self._keys = keys[self._order]
-
-    def __call__(self, keys: Sequence[Any]) -> npt.NDArray[np.int64]:
-        """(M,) int64 numbers of the records with M keys."""
-        wanted = np.asarray(keys, self._keys.dtype)
-        places = np.searchsorted(self._keys, wanted, side="right") - 1
-        numbers: npt.NDArray[np.int64] = self._order[places]
-        return numbers
+    return numbers_of
 
 
 def _records(samples: KeyedSamples, label_width: int) -> tuple[RecordSource, npt.NDArray[Any]]:
@@ -349,12 +332,10 @@ def _records(samples: KeyedSamples, label_width: int) -> tuple[RecordSource, npt
 
 
 def _selections(
-    chunks: Iterable[tuple[int, int]],
-    keys: Sequence[Any],
-    numbers: RecordNumbers,
+    chunks: Iterable[Chunk], keys: Sequence[Any], numbers_of: NumbersOf
 ) -> Iterator[Selection]:
     for at, count in chunks:
-        yield Selection(numbers(keys[at : at + count]), 0)
+        yield Selection(numbers_of(keys[at : at + count]), 0)
 
 
 def _closing_gate(

@@ -62,15 +62,9 @@ class EncodedSample(NamedTuple):
 
 
 class DecodeQueue:
-    """Samples whose images threads decode, in order.
+    """Samples in order, whose images are decoded by `threads`: all usable cores when None.
 
     Threads are started when they are first needed, and anew in a forked child.
-
-    Args:
-        threads: How many; all cores that this process may use when None.
-
-    Attributes:
-        threads: How many.
     """
 
     def __init__(self, threads: int | None) -> None:
@@ -93,14 +87,9 @@ class DecodeQueue:
         decode: Callable[[EncodedSample], Future[Image]],
         wanted: int,
     ) -> bool:
-        """Have some of the next `wanted` samples decoded; False once the sequence is over.
+        """Read and begin to decode some of the next `wanted` samples; False once there are no more.
 
         Samples that a failure leaves behind come first in the next batch.
-
-        Args:
-            read: Gives the next sample, or raises StopIteration.
-            decode: Begins to decode a sample, by `submit` or in another way.
-            wanted: Samples that the batch still needs.
         """
         while len(self._queued) < min(wanted, self.threads * _PER_THREAD):
             try:

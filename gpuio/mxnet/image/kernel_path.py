@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 
 
 class KernelPath:
-    """The pipeline for the current list of augmenters; made anew for another list.
-
-    Args:
-        samples: The samples.
-        sequence: Which of them comes next.
-        batch_size: Samples in a batch.
-        label_width: W, labels of every image.
-        threads: CPU threads.
-    """
+    """The pipeline for the current list of augmenters, which is made anew for another list."""
 
     def __init__(
         self,

@@ -27,22 +27,16 @@ Entry = tuple[NDArray, str]
 class KeyedSamples:
     """Where samples come from, and how messages name them.
 
-    Args:
-        path_imgrec: A .rec, or None.
-        path_imgidx: Its .idx; None finds the records by a scan.
-        path_imglist: A .lst, or None.
-        imglist: Samples in memory, which count where there is no .lst; or None.
-        path_root: Folder of the files in a list, or None.
-        dtype: Type of the labels of a list.
-        keyed: Whether users see the keys of a .rec that has no .idx.
+    It is made from arguments of `ImageIter`; `keyed` says whether users see the keys of a .rec that
+    has no .idx.
 
     Attributes:
-        rec: Absolute path of the .rec; "" where there is none.
-        idx: Absolute path of the .idx; "" where there is none.
+        rec: Absolute path of the .rec; "" if there is none.
+        idx: Absolute path of the .idx; "" if there is none.
+        root: Absolute path of the folder of the files, or None.
         imgrec: The open .rec, or None.
         imgidx: Keys of the .rec, or None.
         imglist: By key, label and path of each sample of a list; or None.
-        root: Absolute path of the folder of the files, or None.
         keyed: Whether users see the keys.
     """
 
