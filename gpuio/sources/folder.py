@@ -17,17 +17,7 @@ import numpy.typing as npt
 from gpuio.sources.base import EncodedImage, RecordSource
 from gpuio.storage.plain_file import read_plain
 
-SUFFIXES: Final = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".ppm",
-    ".bmp",
-    ".pgm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
+SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 class FolderSource(RecordSource):

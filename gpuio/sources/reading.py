@@ -61,17 +61,9 @@ class EncodedBatch:
     faults: dict[int, GpuioError] = field(default_factory=dict)
 
 
-class PendingBatch(ABC):
-    """A batch that is being read."""
-
-    @abstractmethod
-    def finish(self) -> EncodedBatch:
-        """The batch, once all of it was read.
-
-        Raises:
-            RemoteError: A store of files at URLs failed, which no other policy for errors helps.
-            PipelineClosedError: The reader was interrupted, now or while this waited.
-        """
+PendingBatch = Callable[[], EncodedBatch]
+"""Waits until a batch was read, and gives it. It raises a RemoteError if a store of files at URLs
+fails, and a PipelineClosedError if the reader was interrupted, before or while it waits."""
 
 
 class SourceReader(ABC):
@@ -137,7 +129,7 @@ class ThreadedReader(SourceReader):
             asked = [self._pool.submit(self._try, record) for record in ids.tolist()]
         except RuntimeError as error:
             raise PipelineClosedError("no more reads: the pipeline was closed") from error
-        return _PendingRecords(self, ids, slot, asked)
+        return lambda: self._finish(ids, slot, asked)
 
     def interrupt(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -159,16 +151,14 @@ class ThreadedReader(SourceReader):
             fault.__cause__ = error
         return fault
 
-    def gather(
-        self, ids: Int64s, slot: Slot, found: Sequence[EncodedImage | GpuioError]
+    def _finish(
+        self, ids: Int64s, slot: Slot, asked: Sequence[Future[EncodedImage | GpuioError]]
     ) -> EncodedBatch:
-        """Copy records that were read into the memory of a slot.
-
-        Args:
-            ids: (N,) numbers of the records.
-            slot: The memory.
-            found: The records, or why there is none.
-        """
+        """Copy the records that were read into the memory of the slot."""
+        try:
+            found = [future.result() for future in asked]
+        except CancelledError:
+            raise PipelineClosedError("no more reads: the pipeline was closed") from None
         count, width = len(found), self._label_width
         images = [b"" if isinstance(each, GpuioError) else each.image for each in found]
         nbytes = np.array([len(image) for image in images], np.int64)
@@ -189,23 +179,6 @@ class ThreadedReader(SourceReader):
         for place in starved:
             batch.faults[place] = no_memory_for(self._where(int(ids[place])))
         return batch
-
-
-@dataclass(frozen=True, slots=True)
-class _PendingRecords(PendingBatch):
-    """A batch whose records worker threads are reading."""
-
-    reader: ThreadedReader
-    ids: Int64s
-    slot: Slot
-    asked: list[Future[EncodedImage | GpuioError]]
-
-    def finish(self) -> EncodedBatch:
-        try:
-            found = [future.result() for future in self.asked]
-        except CancelledError:
-            raise PipelineClosedError("no more reads: the pipeline was closed") from None
-        return self.reader.gather(self.ids, self.slot, found)
 
 
 def reserve(nbytes: Int64s, slot: Slot) -> tuple[npt.NDArray[np.uint8], list[int]]:

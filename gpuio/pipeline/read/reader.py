@@ -142,7 +142,7 @@ class RecordReader:
     def _finish(self, selection: Selection, slot: Slot, pending: PendingBatch) -> RecordBatch:
         """The batch, once its records were read."""
         with naming_batch("record numbers", selection.ids):
-            batch = pending.finish()
+            batch = pending()
         keys = self.source.keys
         samples = Samples(
             selection.ids,

@@ -136,8 +136,8 @@ class _Finder:
 
         def parse() -> list[Index]:
             parts = self._parse()
-            triples = [*zip(self._recs, self._idx_of, parts, strict=True)]
-            coverage[:] = _each(_check, triples, self._recs)
+            rows = [*zip(self._recs, self._idx_of, parts, strict=True)]
+            coverage[:] = _each(lambda row: row[2].check(row[0], idx=row[1]), rows, self._recs)
             return parts
 
         if any(map(is_url, self._idxs)):
@@ -259,11 +259,6 @@ def _scan_whole(rec: str) -> tuple[Index, Losses]:
         for d in damages[:_DESCRIBED]
     ]
     return index, Losses(len(damages), faults)
-
-
-def _check(entry: tuple[str, str, Index]) -> Coverage:
-    rec, idx, part = entry
-    return part.check(rec, idx=idx)
 
 
 def _without_lost(part: Index, rec: str, idx: str, size: int) -> tuple[Index, Losses]:

@@ -260,19 +260,15 @@ def _locked(path: str) -> Iterator[None]:
     Where files cannot be locked, or another process keeps the lock for too long, which anyone who
     may read the file can do, there is no lock: the work is done twice, and the last result stays.
     """
-    with Path(path).open("rb") as file:
-        _wait_for_lock(file.fileno())
-        yield
-
-
-def _wait_for_lock(descriptor: int) -> None:
     end = time.monotonic() + _LOCK_TIMEOUT
-    while time.monotonic() < end:
-        try:
-            try_lock(descriptor)
-        except BlockingIOError:
-            time.sleep(_POLL)
-        except OSError:  # no locks on this filesystem
-            return
-        else:
-            return
+    with Path(path).open("rb") as file:
+        while time.monotonic() < end:
+            try:
+                try_lock(file.fileno())
+            except BlockingIOError:
+                time.sleep(_POLL)
+                continue
+            except OSError:  # no locks on this filesystem
+                pass
+            break
+        yield

@@ -61,9 +61,10 @@ class RecordIOReader(SourceReader):
         records["address"][order] = starts.astype(np.uint64) + np.uint64(memory.ctypes.data)
         spans = self._spans(ids[order], records["address"][order], sizes)
         asked = self._files.begin(spans)
-        return _PendingFrames(self, ids, slot, records, order, starved, spans, asked)
+        pending = _Pending(ids, slot, records, order, starved, spans, asked)
+        return lambda: self._finish(pending)
 
-    def finish(self, pending: _PendingFrames) -> EncodedBatch:
+    def _finish(self, pending: _Pending) -> EncodedBatch:
         """The records of a batch, once they were read; those that are not valid are read again."""
         self._files.finish(pending.asked)
         ids, records, order = pending.ids, pending.records, pending.order
@@ -142,7 +143,7 @@ class RecordIOReader(SourceReader):
 
     def _repair(
         self,
-        pending: _PendingFrames,
+        pending: _Pending,
         labels: npt.NDArray[np.float32],
         failures: Int64s,
     ) -> dict[int, GpuioError]:
@@ -174,7 +175,7 @@ class RecordIOReader(SourceReader):
         return faults
 
     def _put(
-        self, payloads: dict[int, bytes], pending: _PendingFrames, labels: npt.NDArray[np.float32]
+        self, payloads: dict[int, bytes], pending: _Pending, labels: npt.NDArray[np.float32]
     ) -> None:
         """Put records that were read by themselves into a batch, by their places."""
         places, frames = [*payloads], [frame(payload) for payload in payloads.values()]
@@ -189,11 +190,10 @@ class RecordIOReader(SourceReader):
 
 
 @dataclass(frozen=True, slots=True)
-class _PendingFrames(PendingBatch):
-    """A batch on its way into memory.
+class _Pending:
+    """A batch that is being read.
 
     Attributes:
-        reader: What reads it.
         ids: (N,) int64 numbers of the records.
         slot: The memory.
         records: (N,) RECORD, frames.
@@ -203,7 +203,6 @@ class _PendingFrames(PendingBatch):
         asked: The reads that were begun.
     """
 
-    reader: RecordIOReader
     ids: Int64s
     slot: Slot
     records: npt.NDArray[np.void]
@@ -211,9 +210,6 @@ class _PendingFrames(PendingBatch):
     starved: list[int]
     spans: npt.NDArray[np.void]
     asked: PendingSpans
-
-    def finish(self) -> EncodedBatch:
-        return self.reader.finish(self)
 
 
 def _received(
