@@ -168,6 +168,8 @@ class _Lowering:
             for kind in map(StepKind, np.unique(part["kind"]).tolist()):
                 if STEPS[kind].weighs:
                     part["weights"][part["kind"] == kind] = self._target.weights_of(kind)
+        if step.weights is not None:
+            part["weights"] = self._addresses(step.weights[places])
         self._table[rows] = part
         self._shift[rows] = 0
 

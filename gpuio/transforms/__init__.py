@@ -7,6 +7,7 @@ which they apply; importing them needs NumPy alone.
 from __future__ import annotations
 
 from gpuio.transforms.affine import Affine
+from gpuio.transforms.blur import GaussianBlur
 from gpuio.transforms.border import Pad
 from gpuio.transforms.color import ColorJitter, Exposure, HlsJitter, Lighting, RandomGray
 from gpuio.transforms.crop import Crop, RandomResizedCrop, SquareCrop
@@ -35,6 +36,7 @@ __all__ = [
     "CropObjects",
     "Exposure",
     "FitInto",
+    "GaussianBlur",
     "HlsJitter",
     "Lighting",
     "Mirror",

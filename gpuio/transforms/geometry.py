@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.steps import REACH, ColorKind, StepKind, resize_kinds
+from gpuio.kernels.steps import NEAREST_OF, REACH, ColorKind, StepKind, resize_kinds
 from gpuio.transforms.random import Draw, Draws
 
 Sizes = npt.NDArray[np.int64]
@@ -37,9 +37,6 @@ MOST_PIXELS = 1 << 28
 """Pixels of the largest window that a step may make: one image must not take all memory."""
 INTER_METHODS = (0, 1, 2, 3, 4, 9, 10)
 _AUTO, _RANDOM = 9, 10
-_MASK_KIND = np.arange(len(StepKind) - 1)
-_MASK_KIND[StepKind.NEAREST : StepKind.WARP_NEAREST] = StepKind.NEAREST
-_MASK_KIND[StepKind.WARP_NEAREST : StepKind.BORDER] = StepKind.WARP_NEAREST
 
 
 @dataclass(slots=True)
@@ -53,7 +50,8 @@ class Step:
         offset: (N, 2) y and x of `source` in the result of the step before.
         matrix: For warps.
         mirrors: Images that are mirrored left to right; None where the step is no mirror.
-        margin: Width of a border, in pixels.
+        margin: Width of a border, in pixels; of a blur, how far it reads to each side.
+        weights: (N, 2 * (2 * margin + 1)) float32 for blurs: those along x, then those along y.
         fill: Value of what lies outside of the picture, for warps and borders.
         colors: What happens to the colours of the result, in this order.
         box: (N, 4) window of the result that is wanted; `ResampleChain.finish` computes it.
@@ -67,6 +65,7 @@ class Step:
     matrix: Matrices | None = None
     mirrors: Mask | None = None
     margin: int = 0
+    weights: npt.NDArray[np.float32] | None = None
     fill: int = 0
     colors: list[ColorStep] = field(default_factory=list)
     box: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.int64))
@@ -164,6 +163,17 @@ class ResampleChain:
         size = self.size + 2 * margin
         self._append(Step(kind, self.size, size, offset, margin=margin, fill=fill))
 
+    def blur(self, weights: npt.NDArray[np.float32]) -> None:
+        """Convolve each image along both axes, mirrored about its outermost pixels.
+
+        Args:
+            weights: (N, K) weights of an odd number of taps, the same along both axes.
+        """
+        kind, offset = np.full(len(self.size), StepKind.BLUR), np.zeros_like(self.size)
+        step = Step(kind, self.size, self.size, offset, margin=weights.shape[1] // 2)
+        step.weights = np.concatenate([weights, weights], axis=1)
+        self._append(step)
+
     def add_color(self, color: ColorStep) -> None:
         """Change the colours of each image as it is at this point."""
         if not self.steps:
@@ -196,7 +206,7 @@ class ResampleChain:
             fill: Label of what lies outside of a picture.
         """
         steps = [
-            replace(step, kind=_MASK_KIND[step.kind], fill=fill, colors=[]) for step in self.steps
+            replace(step, kind=NEAREST_OF[step.kind], fill=fill, colors=[]) for step in self.steps
         ]
         chain = ResampleChain(self.original, steps)
         chain.size = self.size
@@ -247,6 +257,8 @@ def _support(step: Step) -> Boxes:
         low, high = _warped(step.matrix, begin, end - 1)
         first = np.floor(low).astype(np.int64) - reach
         last = np.floor(high).astype(np.int64) + reach + 1
+    elif step.weights is not None:
+        first, last = begin - step.margin, end + step.margin
     elif step.margin:
         first, last = begin - step.margin, end - step.margin
     else:

@@ -121,7 +121,7 @@ def _after(maps: Maps, step: Step) -> Maps:
         moved = forth @ moved
         moved[:, :, 2] += 0.5
         return moved
-    if step.margin:
+    if step.margin and step.weights is None:
         moved = maps.copy()
         moved[:, :, 2] += step.margin
         return moved
