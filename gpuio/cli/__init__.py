@@ -12,12 +12,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, NoReturn
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from typing import Final, NoReturn
 
 COMMANDS: Final = {
     "im2rec": "make lists of images, or pack listed images into .rec and .idx",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Final
 
 from gpuio.cli import arguments, loader
@@ -100,9 +102,6 @@ def lines(found: Measurement) -> list[str]:
 
 
 def _figures(file: str, parameters: dict[str, Any], found: Measurement) -> dict[str, Any]:
-    import os
-    from importlib.metadata import version
-
     return {
         "gpuio": version("gpuio"),
         "python": platform.python_version(),

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import re
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from gpuio.cli import arguments
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable
-
-    import numpy as np
-    import numpy.typing as npt
-
-    from gpuio.formats.recordio import Damage
+from gpuio.errors import FormatError, GpuioError, MissingPackageError
+from gpuio.formats.recordio import MAGIC, Damage, verify
+from gpuio.storage.opening import open_bytes
+from gpuio.storage.shards import find_files
 
 _KINDS: Final = {
     b"\xff\xd8\xff": "a JPEG",
@@ -61,9 +62,6 @@ def run(args: argparse.Namespace, work: Callable[[str], tuple[dict[str, Any], in
         args: The arguments that `configure` added.
         work: Takes the path of a .rec, returns its JSON report and an exit status.
     """
-    from gpuio.errors import GpuioError, MissingPackageError
-    from gpuio.storage.shards import find_files
-
     reports, status = [], 0
     for path in find_files(args.files, ".rec"):
         try:
@@ -87,23 +85,14 @@ def scan(path: str) -> tuple[npt.NDArray[np.int64], list[Damage]]:
         FormatError: The file is no RecordIO file.
         OSError: The file cannot be read.
     """
-    from gpuio.formats.recordio import verify
-
     offsets, damages = verify(path)
     if damages and not len(offsets) and (kind := _other_kind(path)):
-        from gpuio.errors import FormatError
-
         raise FormatError(f"{path}: not a RecordIO file{kind}")
     return offsets, damages
 
 
 def _other_kind(path: str) -> str:
     """What a file without any whole record is, for a message; "" if it starts like a record."""
-    import re
-
-    from gpuio.formats.recordio import MAGIC
-    from gpuio.storage.opening import open_bytes
-
     with open_bytes(path) as file:
         start = file.pread(_START, 0)
     if start.startswith(MAGIC.to_bytes(4, "little")):

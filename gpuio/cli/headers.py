@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.formats.image_record import HEADER_NBYTES, unpack
 from gpuio.formats.prefix import read_words
 from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 _BLOCK: Final = 1 << 16  # records that are read at a time
 _WORDS: Final = 64  # 32-bit words that are read of each record; few headers are longer

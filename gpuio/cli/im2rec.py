@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from gpuio.cli import arguments
+from gpuio.cli.progress import progress_bar
 from gpuio.core.threads import available_cores
 from gpuio.errors import FormatError
+from gpuio.formats.image_list import ImageList
 from gpuio.pack.listing import EXTENSIONS, find_images, find_lists, make_lists
 from gpuio.pack.packing import PackOptions, PackReport, check_root, pack_list
 from gpuio.pack.shards import pack_shards
@@ -218,9 +220,6 @@ def _pack(args: argparse.Namespace) -> int:
 
 
 def _pack_one(path: str, args: argparse.Namespace, options: PackOptions) -> PackReport:
-    from gpuio.cli.progress import progress_bar
-    from gpuio.formats.image_list import ImageList
-
     start = time.perf_counter()
     images = ImageList.load(path)
     repeated = len(images) - len(set(images.ids.tolist()))

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from gpuio.cli import files
+from gpuio.cli.headers import Headers, read_headers
+from gpuio.errors import GpuioError
+from gpuio.formats.codec import opened
+from gpuio.formats.image_record import unpack
+from gpuio.formats.index import Index
+from gpuio.formats.label_hint import face_keys
+from gpuio.formats.object_label import HEADER_WIDTH, OBJECT_WIDTH, holds_objects, unpack_objects
+from gpuio.formats.recordio import RecordFile
+from gpuio.storage.shards import beside, exists, size_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    import numpy as np
-    import numpy.typing as npt
-
-    from gpuio.cli.headers import Headers
-
-    Numbers = npt.NDArray[Any]
+Numbers = npt.NDArray[Any]
 
 _BAR: Final = 40  # columns of the longest bar
 _BINS: Final = 10
@@ -91,9 +97,6 @@ def inspect(path: str, offsets: npt.NDArray[np.int64]) -> dict[str, Any]:
         path: The .rec.
         offsets: (N,) int64 byte offsets of its records.
     """
-    from gpuio.cli.headers import read_headers
-    from gpuio.storage.shards import size_of
-
     headers = read_headers(path, offsets)
     images = headers.nbytes > 0
     facts: dict[str, Any] = {
@@ -158,17 +161,12 @@ def describe(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _index(path: str) -> dict[str, Any] | None:
-    from gpuio.formats.index import Index
-    from gpuio.storage.shards import beside, exists
-
     idx = beside(path, ".idx")
     return {"file": idx, "entries": len(Index.load(idx))} if exists(idx) else None
 
 
 def _describe_index(path: str, index: Mapping[str, Any] | None, count: int) -> str:
     if index is None:
-        from gpuio.storage.shards import beside
-
         return f"index     none; make one with: gpuio rec2idx {path} {beside(path, '.idx')}"
     entries = index["entries"]
     return f"index     {entries} entries" + (f", not {count}" if entries != count else "")
@@ -178,8 +176,6 @@ def _faces(
     path: str, offsets: npt.NDArray[np.int64], headers: Headers
 ) -> dict[str, tuple[int, int]] | None:
     """First and last keys of images and of identities, from the first record of a face set."""
-    from gpuio.formats.label_hint import face_keys
-
     if not len(offsets) or headers.flags[0] != 2 or headers.nbytes[0]:
         return None
     keys = face_keys(_labels(path, offsets[:1])[0], 0)
@@ -190,8 +186,6 @@ def _faces(
 
 def _classes(labels: Numbers) -> dict[str, Any]:
     """The distinct values of (N,) first labels: how many, least, largest, images for each."""
-    import numpy as np
-
     values, counts = _counted(labels[np.isfinite(labels)])
     return {
         "count": len(values),
@@ -205,10 +199,6 @@ def _classes(labels: Numbers) -> dict[str, Any]:
 
 def _objects(path: str, offsets: npt.NDArray[np.int64], flags: Numbers) -> dict[str, Any] | None:
     """The objects in the labels of a detection set; None for other sets."""
-    import numpy as np
-
-    from gpuio.formats.object_label import HEADER_WIDTH, OBJECT_WIDTH, holds_objects, unpack_objects
-
     some = flags >= HEADER_WIDTH + OBJECT_WIDTH  # images with a shorter label have no object
     if 2 * some.sum() < len(flags):
         return None
@@ -259,19 +249,12 @@ def _describe_labels(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _counted(values: Numbers) -> tuple[list[Any], list[int]]:
     """Distinct values in ascending order, and how often each occurs."""
-    import numpy as np
-
     found, counts = np.unique(values, return_counts=True)
     return found.tolist(), counts.tolist()
 
 
 def _labels(path: str, offsets: npt.NDArray[np.int64]) -> list[npt.NDArray[np.float32]]:
     """All labels of each image record at the byte `offsets`."""
-    import numpy as np
-
-    from gpuio.formats.image_record import unpack
-    from gpuio.formats.recordio import RecordFile
-
     with RecordFile(path) as file:
         headers = [unpack(file.read(offset)[0])[0] for offset in offsets.tolist()]
     return [np.atleast_1d(np.asarray(header.label, np.float32)) for header in headers]
@@ -293,15 +276,6 @@ def _sample(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _sizes(path: str, offsets: npt.NDArray[np.int64]) -> Numbers:
     """(N, 2) widths and heights of the images at the byte `offsets` whose headers are readable."""
-    from importlib.util import find_spec
-
-    import numpy as np
-
-    from gpuio.errors import GpuioError
-    from gpuio.formats.codec import opened
-    from gpuio.formats.image_record import unpack
-    from gpuio.formats.recordio import RecordFile
-
     found: list[tuple[int, int]] = []
     if find_spec("PIL") is None:
         return np.zeros((0, 2), np.int64)
@@ -317,8 +291,6 @@ def _sizes(path: str, offsets: npt.NDArray[np.int64]) -> Numbers:
 
 
 def _spread(values: Numbers) -> dict[str, int]:
-    import numpy as np
-
     found = np.percentile(values, _PERCENTILES, method="nearest").astype(np.int64).tolist()
     return dict(zip(("min", "10 %", "median", "90 %", "max"), found, strict=True))
 
@@ -329,8 +301,6 @@ def _written(spread: Mapping[str, int]) -> str:
 
 def _histogram(values: Numbers) -> tuple[int, list[int]]:
     """Width of a bin and the counts, from 0 to the 99th percentile; the last bin is open."""
-    import numpy as np
-
     top = max(int(np.percentile(values, 99, method="higher")), _BINS)
     step = -(-top // _BINS)
     counts: list[int] = np.bincount(np.minimum(values // step, _BINS - 1), minlength=_BINS).tolist()

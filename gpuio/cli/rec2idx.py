@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import numpy as np
 
 from gpuio.cli import arguments
-
-if TYPE_CHECKING:
-    import argparse
+from gpuio.cli.headers import read_headers
+from gpuio.errors import CorruptRecordError, FormatError
+from gpuio.formats.index import LARGEST_KEY, Index
+from gpuio.storage.shards import beside, sizes_of
 
 _SHOWN: Final = 20  # damaged places that are listed
 
@@ -41,12 +45,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the index and return the exit status."""
-    import numpy as np
-
-    from gpuio.errors import CorruptRecordError, FormatError
-    from gpuio.formats.index import LARGEST_KEY, Index
-    from gpuio.storage.shards import beside, sizes_of
-
     path = args.index or beside(args.record, ".idx")
     if path.endswith(".rec") or _are_one(path, args.record):
         raise ValueError(f"{path} is a .rec, and INDEX is the .idx to write")
@@ -54,8 +52,6 @@ def run(args: argparse.Namespace) -> int:
     if damages and not len(index):
         raise CorruptRecordError(damages[0].reason, path=args.record, offset=damages[0].offset)
     if args.keys == "id":
-        from gpuio.cli.headers import read_headers
-
         headers = read_headers(args.record, index.offsets)
         for offset in index.offsets[headers.nbytes < 0][:1].tolist():
             reason = "no image record, so it has no id; use --keys position"

@@ -8,18 +8,19 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.cli import arguments, loader
-from gpuio.errors import CorruptRecordError
+from gpuio.errors import CorruptRecordError, DecodeError, FormatError
+from gpuio.formats.codec import imdecode
+from gpuio.formats.object_label import holds_objects, unpack_objects
 from gpuio.mxnet.iterators.image_record import ImageRecordIter
 from gpuio.observe import contact_sheet, gallery
-
-if TYPE_CHECKING:
-    from gpuio.sources.base import RecordSource
+from gpuio.sources.base import RecordSource
+from gpuio.sources.registry import open_source
 
 _SHAPE: Final = (3, 224, 224)
 _LABELS: Final = 3  # labels of an image that are written under it
@@ -93,8 +94,6 @@ def stored(file: str, count: int) -> Iterator[Tile]:
 
     A record that cannot be shown becomes an empty frame; the reason goes to standard error.
     """
-    from gpuio.sources.registry import open_source
-
     source = open_source(file)
     numbers = np.linspace(0, len(source) - 1, min(count, len(source)))
     for number in np.rint(numbers).astype(int).tolist():
@@ -102,10 +101,6 @@ def stored(file: str, count: int) -> Iterator[Tile]:
 
 
 def _stored(source: RecordSource, number: int) -> Tile:
-    from gpuio.errors import DecodeError, FormatError
-    from gpuio.formats.codec import imdecode
-    from gpuio.formats.object_label import holds_objects, unpack_objects
-
     key = None if source.keys is None else int(source.keys[number])
     try:
         found = source.read(number)

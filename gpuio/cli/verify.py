@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from gpuio.cli import files
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    import numpy.typing as npt
-
-    from gpuio.formats.index import Index
-    from gpuio.formats.recordio import RecordFile
+from gpuio.cli.progress import progress_bar
+from gpuio.core.parallel_map import in_order
+from gpuio.core.threads import available_cores
+from gpuio.errors import CorruptRecordError, DecodeError, FormatError
+from gpuio.formats.codec import imdecode
+from gpuio.formats.image_record import unpack
+from gpuio.formats.index import Index
+from gpuio.formats.recordio import RecordFile
+from gpuio.storage.shards import beside, exists, size_of
 
 _BLOCK: Final = 32  # images that a thread checks at a time
 _EPILOG: Final = """\
@@ -74,9 +78,6 @@ def check(
         FormatError: The file is no RecordIO file, or its .idx cannot be parsed.
         OSError: The file cannot be read.
     """
-    from gpuio.formats.index import Index
-    from gpuio.storage.shards import beside, exists, size_of
-
     start = time.perf_counter()
     nbytes = size_of(path)
     offsets, damages = files.scan(path)
@@ -121,8 +122,6 @@ def check_index(index: Index, offsets: npt.NDArray[np.int64], known: set[int]) -
         offsets: (N,) int64 byte offsets of the whole records.
         known: Byte offsets of damage that is already listed.
     """
-    import numpy as np
-
     lost = ~np.isin(index.offsets, offsets)
     entries = [*zip(index.offsets[lost].tolist(), index.keys[lost].tolist(), strict=True)]
     reason = "in the .idx, but no record starts here"
@@ -137,11 +136,6 @@ def check_index(index: Index, offsets: npt.NDArray[np.int64], known: set[int]) -
 
 def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:
     """The images that cannot be decoded, among the records at the byte `offsets`."""
-    from gpuio.cli.progress import progress_bar
-    from gpuio.core.parallel_map import in_order
-    from gpuio.core.threads import available_cores
-    from gpuio.formats.recordio import RecordFile
-
     faults: list[Fault] = []
     blocks = (offsets[first : first + _BLOCK] for first in range(0, len(offsets), _BLOCK))
     with RecordFile(path) as file, progress_bar(len(offsets), "images", "verify") as progress:
@@ -155,10 +149,6 @@ def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:
 
 
 def _check_block(file: RecordFile, offsets: npt.NDArray[np.int64]) -> tuple[int, list[Fault]]:
-    from gpuio.errors import CorruptRecordError, DecodeError, FormatError
-    from gpuio.formats.codec import imdecode
-    from gpuio.formats.image_record import unpack
-
     faults = []
     for offset in offsets.tolist():
         key = None
@@ -180,8 +170,6 @@ def _silent(_: str) -> None:
 
 def _keys(index: Index | None, faults: list[Fault]) -> dict[int, int]:
     """Keys of the damaged records by byte offset, for those in the index."""
-    import numpy as np
-
     if index is None or not faults:
         return {}
     wanted = np.isin(index.offsets, [fault.offset for fault in faults])

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future
+from typing import Final, TypeVar
 
 from gpuio.core.threads import WorkerPool
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
-    from concurrent.futures import Future
 
 _AHEAD: Final = 16  # results per thread that may wait for an earlier one
 

@@ -6,12 +6,10 @@ Source: Exif 2.32 (CIPA DC-008), section 4.6.4, tag 0x0112; JPEG segments: ITU-T
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
+import numpy.typing as npt
 
 _ORIENTATION = 0x0112
 _SHORT = 3

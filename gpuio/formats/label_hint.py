@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.formats.object_label import holds_objects
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 
 def label_hint(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gpuio.interop.loader import Loader
-
-if TYPE_CHECKING:
-    from gpuio.interop.loader import Source
+from gpuio.interop.loader import Loader, Source
 
 
 class JaxLoader(Loader):

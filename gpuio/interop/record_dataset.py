@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 import torch
@@ -17,10 +17,7 @@ from gpuio.interop import labels
 from gpuio.sources.base import RecordSource
 from gpuio.sources.registry import open_source
 from gpuio.storage import paths
-from gpuio.storage.paths import absolute_paths
-
-if TYPE_CHECKING:
-    from gpuio.storage.paths import PathLike
+from gpuio.storage.paths import PathLike, absolute_paths
 
 
 class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[misc]

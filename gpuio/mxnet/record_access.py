@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from gpuio.core.guard import SharedLock
 from gpuio.formats.recordio import RecordFile
 from gpuio.storage.appender import Appender, LocalAppender
 from gpuio.storage.opening import open_appender
 from gpuio.storage.paths import absolute, check_path
-
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
 
 T = TypeVar("T")
 
@@ -54,13 +50,8 @@ class RecordAccess(_Locked):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
             self._abandon()
         self.close()
 

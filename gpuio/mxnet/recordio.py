@@ -30,7 +30,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +45,6 @@ from gpuio.storage.appender import Appender, LocalAppender
 from gpuio.storage.identity import FileIdentity, identity_of
 from gpuio.storage.opening import open_appender
 from gpuio.storage.paths import absolute
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "IRHeader",

@@ -9,9 +9,10 @@ import errno
 import os
 import random
 import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -19,9 +20,6 @@ from gpuio.formats.image_list import ImageList
 from gpuio.storage.atomic import committed
 from gpuio.storage.location import Location
 from gpuio.storage.paths import is_url
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 EXTENSIONS: Final = (".jpeg", ".jpg", ".png")
 

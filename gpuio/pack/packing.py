@@ -16,13 +16,15 @@ from __future__ import annotations
 import os
 import struct
 from array import array
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.core.parallel_map import in_order
 from gpuio.core.threads import available_cores
@@ -36,12 +38,7 @@ from gpuio.storage.opening import read_bytes
 from gpuio.storage.paths import is_url
 from gpuio.storage.shards import beside, exists
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import numpy.typing as npt
-
-    Path_ = str | os.PathLike[str]
+Path_ = str | os.PathLike[str]
 
 _WRITE_NBYTES: Final = 1 << 20
 

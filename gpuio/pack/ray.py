@@ -11,7 +11,7 @@ import os
 import socket
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gpuio.errors import BackendError
 from gpuio.pack.packing import PackOptions, PackReport
@@ -30,12 +30,11 @@ try:
 except ImportError as error:
     raise BackendError("packing on a cluster needs Ray: pip install 'gpuio[ray]'") from error
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator
 
-    from gpuio.formats.image_list import ImageList
+from gpuio.formats.image_list import ImageList
 
-    Path_ = str | os.PathLike[str]
+Path_ = str | os.PathLike[str]
 
 _RETRIES: Final = 5  # of a shard whose worker died
 # Tasks that Ray has at a time, for each task that can run at once: no worker waits for the driver,

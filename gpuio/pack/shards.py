@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpuio.formats.image_list import ImageList
 from gpuio.pack.packing import (
@@ -23,10 +24,7 @@ from gpuio.storage.paths import is_url
 from gpuio.storage.shards import shard_name
 from gpuio.storage.write_lock import write_lock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    Path_ = str | os.PathLike[str]
+Path_ = str | os.PathLike[str]
 
 
 def pack_shards(

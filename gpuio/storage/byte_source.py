@@ -15,7 +15,6 @@ from gpuio.errors import PipelineClosedError
 from gpuio.storage.plain_file import open_plain
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     from _typeshed import WriteableBuffer
@@ -88,12 +87,7 @@ class ByteSource(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

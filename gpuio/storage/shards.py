@@ -13,15 +13,13 @@ import glob
 import os
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gpuio.errors import FormatError
 from gpuio.storage.location import Location
 from gpuio.storage.paths import PathLike, is_url, split_paths
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 _SHARD: Final = re.compile(r"(.*)-(\d{5,})-of-(\d{5,})(\.\w+)", re.DOTALL)
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")

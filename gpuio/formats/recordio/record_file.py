@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final, Self
 
 import numpy as np
 
@@ -21,11 +22,6 @@ from gpuio.formats.recordio.framing import (
 )
 from gpuio.storage.byte_source import ByteSource
 from gpuio.storage.opening import open_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
-    from typing import Self
 
 _SMALL_RECORD: Final = 16 << 10  # bytes read at once: mostly a whole record of a face
 _SMALL_WINDOW: Final = 4 << 10
@@ -55,12 +51,7 @@ class RecordFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.mxnet.ndarray import NDArray
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 
 def image_array(src: Any) -> npt.NDArray[Any]:

@@ -17,14 +17,16 @@ import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
+from typing import Any, Final, NamedTuple, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.core.parameters import suggest, without_torch
 from gpuio.mxnet import advice
 from gpuio.mxnet.image.arrays import by_channel, floating, image_array, ndarray
 from gpuio.mxnet.image.functions import (
+    Box,
     center_box,
     choose,
     color_normalize,
@@ -38,12 +40,7 @@ from gpuio.mxnet.image.functions import (
 )
 from gpuio.mxnet.ndarray import NDArray
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from gpuio.mxnet.image.functions import Box
-
-    Image = npt.NDArray[Any]
+Image = npt.NDArray[Any]
 
 _OWN: Final = __name__.rpartition(".")[0] + "."
 _MEAN = (123.68, 116.28, 103.53)

@@ -12,9 +12,10 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.errors import FormatError
 from gpuio.kernels.float_color import MAP
@@ -24,10 +25,7 @@ from gpuio.pipeline.plan import Plan
 from gpuio.transforms.normalize import Normalization
 from gpuio.transforms.op import BatchPlan, Column, Op
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Row = tuple[int, int, int, int, int, int, int]
+Row = tuple[int, int, int, int, int, int, int]
 
 _COLUMNS: Final = 7  # y, x, height, width, new height, new width, interpolation
 _RGB_ORDER: Final = 1

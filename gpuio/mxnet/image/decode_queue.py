@@ -7,17 +7,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy.typing as npt
 
 from gpuio.core.parameters import integer
 from gpuio.core.threads import WorkerPool, available_cores
 from gpuio.errors import DecodeError, FormatError, LabelError, PipelineClosedError
 from gpuio.mxnet.image.functions import imdecode
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Image = npt.NDArray[Any]
+Image = npt.NDArray[Any]
 
 _PER_THREAD: Final = 4  # images that may wait to be put into a batch
 

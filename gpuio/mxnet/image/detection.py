@@ -18,9 +18,10 @@ import random
 import warnings
 from collections.abc import Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.core.parameters import suggest
 from gpuio.mxnet.image.augmenters import (
@@ -36,13 +37,10 @@ from gpuio.mxnet.image.augmenters import (
 )
 from gpuio.mxnet.image.functions import copyMakeBorder, fixed_crop
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Image = npt.NDArray[Any]
-    Label = npt.NDArray[Any]
-    Box = tuple[int, int, int, int]
-    Range = Sequence[float]
+Image = npt.NDArray[Any]
+Label = npt.NDArray[Any]
+Box = tuple[int, int, int, int]
+Range = Sequence[float]
 
 _ISOLATED_CONSTANT: Final = 16
 _TINY: Final = 2  # pixels, below which neither objects nor windows count

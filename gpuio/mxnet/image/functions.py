@@ -21,9 +21,10 @@ import warnings
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.core import parameters as p
 from gpuio.core.extras import explained
@@ -34,13 +35,10 @@ from gpuio.mxnet.ndarray import NDArray
 from gpuio.storage.paths import check_path
 from gpuio.storage.plain_file import read_plain
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Image = npt.NDArray[Any]
-    Box = tuple[int, int, int, int]
-    Size = Sequence[int]
-    Range = Sequence[float]
+Image = npt.NDArray[Any]
+Box = tuple[int, int, int, int]
+Size = Sequence[int]
+Range = Sequence[float]
 
 _TRIES: Final = 10
 _BYTES: Final = (bytes, bytearray, memoryview, np.ndarray)

@@ -12,25 +12,21 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.core.extras import explained
 from gpuio.core.parameters import suggest, with_keywords_of
 from gpuio.errors import LabelError
 from gpuio.mxnet.image.augmenters import make_list, statistics
 from gpuio.mxnet.image.detection import CreateDetAugmenter, DetAugmenterOptions
-from gpuio.mxnet.image.image_iter import ImageIter
+from gpuio.mxnet.image.image_iter import ImageIter, PathLike
 from gpuio.mxnet.ndarray import NDArray
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from gpuio.mxnet.image.image_iter import PathLike
-
-    Image = npt.NDArray[Any]
-    Label = npt.NDArray[Any]
+Image = npt.NDArray[Any]
+Label = npt.NDArray[Any]
 
 _log = logging.getLogger(__name__)
 

@@ -25,9 +25,10 @@ import logging
 from collections.abc import MutableSequence, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import Any, Final, Unpack
 
 import numpy as np
+import numpy.typing as npt
 
 from gpuio.core import parameters as p
 from gpuio.core.guard import Ends
@@ -47,10 +48,7 @@ from gpuio.storage import paths
 from gpuio.storage.paths import PathLike as PathLike
 from gpuio.storage.paths import check_path
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Image = npt.NDArray[Any]
+Image = npt.NDArray[Any]
 
 _log = logging.getLogger(__name__)
 

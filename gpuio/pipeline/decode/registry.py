@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from gpuio.devices.base import Device
 from gpuio.errors import BackendError
 from gpuio.pipeline.decode.base import Decoder, DecoderOptions
-
-if TYPE_CHECKING:
-    from gpuio.devices.base import Device
-    from gpuio.sources.base import RecordSource
+from gpuio.sources.base import RecordSource
 
 DecoderFactory = Callable[[DecoderOptions], Decoder]
 """Makes a decoder, which its pipeline closes: a class derived from `Decoder`, or a function. It
