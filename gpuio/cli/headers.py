@@ -20,7 +20,7 @@ _LABELS: Final = (HEAD_NBYTES + HEADER_NBYTES) // 4  # the word where labels beg
 
 
 @dataclass(frozen=True, slots=True)
-class Headers:
+class RecordHeaders:
     """The fields in front of the image, for each of N records.
 
     Attributes:
@@ -38,7 +38,7 @@ class Headers:
     starts: npt.NDArray[np.uint8]
 
 
-def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -> Headers:
+def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -> RecordHeaders:
     """The headers of the records at `offsets`, which are in bytes and ascending.
 
     Raises:
@@ -46,7 +46,7 @@ def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -
         RemoteError: A file at a URL cannot be read.
     """
     count = len(offsets)
-    headers = Headers(
+    headers = RecordHeaders(
         np.empty(count, np.uint32),
         np.empty(count, np.float32),
         np.empty(count, np.uint64),
@@ -64,7 +64,7 @@ def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -
 
 
 def _gather(
-    file: RecordFile, offsets: npt.NDArray[np.int64], headers: Headers, rows: slice
+    file: RecordFile, offsets: npt.NDArray[np.int64], headers: RecordHeaders, rows: slice
 ) -> None:
     """Fill in records of one part; records in several parts get a negative `nbytes`.
 
@@ -96,7 +96,7 @@ def _gather(
     headers.starts[rows] = begins.view(np.uint8).reshape(-1, 4)
 
 
-def _read_one(file: RecordFile, offset: int, headers: Headers, row: int) -> None:
+def _read_one(file: RecordFile, offset: int, headers: RecordHeaders, row: int) -> None:
     payload, _ = file.read(offset)
     try:
         header, image = unpack(payload)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.cli import files
-from gpuio.cli.headers import Headers, read_headers
+from gpuio.cli.headers import RecordHeaders, read_headers
 from gpuio.errors import GpuioError
 from gpuio.formats.codec import opened
 from gpuio.formats.image_record import unpack
@@ -173,7 +173,7 @@ def _describe_index(path: str, index: Mapping[str, Any] | None, count: int) -> s
 
 
 def _faces(
-    path: str, offsets: npt.NDArray[np.int64], headers: Headers
+    path: str, offsets: npt.NDArray[np.int64], headers: RecordHeaders
 ) -> dict[str, tuple[int, int]] | None:
     """First and last keys of images and of identities, from the first record of a face set."""
     if not len(offsets) or headers.flags[0] != 2 or headers.nbytes[0]:

@@ -51,7 +51,7 @@ def wrapped(memory: HostArray, owner: object) -> HostArray:
     return np.asarray(_Owned(memory, owner)).view(memory.dtype)
 
 
-class _Program(NamedTuple):
+class _HeldProgram(NamedTuple):
     """What runs on the items of a batch.
 
     Attributes:
@@ -81,7 +81,7 @@ class _Workers:
 
     def launch(
         self,
-        program: _Program,
+        program: _HeldProgram,
         items: npt.NDArray[np.int64],
         count: int | None = None,
         *,
@@ -120,7 +120,7 @@ class _Running:
 
     def __init__(
         self,
-        program: _Program,
+        program: _HeldProgram,
         launch: Launch,
         large: npt.NDArray[np.int64],
         workers: _Workers,
@@ -183,7 +183,7 @@ class _Work(Work):
     def _start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         self._kept += program
         workers = self._free[-1]  # there are free ones unless more than max_in_flight are at work
-        running = _Program([call.call for call in program], nbytes, self._kept)
+        running = _HeldProgram([call.call for call in program], nbytes, self._kept)
         usual, large = np.flatnonzero(nbytes <= LARGE), np.flatnonzero(nbytes > LARGE)
         try:
             launch = workers.launch(running, usual)

@@ -47,7 +47,7 @@ _IN_TURN = 3  # sets of buffers: one set is filled, one is at work, one is free 
 _ALIGNMENT = 256  # of memory for an item or a table, as of CUDA's own allocations
 _CHUNK = 1 << 20
 
-Launch = tuple[kernels.DeviceKernel, tuple[int, int, int], tuple[int, ...]]
+DeviceLaunch = tuple[kernels.DeviceKernel, tuple[int, int, int], tuple[int, ...]]
 """A kernel, its grid, its arguments."""
 
 Mark: TypeAlias = Any  # type: ignore[explicit-any]
@@ -253,7 +253,7 @@ class _Work(Work):
         arena = self._buffers.arena.reserve(int(sizes.sum()))
         start = self._driver.address(arena)
         bases = np.uint64(start) + (np.cumsum(sizes) - sizes).astype(np.uint64)
-        launches: list[Launch] = []
+        launches: list[DeviceLaunch] = []
         for call in program:
             if isinstance(call.kernel, Task):
                 launches += self._launches(call, bases)
@@ -272,7 +272,7 @@ class _Work(Work):
             self._buffers.fence = self._device.record()
         return _Queued(spent)
 
-    def _launches(self, call: KernelCall, bases: npt.NDArray[np.uint64]) -> list[Launch]:
+    def _launches(self, call: KernelCall, bases: npt.NDArray[np.uint64]) -> list[DeviceLaunch]:
         """What the device runs for a kernel of the CPU: one launch, or more where colours change.
 
         The CPU takes an image through its colours before it normalizes it; on the device each
@@ -285,7 +285,7 @@ class _Work(Work):
             table["dst"] += bases
             return self._sample(table, channels)
         assert call.kernel is finish
-        launches: list[Launch] = []
+        launches: list[DeviceLaunch] = []
         colored = (table["color"] != 0) & (table["kind"] != StepKind.SKIP)
         if colored.any():
             pitch = table["cols"].astype(np.int64) * channels
@@ -301,10 +301,10 @@ class _Work(Work):
         args = (address, channels, *map(int, rest))
         return [*launches, (kernels.FINISH, kernels.grid(kernels.FINISH, table), args)]
 
-    def _sample(self, table: npt.NDArray[np.void], channels: int) -> list[Launch]:
+    def _sample(self, table: npt.NDArray[np.void], channels: int) -> list[DeviceLaunch]:
         args = (self._place(table, channels), channels)
         grid = kernels.grid(kernels.SAMPLE, table)
-        launches: list[Launch] = [(kernels.SAMPLE, grid, args)]
+        launches: list[DeviceLaunch] = [(kernels.SAMPLE, grid, args)]
         if ((table["color"] != 0) & (table["kind"] != StepKind.SKIP)).any():
             launches.append((kernels.COLOR, kernels.grid(kernels.COLOR, table), args))
         return launches

@@ -129,7 +129,7 @@ class NDArrayIter(EpochIter):
         """The arrays of `data` and `label`."""
         return [array for _, array in self.data + self.label]
 
-    def _in_order(self, sources: list[tuple[str, _Source]]) -> list[tuple[str, Any]]:
+    def _in_order(self, sources: list[tuple[str, _MemorySource]]) -> list[tuple[str, Any]]:
         if not self.shuffle:
             return [(name, source.array) for name, source in sources]
         return [(name, source.take(self._order, self._axis)) for name, source in sources]
@@ -144,7 +144,7 @@ class NDArrayIter(EpochIter):
         """Description of `batch.label`."""
         return self._describe(self._label)
 
-    def _describe(self, sources: list[tuple[str, _Source]]) -> list[DataDesc]:
+    def _describe(self, sources: list[tuple[str, _MemorySource]]) -> list[DataDesc]:
         descriptions = []
         for name, source in sources:
             shape = list(source.shape)
@@ -202,7 +202,7 @@ class NDArrayIter(EpochIter):
         return DataBatch(data, label, pad)
 
 
-class _Source:
+class _MemorySource:
     """An array in memory.
 
     Attributes:
@@ -222,7 +222,7 @@ class _Source:
         return np.take(self.array, ids, axis).view(NDArray)
 
 
-class _Stored(_Source):
+class _StoredSource(_MemorySource):
     """An array on disk, which is read in ascending order, each sample once."""
 
     def take(self, ids: Ids, axis: int) -> Any:
@@ -234,7 +234,7 @@ class _Stored(_Source):
         return np.take(values, places, axis).view(NDArray)
 
 
-class _Sparse(_Source):
+class _SparseSource(_MemorySource):
     """A matrix in CSR form."""
 
     def take(self, ids: Ids, axis: int) -> Any:
@@ -243,7 +243,7 @@ class _Sparse(_Source):
         return self.array[ids]
 
 
-def _sources(parameter: str, given: Any, default: str) -> list[tuple[str, _Source]]:
+def _sources(parameter: str, given: Any, default: str) -> list[tuple[str, _MemorySource]]:
     """(name, source) of each array that was given as `data` or `label`, sorted by name."""
     if given is None:
         return []
@@ -276,21 +276,21 @@ def _check_labels(name: str, labels: Any) -> None:
         warnings.warn(f"{name}: {rounding(values[place])}", LabelWarning, stacklevel=5)
 
 
-def _source(name: str, value: Any) -> _Source:
+def _source(name: str, value: Any) -> _MemorySource:
     if isinstance(value, NDArray):
-        return _Source(value, value.dtype)
+        return _MemorySource(value, value.dtype)
     if isinstance(value, np.memmap) or hasattr(value, "chunks"):
-        return _Stored(value, np.float32)
+        return _StoredSource(value, np.float32)
     if "scipy.sparse" in sys.modules and sys.modules["scipy.sparse"].issparse(value):
         from gpuio.mxnet.csr import CSRNDArray
 
-        return _Sparse(CSRNDArray(value), value.dtype)
+        return _SparseSource(CSRNDArray(value), value.dtype)
     try:
         array = np.array(_on_host(value), np.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         kind = type(value).__name__
         raise TypeError(f"{name!r} must be like an array, got {kind}: {error}") from error
-    return _Source(array.view(NDArray), array.dtype)
+    return _MemorySource(array.view(NDArray), array.dtype)
 
 
 def _on_host(value: Any) -> Any:
