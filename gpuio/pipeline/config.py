@@ -40,7 +40,9 @@ class SourceConfig:
     section: ClassVar[str] = "Source"
     path_imgrec: PathLike | Sequence[PathLike] = option(REQUIRED, "A .rec file. Several files make "
         'one data set: joined with ";", in a list, as braces '
-        "(`train-{00000..00127}-of-00128.rec`), as a glob pattern, or as a folder.")
+        "(`train-{00000..00127}-of-00128.rec`), as a glob pattern, or as a folder. A folder of "
+        "images, with a folder for each class, and files that `gpuio.register_source` knows are "
+        "read, too.")
     path_imgidx: PathLike | Sequence[PathLike] = option("", "The .idx files, in the same forms as "
         "`path_imgrec`, or one for all .rec files. By default the .idx beside each .rec file is "
         "used, and a .rec file whose .idx is missing or does not name all records is scanned once. "
