@@ -114,13 +114,7 @@ def _matrices(
 ) -> npt.NDArray[np.float64]:
     """(N, 6) affine maps of source to canvas about the middles of both, in MXNet's float32.
 
-    Args:
-        source: (N, 2) heights and widths, in pixels.
-        canvas: (N, 2) heights and widths, in pixels, with fractions.
-        angle: (N,) degrees.
-        shear: (N,) ratios.
-        scale: (N,) scales.
-        ratio: (N,) aspect ratios.
+    Sizes are (N, 2) heights and widths, those of a canvas with fractions; angles are degrees.
     """
     height, width = source.T.astype(_F32)
     tall, wide = canvas.T

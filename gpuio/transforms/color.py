@@ -18,13 +18,12 @@ from gpuio.transforms.op import BatchPlan, Changes, Op
 from gpuio.transforms.random import Draw, Draws
 
 _F32 = np.float32
-_JITTERS: Final = (
-    ("brightness", Draw.BRIGHTNESS, ColorKind.BRIGHTNESS),
-    ("contrast", Draw.CONTRAST, ColorKind.CONTRAST),
-    ("saturation", Draw.SATURATION, ColorKind.SATURATION),
-)
+_JITTERS: Final = ("brightness", "contrast", "saturation")
+_KINDS: Final = np.array([ColorKind[name.upper()] for name in _JITTERS])
 _ORDERS: Final = np.array(list(permutations(range(len(_JITTERS)))))
 """(6, 3) orders of the jitters, which `jitter_order` counts."""
+HLS: Final = ("hue", "color_saturation", "lightness")
+"""What shifts of hue, saturation and lightness are sampled as."""
 # Principal components of ImageNet's RGB values, times the square roots of their variances.
 # Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks (2012).
 _EIGENVALUES: Final = (55.46, 4.794, 1.148)
@@ -59,15 +58,14 @@ class ColorJitter(Op):
         order = batch.sample(
             "jitter_order", lambda draws: draws.integers(Draw.JITTER_ORDER, 0, len(_ORDERS) - 1)
         )
-        factors = []
-        for name, draw, _ in _JITTERS:
-            amount = getattr(self, name)
-            limits = {"low": 1 - amount, "high": 1 + amount}
-            factors.append(batch.sample(name, partial(Draws.uniform, draw=draw, **limits)))
-        kinds = np.array([kind for _, _, kind in _JITTERS])
+        amounts = self.brightness, self.contrast, self.saturation
+        factors = [
+            batch.sample(name, partial(_factor, purpose=Draw[name.upper()], amount=amount))
+            for name, amount in zip(_JITTERS, amounts, strict=True)
+        ]
         for which in _ORDERS[order.astype(np.int64)].T:
             factor = np.choose(which, factors)
-            batch.add_color(np.where(factor == 1, ColorKind.NONE, kinds[which]), factor)
+            batch.add_color(np.where(factor == 1, ColorKind.NONE, _KINDS[which]), factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +89,10 @@ class HlsJitter(Op):
     lightness: int = 0
 
     def __call__(self, batch: BatchPlan) -> None:
+        amounts = self.hue, self.saturation, self.lightness
         hue, saturation, lightness = (
-            batch.sample(name, partial(_spread, draw=draw, other=spread, amount=amount))
-            for name, amount, draw, spread in (
-                ("hue", self.hue, Draw.HUE, Draw.HUE_SPREAD),
-                (
-                    "color_saturation",
-                    self.saturation,
-                    Draw.COLOR_SATURATION,
-                    Draw.COLOR_SATURATION_SPREAD,
-                ),
-                ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_SPREAD),
-            )
+            batch.sample(name, partial(_spread, purpose=name.upper(), amount=amount))
+            for name, amount in zip(HLS, amounts, strict=True)
         )
         batch.add_color(ColorKind.HLS, hue, lightness, saturation)
 
@@ -180,7 +170,13 @@ class Exposure(Op):
         batch.offset[:] = batch.sample("offset", lambda draws: draws.uniform(Draw.OFFSET, *levels))
 
 
-def _spread(draws: Draws, draw: int, other: int, amount: int) -> npt.NDArray[np.int32]:
+def _factor(draws: Draws, purpose: Draw, amount: float) -> npt.NDArray[np.float32]:
+    """(N,) numbers between 1 - amount and 1 + amount."""
+    return draws.uniform(purpose, 1 - amount, 1 + amount)
+
+
+def _spread(draws: Draws, purpose: str, amount: int) -> npt.NDArray[np.int32]:
     """(N,) whole numbers between -amount and amount, the middle ones more often."""
-    unit = (draws.uniform(draw) + _F32(4) * draws.uniform(other)) / _F32(5)
+    u, v = draws.uniform(Draw[purpose]), draws.uniform(Draw[f"{purpose}_SPREAD"])
+    unit = (u + _F32(4) * v) / _F32(5)
     return np.trunc(unit * _F32(2 * amount) - _F32(amount)).astype(np.int32)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from gpuio.kernels.steps import ColorKind, StepKind
 from gpuio.transforms import geometry
+from gpuio.transforms.color import HLS
 from gpuio.transforms.op import BatchPlan, Changes, Op
 from gpuio.transforms.random import Draw, Draws
 
@@ -65,24 +66,15 @@ class ColorShift(Op):
     contrast: tuple[float, float] = (0, 0)
 
     def __call__(self, batch: BatchPlan) -> None:
+        limits = self.hue, self.saturation, self.lightness
         hue, saturation, lightness = (
-            batch.sample(name, partial(_steps, draw, chance, *limits)).astype(np.int32)
-            for name, limits, draw, chance in (
-                ("hue", self.hue, Draw.HUE, Draw.HUE_CHANCE),
-                (
-                    "color_saturation",
-                    self.saturation,
-                    Draw.COLOR_SATURATION,
-                    Draw.COLOR_SATURATION_CHANCE,
-                ),
-                ("lightness", self.lightness, Draw.LIGHTNESS, Draw.LIGHTNESS_CHANCE),
-            )
+            batch.sample(name, partial(_steps, name.upper(), *each)).astype(np.int32)
+            for name, each in zip(HLS, limits, strict=True)
         )
         shifts = (hue | saturation | lightness) != 0
         kind = np.where(shifts, ColorKind.HLS, ColorKind.NONE)
         batch.add_color(kind, hue, lightness, saturation)
-        draw = partial(_by_chance, Draw.CONTRAST, Draw.CONTRAST_CHANCE, *self.contrast)
-        contrast = batch.sample("contrast", draw)
+        contrast = batch.sample("contrast", partial(_by_chance, "CONTRAST", *self.contrast))
         scales = np.abs(contrast) > _LEAST_CONTRAST
         kind = np.where(scales, ColorKind.BRIGHTNESS, ColorKind.NONE)
         batch.add_color(kind, contrast + _F32(1))
@@ -233,14 +225,12 @@ class TopLeft(Op):
         batch.geometry.warp(output, kind, still, 0)
 
 
-def _by_chance(
-    draw: int, chance: int, amount: float, p: float, draws: Draws
-) -> npt.NDArray[np.float32]:
+def _by_chance(purpose: str, amount: float, p: float, draws: Draws) -> npt.NDArray[np.float32]:
     """(N,) numbers from -amount to amount; 0 for all images but a part `p`."""
-    shift = draws.uniform(draw, -1, 1) * _F32(amount)
-    return np.where(draws.uniform(chance) < p, shift, _F32(0))
+    shift = draws.uniform(Draw[purpose], -1, 1) * _F32(amount)
+    return np.where(draws.uniform(Draw[f"{purpose}_CHANCE"]) < p, shift, _F32(0))
 
 
-def _steps(draw: int, chance: int, amount: int, p: float, draws: Draws) -> npt.NDArray[np.int32]:
-    """(N,) whole numbers of `_by_chance`, its fractions cut off."""
-    return _by_chance(draw, chance, amount, p, draws).astype(np.int32)
+def _steps(purpose: str, amount: int, p: float, draws: Draws) -> npt.NDArray[np.int32]:
+    """(N,) whole numbers of `_by_chance`, whose fractions are cut off."""
+    return _by_chance(purpose, amount, p, draws).astype(np.int32)

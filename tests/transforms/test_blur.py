@@ -129,7 +129,4 @@ def test_a_transform_is_one_file_and_its_name_among_the_public_ones():
         if "GaussianBlur" in (text := path.read_text())
     }
     assert {*found} == {"transforms/blur.py", "transforms/__init__.py"}
-    lines = (home / "transforms/__init__.py").read_text().splitlines()
-    assert [line.strip() for line in lines if "GaussianBlur" in line] == [
-        "from gpuio.transforms.blur import GaussianBlur", '"GaussianBlur",',
-    ]  # fmt: skip
+    assert found["transforms/__init__.py"] == 2  # imported, and in __all__
