@@ -33,7 +33,7 @@ class Output:
 
     Attributes:
         data: (N, C, H, W) or (N, H, W, C) on the device.
-        lease: Of the memory of `data`.
+        lease: Owns the memory of `data`.
     """
 
     data: Array
@@ -51,7 +51,7 @@ class Batch:
         pad: How many samples at the end only fill up the batch.
         sampled: By name, the (N, ...) values that the ops have sampled for each image.
         ready: When `data` and `masks` are written.
-        lease: Of the memory of `data`.
+        lease: Owns the memory of `data`.
         faults: By place in the batch as it was read, samples that could not be read or decoded.
         masks: (N, 1, H, W) uint8, the masks of the images; None where there are none.
     """
@@ -92,11 +92,6 @@ class Field:
         image = plan.normalization.mean_image(plan.dtype)
         self._mean = None if image is None else device.upload(image)
         self.mean_image = 0 if image is None else device.address(self._mean)
-
-    @property
-    def nanoseconds(self) -> int:
-        """Those of all kernels."""
-        return self.decoding + self.augmenting
 
     def take(self, count: int) -> Output:
         """Memory for a batch of `count` samples."""

@@ -2,24 +2,25 @@
 
 How a pipeline ends. Where the code and this list differ, the code is wrong.
 
-1. The epoch is over: every batch is handed out, the threads end, the files are closed; memory
+1. The epoch is over: every batch was handed out, the threads end, the files are closed. Memory
    between the stages is kept for the next epoch.
-2. A stage raises: the batches before the failure are handed out, then the consumer gets that
-   exception, once, unchanged but for a note that names the thread; threads end as in 3.
+2. A stage raises: the consumer gets the batches before the failure, then the exception, once,
+   unchanged but for a note that names the thread. The threads end as in 3.
 3. The consumer stops early (`close`, `reset`, leaving a `with`): every wait is woken, every thread
-   joined, what was read ahead is dropped. A batch that the consumer holds stays as it is.
-4. The iterator is garbage: as 3, when it is collected. The thread that collects waits for two
-   seconds at most, as it may hold a lock that one of ours needs.
-5. The process forks: the threads stay with the parent. In the child, all that is asked of an
-   iterator that has begun to read is a `PipelineClosedError`, whatever other threads of the parent
-   were doing; `close` does nothing; a new iterator works, and one that has not begun.
+   is joined, and what was read ahead is dropped. A batch that the consumer holds stays as it is.
+4. The iterator is garbage: as 3, when it is collected. The thread that collects it waits two
+   seconds at most, as it may hold a lock that one of our threads needs.
+5. The process forks: the threads stay with the parent. In the child, every use of an iterator that
+   has begun to read raises a `PipelineClosedError`, whatever other threads of the parent were
+   doing, and `close` does nothing. A new iterator works, and so does one that has not begun.
 6. The interpreter exits: as 3, before modules are torn down.
-7. A thread cannot be started: the consumer gets a `BackendError` that says what to do; those that
-   were started are joined. The iterator is where it was: it can be asked again, or closed.
-8. Another thread calls `close`: as 3, also while the consumer waits for a batch, who then gets a
-   `PipelineClosedError`, not the end of the epoch. What was closed stays closed.
-9. Several threads ask: each batch goes to exactly one of them, then each gets its StopIteration.
-   `reset`, `set_epoch` and the like wait until a batch that was asked for is handed out.
+7. A thread cannot be started: the consumer gets a `BackendError` that says what to do, and the
+   threads that were started are joined. The iterator is where it was: use it again, or close it.
+8. Another thread calls `close`: as 3. A consumer that waits for a batch gets a
+   `PipelineClosedError`, not the end of the epoch. A closed iterator stays closed.
+9. Several threads ask for batches: each batch goes to exactly one of them, then each of them gets
+   a StopIteration. `reset`, `set_epoch` and the like wait until a batch that was asked for is
+   handed out.
 """
 
 from __future__ import annotations
@@ -161,17 +162,18 @@ class Pipeline:
             The images' part by the name "", and where there are masks, theirs by "masks". Only the
             first one has the seconds in which a thread had to wait.
         """
-        read, decode, fields = self._reading, self._decoding, self.executor.fields
+        read, decode = self._reading, self._decoding
         starved = read.awaited.read()
         busy = max(decode.making.read() - starved, 0.0)
         masks = 0.0 if self._masks is None else self._masks.busy.read()
-        reading, kernels = (read.making.read() - masks, masks), sum(x.nanoseconds for x in fields)
-        accounts = {}
-        for name, source, field, made, seconds in zip(
-            ("", "masks"), self._inputs, fields, self._made, reading, strict=False
+        reading = (read.making.read() - masks, masks)
+        kernels = [(each.decoding / 1e9, each.augmenting / 1e9) for each in self.executor.fields]
+        total, accounts = sum(map(sum, kernels)), {}
+        for name, source, made, seconds, (decoding, augmenting) in zip(
+            ("", "masks"), self._inputs, self._made, reading, kernels, strict=False
         ):
             waits = name == ""
-            part = field.nanoseconds / kernels if kernels else float(waits)
+            part = (decoding + augmenting) / total if total else float(waits)
             accounts[name] = PipelineStats(
                 epochs=self._epochs,
                 read=source.counter.stats(seconds, 0.0, waits * read.blocked.read()),
@@ -179,8 +181,8 @@ class Pipeline:
                 files=source.files.read(),
                 waited=waits * decode.awaited.read(),
                 first=waits * decode.first,
-                decoding=field.decoding / 1e9,
-                augmenting=field.augmenting / 1e9,
+                decoding=decoding,
+                augmenting=augmenting,
             )
         return accounts
 
@@ -215,12 +217,12 @@ class _Input:
     """Reads the records of one field of the samples into host memory of its own.
 
     Args:
-        read: Reads them.
-        device: Whose host memory it is.
+        read: Reads the records.
+        device: Gives the host memory.
         batch_size: Records in the largest batch.
 
     Attributes:
-        host: The memory.
+        host: The host memory.
         files: Runs while files are read.
         counter: Counts what was read.
     """
@@ -228,7 +230,7 @@ class _Input:
     def __init__(self, read: RecordReader, device: Device, batch_size: int) -> None:
         self.read = read
         self._ahead = read.ahead(batch_size)
-        # One is filled, one waits, and each work in flight has one; some are on their way.
+        # One is filled, one waits, each work in flight has one, and `_ahead` are being read.
         slots = 2 + device.max_in_flight + self._ahead
         self.host = Ring(device.empty_host, slots, read.nbytes(batch_size))
         self.files = Stopwatch("gpuio.files")
@@ -241,13 +243,13 @@ class _Input:
         return _noted(records, self.files, self.counter)
 
 
-# What threads run holds no pipeline: one that nobody has any more is to be collected.
+# No function that a thread runs refers to the pipeline, so that it can be garbage.
 
 
 def _noted(
     batches: Iterable[RecordBatch], files: Stopwatch, counter: BatchCounter
 ) -> Generator[RecordBatch, None, None]:
-    """Records as they come; how many there are, and how long files take, is noted."""
+    """The same batches; their records are counted, and the time that files take is measured."""
     left = iter(batches)
     while True:
         with files:
@@ -262,7 +264,7 @@ def _noted(
 def _counted(
     batches: Iterable[Batch], counters: Sequence[BatchCounter]
 ) -> Generator[Batch, None, None]:
-    """Batches as they come; each of their fields is counted."""
+    """The same batches; each of their fields is counted."""
     for batch in batches:
         fields = [batch.data] if batch.masks is None else [batch.data, batch.masks.data]
         for data, counter in zip(fields, counters, strict=True):
