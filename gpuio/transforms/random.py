@@ -162,11 +162,11 @@ class Draws:
 
 def philox4x32(counter: Words, key: Words) -> Words:
     """Ten rounds of Philox: (..., 4) counters and a (2,) key of 32-bit words to (..., 4) words."""
+    pairs = (2, *[1] * (counter.ndim - 1))
+    multiplier, weyl, key = (values.reshape(pairs) for values in (_MULTIPLIER, _WEYL, key))
+    even, odd = (np.moveaxis(counter[..., first::2], -1, 0).copy() for first in (0, 1))
     for _ in range(10):
-        product = counter[..., 0::2] * _MULTIPLIER
-        high, low = product >> _HALF, product & _LOW
-        a = high[..., 1] ^ counter[..., 1] ^ key[0]
-        c = high[..., 0] ^ counter[..., 3] ^ key[1]
-        counter = np.stack([a, low[..., 1], c, low[..., 0]], axis=-1)
-        key = (key + _WEYL) & _LOW
-    return counter
+        product = even * multiplier
+        even, odd = (product >> _HALF)[::-1] ^ odd ^ key, (product & _LOW)[::-1]
+        key = (key + weyl) & _LOW
+    return np.stack([even[0], odd[0], even[1], odd[1]], axis=-1)
