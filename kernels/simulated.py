@@ -25,7 +25,7 @@ from numba.cuda.simulator.kernel import BlockManager
 from numba.cuda.simulator.kernelapi import Dim3, FakeCUDAModule
 
 _PACKAGE = "gpuio.kernels"
-_IN_PYTHON = ("arithmetic", "color", "device")  # in the order of their imports
+_IN_PYTHON = ("arithmetic", "color", "device_pixels", "device")  # in the order of their imports
 
 
 class Memory(Protocol):
