@@ -1,8 +1,7 @@
-"""The commonest ways of a picture on the CPU: bilinear resize or warp, crop, mirror, normalization.
+"""The fast path of the CPU for RGB: bilinear resize or warp, normalized, into the batch.
 
-The same arithmetic as in kernels/resample.py, which does everything else, in an order that suits
-vectors: rows resized along x are kept as planes, and go from there straight into the batch. Both
-give the same bits.
+The arithmetic is that of resize.py and warp.py, in an order that suits vectors: rows resized along
+x are kept as planes, and go from there straight into the batch. Both give the same bits.
 """
 
 from __future__ import annotations
@@ -24,11 +23,13 @@ _PLANES = types.void(types.uint64, types.int64, types.uint64)
 
 
 def _planes_routine(body):
+    """Make `body(at, output, tables)` a `Routine`; see `resize_to_planes` for the arguments."""
     return Routine(body, _PLANES)
 
 
 @njit(inline="always")
 def _padded(count):
+    """`count`, rounded up to whole vectors."""
     return (count + LANES - 1) // LANES * LANES
 
 

@@ -8,6 +8,7 @@ at once; programs of every device pass through it in `devices.base.Work.start`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from gpuio.kernels.steps import (
     ANY_CHANNELS,
     COLOR_STEP,
     MOST_RADIUS,
+    STEP,
     STEPS,
     WARPS,
     ColorKind,
@@ -31,19 +33,8 @@ Columns = dict[str, npt.NDArray[np.int64]]
 Rule = tuple[npt.NDArray[np.bool_], Callable[[np.void], str]]
 """(N,) which rows break it, and what makes a message of such a row."""
 
-_INTEGERS = [
-    "kind",
-    "src_height",
-    "src_width",
-    "dst_height",
-    "dst_width",
-    "y",
-    "x",
-    "rows",
-    "cols",
-    "margin",
-    "color_count",
-]
+_FIELDS: dict[str, tuple[np.dtype, int]] = dict(STEP.fields or {})  # type: ignore[arg-type]
+_INTEGERS = [name for name in _FIELDS if _FIELDS[name][0] == np.int32]  # they stand together
 _WEIGHS = np.array([info.weighs for info in STEPS.values()])
 _RGB = 3  # channels
 
@@ -70,8 +61,8 @@ def check_steps(
     """
     check_kinds(table["kind"])
     used = table["kind"] != StepKind.SKIP
-    columns = {name: table[name].astype(np.int64) for name in _INTEGERS}
-    columns["kind"] = np.where(used, table["kind"], StepKind.COPY)
+    columns = _columns(table)
+    columns["kind"] = np.where(used, columns["kind"], StepKind.COPY)
     rules = [
         *_shape_rules(columns, table, channels),
         *_color_rules(columns, table, channels, colors),
@@ -94,7 +85,6 @@ def _shape_rules(columns: Columns, table: Rows, channels: int) -> list[Rule]:
     source = columns["src_height"], columns["src_width"]
     size = columns["dst_height"], columns["dst_width"]
     y, x, rows, cols = (columns[name] for name in ("y", "x", "rows", "cols"))
-    takes = np.array([channels in info.channels for info in STEPS.values()])
     still = (kind == StepKind.COPY) | (kind == StepKind.BLUR)
     unfit = (source[0] < 1) | (source[1] < 1)
     for before, after in zip(source, size, strict=True):
@@ -106,7 +96,7 @@ def _shape_rules(columns: Columns, table: Rows, channels: int) -> list[Rule]:
     outside = (y < 0) | (x < 0) | (rows < 1) | (cols < 1)
     outside |= (y + rows > size[0]) | (x + cols > size[1])
     return [
-        (~takes[kind], _say(f"takes pictures of 1, 3 or 4 channels, found {channels}")),
+        (~_takes(channels)[kind], _say(f"takes pictures of 1, 3 or 4 channels, found {channels}")),
         (
             unfit,
             _say(
@@ -137,14 +127,15 @@ def _color_rules(
     colored = table["color"] != 0
     if not colored.any():
         return []
-    possible = list(ColorKind) if channels == _RGB else ANY_CHANNELS
+    possible = tuple(ColorKind) if channels == _RGB else ANY_CHANNELS
     count, size = columns["color_count"], COLOR_STEP.itemsize
     missing, wrong = colored.copy(), np.zeros(len(table), bool)
     for address, steps in colors:
         offset = (table["color"] - np.uint64(address)).astype(np.int64)
         there = colored & (offset >= 0) & (count >= 0) & (offset + size * count <= steps.nbytes)
         missing &= ~there
-        impossible = ~np.isin(steps["kind"].reshape(-1), possible)
+        kind = steps["kind"].reshape(-1)
+        impossible = (kind < 0) | (kind > possible[-1])
         if impossible.any():
             before = np.concatenate([[0], np.cumsum(impossible)])  # of these, before each step
             first = np.where(there, offset // size, 0)
@@ -185,6 +176,19 @@ def _memory_rules(
     if finishes:
         rules.append((table["norm"] == 0, _say("takes values to normalize with, found none")))
     return rules
+
+
+@cache
+def _takes(channels: int) -> npt.NDArray[np.bool_]:
+    """By kind, whether it takes pictures of `channels`."""
+    return np.array([channels in info.channels for info in STEPS.values()])
+
+
+def _columns(table: Rows) -> Columns:
+    shape, strides = (len(table), len(_INTEGERS)), (table.strides[0], 4)
+    first = _FIELDS[_INTEGERS[0]][1]
+    block = np.ndarray(shape, np.int32, table, first, strides).T.astype(np.int64)
+    return dict(zip(_INTEGERS, block, strict=True))
 
 
 def _say(text: str) -> Callable[[np.void], str]:

@@ -1,7 +1,7 @@
 """Calls into nvImageCodec for a whole batch, without the GIL.
 
-The functions come as a table of addresses in the order of `FUNCTIONS` of the decoder, the
-structures as templates to copy, so that this file knows their offsets and nothing else.
+Functions are passed as a table of addresses, in the order of `FUNCTIONS` of the decoder, and
+structures as templates to copy: this file knows the offsets of their fields and nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ IMAGE_JOB = np.dtype(
         ("height", np.int32),  # of the picture as it is looked at, EXIF orientation applied
         ("width", np.int32),
         ("channels", np.int32),  # stored in the file
-        ("turned", np.int32),  # EXIF orientation: 0 upright, 2 where it swaps the sides, else 1
+        (
+            "orientation",
+            np.int32,
+        ),  # EXIF: 0 upright, 2 where it swaps the sides, else 1
         ("y", np.int32),  # window to decode
         ("x", np.int32),
         ("rows", np.int32),  # 0: do not decode
@@ -54,15 +57,15 @@ IMAGE_JOB = np.dtype(
 
 DECODED_BY = 5
 BY_BATCH, BY_HARDWARE, BY_GPU, BY_HYBRID, BY_CPU = range(DECODED_BY)
-"""BY_BATCH: by a codec that takes whole batches, which are those of the hardware."""
+"""Who decoded an image. BY_BATCH: a codec that takes whole batches, as those of the hardware do."""
 
 JPEG_HEAD, PNG_HEAD = 0xFFD8FF, 0x474E5089
-"""First bytes, as in `IMAGE_JOB.head`; of a JPEG three."""
+"""The first bytes of a file, as in `IMAGE_JOB.head`: three of a JPEG, four of a PNG."""
 _JPEG_BYTES = 0xFFFFFF
 _PIXELS, _ANIMATION = 0x49444154, 0x6163544C  # the chunks IDAT and acTL of a PNG
 
 # Offsets in nvimgcodecImageInfo_t, _Region_t within _CodeStreamView_t: nvimgcodec.h of 0.9.
-_SPEC, _FORMAT, _TURN, _PLANES, _PLANE = 280, 288, 320, 336, 344
+_SPEC, _FORMAT, _ORIENTATION, _PLANES, _PLANE = 280, 288, 320, 336, 344
 _BUFFER, _KIND, _STREAM = 2136, 2144, 2152
 _VIEW_REGION = 32
 _MESSAGE = 24  # in nvimgcodecDebugMessageData_t
@@ -72,13 +75,13 @@ _FAILED = 3  # of nvimgcodecProcessingStatus_t
 
 LISTENER = 4
 _GET, _SET, _KEY, HEARD = range(LISTENER)
-"""Words that `warned` is given: pthread_getspecific, pthread_setspecific, the key of both, and the
-warnings so far in threads that listen to none."""
+"""uint64 values that `warned` reads: the addresses of pthread_getspecific and pthread_setspecific,
+the key of both, and the number of warnings so far in threads that do not listen."""
 
 
 @njit(inline="always")
 def _copy(template, to, size):
-    """Copy a structure from one address to another; the latter."""
+    """Copy a structure to address `to`, and return that address."""
     structure, mine = carray(pointer(template), size, np.uint8), carray(pointer(to), size, np.uint8)
     for k in range(size):
         mine[k] = structure[k]
@@ -87,7 +90,7 @@ def _copy(template, to, size):
 
 @njit(inline="always")
 def _output(at, row, base, channels, sample_format, color, kind, stream):
-    """Say in the ImageInfo at `at` where and how the window of a row is to be written."""
+    """Set in the ImageInfo at `at` where and how the window of a row is to be written."""
     plane = at + np.uint64(_PLANE)
     store32(at + np.uint64(_SPEC), np.int32(color))
     store32(at + np.uint64(_FORMAT), np.int32(sample_format))
@@ -104,7 +107,7 @@ def _output(at, row, base, channels, sample_format, color, kind, stream):
 
 @njit(inline="always")
 def _window(view, row):
-    """Say in the CodeStreamView at `view` which part of its image a row wants."""
+    """Set in the CodeStreamView at `view` the window of a row."""
     region = view + np.uint64(_VIEW_REGION)
     store32(region + np.uint64(24), np.int32(2))
     store32(region + np.uint64(28), row.y)
@@ -115,11 +118,13 @@ def _window(view, row):
 
 @njit(inline="always")
 def _partial(row):
+    """Whether the window of a row is less than the image."""
     return row.rows != row.height or row.cols != row.width
 
 
 @njit(inline="always")
 def _close(functions, row):
+    """Destroy the code stream of a row, if there is one."""
     if row.stream != 0:
         call(functions[DESTROY], (row.stream, np.uint64(0)))
         row.stream = np.uint64(0)
@@ -129,10 +134,10 @@ def _close(functions, row):
 def _ends_well(data):
     """Whether the markers of a JPEG are those of a whole one, from its start to its end marker.
 
-    Segments follow each other without a byte between them, restart markers count from 0 to 7, and
-    pixel data is followed by no other marker than a whole file may have there. This finds files
-    that were cut off or written over, and costs a look at each byte; it cannot find bytes that
-    are lost or changed inside of pixel data.
+    Segments must follow each other without a byte between them, restart markers must count from 0
+    to 7, and behind pixel data only markers may stand that a whole file has there. This finds files
+    that were truncated or overwritten, and reads each byte once; it cannot find bytes that are lost
+    or changed inside of pixel data.
     """
     at, last, scans, restarts = 2, len(data) - 2, 0, 0
     while at <= last:
@@ -190,14 +195,14 @@ def _has_plain_frame(data):
 
 @njit(inline="always")
 def _big32(data, at):
-    """The number of 32 bits at a place of (N,) uint8, its highest byte first."""
+    """The big-endian 32-bit number at index `at` of (N,) uint8."""
     high, low = int(data[at]) << 8 | int(data[at + 1]), int(data[at + 2]) << 8 | int(data[at + 3])
     return high << 16 | low
 
 
 @njit(inline="always")
 def _is_still(data):
-    """Whether a PNG says nothing of animation before its pixels."""
+    """Whether no chunk of a PNG before its pixels is one of animation."""
     at = 8
     while at + 8 <= len(data):
         kind = _big32(data, at + 4)
@@ -211,8 +216,8 @@ def _is_still(data):
 def probe(args, item, worker, base):
     """Open the image of a row of an IMAGE_JOB table and read its header.
 
-    Plain JPEG and PNG alone are opened: parsers and codecs of other formats are not trusted. Nor is
-    the codec for PNG with animations, which does not look at checksums.
+    Only plain JPEG and PNG are opened: parsers and codecs of other formats are not trusted, nor is
+    the codec for animated PNG, which does not check checksums.
 
     Args:
         args: Address of the table, functions, instance, ImageInfo template, whether `ended` is
@@ -242,13 +247,13 @@ def probe(args, item, worker, base):
     if call(functions[INFO], (load64(handle), at)) == 0:
         plane = at + np.uint64(_PLANE)
         width, height = load32(plane + np.uint64(24)), load32(plane + np.uint64(28))
-        turned = load32(at + np.uint64(_TURN))
-        flips = load32(at + np.uint64(_TURN + 4)) | load32(at + np.uint64(_TURN + 8))
+        rotation = load32(at + np.uint64(_ORIENTATION))
+        flips = load32(at + np.uint64(_ORIENTATION + 4)) | load32(at + np.uint64(_ORIENTATION + 8))
         row.stream = load64(handle)
-        row.turned = 1 if turned != 0 or flips != 0 else 0
+        row.orientation = 1 if rotation != 0 or flips != 0 else 0
         row.height, row.width = height, width
-        if turned == 90 or turned == 270:
-            row.turned = 2
+        if rotation == 90 or rotation == 270:
+            row.orientation = 2
             row.height, row.width = width, height
         planes = load32(at + np.uint64(_PLANES))
         row.channels = planes if planes > 1 else load32(plane + np.uint64(40))
@@ -258,25 +263,25 @@ def probe(args, item, worker, base):
 
 @njit(inline="always")
 def _listen(listener, cell):
-    """Let warnings of this thread be written to the uint64 at `cell`; 0 ends that."""
+    """Let warnings of this thread set the uint64 at address `cell` to 1; address 0 ends that."""
     if listener != 0:
         ways = carray(pointer(listener), LISTENER, np.uint64)
         call(ways[_SET], (ways[_KEY], cell))
 
 
 def _warned(listener, template, text):
-    """Note that libjpeg warns of an image, in the thread that decodes it.
+    """Record that libjpeg warns of an image, in the thread that decodes it.
 
-    This stands where libjpeg believes to have `fprintf`, and `listener` where it believes to have
-    `stderr`. It prints the first warning of an image, and so calls this.
+    libjpeg prints its first warning of an image to `stderr`. It gets this function in place of
+    `fprintf`, and `listener` in place of `stderr`.
 
     Args:
         listener: Address of (LISTENER,) uint64.
-        template: Not looked at.
-        text: Not looked at.
+        template: Not used.
+        text: Not used.
 
     Returns:
-        0 characters that were printed.
+        0, the number of characters printed.
     """
     ways = carray(pointer(listener), LISTENER, np.uint64)
     cell = np.uint64(call_long(ways[_GET], (ways[_KEY],)))
@@ -289,7 +294,7 @@ def _warned(listener, template, text):
 
 @cache
 def warned():
-    """`_warned`, compiled: its `address` can be called as `fprintf` is."""
+    """`_warned`, compiled; its `address` can be called as `fprintf` is."""
     signature = types.int32(types.uint64, types.uint64, types.uint64)
     return cfunc(signature, cache=True, error_model="numpy")(_warned)
 
@@ -303,7 +308,7 @@ def decode(args, item, worker, base):
     Args:
         args: Address of the table, functions, instance, ImageInfo template, CodeStreamView
             template, DecodeParams, address of the decoders, channels, sample format, colour spec,
-            buffer kind, what `warned` is given or 0.
+            buffer kind, what `warned` reads, or 0.
     """
     arg = arguments(args, 12)
     row = carray(pointer(arg[0]), item + 1, IMAGE_JOB)[item]
@@ -370,26 +375,26 @@ def batch_bytes(chunk):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def decode_batch(words):
+def decode_batch(args):
     """Decode the windows of all rows of an IMAGE_JOB table, and close their code streams.
 
-    It returns when the host has done its part: what a GPU has still to do is in order with the
-    stream. Rows tell how it went, and who decoded them.
+    It returns when the host has done its part: what a GPU still does is in order with the stream.
+    `status` and `decoded_by` of the rows are written.
 
     Args:
-        words: (18,) uint64: addresses of table, count of rows, addresses of (N,) uint64 bases, a
+        args: (18,) uint64: addresses of table, count of rows, addresses of (N,) uint64 bases, a
             CUDA stream or 0, functions, instance, ImageInfo template, CodeStreamView template,
             DecodeParams, decoder, channels, sample format, colour spec, buffer kind, most images
-            in one call, the address of what `note` is given, the address of `batch_bytes` bytes;
+            in one call, the address of what `note` reads, the address of `batch_bytes` bytes;
             last, written here, the first status of the library that was an error, or 0.
     """
-    chunk = int(words[_CHUNK])
-    functions = carray(pointer(words[_CALLS]), _FUNCTIONS, np.uint64)
-    rows = carray(pointer(words[_TABLE]), int(words[_COUNT]), IMAGE_JOB)
-    bases = carray(pointer(words[_BASES]), len(rows), np.uint64)
-    info = _copy(words[_INFO], stack(INFO_SIZE), INFO_SIZE)
-    view = _copy(words[_TEMPLATE], stack(VIEW_SIZE), VIEW_SIZE)
-    places, for_streams = cut(words[_SCRATCH], chunk, np.int64)
+    chunk = int(args[_CHUNK])
+    functions = carray(pointer(args[_CALLS]), _FUNCTIONS, np.uint64)
+    rows = carray(pointer(args[_TABLE]), int(args[_COUNT]), IMAGE_JOB)
+    bases = carray(pointer(args[_BASES]), len(rows), np.uint64)
+    info = _copy(args[_INFO], stack(INFO_SIZE), INFO_SIZE)
+    view = _copy(args[_TEMPLATE], stack(VIEW_SIZE), VIEW_SIZE)
+    places, for_streams = cut(args[_SCRATCH], chunk, np.int64)
     streams, for_images = cut(for_streams, chunk, np.uint64)
     images, for_statuses = cut(for_images, chunk, np.uint64)
     statuses, for_codes = cut(for_statuses, chunk, np.int32)
@@ -413,41 +418,41 @@ def decode_batch(words):
                     info,
                     row,
                     bases[item],
-                    words[_CHANNELS],
-                    words[_SAMPLE_FORMAT],
-                    words[_COLOR],
-                    words[_BUFFER_KIND],
-                    words[_CUDA_STREAM],
+                    args[_CHANNELS],
+                    args[_SAMPLE_FORMAT],
+                    args[_COLOR],
+                    args[_BUFFER_KIND],
+                    args[_CUDA_STREAM],
                 )
                 image = for_images + np.uint64(8 * used)
-                if call(functions[IMAGE], (words[_INSTANCE], image, info)) == 0:
+                if call(functions[IMAGE], (args[_INSTANCE], image, info)) == 0:
                     places[used] = item
                     used += 1
                 elif _partial(row):
                     call(functions[DESTROY], (streams[used], zero))
         if used == chunk or (used != 0 and item == len(rows) - 1):
-            _decode_chunk(words, functions, rows, places, streams, images, statuses, codes, used)
+            _decode_chunk(args, functions, rows, places, streams, images, statuses, codes, used)
             used = 0
     for item in range(len(rows)):
         _close(functions, rows[item])
 
 
 @njit(nogil=True, error_model="numpy")
-def _decode_chunk(words, functions, rows, places, streams, images, statuses, codes, used):
-    """One call of the decoder, for the first `used` streams and images, which are then closed."""
+def _decode_chunk(args, functions, rows, places, streams, images, statuses, codes, used):
+    """Decode the first `used` streams and images in one call of the decoder, and close them."""
     zero = np.uint64(0)
     future, size = stack(8), stack(8)
     store64(future, zero)  # a handle that is not null would be used again
     statuses[:used] = 0
-    notes = carray(pointer(words[_NOTES]), 2, np.uint64)
+    notes = carray(pointer(args[_NOTES]), 2, np.uint64)
     codes[:used] = BY_BATCH
     notes[0], notes[1] = address(codes), np.uint64(used)
     wanted = (
-        words[_DECODER],
+        args[_DECODER],
         address(streams),
         address(images),
         np.uint64(used),
-        words[_PARAMS],
+        args[_PARAMS],
         future,
     )
     failed = call(functions[DECODE], wanted)
@@ -455,8 +460,8 @@ def _decode_chunk(words, functions, rows, places, streams, images, statuses, cod
         failed = call(functions[WAIT], (load64(future), zero))
         call(functions[STATUS], (load64(future), address(statuses), size))
         call(functions[FUTURE_END], (load64(future), zero))
-    if words[_OUTCOME] == 0:
-        words[_OUTCOME] = np.uint64(failed)
+    if args[_OUTCOME] == 0:
+        args[_OUTCOME] = np.uint64(failed)
     notes[1] = zero
     for k in range(used):
         row = rows[places[k]]
@@ -468,7 +473,7 @@ def _decode_chunk(words, functions, rows, places, streams, images, statuses, cod
             call(functions[DESTROY], (streams[k], zero))
 
 
-_CHARACTERS = 256  # no message that is looked for is longer
+_CHARACTERS = 256  # messages of interest are shorter
 _STEP = np.frombuffer(b" process #", np.uint8)
 _HARDWARE, _HYBRID = np.frombuffer(b"nvjpeg_hw", np.uint8), np.frombuffer(b"nvjpeg_cuda", np.uint8)
 _GPU = np.frombuffer(b"nvjpeg", np.uint8), np.frombuffer(b"nvtiff", np.uint8)
@@ -484,20 +489,20 @@ def _reads(text, at, word):
 
 
 def _note(severity, category, message, notes):
-    """Note down from a message of nvImageCodec which codec takes an image.
+    """Record, from a message of nvImageCodec, which codec decodes an image.
 
     Such messages look like "0: nvjpeg_cuda_decoder process #17": thread, codec, place in the
     batch. Codecs that take several images at once send none. An image that a codec fails to
     decode is taken by the next one, with another message.
 
     Args:
-        severity: Not looked at.
-        category: Not looked at.
+        severity: Not used.
+        category: Not used.
         message: Address of an nvimgcodecDebugMessageData_t.
         notes: Address of two uint64: the address of one int8 for each image, and their number.
 
     Returns:
-        1: nobody else need see it.
+        1, which means that the message is handled.
     """
     text = carray(pointer(load64(message + np.uint64(_MESSAGE))), _CHARACTERS, np.uint8)
     codec = at = 0
@@ -529,6 +534,6 @@ def _note(severity, category, message, notes):
 
 @cache
 def note():
-    """`_note`, compiled: its `address` is an nvimgcodecDebugCallback_t."""
+    """`_note`, compiled; its `address` is an nvimgcodecDebugCallback_t."""
     signature = types.int32(types.int32, types.int32, types.uint64, types.uint64)
     return cfunc(signature, cache=True, error_model="numpy")(_note)

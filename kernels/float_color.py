@@ -1,7 +1,7 @@
-"""Colours of mx.image: whole levels in, one linear map of each pixel's colour, float32 out.
+"""Colours of mx.image: one linear map of each pixel's colour, from levels to float32.
 
-All that mx.image does to colours is linear and never clipped, so that any number of its steps is
-one map `A v + B mean(v) + c`, where `v` is a pixel's colour and `mean(v)` that of its picture.
+What mx.image does to colours is linear and never clipped, so that any number of its steps make one
+map `A v + B mean(v) + c`, where `v` is a pixel's colour and `mean(v)` that of its picture.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _sums(pixels, count):
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
 def _mapped(pixels, count, table, out):
-    """`count` interleaved colours through a map, into three planes."""
+    """Map `count` interleaved colours into three planes."""
     of_means = False
     for k in range(9, 18):
         of_means = of_means or table[k] != 0

@@ -1,4 +1,4 @@
-"""Machine words inside compiled code: memory by address, C functions by address, one counter.
+"""Operations of compiled code on addresses: loads, stores, calls of C functions, stack memory.
 
 Kernels get addresses, not arrays: the same call then serves host memory, device memory and C
 libraries, and compiled code holds no pointer of its own, so it can be cached on disk.
@@ -43,10 +43,10 @@ def pointer(typingctx, address):
 
 @intrinsic(prefer_literal=True)
 def stack(typingctx, nbytes):
-    """The address (uint64) of `nbytes`, a constant, on the stack of the function that asks.
+    """The address (uint64) of `nbytes` bytes, a constant, on the stack of the calling function.
 
-    They are not cleared, aligned to 16, and good until that function returns. Kernels allocate
-    nothing: what is small stands here, and what is large is memory that the host gives them.
+    The bytes are not cleared, aligned to 16, and valid until that function returns. Kernels
+    allocate nothing: small arrays are made here, large ones lie in memory that the host provides.
     """
     if not isinstance(nbytes, types.IntegerLiteral):
         return None
@@ -62,7 +62,7 @@ def stack(typingctx, nbytes):
 
 @intrinsic
 def fetch_add(typingctx, address, amount):
-    """Add `amount` to the int64 at `address` as one atomic step; its value before."""
+    """Add `amount` to the int64 at `address` atomically, and return its value before."""
 
     def codegen(context, builder, signature, args):
         word = _pointer(builder, args[0], _INT64)
@@ -207,9 +207,9 @@ def bits(typingctx, value):
 
 @intrinsic
 def mul_rn(typingctx, a, b):
-    """The product of two float32, rounded, also where a sum follows.
+    """The product of two float32, rounded to float32 even where it is a term of a sum.
 
-    CUDA's compilers would make one operation of product and sum, which rounds once.
+    CUDA's compilers would fuse product and sum into one operation that rounds once.
     """
 
     def codegen(context, builder, signature, args):
@@ -223,13 +223,13 @@ def mul_rn(typingctx, a, b):
 
 
 def device_function(signature):
-    """Make a function a part of kernels that is compiled for itself, and then inlined.
+    """Let kernels of a device call a function, which is compiled by itself and then inlined.
 
-    Numba's own inlining takes time that grows with the square of a function's size, and its calls
-    of functions on a device need a driver to compile.
+    The time of Numba's own inlining grows with the square of a function's size, and Numba compiles
+    calls on a device only where there is a driver.
 
     Args:
-        signature: Types of result and arguments.
+        signature: Numba's types of result and arguments.
     """
 
     def decorate(function):
@@ -240,8 +240,8 @@ def device_function(signature):
             return signature, codegen
 
         first = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        given = inspect.signature(function).parameters.values()
-        typing.__signature__ = inspect.Signature([first, *given])
+        parameters = inspect.signature(function).parameters.values()
+        typing.__signature__ = inspect.Signature([first, *parameters])
         typing.__name__, typing.__doc__ = function.__name__, function.__doc__
         return intrinsic(typing)
 
@@ -257,11 +257,11 @@ def cut(at, shape, dtype):
 
 @njit(inline="always")
 def address(array):
-    """Where an array's memory starts. The array must be `held` to the end of the address's use."""
+    """Where an array's memory starts; call `keep_alive` on the array after the last use."""
     return np.uint64(array.ctypes.data)
 
 
 @njit
 def keep_alive(array):
-    """Keep `array` alive up to here: numba frees it after the last line that names it."""
+    """Keep `array` alive up to here: Numba frees an array after the last line that names it."""
     return array.size

@@ -67,7 +67,7 @@ class ColorKind(IntEnum):
 
 
 ANY_CHANNELS: Final = (ColorKind.NONE, ColorKind.BRIGHTNESS)
-"""Colour steps of pictures of any number of channels; all others take red, green and blue."""
+"""Colour steps of pictures of any number of channels; those behind them take red, green, blue."""
 
 
 class OutputType(IntEnum):

@@ -1,13 +1,14 @@
-"""For kernels of a device: where rows and columns read and with which weights, as the CPU has it.
+"""Tables for kernels of a device: where rows and columns read and with which weights.
 
-That is computed in double precision, which devices are slow at, so it is done on the host: each
-row of a STEP table has tables of its own, which `tap_bytes` measures and `tabulate` writes.
+They are computed in double precision, in which devices are slow, and so on the host, as the CPU's
+kernels do it: each row of a STEP table has tables of its own, which `tap_bytes` measures and
+`tabulate` writes.
 
-For a resize they are, one after the other, (taps, cols) int32 bytes from the start of a source row
-to a pixel, (taps, cols) weights, (taps, rows) int32 source rows and (taps, rows) weights, as
-kernels/taps.py makes them; weights are int32 in 1/2048, those of AREA float32. For a warp they are
-(cols,) int64 x and (cols,) y of the columns, (rows,) x and (rows,) y of the rows, in 1/1024 pixels:
-the whole numbers of kernels/warp.py. The other kinds have none.
+For a resize the tables are, one after the other, (taps, cols) int32 bytes from the start of a
+source row to a pixel, (taps, cols) weights, (taps, rows) int32 source rows and (taps, rows)
+weights, as kernels/taps.py makes them; weights are int32 in 1/2048, those of AREA float32. For a
+warp they are (cols,) int64 x and (cols,) y of the columns, (rows,) x and (rows,) y of the rows, in
+1/1024 pixels: the whole numbers of kernels/warp.py. Other kinds have no tables.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gpuio.kernels.taps import area_taps, fixed_taps
 from gpuio.kernels.warp import column_places, matrix_at, row_place
 
 ALIGNMENT = 16
-"""Bytes that the tables of a row are a multiple of."""
+"""The tables of a row take a multiple of this many bytes."""
 
 
 def tap_bytes(table, channels):

@@ -1,8 +1,8 @@
-"""Where a resize reads: for one axis, source indices and weights of each output position.
+"""Taps of resizes: for one axis, source indices and weights of each position of the result.
 
-Computed on the host in double precision, as MXNet 1.9.1's OpenCV does; what runs per pixel is
-integer arithmetic on these tables, and so the same on every device. Along both axes
-`scale = 1 / (dst / src)`, and indices beyond the image are clamped to it.
+They are computed on the host in double precision, as MXNet 1.9.1's OpenCV does; what is computed
+for each pixel is integer arithmetic on these tables, and so the same on every device. Along both
+axes `scale = 1 / (dst / src)`, and indices beyond the image are clamped to it.
 
 Source: OpenCV 3.4, modules/imgproc/src/resize.cpp.
 """

@@ -1,8 +1,8 @@
-"""Sixteen pixels at a time, where the compiler would not see that it can.
+"""Vector code for sixteen pixels at a time, where the compiler makes none.
 
-What a resize reads lies scattered, and a compiler cannot know that it does not overlap with what
-is written, so it takes byte by byte. Here the sixteen reads are one vector operation; a processor
-without a gather instruction gets single loads from the same code.
+A resize reads scattered bytes, and a compiler cannot know that they do not overlap with what is
+written, so it works byte by byte. Here sixteen reads are one vector operation; processors without
+a gather instruction get single loads from the same code.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _constant(kind, value):
 
 
 def _spread(builder, value):
-    """Sixteen times the same int32."""
+    """A vector of sixteen times the same int32."""
     nothing = ir.Constant(_V32, ir.Undefined)
     first = builder.insert_element(nothing, value, ir.Constant(_I32, 0))
     return builder.shuffle_vector(first, nothing, _constant(_V32, 0))

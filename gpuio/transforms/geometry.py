@@ -15,7 +15,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.kernels.steps import NEAREST_OF, REACH, ColorKind, StepKind, resize_kinds
+from gpuio.kernels.steps import (
+    NEAREST_OF,
+    REACH,
+    ColorKind,
+    StepKind,
+    check_kinds,
+    resize_kinds,
+)
 from gpuio.transforms.random import Draw, Draws
 
 Sizes = npt.NDArray[np.int64]
@@ -70,6 +77,9 @@ class Step:
     colors: list[ColorStep] = field(default_factory=list)
     box: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.int64))
     needed: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.int64))
+
+    def __post_init__(self) -> None:
+        check_kinds(self.kind)
 
     @property
     def moves(self) -> Mask:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.testing as npt
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpuio.errors import ProgramError
 from gpuio.kernels.resample import STEP, lend_memory, resample, resize
 from gpuio.kernels.steps import StepKind, resize_kinds
 from gpuio.testing import draw
@@ -159,3 +161,10 @@ def test_masks_get_the_same_geometry_with_the_nearest_pixels():
     assert [step.kind[0] for step in chain.steps] == [
         StepKind.CUBIC, StepKind.WARP_CUBIC, StepKind.BORDER, StepKind.COPY,
     ]  # fmt: skip
+
+
+def test_a_step_of_an_unknown_kind_is_refused_by_its_number():
+    chain = ResampleChain(np.array([[20, 30], [20, 30]]))
+    kind = np.array([StepKind.WARP_NEAREST, 77])
+    with pytest.raises(ProgramError, match=r"^item 1: 77 is no kind of step"):
+        chain.warp(chain.size, kind, np.zeros((2, 6)), 0)

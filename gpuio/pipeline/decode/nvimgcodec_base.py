@@ -74,7 +74,7 @@ class NvImageCodec(Decoder):
         table = self._probe(records.address, records.nbytes)
         size = np.stack([table["height"], table["width"]], axis=1)
         if self.channels == 4:  # MXNet leaves RGBA as it is stored
-            swapped = table["turned"] == 2
+            swapped = table["orientation"] == 2
             size[swapped] = size[swapped, ::-1]
         fallback = self._needs_fallback(table)
         size[fallback] = 0
@@ -117,7 +117,7 @@ class NvImageCodec(Decoder):
         fallback = (table["stream"] == 0) | (is_jpeg(table) & (table["ended"] == 0) & self.markers)
         if self.channels == 4:
             return fallback | (table["channels"] != 4)
-        return fallback | (table["turned"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
+        return fallback | (table["orientation"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
 
     @property
     def _warning_count(self) -> int:
