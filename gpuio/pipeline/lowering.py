@@ -19,7 +19,7 @@ from gpuio.kernels.resample import finish, resample
 from gpuio.kernels.steps import STEP, STEPS, ColorKind, StepKind, table_bytes
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch
-from gpuio.transforms.geometry import Boxes, ColorStep, Sizes, Step
+from gpuio.transforms.geometry import Boxes, ColorStep, Step
 from gpuio.transforms.normalize import OUTPUTS
 
 _ALIGNMENT = 64
@@ -114,20 +114,14 @@ class _Lowering:
     def add(self, step: Step) -> None:
         """Add a step of the images, behind those that were added before."""
         places, table = self._places, self._table
-        moves = step.moves[places] & self._valid
         self._shift += step.offset[places]
-        needed = step.needed[places]
-        # Colours may have taken the mean of a whole picture, of which a crop now leaves a part.
-        cut = self._colored & (needed[:, 2:] != _sides(table)).any(axis=1) & ~moves
-        busy = self._colored | (table["kind"] != StepKind.COPY)
-        again = np.flatnonzero(cut | (moves & busy))
-        if len(again):
-            self._resample(again)
-        if cut.any():
-            rows = np.flatnonzero(cut)
-            table["y"][rows], table["x"][rows] = (needed[rows, :2] + self._shift[rows]).T
-            table["rows"][rows], table["cols"][rows] = needed[rows, 2:].T
+        moves = step.moves[places] & self._valid
+        if self._colors:
+            self._cut(step.needed[places], self._colored & ~moves)
         if moves.any():
+            busy = moves & (self._colored | (table["kind"] != StepKind.COPY))
+            if busy.any():
+                self._resample(np.flatnonzero(busy))
             self._move(np.flatnonzero(moves), step)
         for color in step.colors:
             own = color[places]
@@ -151,6 +145,19 @@ class _Lowering:
         table["taps"] = self._reserve(table, self._used + _aligned(np.array([size])))
         args = (plan.shape[0], OUTPUTS[plan.dtype], plan.layout == "NHWC")
         self.calls.append(KernelCall(finish, table, args))
+
+    def _cut(self, needed: Boxes, where: npt.NDArray[np.bool_]) -> None:
+        """Leave the windows `needed` of coloured images, `where` that is less than they have now.
+
+        Colours may have taken the mean of a whole picture, of which a crop leaves a part.
+        """
+        table = self._table
+        less = (needed[:, 2] != table["rows"]) | (needed[:, 3] != table["cols"])
+        rows = np.flatnonzero(where & less)
+        if len(rows):
+            self._resample(rows)
+            table["y"][rows], table["x"][rows] = (needed[rows, :2] + self._shift[rows]).T
+            table["rows"][rows], table["cols"][rows] = needed[rows, 2:].T
 
     def _move(self, rows: Rows, step: Step) -> None:
         """Let `rows` of the table say what `step` does to their images."""
@@ -227,11 +234,6 @@ def _each(address: int, values: Values) -> npt.NDArray[np.uint64]:
     """(N,) addresses of the N rows of `values`, which start at `address`."""
     at = np.arange(len(values), dtype=np.uint64) * np.uint64(values.strides[0])
     return np.uint64(address) + at
-
-
-def _sides(table: npt.NDArray[np.void]) -> Sizes:
-    """(N, 2) height and width of the window of each row."""
-    return np.stack([table["rows"], table["cols"]], axis=1)
 
 
 def _copies(

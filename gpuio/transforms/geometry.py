@@ -117,8 +117,7 @@ class Step:
         Returns:
             The others.
         """
-        if self.mirrors is None:
-            return np.zeros(len(rewritten), bool)
+        assert self.mirrors is not None
         self.kind = np.where(self.mirrors & rewritten, StepKind.WARP_NEAREST, StepKind.COPY)
         return self.mirrors & ~rewritten
 
@@ -199,12 +198,17 @@ class ResampleChain:
         box = whole(self.size) if wanted is None else wanted.copy()
         self.mirror, rewritten = np.zeros(len(box), bool), np.zeros(len(box), bool)
         for step in reversed(self.steps):
-            rewritten |= step.widen(box)
-            at_end = step.plan_mirror(rewritten)
-            self.mirror ^= at_end
-            step.box = box
-            step.needed = _needed(step, at_end)
-            rewritten |= step.moves
+            if step.colors:
+                rewritten |= step.widen(box)
+            step.box = step.needed = box
+            if step.mirrors is not None:
+                at_end = step.plan_mirror(rewritten)
+                self.mirror ^= at_end
+                step.needed = _mirrored(box, step.size, at_end)
+            moves = step.moves
+            if moves.any():
+                step.needed = np.where(moves[:, None], _support(step), step.needed)
+                rewritten |= moves
             box = step.needed.copy()
             box[:, :2] += step.offset
         self.window = box
@@ -243,19 +247,11 @@ def choose(method: int, source: Sizes, size: Sizes, draws: Draws, draw: Draw) ->
     return np.full(len(source), method)
 
 
-def _needed(step: Step, mirrored: Mask) -> Boxes:
-    """The window of its source that a step reads for `box` of its result.
-
-    Args:
-        step: With its `box`.
-        mirrored: Images whose source is mirrored only on its way into the batch.
-    """
-    needed = step.box
-    if mirrored.any():
-        needed = needed.copy()
-        needed[mirrored, 1] = (step.size[:, 1] - needed[:, 1] - needed[:, 3])[mirrored]
-    moves = step.moves
-    return np.where(moves[:, None], _support(step), needed) if moves.any() else needed
+def _mirrored(box: Boxes, size: Sizes, where: Mask) -> Boxes:
+    """Windows `box` of pictures of `size`, mirrored left to right for the images `where`."""
+    mirrored = box.copy()
+    mirrored[:, 1] = np.where(where, size[:, 1] - box[:, 1] - box[:, 3], box[:, 1])
+    return mirrored
 
 
 def _support(step: Step) -> Boxes:
