@@ -137,7 +137,11 @@ def describe(facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["no_image_records"]:
         other = facts["no_image_records"]
         yield f"          {other} of them are no image records, and are left out below"
-    yield _describe_index(path, facts["index"], records)
+    if facts["index"]:
+        entries = facts["index"]["entries"]
+        yield f"index     {entries} entries" + (f", not {records}" if entries != records else "")
+    else:
+        yield f"index     none; make one with: gpuio rec2idx {path} {beside(path, '.idx')}"
     if facts["faces"]:
         images, people = facts["faces"]["images"], facts["faces"]["identities"]
         span = f"{people[0]} to {people[1]}"
@@ -163,13 +167,6 @@ def describe(facts: Mapping[str, Any]) -> Iterator[str]:
 def _index(path: str) -> dict[str, Any] | None:
     idx = beside(path, ".idx")
     return {"file": idx, "entries": len(Index.load(idx))} if exists(idx) else None
-
-
-def _describe_index(path: str, index: Mapping[str, Any] | None, count: int) -> str:
-    if index is None:
-        return f"index     none; make one with: gpuio rec2idx {path} {beside(path, '.idx')}"
-    entries = index["entries"]
-    return f"index     {entries} entries" + (f", not {count}" if entries != count else "")
 
 
 def _faces(

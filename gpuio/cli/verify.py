@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the damage and return the exit status."""
-    say = _silent if args.json else print
+    say = (lambda _: None) if args.json else print  # JSON is the only output then
     return files.run(args, partial(check, frames_only=args.frames_only, say=say))
 
 
@@ -162,10 +162,6 @@ def _check_block(file: RecordFile, offsets: npt.NDArray[np.int64]) -> tuple[int,
             reason = error.reason if isinstance(error, CorruptRecordError) else str(error)
             faults.append(Fault(offset, key, reason))
     return len(offsets), faults
-
-
-def _silent(_: str) -> None:
-    """Print nothing, since JSON is the only output."""
 
 
 def _keys(index: Index | None, faults: list[Fault]) -> dict[int, int]:

@@ -71,7 +71,7 @@ class Prefetch(Generic[T]):
             target=_work, args=(source, self._exchange, scope), name=name, daemon=True
         )
         self._end = end = _End(self._exchange, tuple(waits), thread)
-        self._finalizer = weakref.finalize(self, end.collected)
+        self._finalizer = weakref.finalize(self, end, _COLLECT_TIMEOUT)
         self._finalizer.atexit = False  # `_close_all` comes earlier
         _running[thread] = end
         _threads.add(thread)
@@ -215,15 +215,8 @@ class _End:
         for wait in self._waits:
             wait.close()
 
-    def __call__(self) -> None:
-        """End the thread, and wait until it has ended."""
-        self._finish(None)
-
-    def collected(self) -> None:
-        """End the thread of an iterator that is garbage; called in any thread, with any locks."""
-        self._finish(_COLLECT_TIMEOUT)
-
-    def _finish(self, timeout: float | None) -> None:
+    def __call__(self, timeout: float | None = None) -> None:
+        """End the thread, and wait until it has ended, for `timeout` seconds at most."""
         self.interrupt()
         if os.getpid() != self.pid or self._thread.ident is None:  # it was never started
             return

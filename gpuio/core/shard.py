@@ -19,6 +19,7 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from gpuio.core import parameters as p
@@ -100,10 +101,6 @@ def _torch_distributed() -> Shard | None:
     return Shard(distributed.get_rank(), distributed.get_world_size(), "torch.distributed")
 
 
-def _torchrun() -> Shard | None:
-    return _variables("RANK", "WORLD_SIZE")
-
-
 def _jax() -> Shard | None:
     # jax.process_index() reads the same state, but starts a backend, which takes memory.
     distributed = sys.modules.get("jax._src.distributed")
@@ -122,10 +119,6 @@ def _ray_train() -> Shard | None:
         return Shard(context.get_world_rank(), context.get_world_size(), "Ray Train")
     except (RuntimeError, DeprecationWarning):  # outside a training function; in Ray Tune
         return None
-
-
-def _open_mpi() -> Shard | None:
-    return _variables("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
 
 
 def _slurm() -> Shard | None:
@@ -154,4 +147,6 @@ def _variables(rank: str, size: str) -> Shard | None:
     return Shard(p.integer(rank, found[rank]), p.integer(size, found[size]), f"{rank}, {size}")
 
 
+_torchrun = partial(_variables, "RANK", "WORLD_SIZE")
+_open_mpi = partial(_variables, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
 _SOURCES: Final = (_torch_distributed, _torchrun, _jax, _ray_train, _open_mpi, _slurm)

@@ -25,6 +25,10 @@ class Synonym(NamedTuple):
     reason: str = ""
 
 
+_TRANSFORMS: Final = (
+    "transform transforms augment augmentation augmentations augmenter augmenters augs pipeline "
+    "preprocess transform_list preprocessing"
+)
 # fmt: off
 SYNONYMS: Final = (
     # Threads and processes.
@@ -88,14 +92,11 @@ SYNONYMS: Final = (
         "layout='NHWC'"),
     Synonym("gpu gpus gpu_id use_gpu cuda device_type devices backend", "device='cuda:0'"),
     # Augmentation.
-    Synonym("transform transforms augment augmentation augmentations augmenter augmenters augs "
-        "pipeline preprocess transform_list preprocessing", "aug_list", "a list of callables"),
-    Synonym("transform transforms augment augmentation augmentations augmenter augmenters augs "
-        "pipeline preprocess transform_list preprocessing aug_list auglist",
+    Synonym(_TRANSFORMS, "aug_list", "a list of callables"),
+    Synonym(f"{_TRANSFORMS} aug_list auglist",
         "resize rand_crop rand_mirror", "each augmentation is a keyword of its own, also "
         "brightness, mean_r, std_r and so on"),
-    Synonym("transform transforms augment augmentation augmentations augmenter augmenters augs "
-        "pipeline preprocess transform_list preprocessing aug_list auglist",
+    Synonym(f"{_TRANSFORMS} aug_list auglist",
         "resize rand_crop_prob rand_mirror_prob", "each augmentation is a keyword of its own, also "
         "mean_r, std_r and so on"),
     Synonym("mean means mean_rgb rgb_mean image_mean mean_value mean_values img_mean pixel_mean",

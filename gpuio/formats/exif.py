@@ -6,7 +6,8 @@ Source: Exif 2.32 (CIPA DC-008), section 4.6.4, tag 0x0112; JPEG segments: ITU-T
 from __future__ import annotations
 
 import struct
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -52,10 +53,10 @@ def exif_place(data: bytes | memoryview) -> int | None:
 def tiff_orientation(data: bytes) -> int:
     """Orientation in EXIF data, as it follows the marker `Exif` or as a PNG holds it; else 1."""
     data = data.removeprefix(b"Exif\0\0")
-    order = {b"II": "little", b"MM": "big"}.get(data[:2])
-    if order is None:
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    if data[:2] not in (b"II", b"MM"):
         return 1
-    number = _little if order == "little" else _big
+    number = partial(int.from_bytes, byteorder=order)
     directory = number(data[4:8])
     for entry in range(number(data[directory : directory + 2])):
         field = data[directory + 2 + 12 * entry : directory + 14 + 12 * entry]
@@ -81,11 +82,3 @@ def orient(image: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
     columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
     return np.ascontiguousarray(image[rows, columns])
-
-
-def _little(data: bytes) -> int:
-    return int.from_bytes(data, "little")
-
-
-def _big(data: bytes) -> int:
-    return int.from_bytes(data, "big")

@@ -236,17 +236,13 @@ def _batches(path: str) -> Iterator[list[tuple[int, str]]]:
     """The lines that are not blank, each with its number, many at a time."""
     with _open(path, "r") as file:
         lines = ((i, line) for i, line in enumerate(file, 1) if not line.isspace())
-        while batch := _next_lines(lines, path):
-            yield batch
-
-
-def _next_lines(lines: Iterator[tuple[int, str]], path: str) -> list[tuple[int, str]]:
-    try:
-        return list(islice(lines, _LINES))
-    except OSError as error:
-        if error.filename is None:
-            error.filename = path
-        raise
+        try:
+            while batch := list(islice(lines, _LINES)):
+                yield batch
+        except OSError as error:
+            if error.filename is None:
+                error.filename = path
+            raise
 
 
 def _float32(values: list[float]) -> npt.NDArray[np.float32]:

@@ -216,10 +216,6 @@ class MXIndexedRecordIO(MXRecordIO):
                 self.close()
                 raise
 
-    def close(self) -> None:
-        """Close both files; a second call has no effect."""
-        super().close()
-
     def _close(self) -> None:
         fidx, self.fidx = self.fidx, None
         if fidx is None:

@@ -22,7 +22,7 @@ from gpuio.pack.shards import (
     remove_unfinished_shards,
     shards,
 )
-from gpuio.storage.paths import is_url
+from gpuio.storage.paths import absolute, is_url
 
 try:
     import ray
@@ -75,7 +75,7 @@ def pack_on_ray(  # noqa: PLR0913  as the command takes them
         OSError: A machine cannot read `root`, or this machine does not see what others wrote.
         ValueError: There are fewer images than shards; and as for `pack_list`.
     """
-    root, prefix = _absolute(root), _absolute(prefix)
+    root, prefix = absolute(os.fspath(root)), absolute(os.fspath(prefix))
     parts = shards(images, prefix, count)
     reports: dict[str, PackReport] = {}
     running: dict[Any, tuple[str, int]] = {}
@@ -181,9 +181,3 @@ def _check_here(reports: dict[str, PackReport]) -> None:
                 f"{rec}: a machine of the cluster wrote {report.nbytes} bytes there, and here is "
                 f"{seen}: pack to a folder that all machines share, or to a URL"
             )
-
-
-def _absolute(path: Path_) -> str:
-    """The absolute path, which means the same on all machines; URLs stay as they are."""
-    path = os.fspath(path)
-    return path if is_url(path) else os.path.abspath(path)  # noqa: PTH100

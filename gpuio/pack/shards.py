@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -98,7 +98,9 @@ def complete_shards(
         NothingPackedError: No shard has an image.
         FileExistsError: An empty shard would replace one that has images.
     """
-    report = total(reports.values())
+    parts = reports.values()
+    skipped = [image for part in parts for image in part.skipped]
+    report = PackReport(sum(p.packed for p in parts), sum(p.nbytes for p in parts), skipped)
     check_some(f"{next(iter(reports))}.rec", root, report)
     for name, part in reports.items():
         if part.skipped and not part.packed:
@@ -145,10 +147,3 @@ def shards(images: ImageList, prefix: Path_, count: int) -> Iterator[tuple[str, 
         (shard_name(prefix, number, count), images.part(start, stop))
         for number, (start, stop) in enumerate(pairwise(bounds))
     )
-
-
-def total(reports: Iterable[PackReport]) -> PackReport:
-    """The sum of several results."""
-    every = list(reports)
-    skipped = [image for report in every for image in report.skipped]
-    return PackReport(sum(r.packed for r in every), sum(r.nbytes for r in every), skipped)

@@ -96,17 +96,14 @@ class MNISTIter(FileIter):
         )
         place = np.arange(len(images))
         if p.boolean("shuffle", shuffle):
-            begin, end = (part * len(images) // order.num_parts for part in _ends(order))
+            parts = order.part_index, order.part_index + 1
+            begin, end = (part * len(images) // order.num_parts for part in parts)
             place[begin:end] = begin + shuffled(end - begin, p.integer("seed", seed))
         height, width = images.shape[1:]
         shape = (height * width,) if p.boolean("flat", flat) else (1, height, width)
         super().__init__(order, partial(_batch, images, labels, place, shape), depth)
         self.provide_data = [DataDesc(data_name, (size, *shape), np.float32)]
         self.provide_label = [DataDesc(label_name, (size,), np.float32)]
-
-
-def _ends(order: Order) -> tuple[int, int]:
-    return order.part_index, order.part_index + 1
 
 
 def _batch(

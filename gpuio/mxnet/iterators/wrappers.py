@@ -17,6 +17,8 @@ from gpuio.mxnet.iterators.epochs import EpochIter
 class ResizeIter(EpochIter):
     """Epochs of exactly `size` batches of another iterator, which is reset when it ends.
 
+    `close` closes that iterator too, if it can be closed.
+
     Unlike in MXNet: batches are passed on unchanged, with `bucket_key` and all other attributes; an
     iterator without a batch is an error.
 
@@ -75,10 +77,6 @@ class ResizeIter(EpochIter):
     def _is_over(self) -> bool:
         return self.cur == self.size
 
-    def close(self) -> None:
-        """Close `data_iter` too, if it can be closed."""
-        super().close()
-
     def _interrupt(self) -> None:
         interrupt(self.data_iter)
 
@@ -93,6 +91,7 @@ class PrefetchingIter(EpochIter):
     A batch has the data and labels of all iterators, one after the other, `index` and `bucket_key`
     of the first, the `pad` of those that have one, and the first `masks`. The threads run from the
     first batch of an epoch until its end, `reset` or `close`, which drop batches that are ready.
+    `close` closes the iterators too, if they can be closed.
 
     Unlike in MXNet: an exception in an iterator is raised by `next`, and ends the epoch; different
     pads or numbers of batches are a ValueError; names that are not in `rename_data` and
@@ -221,10 +220,6 @@ class PrefetchingIter(EpochIter):
         ahead, self._ahead = self._ahead, []
         for thread in ahead:
             thread.close()
-
-    def close(self) -> None:
-        """End the threads, and close the iterators that can be closed."""
-        super().close()
 
     def _interrupt(self) -> None:
         for ahead in list(self._ahead):
