@@ -1,4 +1,4 @@
-"""A batch's array on a GPU: CuPy's, in order with whoever reads it.
+"""A batch's array on a GPU: CuPy's, in order with the streams that read it.
 
 It reads as CuPy arrays do: on the stream that is current in the reader's thread, or on the one
 that a framework names when it takes the array over. Either waits until the batch is written, and is

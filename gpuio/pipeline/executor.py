@@ -195,7 +195,7 @@ class Executor:
                     planned = next(left)
                 except StopIteration:
                     break
-                except Exception as error:  # what was launched before it is handed out first
+                except Exception as error:  # batches that were launched before come first
                     failure = error
                     break
                 try:

@@ -31,7 +31,7 @@ class Masks:
     """Where masks come from.
 
     Attributes:
-        source: As many records as there are images, in their order.
+        source: The masks, one for each image, in the order of the images.
         fill: Label of what lies outside of a picture.
     """
 

@@ -138,7 +138,7 @@ class Pipeline:
         return self._masks(planned, others[0](again))
 
     def interrupt(self) -> None:
-        """Wake whoever waits for a batch, for good: `close` is to follow. For any thread."""
+        """Wake all threads that wait for a batch, from any thread; only `close` may follow."""
         self._interrupted = True
         for stage in self._stages:
             stage.interrupt()

@@ -24,7 +24,7 @@ class Plan:
         shape: Channels, height and width of the output, in pixels.
         dtype: float32, float16, bfloat16, int8 or uint8.
         layout: NCHW or NHWC.
-        normalization: From levels to values.
+        normalization: Normalisation of levels to values.
 
     Raises:
         ValueError: An op cannot apply after another.

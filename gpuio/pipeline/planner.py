@@ -63,7 +63,7 @@ class Planner:
     Args:
         plan: What is done to every image.
         decoder: Reads the headers.
-        seed: Of all random numbers.
+        seed: Seed of all random numbers.
     """
 
     def __init__(self, plan: Plan, decoder: Decoder, *, seed: int = 0) -> None:
@@ -111,7 +111,7 @@ class Planner:
         """What the ops of the plan make of images of (N, 2) `size`, heights and widths in pixels.
 
         Args:
-            samples: Whose images they are; their labels are those that the ops move.
+            samples: The samples of the batch; the ops move their labels.
             size: 0 x 0 where a header could not be read.
             epoch: Number of the epoch, from 0.
             overrides: Values to use instead of random ones.

@@ -30,9 +30,9 @@ class FolderSource(RecordSource):
         classes: Names of the classes that labels stand for, if they do.
 
     Attributes:
-        paths: As given.
-        labels: As given.
-        classes: As given.
+        paths: Paths of the images.
+        labels: Labels of the images.
+        classes: Names of the classes.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ class ByteSource(ABC):
 
 
 class _OpenFile:
-    """A file that is closed once nobody refers to it.
+    """A file that is closed once nothing refers to it.
 
     A read refers to it until it is done. So the number of a descriptor is never given to another
     file while a read uses it.

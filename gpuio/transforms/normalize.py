@@ -65,7 +65,7 @@ class Normalization:
             dtype: Name of the dtype of the output.
             channels: Channels of the output.
             contrast: Gains are at most 1 + contrast.
-            illumination: Offsets are at most this, in levels.
+            illumination: Largest offset, in levels.
         """
         if dtype in ("int8", "uint8"):
             return

@@ -284,7 +284,7 @@ class ChunkPipeline:
         return batch
 
     def interrupt(self) -> None:
-        """Wake whoever waits for a chunk, for good: `close` is to follow. For any thread."""
+        """Wake all threads that wait for a chunk, from any thread; only `close` may follow."""
         if self.pid == os.getpid():
             self._pipeline.interrupt()
 
@@ -328,7 +328,7 @@ def _records(samples: KeyedSamples, label_width: int) -> tuple[RecordSource, npt
     return FolderSource(paths, unlabeled, root=samples.root), keys
 
 
-# What threads run holds no ChunkPipeline: one that nobody has any more is to be collected.
+# Threads hold no reference to the ChunkPipeline, so that it can be garbage collected.
 
 
 def _selections(

@@ -66,7 +66,7 @@ class KernelPath:
             self._pipeline.stop()
 
     def interrupt(self) -> None:
-        """Wake whoever waits for images, for good: `close` is to follow. For any thread."""
+        """Wake all threads that wait for images, from any thread; only `close` may follow."""
         pipeline = self._pipeline
         if pipeline is not None:
             pipeline.interrupt()

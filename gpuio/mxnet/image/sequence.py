@@ -21,7 +21,7 @@ class SampleSequence:
         last_batch_handle: What happens to a last batch that is not full: see `ImageIter`.
 
     Attributes:
-        keys: As given; shuffled in place.
+        keys: The keys; shuffled in place.
         cur: Place of the next sample.
     """
 

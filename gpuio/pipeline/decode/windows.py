@@ -54,7 +54,7 @@ def decode_jobs(
     Args:
         decoder: The one that read the headers.
         records: The encoded images.
-        headers: From `open_headers`.
+        headers: Headers of the batch.
         window: (N, 4) y, x, height, width, in pixels: the part of each image that is wanted.
     """
     box = window.astype(np.int32)

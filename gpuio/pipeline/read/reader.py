@@ -51,7 +51,7 @@ class RecordBatch:
     """Encoded images of one batch, all in one slot.
 
     Attributes:
-        samples: Whose images they are.
+        samples: The samples that have these images.
         address: (N,) uint64, where each encoded image starts.
         nbytes: (N,) int64; 0 where the record is at fault.
         slot: What the decoder gives back once the images are read.
@@ -109,7 +109,7 @@ class RecordReader:
         Args:
             batches: What to read.
             ring: With more than `ahead` slots.
-            ahead: Batches to begin before the first of them is handed out.
+            ahead: Batches to begin before the first of them is returned.
         """
         self._reader = self.source.reader(self.label_width, ragged=self._ragged is not None)
         return self._run(batches, ring, ahead, self._reader)

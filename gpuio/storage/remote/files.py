@@ -23,7 +23,7 @@ def find(url: Location, suffix: str) -> list[Location]:
 
     Args:
         url: A file, that ends with `suffix`; a glob pattern; or a folder, for all files in it.
-        suffix: Of the files to take from a folder.
+        suffix: Suffix of the files to take from a folder.
 
     Raises:
         RemoteError: The store cannot be reached, or denies access.
