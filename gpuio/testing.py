@@ -137,14 +137,13 @@ def decode_all(
         windows: y, x, height, width of the part wanted of each image; all of each if None.
     """
     from gpuio.devices.ring import Ring
-    from gpuio.pipeline.decode.windows import decode_jobs, open_headers, reject_unreadable
+    from gpuio.pipeline.decode.windows import decode_jobs, open_headers
     from gpuio.pipeline.read.reader import RecordReader
     from gpuio.samplers import Order
 
     count, ring = len(source), Ring(decoder.device.empty_host, 1)
     (records,) = RecordReader(source)(Order(count, count).batches(0), ring)
     headers = open_headers(decoder, records)
-    reject_unreadable(decoder, records, headers)
     box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
     if windows is not None:
         there = headers.size[:, 0] > 0

@@ -17,12 +17,11 @@ from gpuio.core.parameters import as_dtype
 from gpuio.devices.base import KernelCall, Work
 from gpuio.kernels.resample import finish, resample
 from gpuio.kernels.steps import STEP, STEPS, ColorKind, StepKind, table_bytes
+from gpuio.pipeline.decode.jobs import aligned
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch
 from gpuio.transforms.geometry import Boxes, ColorStep, Step
 from gpuio.transforms.normalize import OUTPUTS
-
-_ALIGNMENT = 64
 
 Rows = npt.NDArray[np.int64]
 """(M,) rows of the tables."""
@@ -142,7 +141,7 @@ class _Lowering:
         nbytes = np.uint64(size * as_dtype(plan.dtype).itemsize)
         table["dst"] = np.uint64(self._target.data) + places.astype(np.uint64) * nbytes
         table["scratch"] = self._used
-        table["taps"] = self._reserve(table, self._used + _aligned(np.array([size])))
+        table["taps"] = self._reserve(table, self._used + aligned(np.array([size])))
         args = (plan.shape[0], OUTPUTS[plan.dtype], plan.layout == "NHWC")
         self.calls.append(KernelCall(finish, table, args))
 
@@ -193,7 +192,7 @@ class _Lowering:
         self._colored[where] = False
         pitch = table["cols"].astype(np.int64) * channels
         mine["dst"], mine["dst_pitch"] = self._used, pitch
-        nbytes = np.where(where, _aligned(pitch * table["rows"]), 0)
+        nbytes = np.where(where, aligned(pitch * table["rows"]), 0)
         mine["taps"] = self._reserve(mine, self._used + nbytes)
         self.calls.append(KernelCall(resample, mine, (channels,)))
         part, pitch = table[rows], pitch[rows]
@@ -223,11 +222,6 @@ class _Lowering:
     def _addresses(self, values: Values) -> npt.NDArray[np.uint64]:
         """(N,) addresses, for kernels, of the N rows of `values`."""
         return _each(self._work.upload(values), values)
-
-
-def _aligned(nbytes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Bytes, rounded up to a multiple of `_ALIGNMENT`."""
-    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def _each(address: int, values: Values) -> npt.NDArray[np.uint64]:

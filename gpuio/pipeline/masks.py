@@ -16,7 +16,7 @@ from gpuio.devices.base import Device
 from gpuio.errors import DecodeError
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.mask import MaskDecoder
-from gpuio.pipeline.decode.windows import decode_jobs, open_headers, reject_unreadable
+from gpuio.pipeline.decode.windows import decode_jobs, open_headers
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch
 from gpuio.pipeline.read.reader import RecordBatch, RecordReader
@@ -107,7 +107,6 @@ class MaskField:
     def _plan(self, images: PlannedBatch, records: RecordBatch) -> PlannedBatch:
         decoder, faults = self.decoder, records.samples.faults
         headers = open_headers(decoder, records)
-        reject_unreadable(decoder, records, headers)
         # What is planned for an image that is at fault does not fit its mask.
         for place, fault in images.samples.faults.items():
             faults.setdefault(place, fault)

@@ -12,7 +12,7 @@ from gpuio.devices.out_of_memory import naming_batch
 from gpuio.errors import GpuioError
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.decode.jobs import DecodeJobs
-from gpuio.pipeline.decode.windows import decode_jobs, open_headers, reject_unreadable
+from gpuio.pipeline.decode.windows import decode_jobs, open_headers
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.transforms.op import BatchPlan, Column
@@ -93,7 +93,6 @@ class Planner:
         decoder, samples = self._decoder, records.samples
         headers = open_headers(decoder, records)
         batch_plan = self.plan_batch(samples, headers.size, epoch=epoch, overrides=overrides)
-        reject_unreadable(decoder, records, headers)
         for place, reason in batch_plan.rejected.items():
             if headers.size[place].all():
                 decoder.reject(records, place, reason)

@@ -12,9 +12,13 @@ import numpy.typing as npt
 from gpuio.devices.base import LARGE
 from gpuio.devices.out_of_memory import give_back
 
-ALIGNMENT = 64
-"""Bytes: what stages put into an item's scratch memory begins at a multiple of this."""
+_ALIGNMENT = 64  # bytes: what is put into an item's scratch memory begins at a multiple of this
 _OVERRUN = 64  # bytes behind a window, for decoders that write a little too far
+
+
+def aligned(nbytes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(N,) bytes, rounded up so that what follows in an item's scratch memory is aligned."""
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 class Status(IntEnum):
@@ -83,7 +87,7 @@ class DecodeJobs:
         start = box[:, 0] * self.pitch + box[:, 1].astype(np.int64) * self.channels
         self.origin = np.uint64(0) - start.astype(np.uint64)
         self.in_scratch = np.ones(len(box), bool)
-        self.nbytes = -(-(self.pitch * box[:, 2] + _OVERRUN) // ALIGNMENT) * ALIGNMENT
+        self.nbytes = aligned(self.pitch * box[:, 2] + _OVERRUN)
         for place, pixels in self.headers.pixels.items():
             self.put(place, pixels)
 

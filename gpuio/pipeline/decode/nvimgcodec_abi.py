@@ -27,7 +27,6 @@ GRAY: Final = 2
 FORMAT_UNCHANGED: Final = 2
 FORMAT_Y: Final = 4
 FORMAT_RGB: Final = 8
-UINT8: Final = 0x0802
 DEVICE_BUFFER: Final = 1
 HOST_BUFFER: Final = 2
 CPU_ONLY_BACKEND: Final = 1

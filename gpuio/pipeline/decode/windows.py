@@ -15,7 +15,7 @@ from gpuio.transforms.geometry import LARGEST
 
 
 def open_headers(decoder: Decoder, records: RecordBatch) -> Headers:
-    """The headers of a batch; images whose size cannot be used are faults from here on."""
+    """The headers of a batch; images that cannot be decoded are faults from here on."""
     headers = decoder.open(records)
     for place in np.flatnonzero(_is_unusable(headers.size)).tolist():
         height, width = headers.size[place].tolist()
@@ -27,11 +27,6 @@ def open_headers(decoder: Decoder, records: RecordBatch) -> Headers:
         decoder.reject(records, place, reason)
         headers.size[place] = 0
         headers.pixels.pop(place, None)
-    return headers
-
-
-def reject_unreadable(decoder: Decoder, records: RecordBatch, headers: Headers) -> None:
-    """Make faults of images whose headers could not be read."""
     unreadable = (headers.size[:, 0] == 0) | (records.nbytes == 0)
     for place in np.flatnonzero(unreadable).tolist():
         if place in records.samples.faults:
@@ -41,6 +36,7 @@ def reject_unreadable(decoder: Decoder, records: RecordBatch, headers: Headers) 
         else:
             hint = decoder.source.hint(int(records.samples.ids[place]))
             decoder.reject(records, place, f"its image has 0 bytes{hint}")
+    return headers
 
 
 def decode_jobs(

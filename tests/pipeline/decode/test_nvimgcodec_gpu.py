@@ -25,7 +25,7 @@ from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.hardware import Engines
 from gpuio.pipeline.decode.jobs import DecodeJobs, Status
 from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
-from gpuio.pipeline.decode.windows import decode_jobs, open_headers, reject_unreadable
+from gpuio.pipeline.decode.windows import decode_jobs, open_headers
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Order
 from gpuio.sources.recordio.source import RecordIOSource
@@ -117,7 +117,6 @@ def run(decoder, dataset, windows=None):
     count, ring = len(dataset), Ring(decoder.device.empty_host, 1)
     (records,) = RecordReader(dataset)(Order(count, count).batches(0), ring)
     headers = open_headers(decoder, records)
-    reject_unreadable(decoder, records, headers)
     box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
     if windows is not None:
         there = headers.size[:, 0] > 0
