@@ -28,15 +28,26 @@ from gpuio.kernels.steps import (
 )
 
 Rows = npt.NDArray[np.void]
+Sides = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Columns = dict[str, npt.NDArray[np.int64]]
 """Integers of the rows of a STEP table, by name."""
-Rule = tuple[npt.NDArray[np.bool_], Callable[[np.void], str]]
+Rule = tuple[Mask, Callable[[np.void], str]]
 """(N,) which rows break it, and what makes a message of such a row."""
 
 _FIELDS: dict[str, tuple[np.dtype, int]] = dict(STEP.fields or {})  # type: ignore[arg-type]
 _INTEGERS = [name for name in _FIELDS if _FIELDS[name][0] == np.int32]  # they stand together
 _WEIGHS = np.array([info.weighs for info in STEPS.values()])
 _RGB = 3  # channels
+
+_FITS: dict[int, Callable[[Sides, Sides, Sides], Mask]] = {
+    StepKind.COPY: lambda before, after, margin: after == before,
+    StepKind.BLUR: lambda before, after, margin: after == before,
+    StepKind.BORDER: lambda before, after, margin: (after == before + 2 * margin) & (margin >= 0),
+    StepKind.AREA: lambda before, after, margin: after <= before,
+    StepKind.AREA_INTEGER: lambda before, after, margin: before % np.maximum(after, 1) == 0,
+}
+"""Which sides before and after, in pixels, suit a kind; others suit all."""
 
 
 def check_steps(
@@ -85,14 +96,12 @@ def _shape_rules(columns: Columns, table: Rows, channels: int) -> list[Rule]:
     source = columns["src_height"], columns["src_width"]
     size = columns["dst_height"], columns["dst_width"]
     y, x, rows, cols = (columns[name] for name in ("y", "x", "rows", "cols"))
-    still = (kind == StepKind.COPY) | (kind == StepKind.BLUR)
     unfit = (source[0] < 1) | (source[1] < 1)
-    for before, after in zip(source, size, strict=True):
-        growth = after - before
-        unfit |= still & (growth != 0)
-        unfit |= (kind == StepKind.BORDER) & ((growth != 2 * margin) | (margin < 0))
-        unfit |= (kind == StepKind.AREA) & (growth > 0)
-        unfit |= (kind == StepKind.AREA_INTEGER) & (before % np.maximum(after, 1) != 0)
+    for present in set(kind.tolist()):
+        rule = _FITS.get(present)
+        if rule is not None:
+            for before, after in zip(source, size, strict=True):
+                unfit |= (kind == present) & ~rule(before, after, margin)
     outside = (y < 0) | (x < 0) | (rows < 1) | (cols < 1)
     outside |= (y + rows > size[0]) | (x + cols > size[1])
     return [

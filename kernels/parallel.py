@@ -9,8 +9,8 @@ Kernels that follow each other are run item by item, not kernel by kernel: what 
 leaves in the cache is still there for the next. For that each worker has memory of its own, and
 kernels find their places in it by adding its `base` to offsets in their tables.
 
-Kernels allocate nothing: nobody would hear of it if that failed. What they need beside source and
-result is small and on their stack (`native.stack`), or part of the worker's memory.
+Kernels allocate nothing, as they could not report that an allocation failed. What they need beside
+source and result is small and on their stack (`native.stack`), or part of the worker's memory.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class Launch:
         *,
         here: bool = False,
     ) -> None:
-        self._started = 0  # threads that nobody has waited for
+        self._started = 0  # threads that `join` has still to wait for
         self._held = held
         self._items = None if isinstance(items, int) else np.ascontiguousarray(items, np.int64)
         count = items if isinstance(items, int) else len(items)
@@ -262,7 +262,7 @@ class Launch:
             self._started = workers
 
     def __del__(self) -> None:
-        if self._started:  # nobody has waited: the threads still use what is held here
+        if self._started:  # the threads still use what is held here
             self.join()
 
     @property

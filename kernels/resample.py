@@ -72,16 +72,15 @@ class _StepTask(Task):
         """Compile the routines that the first `count` rows need, and pass their addresses."""
         address, channels, *rest = args
         table = carray(ctypes.c_void_p(address), count, STEP)
-        plain = (table["color"] == 0) & (table["mean_image"] == 0)
-        plain &= len(rest) > 0 and channels == _RGB and not rest[-1]
-        routines = self.routines[0]
-        for number in np.unique(2 * table["kind"] + plain).tolist():
-            kind = number // 2
-            if number % 2 and kind in _PLANES:
+        routines, colored = self.routines[0], np.count_nonzero(table["color"])
+        to_planes = len(rest) > 0 and channels == _RGB and not rest[-1] and colored < count
+        to_planes = to_planes and not table["mean_image"].any()
+        for kind in set(table["kind"].tolist()):
+            if to_planes and kind in _PLANES:
                 routines["planes"][kind] = _PLANES[kind].address
-            elif kind in _PIXELS:
+            if kind in _PIXELS and (colored or not to_planes or kind not in _PLANES):
                 routines["pixels"][kind] = _PIXELS[kind].address
-        if (table["color"] != 0).any():
+        if colored:
             routines["colors"] = color_pixels.address
         return [*args, self.routines.ctypes.data]
 

@@ -1,4 +1,4 @@
-"""The kernels of kernels/device.py in Python, on memory that somebody else provides, for tests.
+"""The kernels of kernels/device.py in Python, on memory of the caller, for tests without a GPU.
 
 `load` gives a namespace of its own: what `numba` compiles elsewhere is plain Python there, and
 loads and stores go to the caller's memory, which can check every one of them. Nothing outside of

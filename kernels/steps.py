@@ -234,15 +234,14 @@ def tap_counts(table: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.int64], npt.
     kind = table["kind"]
     check_kinds(kind)
     fixed = np.where(kind == StepKind.SKIP, 0, TAPS[np.maximum(kind, 0)]).astype(np.int64)
+    areas = kind == StepKind.AREA
+    if not areas.any():
+        return fixed, fixed
     down, across = (
-        np.where(
-            kind == StepKind.AREA,
-            table[f"src_{side}"] // np.maximum(table[f"dst_{side}"], 1) + AREA_EXTRA,
-            fixed,
-        )
+        table[f"src_{side}"] // np.maximum(table[f"dst_{side}"], 1) + AREA_EXTRA
         for side in ("height", "width")
     )
-    return down, across
+    return np.where(areas, down, fixed), np.where(areas, across, fixed)
 
 
 def table_bytes(table: npt.NDArray[np.void], channels: int) -> npt.NDArray[np.int64]:

@@ -133,7 +133,7 @@ def area_taps(src, dst, first, count, taps, step, index, weight):
         dst: Output length, in pixels.
         first: First output position wanted.
         count: Output positions wanted.
-        taps: Taps there is room for, at least ceil(src / dst) + 2.
+        taps: Taps that the tables have space for, at least ceil(src / dst) + 2.
         step: What one source pixel is in `index`.
         index: (taps * count,) int32, tap by tap, overwritten.
         weight: (taps * count,) float32, overwritten; unused taps weigh 0.

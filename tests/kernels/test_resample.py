@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuio.kernels.resample import lend_memory, resample, resize
-from gpuio.kernels.steps import STEP, StepKind, resize_kinds
+from gpuio.kernels.resample import finish, lend_memory, resample, resize
+from gpuio.kernels.steps import STEP, OutputType, StepKind, resize_kinds
 from gpuio.testing import draw
 
 NEAREST, LINEAR, CUBIC, AREA, LANCZOS = range(5)
@@ -217,3 +217,25 @@ def test_images_of_a_batch_do_not_mix():
     del lent
     for image, out in zip(images, outs, strict=True):
         npt.assert_array_equal(out, resize(image, 20, 20, LINEAR))
+
+
+@pytest.mark.parametrize(
+    ("kind", "color", "interleaved", "needed"),
+    [
+        (StepKind.COPY, 0, 0, set()),
+        (StepKind.LINEAR, 0, 0, {"planes"}),
+        (StepKind.LINEAR, 0, 1, {"pixels"}),
+        (StepKind.LINEAR, 8, 0, {"pixels", "colors"}),
+        (StepKind.COPY, 8, 0, {"colors"}),
+        (StepKind.AREA, 0, 0, {"pixels"}),
+    ],
+)
+def test_only_routines_that_a_table_needs_are_compiled(
+    monkeypatch, kind, color, interleaved, needed
+):
+    monkeypatch.setattr(finish, "routines", np.zeros_like(finish.routines))
+    table = np.zeros(5, STEP)
+    table["kind"], table["color"] = kind, color
+    args = table.ctypes.data, 3, OutputType.FLOAT32, interleaved
+    assert finish.prepare(args, len(table)) == [*args, finish.routines.ctypes.data]
+    assert {name for name in finish.routines.dtype.names if finish.routines[name].any()} == needed
