@@ -105,7 +105,7 @@ def test_shards_on_disk_and_far_away_are_one_data_set(s3, tmp_path, far_rec):
     pattern = Storage(options).locate("s3://data/shards/*.rec")
     folder = Storage(options).locate("s3://data/shards/")
     for given in (braces, pattern, folder):
-        assert list(RecordIOSource.open(given).paths) == [paths[0], paths[2]]
+        assert list(RecordIOSource.open(given).table.paths) == [paths[0], paths[2]]
 
 
 def test_boxes_are_counted_far_away_as_on_disk(store, tmp_path, pictures):
