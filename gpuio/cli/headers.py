@@ -66,13 +66,9 @@ def read_headers(path: str | os.PathLike[str], offsets: npt.NDArray[np.int64]) -
 def _gather(
     file: RecordFile, offsets: npt.NDArray[np.int64], headers: RecordHeaders, rows: slice
 ) -> None:
-    """Fill in records of one part; records in several parts get a negative `nbytes`.
+    """Fill in `rows` of the headers, from the records at the (n,) byte `offsets`.
 
-    Args:
-        file: The .rec.
-        offsets: (n,) byte offsets of the records.
-        headers: The headers to fill in.
-        rows: The rows of `headers` that belong to the records.
+    Records in several parts get a negative `nbytes`.
     """
     words = read_words(file, offsets, _WORDS)
     length = (words[:, 1] & MAX_PAYLOAD).astype(np.int64)

@@ -97,21 +97,13 @@ class Guard:
         return self._pid is not None and self._pid != os.getpid()
 
     def check(self) -> None:
-        """Refuse an iterator that is closed or belongs to the parent process.
-
-        Raises:
-            PipelineClosedError: The iterator is closed or belongs to the parent process.
-        """
+        """Raise PipelineClosedError if the iterator is closed or belongs to the parent process."""
         self.check_process()
         if self.closed:
             raise PipelineClosedError("this iterator was closed")
 
     def check_process(self) -> None:
-        """Refuse an iterator that belongs to the parent process.
-
-        Raises:
-            PipelineClosedError: The iterator belongs to the parent process.
-        """
+        """Raise PipelineClosedError if the iterator belongs to the parent process."""
         if self.left_behind:
             raise left_behind_error()
 

@@ -67,13 +67,7 @@ class _HeldProgram(NamedTuple):
 
 @dataclass(slots=True)
 class _Workers:
-    """The workers that run one program at a time, and their memory.
-
-    Attributes:
-        memory: Memory of the workers.
-        first: Number of the first worker.
-        count: Number of workers.
-    """
+    """`count` workers from number `first`, which run one program at a time, and their memory."""
 
     memory: Slot
     first: int
@@ -108,15 +102,7 @@ class _Workers:
 
 
 class _Running:
-    """A program at work; `join` runs the large items and then frees the workers.
-
-    Args:
-        program: The program.
-        launch: Its launch on all items but the large ones.
-        large: (M,) int64 numbers of the large items.
-        workers: Its workers.
-        free: The workers that are free.
-    """
+    """A program at work; `join` runs the (M,) large items and then frees the workers."""
 
     def __init__(
         self,

@@ -89,11 +89,7 @@ def check_size(height: int, width: int, kind: str = "image") -> None:
 
 
 def check_resized(height: int, width: int, new_height: int, new_width: int) -> None:
-    """Refuse to resize an image to more pixels than one may have.
-
-    Raises:
-        DecodeError: The new size has more than `MAX_IMAGE_PIXELS`.
-    """
+    """Raise DecodeError if a resized image would have more pixels than `MAX_IMAGE_PIXELS`."""
     if MAX_IMAGE_PIXELS is not None and new_height * new_width > MAX_IMAGE_PIXELS:
         raise DecodeError(
             f"image of {width} x {height} pixels would become one of {new_width} x {new_height}, "
@@ -295,11 +291,7 @@ def opened(data: bytes | memoryview, formats: Sequence[str] | None = None) -> Im
 
 
 def _check_delivered(pixels: Pixels, height: int, width: int, kind: str) -> None:
-    """Refuse pixels of another size than the header claimed.
-
-    Raises:
-        DecodeError: The sizes differ.
-    """
+    """Raise DecodeError if the pixels have another size than the header claimed."""
     if pixels.shape[:2] != (height, width):
         high, wide = pixels.shape[:2]
         raise DecodeError(

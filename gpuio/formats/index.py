@@ -256,13 +256,7 @@ def _parse_words(
 
 
 def _parse_untidy(text: bytes, path: str, line: int) -> tuple[Int64s, Int64s]:
-    """Keys and offsets of a block that needs a closer look.
-
-    Args:
-        text: Whole lines.
-        path: The .idx, for messages.
-        line: Lines before this block, for messages.
-    """
+    """Keys and offsets in whole lines that need a closer look; `line` counts those before them."""
     tidied = bytes(_PAD) + text.replace(b"\r\n", b"\n").replace(b" ", b"\t")
     pairs = _parse_tidy(np.frombuffer(tidied, np.uint8))
     if pairs is not None:

@@ -42,11 +42,8 @@ def encode(image: npt.NDArray[Any], level: int) -> bytes:
 def _filtered(raw: npt.NDArray[np.uint8], step: int) -> npt.NDArray[np.uint8]:
     """Each row as its difference from the best prediction, after the number of that filter.
 
-    The best filter has the smallest sum of absolute differences (section 12.7).
-
-    Args:
-        raw: (H, bytes per row) uint8.
-        step: Bytes per pixel.
+    Rows are (H, bytes) uint8, with `step` bytes per pixel. The best filter has the smallest sum of
+    absolute differences (section 12.7).
     """
     left = np.zeros_like(raw)
     left[:, step:] = raw[:, :-step]

@@ -74,12 +74,7 @@ def load_mean(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArr
 
 
 class _Cursor:
-    """Reads a file from its start; checks that the bytes are there before it takes memory for them.
-
-    Args:
-        file: The file, open at its start.
-        path: Its path, for messages.
-    """
+    """Reads a file from its start; checks that bytes are there before it takes memory for them."""
 
     def __init__(self, file: FileIO, path: str) -> None:
         self._file, self._path = file, path

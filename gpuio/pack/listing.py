@@ -187,12 +187,9 @@ def _is(kind: Callable[[], bool]) -> bool:
 def _walk(
     root: str, folder: str, above: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[str, list[str]]]:
-    """Each folder, relative to `root`, with the names of its files; parents come first.
+    """`folder` and those in it, relative to `root`, with the names of their files.
 
-    Args:
-        root: The top folder.
-        folder: The folder to walk through, relative to `root`.
-        above: Device and inode of its parents; a link back to one of them is not followed.
+    Parents come first. Links back to one of those `above`, by device and inode, are not followed.
     """
     place = os.path.join(root, folder)  # noqa: PTH118  a Path takes ten times as long
     status = os.stat(place)  # noqa: PTH116

@@ -56,7 +56,7 @@ def open_appender(path: str) -> Appender:
         OSError: It cannot be written.
     """
     if is_url(path):
-        from gpuio.storage.remote.appender import RemoteAppender
+        from gpuio.storage.remote.output import RemoteAppender
 
         return RemoteAppender(path)
     return LocalAppender(path)

@@ -136,13 +136,7 @@ def _matches(name: str, suffix: str) -> list[str]:
 
 
 def _check_sets(found: Iterable[str], name: str, pattern: str) -> None:
-    """Check that `pattern` has found all shards of each set.
-
-    Args:
-        found: The files that were found.
-        name: The pattern or folder as given, for messages.
-        pattern: A shard that does not match it is not missing.
-    """
+    """Check that the files `found` hold all shards of each set that match `pattern`."""
     sets: dict[tuple[str, str], dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for path in found:
         if match := _SHARD.fullmatch(path):

@@ -137,11 +137,7 @@ class BatchPlan:
         return np.fmin(np.fmax(size, 1), LARGEST).astype(np.int64)
 
     def check_size(self, shape: tuple[int, int]) -> None:
-        """Refuse ops that make images of another height and width, in pixels, than `shape`.
-
-        Raises:
-            ValueError: They do.
-        """
+        """Raise ValueError if ops make images of another (height, width) in pixels than `shape`."""
         others = (self.geometry.size != shape).any(axis=1) & self.present
         others[[*self.rejected]] = False
         if others.any():

@@ -175,9 +175,7 @@ class _Walk:
     def _damaged(self, reason: str, *, truncated: bool = False) -> None:
         """Raise, or drop what is damaged and move on to the next head.
 
-        Args:
-            reason: What is wrong with the part at `position`.
-            truncated: The last record runs past the end of the file.
+        `reason` is about the part at `position`; `truncated` is a last record that the file cuts.
         """
         inherited = self.inside or truncated  # the record before `position` is the damaged one
         offset = self.offsets[-1] if inherited else self.position

@@ -195,11 +195,7 @@ class ImageDetIter(ImageIter):
         return data, label
 
     def check_label_shape(self, label_shape: Sequence[int]) -> None:
-        """Refuse a shape for fewer objects than there are, or for other objects.
-
-        Raises:
-            ValueError: The shape is not (this many objects or more, values of an object).
-        """
+        """Raise ValueError unless a shape is (as many objects or more, values of an object)."""
         if len(label_shape) != 2:
             raise ValueError(f"label_shape must have 2 sides, got {label_shape}")
         count, width = self.label_shape

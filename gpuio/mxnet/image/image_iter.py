@@ -399,21 +399,13 @@ class ImageIter(EpochIter):
         return read_file(Path(self.path_root) / fname)
 
     def check_data_shape(self, data_shape: Sequence[int]) -> None:
-        """Refuse a shape that is not (3, height, width).
-
-        Raises:
-            ValueError: The shape is another one.
-        """
+        """Raise ValueError if a shape is not (3, height, width)."""
         channels, *_ = p.shape("data_shape", data_shape, 3)
         if channels != 3:
             raise ValueError(f"data_shape must have 3 channels first, got {data_shape}")
 
     def check_valid_image(self, data: Any) -> None:
-        """Refuse an image without pixels.
-
-        Raises:
-            RuntimeError: The image has no pixels.
-        """
+        """Raise RuntimeError if an image has no pixels."""
         if not np.shape(data[0]):
             raise RuntimeError(f"data must be an image, got shape {np.shape(data)}")
 

@@ -251,11 +251,7 @@ class RecordIter(EpochIter, Conversions):
 def _replayed(
     augmentation: Mapping[str, npt.ArrayLike], count: int
 ) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]]:
-    """The records of an augmentation table, and its other columns.
-
-    Args:
-        augmentation: (N, ...) arrays by name.
-        count: Number of records in the data set.
+    """(N,) records of an augmentation table of (N, ...) arrays, and its other columns.
 
     Raises:
         ValueError: There is no "record", a record does not exist, or the lengths differ.

@@ -172,11 +172,7 @@ def _lines(file: BinaryIO) -> tuple[Ids, npt.NDArray[np.uint8]]:
 
 
 def check_same_length(labels: TextRows, data: TextRows) -> None:
-    """Check that there is one row of labels for each row of data.
-
-    Raises:
-        FormatError: The numbers of rows differ.
-    """
+    """Raise FormatError unless there is one row of labels for each row of data."""
     if len(labels) != len(data):
         raise FormatError(
             f"{labels}: {len(labels)} rows of labels for {len(data)} of data in {data}"

@@ -70,12 +70,9 @@ class Rereader:
         return where if keys is None else f"{where}, key {keys[record]}"
 
     def _check_inside(self, number: int, offset: int, file: RecordFile, end: int) -> None:
-        """Refuse a record that others begin inside of, since it is too long then.
+        """Raise CorruptRecordError if another record begins inside: its length is wrong then.
 
         An entry of the index that leads inside, where no record begins, does not count.
-
-        Raises:
-            CorruptRecordError: A record begins inside.
         """
         offsets = self._source.table.offsets_of(number)
         after, stop = np.searchsorted(offsets, [offset + 1, end])

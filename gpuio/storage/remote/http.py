@@ -133,11 +133,7 @@ def _size(answer: Any) -> int:
 
 
 def _check_range(answer: Any, start: int, stop: int) -> None:
-    """Refuse an answer that does not have the bytes of a range as they are in the file.
-
-    Raises:
-        ChangedError: The answer is refused.
-    """
+    """Raise ChangedError if an answer has not the bytes of a range as they are in the file."""
     if answer.status != 206:
         raise ChangedError(f"HTTP {answer.status} for a range: the server does not serve ranges")
     found = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())

@@ -76,11 +76,7 @@ def changed(before: tuple[int, str], now: tuple[int, str]) -> str:
 
 
 def check_bounds(found: re.Match[str], start: int, stop: int) -> None:
-    """Refuse an answer whose Content-Range, as `CONTENT_RANGE` finds it, is not the one asked for.
-
-    Raises:
-        ChangedError: It is another range.
-    """
+    """Raise ChangedError if the match of `CONTENT_RANGE` is not the range that was asked for."""
     if found[1] is None or (int(found[1]), int(found[2])) != (start, stop - 1):
         reason = f"asked for bytes {start} to {stop - 1}, the server says it sent {found[0]!r}"
         raise ChangedError(f"{reason}; see what lies between (a proxy, a cache) and the file")
