@@ -52,6 +52,8 @@ _EIGENVECTORS = (
     (-0.5836, -0.6948, 0.4203),
 )
 LUMA = (0.299, 0.587, 0.114)
+_SAME = np.eye(3, 4)  # matrix of a `ColorMap` that keeps all colours
+_GRAY = np.array([[*LUMA, 0]] * 3)  # matrix of one that gives all channels the luma
 _YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.321), (0.211, -0.523, 0.311))
 _RGB = ((1.0, 0.956, 0.621), (1.0, -0.272, -0.647), (1.0, -1.107, 1.705))
 
@@ -220,11 +222,6 @@ def _factor(most: float) -> float:
     return 1.0 + random.uniform(-most, most)
 
 
-def _scaled(factor: float, luma: float = 0.0) -> ColorMap:
-    """The map that multiplies all channels by `factor`."""
-    return ColorMap(np.eye(3, 4) * factor, luma)
-
-
 def _mix(matrix: npt.ArrayLike, shift: npt.ArrayLike = 0.0) -> ColorMap:
     """The map that multiplies colours by a (3, 3) `matrix` and adds a (3,) `shift`."""
     columns = np.empty((3, 4))
@@ -240,7 +237,7 @@ class BrightnessJitterAug(Coloring):
         self.brightness = brightness
 
     def draw_map(self) -> ColorMap:
-        return _scaled(_factor(self.brightness))
+        return ColorMap(_SAME * _factor(self.brightness))
 
     def __call__(self, src: Image) -> Image:
         image = floating(src)
@@ -258,7 +255,7 @@ class ContrastJitterAug(Coloring):
 
     def draw_map(self) -> ColorMap:
         alpha = _factor(self.contrast)
-        return _scaled(alpha, 1.0 - alpha)
+        return ColorMap(_SAME * alpha, 1.0 - alpha)
 
     def __call__(self, src: Image) -> Image:
         image = floating(src)
@@ -279,7 +276,7 @@ class SaturationJitterAug(Coloring):
 
     def draw_map(self) -> ColorMap:
         alpha = _factor(self.saturation)
-        return _mix(np.eye(3) * alpha + (1.0 - alpha) * np.asarray(LUMA))
+        return ColorMap(_SAME * alpha + _GRAY * (1.0 - alpha))
 
     def __call__(self, src: Image) -> Image:
         image = floating(src)
@@ -374,12 +371,16 @@ class ColorNormalizeAug(Coloring):
 
     def statistics(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """(3,) mean and (3,) standard deviation; 0 and 1 where there is none."""
-        mean, std = 0 if self.mean is None else self.mean, 1 if self.std is None else self.std
-        return np.broadcast_to(np.float64(mean), 3), np.broadcast_to(np.float64(std), 3)
+        mean, std = np.zeros(3), np.ones(3)
+        mean[:] = 0 if self.mean is None else self.mean
+        std[:] = 1 if self.std is None else self.std
+        return mean, std
 
     def draw_map(self) -> ColorMap:
         mean, std = self.statistics()
-        return _mix(np.diag(1 / std), -mean / std)
+        matrix = _SAME / std[:, None]
+        matrix[:, 3] = -mean / std
+        return ColorMap(matrix)
 
     def __call__(self, src: Image) -> NDArray:
         return color_normalize(src, self.mean, self.std)
@@ -394,7 +395,7 @@ class RandomGrayAug(Coloring):
         self.mat = _table([[0.21] * 3, [0.72] * 3, [0.07] * 3])
 
     def draw_map(self) -> ColorMap:
-        return _mix(np.asarray(self.mat).T if random.random() < self.p else np.eye(3))
+        return _mix(np.asarray(self.mat).T) if random.random() < self.p else ColorMap(_SAME)
 
     def __call__(self, src: Image) -> Image:
         if random.random() < self.p:

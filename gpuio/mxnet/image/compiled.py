@@ -74,14 +74,16 @@ class Compiled:
     def __init__(
         self, moving: Sequence[Any], coloring: Sequence[Any], shape: tuple[int, int, int]
     ) -> None:
-        self._moving, self._coloring, self._shape = moving, coloring, shape
-        colors = [aug for aug in coloring if type(aug) is not a.HorizontalFlipAug]
+        self._moving, self._drawing, self._shape = moving, coloring, shape
+        flips = [aug for aug in coloring if isinstance(aug, a.HorizontalFlipAug)]
+        colors = [aug for aug in coloring if not isinstance(aug, a.HorizontalFlipAug)]
         self.maps_colors = bool(colors) and [type(aug) for aug in colors] != [a.ColorNormalizeAug]
         ops = (DrawnWindows(shape[1:], len(moving)),)
         if self.maps_colors:
             self.plan = Plan(ops, shape, "uint8", "NHWC")
         else:
             self.plan = Plan(ops, shape, normalization=_normalization(*colors))
+            self._drawing = flips  # normalization draws nothing
 
     @classmethod
     def of(cls, augs: Sequence[Any], shape: tuple[int, int, int]) -> Compiled | None:
@@ -131,7 +133,7 @@ class Compiled:
                 self._draw_windows(height, width, windows[place])
             except ValueError as error:
                 raise FormatError(f"{name(place)}: {error}") from None
-            for aug in self._coloring:
+            for aug in self._drawing:
                 if isinstance(aug, a.HorizontalFlipAug):
                     mirror[place] ^= random.random() < aug.p
                 else:
