@@ -16,11 +16,11 @@ import numpy.typing as npt
 from gpuio.core.parameters import as_dtype
 from gpuio.devices.base import KernelCall, Work
 from gpuio.kernels.resample import finish, resample
-from gpuio.kernels.steps import STEP, STEPS, ColorKind, StepKind, table_bytes
+from gpuio.kernels.steps import COLOR_STEP, STEP, STEPS, ColorKind, StepKind, table_bytes
 from gpuio.pipeline.decode.jobs import aligned
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch
-from gpuio.transforms.geometry import Boxes, ColorStep, Step
+from gpuio.transforms.geometry import Boxes, Step
 from gpuio.transforms.normalize import OUTPUTS
 
 Rows = npt.NDArray[np.int64]
@@ -107,7 +107,9 @@ class _Lowering:
         later = jobs.headers.later - jobs.pixels.keys()
         self._valid = ~np.isin(places, [*planned.samples.faults, *later])
         self._shift = np.zeros((len(places), 2), np.int64)  # y and x, by crops since `_table`
-        self._colors: list[ColorStep] = []  # that follow `_table`
+        count = sum(len(step.colors) for step in self.batch.geometry.steps)
+        self._colors = np.zeros((len(places), count), COLOR_STEP)  # that follow `_table`
+        self._color_count = 0
         self._colored = np.zeros(len(places), bool)
 
     def add(self, step: Step) -> None:
@@ -115,7 +117,7 @@ class _Lowering:
         places, table = self._places, self._table
         self._shift += step.offset[places]
         moves = step.moves[places] & self._valid
-        if self._colors:
+        if self._color_count:
             self._cut(step.needed[places], self._colored & ~moves)
         if moves.any():
             busy = moves & (self._colored | (table["kind"] != StepKind.COPY))
@@ -124,9 +126,9 @@ class _Lowering:
             self._move(np.flatnonzero(moves), step)
         for color in step.colors:
             own = color[places]
-            own["kind"][~self._valid] = ColorKind.NONE
-            self._colors.append(own)
-            self._colored |= own["kind"] != ColorKind.NONE
+            self._colors[:, self._color_count] = own
+            self._color_count += 1
+            self._colored |= self._valid & (own["kind"] != ColorKind.NONE)
 
     def add_finish(self) -> None:
         """Add the kernel that makes the batch."""
@@ -187,8 +189,7 @@ class _Lowering:
         mine = table.copy()
         mine["kind"][~where] = StepKind.SKIP
         self._paint(mine, self._colored & where)
-        for color in self._colors:
-            color["kind"][where] = ColorKind.NONE
+        self._colors["kind"][where] = ColorKind.NONE
         self._colored[where] = False
         pitch = table["cols"].astype(np.int64) * channels
         mine["dst"], mine["dst_pitch"] = self._used, pitch
@@ -205,11 +206,10 @@ class _Lowering:
 
     def _paint(self, table: npt.NDArray[np.void], where: npt.NDArray[np.bool_]) -> None:
         """Let the images `where` have the colours that are to come."""
-        used = [color for color in self._colors if (color["kind"][where] != ColorKind.NONE).any()]
-        if used:
-            colors = np.stack(used, axis=1)
+        if where.any():
+            colors = self._colors[:, : self._color_count].copy()
             table["color"][where] = self._addresses(colors)[where]
-            table["color_count"][where] = colors.shape[1]
+            table["color_count"][where] = self._color_count
 
     def _reserve(
         self, table: npt.NDArray[np.void], start: npt.NDArray[np.int64]

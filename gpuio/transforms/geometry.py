@@ -100,11 +100,12 @@ class Step:
         Returns:
             Images for which it was less.
         """
-        of_mean = np.zeros(len(box), bool)
-        for color in self.colors:
-            of_mean |= color["kind"] == ColorKind.CONTRAST
-        grown = of_mean & (box[:, 2:] != self.size).any(axis=1)
-        box[grown] = whole(self.size)[grown]
+        grown = np.zeros(len(box), bool)
+        less = (box[:, 2:] != self.size).any(axis=1)
+        if less.any():
+            for color in self.colors:
+                grown |= less & (color["kind"] == ColorKind.CONTRAST)
+            box[grown] = whole(self.size)[grown]
         return grown
 
     def plan_mirror(self, rewritten: Mask) -> Mask:
