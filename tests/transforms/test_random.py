@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuio.transforms.random import Draw, Draws, philox4x32
+from gpuio.transforms.random import Draw, Draws, named, philox4x32
 
 IDS = np.arange(20_000)
 DRAW = pytest.mark.parametrize("draw", list(Draw), ids=lambda draw: draw.name)
@@ -120,3 +120,13 @@ def test_places_of_purposes_never_change():
     names = ["MIRROR", "CROP_Y", "CROP_X", "RESIZE_INTERPOLATION", "CROP_INTERPOLATION"]
     assert [Draw[name] for name in names] == [0, 1, 2, 3, 4]
     assert len({int(draw) for draw in Draw}) == len(Draw)
+
+
+def test_named_draws_and_those_of_repeated_ops_are_numbers_of_their_own():
+    draws = Draws(np.arange(4000), seed=1, epoch=2)
+    first, second = named("a purpose"), named("another")
+    lines = [draws.uniform(place) for place in (first, second, Draw.MIRROR)]
+    lines += [draws.again(repeat).uniform(first) for repeat in (1, 2, 63)]
+    assert np.abs(np.corrcoef(lines) - np.eye(len(lines))).max() < 0.06
+    assert min(first, second) > 4 * max(Draw)
+    npt.assert_array_equal(draws.again(0).uniform(first), lines[0])
