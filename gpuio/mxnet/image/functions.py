@@ -14,11 +14,12 @@ Source: MXNet 1.9.1, python/mxnet/image/image.py and src/io/image_io.cc.
 from __future__ import annotations
 
 import errno
+import functools
 import math
 import os
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, Final
@@ -162,6 +163,16 @@ def choose(interp: int, sizes: Sequence[int] = ()) -> int:
     return interp
 
 
+@functools.cache
+def _resizers() -> tuple[Callable[..., Image], Callable[..., Image]]:
+    """The kernels that resize bytes and floating-point numbers, imported when first needed."""
+    with explained("resizing"):
+        from gpuio.kernels.float_resize import resize as resize_float
+        from gpuio.kernels.resample import resize
+
+    return resize, resize_float
+
+
 def imresize(
     src: npt.NDArray[Any], w: int, h: int, interp: int = 1, out: npt.NDArray[Any] | None = None
 ) -> NDArray:
@@ -188,10 +199,7 @@ def imresize(
         raise ValueError(f"src must not be empty, got shape {image.shape}")
     if image.shape[:2] == (h, w):
         return into(out, image.copy())
-    with explained("resizing"):
-        from gpuio.kernels.float_resize import resize as resize_float
-        from gpuio.kernels.resample import resize
-
+    resize, resize_float = _resizers()
     if image.dtype != np.uint8:
         return into(out, resize_float(image, h, w, interp))
     if interp == _CUBIC and image.shape[2] > 1:

@@ -164,6 +164,7 @@ class ImageIter(EpochIter):
         self._ends = Ends()
         self._kept: tuple[NDArray, NDArray, int] | None = None
         self._queue = DecodeQueue(preprocess_threads)
+        self._threaded = False  # whether augmenters run in the threads of the queue
         self._kernels = KernelPath(
             self._samples, self._sequence, self.batch_size, label_width, self._queue.threads
         )
@@ -298,6 +299,7 @@ class ImageIter(EpochIter):
         """
         if self._compiled:
             return self._fill_compiled(data, label, start)
+        self._threaded = self._has_own_methods and not all(map(is_own, self.auglist))
         count, more = start, True
         while count < self.batch_size:
             missing = self.batch_size - count
@@ -324,11 +326,6 @@ class ImageIter(EpochIter):
     def _compiled(self) -> bool:
         """Whether kernels make the images."""
         return self._has_own_methods and self._kernels.accepts(self.auglist, self.data_shape)
-
-    @property
-    def _threaded(self) -> bool:
-        """Whether augmenters run in worker threads."""
-        return self._has_own_methods and not all(map(is_own, self.auglist))
 
     @property
     def _has_own_methods(self) -> bool:
