@@ -105,15 +105,16 @@ def kernels(settings: Row) -> Iterator[Row]:
     with make_loader(settings) as loader:
         device: Any = loader._device
         driver, marks, count = device._driver, Marks(device), settings["count"]
-        spans: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
-        launches, waits = [], []
+        # One entry for each launch: a launch that is under way counts whole or not at all.
+        launches: dict[str, list[tuple[Any, Any, float]]] = defaultdict(list)
+        waits: list[float] = []
         launch, synchronize = driver.launch, driver.synchronize
 
         def timed(kernel: Any, grid: Any, args: Any, stream: Any) -> None:
             begin, start = marks.mark(stream), time.perf_counter()
             launch(kernel, grid, args, stream)
-            launches.append(time.perf_counter() - start)
-            spans[kernel.name].append((begin, marks.mark(stream)))
+            host_seconds = time.perf_counter() - start
+            launches[kernel.name].append((begin, marks.mark(stream), host_seconds))
 
         def waited(event: Any) -> None:
             start = time.perf_counter()
@@ -127,19 +128,21 @@ def kernels(settings: Row) -> Iterator[Row]:
         taken = [next(batches).data[0] for _ in range(count)]
         taken[-1].wait_to_read()
         driver.launch, driver.synchronize = launch, synchronize
-        made = max(len(batch_spans) for batch_spans in spans.values())
+        made = max(map(len, launches.values()))
         per_kernel = {
-            name: sum(marks.seconds(*span) for span in some) / made for name, some in spans.items()
+            name: sum(marks.seconds(begin, end) for begin, end, _ in some) / made
+            for name, some in launches.items()
         }
         total = sum(per_kernel.values())
         copied, uploaded = bandwidth(device, settings["copied"])
     least = settings["batch_size"] * least_bytes(settings)
+    host_seconds = [seconds for some in launches.values() for _, _, seconds in some]
     yield {
         "batches": made,
         "batch_us": {name: round(1e6 * t, 1) for name, t in per_kernel.items()},
         "kernel_us": round(1e6 * total, 1),
-        "launches": round(len(launches) / made, 2),
-        "launch_us": round(1e6 * median(launches), 1),
+        "launches": round(len(host_seconds) / made, 2),
+        "launch_us": round(1e6 * median(host_seconds), 1),
         "waits": round(len(waits) / made, 2),
         "waited_us": round(1e6 * sum(waits) / made, 1),
         "least_bytes": int(least),
