@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.formats.image_record import HEADER_NBYTES, unpack
-from gpuio.formats.prefix import read_words
 from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile
 
 _BLOCK: Final = 1 << 16  # records that are read at a time
@@ -70,7 +69,7 @@ def _gather(
 
     Records in several parts get a negative `nbytes`.
     """
-    words = read_words(file, offsets, _WORDS)
+    words = file.bytes.gather(offsets, 4 * _WORDS).view("<u4")
     length = (words[:, 1] & MAX_PAYLOAD).astype(np.int64)
     wrong = (words[:, 0] != MAGIC) | (offsets + HEAD_NBYTES + length > file.size)
     if wrong.any():
@@ -88,8 +87,9 @@ def _gather(
     near = images[_LABELS + flags[images] < _WORDS]
     far = images[_LABELS + flags[images] >= _WORDS]
     begins[near] = words[near, _LABELS + flags[near]]
-    begins[far] = read_words(file, offsets[far] + 4 * (_LABELS + flags[far]), 1)[:, 0]
-    headers.starts[rows] = begins.view(np.uint8).reshape(-1, 4)
+    starts = begins.view(np.uint8).reshape(-1, 4)
+    starts[far] = file.bytes.gather(offsets[far] + 4 * (_LABELS + flags[far]), 4)
+    headers.starts[rows] = starts
 
 
 def _read_one(file: RecordFile, offset: int, headers: RecordHeaders, row: int) -> None:

@@ -6,12 +6,13 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from io import FileIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
-from gpuio.errors import PipelineClosedError
+from gpuio.errors import FormatError, PipelineClosedError
 from gpuio.storage.plain_file import open_plain
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from gpuio.storage.identity import FileIdentity
+
+_STRETCH: Final = 1 << 20  # bytes of a file that `gather` reads at once
+_DENSE: Final = 16 << 10  # bytes between two offsets, up to which all that lies there is read
 
 
 class ByteSource(ABC):
@@ -63,6 +67,7 @@ class ByteSource(ABC):
         """(N, nbytes) uint8, the bytes at each of (N,) ascending offsets; zeros past the end.
 
         Raises:
+            FormatError: The file became shorter meanwhile.
             OSError: The bytes cannot be read.
             PipelineClosedError: The file was closed.
         """
@@ -144,7 +149,7 @@ class LocalBytes(ByteSource):
 
     def check_identity(self, identity: FileIdentity | None, *, again: bool = False) -> None:
         if identity is not None:
-            identity.check(self.fileno(), self.path, again=again)
+            identity.check(self, again=again)
 
     def pread(self, nbytes: int, offset: int) -> bytes:
         if hasattr(os, "pread"):
@@ -184,7 +189,23 @@ class LocalBytes(ByteSource):
             return opened.file.readinto(view) or 0
 
     def gather(self, offsets: npt.NDArray[np.int64], nbytes: int) -> npt.NDArray[np.uint8]:
-        found = np.zeros((len(offsets), nbytes), np.uint8)
-        for row, offset in zip(found, offsets.tolist(), strict=True):
-            self.readinto(row.data, offset)
+        # A mapping would be simpler, but ends this process where another one cuts the file.
+        found, size, begin = np.empty((len(offsets), nbytes), np.uint8), self.size, 0
+        buffer = np.empty(_STRETCH + nbytes, np.uint8)
+        while begin < len(offsets):
+            start = int(offsets[begin])
+            end = int(np.searchsorted(offsets, start + _STRETCH, "right"))
+            places = offsets[begin:end] - start
+            if places[-1] <= _DENSE * len(places):
+                reach = int(places[-1]) + nbytes
+                buffer[self.readinto(buffer[:reach].data, start) : reach] = 0
+                found[begin:end] = sliding_window_view(buffer, nbytes)[places]
+            else:
+                pieces = [self.pread(nbytes, offset) for offset in offsets[begin:end].tolist()]
+                data = b"".join(piece.ljust(nbytes, b"\0") for piece in pieces)
+                found[begin:end] = np.frombuffer(data, np.uint8).reshape(-1, nbytes)
+            begin = end
+        if (now := self.size) < size:
+            reason = f"it became shorter while it was read: it had {size} bytes, and has {now}"
+            raise FormatError(f"{self.path}: {reason}; read it once it is whole")
         return found

@@ -9,8 +9,8 @@ from hashlib import blake2b
 from typing import Final, Self
 
 from gpuio.errors import FormatError
+from gpuio.storage.byte_source import LocalBytes
 from gpuio.storage.paths import is_url
-from gpuio.storage.plain_file import open_plain
 
 _EDGE: Final = 4096  # bytes
 
@@ -42,28 +42,25 @@ class FileIdentity:
         Raises:
             OSError: It cannot be opened or read, or is no plain file.
         """
-        descriptor = open_plain(path, follow=True)
-        try:
-            status, edges = os.fstat(descriptor), _edges(descriptor, path)
-        finally:
-            os.close(descriptor)
-        return cls(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino), edges)
+        with LocalBytes(path) as file:
+            status = os.fstat(file.fileno())
+            place = status.st_dev, status.st_ino
+            return cls(status.st_size, status.st_mtime_ns, place, _edges(file))
 
-    def check(self, descriptor: int, path: str, *, again: bool = False) -> None:
+    def check(self, file: LocalBytes, *, again: bool = False) -> None:
         """Refuse an open file that is another one, or was written to.
 
         Args:
-            descriptor: The descriptor of the open file.
-            path: Its path, for messages.
+            file: The open file.
             again: This open file passed the check before, so its bytes are not compared again.
 
         Raises:
             FormatError: The file is refused.
         """
-        status = os.fstat(descriptor)
+        status = os.fstat(file.fileno())
         place = status.st_dev, status.st_ino
         if (self.nbytes, self.changed) == (status.st_size, status.st_mtime_ns) and (
-            again or _edges(descriptor, path) == self.edges
+            again or _edges(file) == self.edges
         ):
             return
         same = place == self.place and status.st_mtime_ns != self.changed
@@ -71,8 +68,8 @@ class FileIdentity:
         then = _described(self.nbytes, self.changed)
         now = _described(status.st_size, status.st_mtime_ns)
         raise FormatError(
-            f"{path} was {how} since it was opened first: it had {then}, and has {now}; its index "
-            "may be wrong now, so make a new iterator or reader"
+            f"{file.path} was {how} since it was opened first: it had {then}, and has {now}; its "
+            "index may be wrong now, so make a new iterator or reader"
         )
 
 
@@ -85,33 +82,9 @@ def identity_of(path: str) -> FileIdentity | None:
     return None if is_url(path) else FileIdentity.of(path)
 
 
-def _edges(descriptor: int, path: str) -> bytes:
-    nbytes, digest = os.fstat(descriptor).st_size, blake2b(digest_size=16)
-    for offset in (0, max(nbytes - _EDGE, 0)):
-        try:
-            digest.update(_read(descriptor, offset))
-        except OSError as error:
-            error.filename = path
-            raise
-    return digest.digest()
-
-
-def _read(descriptor: int, offset: int) -> bytes:
-    """The _EDGE bytes from `offset`, fewer only where the file ends: a read may stop short."""
-    data = b""
-    while len(data) < _EDGE:
-        more = _read_some(descriptor, _EDGE - len(data), offset + len(data))
-        if not more:
-            break
-        data += more
-    return data
-
-
-def _read_some(descriptor: int, nbytes: int, offset: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(descriptor, nbytes, offset)
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    return os.read(descriptor, nbytes)
+def _edges(file: LocalBytes) -> bytes:
+    head, tail = file.pread(_EDGE, 0), file.pread(_EDGE, max(file.size - _EDGE, 0))
+    return blake2b(head + tail, digest_size=16).digest()
 
 
 def _described(nbytes: int, changed: int) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
 from gpuio.errors import FormatError
+from gpuio.storage.byte_source import LocalBytes
 from gpuio.storage.identity import FileIdentity
 
 
@@ -19,8 +19,8 @@ def path(tmp_path):
 
 
 def check(identity, path):
-    with Path(path).open("rb") as file:
-        identity.check(file.fileno(), str(path))
+    with LocalBytes(path) as file:
+        identity.check(file)
 
 
 def set_time(path, status):

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from gpuio.errors import FormatError
 from gpuio.formats.image_record import HEADER_NBYTES
-from gpuio.formats.prefix import read_words
 from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile
 from gpuio.sources.recordio.table import RecordTable
 
@@ -52,7 +51,8 @@ def _counts(
         nbytes: (N,) bytes to the next record; of a record that is not split its own head tells,
             since the index may be wrong.
     """
-    magics, lengths, flags = read_words(file, offsets, _HEAD).astype(np.int64).T
+    words = file.bytes.gather(offsets, 4 * _HEAD).view("<u4")
+    magics, lengths, flags = words.astype(np.int64).T
     left = file.size - HEAD_NBYTES - offsets
     payload = np.where(lengths <= MAX_PAYLOAD, np.minimum(lengths, left), nbytes - HEAD_NBYTES)
     valid = (magics == MAGIC) & (HEADER_NBYTES + 4 * flags <= payload)

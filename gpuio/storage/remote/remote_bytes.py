@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from gpuio.errors import PipelineClosedError
 from gpuio.storage.byte_source import ByteSource
@@ -86,8 +87,7 @@ class RemoteBytes(ByteSource):
         def take() -> None:
             rows, future = asked.popleft()
             data = np.frombuffer(result(future) + bytes(nbytes), np.uint8)
-            places = offsets[rows, None] - offsets[rows.start] + np.arange(nbytes)
-            found[rows] = data[places]
+            found[rows] = sliding_window_view(data, nbytes)[offsets[rows] - offsets[rows.start]]
 
         for first, last in _neighbours(offsets):
             start, stop = int(offsets[first]), min(int(offsets[last - 1]) + nbytes, self.size)
