@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from io import RawIOBase, TextIOWrapper
 from itertools import islice
 from pathlib import Path
@@ -89,22 +88,15 @@ class ImageList:
             FormatError: A line has fewer than three fields, its index is no integer, or a label is
                 no number or a whole one that float32 cannot hold.
         """
-        path = os.fspath(path)
         ids = [np.empty(0, np.int64)]
         values = [np.empty(0, np.float32)]
         widths = [np.zeros(1, np.int64)]
         paths: list[str] = []
-        for lines in _batches(path):
-            rows = [line.rstrip("\r\n").split("\t") for _, line in lines]
-            try:
-                # A comprehension for each column takes half the time of one loop over lines.
-                ids.append(np.array([int(row[0]) for row in rows], np.int64))
-                values.append(_labels([x for row in rows for x in row[1:-1]], float))
-            except (ValueError, OverflowError):
-                raise _bad_line(path, lines, _check_tabbed) from None
+        layout = _Layout("index, labels and path separated by tabs", 3, _split_at_tabs, float)
+        for rows, some, labels in layout.parse(os.fspath(path)):
+            ids.append(some)
+            values.append(labels)
             widths.append(np.array([len(row) - 2 for row in rows], np.int64))
-            if widths[-1].min() < 1:
-                raise _bad_line(path, lines, _check_tabbed)
             paths += [row[-1].strip() for row in rows]
         starts = np.cumsum(np.concatenate(widths))
         return cls(np.concatenate(ids), np.concatenate(values), starts, paths)
@@ -165,19 +157,16 @@ def load_labels(
     path = os.fspath(path)
     columns = [np.empty(0, np.int64)]
     tables = [np.empty((0, label_width), np.float32)]
-    for lines in _batches(path):
-        rows = [line.split(maxsplit=label_width + 1) for _, line in lines]
-        try:
-            columns.append(np.array([int(row[0]) for row in rows], np.int64))
-            texts = [x for row in rows for x in row[1 : label_width + 1]]
-            tables.append(_labels(texts, _number).reshape(len(rows), label_width))
-        except (ValueError, OverflowError):
-            check = partial(_check_spaced, label_width=label_width)
-            raise _bad_line(path, lines, check) from None
+
+    def split(line: str) -> list[str]:
+        return [*line.split(maxsplit=label_width + 1)[: label_width + 1], ""]
+
+    layout = _Layout(f"index and {label_width} labels", label_width + 2, split, _number)
+    for _, some, values in layout.parse(path):
+        columns.append(some)
+        tables.append(values.reshape(-1, label_width))
     ids, labels = np.concatenate(columns), np.concatenate(tables)
-    keep, clash = first_lines(ids, labels)
-    if clash is not None:
-        raise repeated_id(path, *clash, int(ids[clash[0]]), "labels")
+    keep = check_repeated(path, ids, labels, "labels")
     return ids[keep], labels[keep]
 
 
@@ -202,21 +191,93 @@ def first_lines(
     return np.sort(first), clash
 
 
-def repeated_id(path: str, first: int, second: int, number: int, what: str) -> FormatError:
-    """The error for an id with different values on two lines.
+def check_repeated(
+    path: str, ids: npt.NDArray[np.int64], rows: npt.NDArray[Any], what: str
+) -> npt.NDArray[np.int64]:
+    """The first line of each id, ascending.
 
     Args:
         path: The .lst.
-        first: Number of the first of these lines, from 0, without blank lines.
-        second: Number of the other line.
-        number: The id.
-        what: The values that differ, such as "labels".
+        ids: (N,) int64, the id of each line that is not blank.
+        rows: (N,) or (N, W) values of these lines.
+        what: A name for the values, such as "labels".
+
+    Raises:
+        FormatError: An id has different values on two lines.
     """
+    keep, clash = first_lines(ids, rows)
+    if clash is None:
+        return keep
     places = [i for lines in _batches(path) for i, _ in lines]
-    return FormatError(
-        f"{path}: lines {places[first]} and {places[second]}: both have id {number}, with "
-        f"different {what}; give each line an id of its own"
+    first, second = (places[line] for line in clash)
+    raise FormatError(
+        f"{path}: lines {first} and {second}: both have id {ids[clash[0]]}, with different {what}; "
+        "give each line an id of its own"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How the lines of a list are read.
+
+    Attributes:
+        expected: What a line has, for messages.
+        least: Fields that a line has at least.
+        split: The fields of a line: the index, the labels, and one more.
+        number: The label that a text stands for.
+    """
+
+    expected: str
+    least: int
+    split: Callable[[str], list[str]]
+    number: Callable[[str], float]
+
+    def parse(
+        self, path: str
+    ) -> Iterator[tuple[list[list[str]], npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+        """Fields, (n,) ids and the labels of all lines, many lines at a time.
+
+        Raises:
+            FormatError: A line has not the fields that are expected.
+        """
+        for lines in _batches(path):
+            rows = [self.split(line) for _, line in lines]
+            try:
+                # A comprehension for each column takes half the time of one loop over lines.
+                ids = np.array([int(row[0]) for row in rows], np.int64)
+                labels = _labels([x for row in rows for x in row[1:-1]], self.number)
+            except (ValueError, OverflowError):
+                raise self._bad_line(path, lines) from None
+            if min(map(len, rows)) < self.least:
+                raise self._bad_line(path, lines)
+            yield rows, ids, labels
+
+    def _bad_line(self, path: str, lines: list[tuple[int, str]]) -> FormatError:
+        """The error for the first of `lines` that cannot be read."""
+        number, fault = next((i, fault) for i, line in lines if (fault := self._fault(line)))
+        return FormatError(f"{path}: line {number}: {fault}")
+
+    def _fault(self, line: str) -> str | None:
+        """What is wrong with a line."""
+        index, *labels = self.split(line)[:-1] or [""]
+        if len(labels) + 2 < self.least:
+            return f"{self.expected} expected, found {_shown(line)}"
+        try:
+            np.int64(int(index))
+        except (ValueError, OverflowError):
+            return f"index must be a 64-bit integer, found {_shown(index)}"
+        for place, label in enumerate(labels, 1):
+            try:
+                number = _exact(label, self.number(label))
+            except (ValueError, OverflowError):  # the hexadecimal number 0x1p99999
+                return f"label {place} of {len(labels)} must be a number, found {_shown(label)}"
+            if rounded_whole(number) is not None:
+                return rounding(number[0])
+        return None
+
+
+def _split_at_tabs(line: str) -> list[str]:
+    return line.rstrip("\r\n").split("\t")
 
 
 def _open(
@@ -284,44 +345,6 @@ def _texts(values: npt.NDArray[np.float32]) -> list[str]:
     for i in np.flatnonzero(~same).tolist():
         texts[i] = str(values[i])
     return texts
-
-
-def _bad_line(
-    path: str, lines: list[tuple[int, str]], check: Callable[[str], str | None]
-) -> FormatError:
-    """The error for the first of `lines` for which `check` gives a reason."""
-    number, reason = next((i, reason) for i, line in lines if (reason := check(line)))
-    return FormatError(f"{path}: line {number}: {reason}")
-
-
-def _check_tabbed(line: str) -> str | None:
-    fields = line.rstrip("\r\n").split("\t")
-    if len(fields) < 3:
-        return f"index, labels and path separated by tabs expected, found {_shown(line)}"
-    return _check_numbers(fields[0], fields[1:-1], float)
-
-
-def _check_spaced(line: str, label_width: int) -> str | None:
-    fields = line.split()
-    if len(fields) <= label_width:
-        return f"index and {label_width} labels expected, found {_shown(line)}"
-    return _check_numbers(fields[0], fields[1 : label_width + 1], _number)
-
-
-def _check_numbers(index: str, labels: Sequence[str], parse: Callable[[str], float]) -> str | None:
-    try:
-        np.int64(int(index))
-    except (ValueError, OverflowError):
-        return f"index must be a 64-bit integer, found {_shown(index)}"
-    for place, label in enumerate(labels, 1):
-        try:
-            parse(label)
-        except (ValueError, OverflowError):  # the hexadecimal number 0x1p99999
-            return f"label {place} of {len(labels)} must be a number, found {_shown(label)}"
-        number = _exact(label, parse(label))
-        if rounded_whole(number) is not None:
-            return rounding(number[0])
-    return None
 
 
 def _shown(text: str) -> str:

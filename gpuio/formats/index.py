@@ -23,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import FormatError
-from gpuio.formats.index_fit import Coverage, check_fit
 from gpuio.formats.recordio import Damage, scan, verify
 from gpuio.storage.atomic import committed
 from gpuio.storage.opening import open_file
@@ -123,22 +122,6 @@ class Index:
             return self
         order = np.argsort(self.offsets, kind="stable")
         return Index(self.keys[order], self.offsets[order])
-
-    def check(self, rec: str | os.PathLike[str], *, idx: str | os.PathLike[str]) -> Coverage:
-        """Check that this is the index of a .rec, without reading all of the file.
-
-        Args:
-            rec: The .rec.
-            idx: Where the index comes from, for messages.
-
-        Returns:
-            The part of the .rec that the index names.
-
-        Raises:
-            FormatError: The .rec is shorter than its index, or an offset cannot be one of its
-                records, or no record is at the first or the last one.
-        """
-        return check_fit(self, os.fspath(rec), os.fspath(idx))
 
 
 def _warn_of_scan(path: str | os.PathLike[str]) -> None:

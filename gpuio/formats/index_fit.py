@@ -9,17 +9,15 @@ import os
 import re
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import CorruptRecordError, FormatError
+from gpuio.formats.index import Index
 from gpuio.formats.recordio import HEAD_NBYTES, RecordFile
 from gpuio.storage.paths import is_url
-
-if TYPE_CHECKING:
-    from gpuio.formats.index import Index
 
 _SEARCHED: Final = 64 << 20  # bytes of a .idx up to which a line is looked for
 
@@ -51,6 +49,9 @@ def check_fit(index: Index, rec: str, idx: str) -> Coverage:
         index: The index, in any order.
         rec: The .rec.
         idx: Where the index comes from, for messages.
+
+    Returns:
+        The part of the .rec that the index names.
 
     Raises:
         FormatError: The .rec is shorter than its index, or an offset cannot be one of its records,

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import os
 import struct
-from io import FileIO
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import FormatError
 from gpuio.storage.atomic import write_file
-from gpuio.storage.plain_file import open_plain
+from gpuio.storage.byte_source import LocalBytes
 
 _LIST: Final = 0x112
 _ARRAY: Final = 0xF993FAC9
@@ -38,12 +37,14 @@ def load(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     Raises:
         FormatError: The file is damaged or of another kind; the message names the byte.
     """
-    with FileIO(_open(path), "rb") as file:
-        cursor = _Cursor(file, os.fspath(path))
+    with _Cursor(path) as cursor:
         magic, _, count = cursor.take("QQQ", "the head of saved arrays")
         if magic != _LIST:
             raise cursor.error(-_HEAD_NBYTES, f"magic {_LIST:#x}", f"{magic:#x}")
-        cursor.check_count(count, _LEAST_ARRAY_NBYTES, "arrays")
+        if count * _LEAST_ARRAY_NBYTES > cursor.left:
+            most = cursor.left // _LEAST_ARRAY_NBYTES
+            found = f"{cursor.left} bytes, which can be {most} at most"
+            raise cursor.error(-8, f"{count} arrays", found)
         arrays = [_load_array(cursor) for _ in range(count)]
         (names_count,) = cursor.take("Q", "the number of names")
         if names_count not in (0, count):
@@ -76,10 +77,20 @@ def load_mean(path: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArr
 class _Cursor:
     """Reads a file from its start; checks that bytes are there before it takes memory for them."""
 
-    def __init__(self, file: FileIO, path: str) -> None:
-        self._file, self._path = file, path
-        self._size = os.fstat(file.fileno()).st_size
-        self._position = 0
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            self._file = LocalBytes(path)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise FormatError(f"{error}; not a file of saved arrays") from None
+        self._position, self._size = 0, self._file.size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     @property
     def left(self) -> int:
@@ -87,55 +98,25 @@ class _Cursor:
         return self._size - self._position
 
     def bytes_of(self, nbytes: int, what: str) -> bytes:
-        """The next bytes."""
-        self.check_left(nbytes, what)
-        data = bytearray(nbytes)
-        self.fill(memoryview(data), what)
-        return bytes(data)
-
-    def fill(self, memory: memoryview, what: str) -> None:
-        """Fill `memory` with the next bytes; `check_left` was called for them."""
-        done = 0
-        while done < len(memory):
-            try:
-                got = self._file.readinto(memory[done:])
-            except OSError as error:
-                error.filename = self._path
-                raise
-            if not got:  # it was cut after it was opened
-                raise self.error(0, f"{len(memory)} bytes of {what}", f"{done}")
-            done += got
-        self._position += len(memory)
+        """The next bytes; `what` names them in the error if fewer are left."""
+        found = self.left
+        if nbytes <= found:
+            data = self._file.pread(nbytes, self._position)
+            if (found := len(data)) == nbytes:
+                self._position += nbytes
+                return data
+        raise self.error(0, f"{nbytes} bytes of {what}", str(found))
 
     def take(self, form: str, what: str) -> tuple[Any, ...]:
         """The next numbers, little-endian, as `struct` writes them."""
         return struct.unpack(f"<{form}", self.bytes_of(struct.calcsize(f"<{form}"), what))
 
-    def check_left(self, nbytes: int, what: str) -> None:
-        """Raise if fewer bytes are left."""
-        if nbytes > self.left:
-            raise self.error(0, f"{nbytes} bytes of {what}", f"{self.left}")
-
-    def check_count(self, count: int, least: int, what: str) -> None:
-        """Raise if fewer bytes are left than `count` items of at least `least` bytes take."""
-        if count * least > self.left:
-            found = f"{self.left} bytes, which can be {self.left // least} at most"
-            raise self.error(-8, f"{count} {what}", found)
-
     def error(self, at: int, expected: str, found: str) -> FormatError:
         """The error for a place `at` bytes from here."""
         place = f"byte {self._position + at} of {self._size}"
         hint = "the file is damaged, cut short, or not a file of saved arrays"
-        return FormatError(f"{self._path}: {place}: expected {expected}, found {found}; {hint}")
-
-
-def _open(path: str | os.PathLike[str]) -> int:
-    try:
-        return open_plain(path, follow=True)
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise FormatError(f"{error}; not a file of saved arrays") from None
+        where = f"{self._file.path}: {place}"
+        return FormatError(f"{where}: expected {expected}, found {found}; {hint}")
 
 
 def _load_array(cursor: _Cursor) -> npt.NDArray[Any]:
@@ -152,14 +133,11 @@ def _load_array(cursor: _Cursor) -> npt.NDArray[Any]:
     if not 0 <= code < len(_DTYPES):
         raise cursor.error(-4, f"a dtype from 0 to {len(_DTYPES) - 1}", str(code))
     dtype = np.dtype(_DTYPES[code])
-    cursor.check_left(prod(shape) * dtype.itemsize, f"an array of shape {shape} and {dtype}")
+    data = cursor.bytes_of(prod(shape) * dtype.itemsize, f"an array of shape {shape} and {dtype}")
     try:
-        array = np.empty(shape, dtype)
+        return np.frombuffer(data, dtype).reshape(shape).copy()
     except ValueError as error:  # a side of 0 beside others that NumPy cannot count
         raise cursor.error(-12 - 8 * ndim, "sides that NumPy can have", str(shape)) from error
-    if array.size:
-        cursor.fill(array.reshape(-1).view(np.uint8).data, f"an array of shape {shape}")
-    return array
 
 
 def _load_name(cursor: _Cursor) -> str:

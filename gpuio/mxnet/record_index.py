@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gpuio.errors import FormatError
 from gpuio.formats.index import Index
-from gpuio.formats.index_fit import advice
+from gpuio.formats.index_fit import advice, check_fit
 from gpuio.formats.mapping import KeyList, KeyOffsets
 from gpuio.storage.opening import open_file
 
@@ -56,7 +56,7 @@ def _check(index: Index, rec: str, idx: str) -> None:
     Raises:
         FormatError: The index is not that of the .rec.
     """
-    coverage = index.check(rec, idx=idx)
+    coverage = check_fit(index, rec, idx)
     if coverage.end < coverage.size:
         warnings.warn(
             f"{idx} names no record in the last {coverage.size - coverage.end} bytes of "

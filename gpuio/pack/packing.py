@@ -32,6 +32,7 @@ from gpuio.errors import DecodeError, FormatError
 from gpuio.formats.image_list import ImageList
 from gpuio.formats.image_record import IRHeader, pack
 from gpuio.formats.index import Index
+from gpuio.formats.index_fit import check_fit
 from gpuio.formats.recordio import frame, verify
 from gpuio.storage.atomic import committed
 from gpuio.storage.opening import read_bytes
@@ -215,7 +216,7 @@ def count_images(rec: str) -> int:
     idx = beside(rec, ".idx")
     try:
         index = Index.load(idx)
-        index.check(rec, idx=idx)
+        check_fit(index, rec, idx)
     except (OSError, FormatError):
         return len(verify(rec)[0])
     return len(index)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.formats.image_list import ImageList, first_lines, load_labels, repeated_id
+from gpuio.formats.image_list import ImageList, check_repeated, load_labels
 from gpuio.storage.paths import PathLike
 
 Relabel = Callable[[npt.NDArray[np.int64]], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]
@@ -27,9 +27,8 @@ def ragged_list_labels(path: PathLike) -> tuple[Relabel, int]:
     lines = ImageList.load(path)
     labels, widths = lines.labels, lines.widths
     labels[np.arange(labels.shape[1]) >= widths[:, None]] = 0
-    keep, clash = first_lines(lines.ids, np.column_stack((widths, labels)))
-    if clash is not None:
-        raise repeated_id(os.fspath(path), *clash, int(lines.ids[clash[0]]), "labels")
+    values = np.column_stack((widths, labels))
+    keep = check_repeated(os.fspath(path), lines.ids, values, "labels")
     return _lookup(lines.ids[keep], labels[keep], widths[keep]), labels.shape[1]
 
 

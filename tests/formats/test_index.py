@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.formats import index as module
 from gpuio.formats.index import Index
+from gpuio.formats.index_fit import check_fit
 from gpuio.formats.recordio import frame
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
@@ -145,7 +146,7 @@ def test_an_index_of_another_file_is_told(tmp_path, offsets, reason):
     rec.write_bytes(frame(b"") + frame(b"abcdabcd") + frame(b"abcd"))
     index = Index(np.arange(len(offsets)), np.array(offsets))
     with pytest.raises(FormatError) as caught:
-        index.check(rec, idx="b.idx")
+        check_fit(index, str(rec), "b.idx")
     assert f"b.idx is not the index of {rec}: {reason}" in str(caught.value)
     assert "gpuio rec2idx" in str(caught.value)
 
@@ -153,13 +154,13 @@ def test_an_index_of_another_file_is_told(tmp_path, offsets, reason):
 def test_its_own_index_fits(tmp_path):
     rec = tmp_path / "a.rec"
     rec.write_bytes(frame(b"") + frame(b"abcd"))
-    Index.scan(rec).check(rec, idx="a.idx")
-    Index(np.arange(0), np.arange(0)).check(rec, idx="a.idx")
+    check_fit(Index.scan(rec), str(rec), "a.idx")
+    check_fit(Index(np.arange(0), np.arange(0)), str(rec), "a.idx")
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="no real .rec files beside this checkout")
 def test_real_indexes_fit_their_files():
     for path in REAL.glob("*.idx"):
         index = Index.load(path)
-        index.check(path.with_suffix(".rec"), idx=path)
+        check_fit(index, str(path.with_suffix(".rec")), str(path))
         npt.assert_array_equal(index.sorted().offsets, Index.scan(path.with_suffix(".rec")).offsets)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from gpuio.errors import CorruptRecordError, FormatError, LabelError
-from gpuio.formats.image_list import ImageList, first_lines, repeated_id
+from gpuio.formats.image_list import ImageList, check_repeated, first_lines
 from gpuio.formats.image_record import rounded_whole, rounding
 from gpuio.formats.index import Index
 from gpuio.mxnet.ndarray import NDArray
@@ -135,9 +135,7 @@ class ListFile(Mapping[int, Entry]):
         images = ImageList.load(path)
         names = np.array(images.paths, object)
         for rows, what in ((images.labels, "labels"), (names, "paths")):
-            clash = first_lines(images.ids, rows)[1]
-            if clash is not None:
-                raise repeated_id(os.fspath(path), *clash, int(images.ids[clash[0]]), what)
+            check_repeated(os.fspath(path), images.ids, rows, what)
         self._images, self._dtype = images, dtype
         self._ids = images.ids.tolist()
         self._lines = {key: line for line, key in enumerate(self._ids)}

@@ -12,7 +12,7 @@ import numpy as np
 from gpuio.core.parallel_map import in_order
 from gpuio.errors import CorruptRecordError, FormatError, GpuioError
 from gpuio.formats.index import Index
-from gpuio.formats.index_fit import Coverage, advice, impossible, whole_entries
+from gpuio.formats.index_fit import Coverage, advice, check_fit, impossible, whole_entries
 from gpuio.formats.recordio import verify
 from gpuio.sources.base import Losses
 from gpuio.sources.recordio.index_cache import JoinedIndex, join, load_cached
@@ -137,7 +137,7 @@ class _Finder:
         def parse() -> list[Index]:
             parts = self._parse()
             rows = [*zip(self._recs, self._idx_of, parts, strict=True)]
-            coverage[:] = _each(lambda row: row[2].check(row[0], idx=row[1]), rows, self._recs)
+            coverage[:] = _each(lambda row: check_fit(row[2], row[0], row[1]), rows, self._recs)
             return parts
 
         if any(map(is_url, self._idxs)):
@@ -147,7 +147,7 @@ class _Finder:
             # It was checked when it was parsed; but a .rec of the same size may be a new one.
             for rec, idx, part in zip(self._recs, self._idx_of, joined.parts(), strict=True):
                 ends = slice(None, None, max(len(part) - 1, 1))
-                coverage.append(Index(part.keys[ends], part.offsets[ends]).check(rec, idx=idx))
+                coverage.append(check_fit(Index(part.keys[ends], part.offsets[ends]), rec, idx))
         return joined, coverage
 
     def _load_whole(self) -> tuple[JoinedIndex, list[Coverage | None]]:
@@ -162,7 +162,7 @@ class _Finder:
         for rec, idx, size, part in rows:
             kept = self._add_losses(*_without_lost(part, rec, idx, size))
             try:
-                coverage.append(kept.check(rec, idx=idx))
+                coverage.append(check_fit(kept, rec, idx))
             except FormatError as error:
                 coverage.append(None)
                 if not self._asked:
