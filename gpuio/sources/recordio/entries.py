@@ -3,53 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
-from gpuio.core.parallel_map import in_order
 from gpuio.errors import CorruptRecordError, FormatError, GpuioError
 from gpuio.formats.index import Index
 from gpuio.formats.index_fit import Coverage, advice, check_fit, impossible, whole_entries
 from gpuio.formats.recordio import verify
 from gpuio.sources.base import Losses
-from gpuio.sources.recordio.index_cache import JoinedIndex, join, load_cached
+from gpuio.sources.recordio.index_cache import load_cached
 from gpuio.sources.recordio.spacing import DAMAGED, EXACT, Spacing, look_at_spacing
-from gpuio.sources.recordio.table import RecordTable
+from gpuio.sources.recordio.table import RecordTable, for_each
 from gpuio.storage.paths import is_url
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-_AT_ONCE: Final = 16  # files at URLs whose index is read side by side
 _DESCRIBED: Final = 20  # damaged places that are described
 _WARNED: Final = 3  # files that have a warning of their own
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Entries:
-    """Where the records of several files lie.
-
-    Attributes:
-        joined: The records of all files; their keys have a meaning only if `keyed`.
-        table: The same records, without keys.
-        keyed: Whether all of them come from .idx files.
-        spacing: How the records are spaced.
-        losses: The records that are left out.
-    """
-
-    joined: JoinedIndex
-    table: RecordTable
-    keyed: bool
-    spacing: Spacing
-    losses: Losses
-
-
-def find_entries(
+def find_records(
     recs: Sequence[str], idxs: Sequence[str], sizes: Sequence[int], *, asked: bool, strict: bool
-) -> Entries:
+) -> tuple[RecordTable, Spacing, Losses]:
     """Find the records of some files.
 
     Args:
@@ -60,15 +36,20 @@ def find_entries(
             Records that they leave out are left out then; otherwise such a .rec is scanned.
         strict: Whether damage is an error; otherwise damaged records are left out.
 
+    Returns:
+        The records, with keys if all of them come from .idx files; how they are spaced; and those
+        that are left out.
+
     Raises:
         FormatError: A file is not what it should be.
     """
     finder = _Finder(recs, idxs, sizes, asked=asked, strict=strict)
-    return finder.by_index() if idxs else finder.by_scan()
+    table, spacing = finder.by_index() if idxs else finder.by_scan()
+    return table, spacing, finder.losses
 
 
 class _Finder:
-    """Finds the records of some files; see `find_entries` for the arguments."""
+    """Finds the records of some files; see `find_records` for the arguments."""
 
     def __init__(
         self,
@@ -87,46 +68,43 @@ class _Finder:
         self._recs, self._idxs, self._sizes = recs, idxs, sizes
         self._idx_of = [*idxs] if len(idxs) == len(recs) else [*idxs] * len(recs)
         self._asked, self._strict = asked, strict
-        self._losses = Losses()
+        self.losses = Losses()
 
-    def by_scan(self) -> Entries:
+    def by_scan(self) -> tuple[RecordTable, Spacing]:
         """The records found by going through the files."""
         recs = self._recs
         if self._strict:
-            return self._entries(join(_each(Index.scan, recs, recs)), EXACT, keyed=False)
-        joined = join([self._add_losses(*found) for found in _each(_scan_whole, recs, recs)])
-        return self._entries(joined, DAMAGED if self._losses.count else EXACT, keyed=False)
+            parts = for_each(Index.scan, recs, recs)
+        else:
+            parts = [self._add_losses(*found) for found in for_each(_scan_whole, recs, recs)]
+        return replace(self._join(parts), keys=None), DAMAGED if self.losses.count else EXACT
 
-    def by_index(self) -> Entries:
-        """The records that the .idx files name; of others see `find_entries`."""
+    def by_index(self) -> tuple[RecordTable, Spacing]:
+        """The records that the .idx files name; of others see `find_records`."""
         coverage: list[Coverage | None]
         try:
-            joined, coverage = self._load()
+            table, coverage = self._load()
         except FormatError:
             if self._strict:
                 raise
-            joined, coverage = self._load_whole()
-        spacing, gaps = self._look_at_spacing(joined)
-        found = self._entries(joined, spacing, keyed=self._asked or None not in coverage)
+            table, coverage = self._load_whole()
+        spacing, gaps = look_at_spacing(table)
         unnamed = {n: _Unnamed.of(c) for n, c in enumerate(coverage) if c and not c.is_complete}
-        if not self._asked:
-            for number, place in gaps.items():
-                known = unnamed.get(number)
-                where = known.where if known else f"what follows byte {place}"
-                unnamed[number] = _Unnamed(where)
-            return self._complete(found, unnamed)
-        if not self._losses.count:
-            _warn(
-                [
-                    f"{self._idx_of[n]} names no record in {part.where} of {self._recs[n]}, which "
-                    "is not read; if it should be, make a new index with "
-                    f"{advice(self._recs[n], self._idx_of[n])}"
-                    for n, part in unnamed.items()
-                ]
-            )
-        return found
+        if self._asked:
+            self._warn_of_unnamed(unnamed)
+            return table, spacing
+        for number, place in gaps.items():
+            where = unnamed[number].where if number in unnamed else f"what follows byte {place}"
+            unnamed[number] = _Unnamed(where)
+        parts = self._complete(table.parts(), unnamed)
+        if parts is not None:
+            table = self._join(parts)
+            spacing, _ = look_at_spacing(table)
+        if parts is not None or None in coverage:  # some records have no key
+            table = replace(table, keys=None)
+        return table, spacing
 
-    def _load(self) -> tuple[JoinedIndex, list[Coverage | None]]:
+    def _load(self) -> tuple[RecordTable, list[Coverage | None]]:
         """The index of all files, from the cache if there is one, and the parts that it names.
 
         Raises:
@@ -136,21 +114,21 @@ class _Finder:
 
         def parse() -> list[Index]:
             parts = self._parse()
-            rows = [*zip(self._recs, self._idx_of, parts, strict=True)]
-            coverage[:] = _each(lambda row: check_fit(row[2], row[0], row[1]), rows, self._recs)
+            rows = [*zip(parts, self._recs, self._idx_of, strict=True)]
+            coverage[:] = for_each(lambda row: check_fit(*row), rows, self._recs)
             return parts
 
         if any(map(is_url, self._idxs)):
-            return join(parse()), coverage
-        joined = load_cached(self._idxs, self._sizes, parse)
-        if joined.cached:
+            return self._join(parse()), coverage
+        table = load_cached(self._recs, self._idxs, self._sizes, parse)
+        if not coverage:
             # It was checked when it was parsed; but a .rec of the same size may be a new one.
-            for rec, idx, part in zip(self._recs, self._idx_of, joined.parts(), strict=True):
+            for rec, idx, part in zip(self._recs, self._idx_of, table.parts(), strict=True):
                 ends = slice(None, None, max(len(part) - 1, 1))
                 coverage.append(check_fit(Index(part.keys[ends], part.offsets[ends]), rec, idx))
-        return joined, coverage
+        return table, coverage
 
-    def _load_whole(self) -> tuple[JoinedIndex, list[Coverage | None]]:
+    def _load_whole(self) -> tuple[RecordTable, list[Coverage | None]]:
         """The entries of indexes that may be whole records, and the parts that they name.
 
         An index that belongs to another file, and was not asked for, is not used at all: the file
@@ -166,26 +144,43 @@ class _Finder:
             except FormatError as error:
                 coverage.append(None)
                 if not self._asked:
-                    _warn(
-                        [f"{error}; it is not used, and all of {rec} is read to find the records"]
-                    )
+                    unused = f"it is not used, and all of {rec} is read to find the records"
+                    _warn([f"{error}; {unused}"])
                     kept = self._add_losses(*_scan_whole(rec))
             parts.append(kept)
-        return join(parts), coverage
+        return self._join(parts), coverage
 
     def _parse(self) -> list[Index]:
         """The index of each file, in the order in which the records lie in it."""
-        parts = [part.sorted() for part in _each(Index.load, self._idxs, self._idxs)]
+        parts = [part.sorted() for part in for_each(Index.load, self._idxs, self._idxs)]
         return _cut(parts[0], self._sizes) if len(self._idxs) < len(self._recs) else parts
 
-    def _complete(self, found: Entries, unnamed: dict[int, _Unnamed]) -> Entries:
+    def _join(self, parts: Sequence[Index]) -> RecordTable:
+        return RecordTable.join(self._recs, self._sizes, parts)
+
+    def _warn_of_unnamed(self, unnamed: dict[int, _Unnamed]) -> None:
+        """Warn of parts of files, by number, that an index does not name which was asked for."""
+        if not self.losses.count:
+            _warn(
+                [
+                    f"{self._idx_of[n]} names no record in {part.where} of {self._recs[n]}, which "
+                    "is not read; if it should be, make a new index with "
+                    f"{advice(self._recs[n], self._idx_of[n])}"
+                    for n, part in unnamed.items()
+                ]
+            )
+
+    def _complete(self, parts: list[Index], unnamed: dict[int, _Unnamed]) -> list[Index] | None:
         """The records of indexes that were not asked for, and those that these leave out.
 
         Args:
-            found: The records that the .idx files name.
+            parts: The index of each file.
             unnamed: By number of a file, the part of it that its index does not name.
+
+        Returns:
+            The records of each file; None if the indexes leave out none.
         """
-        parts, messages, stale = found.joined.parts(), [], False
+        messages, stale = [], False
         for number, unread in unnamed.items():
             rec, idx, part = self._recs[number], self._idx_of[number], parts[number]
             missing = 0
@@ -193,7 +188,7 @@ class _Finder:
                 whole, damage = _scan_whole(rec)
                 missing = len(np.setdiff1d(whole.offsets, part.offsets))
             if not missing:
-                if not self._losses.count:
+                if not self.losses.count:
                     where = f"{unread.where} of {rec}"
                     messages.append(f"{idx} does not name {where}: no whole record is there")
                 continue
@@ -206,28 +201,15 @@ class _Finder:
             )
             parts[number], stale = self._add_losses(whole, damage), True
         _warn(messages)
-        if not stale:
-            return found
-        joined = join(parts)
-        return self._entries(joined, self._look_at_spacing(joined)[0], keyed=False)
-
-    def _look_at_spacing(self, joined: JoinedIndex) -> tuple[Spacing, dict[int, int]]:
-        return look_at_spacing(self._table(joined)) if len(joined.index) else (EXACT, {})
-
-    def _table(self, joined: JoinedIndex) -> RecordTable:
-        sizes = np.array(self._sizes, np.int64)
-        return RecordTable(tuple(self._recs), sizes, joined.first, joined.index.offsets)
-
-    def _entries(self, joined: JoinedIndex, spacing: Spacing, *, keyed: bool) -> Entries:
-        return Entries(joined, self._table(joined), keyed, spacing, self._losses)
+        return parts if stale else None
 
     def _add_losses(self, part: Index, losses: Losses) -> Index:
         """`part`, after a warning that tells what was left out of it."""
         if losses.count:
             whole = f"{losses.count} such places are left out, and {len(part)} records are whole"
             _warn([f"{losses.faults[0]}; {whole}"])
-            self._losses.count += losses.count
-            self._losses.faults += losses.faults
+            self.losses.count += losses.count
+            self.losses.faults += losses.faults
         return part
 
 
@@ -270,13 +252,6 @@ def _without_lost(part: Index, rec: str, idx: str, size: int) -> tuple[Index, Lo
         for place in lost[:_DESCRIBED].tolist()
     ]
     return Index(part.keys[whole], part.offsets[whole]), Losses(len(lost), faults)
-
-
-def _each(work: Callable[[T], R], items: Sequence[T], paths: Sequence[str]) -> list[R]:
-    """`work` for each item; several at once where `paths` are URLs, which is mostly waiting."""
-    if not any(map(is_url, paths)):
-        return [work(item) for item in items]
-    return list(in_order(work, items, threads=_AT_ONCE, name="gpuio-index"))
 
 
 def _cut(index: Index, sizes: Sequence[int]) -> list[Index]:

@@ -26,7 +26,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import FileIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -35,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.formats.index import Index
+from gpuio.sources.recordio.table import RecordTable
 from gpuio.storage.atomic import committed
 from gpuio.storage.plain_file import is_trusted, open_plain, restrict
 from gpuio.storage.shards import sizes_of
@@ -54,59 +54,31 @@ _LOCK_TIMEOUT: Final = 60.0  # seconds to wait for a process that writes the sam
 _POLL: Final = 0.02  # seconds
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class JoinedIndex:
-    """The records of several files, one file after the other.
-
-    Attributes:
-        index: Of all records; offsets count from the start of their own file.
-        first: (files + 1,) int64, number of the first record of each file.
-        cached: Whether it was read from a cache.
-    """
-
-    index: Index
-    first: Int64s
-    cached: bool = False
-
-    def parts(self) -> list[Index]:
-        """The index of each file."""
-        keys, offsets = self.index.keys, self.index.offsets
-        return [
-            Index(keys[begin:end], offsets[begin:end])
-            for begin, end in pairwise(self.first.tolist())
-        ]
-
-
-def join(parts: Sequence[Index]) -> JoinedIndex:
-    """The indexes of several files as one."""
-    first = np.cumsum([0, *map(len, parts)])
-    if len(parts) == 1:
-        return JoinedIndex(parts[0], first)
-    keys = np.concatenate([part.keys for part in parts])
-    return JoinedIndex(Index(keys, np.concatenate([part.offsets for part in parts])), first)
-
-
 def load_cached(
-    idxs: Sequence[str], sizes: Sequence[int], parse: Callable[[], Sequence[Index]]
-) -> JoinedIndex:
-    """The index of several files, from a cache if the .idx files are large, else parsed.
+    recs: Sequence[str],
+    idxs: Sequence[str],
+    sizes: Sequence[int],
+    parse: Callable[[], Sequence[Index]],
+) -> RecordTable:
+    """The records of several files, from a cache if the .idx files are large, else parsed.
 
     Args:
+        recs: The .rec files.
         idxs: The .idx files, on disk.
         sizes: Bytes in each .rec.
         parse: Reads and checks the .idx files: gives an index for each .rec.
     """
     nbytes = sum(sizes_of(sorted(set(idxs))))
     if nbytes < _LARGE:
-        return join(parse())
-    cache = _Cache(_stamp(idxs, sizes), sizes, nbytes // _SHORTEST_LINE + 1)
+        return RecordTable.join(recs, sizes, parse())
+    cache = _Cache(_stamp(idxs, sizes), recs, sizes, nbytes // _SHORTEST_LINE + 1)
     paths = _cache_paths(idxs)
     found = cache.load(paths)
     if found is None:
         with _locked(idxs[0]):
             found = cache.load(paths)  # which another process may have written meanwhile
             if found is None:
-                found = join(parse())
+                found = RecordTable.join(recs, sizes, parse())
                 cache.save(paths, found)
     return found
 
@@ -117,32 +89,34 @@ class _Cache:
 
     Attributes:
         stamp: The bytes that the file begins with.
+        recs: The .rec files.
         sizes: Bytes in each .rec.
         most: The largest number of records that the .idx files can name.
     """
 
     stamp: bytes
+    recs: Sequence[str]
     sizes: Sequence[int]
     most: int
 
-    def load(self, paths: Sequence[Path]) -> JoinedIndex | None:
-        """The index in the first file that can be used; None if none can."""
+    def load(self, paths: Sequence[Path]) -> RecordTable | None:
+        """The records in the first file that can be used; None if none can."""
         for path in paths:
             with suppress(OSError):
                 if (found := self._load(path)) is not None:
                     return found
         return None
 
-    def save(self, paths: Sequence[Path], joined: JoinedIndex) -> None:
+    def save(self, paths: Sequence[Path], table: RecordTable) -> None:
         """Write the first file that can be written, if there is one."""
         for path in paths:
             with suppress(OSError):  # the disk is full, or the folder is not ours to write to
                 if not _is_foreign(path):
-                    self._save(path, joined)
+                    self._save(path, table)
                     return
 
-    def _load(self, path: Path) -> JoinedIndex | None:
-        """The index in a file; None if it is another one, not whole, or not to be trusted.
+    def _load(self, path: Path) -> RecordTable | None:
+        """The records in a file; None if it is another one, not whole, or not to be trusted.
 
         Raises:
             OSError: The file cannot be read, or is a symbolic link.
@@ -164,15 +138,16 @@ class _Cache:
         keys, offsets = rest[:count], rest[count:]
         if int(first[-1]) != count or not _fits(first, offsets, self.sizes):
             return None
-        return JoinedIndex(Index(keys, offsets), first, cached=True)
+        sizes = np.array(self.sizes, np.int64)
+        return RecordTable(tuple(self.recs), sizes, first, offsets, keys)
 
-    def _save(self, path: Path, joined: JoinedIndex) -> None:
+    def _save(self, path: Path, table: RecordTable) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with committed(path, lock=False) as (partial,), partial.open("wb") as file:
             restrict(file.fileno())
             file.write(self.stamp)
             checksum = crc32(self.stamp)
-            for array in (joined.first, joined.index.keys, joined.index.offsets):
+            for array in (table.first, table.keys, table.offsets):
                 data = np.ascontiguousarray(array, "<i8").data
                 file.write(data)
                 checksum = crc32(data, checksum)

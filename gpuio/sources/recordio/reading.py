@@ -16,16 +16,14 @@ from gpuio.formats.recordio import HEAD_NBYTES, frame, frame_ends
 from gpuio.kernels.records import RECORD, SPAN, unpack_records
 from gpuio.sources.reading import EncodedBatch, PendingBatch, SourceReader, reserve
 from gpuio.sources.recordio.reread import Rereader
-from gpuio.sources.recordio.spans import LocalFiles, PendingSpans, files_of
+from gpuio.sources.recordio.spans import LocalFiles, PendingSpans, RemoteFiles
 
 if TYPE_CHECKING:
     from gpuio.sources.recordio.source import RecordIOSource
 
 Int64s = npt.NDArray[np.int64]
 
-_LONGEST_SPAN: Final = (
-    4 << 20
-)  # bytes read by one call: long enough for a disk, short enough to share
+_LONGEST_SPAN: Final = 4 << 20  # bytes of one read: long enough for a disk, short enough to share
 
 
 class RecordIOReader(SourceReader):
@@ -39,7 +37,8 @@ class RecordIOReader(SourceReader):
 
     def __init__(self, source: RecordIOSource, label_width: int, *, ragged: bool) -> None:
         self._source, self._label_width, self._ragged = source, label_width, ragged
-        self._files: LocalFiles = files_of(source)
+        kind = RemoteFiles if source.is_remote else LocalFiles
+        self._files = kind(source.table.paths, source.identities)
         self._rereader = Rereader(source)
 
     def open(self) -> None:

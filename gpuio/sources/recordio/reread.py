@@ -40,11 +40,10 @@ class Rereader:
         source = self._source
         number, offset = source.table.place_of(record)
         try:
-            file = RecordFile(source.table.paths[number])
+            file = source.open_file(number)
         except OSError as error:
             return ReadError(f"{self.where(record)}: {error}")
         with file:
-            file.bytes.check_identity(source.identity(number))
             try:
                 payload, end = file.read(offset)
                 self._check_inside(number, offset, file, end)

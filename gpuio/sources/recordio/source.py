@@ -16,7 +16,7 @@ from gpuio.formats.label_hint import label_hint
 from gpuio.formats.recordio import RecordFile
 from gpuio.sources.base import EncodedImage, Losses, RecordSource, enough_for
 from gpuio.sources.reading import SourceReader
-from gpuio.sources.recordio.entries import find_entries
+from gpuio.sources.recordio.entries import find_records
 from gpuio.sources.recordio.spacing import EXACT, Spacing, look_at_spacing
 from gpuio.sources.recordio.table import RecordTable
 from gpuio.storage.identity import FileIdentity, identity_of
@@ -32,19 +32,22 @@ class RecordIOSource(RecordSource):
 
     Attributes:
         table: Where the records lie.
-        keys: (count,) int64 keys of the .idx; None if the records were found without.
+        identities: The identity of each file, None for one at a URL.
         idxs: The .idx files; none if the records were found without.
-        identities: The identity of each file, None for one at a URL; () to check none.
         spacing: How the records are spaced.
         losses: The records that were left out because they are damaged.
+        keys: (count,) int64 keys of the .idx; None if the records were found without.
     """
 
     table: RecordTable
-    keys: npt.NDArray[np.int64] | None
+    identities: tuple[FileIdentity | None, ...]
     idxs: tuple[str, ...] = ()
-    identities: tuple[FileIdentity | None, ...] = ()
     spacing: Spacing = EXACT
     losses: Losses = field(default_factory=Losses)
+    keys: npt.NDArray[np.int64] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", self.table.keys)
 
     @classmethod
     def open(
@@ -79,19 +82,12 @@ class RecordIOSource(RecordSource):
         sizes = sizes_of(recs)
         asked, strict = bool(idxs), on_error == "raise"
         idxs = idxs or _beside(recs)
-        found = find_entries(recs, idxs, sizes, asked=asked, strict=strict)
-        index = found.joined.index
-        if not len(index):
-            why = f": {found.losses.faults[0]}" if found.losses.faults else ""
+        table, spacing, losses = find_records(recs, idxs, sizes, asked=asked, strict=strict)
+        if not len(table):
+            why = f": {losses.faults[0]}" if losses.faults else ""
             raise FormatError(f"{'; '.join(recs)}: no record in it{why}")
-        return cls(
-            found.table,
-            index.keys if found.keyed else None,
-            tuple(idxs) if found.keyed else (),
-            identities,
-            found.spacing,
-            found.losses,
-        )
+        used = () if table.keys is None else tuple(idxs)
+        return cls(table, identities, used, spacing, losses)
 
     @classmethod
     def of_index(cls, path: str, index: Index) -> RecordIOSource:
@@ -101,10 +97,8 @@ class RecordIOSource(RecordSource):
             path: The .rec.
             index: The index, in the order in which the records lie in the file.
         """
-        sizes, first = np.array(sizes_of([path]), np.int64), np.array([0, len(index)])
-        table = RecordTable((path,), sizes, first, index.offsets)
-        spacing, _ = look_at_spacing(table)
-        return cls(table, index.keys, identities=(identity_of(path),), spacing=spacing)
+        table = RecordTable.join([path], sizes_of([path]), [index])
+        return cls(table, (identity_of(path),), spacing=look_at_spacing(table)[0])
 
     def __len__(self) -> int:
         return len(self.table)
@@ -133,9 +127,23 @@ class RecordIOSource(RecordSource):
             FormatError: The file is not the one that was opened first.
         """
         number, offset = self.table.place_of(record)
-        with RecordFile(self.table.paths[number]) as file:
-            file.bytes.check_identity(self.identity(number))
+        with self.open_file(number) as file:
             return file.read(offset)[0]
+
+    def open_file(self, number: int) -> RecordFile:
+        """A .rec by its number, open for reading.
+
+        Raises:
+            FormatError: The file is not the one that was opened first.
+            OSError: It cannot be opened.
+        """
+        file = RecordFile(self.table.paths[number])
+        try:
+            file.bytes.check_identity(self.identities[number])
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def where(self, record: int) -> str:
         return self.table.where(record)
@@ -149,10 +157,6 @@ class RecordIOSource(RecordSource):
 
     def fingerprint(self) -> int:
         return self.table.fingerprint()
-
-    def identity(self, number: int) -> FileIdentity | None:
-        """The identity of a file by its number; None if there is none to check."""
-        return self.identities[number] if self.identities else None
 
     def nbytes(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return self.table.distances(ids)

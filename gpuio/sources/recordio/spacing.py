@@ -13,9 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.core.parallel_map import in_order
 from gpuio.formats.recordio import HEAD_NBYTES, RecordFile, begin_here, frame_ends
-from gpuio.sources.recordio.table import RecordTable
+from gpuio.sources.recordio.table import RecordTable, for_each
 from gpuio.storage.paths import is_url
 
 Int64s = npt.NDArray[np.int64]
@@ -23,7 +22,6 @@ Int64s = npt.NDArray[np.int64]
 _SAMPLE: Final = 10_000  # records whose distances are compared
 _LOOKS: Final = 64  # records whose heads are read
 _LOOKS_AT_URLS: Final = 16
-_AT_ONCE: Final = 16  # files at URLs that are looked at side by side
 _PLAUSIBLE: Final = 1 << 20  # bytes that are not too many for a record, whatever lies there
 
 
@@ -53,11 +51,13 @@ def look_at_spacing(table: RecordTable) -> tuple[Spacing, dict[int, int]]:
     Those that are farthest from the next record are among them.
 
     Args:
-        table: The records that the index names; at least one.
+        table: The records that the index names.
 
     Returns:
         The spacing; and by number of a file, where a record lies in it that the index leaves out.
     """
+    if not len(table):
+        return EXACT, {}
     some, apart = _chosen(table)
     numbers, starts = table.file_of(some), table.offsets[some]
     looked_at = sorted(set(numbers.tolist()))
@@ -67,10 +67,7 @@ def look_at_spacing(table: RecordTable) -> tuple[Spacing, dict[int, int]]:
         return _look(table.paths[number], starts[numbers == number], named, size)
 
     ends, gaps = np.zeros_like(starts), {}
-    if any(map(is_url, table.paths)):  # most of it is waiting
-        found = [*in_order(look, looked_at, threads=_AT_ONCE, name="gpuio-index")]
-    else:
-        found = [look(number) for number in looked_at]
+    found = for_each(look, looked_at, table.paths)
     for number, (stops, gap) in zip(looked_at, found, strict=True):
         ends[numbers == number] = stops
         if gap is not None:

@@ -23,7 +23,6 @@ from gpuio.storage.location import Location
 from gpuio.storage.paths import is_url
 
 if TYPE_CHECKING:
-    from gpuio.sources.recordio.source import RecordIOSource
     from gpuio.storage.remote.remote_file import RemoteFile
 
 Spans = npt.NDArray[np.void]
@@ -40,12 +39,10 @@ class LocalFiles:
 
     Args:
         paths: The files, in the order of their numbers.
-        identities: The identity of each file, None for one at a URL; or () to check none.
+        identities: The identity of each file, None for one at a URL.
     """
 
-    def __init__(
-        self, paths: Sequence[str], identities: Sequence[FileIdentity | None] = ()
-    ) -> None:
+    def __init__(self, paths: Sequence[str], identities: Sequence[FileIdentity | None]) -> None:
         self._paths, self._identities = paths, identities
         self._files: dict[int, LocalBytes] = {}
         self._numbers = np.full(len(paths), -1)  # descriptors, by number of the file
@@ -100,8 +97,7 @@ class LocalFiles:
                 span["errno"] = error.errno or 0
 
     def _check_identity(self, number: int, *, again: bool = False) -> None:
-        if self._identities:
-            self._files[number].check_identity(self._identities[number], again=again)
+        self._files[number].check_identity(self._identities[number], again=again)
 
     def finish(self, asked: PendingSpans) -> None:
         """Wait until the spans of a call of `begin` are there."""
@@ -121,15 +117,13 @@ class RemoteFiles(LocalFiles):
 
     Args:
         paths: The files, in the order of their numbers.
-        identities: The identity of each file, None for one at a URL; or () to check none.
+        identities: The identity of each file, None for one at a URL.
 
     Raises:
         RemoteError: fsspec is not installed.
     """
 
-    def __init__(
-        self, paths: Sequence[str], identities: Sequence[FileIdentity | None] = ()
-    ) -> None:
+    def __init__(self, paths: Sequence[str], identities: Sequence[FileIdentity | None]) -> None:
         from gpuio.storage.remote.fetch import Fetcher
 
         super().__init__(paths, identities)
@@ -201,12 +195,6 @@ class RemoteFiles(LocalFiles):
     def close(self) -> None:
         self._fetcher.close()
         super().close()
-
-
-def files_of(source: RecordIOSource) -> LocalFiles:
-    """The files of a source, not open yet."""
-    kind = RemoteFiles if any(map(is_url, source.table.paths)) else LocalFiles
-    return kind(source.table.paths, source.identities)
 
 
 def _read(table: Spans) -> None:

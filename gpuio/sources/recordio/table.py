@@ -1,17 +1,26 @@
-"""`RecordTable`: where each record of several .rec files starts."""
+"""`RecordTable`: where each record of several .rec files starts, and under which key."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from itertools import pairwise
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.core.parallel_map import in_order
+from gpuio.formats.index import Index
+from gpuio.storage.paths import is_url
+
 Int64s = npt.NDArray[np.int64]
+T = TypeVar("T")
+R = TypeVar("R")
 
 _SAMPLE: Final = 1000  # records whose places are part of the fingerprint
+_AT_ONCE: Final = 16  # files at URLs that are looked into side by side
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,12 +33,40 @@ class RecordTable:
         first: (files + 1,) int64, number of the first record of each file.
         offsets: (count,) int64, where each record starts in its file, in bytes; ascending in each
             file, and equal where several entries of an index lead to one record.
+        keys: (count,) int64, the key of each record; None if they have none.
     """
 
     paths: tuple[str, ...]
     sizes: Int64s
     first: Int64s
     offsets: Int64s
+    keys: Int64s | None = None
+
+    @classmethod
+    def join(
+        cls, paths: Sequence[str], sizes: Sequence[int], parts: Sequence[Index]
+    ) -> RecordTable:
+        """The records of files one after the other.
+
+        Args:
+            paths: The .rec files.
+            sizes: Bytes in each.
+            parts: The index of each, in the order in which the records lie in it.
+        """
+        first = np.cumsum([0, *map(len, parts)])
+        offsets, keys = parts[0].offsets, parts[0].keys
+        if len(parts) > 1:
+            offsets = np.concatenate([part.offsets for part in parts])
+            keys = np.concatenate([part.keys for part in parts])
+        return cls(tuple(paths), np.array(sizes, np.int64), first, offsets, keys)
+
+    def parts(self) -> list[Index]:
+        """The index of each file; there must be keys."""
+        assert self.keys is not None
+        return [
+            Index(self.keys[begin:end], self.offsets[begin:end])
+            for begin, end in pairwise(self.first.tolist())
+        ]
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -82,3 +119,10 @@ class RecordTable:
         for numbers in (self.sizes, self.first, self.offsets[some]):
             digest.update(numbers.astype("<i8").tobytes())
         return int.from_bytes(digest.digest())
+
+
+def for_each(work: Callable[[T], R], items: Sequence[T], paths: Sequence[str]) -> list[R]:
+    """`work` for each item; several at once where `paths` are URLs, which is mostly waiting."""
+    if not any(map(is_url, paths)):
+        return [work(item) for item in items]
+    return list(in_order(work, items, threads=_AT_ONCE, name="gpuio-index"))

@@ -105,7 +105,7 @@ def test_without_pread_the_reason_is_told_as_well(rec, monkeypatch):
     dataset = RecordIOSource.open(rec)
     monkeypatch.delattr(spans.os, "pread")
     monkeypatch.setattr(spans.os, "preadv", fail)
-    files = LocalFiles(dataset.table.paths)
+    files = LocalFiles(dataset.table.paths, [None])
     files.open()
     table = np.zeros(1, SPAN)
     memory = np.zeros(8, np.uint8)
@@ -163,7 +163,7 @@ def test_a_closed_file_gives_its_descriptor_back(rec):
 
 
 def test_closing_waits_for_the_read_under_way(rec, monkeypatch):
-    files = LocalFiles([str(rec)])
+    files = LocalFiles([str(rec)], [None])
     files.open()
     table = np.zeros(1, SPAN)
     memory = np.zeros(8, np.uint8)
