@@ -117,7 +117,7 @@ def test_neighbours_across_files_are_not_read_as_one(tmp_path):
 
 def unguarded(dataset):
     """`dataset`, which does not mind that its files are written to."""
-    return replace(dataset, identities=())
+    return replace(dataset, identities=(None,) * len(dataset.identities))
 
 
 def damaged(tmp_path, place, change):
