@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from gpuio.core.options import options, read
 from gpuio.mxnet.det_keywords import DetColor, DetGeometry, DetLabels
 from gpuio.mxnet.det_plan import make_det_plan
 from gpuio.mxnet.image_keywords import ImageColor, ImageGeometry, ImageLabels
 from gpuio.mxnet.image_plan import make_plan
-from gpuio.mxnet.keywords import DET, IMAGE, Values
 from gpuio.pipeline.config import OutputConfig
 from gpuio.transforms.normalize import Normalization
 
 
-def plan_of(normalization=None, **options):
+def made(group, given):
+    """A group of options, of values that are taken as they are."""
+    return group(
+        **{o.name: given[o.name] if o.name in given else read(o, o.default) for o in options(group)}
+    )
+
+
+def plan_of(normalization=None, **given):
     """The plan of keywords of ImageRecordIter, taken as they are."""
-    of = Values({**Values.read(IMAGE, {}), **options}).group
-    output, geometry, color = of(OutputConfig), of(ImageGeometry), of(ImageColor)
-    normalization = normalization or Normalization()
-    return make_plan(output, geometry, color, normalization, of(ImageLabels).ops())
+    output, geometry = made(OutputConfig, given), made(ImageGeometry, given)
+    color, moves = made(ImageColor, given), made(ImageLabels, given).ops()
+    return make_plan(output, geometry, color, normalization or Normalization(), moves)
 
 
-def det_plan_of(normalization, label_width, **options):
+def det_plan_of(normalization, label_width, **given):
     """The plan of keywords of ImageDetRecordIter, taken as they are."""
-    of = Values({**Values.read(DET, {}), **options}).group
-    groups = of(OutputConfig), of(DetLabels), of(DetGeometry), of(DetColor)
+    groups = (made(group, given) for group in (OutputConfig, DetLabels, DetGeometry, DetColor))
     return make_det_plan(*groups, normalization, label_width)

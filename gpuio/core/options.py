@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, field, fields
+from dataclasses import MISSING, Field, field, fields
 from functools import partial
-from typing import Any, ClassVar, Final, Protocol, cast
+from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
 
 from gpuio.core import parameters as p
 
+T = TypeVar("T")
 Reader = Callable[[str, Any], Any]
 """Takes the name of an option and the value that a user gives; returns it in the option's type.
 
@@ -70,6 +71,23 @@ def options(group: type) -> list[Field[Any]]:
 def description(option: Field[Any]) -> str:
     """What an option means."""
     return option.metadata["description"]
+
+
+def make(group: type[T], given: Mapping[str, Any]) -> T:
+    """A group of options, made of the values that a user gives.
+
+    Args:
+        group: The dataclass.
+        given: Values by keyword. An option that is left out has its default; keywords that are not
+            options of the group are ignored.
+
+    Raises:
+        ValueError: A value is wrong.
+    """
+    values = {option.name: given.get(option.name, option.default) for option in options(group)}
+    return group(
+        **{o.name: read(o, values[o.name]) for o in options(group) if values[o.name] is not MISSING}
+    )
 
 
 def read(option: Field[Any], value: Any) -> Any:

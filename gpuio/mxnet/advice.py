@@ -8,8 +8,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from gpuio.core.options import Group, options, read
+
 if TYPE_CHECKING:
-    from gpuio.mxnet.keywords import Values
     from gpuio.transforms.normalize import Normalization
 
 _LEVELS: Final = 255
@@ -21,15 +22,15 @@ class Rule(NamedTuple):
     Attributes:
         names: The keywords, with spaces between.
         why: The end of the warning, after "has no effect".
-        applies: Takes the arguments; true if the keywords have no effect.
+        applies: Takes the values of all keywords by name; true if these ones have no effect.
     """
 
     names: str
     why: str
-    applies: Callable[[Values], object]
+    applies: Callable[[Mapping[str, Any]], object]
 
 
-_RULES: Final = (
+IMAGE_RULES: Final = (
     Rule("min_random_area max_random_area", "without random_resized_crop",
          lambda v: not v["random_resized_crop"]),
     Rule("rotate max_rotate_angle", "beside rotate_list", lambda v: v["rotate_list"]),
@@ -52,7 +53,7 @@ def _without(needed: str, *names: str) -> Rule:
 
 _CROPS: Final = ("scales", "aspect_ratios", "overlaps", "sample_coverages", "object_coverages")
 _COLORS: Final = ("hue", "saturation", "illumination", "contrast")
-_DET_RULES: Final = (
+DET_RULES: Final = (
     *(_without(f"random_{color}_prob", f"max_random_{color}") for color in _COLORS),
     *(_without(f"max_random_{color}", f"random_{color}_prob") for color in _COLORS),
     _without("rand_pad_prob", "max_pad_scale"),
@@ -64,20 +65,28 @@ _DET_RULES: Final = (
 )  # fmt: skip
 
 
-def advise(values: Values, normalization: Normalization) -> None:
-    """Warn about keywords of `ImageRecordIter`."""
-    from gpuio.mxnet.keywords import IMAGE  # gpuio.image takes advice, and not the keywords
+def advise(
+    rules: Sequence[Rule], groups: Sequence[Group], dtype: str, normalization: Normalization
+) -> None:
+    """Warn about keywords of an iterator.
 
-    _warn_all(_idle(values, IMAGE, _RULES))
-    _warn_all(_about_output(values["dtype"], normalization))
-
-
-def advise_det(values: Values, normalization: Normalization) -> None:
-    """Warn about keywords of `ImageDetRecordIter`."""
-    from gpuio.mxnet.keywords import DET
-
-    _warn_all(_idle(values, DET, _DET_RULES))
-    _warn_all(_about_output(values["dtype"], normalization))
+    Args:
+        rules: `IMAGE_RULES` or `DET_RULES`.
+        groups: The options of the iterator that the rules name.
+        dtype: The type of its batches.
+        normalization: How its values are normalized.
+    """
+    fields = {o.name: (group, o) for group in groups for o in options(type(group))}
+    values = {name: getattr(group, name) for name, (group, _) in fields.items()}
+    for rule in rules:
+        if rule.applies(values):
+            for name in rule.names.split():
+                option, value = fields[name][1], values[name]
+                if value != read(option, option.default):
+                    shown = float(f"{value:.7g}") if isinstance(value, float) else value
+                    warn(f"{name}={shown!r} has no effect {rule.why}")
+    for text in _about_output(dtype, normalization):
+        warn(text)
 
 
 def about_scale(
@@ -121,23 +130,8 @@ def warn(text: str) -> None:
     warnings.warn(text, stacklevel=level)
 
 
-def _warn_all(texts: Iterator[str]) -> None:
-    for text in texts:
-        warn(text)
-
-
 def _is_own(module: str) -> bool:
     return module == "gpuio" or module.startswith("gpuio.")
-
-
-def _idle(values: Values, iterator: str, rules: Sequence[Rule]) -> Iterator[str]:
-    defaults = type(values).read(iterator, {})
-    for rule in rules:
-        if rule.applies(values):
-            for name in rule.names.split():
-                if (value := values[name]) != defaults[name]:
-                    shown = float(f"{value:.7g}") if isinstance(value, float) else value
-                    yield f"{name}={shown!r} has no effect {rule.why}"
 
 
 def _about_output(dtype: str, n: Normalization) -> Iterator[str]:

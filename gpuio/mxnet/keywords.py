@@ -19,7 +19,6 @@ from typing import (
     Literal,
     NamedTuple,
     Protocol,
-    Self,
     TypeVar,
     Union,
     get_args,
@@ -28,7 +27,7 @@ from typing import (
 )
 
 from gpuio.core import parameters as p
-from gpuio.core.options import Group, description, option, options, read
+from gpuio.core.options import Group, description, make, option, options
 from gpuio.mxnet import det_keywords as det
 from gpuio.mxnet import image_keywords as image
 from gpuio.pipeline.config import (
@@ -39,8 +38,7 @@ from gpuio.pipeline.config import (
     SourceConfig,
 )
 
-T = TypeVar("T")
-C = TypeVar("C", bound="TakesValues")
+C = TypeVar("C", bound="TakesKeywords")
 IMAGE: Final = "ImageRecordIter"
 DET: Final = "ImageDetRecordIter"
 
@@ -120,52 +118,29 @@ def _type_text(hint: Any) -> str:
     return str(hint) if get_origin(hint) is tuple else getattr(hint, "__name__", str(hint))
 
 
-class Values(dict[str, Any]):
-    """The arguments of an iterator by keyword, each in its type."""
-
-    @classmethod
-    def read(cls, iterator: str, arguments: Mapping[str, Any]) -> Self:
-        """The arguments of a call in their types, and the defaults of those left out.
-
-        Args:
-            iterator: `IMAGE` or `DET`.
-            arguments: By keyword, as the user gave them.
-
-        Raises:
-            ValueError: A value is not of the keyword's type.
-        """
-        keywords = options_of(iterator)
-        given = {name: o.default for name, o in keywords.items() if o.default is not MISSING}
-        given.update(arguments)
-        return cls((name, read(keywords[name], value)) for name, value in given.items())
-
-    def group(self, group: type[T]) -> T:
-        """A group of options, made of the values of its keywords."""
-        return group(**{field.name: self[field.name] for field in options(group)})
-
-    def config(self) -> LoaderConfig:
-        """The options that are not about labels and augmentation."""
-        return LoaderConfig(
-            self.group(SourceConfig),
-            self.group(SamplingConfig),
-            self.group(OutputConfig),
-            self.group(RuntimeConfig),
-        )
+def loader_config(given: Mapping[str, Any]) -> LoaderConfig:
+    """The options that are not about labels and augmentation, of an iterator's arguments."""
+    return LoaderConfig(
+        make(SourceConfig, given),
+        make(SamplingConfig, given),
+        make(OutputConfig, given),
+        make(RuntimeConfig, given),
+    )
 
 
-class TakesValues(Protocol):
-    """An iterator that is made of `Values`, with the type that its batches have by default."""
+class TakesKeywords(Protocol):
+    """An iterator that is made of keywords, with the type that its batches have by default."""
 
     default_dtype: ClassVar[str]
 
-    def _open(self, values: Values) -> None: ...
+    def _open(self, given: Mapping[str, Any]) -> None: ...
 
 
 def takes_keywords(iterator: str) -> Callable[[type[C]], type[C]]:
-    """Make a class read its arguments by the groups of an iterator, and document them.
+    """Make a class check its arguments against its signature, and document them by the groups.
 
-    The class declares its signature in an `__init__` without statements. A call is checked against
-    this signature, its arguments are read, and the `Values` go to the method `_open`.
+    The class declares its signature in an `__init__` without statements. The arguments of a call
+    go to the method `_open` by keyword, as they were given.
 
     Args:
         iterator: `IMAGE` or `DET`.
@@ -181,7 +156,7 @@ def takes_keywords(iterator: str) -> Callable[[type[C]], type[C]]:
             del given["self"]
             if given.get("dtype") is None:
                 given["dtype"] = self.default_dtype
-            self._open(Values.read(iterator, given))
+            self._open(given)
 
         reading: Callable[..., None] = functools.update_wrapper(init, declared)
         cls.__init__ = p.suggest(reading)  # type: ignore[method-assign]

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.core.options import make
 from gpuio.formats.object_label import faults_of
-from gpuio.mxnet.advice import advise_det
+from gpuio.mxnet.advice import DET_RULES, advise
 from gpuio.mxnet.det_keywords import DetColor, DetGeometry, DetLabels, DetNormalization
 from gpuio.mxnet.det_plan import make_det_plan
 from gpuio.mxnet.iterators.record_iter import RecordIter
-from gpuio.mxnet.keywords import DET, Values, takes_keywords
+from gpuio.mxnet.keywords import DET, loader_config, takes_keywords
 from gpuio.pipeline.builder import Labels
 from gpuio.samplers import LastBatch
 from gpuio.sources.base import RecordSource
@@ -87,14 +88,14 @@ class ImageDetRecordIter(RecordIter):
         """See the class."""
     # fmt: on
 
-    def _open(self, values: Values) -> None:
-        config, labels = values.config(), values.group(DetLabels)
-        geometry, color = values.group(DetGeometry), values.group(DetColor)
-        levels = values.group(DetNormalization)
+    def _open(self, given: Mapping[str, Any]) -> None:
+        config, labels = loader_config(given), make(DetLabels, given)
+        geometry, color = make(DetGeometry, given), make(DetColor, given)
+        levels = make(DetNormalization, given)
         normalization = levels.normalization()
         plan_of = partial(make_det_plan, config.output, labels, geometry, color, normalization)
         plan_of(0)  # what is wrong with the keywords is found before files are opened
-        advise_det(values, normalization)
+        advise(DET_RULES, (labels, geometry, color), config.output.dtype, normalization)
         on_error = config.runtime.on_error
         dataset = config.source.open(on_error=on_error)
         path_imglist = config.source.storage.locate_one(config.source.path_imglist)

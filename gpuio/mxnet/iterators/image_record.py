@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.mxnet.advice import advise
+from gpuio.core.options import make
+from gpuio.mxnet.advice import IMAGE_RULES, advise
 from gpuio.mxnet.image_keywords import (
     ImageColor,
     ImageGeometry,
@@ -18,7 +19,7 @@ from gpuio.mxnet.image_keywords import (
 )
 from gpuio.mxnet.image_plan import make_plan
 from gpuio.mxnet.iterators.record_iter import RecordIter
-from gpuio.mxnet.keywords import IMAGE, Values, takes_keywords
+from gpuio.mxnet.keywords import IMAGE, loader_config, takes_keywords
 from gpuio.pipeline.builder import Labels
 from gpuio.pipeline.masks import Masks, open_masks
 from gpuio.samplers import LastBatch
@@ -92,15 +93,15 @@ class ImageRecordIter(RecordIter):
         """See the class."""
     # fmt: on
 
-    def _open(self, values: Values) -> None:
-        config, labels, masks = values.config(), values.group(ImageLabels), None
-        geometry, mask_options = values.group(ImageGeometry), values.group(MaskOptions)
-        levels = values.group(ImageNormalization)
-        normalization = levels.normalization()
+    def _open(self, given: Mapping[str, Any]) -> None:
         # What is wrong with the keywords is found before files are opened.
-        color, moves = values.group(ImageColor), labels.ops()
-        plan = make_plan(config.output, geometry, color, normalization, moves)
-        advise(values, normalization)
+        config, labels, masks = loader_config(given), make(ImageLabels, given), None
+        geometry, mask_options = make(ImageGeometry, given), make(MaskOptions, given)
+        color, levels = make(ImageColor, given), make(ImageNormalization, given)
+        normalization = levels.normalization()
+        plan = make_plan(config.output, geometry, color, normalization, labels.ops())
+        groups = (labels, mask_options, geometry)
+        advise(IMAGE_RULES, groups, config.output.dtype, normalization)
         # A record that is left out of images or masks alone would shift one against the other.
         policy = "raise" if mask_options.masks else config.runtime.on_error
         dataset = config.source.open(on_error=policy)
