@@ -73,7 +73,7 @@ def description(option: Field[Any]) -> str:
     return option.metadata["description"]
 
 
-def make(group: type[T], given: Mapping[str, Any]) -> T:
+def make(group: type[T], **given: Any) -> T:
     """A group of options, made of the values that a user gives.
 
     Args:

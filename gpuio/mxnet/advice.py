@@ -76,13 +76,13 @@ def advise(
         dtype: The type of its batches.
         normalization: How its values are normalized.
     """
-    fields = {o.name: (group, o) for group in groups for o in options(type(group))}
-    values = {name: getattr(group, name) for name, (group, _) in fields.items()}
+    values = {o.name: getattr(group, o.name) for group in groups for o in options(type(group))}
+    fields = {o.name: o for group in groups for o in options(type(group))}
     for rule in rules:
         if rule.applies(values):
             for name in rule.names.split():
-                option, value = fields[name][1], values[name]
-                if value != read(option, option.default):
+                value = values[name]
+                if value != read(fields[name], fields[name].default):
                     shown = float(f"{value:.7g}") if isinstance(value, float) else value
                     warn(f"{name}={shown!r} has no effect {rule.why}")
     for text in _about_output(dtype, normalization):

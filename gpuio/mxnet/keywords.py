@@ -34,9 +34,9 @@ from gpuio.pipeline.config import (
     LoaderConfig,
     OutputConfig,
     RuntimeConfig,
-    SamplingConfig,
     SourceConfig,
 )
+from gpuio.samplers import SamplingConfig
 
 C = TypeVar("C", bound="TakesKeywords")
 IMAGE: Final = "ImageRecordIter"
@@ -121,10 +121,10 @@ def _type_text(hint: Any) -> str:
 def loader_config(given: Mapping[str, Any]) -> LoaderConfig:
     """The options that are not about labels and augmentation, of an iterator's arguments."""
     return LoaderConfig(
-        make(SourceConfig, given),
-        make(SamplingConfig, given),
-        make(OutputConfig, given),
-        make(RuntimeConfig, given),
+        make(SourceConfig, **given),
+        make(SamplingConfig, **given),
+        make(OutputConfig, **given),
+        make(RuntimeConfig, **given),
     )
 
 

@@ -13,9 +13,8 @@ from typing import ClassVar, Final, Literal, get_args
 
 from gpuio.core import parameters as p
 from gpuio.core.options import REQUIRED, option
-from gpuio.core.shard import Shard, resolve_shard
 from gpuio.pipeline.error_policy import POLICIES, OnError
-from gpuio.samplers import LastBatch, Order
+from gpuio.samplers import SamplingConfig
 from gpuio.sources.base import RecordSource
 from gpuio.sources.registry import open_source
 from gpuio.storage import paths
@@ -69,55 +68,6 @@ class SourceConfig:
         """The records of the files; damaged ones are left out unless `on_error` is "raise"."""
         recs, idxs = self.storage.locate(self.path_imgrec), self.storage.locate(self.path_imgidx)
         return open_source(recs, idxs, on_error=on_error)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingConfig:
-    """Which records make a batch, and in which order.
-
-    Attributes:
-        shard: The part of the data set that is read; made of the last two options.
-    """
-
-    section: ClassVar[str] = "Sampling"
-    batch_size: int = option(REQUIRED, "N, the number of images in a batch, at least 1.")
-    shuffle: bool = option(False, "Draw a new permutation of all records for each epoch. False "
-        "keeps the order of the files.")
-    seed: int = option(0, "Seed for the permutation, and for augmentation unless `seed_aug` is "
-        "given.")
-    seed_aug: int | None = option(None, "Seed for augmentation.")
-    round_batch: bool = option(True, "Fill up the last batch of an epoch with other records of "
-        "this part; `batch.pad` counts them. False leaves the last batch short.")
-    last_batch: LastBatch | None = option(None, "What becomes of an incomplete last batch: it is "
-        "filled up, left short or dropped. None leaves the choice to `round_batch`.")
-    num_parts: int | str = option(1, "The number of readers that share the data set; each reads "
-        'its own part. "auto" takes both this number and `part_index` from the launcher: torchrun, '
-        "JAX, Ray Train, Open MPI or Slurm.")
-    part_index: int | None = option(0, "The index of this reader, from 0 to num_parts - 1.")
-    shard: Shard = field(init=False)
-
-    def __post_init__(self) -> None:
-        p.integer("batch_size", self.batch_size, least=1)
-        if self.last_batch is not None:
-            p.choice("last_batch", self.last_batch, get_args(LastBatch))
-        object.__setattr__(self, "shard", resolve_shard(self.num_parts, self.part_index))
-
-    @property
-    def augmentation_seed(self) -> int:
-        """The seed that augmentation draws with."""
-        return self.seed if self.seed_aug is None else self.seed_aug
-
-    def order(self, count: int) -> Order:
-        """The order of `count` records in every epoch."""
-        return Order(
-            count,
-            self.batch_size,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            num_parts=self.shard.count,
-            part_index=self.shard.index,
-            last_batch=self.last_batch or ("pad" if self.round_batch else "short"),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

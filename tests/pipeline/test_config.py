@@ -6,7 +6,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from gpuio.pipeline.config import OutputConfig, RuntimeConfig, SamplingConfig, SourceConfig
+from gpuio.pipeline.config import OutputConfig, RuntimeConfig, SourceConfig
+from gpuio.samplers import SamplingConfig
 
 
 @pytest.mark.parametrize(

@@ -12,21 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core import parameters as p
-from gpuio.errors import FormatError
+from gpuio.core.options import make
 from gpuio.formats.image_record import rounded_whole, rounding
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.epochs import FileIter
-from gpuio.mxnet.iterators.text_rows import (
-    Ids,
-    PathLike,
-    TextRows,
-    check_same_length,
-    is_given,
-    sides,
-)
+from gpuio.mxnet.iterators.text_rows import Ids, open_rows, sides
 from gpuio.mxnet.ndarray import NDArray
-from gpuio.samplers import LastBatch, Order, Selection
-from gpuio.storage import paths
+from gpuio.samplers import SamplingConfig, Selection
+from gpuio.storage.paths import PathLike
 
 _DTYPES: Final = ("float32", "int32", "int64")
 _FLOAT: Final = re.compile(rb"[.eE]")
@@ -87,26 +80,24 @@ class CSVIter(FileIter):
         label_name: str = "softmax_label",
         ctx: str = "gpu",
     ) -> None:
-        size = p.integer("batch_size", batch_size, least=1)
+        sampling = make(SamplingConfig, batch_size=batch_size, round_batch=round_batch)
+        depth = p.integer("prefetch_buffer", prefetch_buffer, least=1)
         kind = np.dtype(p.dtype_name("dtype", dtype, _DTYPES))
         shape, target = sides("data_shape", data_shape), sides("label_shape", label_shape)
-        target = () if target == (1,) else target
-        depth = p.integer("prefetch_buffer", prefetch_buffer, least=1)
-        last: LastBatch = "pad" if p.boolean("round_batch", round_batch) else "short"
-        paths.check_paths("data_csv", data_csv, required=True)
-        paths.check_paths("label_csv", label_csv, required=is_given(label_csv))
-        rows = TextRows.open(data_csv)
-        read = partial(_values, rows, shape, kind, "data_shape")
-        if is_given(label_csv):
-            labels = TextRows.open(label_csv)  # type: ignore[arg-type]  # it is not None
-            check_same_length(labels, rows)
-            read_label = partial(_labels, labels, target, kind)
-        else:
-            target, read_label = (), partial(_zeros, kind)
-        order = Order(len(rows), size, last_batch=last)
-        super().__init__(order, partial(_batch, read, read_label), depth)
-        self.provide_data = [DataDesc(data_name, (size, *shape), kind.type)]
-        self.provide_label = [DataDesc(label_name, (size, *target), kind.type)]
+        rows, labels = open_rows(("data_csv", data_csv), ("label_csv", label_csv))
+        read: _Read = partial(rows.parse, partial(_values, shape, kind))
+        target = () if labels is None or target == (1,) else target
+        read_label: _Read = partial(_zeros, kind)
+        if labels is not None:
+            read_label = partial(labels.parse, partial(_labels, target, kind))
+        size = sampling.batch_size
+        super().__init__(
+            sampling.order(len(rows)),
+            partial(_batch, read, read_label),
+            depth,
+            data=DataDesc(data_name, (size, *shape), kind.type),
+            label=DataDesc(label_name, (size, *target), kind.type),
+        )
 
 
 _Read = Callable[[Ids], NDArray]
@@ -122,44 +113,36 @@ def _zeros(dtype: np.dtype[Any], ids: Ids) -> NDArray:
 
 
 def _values(
-    rows: TextRows, shape: tuple[int, ...], dtype: np.dtype[Any], parameter: str, ids: Ids
+    shape: tuple[int, ...], dtype: np.dtype[Any], text: bytes, count: int, name: str = "data_shape"
 ) -> NDArray:
-    """(N, *shape) values of the rows `ids`.
+    """(count, *shape) values of `count` rows.
 
     Raises:
-        FormatError: A row has a wrong number of values, or a value that is not a number; or a file
-            has changed.
+        ValueError: A row has a wrong number of values, or a value that is not a number.
     """
-    text = rows.read(ids)
     if b",\n" in text or b",\r" in text:
         text = _LAST_COMMA.sub(b"", text)
     try:
-        values = _parsed(text, dtype).reshape(len(ids), *shape).view(NDArray)
-    except ValueError as error:
-        count = int(np.prod(shape))
-        for row in ids:
-            fault = _fault(rows.read(np.array([row])), dtype, count)
-            if fault:
-                place = rows.where(int(row))
-                raise FormatError(f"{place}: {fault}; {parameter} is {shape or (1,)}") from None
-        raise FormatError(f"{rows}: {error}") from error
-    return values
+        return _parsed(text, dtype).reshape(count, *shape).view(NDArray)
+    except ValueError:
+        fault = _fault(text, dtype, int(np.prod(shape))) if count == 1 else ""
+        if fault:
+            raise ValueError(f"{fault}; {name} is {shape or (1,)}") from None
+        raise
 
 
-def _labels(rows: TextRows, shape: tuple[int, ...], dtype: np.dtype[Any], ids: Ids) -> NDArray:
-    """(N, *shape) labels of the rows `ids`.
+def _labels(shape: tuple[int, ...], dtype: np.dtype[Any], text: bytes, count: int) -> NDArray:
+    """(count, *shape) labels of `count` rows.
 
     Raises:
-        FormatError: As in `_values`; or a label is a whole number that float32 cannot hold.
+        ValueError: As in `_values`; or a label is a whole number that float32 cannot hold.
     """
     if dtype != np.float32:
-        return _values(rows, shape, dtype, "label_shape", ids)
-    exact = _values(rows, shape, np.dtype(np.float64), "label_shape", ids)
+        return _values(shape, dtype, text, count, "label_shape")
+    exact = _values(shape, np.dtype(np.float64), text, count, "label_shape")
     place = rounded_whole(exact.reshape(-1))
     if place is not None:
-        row = int(ids[place // max(exact[0].size, 1)])
-        reason = rounding(exact.reshape(-1)[place])
-        raise FormatError(f"{rows.where(row)}: {reason}; dtype='int64' keeps it")
+        raise ValueError(f"{rounding(exact.reshape(-1)[place])}; dtype='int64' keeps it")
     with np.errstate(over="ignore"):  # to infinity, as for data
         return exact.astype(np.float32).view(NDArray)
 
@@ -177,7 +160,7 @@ def _parsed(text: bytes, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 
 def _fault(text: bytes, dtype: np.dtype[Any], count: int) -> str:
     """What is wrong with one row; "" if it is valid."""
-    fields = _LAST_COMMA.sub(b"", text).strip(b"\r\n").split(b",")
+    fields = text.strip(b"\r\n").split(b",")
     if len(fields) != count:
         return f"{len(fields)} values, not {count}"
     for field in fields:

@@ -89,9 +89,9 @@ class ImageDetRecordIter(RecordIter):
     # fmt: on
 
     def _open(self, given: Mapping[str, Any]) -> None:
-        config, labels = loader_config(given), make(DetLabels, given)
-        geometry, color = make(DetGeometry, given), make(DetColor, given)
-        levels = make(DetNormalization, given)
+        config, labels = loader_config(given), make(DetLabels, **given)
+        geometry, color = make(DetGeometry, **given), make(DetColor, **given)
+        levels = make(DetNormalization, **given)
         normalization = levels.normalization()
         plan_of = partial(make_det_plan, config.output, labels, geometry, color, normalization)
         plan_of(0)  # what is wrong with the keywords is found before files are opened

@@ -147,23 +147,25 @@ class EpochIter(DataIter):
 class FileIter(EpochIter):
     """Base of iterators that read batches from files, ahead in a thread.
 
-    Attributes:
-        provide_data: Description of `batch.data`.
-        provide_label: Description of `batch.label`.
+    Args:
+        order: Which samples each batch holds.
+        load: Reads the values of the samples of a batch.
+        depth: How many finished batches may wait.
+        data: Description of `batch.data`.
+        label: Description of `batch.label`.
     """
 
-    provide_data: list[DataDesc]
-    provide_label: list[DataDesc]
-
-    def __init__(self, order: Order, load: Callable[[Selection], DataBatch], depth: int) -> None:
-        """Set up an iterator that has not started its thread.
-
-        Args:
-            order: Which samples each batch holds.
-            load: Reads the values of the samples of a batch.
-            depth: How many finished batches may wait.
-        """
+    def __init__(
+        self,
+        order: Order,
+        load: Callable[[Selection], DataBatch],
+        depth: int,
+        *,
+        data: DataDesc,
+        label: DataDesc,
+    ) -> None:
         super().__init__(order.batch_size)
+        self.provide_data, self.provide_label = [data], [label]
         self._order, self._load, self._depth = order, load, depth
         self._ahead: Prefetch[DataBatch] | None = None
         self._batch_count = 0  # of this epoch, so far

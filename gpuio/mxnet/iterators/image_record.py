@@ -95,9 +95,9 @@ class ImageRecordIter(RecordIter):
 
     def _open(self, given: Mapping[str, Any]) -> None:
         # What is wrong with the keywords is found before files are opened.
-        config, labels, masks = loader_config(given), make(ImageLabels, given), None
-        geometry, mask_options = make(ImageGeometry, given), make(MaskOptions, given)
-        color, levels = make(ImageColor, given), make(ImageNormalization, given)
+        config, labels, masks = loader_config(given), make(ImageLabels, **given), None
+        geometry, mask_options = make(ImageGeometry, **given), make(MaskOptions, **given)
+        color, levels = make(ImageColor, **given), make(ImageNormalization, **given)
         normalization = levels.normalization()
         plan = make_plan(config.output, geometry, color, normalization, labels.ops())
         groups = (labels, mask_options, geometry)

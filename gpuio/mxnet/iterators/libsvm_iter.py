@@ -11,22 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core import parameters as p
-from gpuio.errors import FormatError
+from gpuio.core.options import make
 from gpuio.formats.image_record import rounded_whole, rounding
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.epochs import FileIter
-from gpuio.mxnet.iterators.text_rows import (
-    EMPTY,
-    Ids,
-    PathLike,
-    TextRows,
-    check_same_length,
-    is_given,
-    sides,
-)
+from gpuio.mxnet.iterators.text_rows import EMPTY, Ids, open_rows, sides
 from gpuio.mxnet.ndarray import NDArray
-from gpuio.samplers import Order, Selection
-from gpuio.storage import paths
+from gpuio.samplers import SamplingConfig, Selection
+from gpuio.storage.paths import PathLike
 
 if TYPE_CHECKING:
     from gpuio.mxnet.csr import CSRNDArray
@@ -55,7 +47,8 @@ class LibSVMIter(FileIter):
         label_libsvm: Files whose indices and values are the labels, in CSR form; "NULL" takes the
             labels from the data, as (N,).
         label_shape: (columns,) of the labels, more than 1 with `label_libsvm`.
-        num_parts: Readers that share the data set, each with a contiguous part of it.
+        num_parts: Readers that share the data set, each with a contiguous part of it; "auto" asks
+            the launcher for this number and `part_index`.
         part_index: This reader, in [0, num_parts).
         round_batch: True fills the last batch up with the first rows, counted in `pad`; False
             leaves it short.
@@ -88,8 +81,8 @@ class LibSVMIter(FileIter):
         *,
         label_libsvm: PathLike | Sequence[PathLike] | None = "NULL",
         label_shape: int | Sequence[int] = (1,),
-        num_parts: int = 1,
-        part_index: int = 0,
+        num_parts: int | str = 1,
+        part_index: int | None = 0,
         round_batch: bool = True,
         prefetch_buffer: int = 4,
         dtype: npt.DTypeLike | None = None,
@@ -99,35 +92,35 @@ class LibSVMIter(FileIter):
     ) -> None:
         import gpuio.mxnet.csr  # noqa: F401  an error here is better than one in the thread
 
-        size = p.integer("batch_size", batch_size, least=1)
+        sampling = make(
+            SamplingConfig,
+            batch_size=batch_size,
+            round_batch=round_batch,
+            num_parts=num_parts,
+            part_index=part_index,
+        )
+        depth = p.integer("prefetch_buffer", prefetch_buffer, least=1)
         p.dtype_name("dtype", dtype, ("float32",))
         columns = _columns("data_shape", data_shape)
         targets = _columns("label_shape", label_shape)
-        paths.check_paths("data_libsvm", data_libsvm, required=True)
-        paths.check_paths("label_libsvm", label_libsvm, required=is_given(label_libsvm))
-        rows = TextRows.open(data_libsvm, comments=True)
-        labels = None
-        if is_given(label_libsvm):
-            labels = TextRows.open(label_libsvm, comments=True)  # type: ignore[arg-type]
-            if targets == 1:
-                raise ValueError("label_shape must be more than 1 with label_libsvm, got 1")
-            check_same_length(labels, rows)
-        elif targets != 1:
+        data, label = ("data_libsvm", data_libsvm), ("label_libsvm", label_libsvm)
+        rows, labels = open_rows(data, label, comments=True)
+        if labels is not None and targets == 1:
+            raise ValueError("label_shape must be more than 1 with label_libsvm, got 1")
+        if labels is None and targets != 1:
             raise ValueError(f"label_shape must be (1,) without label_libsvm, got ({targets},)")
-        order = Order(
-            len(rows),
-            size,
-            num_parts=p.integer("num_parts", num_parts, least=1),
-            part_index=p.integer("part_index", part_index),
-            last_batch="pad" if p.boolean("round_batch", round_batch) else "short",
+        read = partial(rows.parse, partial(_parse, columns, "data_shape"))
+        read_label, label_sides = None, () if labels is None else (targets,)
+        if labels is not None:
+            read_label = partial(labels.parse, partial(_parse, targets, "label_shape"))
+        size = sampling.batch_size
+        super().__init__(
+            sampling.order(len(rows)),
+            partial(_batch, read, read_label),
+            depth,
+            data=DataDesc(data_name, (size, columns), np.float32),
+            label=DataDesc(label_name, (size, *label_sides), np.float32),
         )
-        read = partial(_matrix, rows, columns, "data_shape")
-        read_label = partial(_matrix, labels, targets, "label_shape") if labels else None
-        depth = p.integer("prefetch_buffer", prefetch_buffer, least=1)
-        super().__init__(order, partial(_batch, read, read_label), depth)
-        self.provide_data = [DataDesc(data_name, (size, columns), np.float32)]
-        label_side = (targets,) if labels else ()
-        self.provide_label = [DataDesc(label_name, (size, *label_side), np.float32)]
 
 
 _Read = Callable[[Ids], tuple["CSRNDArray", NDArray]]
@@ -141,50 +134,40 @@ def _columns(name: str, value: Any) -> int:
 
 
 def _batch(read: _Read, read_label: _Read | None, selection: Selection) -> DataBatch:
-    matrix, label = read(selection.ids)
-    targets: Any = read_label(selection.ids)[0] if read_label else label
-    return DataBatch([matrix], [targets], selection.pad, selection.ids)
+    matrix, first = read(selection.ids)
+    label = first if read_label is None else read_label(selection.ids)[0]
+    return DataBatch([matrix], [label], selection.pad, selection.ids)
 
 
-def _matrix(rows: TextRows, columns: int, parameter: str, ids: Ids) -> tuple[CSRNDArray, NDArray]:
-    """The (N, columns) matrix of the rows `ids`, and the (N,) first numbers of the rows.
+def _parse(columns: int, name: str, text: bytes, count: int) -> tuple[CSRNDArray, NDArray]:
+    """The (count, columns) matrix of `count` rows, and the (count,) first numbers of the rows.
 
     Raises:
-        FormatError: A row is malformed, or a file has changed.
+        ValueError: A row is malformed.
     """
-    text = rows.read(ids)
-    found = _parse(text, columns)
-    if isinstance(found, str) or len(found[1]) != len(ids):
-        for row in ids:
-            fault = _parse(rows.read(np.array([row])), columns)
-            if isinstance(fault, str):
-                raise FormatError(f"{rows.where(int(row))}: {fault}; {parameter} is ({columns},)")
-        raise FormatError(f"{rows}: {len(ids)} rows are not as they were when it was opened")
-    return found
-
-
-def _parse(text: bytes, columns: int) -> tuple[CSRNDArray, NDArray] | str:
-    """The matrix and the first numbers of the rows in `text`, or what is wrong with them."""
     from gpuio.mxnet.csr import CSRNDArray
 
     text = EMPTY.sub(b"", _LEFT_OUT.sub(b"", text))
     if not _ROWS.fullmatch(text):
-        return f"{text.decode(errors='replace').strip()!r} is not 'label index:value ...'"
+        shown = text.decode(errors="replace").strip()
+        raise ValueError(f"{shown!r} is not 'label index:value ...'; {name} is ({columns},)")
     pairs = np.array([line.count(b":") for line in text.splitlines()], np.int64)
+    if len(pairs) != count:
+        raise ValueError(f"{count} rows are not as they were when the file was opened")
     numbers = np.fromstring(text.replace(b":", b" "), np.float64, sep=" ")
     heads = np.cumsum(2 * pairs + 1) - (2 * pairs + 1)
     place = rounded_whole(numbers[heads])
     if place is not None:
-        return rounding(numbers[heads][place])
+        raise ValueError(rounding(numbers[heads][place]))
     label = numbers[heads].astype(np.float32).view(NDArray)
     numbers = np.delete(numbers, heads)
     values = numbers[1::2].astype(np.float32)
     if len(values) and (largest := numbers[::2].max()) >= columns:  # an int64 might not hold it
-        return f"index {largest:.0f} is outside"
+        raise ValueError(f"index {largest:.0f} is outside; {name} is ({columns},)")
     indices = numbers[::2].astype(np.int64)
     bounds = np.concatenate([[0], np.cumsum(pairs)])
-    matrix = CSRNDArray((values, indices, bounds), shape=(len(pairs), columns))
+    matrix = CSRNDArray((values, indices, bounds), shape=(count, columns))
     matrix.sort_indices()
     if not matrix.has_canonical_format:
-        return "an index is there twice"
+        raise ValueError("an index is there twice")
     return matrix, label

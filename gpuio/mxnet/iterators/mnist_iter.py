@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Final
@@ -10,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core import parameters as p
+from gpuio.core.options import make
 from gpuio.errors import FormatError
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.epochs import FileIter
-from gpuio.mxnet.iterators.text_rows import Ids, PathLike
 from gpuio.mxnet.ndarray import NDArray
-from gpuio.samplers import Order, Selection
-from gpuio.storage.paths import check_path
+from gpuio.samplers import Int64s, SamplingConfig, Selection
+from gpuio.storage.paths import PathLike, check_path
 from gpuio.storage.plain_file import read_plain
 
 _BYTES: Final = 8  # code of uint8 in the magic, above the number of axes
@@ -39,7 +40,8 @@ class MNISTIter(FileIter):
         shuffle: Shuffle the images of this part.
         flat: Images are (height * width,), not (1, height, width).
         seed: Seed of the order.
-        num_parts: Readers that share the data set, each with a contiguous part of it.
+        num_parts: Readers that share the data set, each with a contiguous part of it; "auto" asks
+            the launcher for this number and `part_index`.
         part_index: This reader, in [0, num_parts).
         prefetch_buffer: Finished batches that may wait, at least 1.
         dtype: float32 (also None).
@@ -71,45 +73,50 @@ class MNISTIter(FileIter):
         flat: bool = False,
         seed: int = 0,
         silent: bool = False,
-        num_parts: int = 1,
-        part_index: int = 0,
+        num_parts: int | str = 1,
+        part_index: int | None = 0,
         prefetch_buffer: int = 4,
         dtype: npt.DTypeLike | None = None,
         data_name: str = "data",
         label_name: str = "softmax_label",
         ctx: str = "gpu",
     ) -> None:
-        p.dtype_name("dtype", dtype, ("float32",))
-        size = p.integer("batch_size", batch_size, least=1)
+        sampling = make(
+            SamplingConfig,
+            batch_size=batch_size,
+            seed=seed,
+            num_parts=num_parts,
+            part_index=part_index,
+            last_batch="drop",
+        )
         depth = p.integer("prefetch_buffer", prefetch_buffer, least=1)
+        p.dtype_name("dtype", dtype, ("float32",))
         check_path("image", image)
         check_path("label", label)
         images, labels = _load(image, ndim=3), _load(label, ndim=1)
         if len(images) != len(labels):
             raise FormatError(f"{label}: {len(labels)} labels for {len(images)} images of {image}")
-        order = Order(
-            len(images),
-            size,
-            num_parts=p.integer("num_parts", num_parts, least=1),
-            part_index=p.integer("part_index", part_index),
-            last_batch="drop",
-        )
         place = np.arange(len(images))
         if p.boolean("shuffle", shuffle):
-            parts = order.part_index, order.part_index + 1
-            begin, end = (part * len(images) // order.num_parts for part in parts)
-            place[begin:end] = begin + shuffled(end - begin, p.integer("seed", seed))
+            index, parts = sampling.shard.index, sampling.shard.count
+            begin, end = (part * len(images) // parts for part in (index, index + 1))
+            place[begin:end] = begin + shuffled(end - begin, sampling.seed)
         height, width = images.shape[1:]
         shape = (height * width,) if p.boolean("flat", flat) else (1, height, width)
-        super().__init__(order, partial(_batch, images, labels, place, shape), depth)
-        self.provide_data = [DataDesc(data_name, (size, *shape), np.float32)]
-        self.provide_label = [DataDesc(label_name, (size,), np.float32)]
+        size = sampling.batch_size
+        super().__init__(
+            sampling.order(len(images)),
+            partial(_batch, images, labels, place, shape),
+            depth,
+            data=DataDesc(data_name, (size, *shape), np.float32),
+            label=DataDesc(label_name, (size,), np.float32),
+        )
 
 
 def _batch(
     images: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.uint8],
-    place: Ids,
+    place: Int64s,
     shape: tuple[int, ...],
     selection: Selection,
 ) -> DataBatch:
@@ -133,13 +140,13 @@ def _load(path: PathLike, ndim: int) -> npt.NDArray[np.uint8]:
     found, *shape = np.frombuffer(data, ">u4", ndim + 1).tolist()
     if found != magic:
         raise FormatError(f"{path}: magic is {found:#010x}, not {magic:#010x}")
-    count = int(np.prod(shape))
+    count = math.prod(shape)
     if len(data) - start != count:
         raise FormatError(f"{path}: {len(data) - start} bytes of data, not {count} for {shape}")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
-def shuffled(count: int, seed: int) -> Ids:
+def shuffled(count: int, seed: int) -> Int64s:
     """(count,) int64, the numbers from 0 in the order of std::shuffle with std::mt19937(seed).
 
     Source: libstdc++ 4.8, bits/stl_algo.h (shuffle) and bits/random.tcc (uniform_int_distribution:

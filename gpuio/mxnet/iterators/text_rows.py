@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from ast import literal_eval
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,12 @@ from gpuio.core import parameters as p
 from gpuio.errors import FormatError
 from gpuio.storage.byte_source import LocalBytes
 from gpuio.storage.identity import FileIdentity
-from gpuio.storage.paths import PathLike as PathLike
-from gpuio.storage.paths import split_paths
+from gpuio.storage.paths import PathLike, check_paths, split_paths
 from gpuio.storage.plain_file import open_plain
 
 Ids: TypeAlias = npt.NDArray[np.int64]
+T = TypeVar("T")
+_Paths: TypeAlias = PathLike | Sequence[PathLike]
 
 _BLOCK: Final = 1 << 24  # bytes looked through at a time
 _MARK: Final = b"\xef\xbb\xbf"  # at the start of a file that says it is UTF-8
@@ -55,7 +56,7 @@ class TextRows:
         return "; ".join(map(str, self.paths))
 
     @classmethod
-    def open(cls, given: PathLike | Sequence[PathLike], *, comments: bool = False) -> TextRows:
+    def open(cls, given: _Paths, *, comments: bool = False) -> TextRows:
         """Find the files, and the rows in them by one pass.
 
         Args:
@@ -86,6 +87,27 @@ class TextRows:
         text = b"".join(self._run(int(run[0]), int(run[-1]) + 1) for run in runs)
         return EMPTY.sub(b"", text) if self.gaps else text
 
+    def parse(self, parser: Callable[[bytes, int], T], ids: Ids) -> T:
+        """What a parser makes of the rows `ids`.
+
+        Args:
+            parser: Takes the text of rows and their number; raises a ValueError that says what is
+                wrong with a row that it gets alone.
+            ids: (N,) numbers of rows.
+
+        Raises:
+            FormatError: The parser refuses a row, or a file has changed.
+        """
+        text = self.read(ids)
+        try:
+            return parser(text, len(ids))
+        except ValueError as error:
+            if len(ids) == 1:
+                raise FormatError(f"{self.where(int(ids[0]))}: {error}") from None
+            for row in ids:
+                self.parse(parser, np.array([row]))
+            raise FormatError(f"{self}: {error}") from error
+
     def _run(self, begin: int, end: int) -> bytes:
         """Rows `begin` to `end`, with the skipped lines between them."""
         parts = []
@@ -115,7 +137,7 @@ def _open(path: Path) -> BinaryIO:
     return os.fdopen(open_plain(path, follow=True), "rb")
 
 
-def _files(given: PathLike | Sequence[PathLike]) -> list[Path]:
+def _files(given: _Paths) -> list[Path]:
     found = []
     for path in map(Path, split_paths(given)):
         if path.is_dir():
@@ -171,12 +193,32 @@ def _lines(file: BinaryIO) -> tuple[Ids, npt.NDArray[np.uint8]]:
     return np.concatenate(bounds), np.concatenate(heads)
 
 
-def check_same_length(labels: TextRows, data: TextRows) -> None:
-    """Raise FormatError unless there is one row of labels for each row of data."""
-    if len(labels) != len(data):
+def open_rows(
+    data: tuple[str, _Paths], label: tuple[str, _Paths | None], *, comments: bool = False
+) -> tuple[TextRows, TextRows | None]:
+    """The rows of data files, and of label files if there are any.
+
+    Args:
+        data: The name of the parameter, and the files as `TextRows.open` takes them.
+        label: The same; "", None and MXNet's word for no file, "NULL", are no files.
+        comments: Skip lines that begin with "#".
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        FormatError: There are no rows, or not as many of labels as of data.
+    """
+    files, label_files = data[1], label[1]
+    check_paths(*data, required=True)
+    if label_files is None or label_files in ("", "NULL"):
+        return TextRows.open(files, comments=comments), None
+    check_paths(*label, required=True)
+    rows = TextRows.open(files, comments=comments)
+    labels = TextRows.open(label_files, comments=comments)
+    if len(labels) != len(rows):
         raise FormatError(
-            f"{labels}: {len(labels)} rows of labels for {len(data)} of data in {data}"
+            f"{labels}: {len(labels)} rows of labels for {len(rows)} of data in {rows}"
         )
+    return rows, labels
 
 
 def sides(name: str, value: Any) -> tuple[int, ...]:
@@ -187,12 +229,8 @@ def sides(name: str, value: Any) -> tuple[int, ...]:
             given = literal_eval(given)
         except (SyntaxError, ValueError):
             raise ValueError(f"{name} must be integers, got {value!r}") from None
-    shape = p.integers(name, given if isinstance(given, Sequence | np.ndarray) else (given,))
+    parts = given if isinstance(given, Sequence | np.ndarray) else (given,)
+    shape = tuple(p.integer(name, side) for side in parts)
     if not shape or min(shape) < 1:
         raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
     return shape
-
-
-def is_given(path: Any) -> bool:
-    """False for "", None and MXNet's word for no file, "NULL"."""
-    return path is not None and path not in ("", "NULL")

@@ -214,3 +214,15 @@ def test_no_thread_is_left_behind(write):
     next(it)
     del it
     assert not set(threading.enumerate()) - before
+
+
+@pytest.mark.parametrize("none", [None, "", "NULL"])
+def test_no_file_of_labels_has_several_names(write, none):
+    assert next(CSVIter(write(FOUR), 3, 4, label_csv=none)).label[0].tolist() == [0] * 4
+
+
+def test_a_row_may_have_more_values_than_an_image_has_pixels_on_a_side(write):
+    text = ",".join(map(str, range(40_000)))
+    with CSVIter(write(f"{text}\n"), 40_000, 1) as it:
+        assert it.provide_data[0].shape == (1, 40_000)
+        assert next(it).data[0].tolist() == [list(range(40_000))]

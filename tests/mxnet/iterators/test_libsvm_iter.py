@@ -152,3 +152,17 @@ def test_without_scipy_the_error_says_so(write):
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "matrices in CSR form need SciPy: pip install scipy\n"
+
+
+def test_a_matrix_may_have_a_million_columns(write):
+    with LibSVMIter(write("1 0:2 999999:3\n"), 1_000_000, 1) as it:
+        matrix = next(it).data[0]
+        assert matrix.shape == (1, 1_000_000)
+        assert matrix.indices.tolist() == [0, 999_999]
+
+
+def test_the_launcher_tells_the_part(write, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with LibSVMIter(write("0\n1\n2\n3\n"), 3, 2, num_parts="auto") as it:
+        assert [batch.label[0].tolist() for batch in it] == [[2, 3]]

@@ -111,6 +111,9 @@ def test_files_that_are_wrong_are_named(tmp_path, twenty):
     few.write_bytes(struct.pack(">2i", 2049, 2) + b"12")
     with pytest.raises(FormatError, match=r"few: 2 labels for 20 images of .*images"):
         MNISTIter(image, few)
+    few.write_bytes(struct.pack(">4I", 2051, 1 << 31, 1 << 31, 4))  # 0 values, modulo 2 ** 64
+    with pytest.raises(FormatError, match="few: 0 bytes of data, not 18446744073709551616 for"):
+        MNISTIter(few, label)
     with pytest.raises(FileNotFoundError):
         MNISTIter(tmp_path / "none", label)
 

@@ -9,7 +9,7 @@ import pytest
 
 from gpuio.errors import FormatError
 from gpuio.mxnet.iterators import text_rows
-from gpuio.mxnet.iterators.text_rows import TextRows, is_given, sides
+from gpuio.mxnet.iterators.text_rows import TextRows, sides
 
 
 def rows_of(text, tmp_path, **keywords):
@@ -110,8 +110,3 @@ def test_a_number_is_a_shape():
 def test_what_is_no_shape_is_refused(value):
     with pytest.raises(ValueError, match="x must be"):
         sides("x", value)
-
-
-def test_no_file_has_several_names():
-    assert not any(map(is_given, (None, "", "NULL")))
-    assert is_given("a.csv")
