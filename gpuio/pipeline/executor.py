@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from gpuio.devices.base import Array, Device, Event, KernelCall, Running
 from gpuio.devices.out_of_memory import naming_batch
 from gpuio.devices.pool import Lease, OutputPool
 from gpuio.devices.ring import Ring
-from gpuio.errors import GpuioError
+from gpuio.errors import BackendError, GpuioError
 from gpuio.kernels.steps import STEPS, StepKind
 from gpuio.kernels.warp import weight_table
 from gpuio.pipeline.decode.base import Decoder
@@ -209,8 +210,9 @@ class Executor:
             while waiting:
                 yield self._complete(waiting.popleft(), hosts)
         finally:
-            for launched in waiting:
-                self._end(launched, hosts)
+            with ExitStack() as ends:  # kernels write to memory: none is left at work
+                for launched in reversed(waiting):
+                    ends.callback(self._end, launched, hosts)
         if failure is not None:
             raise failure
 
@@ -235,6 +237,11 @@ class Executor:
                 for part in parts:
                     planned, decoder = part.planned, part.field.decoder
                     while again := decoder.retry(planned.records, planned.jobs):
+                        if strays := set(again) - planned.jobs.pixels.keys():
+                            raise BackendError(
+                                f"the decoder {decoder.name!r} has retried the images at places "
+                                f"{sorted(strays)} of a batch, and put no pixels there"
+                            )
                         self._redo(part, np.array(again))
         finally:
             self._end(launched, hosts)

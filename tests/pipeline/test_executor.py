@@ -7,7 +7,7 @@ import numpy.testing as npt
 import pytest
 
 from gpuio.devices.cpu import CpuDevice
-from gpuio.errors import DecodeError
+from gpuio.errors import BackendError, DecodeError
 from gpuio.pipeline.decode.base import Decoder, DecoderOptions
 from gpuio.pipeline.decode.jobs import Headers, Status
 from gpuio.pipeline.decode.portable import PortableDecoder
@@ -112,3 +112,37 @@ def test_a_batch_larger_than_the_device_takes_is_refused(records):
     options = DecoderOptions(device, 3, records(IMAGES).source)
     with pytest.raises(ValueError, match="batch_size must be at most 9 on cpu, got 10"):
         Executor(PLAN, Failing(options), 10, device)
+
+
+def test_pixels_that_a_decoder_has_forgotten_are_decoded_by_themselves(run):
+    class Forgetful(Failing):
+        def statuses(self, jobs):
+            return np.full(len(jobs.box), Status.SKIPPED, np.int8)
+
+    batches, decoder, _, _ = run(IMAGES[:2], Forgetful)
+    npt.assert_array_equal(next(batches).data, PICTURES[:2])
+    assert decoder.fallback_count == 2
+
+
+@pytest.mark.parametrize("places", [[0], [9]])
+def test_a_retry_that_puts_no_pixels_is_an_error(run, places):
+    class Boasting(PortableDecoder):
+        def retry(self, records, jobs):
+            return places if jobs.pixels.pop(0, None) is not None else []
+
+    batches, *_ = run(IMAGES[:2], Boasting)
+    with pytest.raises(BackendError, match=rf"retried .* places \[{places[0]}\]"):
+        next(batches)
+
+
+def test_no_kernel_is_left_at_work_where_a_release_fails(run):
+    class Stuck(Failing):
+        def release(self, headers):
+            super().release(headers)
+            raise RuntimeError("stuck")
+
+    batches, decoder, given, _ = run(IMAGES[:4], Stuck)
+    with pytest.raises(RuntimeError, match="stuck"):
+        next(batches)
+    assert decoder.released == 2
+    assert len(given.device._free) == given.device.max_in_flight

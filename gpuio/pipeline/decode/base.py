@@ -47,13 +47,13 @@ class Decoder(ABC):
         options: What images are decoded, and where to.
 
     Attributes:
-        name: As `register_decoder` and `ImageRecordIter.stats` have it.
+        name: What messages and `ImageRecordIter.stats` call it.
         windowed: Whether `decode` can decode a part of an image.
         windows: Images of which only a part was decoded.
         fallback_count: Images that the portable codec decoded for another decoder.
     """
 
-    name: str
+    name: str = "unnamed"
     windowed = True
 
     def __init__(self, options: DecoderOptions) -> None:
@@ -85,7 +85,7 @@ class Decoder(ABC):
         return np.full(len(jobs.box), Status.SKIPPED, np.int8)
 
     def retry(self, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
-        """Decode what failed, or was left for later, with `decode_image`.
+        """Decode what `decode` did not, and what was left for later, with `decode_image`.
 
         Images that cannot be decoded become faults of their samples.
 

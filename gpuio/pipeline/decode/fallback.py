@@ -32,17 +32,27 @@ def decode_image(decoder: Decoder, data: bytes) -> npt.NDArray[np.uint8]:
         DecodeError: `data` is no image or a damaged one, or the pixels have another shape or dtype.
     """
     pixels = decoder.decode_image(data)
-    if pixels.ndim != 3 or pixels.shape[2] != decoder.channels or pixels.dtype != np.uint8:
-        raise DecodeError(
-            f"{decoder.name} has decoded it to {pixels.dtype} of shape {pixels.shape}, not to "
-            f"uint8 of shape (height, width, {decoder.channels})"
-        )
+    check_pixels(decoder, pixels)
     return pixels
+
+
+def decode_at(
+    decoder: Decoder, records: RecordBatch, place: int, data: bytes
+) -> npt.NDArray[np.uint8]:
+    """What `decode_image` makes of the image at `place`, which another error names in a note."""
+    try:
+        return decode_image(decoder, data)
+    except (DecodeError, MemoryError):
+        raise
+    except Exception as error:
+        where = decoder.source.where(int(records.samples.ids[place]))
+        error.add_note(f"raised by the decoder {decoder.name!r}, which was given {where}")
+        raise
 
 
 def retry(decoder: Decoder, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
     """See `Decoder.retry`."""
-    again = decoder.statuses(jobs) == Status.FAILED
+    again = (jobs.box[:, 2] > 0) & (decoder.statuses(jobs) != Status.DECODED)
     again[[*jobs.headers.later]] = True
     again[[*records.samples.faults, *jobs.retried]] = False
     done, nbytes = [], 0
@@ -51,8 +61,8 @@ def retry(decoder: Decoder, records: RecordBatch, jobs: DecodeJobs) -> list[int]
             break
         jobs.retried.add(place)
         try:
-            pixels = decode_image(decoder, encoded(records, place))
-            _check_size(pixels, *jobs.headers.size[place].tolist())
+            pixels = decode_at(decoder, records, place, encoded(records, place))
+            check_size(pixels, *jobs.headers.size[place].tolist())
             jobs.put(place, pixels)
         except DecodeError as error:
             decoder.reject(records, place, str(error))
@@ -76,7 +86,20 @@ def explain(decoder: Decoder, data: bytes) -> str:
     return f"{decoder.name} cannot decode it, though other codecs can"
 
 
-def _check_size(pixels: npt.NDArray[np.uint8], height: int, width: int) -> None:
+def check_pixels(decoder: Decoder, pixels: object) -> None:
+    """Refuse pixels of another shape or dtype than kernels read."""
+    found = type(pixels).__name__
+    if isinstance(pixels, np.ndarray):
+        if pixels.ndim == 3 and pixels.shape[2] == decoder.channels and pixels.dtype == np.uint8:
+            return
+        found = f"{pixels.dtype} of shape {pixels.shape}"
+    raise DecodeError(
+        f"{decoder.name} has decoded it to {found}, not to uint8 of shape "
+        f"(height, width, {decoder.channels})"
+    )
+
+
+def check_size(pixels: npt.NDArray[np.uint8], height: int, width: int) -> None:
     """Refuse pixels of another size than the one that the batch was planned with."""
     if pixels.shape[:2] != (height, width):
         high, wide = pixels.shape[:2]

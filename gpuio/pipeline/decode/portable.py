@@ -16,7 +16,7 @@ from gpuio.devices.out_of_memory import give_back
 from gpuio.errors import DecodeError
 from gpuio.formats.codec import opened
 from gpuio.pipeline.decode.base import Decoder, DecoderOptions
-from gpuio.pipeline.decode.fallback import decode_image, encoded
+from gpuio.pipeline.decode.fallback import decode_at, encoded
 from gpuio.pipeline.decode.jobs import Headers
 from gpuio.pipeline.read.reader import RecordBatch
 
@@ -43,7 +43,7 @@ def decode_places(
             if not large and _is_large(data, decoder.channels):
                 alone.append(place)
                 return None
-            image = decode_image(decoder, data)
+            image = decode_at(decoder, records, place, data)
         except (DecodeError, MemoryError):
             return None  # `Decoder.explain` says why
         size[place] = image.shape[:2]

@@ -39,7 +39,14 @@ def register_decoder(name: str, factory: DecoderFactory) -> None:
     Args:
         name: The name; a decoder that was registered under it before is replaced.
         factory: Makes the decoder of a pipeline.
+
+    Raises:
+        TypeError: `factory` is neither a class nor a function.
     """
+    if not callable(factory):
+        raise TypeError(
+            f"factory must be a class derived from Decoder, or a function, got {factory!r}"
+        )
     _factories[name] = factory
 
 
@@ -56,11 +63,16 @@ def make_decoder(
 
     Raises:
         BackendError: What the decoder needs is not installed.
+        TypeError: The registered factory does not return a `Decoder`.
         ValueError: No decoder is registered as `name`.
     """
     if name not in _factories:
         raise ValueError(f"decoder must be one of {', '.join(_factories)}, got {name!r}")
-    return _factories[name](DecoderOptions(device, channels, source, deterministic, tolerant))
+    decoder = _factories[name](DecoderOptions(device, channels, source, deterministic, tolerant))
+    if not isinstance(decoder, Decoder):
+        found = type(decoder).__name__
+        raise TypeError(f"the factory of decoder {name!r} must return a Decoder, got {found}")
+    return decoder
 
 
 def _auto(options: DecoderOptions) -> Decoder:

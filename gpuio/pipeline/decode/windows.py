@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.errors import DecodeError
+from gpuio.errors import BackendError, DecodeError
 from gpuio.formats import codec
 from gpuio.pipeline.decode.base import Decoder
-from gpuio.pipeline.decode.fallback import encoded
+from gpuio.pipeline.decode.fallback import check_pixels, check_size, encoded
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.read.reader import RecordBatch
 from gpuio.transforms.geometry import LARGEST
@@ -17,6 +17,7 @@ from gpuio.transforms.geometry import LARGEST
 def open_headers(decoder: Decoder, records: RecordBatch) -> Headers:
     """The headers of a batch; images that cannot be decoded are faults from here on."""
     headers = decoder.open(records)
+    _check_form(decoder, headers, len(records.nbytes))
     for place in np.flatnonzero(_is_unusable(headers.size)).tolist():
         height, width = headers.size[place].tolist()
         try:
@@ -25,8 +26,14 @@ def open_headers(decoder: Decoder, records: RecordBatch) -> Headers:
         except DecodeError as error:
             reason = str(error)
         decoder.reject(records, place, reason)
-        headers.size[place] = 0
-        headers.pixels.pop(place, None)
+        _leave_out(headers, place)
+    for place, pixels in list(headers.pixels.items()):
+        try:
+            check_pixels(decoder, pixels)
+            check_size(pixels, *headers.size[place].tolist())
+        except DecodeError as error:
+            decoder.reject(records, place, str(error))
+            _leave_out(headers, place)
     unreadable = (headers.size[:, 0] == 0) | (records.nbytes == 0)
     for place in np.flatnonzero(unreadable).tolist():
         if place in records.samples.faults:
@@ -63,6 +70,32 @@ def decode_jobs(
     box[[*records.samples.faults, *headers.pixels, *headers.later], 2:] = 0
     decoder.windows += int(((box[:, 2] > 0) & (box[:, 2:] != headers.size).any(axis=1)).sum())
     return DecodeJobs(headers, box, decoder.channels)
+
+
+def _check_form(decoder: Decoder, headers: Headers, count: int) -> None:
+    """Refuse headers that are not those of a batch of `count` images.
+
+    Raises:
+        BackendError: The decoder has given sizes of another shape, or pixels of no image.
+    """
+    size = headers.size
+    if size.shape != (count, 2) or size.dtype.kind not in "iu":
+        raise BackendError(
+            f"the decoder {decoder.name!r} must open a batch to sizes of shape ({count}, 2) and "
+            f"dtype int32, and its `open` has returned {size.dtype} of shape {size.shape}"
+        )
+    strays = [place for place in (*headers.pixels, *headers.later) if not 0 <= place < count]
+    if strays:
+        raise BackendError(
+            f"the decoder {decoder.name!r} has opened an image at place {strays[0]} of a batch of "
+            f"{count}"
+        )
+
+
+def _leave_out(headers: Headers, place: int) -> None:
+    """Let the image at `place` be one that could not be opened."""
+    headers.size[place] = 0
+    headers.pixels.pop(place, None)
 
 
 def _is_unusable(size: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:

@@ -8,6 +8,8 @@ import pytest
 
 import gpuio
 from gpuio.pipeline.decode import registry
+from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.decode.jobs import Headers
 from gpuio.pipeline.decode.portable import PortableDecoder
 from gpuio.testing import encode, write_rec
 
@@ -97,3 +99,34 @@ def test_a_name_that_is_not_registered_is_answered_with_those_that_are(toy_rec):
     names = "auto, nvimgcodec, dali, portable, toy"
     with pytest.raises(ValueError, match=f"decoder must be one of {names}, got 'fast'"):
         read(toy_rec, "fast")
+
+
+def test_an_error_in_a_decoder_names_the_image(toy_rec):
+    class Broken(ToyDecoder):
+        def decode_image(self, data):
+            raise KeyError("no such table")
+
+    gpuio.register_decoder("toy", Broken)
+    with pytest.raises(KeyError, match="no such table") as caught:
+        read(toy_rec, "toy")
+    assert any("record 0 at byte 0" in note for note in caught.value.__notes__)
+
+
+def test_a_factory_that_makes_no_decoder_is_named(toy_rec):
+    gpuio.register_decoder("toy", lambda options: None)
+    with pytest.raises(TypeError, match="factory of decoder 'toy' must return a Decoder"):
+        read(toy_rec, "toy")
+    with pytest.raises(TypeError, match=r"factory must be a class .* got 'portable'"):
+        gpuio.register_decoder("toy", "portable")
+
+
+def test_a_decoder_needs_no_name(toy_rec):
+    class Nameless(Decoder):
+        def open(self, records):
+            size = np.array([[2, 3]] * len(records.nbytes), np.int32)
+            return Headers(size, {place: np.full((2, 3, 3), 7, np.uint8) for place in range(5)})
+
+    gpuio.register_decoder("toy", Nameless)
+    pixels, stats = read(toy_rec, "toy")
+    assert (pixels == 7).all()
+    assert stats["decoder"] == "unnamed"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from gpuio.devices.cpu import CpuDevice
+from gpuio.errors import BackendError
 from gpuio.formats import codec
 from gpuio.pipeline.decode.base import Decoder, DecoderOptions
 from gpuio.pipeline.decode.jobs import Headers
@@ -94,3 +97,42 @@ def test_the_first_reason_stays(opened, monkeypatch):
     monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", 100)
     open_headers(decoder, records)
     assert "at most 100 are decoded" in str(records.samples.faults[0])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "pixels", "later", "found"),
+    [
+        (SIZES[:3], {}, (), r"sizes of shape \(4, 2\) .* int32 of shape \(3, 2\)"),
+        (np.array(SIZES, np.float32), {}, (), "float32 of shape"),
+        (SIZES, {4: np.zeros((10, 10, 3), np.uint8)}, (), "at place 4 of a batch of 4"),
+        (SIZES, {}, (-1,), "at place -1 of a batch of 4"),
+    ],
+)
+def test_headers_of_no_image_of_the_batch_are_the_decoders_fault(
+    opened, sizes, pixels, later, found
+):
+    decoder, records = opened
+    sizes = np.array(sizes, None if isinstance(sizes, np.ndarray) else np.int32)
+    decoder.open = lambda _: Headers(sizes, pixels, later=frozenset(later))
+    with pytest.raises(BackendError, match=found):
+        open_headers(decoder, records)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "found"),
+    [
+        (np.zeros((9, 10, 3), np.uint8), "10 x 9 pixels by one decoder, 10 x 10 by another"),
+        (np.zeros((10, 10, 1), np.uint8), r"uint8 of shape \(10, 10, 1\)"),
+        (np.zeros((10, 10, 3), np.int16), "int16 of shape"),
+        ([[[0, 0, 0]]], "has decoded it to list"),
+    ],
+)
+def test_pixels_that_are_not_those_of_the_header_are_a_fault_of_their_image(opened, pixels, found):
+    decoder, records = opened
+    decoder.decode_image = lambda _: np.zeros((40, 50, 3), np.uint8)
+    decoder.open = lambda _: Headers(np.array(SIZES, np.int32), {2: pixels})
+    headers = open_headers(decoder, records)
+    assert headers.size.tolist() == [*SIZES[:2], [0, 0], SIZES[3]]
+    assert not headers.pixels
+    assert [*records.samples.faults] == [2]
+    assert re.search(found, str(records.samples.faults[2]))
