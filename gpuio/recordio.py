@@ -1,14 +1,7 @@
 """MXNet's `mx.recordio`: the names of `gpuio.mxnet.recordio`, which needs NumPy alone."""
 
-from gpuio.mxnet.recordio import (
-    IRHeader,
-    MXIndexedRecordIO,
-    MXRecordIO,
-    pack,
-    pack_img,
-    unpack,
-    unpack_img,
-)
+from gpuio.formats.image_record import IRHeader, pack, unpack
+from gpuio.mxnet.recordio import MXIndexedRecordIO, MXRecordIO, pack_img, unpack_img
 
 __all__ = [
     "IRHeader",

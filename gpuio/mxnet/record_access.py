@@ -5,42 +5,33 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Literal, Self, TypeVar
 
 from gpuio.core.guard import SharedLock
 from gpuio.formats.recordio import RecordFile
-from gpuio.storage.appender import Appender, LocalAppender
-from gpuio.storage.opening import open_appender
+from gpuio.mxnet.record_writer import RecordWriter
 from gpuio.storage.paths import absolute, check_path
 
 T = TypeVar("T")
 
 
-class _Locked:
-    """Base of record files: makes their locks, also where `__init__` is not called.
+class RecordAccess:
+    """Base of `MXRecordIO`: opening and closing, processes, and pickling.
 
-    It is a class of its own so that tools show the arguments of `__init__`, not those of `__new__`.
+    `_position_lock` is for methods that move on, such as `read` and `write`; it is taken before
+    `_open_lock`, which is for what is open.
     """
-
-    _turn: SharedLock  # for methods that move on: `read`, `seek`, `write`; taken before `_state`
-    _state: SharedLock  # for what is open
-
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        self = super().__new__(cls)
-        self._turn, self._state = SharedLock(), SharedLock()
-        return self
-
-
-class RecordAccess(_Locked):
-    """Base of `MXRecordIO`: opening and closing, processes, and pickling."""
 
     is_open = False
     writable = False
     pid: int | None = None
+    _idx: str | None = None  # absolute path of the .idx
     _reader: RecordFile | None = None
-    _writer: Appender | None = None
+    _writer: RecordWriter | None = None
 
     def __init__(self, uri: str | os.PathLike[str], flag: Literal["r", "w"]) -> None:
+        self._position_lock, self._open_lock = SharedLock(), SharedLock()
         self.uri = path_text("uri", uri)
         self._rec = absolute(self.uri)  # the same file after a chdir
         self.flag = flag
@@ -51,16 +42,17 @@ class RecordAccess(_Locked):
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            self._abandon()
+        if kind is not None and self._writer is not None:
+            self._writer.abandon()
         self.close()
 
     def __del__(self) -> None:
         if self._writer is not None and self._writer.appears_when_closed:
             reason = "its writer was not closed, so it does not appear"
             warnings.warn(f"{self.uri}: {reason}", RuntimeWarning, stacklevel=2)
-            self._abandon()
-        self.close()
+            self._writer.abandon()
+        if self._reader is not None or self._writer is not None:
+            self.close()
 
     def __repr__(self) -> str:
         state = "open" if self.is_open else "closed"
@@ -70,14 +62,13 @@ class RecordAccess(_Locked):
         """Open the file, at its first record; a writer empties it."""
         if self.flag not in ("r", "w"):
             raise ValueError(f"Invalid flag {self.flag}: it must be 'r' or 'w'")
-        with self._turn, self._state:
+        with self._position_lock, self._open_lock:
             self.close()
             self.writable = self.flag == "w"
             if self.writable:
-                self._writer = open_appender(self._rec)
+                self._writer = RecordWriter(self._rec, self._idx)
             else:
                 self._reader = RecordFile(self._rec)
-                self._check_identity()
             self._position = 0
             self.pid = os.getpid()
             self.is_open = True
@@ -87,64 +78,43 @@ class RecordAccess(_Locked):
 
         A read under way in another thread is completed, or raises as one after `close` does.
         """
-        if not self.writable:
-            self._close()
-            return
-        with self._turn:  # a record is written as a whole
-            self._close()
-
-    def _close(self) -> None:
-        with self._state:
-            reader, writer = self._reader, self._writer
-            self._reader = self._writer = None
-            self.is_open = False
-            self.pid = None
-        if reader is not None:
-            reader.close()
-        if writer is not None:
-            writer.close()
-
-    def _abandon(self) -> None:
-        """Keep an unfinished file at a URL from appearing."""
-        if self._writer is not None:
-            self._writer.abandon()
+        with self._position_lock if self.writable else nullcontext():  # a write is completed
+            with self._open_lock:
+                reader, writer = self._reader, self._writer
+                self._reader = self._writer = None
+                self.is_open = False
+                self.pid = None
+            if reader is not None:
+                reader.close()
+            if writer is not None:
+                writer.close()
 
     def reset(self) -> None:
         """Go back to the first record. This empties the file of a writer, as in MXNet."""
-        with self._turn, self._state:
-            self.close()
-            self.open()
-
-    def _check_identity(self) -> None:
-        """Note which file was opened for reading."""
+        self.open()
 
     def __getstate__(self) -> dict[str, Any]:
-        if self._writer is not None and self._writer.appears_when_closed:
-            raise TypeError(f"{self.uri}: a file half written to a URL cannot be pickled")
-        with self._turn, self._state:
+        with self._position_lock, self._open_lock:
             state = self.__dict__.copy()
             if self._writer is not None:
-                state["_position"] = self._writer.position
+                if self._writer.appears_when_closed:
+                    raise TypeError(f"{self.uri}: a file half written to a URL cannot be pickled")
+                state["_positions"] = self._writer.positions
                 self.close()  # two writers of one file would overwrite each other
-        for name in ("_reader", "_writer", "_turn", "_state"):
+        for name in ("_reader", "_writer", "_position_lock", "_open_lock"):
             state.pop(name, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.pid = None
-        if not self.is_open:
-            return
-        self.is_open = False
-        if self.writable:
-            self._resume()
-        else:
+        positions = state.pop("_positions", None)
+        was_open = state.pop("is_open")
+        self.__dict__.update(state, pid=None)
+        self._position_lock, self._open_lock = SharedLock(), SharedLock()
+        if was_open and positions is None:
             self.open()
-
-    def _resume(self) -> None:
-        self._writer = LocalAppender(self._rec, self._position)
-        self.pid = os.getpid()
-        self.is_open = True
+        elif was_open:
+            self._writer = RecordWriter(self._rec, self._idx, positions)
+            self.is_open, self.pid = True, os.getpid()
 
     def _with_reader(self, read: Callable[[RecordFile], T], *, across_fork: bool = True) -> T:
         """What `read` returns for the open file, or for the new one after a concurrent `reset`."""
@@ -156,7 +126,23 @@ class RecordAccess(_Locked):
                 if self._reader is reader:
                     raise
 
-    def _check_pid(self, *, across_fork: bool) -> None:
+    def _checked_reader(self, *, across_fork: bool = True) -> RecordFile:
+        if self.writable:
+            raise AssertionError(f"{self.uri} is open for writing")  # as in mxnet
+        with self._open_lock:
+            self._check_process(across_fork=across_fork)
+            assert self._reader is not None
+            return self._reader
+
+    def _checked_writer(self) -> RecordWriter:
+        if not self.writable:
+            raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
+        self._check_process(across_fork=False)
+        assert self._writer is not None
+        return self._writer
+
+    def _check_process(self, *, across_fork: bool) -> None:
+        """Raise RuntimeError if the file is closed or, unless `across_fork`, the parent's."""
         if not self.is_open:
             reason = "Forbidden operation in multiple processes, or after close()"
             raise RuntimeError(f"{reason}: {self.uri} was closed; open() or reset() opens it again")
@@ -168,21 +154,6 @@ class RecordAccess(_Locked):
         # Reads carry their offset, so the descriptor may be shared with the parent.
         self._position = 0
         self.pid = os.getpid()
-
-    def _checked_reader(self, *, across_fork: bool = True) -> RecordFile:
-        if self.writable:
-            raise AssertionError(f"{self.uri} is open for writing")  # as in mxnet
-        with self._state:
-            self._check_pid(across_fork=across_fork)
-            assert self._reader is not None
-            return self._reader
-
-    def _checked_writer(self) -> Appender:
-        if not self.writable:
-            raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
-        self._check_pid(across_fork=False)
-        assert self._writer is not None
-        return self._writer
 
 
 def path_text(name: str, given: Any) -> str:

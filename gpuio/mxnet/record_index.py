@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable, Mapping, MutableSequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from gpuio.errors import FormatError
 from gpuio.formats.index import Index
 from gpuio.formats.index_fit import advice, check_fit
 from gpuio.formats.mapping import KeyList, KeyOffsets
+from gpuio.mxnet.advice import warn
 from gpuio.storage.opening import open_file
 
 
@@ -34,35 +34,28 @@ def load_index(
         FormatError: The .idx cannot be parsed, or is not that of the .rec.
         OSError: A file cannot be opened.
     """
+    keys: list[Any] | None = None
     if idx is None:
         index = Index.scan(rec)
-        return KeyList(index.keys), KeyOffsets(index.keys, index.offsets), index.offsets
-    if key_type is int:
+    else:
         try:
-            index = Index.load(idx)
+            if key_type is int:
+                index = Index.load(idx)
+            else:
+                keys, offsets = _load_keys(idx, key_type)
+                index = Index(np.arange(len(offsets)), offsets)
         except FileNotFoundError as error:
             error.add_note("pass None as idx_path to find the records by a scan")
             raise
-        _check(index, rec, idx)
+        coverage = check_fit(index, rec, idx)
+        if coverage.end < coverage.size:
+            warn(
+                f"{idx} names no record in the last {coverage.size - coverage.end} bytes of "
+                f"{rec}; if it should, make a new one with {advice(rec, idx)}"
+            )
+    if keys is None:
         return KeyList(index.keys), KeyOffsets(index.keys, index.offsets), index.offsets
-    keys, offsets = _load_keys(idx, key_type)
-    _check(Index(np.arange(len(offsets)), offsets), rec, idx)
-    return keys, dict(zip(keys, offsets.tolist(), strict=True)), offsets
-
-
-def _check(index: Index, rec: str, idx: str) -> None:
-    """Warn of records at the end of a .rec that its index does not name.
-
-    Raises:
-        FormatError: The index is not that of the .rec.
-    """
-    coverage = check_fit(index, rec, idx)
-    if coverage.end < coverage.size:
-        warnings.warn(
-            f"{idx} names no record in the last {coverage.size - coverage.end} bytes of "
-            f"{rec}; if it should, make a new one with {advice(rec, idx)}",
-            stacklevel=5,
-        )
+    return keys, dict(zip(keys, index.offsets.tolist(), strict=True)), index.offsets
 
 
 def _load_keys(

@@ -30,7 +30,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -38,25 +38,12 @@ import numpy.typing as npt
 from gpuio.errors import DecodeError
 from gpuio.formats.image_record import IRHeader, pack, unpack
 from gpuio.formats.mapping import numbers
-from gpuio.formats.recordio import RecordFile, frame, scan
+from gpuio.formats.recordio import RecordFile, scan
 from gpuio.mxnet.record_access import RecordAccess, path_text
 from gpuio.mxnet.record_index import load_index
-from gpuio.storage.appender import Appender, LocalAppender
+from gpuio.storage.appender import Appender
 from gpuio.storage.identity import FileIdentity, identity_of
-from gpuio.storage.opening import open_appender
 from gpuio.storage.paths import absolute
-
-__all__ = [
-    "IRHeader",
-    "MXIndexedRecordIO",
-    "MXRecordIO",
-    "pack",
-    "pack_img",
-    "unpack",
-    "unpack_img",
-]
-
-T = TypeVar("T")
 
 
 class MXRecordIO(RecordAccess):
@@ -83,11 +70,12 @@ class MXRecordIO(RecordAccess):
         self._identity: FileIdentity | None = None  # of the file that was scanned for `_offsets`
         super().__init__(uri, flag)
 
-    def _check_identity(self) -> None:
-        """Drop the offsets of records if the file was replaced or written to."""
-        identity = identity_of(self._rec)
-        if identity != self._identity:
-            self._offsets, self._identity = None, identity
+    def open(self) -> None:
+        """Open the file, at its first record; a writer empties it."""
+        with self._open_lock:
+            super().open()
+            if not self.writable and (identity := identity_of(self._rec)) != self._identity:
+                self._offsets, self._identity = None, identity
 
     def write(self, buf: bytes) -> None:
         """Add a record.
@@ -97,8 +85,8 @@ class MXRecordIO(RecordAccess):
             RuntimeError: The file is closed, or was opened by another process.
             OSError: The disk is full, for example; the file ends with the record before.
         """
-        with self._turn:
-            self._checked_writer().append(_framed(buf))
+        with self._position_lock:
+            self._checked_writer().write(buf)
 
     def read(self) -> bytes | None:
         """The next record; None at the end of the file.
@@ -112,7 +100,7 @@ class MXRecordIO(RecordAccess):
             at = self._position
             return (None, at) if at == reader.size else reader.read(at)
 
-        with self._turn:
+        with self._position_lock:
             record, self._position = self._with_reader(read_on, across_fork=False)
         return record
 
@@ -127,7 +115,7 @@ class MXRecordIO(RecordAccess):
     def __iter__(self) -> Iterator[bytes]:
         """All records in order, from the first, wherever `read` stands."""
         position = 0
-        while position < self._with_reader(_size_of):
+        while position < self._with_reader(lambda reader: reader.size):
             record, position = self._read_at(position)
             yield record
 
@@ -157,10 +145,6 @@ class MXRecordIO(RecordAccess):
         return self._with_reader(lambda reader: reader.read(position))
 
 
-def _size_of(reader: RecordFile) -> int:
-    return reader.size
-
-
 class MXIndexedRecordIO(MXRecordIO):
     """Reads or writes the records of a .rec by key.
 
@@ -176,14 +160,11 @@ class MXIndexedRecordIO(MXRecordIO):
         keys: The keys in the order of the .idx, repeated ones too; `records[0]` has the first.
         idx_path: The path as given, a str.
         key_type: The function that makes keys.
-        fidx: The open .idx of a writer, otherwise None.
 
     Raises:
         FormatError: The .idx cannot be parsed, or belongs to another .rec than `uri`.
         OSError: A file cannot be opened.
     """
-
-    fidx: Appender | None = None
 
     def __init__(
         self,
@@ -203,37 +184,22 @@ class MXIndexedRecordIO(MXRecordIO):
 
     def open(self) -> None:
         """Open both files; a writer empties them."""
-        with self._turn, self._state:
+        with self._position_lock, self._open_lock:
             super().open()
-            try:
-                if self.writable:
-                    assert self._idx is not None
-                    self.fidx = open_appender(self._idx)
-                    self.idx, self.keys = {}, []
-                elif self._offsets is None:
-                    self._load()
-            except BaseException:
-                self.close()
-                raise
+            if self.writable:
+                self.idx, self.keys = {}, []
+            elif self._offsets is None:
+                try:
+                    index = load_index(self._rec, self._idx, self.key_type)
+                except BaseException:
+                    self.close()
+                    raise
+                self.keys, self.idx, self._offsets = index
 
-    def _close(self) -> None:
-        fidx, self.fidx = self.fidx, None
-        if fidx is None:
-            super()._close()
-            return
-        try:
-            fidx.remove_old()
-            super()._close()
-        except BaseException:
-            fidx.abandon()
-            raise
-        finally:
-            fidx.close()
-
-    def _abandon(self) -> None:
-        super()._abandon()
-        if self.fidx is not None:
-            self.fidx.abandon()
+    @property
+    def fidx(self) -> Appender | None:
+        """The open .idx of a writer, otherwise None."""
+        return None if self._writer is None else self._writer.idx
 
     def seek(self, idx: Any) -> None:
         """Make `read` go on with the record of key `idx`.
@@ -241,7 +207,7 @@ class MXIndexedRecordIO(MXRecordIO):
         Raises:
             KeyError: There is no such key.
         """
-        with self._turn:
+        with self._position_lock:
             self._checked_reader()
             self._position = self.idx[idx]
 
@@ -250,7 +216,7 @@ class MXIndexedRecordIO(MXRecordIO):
         if not self.writable:
             raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
         writer = self._writer
-        return self._position if writer is None else writer.position
+        return self._position if writer is None else writer.rec.position
 
     def read_idx(self, idx: Any) -> bytes:
         """The record of key `idx`; `read` goes on after it. Threads may call this at once.
@@ -274,17 +240,10 @@ class MXIndexedRecordIO(MXRecordIO):
         key = self.key_type(idx)
         if self.key_type is int and not -(1 << 63) <= key < 1 << 63:
             raise ValueError(f"{self.idx_path}: key {key} must be an integer of 64 bits")
-        with self._turn:
-            writer = self._checked_writer()
-            assert self.fidx is not None
+        with self._position_lock:
+            offset = self._checked_writer().write_keyed(key, buf)
             assert isinstance(self.idx, dict)
-            place = writer.append(_framed(buf))
-            try:
-                self.fidx.append(f"{key}\t{place}\n".encode())
-            except BaseException:
-                writer.cut(place)
-                raise
-            self.idx[key] = place
+            self.idx[key] = offset
             self.keys.append(key)
 
     def __len__(self) -> int:
@@ -297,23 +256,11 @@ class MXIndexedRecordIO(MXRecordIO):
         return (self._read_at(place)[0] for place in numbers(places))
 
     def __getstate__(self) -> dict[str, Any]:
-        fidx = self.fidx
         state = super().__getstate__()
-        state.pop("fidx", None)
-        if fidx is not None:
-            state["_idx_position"] = fidx.position
-        elif self.idx_path is not None and self.is_open and not self.writable:
+        if self.idx_path is not None and self.is_open and not self.writable:
             # The file says the same in a fraction of the bytes a pickle would take.
             state.update(idx={}, keys=[], _offsets=None)
         return state
-
-    def _resume(self) -> None:
-        super()._resume()
-        assert self._idx is not None
-        self.fidx = LocalAppender(self._idx, self.__dict__.pop("_idx_position"))
-
-    def _load(self) -> None:
-        self.keys, self.idx, self._offsets = load_index(self._rec, self._idx, self.key_type)
 
 
 def pack_img(
@@ -360,9 +307,3 @@ def unpack_img(s: bytes, iscolor: int = -1) -> tuple[IRHeader, npt.NDArray[np.ui
         return header, codec.imdecode(data, iscolor)
     except DecodeError:
         return header, None
-
-
-def _framed(buf: bytes) -> bytes:
-    if not isinstance(buf, (bytes, bytearray, memoryview)):
-        raise TypeError(f"buf must be bytes, got {type(buf).__name__}")
-    return frame(buf)

@@ -324,7 +324,7 @@ def test_a_failed_write_leaves_no_trace(paths, monkeypatch):
             self.room -= count
             return count
 
-    for appender in (writer._writer, writer.fidx):
+    for appender in (writer._writer.rec, writer.fidx):
         file = appender._file
         appender._file = Full(file)
         with pytest.raises(OSError, match="No space left"):
@@ -340,9 +340,9 @@ def test_a_failed_write_leaves_no_trace(paths, monkeypatch):
 
 def test_a_write_that_stops_short_goes_on(tmp_path):
     writer = MXRecordIO(tmp_path / "a.rec", "w")
-    write = writer._writer._file.write
+    write = writer._writer.rec._file.write
     sluggish = type("Sluggish", (), {"write": lambda self, data: write(data[:3]), "close": int})
-    writer._writer._file = sluggish()
+    writer._writer.rec._file = sluggish()
     writer.write(b"abcdefgh")
     assert MXRecordIO(tmp_path / "a.rec", "r")[0] == b"abcdefgh"
 
@@ -546,7 +546,7 @@ def test_a_full_disk_is_an_error_with_the_name_of_the_file(tmp_path):
     path = tmp_path / "a.rec"
     with MXRecordIO(path, "w") as writer:
         writer.write(b"first")
-        file = writer._writer._file
+        file = writer._writer.rec._file
 
         class Full:
             name, truncate, seek, close = file.name, file.truncate, file.seek, file.close
@@ -554,7 +554,7 @@ def test_a_full_disk_is_an_error_with_the_name_of_the_file(tmp_path):
             def write(self, data):
                 raise OSError(errno.ENOSPC, "No space left on device")
 
-        writer._writer._file = Full()
+        writer._writer.rec._file = Full()
         with pytest.raises(OSError, match="No space left") as raised:
             writer.write(b"second")
     assert raised.value.filename == str(path)
@@ -682,7 +682,8 @@ def test_an_index_that_ends_before_its_file_is_told(tmp_path):
     with (tmp_path / "a.rec").open("ab") as file:
         file.write(frame(b"three"))
     with (
-        pytest.warns(UserWarning, match=r"a\.idx names no record in the last 16 bytes of"),
+        pytest.warns(UserWarning, match=r"a\.idx names no record in the last 16 bytes of") as told,
         recordio.MXIndexedRecordIO(tmp_path / "a.idx", tmp_path / "a.rec", "r") as reader,
     ):
         assert [*reader] == [b"one", b"two"]
+    assert told[0].filename == __file__

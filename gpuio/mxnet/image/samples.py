@@ -12,10 +12,10 @@ import numpy as np
 
 from gpuio.errors import CorruptRecordError, FormatError, LabelError
 from gpuio.formats.image_list import ImageList, check_repeated, first_lines
-from gpuio.formats.image_record import rounded_whole, rounding
+from gpuio.formats.image_record import rounded_whole, rounding, unpack
 from gpuio.formats.index import Index
 from gpuio.mxnet.ndarray import NDArray
-from gpuio.mxnet.recordio import MXIndexedRecordIO, unpack
+from gpuio.mxnet.recordio import MXIndexedRecordIO
 from gpuio.storage.paths import PathLike, absolute
 
 NO_ROOT: Final = "path_root must be the folder of the files in the list, got None"

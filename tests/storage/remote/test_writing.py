@@ -102,6 +102,14 @@ def test_a_writer_that_is_not_closed_says_so(bucket):
     assert not fs.exists("data/out/b.rec")
 
 
+def test_a_rec_does_not_appear_if_its_index_cannot_be_opened(bucket, tmp_path):
+    url, fs = bucket
+    with pytest.raises(FileNotFoundError):
+        recordio.MXIndexedRecordIO(tmp_path / "none" / "c.idx", f"{url}/c.rec", "w")
+    fs.invalidate_cache()
+    assert not fs.exists("data/out/c.rec")
+
+
 def test_what_cannot_be_written_is_named(bucket, store):
     store.files = {}
     for url in ("s3://no-such-bucket/a.rec", f"{store.url}/a.rec"):
