@@ -17,7 +17,8 @@ from functools import partial
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -94,18 +95,24 @@ def included(source: str) -> str:
 def parameters() -> str:
     """The parameters of the iterators over .rec files, from the table of keywords."""
     import gpuio
-    from gpuio.mxnet.keywords import parameter_table
+    from gpuio.core.options import description, options
+    from gpuio.mxnet.keywords import GROUPS
 
     parts = [_PARAMETERS]
-    for iterator in ("ImageRecordIter", "ImageDetRecordIter"):
+    for iterator, groups in GROUPS.items():
         parts.append(f"## {iterator}")
         signature = inspect.signature(getattr(gpuio, iterator)).parameters
-        rows = [row for row in parameter_table() if iterator in row.iterators]
-        for section, group in itertools.groupby(rows, key=attrgetter("section")):
+        for section, some in itertools.groupby(groups, key=attrgetter("section")):
             anchor = f"{iterator}-{section}".lower().replace(" ", "-")
             cells = [
-                (f"`{row.name}`", row.type, _default(signature[row.name]), row.help)
-                for row in group
+                (
+                    f"`{o.name}`",
+                    _type_text(get_type_hints(group)[o.name]),
+                    _default(signature[o.name]),
+                    description(o),
+                )
+                for group in some
+                for o in options(group)
             ]
             parts.append(f"### {section} {{ #{anchor} }}")
             parts.append(_table(("name", "type", "default", "meaning"), cells))
@@ -115,6 +122,16 @@ def parameters() -> str:
 def _default(parameter: inspect.Parameter) -> str:
     required = parameter.default is inspect.Parameter.empty
     return "required" if required else f"`{parameter.default!r}`"
+
+
+def _type_text(hint: Any) -> str:
+    """A type as the documentation shows it: "int", "str or None", "'pad' or 'short'"."""
+    parts = get_args(hint)
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, parts))
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(_type_text, parts)).replace("NoneType", "None")
+    return str(hint) if get_origin(hint) is tuple else getattr(hint, "__name__", str(hint))
 
 
 def commands() -> str:

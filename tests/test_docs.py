@@ -238,6 +238,8 @@ def test_every_parameter_is_on_its_page_with_its_default():
             required = parameter.default is inspect.Parameter.empty
             expected = "required" if required else repr(parameter.default)
             assert rows[name] == expected, name
+    assert "| `layout` | 'NCHW' or 'NHWC' | `'NCHW'` |" in text
+    assert "| `last_batch` | 'pad' or 'short' or 'drop' or None | `None` |" in text
 
 
 def test_every_command_and_each_of_its_options_is_on_its_page():

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -19,21 +18,6 @@ from gpuio.storage.atomic import write_file
 
 _SHAPE: Final = (3, 224, 224)
 _BATCH: Final = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """Figures over one or more epochs.
-
-    Attributes:
-        report: Where the time went after the first batch.
-        first_batch: Seconds from the start of the iterator to its first batch.
-        faults: Number of images that could not be read or decoded.
-    """
-
-    report: Report
-    first_batch: float
-    faults: int
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,16 +48,33 @@ def run(args: argparse.Namespace) -> int:
     if args.seconds <= 0:
         raise ValueError(f"--seconds must be above 0, got {args.seconds}")
     parameters = {"data_shape": _SHAPE, "batch_size": _BATCH, **loader.chosen(args)}
-    found = measure(args.file, parameters, args.seconds)
-    print("\n".join(lines(found)))
+    report, first_batch, faults = measure(args.file, parameters, args.seconds)
+    print(f"first batch after {first_batch:.2f} s")
+    if faults:
+        print(f"{faults} images could not be read or decoded")
+    print(report)
     if args.json:
-        figures = json.dumps(_figures(args.file, parameters, found), indent=1)
-        write_file(args.json, figures.encode())
+        figures = {
+            "gpuio": version("gpuio"),
+            "python": platform.python_version(),
+            "machine": platform.platform(),
+            "cpus": os.cpu_count(),
+            "file": args.file,
+            "parameters": parameters,
+            "first_batch": first_batch,
+            "faults": faults,
+            **report.to_dict(),
+        }
+        write_file(args.json, json.dumps(figures, indent=1).encode())
     return 0
 
 
-def measure(file: str, parameters: dict[str, Any], seconds: float) -> Measurement:
+def measure(file: str, parameters: dict[str, Any], seconds: float) -> tuple[Report, float, int]:
     """Load `file` for `seconds`, epoch after epoch, after one batch to warm up.
+
+    Returns:
+        Where the time went after the first batch; the seconds from the start of the iterator to
+        its first batch; and the number of images that could not be read or decoded.
 
     Raises:
         ValueError: An epoch has no batch.
@@ -90,26 +91,4 @@ def measure(file: str, parameters: dict[str, Any], seconds: float) -> Measuremen
                 batches.reset()
                 while batches.iter_next() and time.perf_counter() < end:
                     pass
-        return Measurement(report, first_batch, batches.faults.count)
-
-
-def lines(found: Measurement) -> list[str]:
-    """The lines that are printed."""
-    text = [f"first batch after {found.first_batch:.2f} s", str(found.report)]
-    if found.faults:
-        text.insert(1, f"{found.faults} images could not be read or decoded")
-    return text
-
-
-def _figures(file: str, parameters: dict[str, Any], found: Measurement) -> dict[str, Any]:
-    return {
-        "gpuio": version("gpuio"),
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        "cpus": os.cpu_count(),
-        "file": file,
-        "parameters": parameters,
-        "first_batch": found.first_batch,
-        "faults": found.faults,
-        **found.report.to_dict(),
-    }
+        return report, first_batch, batches.faults.count

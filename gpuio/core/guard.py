@@ -6,7 +6,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 from gpuio.errors import PipelineClosedError
 
@@ -144,12 +143,3 @@ class Ends:
         """Count an end that this thread has met."""
         self._count += 1
         self._told.count = self._count
-
-
-def interrupt(iterator: Any) -> None:
-    """Close an iterator of this package while another thread may be waiting for its batch.
-
-    Other iterators may not support that and are left as they are.
-    """
-    if isinstance(getattr(iterator, "_guard", None), Guard):
-        iterator.close()

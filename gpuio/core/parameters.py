@@ -118,15 +118,31 @@ def float32(name: str, value: Any) -> float:
 
 def shape(name: str, value: Any, length: int) -> tuple[int, ...]:
     """A given number of integers: a sequence of them, or the text of one."""
-    given = value
-    if isinstance(value, str):
-        try:
-            given = literal_eval(value)
-        except (SyntaxError, ValueError):
-            given = None
+    wanted = f"{length} integers"
+    given = _parsed(name, value, wanted)
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != length:
-        raise ValueError(f"{name} must be {length} integers, got {value!r}")
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return tuple(bounded_integer(name, side) for side in given)
+
+
+def sides(name: str, value: Any) -> tuple[int, ...]:
+    """The lengths of axes, each at least 1: a number, a sequence of them, or the text of either."""
+    given = _parsed(name, value, "integers")
+    parts = given if isinstance(given, Sequence | np.ndarray) else (given,)
+    lengths = tuple(integer(name, part) for part in parts)
+    if not lengths or min(lengths) < 1:
+        raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
+    return lengths
+
+
+def _parsed(name: str, value: Any, wanted: str) -> Any:
+    """A value, or the one that a text stands for."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return literal_eval(value)
+    except (SyntaxError, ValueError):
+        raise ValueError(f"{name} must be {wanted}, got {value!r}") from None
 
 
 def as_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
@@ -190,12 +206,7 @@ def integers(name: str, value: Any) -> tuple[int, ...]:
 
 def numbers(name: str, value: Any) -> tuple[float, ...]:
     """Numbers: a single one, a sequence of them, or the text of either."""
-    given = value
-    if isinstance(value, str):
-        try:
-            given = literal_eval(value)
-        except (SyntaxError, ValueError):
-            raise ValueError(f"{name} must be numbers, got {value!r}") from None
+    given = _parsed(name, value, "numbers")
     if not isinstance(given, Sequence | np.ndarray) or isinstance(given, str):
         given = (given,)
     return tuple(number(name, part) for part in given)

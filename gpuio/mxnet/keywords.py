@@ -10,21 +10,8 @@ import functools
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass
-from types import UnionType
-from typing import (
-    Any,
-    ClassVar,
-    Final,
-    Literal,
-    NamedTuple,
-    Protocol,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from gpuio.core import parameters as p
 from gpuio.core.options import Group, description, make, option, options
@@ -69,17 +56,6 @@ GROUPS: Final[Mapping[str, tuple[type[Group], ...]]] = {
 """The groups that hold the keywords of each iterator."""
 
 
-class Parameter(NamedTuple):
-    """A row of the documentation's table of parameters."""
-
-    section: str
-    name: str
-    type: str
-    default: str
-    help: str
-    iterators: tuple[str, ...]
-
-
 @functools.cache
 def options_of(iterator: str) -> Mapping[str, Field[Any]]:
     """The fields that are keywords of an iterator, by name.
@@ -88,34 +64,6 @@ def options_of(iterator: str) -> Mapping[str, Field[Any]]:
         iterator: `IMAGE` or `DET`.
     """
     return {option.name: option for group in GROUPS[iterator] for option in options(group)}
-
-
-def parameter_table() -> list[Parameter]:
-    """All keywords of both iterators, by section.
-
-    A keyword with another default or meaning in each iterator has two rows.
-    """
-    found: dict[Parameter, tuple[str, ...]] = {}
-    for iterator, groups in GROUPS.items():
-        for group in groups:
-            types = {name: _type_text(hint) for name, hint in get_type_hints(group).items()}
-            for o in options(group):
-                default = "required" if o.default is MISSING else repr(o.default)
-                row = Parameter(group.section, o.name, types[o.name], default, description(o), ())
-                found[row] = (*found.get(row, ()), iterator)
-    rows = [row._replace(iterators=iterators) for row, iterators in found.items()]
-    sections = list(dict.fromkeys(row.section for row in rows))
-    return sorted(rows, key=lambda row: sections.index(row.section))
-
-
-def _type_text(hint: Any) -> str:
-    """A type as the documentation shows it: "int", "str or None", "'pad' or 'short'"."""
-    parts = get_args(hint)
-    if get_origin(hint) is Literal:
-        return " or ".join(map(repr, parts))
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(map(_type_text, parts)).replace("NoneType", "None")
-    return str(hint) if get_origin(hint) is tuple else getattr(hint, "__name__", str(hint))
 
 
 def loader_config(given: Mapping[str, Any]) -> LoaderConfig:

@@ -80,6 +80,22 @@ def test_shapes_hold_integers():
         p.shape("x", (3, 4.0), 2)
 
 
+@pytest.mark.parametrize("value", [(3, 2), [3, 2], "(3, 2)", "3,2", np.array([3, 2])])
+def test_lengths_of_axes(value):
+    assert p.sides("x", value) == (3, 2)
+
+
+@pytest.mark.parametrize("value", [3, "3", np.int64(3), "(3,)"])
+def test_one_number_is_the_length_of_one_axis(value):
+    assert p.sides("x", value) == (3,)
+
+
+@pytest.mark.parametrize("value", [0, (), (3, 0), (3, -1), "x", 1.5, None, "(3"])
+def test_what_are_no_lengths_is_refused(value):
+    with pytest.raises(ValueError, match="x must be"):
+        p.sides("x", value)
+
+
 @pytest.mark.parametrize("value", ["1,2", "1, 2,", (1, 2), [1, "2"], np.array([1, 2])])
 def test_lists_of_integers(value):
     assert p.integers("x", value) == (1, 2)

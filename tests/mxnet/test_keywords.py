@@ -9,7 +9,7 @@ import pytest
 
 import gpuio
 from gpuio.core.options import description, options, read
-from gpuio.mxnet.keywords import DET, GROUPS, IMAGE, options_of, parameter_table
+from gpuio.mxnet.keywords import DET, GROUPS, IMAGE, options_of
 
 ITERATORS = {IMAGE: gpuio.ImageRecordIter, DET: gpuio.ImageDetRecordIter}
 
@@ -38,16 +38,3 @@ def test_the_docstring_describes_every_parameter(name):
     text = " ".join(inspect.getdoc(ITERATORS[name]).split())
     for option in options_of(name).values():
         assert f" {option.name}: {description(option)}" in text
-
-
-def test_the_table_of_the_documentation_has_all_keywords():
-    rows = parameter_table()
-    for name in ITERATORS:
-        assert {row.name for row in rows if name in row.iterators} == set(options_of(name))
-    assert all(row.section and row.type and row.help.endswith(".") for row in rows)
-    by_name = {(row.name, row.iterators): row for row in rows}
-    assert by_name["fill_value", (IMAGE,)].default == "255"
-    assert by_name["fill_value", (DET,)].default == "127"
-    assert by_name["path_imgrec", (IMAGE, DET)].default == "required"
-    assert by_name["layout", (IMAGE, DET)][2:4] == ("'NCHW' or 'NHWC'", "'NCHW'")
-    assert by_name["last_batch", (IMAGE, DET)].type == "'pad' or 'short' or 'drop' or None"

@@ -16,7 +16,7 @@ from gpuio.core.options import make
 from gpuio.formats.image_record import rounded_whole, rounding
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.epochs import FileIter
-from gpuio.mxnet.iterators.text_rows import Ids, open_rows, sides
+from gpuio.mxnet.iterators.text_rows import Ids, open_rows
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.samplers import SamplingConfig, Selection
 from gpuio.storage.paths import PathLike
@@ -51,11 +51,6 @@ class CSVIter(FileIter):
         label_name: Name in `provide_label`.
         ctx: Accepted for MXNet's scripts, without effect.
 
-    Attributes:
-        batch_size: Rows in a batch.
-        provide_data: Description of `batch.data`.
-        provide_label: Description of `batch.label`.
-
     Raises:
         ValueError: A parameter has a wrong value.
         TypeError: A parameter has an unknown name.
@@ -83,7 +78,7 @@ class CSVIter(FileIter):
         sampling = make(SamplingConfig, batch_size=batch_size, round_batch=round_batch)
         depth = p.integer("prefetch_buffer", prefetch_buffer, least=1)
         kind = np.dtype(p.dtype_name("dtype", dtype, _DTYPES))
-        shape, target = sides("data_shape", data_shape), sides("label_shape", label_shape)
+        shape, target = p.sides("data_shape", data_shape), p.sides("label_shape", label_shape)
         rows, labels = open_rows(("data_csv", data_csv), ("label_csv", label_csv))
         read: _Read = partial(rows.parse, partial(_values, shape, kind))
         target = () if labels is None or target == (1,) else target

@@ -153,6 +153,10 @@ class FileIter(EpochIter):
         depth: How many finished batches may wait.
         data: Description of `batch.data`.
         label: Description of `batch.label`.
+
+    Attributes:
+        provide_data: A list of `data` alone.
+        provide_label: A list of `label` alone.
     """
 
     def __init__(

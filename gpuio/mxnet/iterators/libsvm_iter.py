@@ -15,7 +15,7 @@ from gpuio.core.options import make
 from gpuio.formats.image_record import rounded_whole, rounding
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.epochs import FileIter
-from gpuio.mxnet.iterators.text_rows import EMPTY, Ids, open_rows, sides
+from gpuio.mxnet.iterators.text_rows import EMPTY, Ids, open_rows
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.samplers import SamplingConfig, Selection
 from gpuio.storage.paths import PathLike
@@ -57,11 +57,6 @@ class LibSVMIter(FileIter):
         data_name: Name in `provide_data`.
         label_name: Name in `provide_label`.
         ctx: Accepted for MXNet's scripts, without effect.
-
-    Attributes:
-        batch_size: Rows in a batch.
-        provide_data: Description of `batch.data`.
-        provide_label: Description of `batch.label`.
 
     Raises:
         ValueError: A parameter has a wrong value.
@@ -127,7 +122,7 @@ _Read = Callable[[Ids], tuple["CSRNDArray", NDArray]]
 
 
 def _columns(name: str, value: Any) -> int:
-    shape = sides(name, value)
+    shape = p.sides(name, value)
     if len(shape) != 1:
         raise ValueError(f"{name} must be one integer, got {value!r}")
     return shape[0]

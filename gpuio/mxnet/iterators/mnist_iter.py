@@ -50,11 +50,6 @@ class MNISTIter(FileIter):
         silent: Accepted for MXNet's scripts, without effect.
         ctx: Accepted for MXNet's scripts, without effect.
 
-    Attributes:
-        batch_size: Images in a batch.
-        provide_data: Description of `batch.data`.
-        provide_label: Description of `batch.label`.
-
     Raises:
         ValueError: A parameter has a wrong value.
         TypeError: A parameter has an unknown name.

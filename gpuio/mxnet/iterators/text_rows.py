@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from ast import literal_eval
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeAlias, TypeVar
+from typing import BinaryIO, Final, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.core import parameters as p
 from gpuio.errors import FormatError
 from gpuio.storage.byte_source import LocalBytes
 from gpuio.storage.identity import FileIdentity
@@ -219,18 +217,3 @@ def open_rows(
             f"{labels}: {len(labels)} rows of labels for {len(rows)} of data in {rows}"
         )
     return rows, labels
-
-
-def sides(name: str, value: Any) -> tuple[int, ...]:
-    """The shape of a sample, given as a number, a sequence of numbers, or the text of either."""
-    given = value
-    if isinstance(given, str):
-        try:
-            given = literal_eval(given)
-        except (SyntaxError, ValueError):
-            raise ValueError(f"{name} must be integers, got {value!r}") from None
-    parts = given if isinstance(given, Sequence | np.ndarray) else (given,)
-    shape = tuple(p.integer(name, side) for side in parts)
-    if not shape or min(shape) < 1:
-        raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
-    return shape

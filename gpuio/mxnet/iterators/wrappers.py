@@ -7,7 +7,6 @@ from itertools import chain
 from typing import Any
 
 from gpuio.core import parameters as p
-from gpuio.core.guard import interrupt
 from gpuio.core.prefetch import Prefetch
 from gpuio.errors import BackendError, PipelineClosedError
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
@@ -78,7 +77,7 @@ class ResizeIter(EpochIter):
         return self.cur == self.size
 
     def _interrupt(self) -> None:
-        interrupt(self.data_iter)
+        _interrupt(self.data_iter)
 
     def _end(self) -> None:
         super()._end()
@@ -225,7 +224,7 @@ class PrefetchingIter(EpochIter):
         for ahead in list(self._ahead):
             ahead.interrupt()
         for it in self.iters:
-            interrupt(it)
+            _interrupt(it)
 
     def _end(self) -> None:
         super()._end()
@@ -241,6 +240,12 @@ def _next(it: Any) -> Any:
 
 def _close(it: Any) -> None:
     if hasattr(it, "close"):
+        it.close()
+
+
+def _interrupt(it: Any) -> None:
+    """End the wait of another thread for a batch; iterators of others may not support that."""
+    if isinstance(it, EpochIter):
         it.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gpuio.errors import FormatError
 from gpuio.mxnet.iterators import text_rows
-from gpuio.mxnet.iterators.text_rows import TextRows, sides
+from gpuio.mxnet.iterators.text_rows import TextRows
 
 
 def rows_of(text, tmp_path, **keywords):
@@ -95,18 +95,3 @@ def test_missing_files_are_named(tmp_path):
         TextRows.open(tmp_path / "folder")
     with pytest.raises(FormatError, match=r"a\.txt: no row in it"):
         rows_of(b"\n\n", tmp_path)
-
-
-@pytest.mark.parametrize("value", [(3, 2), [3, 2], "(3, 2)", "3,2", np.array([3, 2])])
-def test_shapes(value):
-    assert sides("x", value) == (3, 2)
-
-
-def test_a_number_is_a_shape():
-    assert sides("x", 3) == sides("x", "3") == sides("x", np.int64(3)) == sides("x", "(3,)") == (3,)
-
-
-@pytest.mark.parametrize("value", [0, (), (3, 0), (3, -1), "x", 1.5, None, "(3"])
-def test_what_is_no_shape_is_refused(value):
-    with pytest.raises(ValueError, match="x must be"):
-        sides("x", value)
