@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.core import parameters as p
 from gpuio.core.threads import WorkerPool
 from gpuio.errors import FormatError, GpuioError, PipelineClosedError, ReadError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Int64s = npt.NDArray[np.int64]
 
+_MOST_ID: Final = 2**64 - 1
 _THREADS: Final = 8  # records read at once: more than one takes the time of a disk or a network
 
 
@@ -32,11 +34,31 @@ class EncodedImage:
         image: The encoded image, such as the bytes of a JPEG file.
         labels: (L,) float32.
         id: The id of the image, 0 to 2**64 - 1, by which lists give other labels.
+
+    Raises:
+        ValueError: One of them is of another type or shape.
     """
 
     image: bytes
     labels: npt.NDArray[np.float32]
     id: int
+
+    def __post_init__(self) -> None:
+        if type(self.image) is not bytes:
+            object.__setattr__(self, "image", _as_bytes(self.image))
+        labels = np.asarray(self.labels)
+        if labels.ndim != 1 or labels.dtype.kind not in "fiub":
+            found = f"{labels.dtype} of shape {labels.shape}"
+            raise ValueError(f"labels must be float32 of shape (L,), got {found}")
+        object.__setattr__(self, "labels", labels.astype(np.float32, copy=False))
+        object.__setattr__(self, "id", p.integer("id", self.id, least=0, most=_MOST_ID))
+
+
+def _as_bytes(image: object) -> bytes:
+    try:
+        return memoryview(image).tobytes()  # type: ignore[arg-type]
+    except TypeError:
+        raise ValueError(f"image must be bytes, got {type(image).__name__}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +161,7 @@ class ThreadedReader(SourceReader):
 
     def _try(self, record: int) -> EncodedImage | GpuioError:
         try:
-            return self._read(record)
+            found: object = self._read(record)
         except GpuioError as error:
             return error
         except OSError as error:
@@ -149,6 +171,14 @@ class ThreadedReader(SourceReader):
         except ValueError as error:
             fault = FormatError(f"{self._where(record)}: {error}")
             fault.__cause__ = error
+        except Exception as error:
+            error.add_note(f"raised while this was read: {self._where(record)}")
+            raise
+        else:
+            if isinstance(found, EncodedImage):
+                return found
+            wrong = type(found).__name__
+            raise TypeError(f"{self._where(record)}: read as {wrong}, and not as EncodedImage")
         return fault
 
     def _finish(

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
+from gpuio.errors import FormatError
 from gpuio.sources.base import RecordSource
 from gpuio.storage.paths import PathLike, absolute, is_url, split_paths
 from gpuio.storage.shards import find_files
@@ -50,7 +53,15 @@ def register_source(match: str | Callable[[str], bool], opener: SourceOpener) ->
         match: The suffix of the files, such as ".zip"; or a function that tells by a path whether
             it is such a file or folder. What was registered last is asked first.
         opener: Opens the source of the files that are asked for.
+
+    Raises:
+        ValueError: `match` is empty, or `opener` is neither a class nor a function.
     """
+    if match == "" or not callable(opener):
+        raise ValueError(
+            "match must be the suffix of files or a function, and opener a class derived from "
+            f"RecordSource or a function, got {match!r} and {opener!r}"
+        )
     _openers.insert(0, (match, opener))
 
 
@@ -70,6 +81,7 @@ def open_source(
     Raises:
         FileNotFoundError: There is no such file.
         FormatError: A file is not what it should be, or holds no record.
+        TypeError: The opener returns no source, or one whose keys are of another type.
         ValueError: The files are of several kinds, or `path_imgidx` is given for no .rec.
     """
     names = [os.fspath(name) for name in split_paths(path_imgrec)]
@@ -83,7 +95,26 @@ def open_source(
             raise ValueError(f"path_imgidx must not be given for {names[0]}: it is no .rec")
         found = find_files(path_imgrec, match) if isinstance(match, str) else names
         names = [absolute(name) for name in found]
-    return opener(SourceOptions(tuple(names), index, on_error))
+    source = opener(SourceOptions(tuple(names), index, on_error))
+    _check(source, names)
+    return source
+
+
+def _check(source: RecordSource, names: Sequence[str]) -> None:
+    """Refuse what an opener has made of the files `names`, unless it is a source with records."""
+    named = "; ".join(names)
+    if not isinstance(source, RecordSource):
+        raise TypeError(f"{named}: opened as {type(source).__name__}, which is no RecordSource")
+    count, keys = len(source), source.keys
+    if not count:
+        raise FormatError(f"{named}: no record in it")
+    if keys is not None:
+        found = np.asarray(keys)
+        if found is not keys or found.shape != (count,) or found.dtype != np.int64:
+            raise TypeError(
+                f"{named}: keys must be an int64 array of shape ({count},), got "
+                f"{type(keys).__name__} of {found.dtype} and shape {found.shape}"
+            )
 
 
 def _kind(name: str) -> _Kind:

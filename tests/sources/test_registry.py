@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import zipfile
 from pathlib import Path
 
@@ -153,9 +154,7 @@ def test_patterns_find_the_files_of_a_suffix(pictures):
     seen = []
     gpuio.register_source(
         ".zip",
-        lambda options: (
-            seen.append(options.paths) or FolderSource([], np.zeros((0, 1), np.float32))
-        ),
+        lambda options: seen.append(options.paths) or FolderSource(["a.png"], np.ones((1, 1))),
     )
     (pictures / "b.zip").touch()
     open_source(f"{pictures}/*.zip")
@@ -175,3 +174,62 @@ def test_what_a_source_cannot_take_is_refused(pictures, given, message, monkeypa
     monkeypatch.chdir(pictures)
     with pytest.raises(ValueError, match=message):
         open_source(*given)
+
+
+class Listed(gpuio.RecordSource):
+    """The records of a list."""
+
+    def __init__(self, options, count=3, keys=None):
+        self.count, self.keys = count, keys
+
+    def __len__(self):
+        return self.count
+
+    def read(self, record):
+        return gpuio.EncodedImage(encode(draw(16, 16, seed=record)), [record], record)
+
+    def where(self, record):
+        return f"listed: {record}"
+
+    def fingerprint(self):
+        return np.int64(7)
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Where a file of `Listed` lies."""
+    (tmp_path / "a.listed").touch()
+    return tmp_path / "a.listed"
+
+
+@pytest.mark.parametrize(
+    ("opener", "error", "found"),
+    [
+        (lambda options: None, TypeError, "opened as NoneType, which is no RecordSource"),
+        (lambda options: Listed(options, 0), FormatError, "a.listed: no record in it"),
+        (
+            lambda options: Listed(options, keys=np.arange(2)),
+            TypeError,
+            r"keys must be an int64 array of shape \(3,\), got ndarray of int64 and shape \(2,\)",
+        ),
+        (lambda options: Listed(options, keys=[0, 1, 2]), TypeError, "got list of int64"),
+        (lambda options: Listed(options, keys=np.arange(3) / 2), TypeError, "got .* of float64"),
+    ],
+)
+def test_what_an_opener_returns_is_a_source_with_records(listed, opener, error, found):
+    gpuio.register_source(".listed", opener)
+    with pytest.raises(error, match=found):
+        open_source(listed)
+
+
+def test_a_state_holds_plain_integers_whatever_a_fingerprint_is(listed):
+    gpuio.register_source(".listed", Listed)
+    with gpuio.ImageRecordIter(listed, **OPTIONS) as it:
+        it.next()
+        assert json.loads(json.dumps(it.state_dict())) == it.state_dict()
+
+
+@pytest.mark.parametrize(("match", "opener"), [("", Listed), (".listed", "Listed")])
+def test_a_registration_is_checked(match, opener):
+    with pytest.raises(ValueError, match="match must be the suffix of files or a function"):
+        gpuio.register_source(match, opener)

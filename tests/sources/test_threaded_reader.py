@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 
 import numpy as np
+import pytest
 
 from gpuio.devices import base
 from gpuio.devices.cpu import CpuDevice
@@ -124,3 +126,56 @@ def test_closing_ends_the_wait_for_records_that_were_not_begun():
     consumer.join(60)
     assert len(told) == 1
     assert not our_threads()
+
+
+def test_encoded_images_take_any_buffer_and_any_numbers():
+    strided = np.repeat(np.arange(4, dtype=np.uint16), 2)[::2]
+    image = EncodedImage(strided, [1, 2], np.uint64(2**64 - 1))
+    assert image.image == bytes([0, 0, 1, 0, 2, 0, 3, 0])
+    assert image.labels.dtype == np.float32
+    assert image.labels.tolist() == [1, 2]
+    assert image.id == 2**64 - 1
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (("text", [0.0], 0), "image must be bytes, got str"),
+        ((None, [0.0], 0), "image must be bytes, got NoneType"),
+        ((b"", 3.0, 0), r"labels must be float32 of shape \(L,\), got float64 of shape \(\)"),
+        ((b"", [[0.0, 1.0]], 0), r"got float64 of shape \(1, 2\)"),
+        ((b"", None, 0), "got object of shape"),
+        ((b"", ["1"], 0), "got <U1 of shape"),
+        ((b"", [0.0], -1), "id must be at least 0, got -1"),
+        ((b"", [0.0], 2**64), "id must be at most 18446744073709551615"),
+        ((b"", [0.0], 1.5), "id must be an integer, got 1.5"),
+    ],
+)
+def test_what_is_no_encoded_image_is_a_fault_of_its_record(values, found):
+    class Wrong(Numbers):
+        def read(self, record):
+            return EncodedImage(*values) if record == 4 else super().read(record)
+
+    images, samples = read(Wrong(), [4, 1])
+    assert images == [b"", b"\1"]
+    assert [*samples.faults] == [0]
+    assert re.search(f"numbers: 4: .*{found}", str(samples.faults[0]))
+
+
+def test_an_error_in_a_source_names_the_record():
+    class Broken(Numbers):
+        def read(self, record):
+            raise KeyError(record)
+
+    with pytest.raises(KeyError) as caught:
+        read(Broken(), [3])
+    assert caught.value.__notes__[0] == "raised while this was read: numbers: 3"
+
+
+def test_a_record_of_another_type_is_an_error_that_names_it():
+    class Plain(Numbers):
+        def read(self, record):
+            return b"image"
+
+    with pytest.raises(TypeError, match="numbers: 3: read as bytes, and not as EncodedImage"):
+        read(Plain(), [3])

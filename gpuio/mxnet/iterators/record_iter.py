@@ -68,7 +68,7 @@ class RecordIter(EpochIter, Conversions):
         self._device = make_device(runtime.device, runtime.preprocess_threads)
         self.part = config.sampling.shard
         self.num_records = len(dataset)
-        self._fingerprint = dataset.fingerprint()
+        self._fingerprint = p.integer("fingerprint", dataset.fingerprint())
         self._order = config.sampling.order(len(dataset))
         self.plan = plan
         if mean_img:
