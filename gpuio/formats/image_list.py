@@ -10,27 +10,21 @@ Source: MXNet 1.9.1, tools/im2rec.py and src/io/iter_image_recordio_2.cc.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import RawIOBase, TextIOWrapper
 from itertools import islice
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Literal
+from typing import IO, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.errors import FormatError, LabelError
+from gpuio.errors import FormatError
 from gpuio.formats.image_record import EXACT, rounded_whole, rounding
+from gpuio.storage.atomic import committed
 from gpuio.storage.opening import open_file
-from gpuio.storage.paths import is_url
-
-if TYPE_CHECKING:
-    from gpuio.storage.atomic import PartialFile
-    from gpuio.storage.remote.output import Upload
 
 _LINES: Final = 1 << 16  # lines turned into numbers at a time
 
@@ -61,26 +55,6 @@ class ImageList:
         return len(self.paths)
 
     @classmethod
-    def of(
-        cls, ids: npt.ArrayLike, labels: Sequence[npt.ArrayLike], paths: Sequence[str]
-    ) -> ImageList:
-        """A list from N ids, N labels (each a number or a sequence of numbers) and N paths.
-
-        Raises:
-            LabelError: A label is a whole number that float32 cannot hold.
-        """
-        rows = []
-        for name, label in zip(paths, labels, strict=True):
-            values = np.asarray(label).ravel()
-            place = rounded_whole(values)
-            if place is not None:
-                raise LabelError(f"{name}: {rounding(values[place])}")
-            rows.append(values.astype(np.float32))
-        starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-        values = np.concatenate(rows) if rows else np.empty(0, np.float32)
-        return cls(np.array(ids, np.int64).reshape(-1), values, starts, paths)
-
-    @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ImageList:
         """The list in a .lst file; blank lines are skipped.
 
@@ -101,14 +75,14 @@ class ImageList:
         starts = np.cumsum(np.concatenate(widths))
         return cls(np.concatenate(ids), np.concatenate(values), starts, paths)
 
-    def save(self, path: str | os.PathLike[str] | PartialFile | Upload) -> None:
-        """Write a .lst file as im2rec does.
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a .lst file as im2rec does; an older one is replaced once the new one is complete.
 
         A label is written with six decimals where they are enough to give the same float32.
         """
         texts = _texts(self.values)
         starts = self.starts.tolist()
-        with _open(path, "w") as file:
+        with committed(path) as (partial,), _text(partial.open()) as file:
             file.writelines(
                 "\t".join((str(number), *texts[start:stop], name)) + "\n"
                 for number, start, stop, name in zip(
@@ -280,30 +254,17 @@ def _split_at_tabs(line: str) -> list[str]:
     return line.rstrip("\r\n").split("\t")
 
 
-def _open(
-    path: str | os.PathLike[str] | PartialFile | Upload, mode: Literal["r", "w"]
-) -> TextIOWrapper:
-    if not isinstance(path, (str, os.PathLike)):
-        file: IO[bytes] | RawIOBase = path.open()
-    elif mode == "r" and is_url(path):
-        file = io.BufferedReader(open_file(path))
-    else:
-        file = Path(path).open(f"{mode}b")  # noqa: SIM115  the text closes it
+def _text(file: IO[bytes] | RawIOBase) -> TextIOWrapper:
     # Names of files are bytes: those that are not UTF-8 are kept unchanged.
     return TextIOWrapper(file, newline="\n", encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
 
 
 def _batches(path: str) -> Iterator[list[tuple[int, str]]]:
     """The lines that are not blank, each with its number, many at a time."""
-    with _open(path, "r") as file:
+    with _text(open_file(path)) as file:
         lines = ((i, line) for i, line in enumerate(file, 1) if not line.isspace())
-        try:
-            while batch := list(islice(lines, _LINES)):
-                yield batch
-        except OSError as error:
-            if error.filename is None:
-                error.filename = path
-            raise
+        while batch := list(islice(lines, _LINES)):
+            yield batch
 
 
 def _float32(values: list[float]) -> npt.NDArray[np.float32]:

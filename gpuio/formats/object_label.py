@@ -9,7 +9,6 @@ Source: MXNet 1.9.1, src/io/image_det_aug_default.cc and iter_image_det_recordio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -18,20 +17,6 @@ import numpy.typing as npt
 HEADER_WIDTH: Final = 2
 OBJECT_WIDTH: Final = 5
 _FAR: Final = 2.0  # largest coordinate: in some sets boxes reach out of the picture a little
-
-
-def pack_objects(objects: npt.ArrayLike, header: Sequence[float] = ()) -> npt.NDArray[np.float32]:
-    """The label of one picture.
-
-    Args:
-        objects: (K, B) class, xmin, ymin, xmax, ymax and more, B at least 5.
-        header: Further numbers about the picture.
-    """
-    rows = np.asarray(objects, np.float32)
-    if rows.ndim != 2 or rows.shape[1] < OBJECT_WIDTH:
-        raise ValueError(f"objects must be (K, 5) or wider, got shape {rows.shape}")
-    head = [HEADER_WIDTH + len(header), rows.shape[1], *header]
-    return np.concatenate([np.array(head, np.float32), rows.ravel()])
 
 
 def unpack_objects(label: npt.ArrayLike) -> npt.NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, MutableSequence
 from typing import Any
 
@@ -64,7 +63,7 @@ def _load_keys(
     """Keys and (N,) int64 offsets of a .idx whose keys are not integers."""
     keys: list[Any] = []
     offsets: list[int] = []
-    with io.BufferedReader(open_file(path)) as file:
+    with open_file(path) as file:
         for number, line in enumerate(file, 1):
             if line.isspace():
                 continue

@@ -17,7 +17,6 @@ from typing import Final
 import numpy as np
 
 from gpuio.formats.image_list import ImageList
-from gpuio.storage.atomic import committed
 from gpuio.storage.location import Location
 from gpuio.storage.paths import is_url
 
@@ -119,8 +118,7 @@ def make_lists(
             if train_ratio + test_ratio < 1.0:
                 parts["_val.lst"] = chunk[test + train :]
         for suffix, ids in parts.items():
-            with committed(stem + suffix) as (partial,):
-                _image_list(found, ids).save(partial)
+            _image_list(found, ids).save(stem + suffix)
             counts[stem + suffix] = len(ids)
     return counts
 

@@ -174,7 +174,7 @@ def pack_list(
         work = partial(_record, root=os.fspath(root), options=options)
         threads = threads or available_cores()
         ready = in_order(work, _lines(images), threads=threads, name="gpuio-pack")
-        with closing(ready) as records, partial_rec.open("wb", _WRITE_NBYTES) as file:
+        with closing(ready) as records, partial_rec.open(_WRITE_NBYTES) as file:
             for number, record in zip(images.ids.tolist(), records, strict=True):
                 if isinstance(record, Skipped):
                     skipped.append(record)
@@ -187,7 +187,7 @@ def pack_list(
         report = PackReport(len(keys), nbytes, skipped)
         check_some(rec, root, report)
         check_enough(rec, old, len(keys))
-        with partial_idx.open("wb") as file:
+        with partial_idx.open() as file:
             Index(np.array(keys, np.int64), np.array(offsets, np.int64)).write(file)
     return report
 

@@ -123,15 +123,9 @@ class PartialFile:
     def __str__(self) -> str:
         return self.path
 
-    def open(self, mode: str = "wb", buffering: int = -1) -> IO[bytes]:
-        """Open the new file for writing.
-
-        Args:
-            mode: "wb".
-            buffering: Bytes that may wait in memory; -1 for 64 KiB.
-        """
-        nbytes = _BUFFER_NBYTES if buffering < 0 else buffering
-        return io.BufferedWriter(_NamedFile(self.name, mode, self.path), nbytes)
+    def open(self, buffering: int = _BUFFER_NBYTES) -> IO[bytes]:
+        """Open the new file for writing; `buffering` bytes may wait in memory."""
+        return io.BufferedWriter(_NamedFile(self.name, self.path), buffering)
 
     def flush(self) -> None:
         """Write the content of the closed file through to the disk.
@@ -155,9 +149,9 @@ class PartialFile:
 class _NamedFile(io.FileIO):
     """A new file whose errors name the path that it will get."""
 
-    def __init__(self, name: str, mode: str, shown: str) -> None:
+    def __init__(self, name: str, shown: str) -> None:
         self._shown = shown
-        super().__init__(name, mode, opener=lambda name, _: open_plain(name, _FLAGS))
+        super().__init__(name, "wb", opener=lambda name, _: open_plain(name, _FLAGS))
 
     def write(self, data: Any, /) -> int:
         try:
@@ -195,6 +189,6 @@ def _remove(path: str) -> None:
         Path(path).unlink(missing_ok=True)
         _sync(os.path.dirname(path) or ".")  # noqa: PTH120
         return
-    from gpuio.storage.remote.output import remove
+    from gpuio.storage.remote.output import Upload
 
-    remove(path)
+    Upload(path).remove()

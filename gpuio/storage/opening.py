@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from io import FileIO
+from io import BufferedReader, FileIO
+from typing import TYPE_CHECKING
 
 from gpuio.storage.appender import Appender, LocalAppender
 from gpuio.storage.byte_source import ByteSource, LocalBytes
 from gpuio.storage.paths import is_url
 from gpuio.storage.plain_file import open_plain, read_plain
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 def open_bytes(path: str | os.PathLike[str]) -> ByteSource:
@@ -24,7 +28,22 @@ def open_bytes(path: str | os.PathLike[str]) -> ByteSource:
     return LocalBytes(path)
 
 
-def open_file(path: str | os.PathLike[str]) -> FileIO:
+class _NamedFile(FileIO):
+    """A plain file, open for reading; an error of a read names it."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(open_plain(path, follow=True))
+        self._path = os.fspath(path)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            error.filename = self._path
+            raise
+
+
+def open_file(path: str | os.PathLike[str]) -> BufferedReader:
     """A file open for reading from its start; one at a URL is copied to a temporary file first.
 
     Raises:
@@ -33,8 +52,8 @@ def open_file(path: str | os.PathLike[str]) -> FileIO:
     if is_url(path):
         from gpuio.storage.remote.files import download
 
-        return download(os.fspath(path))
-    return FileIO(open_plain(path, follow=True))
+        return BufferedReader(download(os.fspath(path)))
+    return BufferedReader(_NamedFile(path))
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:

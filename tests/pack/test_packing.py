@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.testing as npt
 import pytest
+from lists import image_list
 from PIL import Image
 
 from gpuio.errors import BusyError, DecodeError
@@ -49,7 +50,7 @@ def root(tmp_path) -> Path:
 
 
 def listing() -> ImageList:
-    return ImageList.of(IDS, LABELS, [f"{i}.png" for i in range(len(SIZES))])
+    return image_list(IDS, LABELS, [f"{i}.png" for i in range(len(SIZES))])
 
 
 def records(prefix: Path) -> list[tuple[int, IRHeader, bytes]]:
@@ -88,7 +89,7 @@ def test_all_labels_of_a_line_can_be_packed(tmp_path, root):
 
 @pytest.mark.parametrize("options", [{}, {"encoding": ".png", "center_crop": True}], ids=str)
 def test_output_is_the_same_for_any_number_of_threads(tmp_path, root, options):
-    images = ImageList.of(range(300), [0] * 300, [f"{i % len(SIZES)}.png" for i in range(300)])
+    images = image_list(range(300), [0] * 300, [f"{i % len(SIZES)}.png" for i in range(300)])
     outputs = set()
     for threads in (1, 2, 5, None):
         pack_list(images, root, tmp_path / "data", PackOptions(**options), threads=threads)
@@ -177,13 +178,13 @@ def test_what_cannot_be_read_is_left_out_and_reported(tmp_path, root):
 
 
 def test_an_id_that_no_header_can_hold_costs_that_image(tmp_path, root):
-    report = pack_list(ImageList.of([-1, 3], [0, 0], ["0.png", "1.png"]), root, tmp_path / "data")
+    report = pack_list(image_list([-1, 3], [0, 0], ["0.png", "1.png"]), root, tmp_path / "data")
     assert report.packed == 1
     assert isinstance(report.skipped[0], Skipped)
 
 
 def test_an_empty_list_makes_empty_files(tmp_path, root):
-    report = pack_list(ImageList.of([], [], []), root, tmp_path / "data")
+    report = pack_list(image_list([], [], []), root, tmp_path / "data")
     assert report == PackReport(0, 0, [])
     assert (tmp_path / "data.rec").read_bytes() == (tmp_path / "data.idx").read_bytes() == b""
 
@@ -215,7 +216,9 @@ def test_a_kill_leaves_nothing_that_looks_complete(tmp_path, root, number):
 import sys, time
 from gpuio.pack import packing as pack
 from gpuio.formats.image_list import ImageList
-images = ImageList.of(range(999), [0] * 999, ["0.png"] * 999)
+import numpy as np
+zeros = np.zeros(999, np.float32)
+images = ImageList(np.arange(999), zeros, np.arange(1000), ["0.png"] * 999)
 pack.pack_list(images, sys.argv[1], sys.argv[2], progress=lambda _: time.sleep(0.05))
 """
     with subprocess.Popen([sys.executable, "-c", code, root, tmp_path / "data"]) as process:

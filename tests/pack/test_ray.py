@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lists import image_list
 from PIL import Image
 
 from gpuio.cli import main
 from gpuio.errors import BackendError
-from gpuio.formats.image_list import ImageList
 from gpuio.pack.packing import PackOptions
 from gpuio.pack.shards import pack_shards
 from gpuio.sources.recordio.source import RecordIOSource
@@ -79,7 +79,7 @@ def root(tmp_path_factory):
 def images():
     names = [f"{n % 3}.jpg" for n in range(LINES)]
     names[LINES // 2] = "text.jpg"
-    return ImageList.of(np.arange(LINES) + 1000, list(range(LINES)), names)
+    return image_list(np.arange(LINES) + 1000, list(range(LINES)), names)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_a_node_that_dies_changes_nothing(cluster, tmp_path, images, root, expec
 
 def test_the_command_packs_on_a_cluster(cluster, tmp_path, root, capsys):
     names = [f"{n % 3}.jpg" for n in range(8)]
-    ImageList.of(range(8), list(range(8)), names).save(tmp_path / "train.lst")
+    image_list(range(8), list(range(8)), names).save(tmp_path / "train.lst")
     command = ["im2rec", str(tmp_path / "train"), str(root), "--pass-through", "--num-shards", "2"]
     assert main([*command, "--ray", cluster.address]) == 0
     assert f"{tmp_path}/train-*-of-00002.rec: 8 images, 0 skipped" in capsys.readouterr().out
@@ -195,7 +195,7 @@ def test_no_cluster_is_an_error(tmp_path, images, root):
 
 
 def test_ray_is_imported_only_where_asked_for(tmp_path, root):
-    ImageList.of([0], [0], ["0.jpg"]).save(tmp_path / "train.lst")
+    image_list([0], [0], ["0.jpg"]).save(tmp_path / "train.lst")
     code = (
         "import sys; from gpuio.cli import main; "
         f"main(['im2rec', {str(tmp_path / 'train')!r}, {str(root)!r}, '--num-shards', '1']); "

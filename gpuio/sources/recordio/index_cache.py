@@ -143,7 +143,7 @@ class _Cache:
 
     def _save(self, path: Path, table: RecordTable) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with committed(path, lock=False) as (partial,), partial.open("wb") as file:
+        with committed(path, lock=False) as (partial,), partial.open() as file:
             restrict(file.fileno())
             file.write(self.stamp)
             checksum = crc32(self.stamp)

@@ -51,17 +51,12 @@ class Upload:
     def __str__(self) -> str:
         return self.url
 
-    def open(self, mode: str = "wb", buffering: int = -1) -> UploadFile:
-        """Open the new file for writing.
-
-        Args:
-            mode: "wb".
-            buffering: Without effect: fsspec chooses the size of the parts.
-        """
+    def open(self, buffering: int = 0) -> UploadFile:
+        """Open the new file for writing; `buffering` has no effect: fsspec chooses the parts."""
         if self._commits:
-            self._file = self._do(lambda: self._fs.open(self._path, mode, autocommit=False))
+            self._file = self._do(lambda: self._fs.open(self._path, "wb", autocommit=False))
         else:
-            self._file = self._do(lambda: self._fs.open(self._partial, mode))
+            self._file = self._do(lambda: self._fs.open(self._partial, "wb"))
         return UploadFile(self, self._file)
 
     def flush(self) -> None:
@@ -86,7 +81,11 @@ class Upload:
                 self._fs.rm_file(self._partial)
 
     def remove(self) -> None:
-        """Remove the old file of this name, if there is one."""
+        """Remove the old file of this name, if there is one.
+
+        Raises:
+            RemoteError: The store cannot be reached, or denies access.
+        """
         if self._do(lambda: self._fs.exists(self._path)):
             self._do(lambda: self._fs.rm_file(self._path))
 
@@ -122,15 +121,6 @@ class UploadFile(io.RawIOBase):
         if not self.closed:
             super().close()
             self._upload._do(self._file.close)
-
-
-def remove(url: str) -> None:
-    """Remove the file at a URL, if there is one.
-
-    Raises:
-        RemoteError: The store cannot be reached, or denies access.
-    """
-    Upload(url).remove()
 
 
 class RemoteAppender(Appender):
