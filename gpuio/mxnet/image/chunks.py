@@ -32,6 +32,7 @@ from gpuio.mxnet.image.decode_queue import BrokenImageError
 from gpuio.mxnet.image.functions import is_jfif
 from gpuio.mxnet.image.samples import NO_ROOT, KeyedSamples
 from gpuio.mxnet.image.sequence import SampleSequence
+from gpuio.mxnet.ndarray import NDArray
 from gpuio.pipeline.decode import make_decoder
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.executor import Batch, Executor
@@ -152,13 +153,17 @@ class ChunkPlanner(Planner):
     def _relabel(self, samples: Samples, labels: LabelsByNumber) -> None:
         width = samples.labels.shape[1]
         for place, number in enumerate(samples.ids.tolist()):
-            values = np.asarray(labels(number), np.float32).ravel()
+            try:
+                values = np.asarray(labels(number), np.float32).ravel()
+            except LabelError as error:
+                samples.faults.setdefault(place, error)
+                continue
             if values.size == width:
                 samples.labels[place] = values
-            else:
-                found = f"it has {values.size} labels, not label_width={width}"
-                fault = LabelError(f"{self._name(samples, place)}: {found}")
-                samples.faults.setdefault(place, fault)
+                continue
+            found = f"it has {values.size} labels, not label_width={width}"
+            fault = LabelError(f"{self._name(samples, place)}: {found}")
+            samples.faults.setdefault(place, fault)
 
 
 class ColorExecutor(Executor):
@@ -186,9 +191,9 @@ class ChunkPipeline:
     """Chunks of images, made some ahead of their use.
 
     Args:
-        samples: Where the samples come from.
         compiled: What is done to every image.
-        batch_size: Samples in the largest chunk.
+        samples: Where the samples come from.
+        sequence: Their order, and the next one; `take` moves it on.
         label_width: W, labels of every image.
         threads: CPU threads.
 
@@ -198,54 +203,55 @@ class ChunkPipeline:
 
     def __init__(
         self,
-        samples: KeyedSamples,
         compiled: Compiled,
-        batch_size: int,
+        samples: KeyedSamples,
+        sequence: SampleSequence,
         label_width: int,
         threads: int,
     ) -> None:
         self.pid = os.getpid()
-        self._samples = samples
+        self._samples, self._sequence, self._label_width = samples, sequence, label_width
         source, keys = _records(samples, label_width)
-        imglist = samples.imglist
-        # A list's labels replace all others; they may be more or fewer, which is a fault of theirs.
-        relabel = None if imglist is None else no_labels(label_width)
-        labels = None if imglist is None else lambda number: imglist[keys[number].item()][0]
+        relabel = labels = None
+        if samples.imglist is not None:
+            # The planner gives the labels of the list, of which there may be more or fewer than W.
+            relabel = no_labels(label_width)
+            labels = lambda number: samples.listed_label(keys[number].item())  # noqa: E731
         read = RecordReader(source, label_width=label_width, relabel=relabel)
         self._numbers_of = _numbers_by_key(keys)
         device = make_device("cpu", threads)
         decoder = make_decoder("auto", device, 3, source)
         if compiled.maps_colors:
-            executor: Executor = ColorExecutor(compiled.plan, decoder, batch_size, device)
+            executor: Executor = ColorExecutor(compiled.plan, decoder, sequence.batch_size, device)
         else:
-            executor = Executor(compiled.plan, decoder, batch_size, device, keep=_KEEP)
+            executor = Executor(compiled.plan, decoder, sequence.batch_size, device, keep=_KEEP)
         self._planner = ChunkPlanner(compiled, decoder, labels)
         self._pipeline = Pipeline(read, self._planner, executor, device, depth=1)
         self._made: Prefetch[Batch] | None = None
         self._at = 0  # place in the sequence of the next chunk that is under way
 
-    def take(self, sequence: SampleSequence, count: int, filled: int, *, kept: bool) -> Batch:
-        """The next `count` samples of a sequence, which goes on behind them.
+    def take(self, count: int, *, filled: int = 0, kept: bool = False) -> tuple[NDArray, NDArray]:
+        """Data and labels of the next `count` samples of the sequence, which goes on after them.
 
         Args:
-            sequence: What is read.
             count: Samples up to the end of the batch, or of the sequence.
             filled: Places of the batch that have samples already.
             kept: Whether "roll_over" has kept these samples.
 
         Raises:
             BackendError: A thread cannot be started.
-            BrokenImageError: An image cannot be decoded; the sequence goes on behind it.
-            GpuioError: A sample is wrong in another way; the sequence goes on behind it.
-            OSError: A file cannot be read; the sequence goes on behind it.
+            BrokenImageError: An image cannot be decoded; the sequence goes on after it.
+            GpuioError: A sample is wrong in another way; the sequence goes on after it.
+            OSError: A file cannot be read; the sequence goes on after it.
             PipelineClosedError: `interrupt` was called.
         """
+        sequence = self._sequence
         if self._at != sequence.cur:
             self.stop()
         try:
             chunk = self._next()
             if chunk is None:
-                self._start(sequence, filled, kept)
+                self._start(filled, kept)
                 chunk = self._next()
         except (BackendError, PipelineClosedError):  # the sequence stays where it is
             self.stop()
@@ -264,9 +270,11 @@ class ChunkPipeline:
         assert chunk is not None
         sequence.cur += count
         self._at = sequence.cur % len(sequence.keys)
-        return chunk
+        labels = chunk.labels if self._label_width > 1 else chunk.labels[:, 0]
+        return chunk.data.view(NDArray), labels.view(NDArray)
 
-    def _start(self, sequence: SampleSequence, filled: int, kept: bool) -> None:
+    def _start(self, filled: int, kept: bool) -> None:
+        sequence = self._sequence
         chunks = sequence.chunks(filled, kept=kept)
         selections = _selections(chunks, sequence.keys, self._numbers_of)
         self._made = self._pipeline.batches(selections, epoch=0)

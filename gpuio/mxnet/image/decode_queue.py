@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -71,14 +71,14 @@ class DecodeQueue:
             threads = integer("preprocess_threads", threads, least=1)
         self.threads = threads or available_cores()
         self._queued: deque[tuple[EncodedSample, Future[Image]]] = deque()
-        self._next: EncodedSample | None = None  # read, but no thread could take it
+        self._unsent: deque[EncodedSample] = deque()  # read, and with no thread yet
         self._pool: WorkerPool | None = None
         self._pid = 0
         self._closed = False
 
     def __len__(self) -> int:
         """Samples that were read, and not yet taken."""
-        return len(self._queued) + (self._next is not None)
+        return len(self._queued) + len(self._unsent)
 
     def read_ahead(
         self,
@@ -90,21 +90,34 @@ class DecodeQueue:
 
         Samples that a failure leaves behind come first in the next batch.
         """
+        if self._pool is not None and self._pid != os.getpid():  # its threads are the parent's
+            self._pool = None
+            self._unsent.extend(sample for sample, _ in self._queued)
+            self._queued.clear()
         while len(self._queued) < min(wanted, self.threads * _PER_THREAD):
-            try:
-                sample = self._next = self._next or read()
-            except StopIteration:
-                return False
-            self._queued.append((sample, decode(sample)))
-            self._next = None
+            if not self._unsent:
+                try:
+                    self._unsent.append(read())
+                except StopIteration:
+                    return False
+            self._queued.append((self._unsent[0], decode(self._unsent[0])))
+            self._unsent.popleft()
         return True
 
     def take(self) -> tuple[EncodedSample, Image] | None:
-        """The next sample and its image, once that is decoded."""
+        """The next sample and its image, once that is decoded; None if no sample is queued.
+
+        Raises:
+            BrokenImageError: The image cannot be decoded.
+            PipelineClosedError: `interrupt` was called.
+        """
         if not self._queued:
             return None
         sample, image = self._queued.popleft()
-        return sample, image.result()
+        try:
+            return sample, image.result()
+        except CancelledError as error:
+            raise PipelineClosedError("this iterator was closed") from error
 
     def submit(self, sample: EncodedSample, augs: Sequence[Callable[[Any], Any]]) -> Future[Image]:
         """Have a thread decode a sample and take it through `augs`.
@@ -113,7 +126,7 @@ class DecodeQueue:
             BackendError: No thread can be started.
             PipelineClosedError: `interrupt` was called.
         """
-        if self._pool is None or self._pid != os.getpid():
+        if self._pool is None:
             self._pool, self._pid = WorkerPool(self.threads, "gpuio-image"), os.getpid()
         try:
             return self._pool.submit(sample.decode, augs)
@@ -125,7 +138,7 @@ class DecodeQueue:
     def clear(self) -> None:
         """Drop all samples."""
         self._queued.clear()
-        self._next = None
+        self._unsent.clear()
 
     def interrupt(self) -> None:
         """Drop what no thread has begun with; `close` is to follow. For any thread."""

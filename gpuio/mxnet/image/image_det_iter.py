@@ -219,7 +219,8 @@ class ImageDetIter(ImageIter):
         """
         if data_shape is not None:
             self.check_data_shape(data_shape)
-            self.data_shape = tuple(data_shape)
+            _, height, width = data_shape
+            self.data_shape = (3, height, width)
             self.provide_data = [(self.provide_data[0][0], (self.batch_size, *self.data_shape))]
         if label_shape is not None:
             self.check_label_shape(label_shape)

@@ -22,31 +22,35 @@ Source: MXNet 1.9.1, python/mxnet/image/image.py.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import MutableSequence, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.core import parameters as p
+from gpuio.core.extras import explained
 from gpuio.core.guard import Ends
-from gpuio.errors import FormatError, LabelError, PipelineClosedError
+from gpuio.errors import FormatError, LabelError
 from gpuio.formats.label_hint import label_hint
 from gpuio.mxnet.image.augmenters import AugmenterOptions, CreateAugmenter, is_own, make_list
 from gpuio.mxnet.image.decode_queue import BrokenImageError as BrokenImageError
 from gpuio.mxnet.image.decode_queue import DecodeQueue, EncodedSample
 from gpuio.mxnet.image.functions import read_file
-from gpuio.mxnet.image.kernel_path import KernelPath
 from gpuio.mxnet.image.samples import NO_ROOT, KeyedSamples
-from gpuio.mxnet.image.sequence import LAST_BATCH, SampleSequence, part_of
+from gpuio.mxnet.image.sequence import SampleSequence, part_of
 from gpuio.mxnet.iterators.batch import DataBatch
 from gpuio.mxnet.iterators.epochs import EpochIter
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.storage import paths
 from gpuio.storage.paths import PathLike as PathLike
 from gpuio.storage.paths import check_path
+
+if TYPE_CHECKING:
+    from gpuio.mxnet.image.chunks import ChunkPipeline
 
 Image = npt.NDArray[Any]
 
@@ -137,15 +141,15 @@ class ImageIter(EpochIter):
             dtype = p.dtype_name("dtype", dtype, _LABEL_DTYPES)
         except ValueError as error:
             raise AssertionError(str(error)) from None  # as in mxnet
-        p.choice("last_batch_handle", last_batch_handle, LAST_BATCH)
         paths.check_optional_path("path_imgrec", path_imgrec)
         paths.check_optional_path("path_imglist", path_imglist)
         paths.check_optional_path("path_imgidx", path_imgidx)
         if path_root is not None:
             check_path("path_root", path_root)
         self.check_data_shape(data_shape)
-        self.data_shape = tuple(data_shape)
-        self.label_width = label_width
+        _, height, width = data_shape
+        self.data_shape = (3, height, width)
+        self.label_width = p.integer("label_width", label_width, least=1)
         self.shuffle = shuffle
         self.last_batch_handle = last_batch_handle
         keyed = bool(shuffle or num_parts > 1)
@@ -165,9 +169,8 @@ class ImageIter(EpochIter):
         self._kept: tuple[NDArray, NDArray, int] | None = None
         self._queue = DecodeQueue(preprocess_threads)
         self._threaded = False  # whether augmenters run in the threads of the queue
-        self._kernels = KernelPath(
-            self._samples, self._sequence, self.batch_size, label_width, self._queue.threads
-        )
+        self._kernels: ChunkPipeline | None = None
+        self._kernel_augs: list[Any] | None = None  # what `_kernels` was made for
         self.reset()
 
     @property
@@ -194,7 +197,8 @@ class ImageIter(EpochIter):
 
     def _begin(self) -> None:
         """Begin the next epoch; samples that "roll_over" has kept come first."""
-        self._kernels.stop()
+        if self._kernels is not None:
+            self._kernels.stop()
         if self.shuffle and self._samples.keyed:
             self._sequence.shuffle()
         self._ends = Ends()
@@ -209,13 +213,16 @@ class ImageIter(EpochIter):
             self.reset()
 
     def _interrupt(self) -> None:
-        self._kernels.interrupt()
+        kernels = self._kernels
+        if kernels is not None:
+            kernels.interrupt()
         self._queue.interrupt()
 
     def _end(self) -> None:
         super()._end()
         self._queue.close()
-        self._kernels.close()
+        if self._kernels is not None:
+            self._kernels.close()
         self._samples.close()
 
     def next_sample(self) -> tuple[Any, bytes]:
@@ -255,12 +262,6 @@ class ImageIter(EpochIter):
                 raise
 
     def _take(self) -> DataBatch:
-        try:
-            return self._make_batch()
-        except CancelledError:
-            raise PipelineClosedError("this iterator was closed") from None
-
-    def _make_batch(self) -> DataBatch:
         rolled_over = self._kept is not None
         data, label, count = self._kept or self._begin_batch()
         if not count:
@@ -280,8 +281,9 @@ class ImageIter(EpochIter):
 
     def _begin_batch(self) -> tuple[NDArray, NDArray, int]:
         """A batch, full unless the sequence ends before, and how many samples it has."""
-        if self._compiled and self.batch_size <= self._sequence.left:
-            return *self._kernels.take(self.batch_size, 0, kept=False), self.batch_size
+        kernels = self._find_kernels()
+        if kernels is not None and self.batch_size <= self._sequence.left:
+            return *kernels.take(self.batch_size), self.batch_size
         data, label = self._empty()
         return data, label, self._fill(data, label, 0)
 
@@ -297,8 +299,9 @@ class ImageIter(EpochIter):
         Returns:
             How many samples the batch has now; it had `start`.
         """
-        if self._compiled:
-            return self._fill_compiled(data, label, start)
+        kernels = self._find_kernels()
+        if kernels is not None:
+            return self._fill_by_kernels(kernels, data, label, start)
         self._threaded = self._has_own_methods and not all(map(is_own, self.auglist))
         count, more = start, True
         while count < self.batch_size:
@@ -312,20 +315,37 @@ class ImageIter(EpochIter):
                 count += self._put(data, label, count, sample.label, image)
         return count
 
-    def _fill_compiled(self, data: NDArray, label: NDArray, start: int) -> int:
+    def _fill_by_kernels(
+        self, kernels: ChunkPipeline, data: NDArray, label: NDArray, start: int
+    ) -> int:
         missing, left = self.batch_size - start, self._sequence.left
-        count = min(missing, left)
-        if count:
-            images, labels = self._kernels.take(count, start, kept=self._kept is not None)
-            data[start : start + count], label[start : start + count] = images, labels
+        stop = start + min(missing, left)
+        if stop > start:
+            chunk = kernels.take(stop - start, filled=start, kept=self._kept is not None)
+            data[start:stop], label[start:stop] = chunk
         if left < missing:
             self._sequence.wrap()
-        return start + count
+        return stop
 
-    @property
-    def _compiled(self) -> bool:
-        """Whether kernels make the images."""
-        return self._has_own_methods and self._kernels.accepts(self.auglist, self.data_shape)
+    def _find_kernels(self) -> ChunkPipeline | None:
+        """What runs the augmenters as kernels; None where they run in Python."""
+        if not self._has_own_methods:
+            return None
+        augs, kernels = list(self.auglist), self._kernels
+        if augs == self._kernel_augs and (kernels is None or kernels.pid == os.getpid()):
+            return kernels
+        with explained("ImageIter"):
+            from gpuio.mxnet.image.chunks import ChunkPipeline
+            from gpuio.mxnet.image.compiled import Compiled
+        if kernels is not None:
+            kernels.close()
+        self._kernel_augs, self._kernels = augs, None
+        compiled = Compiled.of(augs, self.data_shape)
+        if compiled is not None and len(self._sequence.keys):
+            self._kernels = ChunkPipeline(
+                compiled, self._samples, self._sequence, self.label_width, self._queue.threads
+            )
+        return self._kernels
 
     @property
     def _has_own_methods(self) -> bool:
@@ -354,7 +374,7 @@ class ImageIter(EpochIter):
                 return False
             image = self.augmentation_transform(image)
         values = np.asarray(found, np.float32).ravel()
-        if values.size != max(self.label_width, 1):
+        if values.size != self.label_width:
             hint = label_hint(values, image.nbytes, reader="ImageDetIter")
             raise LabelError(
                 f"it has {values.size} labels, not label_width={self.label_width}{hint}"

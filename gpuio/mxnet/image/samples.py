@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from numbers import Real
 from typing import Any, Final
@@ -14,6 +13,7 @@ from gpuio.errors import CorruptRecordError, FormatError, LabelError
 from gpuio.formats.image_list import ImageList, check_repeated, first_lines
 from gpuio.formats.image_record import rounded_whole, rounding, unpack
 from gpuio.formats.index import Index
+from gpuio.mxnet.advice import warn
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.mxnet.recordio import MXIndexedRecordIO
 from gpuio.storage.paths import PathLike, absolute
@@ -70,9 +70,7 @@ class KeyedSamples:
                 self.imgidx = list(self.imgrec.keys)
                 _check_keys(self.imgrec, self.idx)
         if self.imglist is not None and self.rec and not self.idx:
-            warnings.warn(
-                "labels of a list need path_imgidx; those in the .rec are used", stacklevel=4
-            )
+            warn("labels of a list need path_imgidx; those in the .rec are used")
             self.imglist = None
 
     def __str__(self) -> str:
@@ -98,7 +96,18 @@ class KeyedSamples:
         except FormatError as error:
             reason, offset = f"key {key}: {error}", int(self.imgrec.idx[key])
             raise CorruptRecordError(reason, path=self.imgrec.uri, offset=offset) from error
-        return header.label if self.imglist is None else self.imglist[key][0], image
+        return header.label if self.imglist is None else self.listed_label(key), image
+
+    def listed_label(self, key: Any) -> NDArray:
+        """The label that the list gives to a record.
+
+        Raises:
+            LabelError: The list has no such key.
+        """
+        assert self.imglist is not None
+        if key not in self.imglist:
+            raise LabelError(f"{self._place(key)}: {self._list_name} has no line for this key")
+        return self.imglist[key][0]
 
     def name(self, key: Any) -> str:
         """A sample as MXNet names it in messages."""
@@ -108,11 +117,12 @@ class KeyedSamples:
 
     def where(self, key: Any) -> str:
         """The name of a sample, its file, and its place there."""
-        if self.imgrec is not None:
-            place = f"{self.imgrec.uri}: record at byte {self.imgrec.idx[key]}, key {key}"
-        else:
-            place = f"key {key} of {self._list_name}"
-        return f"{self.name(key)} ({place})"
+        return f"{self.name(key)} ({self._place(key)})"
+
+    def _place(self, key: Any) -> str:
+        if self.imgrec is None:
+            return f"key {key} of {self._list_name}"
+        return f"{self.imgrec.uri}: record at byte {self.imgrec.idx[key]}, key {key}"
 
     def close(self) -> None:
         """Close the .rec."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, MutableSequence
-from typing import Any, Final
+from typing import Any
 
-LAST_BATCH: Final = ("pad", "discard", "roll_over")
+from gpuio.core import parameters as p
 
 Chunk = tuple[int, int]
 """Where some consecutive samples begin in the sequence, and how many they are."""
@@ -23,12 +23,14 @@ class SampleSequence:
     Attributes:
         keys: The keys; shuffled in place.
         cur: Place of the next sample.
+        batch_size: Samples in a batch.
     """
 
     def __init__(self, keys: MutableSequence[Any], batch_size: int, last_batch_handle: str) -> None:
+        p.choice("last_batch_handle", last_batch_handle, ("pad", "discard", "roll_over"))
         self.keys = keys
         self.cur = 0
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._last_batch = last_batch_handle
         self._open = True
 
@@ -78,7 +80,7 @@ class SampleSequence:
             filled: Places of the first batch that have samples already.
             kept: Whether "roll_over" has kept these samples, so that the first batch is filled up.
         """
-        at, count, batch_size = self.cur, len(self.keys), self._batch_size
+        at, count, batch_size = self.cur, len(self.keys), self.batch_size
         last_batch, ending = self._last_batch, False
         while at < count:
             size = min(batch_size - filled, count - at)

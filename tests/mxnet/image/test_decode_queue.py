@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
+
 import numpy.testing as npt
 import pytest
 
@@ -77,3 +81,30 @@ def test_a_closed_queue_takes_nothing(queue):
     queue.interrupt()
     with pytest.raises(PipelineClosedError, match="closed"):
         queue.submit(second, [])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_decodes_anew_what_threads_of_the_parent_have(queue):
+    parent_goes_on = threading.Event()
+    read = reader(samples(2))
+
+    def slowly(sample):
+        return queue.submit(sample, [lambda image: parent_goes_on.wait() and image])
+
+    queue.read_ahead(read, slowly, 2)
+    mine, theirs = multiprocessing.Pipe()
+
+    def take_both():
+        queue.read_ahead(read, plain(queue), 2)
+        theirs.send([queue.take()[0].label for _ in range(2)])
+
+    child = multiprocessing.get_context("fork").Process(target=take_both)
+    child.start()
+    answered = mine.poll(60)
+    parent_goes_on.set()
+    if not answered:
+        child.kill()
+    child.join()
+    assert answered
+    assert mine.recv() == [0, 1]
+    assert [queue.take()[0].label for _ in range(2)] == [0, 1]

@@ -266,6 +266,7 @@ def test_images_of_another_size_are_a_valueerror(indexed):
         ({"imglist": [], "dtype": "uint8"}, AssertionError, "dtype must be one of int32"),
         ({"imglist": [], "data_shape": (1, 8, 9)}, ValueError, "data_shape must have 3 channels"),
         ({"imglist": [], "data_shape": (8, 9)}, ValueError, "data_shape must be 3 integers"),
+        ({"imglist": [], "label_width": 0}, ValueError, "label_width must be at least 1"),
         ({"imglist": [], "batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ({"imglist": [], "last_batch_handle": "keep"}, ValueError, "last_batch_handle must be one"),
         ({"imglist": [], "rand_miror": 1}, TypeError, "did you mean 'rand_mirror'"),
@@ -390,6 +391,24 @@ def test_an_image_that_augmenters_leave_in_another_shape_is_named(tmp_path):
         pytest.raises(FormatError, match=reason),
     ):
         it.next()
+
+
+@pytest.mark.parametrize("aug_list", [None, OWN])
+def test_a_key_that_is_not_in_the_list_is_named(tmp_path, aug_list):
+    path, place = pack_two(tmp_path, recordio.pack((0, 1.0, 6, 0), encode(draw(8, 9, seed=2))))
+    (tmp_path / "a.lst").write_text("5\t1\ta.png\n")
+    files = {"path_imgidx": tmp_path / "two.idx", "path_imglist": tmp_path / "a.lst"}
+    with (
+        image.ImageIter(2, SHAPE, path_imgrec=path, aug_list=aug_list, **files) as it,
+        pytest.raises(LabelError, match=rf"{path}: record at byte {place}, key 6: .*a\.lst has no"),
+    ):
+        it.next()
+
+
+def test_the_warning_about_labels_of_a_list_points_at_the_call(rec, listed):
+    with pytest.warns(UserWarning, match="need path_imgidx") as told:
+        image.ImageIter(2, SHAPE, path_imglist=listed["path_imglist"], **rec).close()
+    assert told[0].filename == __file__
 
 
 @pytest.mark.parametrize("aug_list", [None, OWN])
