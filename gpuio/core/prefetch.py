@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -230,9 +230,10 @@ def _work(
     scope: Callable[[], AbstractContextManager[None]],
 ) -> None:
     failure: BaseException | None = None
-    items = iter(source)
+    items: Iterator[T] = iter(())
     try:
         with scope(), while_wanted(exchange.is_open):
+            items = iter(source)
             while True:
                 try:
                     with exchange.meter.making:

@@ -103,6 +103,18 @@ def test_a_failure_comes_once_after_the_items_before_it_with_the_name_of_the_thr
         next(ahead)
 
 
+def test_a_source_that_cannot_be_iterated_is_a_failure_too():
+    class Broken:
+        def __iter__(self):
+            raise OSError("no disk")
+
+    ahead = Prefetch(Broken(), 1, name=NAME)
+    with pytest.raises(OSError, match="no disk"):
+        next(ahead)
+    with pytest.raises(StopIteration):
+        next(ahead)
+
+
 def test_a_failure_that_nobody_asked_for_is_dropped_on_close():
     ahead = Prefetch(failing(1, RuntimeError("broken")), 5, name=NAME)
     ahead.close()

@@ -178,7 +178,8 @@ class RecordIter(EpochIter, Conversions):
                 a file: (N, ...) arrays by name.
 
         Raises:
-            ValueError: There is no "record", a record does not exist, or the lengths differ.
+            ValueError: There is no "record", or no number in it; a record does not exist; or the
+                lengths differ.
         """
         self._guard.check()
         ids, overrides = _replayed(augmentation, self.num_records)
@@ -254,15 +255,22 @@ def _replayed(
     """(N,) records of an augmentation table of (N, ...) arrays, and its other columns.
 
     Raises:
-        ValueError: There is no "record", a record does not exist, or the lengths differ.
+        ValueError: There is no "record", or no number in it; a record does not exist; or the
+            lengths differ.
     """
     columns = {name: np.asarray(values) for name, values in augmentation.items()}
     if "record" not in columns:
         raise ValueError("augmentation has no 'record', which names the images")
-    ids = columns.pop("record").astype(np.int64)
+    records = columns.pop("record")
+    numeric = records.dtype.kind in "iuf"
+    if records.ndim != 1 or not len(records) or not numeric or (records % 1 != 0).any():
+        raise ValueError(f"'record' must be a list of record numbers, got {records.tolist()!r}")
     for name, values in columns.items():
-        if len(values) != len(ids):
-            raise ValueError(f"augmentation has {len(values)} of {name!r} for {len(ids)} records")
-    if len(ids) and not (ids.min() >= 0 and ids.max() < count):
-        raise ValueError(f"records must be in [0, {count}), got {ids.tolist()}")
-    return ids, columns
+        if values.shape[:1] != records.shape:
+            raise ValueError(
+                f"augmentation must have {len(records)} of {name!r}, one for each record, got an "
+                f"array of shape {values.shape}"
+            )
+    if not (records.min() >= 0 and records.max() < count):
+        raise ValueError(f"records must be in [0, {count}), got {records.tolist()}")
+    return records.astype(np.int64), columns

@@ -60,7 +60,7 @@ class TextRows:
         Args:
             given: A file, several joined with ";" or in a list, or a folder, of which all files
                 are taken, sorted by name.
-            comments: Skip lines that begin with "#".
+            comments: Skip lines that begin with "#", also after blanks.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -162,7 +162,8 @@ def _starts(path: Path, comments: bool) -> tuple[Ids, bool]:
         out = (heads == _NEWLINE) | (lengths == 0)
         for line in np.flatnonzero(np.isin(heads, _BLANKS)):
             file.seek(starts[line])
-            out[line] = not file.read(lengths[line]).strip()
+            text = file.read(lengths[line]).strip()
+            out[line] = not text or (comments and text.startswith(b"#"))
     if comments:
         out |= heads == _HASH
     return np.append(starts[~out], bounds[-1]), bool(out.any())

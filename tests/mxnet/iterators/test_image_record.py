@@ -853,3 +853,30 @@ def test_a_joined_path_may_end_with_its_separator(rec, tmp_path, monkeypatch, pa
     Index.scan("thirteen.rec").save("thirteen.idx")
     with ImageRecordIter("thirteen.rec;", (3, 16, 16), 4, path_imgidx=path_imgidx) as batches:
         assert batches.num_records == 13
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({}, "augmentation has no 'record'"),
+        ({"record": []}, r"'record' must be a list of record numbers, got \[\]"),
+        ({"record": 3}, "'record' must be a list of record numbers, got 3"),
+        ({"record": [0.5]}, r"'record' must be a list of record numbers, got \[0\.5\]"),
+        ({"record": ["0"]}, "'record' must be a list of record numbers"),
+        ({"record": [13]}, r"records must be in \[0, 13\), got \[13\]"),
+        ({"record": [-1]}, r"records must be in \[0, 13\), got \[-1\]"),
+        ({"record": [0, 1], "mirror": [True]}, r"have 2 of 'mirror', .* of shape \(1,\)"),
+        ({"record": [0, 1], "mirror": True}, r"have 2 of 'mirror', .* of shape \(\)"),
+    ],
+)
+def test_a_table_that_names_no_images_is_refused(rec, table, message):
+    with (
+        ImageRecordIter(rec, (3, 8, 8), 2, rand_mirror=True) as it,
+        pytest.raises(ValueError, match=message),
+    ):
+        it.replay(table)
+
+
+def test_records_of_a_table_may_be_floats(rec):
+    with ImageRecordIter(rec, (3, 8, 8), 2) as it:
+        assert it.replay({"record": np.array([2.0, 0.0])}).label[0].tolist() == [2, 0]

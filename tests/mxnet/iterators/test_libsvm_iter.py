@@ -166,3 +166,8 @@ def test_the_launcher_tells_the_part(write, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with LibSVMIter(write("0\n1\n2\n3\n"), 3, 2, num_parts="auto") as it:
         assert [batch.label[0].tolist() for batch in it] == [[2, 3]]
+
+
+def test_a_comment_may_be_indented(write):
+    with LibSVMIter(write("  # begins\n1 0:1\n\t#2 0:2\n 3 1:1\n"), 3, 2) as it:
+        assert next(it).label[0].tolist() == [1, 3]
