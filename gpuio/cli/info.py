@@ -19,7 +19,7 @@ from gpuio.formats.index import Index
 from gpuio.formats.label_hint import face_keys
 from gpuio.formats.object_label import HEADER_WIDTH, OBJECT_WIDTH, holds_objects, unpack_objects
 from gpuio.formats.recordio import RecordFile
-from gpuio.storage.shards import beside, exists, size_of
+from gpuio.storage.shards import beside, exist, sizes_of
 
 Numbers = npt.NDArray[Any]
 
@@ -101,7 +101,7 @@ def inspect(path: str, offsets: npt.NDArray[np.int64]) -> dict[str, Any]:
     images = headers.nbytes > 0
     facts: dict[str, Any] = {
         "file": path,
-        "bytes": size_of(path),
+        "bytes": sizes_of([path])[0],
         "records": len(offsets),
         "without_image": int((headers.nbytes == 0).sum()),
         "no_image_records": int((headers.nbytes < 0).sum()),
@@ -166,7 +166,7 @@ def describe(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _index(path: str) -> dict[str, Any] | None:
     idx = beside(path, ".idx")
-    return {"file": idx, "entries": len(Index.load(idx))} if exists(idx) else None
+    return {"file": idx, "entries": len(Index.load(idx))} if exist([idx]) else None
 
 
 def _faces(

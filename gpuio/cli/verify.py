@@ -21,7 +21,7 @@ from gpuio.formats.codec import imdecode
 from gpuio.formats.image_record import unpack
 from gpuio.formats.index import Index
 from gpuio.formats.recordio import RecordFile
-from gpuio.storage.shards import beside, exists, size_of
+from gpuio.storage.shards import beside, exist, sizes_of
 
 _BLOCK: Final = 32  # images that a thread checks at a time
 _EPILOG: Final = """\
@@ -79,14 +79,14 @@ def check(
         OSError: The file cannot be read.
     """
     start = time.perf_counter()
-    nbytes = size_of(path)
+    nbytes = sizes_of([path])[0]
     offsets, damages = files.scan(path)
     speed = nbytes / 1e9 / max(time.perf_counter() - start, 1e-9)
     megabytes = f"{nbytes / 1e6:.1f} MB"
     say(f"{path}: {len(offsets)} whole records, {megabytes}, {speed:.1f} GB/s")
     faults = [Fault(d.offset, None, f"{d.reason}; lost until byte {d.resumed}") for d in damages]
     idx = beside(path, ".idx")
-    index = Index.load(idx) if exists(idx) else None
+    index = Index.load(idx) if exist([idx]) else None
     if index is not None:
         say(f"{idx}: {len(index)} entries")
         faults += check_index(index, offsets, {fault.offset for fault in faults})

@@ -37,7 +37,7 @@ from gpuio.formats.recordio import frame, verify
 from gpuio.storage.atomic import committed
 from gpuio.storage.opening import read_bytes
 from gpuio.storage.paths import is_url
-from gpuio.storage.shards import beside, exists
+from gpuio.storage.shards import beside, exist
 
 Path_ = str | os.PathLike[str]
 
@@ -211,7 +211,7 @@ def check_root(root: Path_) -> None:
 
 def count_images(rec: str) -> int:
     """Number of records in a .rec, from its .idx or else by a scan; 0 if there is no .rec."""
-    if not exists(rec):
+    if not exist([rec]):
         return 0
     idx = beside(rec, ".idx")
     try:

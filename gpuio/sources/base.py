@@ -111,7 +111,7 @@ class RecordSource(ABC):
             label_width: W, labels of every record.
             ragged: Whether records may have fewer labels.
         """
-        return ThreadedReader(self.read, self.where, label_width, ragged=ragged)
+        return ThreadedReader(self, label_width, ragged=ragged)
 
 
 def enough_for(sizes: Int64s, count: int) -> int:

@@ -19,6 +19,7 @@ from gpuio.errors import FormatError, GpuioError, PipelineClosedError, ReadError
 
 if TYPE_CHECKING:
     from gpuio.devices.ring import Slot
+    from gpuio.sources.base import RecordSource
 
 Int64s = npt.NDArray[np.int64]
 
@@ -125,22 +126,13 @@ class ThreadedReader(SourceReader):
     """Reads records one by one in worker threads, then copies them into the slot.
 
     Args:
-        read: Gives a record by its number; called by several threads at once.
-        where: The place of a record, for messages.
+        source: The records.
         label_width: W, labels of every record.
         ragged: Whether records may have fewer labels.
     """
 
-    def __init__(
-        self,
-        read: Callable[[int], EncodedImage],
-        where: Callable[[int], str],
-        label_width: int,
-        *,
-        ragged: bool,
-    ) -> None:
-        self._read, self._where = read, where
-        self._label_width, self._ragged = label_width, ragged
+    def __init__(self, source: RecordSource, label_width: int, *, ragged: bool) -> None:
+        self._source, self._label_width, self._ragged = source, label_width, ragged
         self._pool = WorkerPool(_THREADS, "gpuio-records")
 
     def open(self) -> None:
@@ -161,24 +153,26 @@ class ThreadedReader(SourceReader):
 
     def _try(self, record: int) -> EncodedImage | GpuioError:
         try:
-            found: object = self._read(record)
+            found: object = self._source.read(record)
         except GpuioError as error:
             return error
         except OSError as error:
             plain = OSError(error.errno, error.strerror) if error.errno else error
-            fault: GpuioError = ReadError(f"{self._where(record)}: {plain}")
+            fault: GpuioError = ReadError(f"{self._source.where(record)}: {plain}")
             fault.__cause__ = error
         except ValueError as error:
-            fault = FormatError(f"{self._where(record)}: {error}")
+            fault = FormatError(f"{self._source.where(record)}: {error}")
             fault.__cause__ = error
         except Exception as error:
-            error.add_note(f"raised while this was read: {self._where(record)}")
+            error.add_note(f"raised while this was read: {self._source.where(record)}")
             raise
         else:
             if isinstance(found, EncodedImage):
                 return found
             wrong = type(found).__name__
-            raise TypeError(f"{self._where(record)}: read as {wrong}, and not as EncodedImage")
+            raise TypeError(
+                f"{self._source.where(record)}: read as {wrong}, and not as EncodedImage"
+            )
         return fault
 
     def _finish(
@@ -207,7 +201,9 @@ class ThreadedReader(SourceReader):
             start, stop = int(starts[place]), int(starts[place] + nbytes[place])
             memory[start:stop] = np.frombuffer(images[place], np.uint8, stop - start)
         for place in starved:
-            batch.faults[place] = no_memory_for(self._where(int(ids[place])))
+            no_memory = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            where = self._source.where(int(ids[place]))
+            batch.faults[place] = ReadError(f"{where}: {no_memory}")
         return batch
 
 
@@ -236,8 +232,3 @@ def reserve(nbytes: Int64s, slot: Slot) -> tuple[npt.NDArray[np.uint8], list[int
                 raise
             nbytes[largest] = 0
             starved.append(largest)
-
-
-def no_memory_for(where: str) -> ReadError:
-    """The fault of a record that is too large for the memory that is left."""
-    return ReadError(f"{where}: {OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))}")

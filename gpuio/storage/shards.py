@@ -75,43 +75,41 @@ def beside(path: str, suffix: str) -> str:
 
 
 def exist(paths: Sequence[str]) -> bool:
-    """Whether all files exist; stores are asked about all of them at once."""
-    if not all(exists(path) for path in paths if not is_url(path)):
+    """Whether there are all these files or, on disk, folders; stores are asked about all at once.
+
+    Raises:
+        RemoteError: A store cannot be reached, or denies access.
+    """
+    if not all(Path(path).exists() for path in paths if not is_url(path)):
         return False
-    urls = [Location.of(path) for path in paths if is_url(path)]
-    if not urls:
-        return True
-    from gpuio.storage.remote.files import all_exist
-
-    return all_exist(urls)
-
-
-def exists(path: str) -> bool:
-    """Whether there is such a file or, on disk, such a folder."""
-    return exist([path]) if is_url(path) else Path(path).exists()
+    try:
+        sizes_of([path for path in paths if is_url(path)])
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def sizes_of(paths: Sequence[str]) -> list[int]:
-    """Bytes in each file; stores are asked about all of them at once."""
+    """Bytes in each file; stores are asked about all of them at once.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        RemoteError: A store cannot be reached, or denies access.
+    """
     urls = [Location.of(path) for path in paths if is_url(path)]
-    if not urls:
-        return [Path(path).stat().st_size for path in paths]
-    from gpuio.storage.remote.files import sizes
+    far: dict[str, int] = {}
+    if urls:
+        from gpuio.storage.remote.files import sizes
 
-    far: dict[str, int] = dict(zip(urls, sizes(urls), strict=True))
+        far.update(zip(urls, sizes(urls), strict=True))
     return [far[path] if is_url(path) else Path(path).stat().st_size for path in paths]
-
-
-def size_of(path: str) -> int:
-    """Bytes in a file."""
-    return sizes_of([path])[0]
 
 
 def _spelled(name: str) -> list[str]:
     """The names that braces spell; a file on disk may have braces in its own name."""
     if isinstance(name, Location):
         return [name.at(spelled) for spelled in expand_braces(name)]
-    return [name] if not is_url(name) and exists(name) else expand_braces(name)
+    return [name] if not is_url(name) and Path(name).exists() else expand_braces(name)
 
 
 def _matches(name: str, suffix: str) -> list[str]:
@@ -128,7 +126,7 @@ def _matches(name: str, suffix: str) -> list[str]:
         found = sorted(str(child) for child in files if child.suffix == suffix)
         _check_sets(found, name, "*")
         return found
-    if exists(name):
+    if path.exists():
         return [name]
     found = sorted(glob.glob(name))  # noqa: PTH207  the pattern may be absolute
     _check_sets(found, name, name)

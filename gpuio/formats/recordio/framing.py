@@ -35,6 +35,10 @@ HEAD_NBYTES: Final = HEAD.size
 _MAX_PARTS: Final = 1000  # whose heads are followed for the length of a record
 
 
+class CutOffError(CorruptRecordError):
+    """The file ends inside the record."""
+
+
 class Flag(IntEnum):
     """What a part is of its record."""
 
@@ -120,7 +124,7 @@ def parse_head(
     """Flag and length of the part that is `at` bytes into `record`."""
     found = len(memoryview(head))
     if found < HEAD_NBYTES:
-        raise corrupt(truncated_head(found), path=path, record=record, at=at)
+        raise corrupt(truncated_head(found), path=path, record=record, at=at, kind=CutOffError)
     magic, word = HEAD.unpack(head)
     if magic != MAGIC:
         raise corrupt(wrong_magic(magic), path=path, record=record, at=at)
@@ -130,11 +134,18 @@ def parse_head(
     return flag, length
 
 
-def corrupt(reason: str, *, path: str, record: int, at: int) -> CorruptRecordError:
+def corrupt(
+    reason: str,
+    *,
+    path: str,
+    record: int,
+    at: int,
+    kind: type[CorruptRecordError] = CorruptRecordError,
+) -> CorruptRecordError:
     """The error for the part that is `at` bytes into `record`."""
     if at:
         reason = f"part at byte {record + at}: {reason}"
-    return CorruptRecordError(reason, path=path, offset=record)
+    return kind(reason, path=path, offset=record)
 
 
 def padded(length: int) -> int:

@@ -8,12 +8,14 @@ from typing import Final, Self
 
 import numpy as np
 
+from gpuio.errors import CorruptRecordError
 from gpuio.formats.recordio.framing import (
     HEAD,
     HEAD_NBYTES,
     MAGIC,
     MAGIC_BYTES,
     MAX_PAYLOAD,
+    CutOffError,
     Flag,
     corrupt,
     padded,
@@ -101,21 +103,13 @@ class RecordFile:
 
     def is_cut_off(self, offset: int) -> bool:
         """Whether a record begins at `offset`, and the file ends inside it."""
-        position, begins = offset, True
-        while True:
-            head = self.bytes.pread(HEAD_NBYTES, position)
-            if len(head) < HEAD_NBYTES:
-                return True
-            magic, word = HEAD.unpack(head)
-            flag = word >> 29
-            if magic != MAGIC or flag > Flag.LAST or (flag <= Flag.FIRST) != begins:
-                return False
-            position += HEAD_NBYTES + padded(word & MAX_PAYLOAD)
-            if position > self.size:
-                return True
-            if flag in (Flag.WHOLE, Flag.LAST):
-                return False
-            begins = False
+        try:
+            self.end(offset)
+        except CutOffError:
+            return True
+        except CorruptRecordError:
+            pass
+        return False
 
     def _parts(self, offset: int) -> Iterator[tuple[int, int]]:
         """Where the payload of each part of the record at `offset` starts, and its bytes."""
@@ -128,7 +122,7 @@ class RecordFile:
             size = self.size
             if position > size:
                 reason = truncated(padded(length), size - start)
-                raise corrupt(reason, path=self.path, record=offset, at=at)
+                raise corrupt(reason, path=self.path, record=offset, at=at, kind=CutOffError)
             yield start, length
 
     def find_head(self, offset: int) -> int:

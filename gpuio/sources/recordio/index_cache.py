@@ -20,9 +20,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import FileIO
@@ -33,12 +32,12 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.errors import BusyError
 from gpuio.formats.index import Index
 from gpuio.sources.recordio.table import RecordTable
 from gpuio.storage.atomic import committed
 from gpuio.storage.plain_file import is_trusted, open_plain, restrict
 from gpuio.storage.shards import sizes_of
-from gpuio.storage.write_lock import try_lock
 
 Int64s = npt.NDArray[np.int64]
 
@@ -50,8 +49,6 @@ _SUM_NBYTES: Final = 8
 _LARGE: Final = 16 << 20
 _SHORTEST_LINE: Final = 3  # bytes: two digits and the tab
 _BLOCK: Final = 1 << 20  # bytes read and summed at a time: the sum finds them in the cache
-_LOCK_TIMEOUT: Final = 60.0  # seconds to wait for a process that writes the same cache
-_POLL: Final = 0.02  # seconds
 
 
 def load_cached(
@@ -75,11 +72,8 @@ def load_cached(
     paths = _cache_paths(idxs)
     found = cache.load(paths)
     if found is None:
-        with _locked(idxs[0]):
-            found = cache.load(paths)  # which another process may have written meanwhile
-            if found is None:
-                found = RecordTable.join(recs, sizes, parse())
-                cache.save(paths, found)
+        found = RecordTable.join(recs, sizes, parse())
+        cache.save(paths, found)
     return found
 
 
@@ -108,12 +102,16 @@ class _Cache:
         return None
 
     def save(self, paths: Sequence[Path], table: RecordTable) -> None:
-        """Write the first file that can be written, if there is one."""
+        """Write the first file that can be written, unless another process is writing it."""
         for path in paths:
-            with suppress(OSError):  # the disk is full, or the folder is not ours to write to
+            try:
                 if not _is_foreign(path):
                     self._save(path, table)
                     return
+            except BusyError:
+                return
+            except OSError:  # the disk is full, or the folder is not ours to write to
+                continue
 
     def _load(self, path: Path) -> RecordTable | None:
         """The records in a file; None if it is another one, not whole, or not to be trusted.
@@ -143,7 +141,7 @@ class _Cache:
 
     def _save(self, path: Path, table: RecordTable) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with committed(path, lock=False) as (partial,), partial.open() as file:
+        with committed(path) as (partial,), partial.open() as file:
             restrict(file.fileno())
             file.write(self.stamp)
             checksum = crc32(self.stamp)
@@ -226,24 +224,3 @@ def _names(idxs: Sequence[str]) -> list[str]:
 
 def _digest(names: Sequence[str]) -> str:
     return blake2b("\0".join(names).encode(errors="surrogateescape"), digest_size=8).hexdigest()
-
-
-@contextmanager
-def _locked(path: str) -> Iterator[None]:
-    """Hold a lock on a file, so that other processes do not do the same work at the same time.
-
-    Where files cannot be locked, or another process keeps the lock for too long, which anyone who
-    may read the file can do, there is no lock: the work is done twice, and the last result stays.
-    """
-    end = time.monotonic() + _LOCK_TIMEOUT
-    with Path(path).open("rb") as file:
-        while time.monotonic() < end:
-            try:
-                try_lock(file.fileno())
-            except BlockingIOError:
-                time.sleep(_POLL)
-                continue
-            except OSError:  # no locks on this filesystem
-                pass
-            break
-        yield

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import FormatError
-from gpuio.formats.image_record import unpack
+from gpuio.formats.image_record import HEADER_NBYTES, unpack
 from gpuio.formats.index import Index
 from gpuio.formats.label_hint import label_hint
-from gpuio.formats.recordio import RecordFile
+from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile
 from gpuio.sources.base import EncodedImage, Losses, RecordSource, enough_for
 from gpuio.sources.reading import SourceReader
 from gpuio.sources.recordio.entries import find_records
@@ -24,6 +25,7 @@ from gpuio.storage.paths import PathLike, absolute, is_url
 from gpuio.storage.shards import beside, exist, find_files, sizes_of
 
 _SAMPLE: Final = 10_000  # records whose sizes are looked at
+_COUNTED: Final = 1 << 16  # records at a time whose labels are counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,14 +169,40 @@ class RecordIOSource(RecordSource):
         return enough_for(apart if self.spacing.limit else self.spacing.lengths, count)
 
     def label_counts(self) -> npt.NDArray[np.int64]:
-        from gpuio.sources.recordio.label_counts import label_counts
-
-        return label_counts(self.table)
+        counts, first = np.zeros(len(self), np.int64), self.table.first.tolist()
+        for number, (begin, end) in enumerate(pairwise(first)):
+            if begin == end:
+                continue  # nothing to read; the file need not even be there any more
+            with self.open_file(number) as file:
+                for start in range(begin, end, _COUNTED):
+                    ids = np.arange(start, min(start + _COUNTED, end))
+                    offsets, nbytes = self.table.offsets[ids], self.table.distances(ids)
+                    counts[ids] = _label_counts(file, offsets, nbytes)
+        return counts
 
     def reader(self, label_width: int, *, ragged: bool = False) -> SourceReader:
         from gpuio.sources.recordio.reading import RecordIOReader  # which imports Numba
 
         return RecordIOReader(self, label_width, ragged=ragged)
+
+
+def _label_counts(
+    file: RecordFile, offsets: npt.NDArray[np.int64], nbytes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """(N,) int64, how many labels follow the headers of records; 0 for a damaged record.
+
+    Args:
+        file: The .rec.
+        offsets: (N,) where the records start, in bytes.
+        nbytes: (N,) bytes to the next record; of a record that is not split its own head tells,
+            since the index may be wrong.
+    """
+    words = file.bytes.gather(offsets, HEAD_NBYTES + 4).view("<u4")  # the head, and the flag
+    magics, lengths, flags = words.astype(np.int64).T
+    left = file.size - HEAD_NBYTES - offsets
+    payload = np.where(lengths <= MAX_PAYLOAD, np.minimum(lengths, left), nbytes - HEAD_NBYTES)
+    valid = (magics == MAGIC) & (HEADER_NBYTES + 4 * flags <= payload)
+    return np.where(valid, flags, 0)
 
 
 def _beside(recs: list[str]) -> list[str]:

@@ -58,19 +58,6 @@ def sizes(urls: Sequence[Location]) -> list[int]:
         fetcher.close()
 
 
-def all_exist(urls: Sequence[Location]) -> bool:
-    """Whether all of the files are there.
-
-    Raises:
-        RemoteError: The store cannot be reached, or denies access.
-    """
-    try:
-        sizes(urls)
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def download(url: str) -> FileIO:
     """A temporary copy of a whole file, open for reading; it is removed when it is closed.
 
