@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.cli import files
-from gpuio.cli.headers import RecordHeaders, read_headers
+from gpuio.cli.headers import Headers, read_headers
 from gpuio.errors import GpuioError
 from gpuio.formats.codec import opened
 from gpuio.formats.image_record import unpack
@@ -98,27 +98,27 @@ def inspect(path: str, offsets: npt.NDArray[np.int64]) -> dict[str, Any]:
         offsets: (N,) int64 byte offsets of its records.
     """
     headers = read_headers(path, offsets)
-    images = headers.nbytes > 0
+    images = headers["nbytes"] > 0
     facts: dict[str, Any] = {
         "file": path,
         "bytes": sizes_of([path])[0],
         "records": len(offsets),
-        "without_image": int((headers.nbytes == 0).sum()),
-        "no_image_records": int((headers.nbytes < 0).sum()),
+        "without_image": int((headers["nbytes"] == 0).sum()),
+        "no_image_records": int((headers["nbytes"] < 0).sum()),
         "index": _index(path),
         "faces": _faces(path, offsets, headers),
         **dict.fromkeys(_OF_IMAGES),
     }
     if images.any():
-        ids, nbytes = headers.ids[images], headers.nbytes[images]
-        widths, counts = _counted(headers.flags[images].clip(min=1))
+        ids, nbytes = headers["id"][images], headers["nbytes"][images]
+        widths, counts = _counted(headers["flag"][images].clip(min=1))
         sizes = _sizes(path, _sample(offsets[images]))
         facts |= {
             "ids": (int(ids.min()), int(ids.max())),
             "label_widths": dict(zip(widths, counts, strict=True)),
-            "classes": _classes(headers.labels[images]),
-            "objects": _objects(path, offsets[images], headers.flags[images]),
-            "formats": _formats(headers.starts[images]),
+            "classes": _classes(headers["label"][images]),
+            "objects": _objects(path, offsets[images], headers["flag"][images]),
+            "formats": _formats(headers["start"][images]),
             "image_bytes": _spread(nbytes),
             "histogram": _histogram(nbytes),
             "sizes": len(sizes),
@@ -170,10 +170,10 @@ def _index(path: str) -> dict[str, Any] | None:
 
 
 def _faces(
-    path: str, offsets: npt.NDArray[np.int64], headers: RecordHeaders
+    path: str, offsets: npt.NDArray[np.int64], headers: Headers
 ) -> dict[str, tuple[int, int]] | None:
     """First and last keys of images and of identities, from the first record of a face set."""
-    if not len(offsets) or headers.flags[0] != 2 or headers.nbytes[0]:
+    if not len(offsets) or headers["flag"][0] != 2 or headers["nbytes"][0]:
         return None
     keys = face_keys(_labels(path, offsets[:1])[0], 0)
     if keys is None:

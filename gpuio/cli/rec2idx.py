@@ -53,16 +53,16 @@ def run(args: argparse.Namespace) -> int:
         raise CorruptRecordError(damages[0].reason, path=args.record, offset=damages[0].offset)
     if args.keys == "id":
         headers = read_headers(args.record, index.offsets)
-        for offset in index.offsets[headers.nbytes < 0][:1].tolist():
+        for offset in index.offsets[headers["nbytes"] < 0][:1].tolist():
             reason = "no image record, so it has no id; use --keys position"
             raise CorruptRecordError(reason, path=args.record, offset=offset)
-        for row in np.flatnonzero(headers.ids > LARGEST_KEY)[:1].tolist():
+        for row in np.flatnonzero(headers["id"] > LARGEST_KEY)[:1].tolist():
             where = f"{args.record}: record at byte {index.offsets[row]}"
             reason = (
-                f"its id {headers.ids[row]} is above {LARGEST_KEY}, the largest key of an index"
+                f"its id {headers['id'][row]} is above {LARGEST_KEY}, the largest key of an index"
             )
             raise FormatError(f"{where}: {reason}; use --keys position")
-        index = Index(headers.ids.astype(np.int64), index.offsets)
+        index = Index(headers["id"].astype(np.int64), index.offsets)
     index.save(path)
     print(f"{path}: {len(index)} records")
     for damage in damages[:_SHOWN]:
