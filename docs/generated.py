@@ -94,16 +94,15 @@ def included(source: str) -> str:
 
 def parameters() -> str:
     """The parameters of the iterators over .rec files, from the table of keywords."""
-    import gpuio
+    from gpuio import ImageDetRecordIter, ImageRecordIter
     from gpuio.core.options import description, options
-    from gpuio.mxnet.keywords import GROUPS
 
     parts = [_PARAMETERS]
-    for iterator, groups in GROUPS.items():
-        parts.append(f"## {iterator}")
-        signature = inspect.signature(getattr(gpuio, iterator)).parameters
-        for section, some in itertools.groupby(groups, key=attrgetter("section")):
-            anchor = f"{iterator}-{section}".lower().replace(" ", "-")
+    for iterator in (ImageRecordIter, ImageDetRecordIter):
+        parts.append(f"## {iterator.__name__}")
+        signature = inspect.signature(iterator).parameters
+        for section, some in itertools.groupby(iterator.groups, key=attrgetter("section")):
+            anchor = f"{iterator.__name__}-{section}".lower().replace(" ", "-")
             cells = [
                 (
                     f"`{o.name}`",

@@ -7,9 +7,12 @@ from typing import Any, Final
 
 from gpuio.cli import arguments
 from gpuio.core.options import description
-from gpuio.mxnet.keywords import IMAGE, options_of
+from gpuio.mxnet.iterators.image_record import ImageRecordIter
+from gpuio.mxnet.keywords import keywords_of
 
-PARAMETERS: Final = {name: o for name, o in options_of(IMAGE).items() if name != "path_imgrec"}
+PARAMETERS: Final = {
+    name: o for name, o in keywords_of(ImageRecordIter).items() if name != "path_imgrec"
+}
 """All but the .rec file itself, by name."""
 
 

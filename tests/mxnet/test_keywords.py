@@ -7,17 +7,17 @@ from dataclasses import MISSING
 
 import pytest
 
-import gpuio
+from gpuio import ImageDetRecordIter, ImageRecordIter
 from gpuio.core.options import description, options, read
-from gpuio.mxnet.keywords import DET, GROUPS, IMAGE, options_of
+from gpuio.mxnet.keywords import keywords_of
 
-ITERATORS = {IMAGE: gpuio.ImageRecordIter, DET: gpuio.ImageDetRecordIter}
+ITERATORS = (ImageRecordIter, ImageDetRecordIter)
 
 
-@pytest.mark.parametrize("name", ITERATORS)
-def test_groups_hold_every_parameter_of_the_signature_with_its_default(name):
-    keywords = options_of(name)
-    parameters = inspect.signature(ITERATORS[name]).parameters
+@pytest.mark.parametrize("iterator", ITERATORS)
+def test_groups_hold_every_parameter_of_the_signature_with_its_default(iterator):
+    keywords = keywords_of(iterator)
+    parameters = inspect.signature(iterator).parameters
     assert set(keywords) == set(parameters)
     for key, parameter in parameters.items():
         option = keywords[key]
@@ -27,14 +27,14 @@ def test_groups_hold_every_parameter_of_the_signature_with_its_default(name):
             assert read(option, parameter.default) == read(option, option.default), key
 
 
-@pytest.mark.parametrize("name", ITERATORS)
-def test_no_keyword_is_in_two_groups(name):
-    names = [option.name for group in GROUPS[name] for option in options(group)]
-    assert sorted(names) == sorted(options_of(name))
+@pytest.mark.parametrize("iterator", ITERATORS)
+def test_no_keyword_is_in_two_groups(iterator):
+    names = [option.name for group in iterator.groups for option in options(group)]
+    assert sorted(names) == sorted(keywords_of(iterator))
 
 
-@pytest.mark.parametrize("name", ITERATORS)
-def test_the_docstring_describes_every_parameter(name):
-    text = " ".join(inspect.getdoc(ITERATORS[name]).split())
-    for option in options_of(name).values():
+@pytest.mark.parametrize("iterator", ITERATORS)
+def test_the_docstring_describes_every_parameter(iterator):
+    text = " ".join(inspect.getdoc(iterator).split())
+    for option in keywords_of(iterator).values():
         assert f" {option.name}: {description(option)}" in text

@@ -15,9 +15,10 @@ from gpuio.mxnet.advice import DET_RULES, advise
 from gpuio.mxnet.det_keywords import DetColor, DetGeometry, DetLabels, DetNormalization
 from gpuio.mxnet.det_plan import make_det_plan
 from gpuio.mxnet.iterators.record_iter import RecordIter
-from gpuio.mxnet.keywords import DET, loader_config, takes_keywords
+from gpuio.mxnet.keywords import Ignored, loader_config, takes_keywords
 from gpuio.pipeline.builder import Labels
-from gpuio.samplers import LastBatch
+from gpuio.pipeline.config import OutputConfig, RuntimeConfig, SourceConfig
+from gpuio.samplers import LastBatch, SamplingConfig
 from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import ragged_list_labels
 from gpuio.storage.paths import PathLike
@@ -26,7 +27,10 @@ _HEADER = 4  # channels, rows, columns and count, in front of every row of label
 Numbers = float | Sequence[float] | str
 
 
-@takes_keywords(DET)
+@takes_keywords(
+    SourceConfig, DetLabels, SamplingConfig, OutputConfig, RuntimeConfig,
+    DetGeometry, DetColor, DetNormalization, Ignored,
+)  # fmt: skip
 class ImageDetRecordIter(RecordIter):
     """Batches of augmented images whose objects move with the pixels, with MXNet's parameters.
 

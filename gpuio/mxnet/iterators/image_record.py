@@ -19,17 +19,21 @@ from gpuio.mxnet.image_keywords import (
 )
 from gpuio.mxnet.image_plan import make_plan
 from gpuio.mxnet.iterators.record_iter import RecordIter
-from gpuio.mxnet.keywords import IMAGE, loader_config, takes_keywords
+from gpuio.mxnet.keywords import Ignored, loader_config, takes_keywords
 from gpuio.pipeline.builder import Labels
+from gpuio.pipeline.config import OutputConfig, RuntimeConfig, SourceConfig
 from gpuio.pipeline.masks import Masks, open_masks
-from gpuio.samplers import LastBatch
+from gpuio.samplers import LastBatch, SamplingConfig
 from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import list_labels, ragged_list_labels
 from gpuio.storage.paths import PathLike
 from gpuio.transforms.label_transforms import LABEL_KINDS
 
 
-@takes_keywords(IMAGE)
+@takes_keywords(
+    SourceConfig, ImageLabels, MaskOptions, SamplingConfig, OutputConfig, RuntimeConfig,
+    ImageGeometry, ImageColor, ImageNormalization, Ignored,
+)  # fmt: skip
 class ImageRecordIter(RecordIter):
     """Batches of decoded, augmented images from .rec files, with MXNet's parameters.
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core import parameters as p
+from gpuio.core.options import Group
 from gpuio.core.timing import BatchCounter
 from gpuio.devices import make_device
 from gpuio.errors import FormatError
@@ -43,13 +44,13 @@ class RecordIter(EpochIter, Conversions):
         masks: The masks of the images, and what is done to them.
 
     Attributes:
-        default_dtype: The type of the batches if none is given.
         pipeline: The pipeline that makes the batches.
         taken: Counts of what was returned since the iterator was made, without padding.
 
-    Other attributes are described at `ImageRecordIter`.
+    Other attributes are described at `ImageRecordIter` and `TakesKeywords`.
     """
 
+    groups: ClassVar[tuple[type[Group], ...]]
     default_dtype: ClassVar[str] = "float32"
 
     def __init__(
