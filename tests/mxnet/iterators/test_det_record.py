@@ -11,7 +11,7 @@ import pytest
 import gpuio
 from gpuio import ImageDetRecordIter
 from gpuio.errors import LabelError
-from gpuio.formats.object_label import pack_objects, unpack_objects
+from gpuio.formats.object_label import unpack_objects
 from gpuio.kernels.color import color_image
 from gpuio.kernels.resample import resize
 from gpuio.kernels.steps import COLOR_STEP, ColorKind
@@ -69,7 +69,7 @@ def boxed(tmp_path_factory):
         picture[top:bottom, left:right] = 255
         edges = [left / width, top / height, right / width, bottom / height]
         images.append(encode(picture, "BMP"))
-        labels.append(pack_objects([[3, *edges]]))
+        labels.append([2, 5, 3, *edges])
     write_rec(path, images, labels=labels)
     return path
 
