@@ -109,13 +109,30 @@ class FolderSource(RecordSource):
 
 
 def _images(root: str, name: str) -> list[str]:
-    """The image files of one class, relative to `root`, in torchvision's order."""
-    found = []
-    for folder, _, files in sorted(os.walk(os.path.join(root, name), followlinks=True)):  # noqa: PTH118
-        below = os.path.relpath(folder, root)
-        found += [
-            os.path.join(below, file)  # noqa: PTH118
-            for file in sorted(files)
-            if file.lower().endswith(SUFFIXES)
-        ]
-    return found
+    """The image files of one class, relative to `root`, in torchvision's order.
+
+    A link that leads back to a folder above it is not followed.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    folders = []
+    way: dict[str, tuple[os.stat_result, ...]]  # of each folder: itself and those above it
+    way = {root: (os.stat(root),)}  # noqa: PTH116
+    for folder, below, files in os.walk(os.path.join(root, name), onerror=_fail, followlinks=True):  # noqa: PTH118
+        here, above = os.stat(folder), way[os.path.dirname(folder)]  # noqa: PTH116, PTH120
+        if any(os.path.samestat(here, each) for each in above):
+            below.clear()
+            continue
+        way[folder] = (*above, here)
+        folders.append((os.path.relpath(folder, root), sorted(files)))
+    return [
+        os.path.join(folder, file)  # noqa: PTH118
+        for folder, files in sorted(folders)
+        for file in files
+        if file.lower().endswith(SUFFIXES)
+    ]
+
+
+def _fail(error: OSError) -> None:
+    raise error

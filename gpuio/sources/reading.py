@@ -158,7 +158,8 @@ class ThreadedReader(SourceReader):
             return error
         except OSError as error:
             plain = OSError(error.errno, error.strerror) if error.errno else error
-            fault: GpuioError = ReadError(f"{self._source.where(record)}: {plain}")
+            where = self._source.where(record)
+            fault: GpuioError = ReadError(f"{where}: {str(plain).removeprefix(f'{where}: ')}")
             fault.__cause__ = error
         except ValueError as error:
             fault = FormatError(f"{self._source.where(record)}: {error}")

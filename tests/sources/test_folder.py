@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 import numpy as np
 import pytest
@@ -94,3 +95,49 @@ def test_files_come_in_the_order_asked_for_and_missing_ones_are_faults(tmp_path)
 def test_labels_are_a_row_for_each_path():
     with pytest.raises(ValueError, match=r"labels must be \(N, W\).*shape \(2,\) for 2 paths"):
         FolderSource(["a", "b"], np.zeros(2, np.float32))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no links and pipes")
+def test_links_are_followed_but_for_those_that_lead_back(tmp_path):
+    for name in ("a/one.png", "b/two.png", "c/three.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "up").symlink_to("..")
+    (tmp_path / "a" / "self").symlink_to(".")
+    (tmp_path / "b" / "to_c").symlink_to("../c")
+    (tmp_path / "c" / "to_b").symlink_to("../b")
+    source = FolderSource.open(tmp_path)
+    assert list(source.paths) == [
+        "a/one.png",
+        "b/two.png",
+        "b/to_c/three.png",
+        "c/three.png",
+        "c/to_b/two.png",
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_is_a_fault_that_names_it_once(tmp_path):
+    (tmp_path / "a").mkdir()
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    reader = RecordReader(FolderSource.open(tmp_path))
+    (batch,) = reader([Selection(np.array([0]), 0)], Ring(make_device("cpu", 1).empty_host, 1))
+    message = str(batch.samples.faults[0])
+    assert message == (
+        f"{tmp_path}/a/pipe.png: a plain file expected, found a folder, pipe or device"
+    )
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "one.png").touch()
+    real = os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        FolderSource.open(tmp_path)
