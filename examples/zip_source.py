@@ -9,6 +9,7 @@ are compressed already.
 
 from __future__ import annotations
 
+import os
 import sys
 from hashlib import blake2b
 from pathlib import PurePosixPath
@@ -30,13 +31,31 @@ class ZipSource(gpuio.RecordSource):
     """
 
     def __init__(self, options: gpuio.SourceOptions) -> None:
+        if len(options.paths) != 1:
+            raise ValueError(f"a zip is one data set, got {len(options.paths)}: {options.paths}")
         (self.path,) = options.paths
-        self._zip = ZipFile(self.path)  # any number of threads may read from it
-        names = sorted(n for n in self._zip.namelist() if n.lower().endswith(SUFFIXES))
-        self.members = [self._zip.getinfo(name) for name in names]
-        folders = [PurePosixPath(name).parent.name for name in names]
+        self._opened: dict[int, ZipFile] = {}
+        try:
+            members = self._zip.infolist()
+        except (BadZipFile, NotImplementedError) as error:
+            raise gpuio.FormatError(f"{self.path}: {error}") from error
+        # Of members with the same name, the last one counts.
+        named = {m.filename: m for m in members if m.filename.lower().endswith(SUFFIXES)}
+        self.members = [named[name] for name in sorted(named)]
+        folders = [PurePosixPath(member.filename).parent.name for member in self.members]
         self.classes, numbers = np.unique(folders, return_inverse=True)
         self._labels = numbers.astype(np.float32)[:, None]
+
+    @property
+    def _zip(self) -> ZipFile:
+        """The zip, opened once in each process: forked ones would share its place in the file.
+
+        Any number of threads may read from it.
+        """
+        process = os.getpid()
+        if process not in self._opened:
+            self._opened = {process: ZipFile(self.path)}
+        return self._opened[process]
 
     def __len__(self) -> int:
         return len(self.members)
@@ -44,8 +63,11 @@ class ZipSource(gpuio.RecordSource):
     def read(self, record: int) -> gpuio.EncodedImage:
         try:
             image = self._zip.read(self.members[record])
-        except BadZipFile as error:
-            raise gpuio.FormatError(f"{self.where(record)}: {error}") from error
+        except OSError:
+            raise
+        except Exception as error:  # of the zip, or of what decompresses its members
+            reason = str(error) or type(error).__name__
+            raise gpuio.FormatError(f"{self.where(record)}: {reason}") from error
         return gpuio.EncodedImage(image, self._labels[record], record)
 
     def where(self, record: int) -> str:

@@ -42,7 +42,8 @@ class RecordSource(ABC):
 
     A subclass has at least `__len__`, `read`, `where` and `fingerprint`; then records are read one
     by one in worker threads. A source that can read a batch in fewer calls overrides `reader`.
-    Any number of threads may call any method at once.
+    Any number of threads may call any method at once, and so may forked processes, such as workers
+    of a DataLoader: these share the position of a file that was open before.
 
     Attributes:
         keys: (count,) int64, the key of each record; None if the ids of the images are the keys.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -233,3 +234,51 @@ def test_a_state_holds_plain_integers_whatever_a_fingerprint_is(listed):
 def test_a_registration_is_checked(match, opener):
     with pytest.raises(ValueError, match="match must be the suffix of files or a function"):
         gpuio.register_source(match, opener)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_forked_processes_read_a_zip_at_places_of_their_own(pictures):
+    source = open_source(pictures / "pictures.zip")
+    expected = [source.read(record).image for record in range(COUNT)]
+    assert expected[0] == (pictures / "pictures" / "class0" / "00.png").read_bytes()
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if not child:
+            try:
+                same = all(
+                    source.read(record).image == expected[record] for record in [*range(COUNT)] * 50
+                )
+            finally:
+                os._exit(not same)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+
+
+def test_damaged_zips_are_named(pictures):
+    path = pictures / "pictures.zip"
+    data = bytearray(path.read_bytes())
+    data[data.rfind(b"PK\1\2") + 8] = 1  # the last member is encrypted
+    path.write_bytes(data)
+    source = open_source(path)
+    with pytest.raises(FormatError, match=r"pictures\.zip: class2/11\.png: .*password required"):
+        source.read(11)
+    path.write_bytes(data[:500])
+    with pytest.raises(FormatError, match=r"pictures\.zip: File is not a zip file"):
+        open_source(path)
+
+
+def test_the_last_member_of_a_name_counts_in_a_zip(pictures):
+    with (
+        zipfile.ZipFile(pictures / "pictures.zip", "a") as file,
+        pytest.warns(UserWarning, match="Duplicate name"),
+    ):
+        file.writestr("class0/00.png", b"new")
+    source = open_source(pictures / "pictures.zip")
+    assert len(source) == COUNT
+    assert source.read(0).image == b"new"
+
+
+def test_a_zip_is_one_data_set(pictures):
+    with pytest.raises(ValueError, match="a zip is one data set, got 2"):
+        open_source([pictures / "pictures.zip"] * 2)
