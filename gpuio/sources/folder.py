@@ -5,7 +5,6 @@ Source: torchvision, datasets/folder.py (classes, order of files, suffixes).
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -84,11 +83,7 @@ class FolderSource(RecordSource):
         return os.path.join(self._root, self.paths[record])  # noqa: PTH118  ten times as fast
 
     def read(self, record: int) -> EncodedImage:
-        path = self.where(record)
-        try:
-            return EncodedImage(read_plain(path), self.labels[record], record)
-        except ValueError as error:  # a NUL in it
-            raise OSError(errno.EINVAL, f"no file name: {error}", path) from error
+        return EncodedImage(read_plain(self.where(record)), self.labels[record], record)
 
     def fingerprint(self) -> int:
         digest = blake2b("\0".join(self.paths).encode(errors="surrogateescape"), digest_size=6)

@@ -6,6 +6,7 @@ no end, or by a symbolic link to a file of someone else.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from io import FileIO
@@ -37,10 +38,13 @@ def open_plain(
         dir_fd: The folder that a relative path starts in.
 
     Raises:
-        OSError: The file cannot be opened, or is a folder, pipe or device.
+        OSError: The file cannot be opened, is a folder, pipe or device, or has a NUL in its name.
     """
     flags |= _BASE | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
-    descriptor = os.open(path, flags, mode, dir_fd=dir_fd)
+    try:
+        descriptor = os.open(path, flags, mode, dir_fd=dir_fd)
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, f"no file name: {error}", os.fspath(path)) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(f"{os.fspath(path)}: a plain file expected, found a folder, pipe or device")

@@ -28,7 +28,6 @@ from gpuio.mxnet.image.arrays import by_channel, floating, image_array, ndarray
 from gpuio.mxnet.image.functions import (
     Box,
     center_box,
-    choose,
     color_normalize,
     fixed_crop,
     imresize,
@@ -36,6 +35,7 @@ from gpuio.mxnet.image.functions import (
     random_size_box,
     renamed_min_area,
     resize_short,
+    resolve_interp,
     short_size,
 )
 from gpuio.mxnet.ndarray import NDArray
@@ -145,7 +145,7 @@ class ForceResizeAug(Resizing):
 
     def __call__(self, src: Image) -> NDArray:
         width, height = self.size
-        interp = choose(self.interp, (src.shape[0], src.shape[1], height, width))
+        interp = resolve_interp(self.interp, (src.shape[0], src.shape[1], height, width))
         return imresize(src, width, height, interp)
 
 

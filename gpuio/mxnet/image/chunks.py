@@ -27,7 +27,7 @@ from gpuio.errors import BackendError, DecodeError, LabelError, PipelineClosedEr
 from gpuio.formats.exif import exif_place
 from gpuio.formats.index import Index
 from gpuio.kernels.float_color import map_colors
-from gpuio.mxnet.image.compiled import Compiled
+from gpuio.mxnet.image.compiled import CompiledAugmenters
 from gpuio.mxnet.image.decode_queue import BrokenImageError
 from gpuio.mxnet.image.functions import is_jfif
 from gpuio.mxnet.image.samples import NO_ROOT, KeyedSamples
@@ -50,10 +50,8 @@ from gpuio.transforms.op import BatchPlan
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from gpuio.mxnet.image.sequence import Chunk
-
     LabelsByNumber = Callable[[int], npt.ArrayLike]
-    NumbersOf = Callable[[Sequence[Any]], npt.NDArray[np.int64]]
+    NumbersByKey = Callable[[Sequence[Any]], npt.NDArray[np.int64]]
 
 _AHEAD: Final = 3  # chunks drawn ahead: one that is ready, and one for each that the CPU makes
 _KEEP: Final = _AHEAD + 4  # output arrays kept for use again
@@ -65,32 +63,32 @@ class LockstepGate:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._given = self._taken = 0
+        self._allowed = self._passed = 0
         self._closed = False
 
-    def give(self, count: int) -> None:
-        """Let the other thread pass `count` times, and wait for it, unless the gate is closed."""
+    def let_pass(self, count: int) -> None:
+        """Let the other thread pass `count` times, and wait until it has, or the gate is closed."""
         with self._changed:
-            self._given += count
+            self._allowed += count
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._taken >= self._given or self._closed)
+            self._changed.wait_for(lambda: self._passed >= self._allowed or self._closed)
 
     @contextmanager
-    def take(self) -> Iterator[None]:
-        """Pass once, and work until the context ends.
+    def turn(self) -> Iterator[None]:
+        """Wait to pass once, and work until the context ends.
 
         Raises:
             PipelineClosedError: The gate was closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._taken < self._given or self._closed)
+            self._changed.wait_for(lambda: self._passed < self._allowed or self._closed)
             if self._closed:
                 raise PipelineClosedError("no more images: the iterator was closed")
         try:
             yield
         finally:
             with self._changed:
-                self._taken += 1
+                self._passed += 1
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -101,7 +99,7 @@ class LockstepGate:
 
 
 class ChunkPlanner(Planner):
-    """Plans chunks with what `Compiled` draws while the caller waits.
+    """Plans chunks with what `CompiledAugmenters` draws while the caller waits.
 
     Args:
         compiled: What is done to every image.
@@ -113,10 +111,11 @@ class ChunkPlanner(Planner):
         waiting: Samples of the chunks that were drawn and not yet taken.
     """
 
-    def __init__(self, compiled: Compiled, decoder: Decoder, labels: LabelsByNumber | None) -> None:
+    def __init__(
+        self, compiled: CompiledAugmenters, decoder: Decoder, labels: LabelsByNumber | None
+    ) -> None:
         super().__init__(compiled.plan, decoder)
-        self.gate = LockstepGate()
-        self.waiting: deque[Samples] = deque()
+        self.gate, self.waiting = LockstepGate(), deque[Samples]()
         self._compiled, self._labels = compiled, labels
 
     def __call__(
@@ -124,7 +123,7 @@ class ChunkPlanner(Planner):
     ) -> Generator[PlannedBatch, None, None]:
         self.gate, self.waiting = LockstepGate(), deque()
         planned = super().__call__(map(_unoriented, batches), epoch=epoch, overrides=overrides)
-        return _closing_gate(self.gate, planned)
+        return _closing(self.gate, planned)
 
     def close(self) -> None:
         self.gate.close()
@@ -142,7 +141,7 @@ class ChunkPlanner(Planner):
         self.waiting.append(samples)
         valid: npt.NDArray[np.bool_] = np.all(size > 0, axis=1)
         valid[list(samples.faults)] = False
-        with self.gate.take():
+        with self.gate.turn():
             drawn = self._compiled.draw(size, valid, lambda place: self._name(samples, place))
         return super().plan_batch(samples, size, epoch=epoch, overrides=drawn)
 
@@ -203,7 +202,7 @@ class ChunkPipeline:
 
     def __init__(
         self,
-        compiled: Compiled,
+        compiled: CompiledAugmenters,
         samples: KeyedSamples,
         sequence: SampleSequence,
         label_width: int,
@@ -274,17 +273,17 @@ class ChunkPipeline:
         return chunk.data.view(NDArray), labels.view(NDArray)
 
     def _start(self, filled: int, kept: bool) -> None:
-        sequence = self._sequence
-        chunks = sequence.chunks(filled, kept=kept)
-        selections = _selections(chunks, sequence.keys, self._numbers_of)
+        # What threads run holds no reference to this object, so that it can be garbage-collected.
+        chunks, numbers_of = self._sequence.chunks(filled, kept=kept), self._numbers_of
+        selections = (Selection(numbers_of(keys), 0) for keys in chunks)
         self._made = self._pipeline.batches(selections, epoch=0)
-        self._planner.gate.give(_AHEAD)
+        self._planner.gate.let_pass(_AHEAD)
 
     def _next(self) -> Batch | None:
         """The next chunk that is under way, or None after the last one."""
         if self._made is None:
             return None
-        self._planner.gate.give(1)
+        self._planner.gate.let_pass(1)
         batch = next(self._made, None)
         if batch is not None:
             self._planner.waiting.popleft()
@@ -309,7 +308,7 @@ class ChunkPipeline:
             self._pipeline.close()
 
 
-def _numbers_by_key(keys: npt.NDArray[Any]) -> NumbersOf:
+def _numbers_by_key(keys: npt.NDArray[Any]) -> NumbersByKey:
     """From keys to record numbers, given the keys of all records; of equal keys the last counts."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
@@ -336,17 +335,7 @@ def _records(samples: KeyedSamples, label_width: int) -> tuple[RecordSource, npt
     return FolderSource(paths, unlabeled, root=samples.root), keys
 
 
-# Threads hold no reference to the ChunkPipeline, so that it can be garbage collected.
-
-
-def _selections(
-    chunks: Iterable[Chunk], keys: Sequence[Any], numbers_of: NumbersOf
-) -> Iterator[Selection]:
-    for at, count in chunks:
-        yield Selection(numbers_of(keys[at : at + count]), 0)
-
-
-def _closing_gate(
+def _closing(
     gate: LockstepGate, planned: Generator[PlannedBatch, None, None]
 ) -> Generator[PlannedBatch, None, None]:
     """`planned`; the gate is closed once there are no more, whatever the reason."""

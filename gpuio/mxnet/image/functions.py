@@ -13,7 +13,6 @@ Source: MXNet 1.9.1, python/mxnet/image/image.py and src/io/image_io.cc.
 
 from __future__ import annotations
 
-import errno
 import functools
 import math
 import os
@@ -21,7 +20,6 @@ import random
 import warnings
 from collections.abc import Callable, Sequence
 from numbers import Real
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -85,7 +83,7 @@ def imdecode(
     pixels = codec.imdecode(data, flag, order=order, turn=not is_jfif(data))
     if not flag:
         pixels = pixels[..., None]
-    return pixels.view(NDArray) if out is None else into(out, pixels)
+    return into(out, pixels)
 
 
 def is_jfif(data: bytes) -> bool:
@@ -106,23 +104,11 @@ def imread(
         DecodeError: It is no image, or damaged.
     """
     check_path("filename", filename)
-    data = read_file(Path(filename))
+    data = read_plain(filename)
     try:
         return imdecode(data, flag, to_rgb, out)
     except DecodeError as error:
         raise DecodeError(f"{os.fspath(filename)}: {error}") from error
-
-
-def read_file(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        OSError: The file cannot be read, or no file can have this name, since it has a NUL in it.
-    """
-    try:
-        return read_plain(path)
-    except ValueError as error:
-        raise OSError(errno.EINVAL, f"no file name: {error}", os.fspath(path)) from error
 
 
 def scale_down(src_size: Size, size: Size) -> tuple[int, int]:
@@ -138,7 +124,7 @@ def scale_down(src_size: Size, size: Size) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def choose(interp: int, sizes: Sequence[int] = ()) -> int:
+def resolve_interp(interp: int, sizes: Sequence[int] = ()) -> int:
     """The interpolation that `interp` stands for, 0 to 4.
 
     Args:
@@ -222,7 +208,7 @@ def resize_short(src: Image, size: int, interp: int = 2) -> NDArray:
     height, width, _ = src.shape
     new_height, new_width = short_size(height, width, size)
     codec.check_resized(height, width, new_height, new_width)
-    interp = choose(interp, (height, width, new_height, new_width))
+    interp = resolve_interp(interp, (height, width, new_height, new_width))
     return imresize(src, new_width, new_height, interp)
 
 
@@ -256,7 +242,7 @@ def fixed_crop(  # noqa: PLR0917  MXNet's signature
         raise ValueError(f"x0 and y0 must be inside the image, got {found}")
     window = image[y0 : y0 + h, x0 : x0 + w]
     if size is not None and (w, h) != tuple(size):
-        return imresize(window, size[0], size[1], choose(interp, (h, w, size[1], size[0])))
+        return imresize(window, size[0], size[1], resolve_interp(interp, (h, w, size[1], size[0])))
     return ndarray(window)
 
 
@@ -330,7 +316,7 @@ def random_size_crop(
 
 
 def renamed_min_area(area: Any, min_area: float | None) -> Any:
-    """`area`; or `min_area`, its former name, with a warning at the caller's caller."""
+    """`area`; or `min_area`, its former name, with a warning."""
     if min_area is None:
         return area
     warnings.warn("min_area is deprecated: use area", DeprecationWarning, stacklevel=4)
@@ -339,7 +325,7 @@ def renamed_min_area(area: Any, min_area: float | None) -> Any:
 
 def random_size_box(height: int, width: int, size: Size, area: float | Range, ratio: Range) -> Box:
     """The window of `random_size_crop` in an image of a height and width."""
-    low, high = area_range(area)
+    low, high = [*np.ravel(area).tolist(), 1.0][:2]  # one number is the smallest
     log_ratio = np.log(ratio[0]), np.log(ratio[1])
     for _ in range(_TRIES):
         target = random.uniform(low, high) * (height * width)
@@ -350,14 +336,6 @@ def random_size_box(height: int, width: int, size: Size, area: float | Range, ra
             y0 = random.randint(0, height - h)
             return x0, y0, w, h
     return center_box(height, width, size)
-
-
-def area_range(area: Any) -> tuple[float, float]:
-    """Smallest and largest fraction of an area; one number is the smallest."""
-    if isinstance(area, Real):
-        return float(area), 1.0
-    low, high = area
-    return low, high
 
 
 def color_normalize(src: Any, mean: Any, std: Any = None) -> NDArray:

@@ -1,10 +1,10 @@
 """`ImageIter`: batches of images from a .rec, or from files in a list, by a list of augmenters.
 
-A batch is made in one of two ways. Lists of augmenters that `Compiled` takes, such as those of
-`CreateAugmenter`, run as kernels on all cores, some chunks ahead: see `chunks.py`. Other lists run
-in Python, image by image: see `decode_queue.py`. There, callables of others run in worker threads;
-lists of this package's augmenters alone, and the methods of a derived class, run in the calling
-thread, so that they draw their values in MXNet's order.
+A batch is made in one of two ways. Lists of augmenters that kernels can run (see `compiled.py`),
+such as those of `CreateAugmenter`, run on all cores, some chunks ahead: see `chunks.py`. Other
+lists run in Python, image by image: see `decode_queue.py`. There, a list with a user's callable
+runs in worker threads; lists of this package's augmenters alone, and the methods of a derived
+class, run in the calling thread, so that they draw their values in MXNet's order.
 
 Unlike MXNet 1.9.1 on purpose:
 
@@ -39,7 +39,6 @@ from gpuio.formats.label_hint import label_hint
 from gpuio.mxnet.image.augmenters import AugmenterOptions, CreateAugmenter, is_own, make_list
 from gpuio.mxnet.image.decode_queue import BrokenImageError as BrokenImageError
 from gpuio.mxnet.image.decode_queue import DecodeQueue, EncodedSample
-from gpuio.mxnet.image.functions import read_file
 from gpuio.mxnet.image.samples import NO_ROOT, KeyedSamples
 from gpuio.mxnet.image.sequence import SampleSequence, part_of
 from gpuio.mxnet.iterators.batch import DataBatch
@@ -48,6 +47,7 @@ from gpuio.mxnet.ndarray import NDArray
 from gpuio.storage import paths
 from gpuio.storage.paths import PathLike as PathLike
 from gpuio.storage.paths import check_path
+from gpuio.storage.plain_file import read_plain
 
 if TYPE_CHECKING:
     from gpuio.mxnet.image.chunks import ChunkPipeline
@@ -336,11 +336,11 @@ class ImageIter(EpochIter):
             return kernels
         with explained("ImageIter"):
             from gpuio.mxnet.image.chunks import ChunkPipeline
-            from gpuio.mxnet.image.compiled import Compiled
+            from gpuio.mxnet.image.compiled import CompiledAugmenters
         if kernels is not None:
             kernels.close()
         self._kernel_augs, self._kernels = augs, None
-        compiled = Compiled.of(augs, self.data_shape)
+        compiled = CompiledAugmenters.of(augs, self.data_shape)
         if compiled is not None and len(self._sequence.keys):
             self._kernels = ChunkPipeline(
                 compiled, self._samples, self._sequence, self.label_width, self._queue.threads
@@ -413,7 +413,7 @@ class ImageIter(EpochIter):
         """The bytes of a file under `path_root`."""
         if self.path_root is None:
             raise TypeError(NO_ROOT)
-        return read_file(Path(self.path_root) / fname)
+        return read_plain(Path(self.path_root) / fname)
 
     def check_data_shape(self, data_shape: Sequence[int]) -> None:
         """Raise ValueError if a shape is not (3, height, width)."""

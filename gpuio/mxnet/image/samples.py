@@ -38,6 +38,7 @@ class KeyedSamples:
         imgidx: Keys of the .rec, or None.
         imglist: By key, label and path of each sample of a list; or None.
         keyed: Whether users see the keys.
+        keys: All keys in order: of the .rec if there is one, otherwise of the list.
     """
 
     def __init__(
@@ -64,10 +65,12 @@ class KeyedSamples:
         self._list_name = os.fspath(path_imglist) if path_imglist else "imglist"
         self.imgrec: MXIndexedRecordIO | None = None
         self.imgidx: list[Any] | None = None
+        self.keys: MutableSequence[Any] = list(self.imglist or ())
         if self.rec:
             self.imgrec = MXIndexedRecordIO(self.idx or None, self.rec, "r")
+            self.keys = self.imgrec.keys
             if self.keyed:
-                self.imgidx = list(self.imgrec.keys)
+                self.keys = self.imgidx = list(self.imgrec.keys)
                 _check_keys(self.imgrec, self.idx)
         if self.imglist is not None and self.rec and not self.idx:
             warn("labels of a list need path_imgidx; those in the .rec are used")
@@ -75,13 +78,6 @@ class KeyedSamples:
 
     def __str__(self) -> str:
         return self.rec or self._list_name
-
-    @property
-    def keys(self) -> MutableSequence[Any]:
-        """All keys in order: of the .rec if there is one, otherwise of the list."""
-        if self.imgidx is not None:
-            return self.imgidx
-        return list(self.imglist or ()) if self.imgrec is None else self.imgrec.keys
 
     def read_record(self, key: Any) -> tuple[Any, bytes]:
         """Label and encoded image of a record.

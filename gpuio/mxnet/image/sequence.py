@@ -8,9 +8,6 @@ from typing import Any
 
 from gpuio.core import parameters as p
 
-Chunk = tuple[int, int]
-"""Where some consecutive samples begin in the sequence, and how many they are."""
-
 
 class SampleSequence:
     """Keys of samples in the order of an epoch, and the place of the next one.
@@ -73,8 +70,8 @@ class SampleSequence:
         """Shuffle with Python's `random`."""
         random.shuffle(self.keys)
 
-    def chunks(self, filled: int, *, kept: bool) -> Iterator[Chunk]:
-        """The chunks from here to the batch that ends the epoch.
+    def chunks(self, filled: int, *, kept: bool) -> Iterator[MutableSequence[Any]]:
+        """The keys from here to the batch that ends the epoch, in chunks that fill batches up.
 
         Args:
             filled: Places of the first batch that have samples already.
@@ -84,7 +81,7 @@ class SampleSequence:
         last_batch, ending = self._last_batch, False
         while at < count:
             size = min(batch_size - filled, count - at)
-            yield at, size
+            yield self.keys[at : at + size]
             at, filled = at + size, filled + size
             if filled == batch_size:
                 if ending:

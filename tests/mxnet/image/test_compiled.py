@@ -15,7 +15,7 @@ from PIL import Image
 
 from gpuio import image, recordio
 from gpuio.errors import PipelineClosedError
-from gpuio.mxnet.image.compiled import Compiled
+from gpuio.mxnet.image.compiled import CompiledAugmenters
 from gpuio.testing import draw, encode
 
 SIZES = [(30, 41), (41, 30), (35, 35), (24, 52), (31, 33), (29, 29), (60, 45), (14, 40)]
@@ -193,8 +193,8 @@ def test_lists_that_kernels_cannot_do_are_left_to_python():
         [crop, lambda pixels: pixels],
         [image.CenterCropAug((25.0, 22))],
     ):
-        assert Compiled.of(augs, SHAPE) is None
-    assert Compiled.of([crop, cast], SHAPE) is not None
+        assert CompiledAugmenters.of(augs, SHAPE) is None
+    assert CompiledAugmenters.of([crop, cast], SHAPE) is not None
 
 
 def test_callables_of_others_run_in_worker_threads_and_fill_their_places(indexed):
