@@ -30,12 +30,10 @@ from gpuio.mxnet.image.functions import (
     center_box,
     color_normalize,
     fixed_crop,
-    imresize,
     random_box,
     random_size_box,
     renamed_min_area,
-    resize_short,
-    resolve_interp,
+    resize_to,
     short_size,
 )
 from gpuio.mxnet.ndarray import NDArray
@@ -110,10 +108,16 @@ class RandomOrderAug(SequentialAug):
 
 
 class _Sized(Augmenter):
-    """Base of augmenters that resize to `size` by the interpolation `interp`."""
+    """Base of augmenters that resize to `size` by the interpolation `interp`.
 
-    def __init__(self, size: Any, interp: int = 2) -> None:
-        super().__init__(size=size, interp=interp)
+    Args:
+        size: As the derived class says.
+        interp: As for `resize_short`.
+        **described: Other arguments that `dumps` tells.
+    """
+
+    def __init__(self, size: Any, interp: int = 2, **described: Any) -> None:
+        super().__init__(size=size, **described, interp=interp)
         self.size = size
         self.interp = interp
 
@@ -125,15 +129,16 @@ class Resizing(_Sized):
         """Height and width of the result for an image of a height and width, in pixels."""
         raise NotImplementedError
 
+    def __call__(self, src: Image) -> NDArray:
+        height, width, _ = src.shape
+        return resize_to(src, *self.target(height, width), self.interp)
+
 
 class ResizeAug(Resizing):
     """Resize the shorter side to `size` pixels."""
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         return short_size(height, width, self.size)
-
-    def __call__(self, src: Image) -> NDArray:
-        return resize_short(src, self.size, self.interp)
 
 
 class ForceResizeAug(Resizing):
@@ -142,11 +147,6 @@ class ForceResizeAug(Resizing):
     def target(self, height: int, width: int) -> tuple[int, int]:
         width, height = self.size
         return height, width
-
-    def __call__(self, src: Image) -> NDArray:
-        width, height = self.size
-        interp = resolve_interp(self.interp, (src.shape[0], src.shape[1], height, width))
-        return imresize(src, width, height, interp)
 
 
 class Cropping(_Sized):
@@ -188,8 +188,7 @@ class RandomSizedCropAug(Cropping):
         *,
         min_area: float | None = None,
     ) -> None:
-        super().__init__(size, interp)
-        Described.__init__(self, size=size, area=area, ratio=ratio, interp=interp)
+        super().__init__(size, interp, area=area, ratio=ratio)
         self.area = renamed_min_area(area, min_area)
         self.ratio = ratio
 

@@ -243,8 +243,7 @@ class DetRandomCropAug(_RandomBoxAug):
         out[:, 1:5] = np.clip(out[:, 1:5], 0, 1)
         with np.errstate(divide="ignore", invalid="ignore"):  # an object may have no area
             left_over = _areas(out[:, 1:5]) * (w / width) * (h / height) / areas
-        keep = (out[:, 3] > out[:, 1]) & (out[:, 4] > out[:, 2])
-        keep &= left_over > self.min_eject_coverage
+        keep = have_area(out) & (left_over > self.min_eject_coverage)
         return out[keep] if keep.any() else None
 
 
@@ -415,6 +414,11 @@ def _pair(name: str, given: Any) -> Any:
         return given
     assert isinstance(given, Real), f"{name} must be a number or two, got {given!r}"
     return given, given
+
+
+def have_area(label: Label) -> npt.NDArray[np.bool_]:
+    """(N,) bool, the objects of a label whose box has a positive width and height."""
+    return (label[:, 3] > label[:, 1]) & (label[:, 4] > label[:, 2])
 
 
 def _areas(boxes: Label) -> Label:

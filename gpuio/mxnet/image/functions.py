@@ -206,10 +206,14 @@ def resize_short(src: Image, size: int, interp: int = 2) -> NDArray:
         DecodeError: The result would have more than `gpuio.formats.codec.MAX_IMAGE_PIXELS` pixels.
     """
     height, width, _ = src.shape
-    new_height, new_width = short_size(height, width, size)
-    codec.check_resized(height, width, new_height, new_width)
-    interp = resolve_interp(interp, (height, width, new_height, new_width))
-    return imresize(src, new_width, new_height, interp)
+    return resize_to(src, *short_size(height, width, size), interp)
+
+
+def resize_to(src: Image, new_height: int, new_width: int, interp: int) -> NDArray:
+    """`imresize`, with all of `resolve_interp`, to at most `codec.MAX_IMAGE_PIXELS` pixels."""
+    sizes = *src.shape[:2], new_height, new_width
+    codec.check_resized(*sizes)
+    return imresize(src, new_width, new_height, resolve_interp(interp, sizes))
 
 
 def short_size(height: int, width: int, size: int) -> tuple[int, int]:
@@ -234,12 +238,14 @@ def fixed_crop(  # noqa: PLR0917  MXNet's signature
         interp: As for `resize_short`.
 
     Raises:
-        ValueError: The window begins outside the image.
+        ValueError: The window begins outside the image, or has a negative size.
     """
     image = image_array(src)
     if not (0 <= x0 < image.shape[1] and 0 <= y0 < image.shape[0]):
         found = f"({x0}, {y0}) in {image.shape[1]} x {image.shape[0]} pixels"
         raise ValueError(f"x0 and y0 must be inside the image, got {found}")
+    if w < 0 or h < 0:
+        raise ValueError(f"w and h must not be negative, got {w} and {h}")
     window = image[y0 : y0 + h, x0 : x0 + w]
     if size is not None and (w, h) != tuple(size):
         return imresize(window, size[0], size[1], resolve_interp(interp, (h, w, size[1], size[0])))

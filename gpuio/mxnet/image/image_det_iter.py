@@ -21,7 +21,7 @@ from gpuio.core.extras import explained
 from gpuio.core.parameters import suggest, with_keywords_of
 from gpuio.errors import LabelError
 from gpuio.mxnet.image.augmenters import make_list, statistics
-from gpuio.mxnet.image.detection import CreateDetAugmenter, DetAugmenterOptions
+from gpuio.mxnet.image.detection import CreateDetAugmenter, DetAugmenterOptions, have_area
 from gpuio.mxnet.image.image_iter import ImageIter, PathLike
 from gpuio.mxnet.ndarray import NDArray
 
@@ -158,7 +158,7 @@ class ImageDetIter(ImageIter):
         if len(wrong):
             found = ", ".join(f"{v:g}" for v in objects[wrong[0], :5].tolist())
             raise InvalidLabelError(f"objects must be finite numbers, object {wrong[0]} is {found}")
-        objects = objects[(objects[:, 3] > objects[:, 1]) & (objects[:, 4] > objects[:, 2])]
+        objects = objects[have_area(objects)]
         if not len(objects):
             raise InvalidLabelError("sample without an object of positive size")
         return objects
@@ -166,8 +166,7 @@ class ImageDetIter(ImageIter):
     def _check_valid_label(self, label: Label) -> None:
         if label.ndim != 2 or label.shape[1] < 5:
             raise InvalidLabelError(f"label must be (objects, 5 or more), got {label.shape}")
-        sized = (label[:, 3] > label[:, 1]) & (label[:, 4] > label[:, 2])
-        if not (sized & (label[:, 0] >= 0)).any():
+        if not (have_area(label) & (label[:, 0] >= 0)).any():
             raise InvalidLabelError("sample without an object of a class and of positive size")
 
     def _empty(self) -> tuple[NDArray, NDArray]:

@@ -16,7 +16,7 @@ from gpuio.formats.index import Index
 from gpuio.mxnet.advice import warn
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.mxnet.recordio import MXIndexedRecordIO
-from gpuio.storage.paths import PathLike, absolute
+from gpuio.storage.paths import PathLike, absolute, check_path
 
 NO_ROOT: Final = "path_root must be the folder of the files in the list, got None"
 
@@ -61,7 +61,8 @@ class KeyedSamples:
         if path_imglist:
             self.imglist = ListFile(path_imglist, dtype)
         elif isinstance(imglist, list):
-            self.imglist = _entries(imglist, dtype)
+            numbered = enumerate(imglist, 1)
+            self.imglist = {str(number): _entry(number, each, dtype) for number, each in numbered}
         self._list_name = os.fspath(path_imglist) if path_imglist else "imglist"
         self.imgrec: MXIndexedRecordIO | None = None
         self.imgidx: list[Any] | None = None
@@ -160,22 +161,26 @@ class ListFile(Mapping[int, Entry]):
         return len(self._ids)
 
 
-def _entries(imglist: Sequence[Sequence[Any]], dtype: str) -> dict[str, Entry]:
-    """Label and path of each sample, under the keys "1", "2" and so on.
+def _entry(number: int, sample: Sequence[Any], dtype: str) -> Entry:
+    """Label and path of a sample that is [label, path], [label, ..., path] or [[label, ...], path].
 
     Raises:
+        FormatError: The sample is something else.
         LabelError: A label is a whole number that float32 would round.
     """
-    found = {}
-    for number, sample in enumerate(imglist, 1):
+    try:
         *labels, name = sample
+        check_path("path", name)
         label = labels[0] if len(labels) == 1 and not isinstance(labels[0], Real) else labels
-        values = np.asarray(label).reshape(-1)
-        place = rounded_whole(values)
-        if place is not None:
-            raise LabelError(f"imglist: sample {number}: {rounding(values[place])}")
-        found[str(number)] = np.array(label, dtype).view(NDArray), name
-    return found
+        values = np.array(label, dtype).view(NDArray)
+    except (TypeError, ValueError) as error:
+        expected = "[label, path], [label, ..., path] or [[label, ...], path] expected"
+        raise FormatError(f"imglist: sample {number}: {expected}, got {sample!r}") from error
+    given = np.asarray(label).reshape(-1)
+    place = rounded_whole(given)
+    if place is not None:
+        raise LabelError(f"imglist: sample {number}: {rounding(given[place])}")
+    return values, name
 
 
 def _check_keys(file: MXIndexedRecordIO, idx: str) -> None:

@@ -155,6 +155,9 @@ def test_fixed_crop_begins_inside_the_image(picture):
 
 
 def test_a_crop_of_whole_rows_shares_memory_and_another_does_not(picture):
+    for size in ((-1, 4), (4, -1)):
+        with pytest.raises(ValueError, match="w and h must not be negative"):
+            image.fixed_crop(picture, 0, 0, *size)
     assert np.shares_memory(image.fixed_crop(picture, 0, 5, 30, 4), picture)
     assert not np.shares_memory(image.fixed_crop(picture, 1, 5, 28, 4), picture)
 
