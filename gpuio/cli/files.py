@@ -5,36 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.cli import arguments
 from gpuio.errors import FormatError, GpuioError, MissingPackageError
-from gpuio.formats.recordio import MAGIC, Damage, verify
-from gpuio.storage.opening import open_bytes
+from gpuio.formats.recordio import MAGIC, Damage, first_bytes, other_kind, verify
 from gpuio.storage.shards import find_files
-
-_KINDS: Final = {
-    b"\xff\xd8\xff": "a JPEG",
-    b"\x89PNG": "a PNG",
-    b"GIF8": "a GIF",
-    b"RIFF": "a WebP or another RIFF file",
-    b"PK\x03\x04": "a zip",
-    b"\x1f\x8b": "compressed by gzip: unpack it first",
-    b"BZh": "compressed by bzip2: unpack it first",
-    b"\xfd7zXZ": "compressed by xz: unpack it first",
-    b"\x28\xb5\x2f\xfd": "compressed by Zstandard: unpack it first",
-    b"\x89HDF": "an HDF5 file",
-    b"\x93NUMPY": "a NumPy array",
-    b"version https://git-lfs": "a pointer of Git LFS: fetch the file with `git lfs pull`",
-    b"<": "HTML or XML: an error page in place of a download, perhaps",
-}
-_START: Final = 64  # bytes at the start of a file that tell its kind
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -86,25 +67,13 @@ def scan(path: str) -> tuple[npt.NDArray[np.int64], list[Damage]]:
         OSError: The file cannot be read.
     """
     offsets, damages = verify(path)
-    if damages and not len(offsets) and (kind := _other_kind(path)):
-        raise FormatError(f"{path}: not a RecordIO file{kind}")
+    magic = MAGIC.to_bytes(4, "little")
+    if damages and not len(offsets) and not (start := first_bytes(path)).startswith(magic):
+        if kind := other_kind(start):
+            raise FormatError(f"{path}: not a RecordIO file, but {kind}")
+        found = f"it starts with {start[:8].hex(' ')}, not with {magic.hex(' ')}"
+        raise FormatError(f"{path}: not a RecordIO file: {found}")
     return offsets, damages
-
-
-def _other_kind(path: str) -> str:
-    """What a file without any whole record is, for a message; "" if it starts like a record."""
-    with open_bytes(path) as file:
-        start = file.pread(_START, 0)
-    if start.startswith(MAGIC.to_bytes(4, "little")):
-        return ""
-    if re.match(rb"[^\t\n]+\t\d+\r?\n", start):
-        return ", but an .idx: give the .rec beside it"
-    if re.match(rb"\d+\t[^\n]+\t[^\n]*", start):
-        return ", but a .lst: `gpuio im2rec` packs it"
-    for magic, kind in _KINDS.items():
-        if start.startswith(magic):
-            return f", but {kind}"
-    return f": it starts with {start[:8].hex(' ')}, not with {MAGIC.to_bytes(4, 'little').hex(' ')}"
 
 
 def _plain(value: Any) -> Any:

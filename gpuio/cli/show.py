@@ -115,7 +115,8 @@ def _stored(source: RecordSource, number: int) -> Tile:
     try:
         image = imdecode(found.image, 1, order="RGB")
     except DecodeError as error:
-        print(f"gpuio: {source.where(number)}: {error}", file=sys.stderr)
+        if found.image:  # face recognition sets begin and end with records that hold labels only
+            print(f"gpuio: {source.where(number)}: {error}", file=sys.stderr)
         return Tile(None, f"{caption} (no image)")
     return Tile(image if objects is None else contact_sheet.with_boxes(image, objects), caption)
 

@@ -92,9 +92,10 @@ def check(
         faults += check_index(index, offsets, {fault.offset for fault in faults})
     if not frames_only:
         start = time.perf_counter()
-        faults += check_images(path, offsets)
-        rate = len(offsets) / max(time.perf_counter() - start, 1e-9)
-        say(f"{path}: {len(offsets)} images checked, {rate:.0f} images/s")
+        images, damaged = check_images(path, offsets)
+        faults += damaged
+        rate = images / max(time.perf_counter() - start, 1e-9)
+        say(f"{path}: {images} images checked, {rate:.0f} images/s")
     keys = _keys(index, faults)
     faults = [
         fault._replace(key=keys.get(fault.offset, fault.key))
@@ -107,7 +108,7 @@ def check(
         "file": path,
         "bytes": nbytes,
         "records": len(offsets),
-        "images_checked": None if frames_only else len(offsets),
+        "images_checked": None if frames_only else images,
         "index": None if index is None else {"file": idx, "entries": len(index)},
         "damage": [fault._asdict() for fault in faults],
     }
@@ -134,34 +135,41 @@ def check_index(index: Index, offsets: npt.NDArray[np.int64], known: set[int]) -
     return faults
 
 
-def check_images(path: str, offsets: npt.NDArray[np.int64]) -> list[Fault]:
-    """The images that cannot be decoded, among the records at the byte `offsets`."""
-    faults: list[Fault] = []
+def check_images(path: str, offsets: npt.NDArray[np.int64]) -> tuple[int, list[Fault]]:
+    """Decode the images of the records at the byte `offsets`: their number, and the damaged ones.
+
+    Records that hold labels and no image are neither: face recognition sets begin and end with
+    such records.
+    """
+    images, faults = 0, []
     blocks = (offsets[first : first + _BLOCK] for first in range(0, len(offsets), _BLOCK))
     with RecordFile(path) as file, progress_bar(len(offsets), "images", "verify") as progress:
         work = partial(_check_block, file)
         ready = in_order(work, blocks, threads=available_cores(), name="gpuio-verify")
         with closing(ready) as results:
-            for count, found in results:
+            for count, some, found in results:
+                images += some
                 faults += found
                 progress(count)
-    return faults
+    return images, faults
 
 
-def _check_block(file: RecordFile, offsets: npt.NDArray[np.int64]) -> tuple[int, list[Fault]]:
-    faults = []
+def _check_block(file: RecordFile, offsets: npt.NDArray[np.int64]) -> tuple[int, int, list[Fault]]:
+    """The numbers of records and of images at the byte `offsets`, and the damaged ones."""
+    images, faults = len(offsets), []
     for offset in offsets.tolist():
         key = None
         try:
             header, image = unpack(file.read(offset)[0])
             key = header.id
-            # Face recognition sets begin and end with records that hold labels and no image.
             if image or not header.flag:
                 imdecode(image, -1)
+            else:
+                images -= 1
         except (FormatError, DecodeError) as error:
             reason = error.reason if isinstance(error, CorruptRecordError) else str(error)
             faults.append(Fault(offset, key, reason))
-    return len(offsets), faults
+    return len(offsets), images, faults
 
 
 def _keys(index: Index | None, faults: list[Fault]) -> dict[int, int]:

@@ -159,6 +159,8 @@ def _missing(missing: list[str], total: int, suffix: str) -> str:
     more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
     shown = ", ".join(missing[:_SHOWN]) + more
     if total == 1:
+        if Path(missing[0]).is_dir():
+            return f"{shown}: no {suffix} file in this folder"
         return f"{shown}: no such file, and no {suffix} file matches it"
     return f"{shown}: no such file; {len(missing)} of {total} {suffix} files are missing"
 

@@ -13,6 +13,7 @@ from gpuio.formats.recordio.framing import (
     frame,
     frame_ends,
 )
+from gpuio.formats.recordio.other_kind import first_bytes, other_kind
 from gpuio.formats.recordio.record_file import RecordFile
 from gpuio.formats.recordio.record_scan import Damage, scan, verify
 
@@ -23,8 +24,10 @@ __all__ = [
     "Damage",
     "RecordFile",
     "begin_here",
+    "first_bytes",
     "frame",
     "frame_ends",
+    "other_kind",
     "scan",
     "verify",
 ]

@@ -14,7 +14,14 @@ from gpuio.errors import FormatError
 from gpuio.formats.image_record import HEADER_NBYTES, unpack
 from gpuio.formats.index import Index
 from gpuio.formats.label_hint import label_hint
-from gpuio.formats.recordio import HEAD_NBYTES, MAGIC, MAX_PAYLOAD, RecordFile
+from gpuio.formats.recordio import (
+    HEAD_NBYTES,
+    MAGIC,
+    MAX_PAYLOAD,
+    RecordFile,
+    first_bytes,
+    other_kind,
+)
 from gpuio.sources.base import EncodedImage, Losses, RecordSource, enough_for
 from gpuio.sources.reading import SourceReader
 from gpuio.sources.recordio.entries import find_records
@@ -84,8 +91,13 @@ class RecordIOSource(RecordSource):
         sizes = sizes_of(recs)
         asked, strict = bool(idxs), on_error == "raise"
         idxs = idxs or _beside(recs)
-        table, spacing, losses = find_records(recs, idxs, sizes, asked=asked, strict=strict)
+        try:
+            table, spacing, losses = find_records(recs, idxs, sizes, asked=asked, strict=strict)
+        except FormatError:
+            _check_kinds(recs, sizes)
+            raise
         if not len(table):
+            _check_kinds(recs, sizes)
             why = f": {losses.faults[0]}" if losses.faults else ""
             raise FormatError(f"{'; '.join(recs)}: no record in it{why}")
         used = () if table.keys is None else tuple(idxs)
@@ -203,6 +215,17 @@ def _label_counts(
     payload = np.where(lengths <= MAX_PAYLOAD, np.minimum(lengths, left), nbytes - HEAD_NBYTES)
     valid = (magics == MAGIC) & (HEADER_NBYTES + 4 * flags <= payload)
     return np.where(valid, flags, 0)
+
+
+def _check_kinds(recs: Sequence[str], sizes: Sequence[int]) -> None:
+    """Check that no file is of another kind that is known by its first bytes.
+
+    Raises:
+        FormatError: One is; the message says what.
+    """
+    for rec, size in zip(recs, sizes, strict=True):
+        if size and (kind := other_kind(first_bytes(rec))):
+            raise FormatError(f"{rec}: not a RecordIO file, but {kind}")
 
 
 def _beside(recs: list[str]) -> list[str]:

@@ -178,8 +178,16 @@ def test_missing_files_are_named(parts):
     with pytest.raises(FileNotFoundError, match=r"d\.idx: no such file"):
         RecordIOSource.open(parts / "a.rec", parts / "d.idx")
     (parts / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"empty: no such file, and no \.rec file"):
+    with pytest.raises(FileNotFoundError, match=r"empty: no \.rec file in this folder"):
         RecordIOSource.open(parts / "empty")
+
+
+def test_a_file_of_another_kind_is_named(parts):
+    (parts / "d.lst").write_text("0\t1.0\ta.jpg\n")
+    with pytest.raises(FormatError, match=r"d\.lst: not a RecordIO file, but a \.lst: `gpuio"):
+        RecordIOSource.open(parts / "d.lst")
+    with pytest.raises(FormatError, match=r"a\.idx: not a RecordIO file, but an \.idx: give the"):
+        RecordIOSource.open([parts / "a.rec", parts / "a.idx"])
 
 
 def test_no_record_at_all_is_an_error(tmp_path):
