@@ -34,6 +34,7 @@ LastBatch = Literal["pad", "short", "drop"]
 _ROUNDS: Final = 8
 _GOLDEN_RATIO: Final = 0x9E3779B97F4A7C15
 _WORD: Final = (1 << 64) - 1
+_CHUNK: Final = 1024  # records whose numbers are computed at once, as one by one they take longer
 
 
 # fmt: off
@@ -155,18 +156,17 @@ class Order:
             start: Records that all parts together had read, see the class.
             done: Records that each part has read since; a multiple of the batch size then used.
         """
-        share = self._largest_share(start)
-        stop = share
-        if self.last_batch == "drop":
-            stop = done + (share - done) // self.batch_size * self.batch_size
+        stop = done + self.length(start, done) * self.batch_size
+        if self.last_batch == "short":
+            stop = min(stop, self._largest_share(start))
         own = self._share(self.count - start)
-        for first in range(done, stop, self.batch_size):
-            last = first + self.batch_size
-            if self.last_batch == "short":
-                last = min(last, share)
-            positions = np.arange(first, last)
-            pad = int((positions >= own).sum())
-            yield Selection(self._records(positions, epoch, start), pad)
+        several = -(-_CHUNK // self.batch_size) * self.batch_size
+        for first in range(done, stop, several):
+            ids = self._records(np.arange(first, min(first + several, stop)), epoch, start)
+            for begin in range(0, len(ids), self.batch_size):
+                batch = ids[begin : begin + self.batch_size]
+                end = first + begin + len(batch)
+                yield Selection(batch, min(max(end - own, 0), len(batch)))
 
     def _largest_share(self, start: int) -> int:
         """The records of the part that has most of them: all parts have as many batches."""
