@@ -6,7 +6,7 @@ GpuioError
 ├── DecodeError            a codec rejected an image
 ├── LabelError             a record's labels are not those asked for (a ValueError)
 ├── BackendError           the device or a library it needs is missing, or failed
-│   └── MissingPackageError    a package that an extra of gpuio brings is missing (an ImportError)
+│   └── MissingPackageError    a package that an extra of gpuio installs is missing (an ImportError)
 ├── ReadError              the system cannot read a file on disk (an OSError)
 ├── RemoteError            a file at a URL cannot be read or written (an OSError)
 ├── BusyError              another process is writing the file (an OSError)
@@ -72,7 +72,7 @@ class ReadError(GpuioError, OSError):
 
 
 class MissingPackageError(BackendError, ModuleNotFoundError):
-    """A package is not installed that one of gpuio's extras brings."""
+    """A package that one of gpuio's extras installs is missing."""
 
 
 class RemoteError(GpuioError, OSError):
@@ -88,7 +88,7 @@ class StateError(GpuioError, ValueError):
 
 
 class ProgramError(GpuioError, ValueError):
-    """A step of an image is one that no kernel can do; it was not started."""
+    """A step of an image is one that no kernel can do; no kernel was launched."""
 
 
 class PipelineClosedError(GpuioError):

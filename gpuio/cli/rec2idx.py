@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the index and return the exit status."""
     path = args.index or beside(args.record, ".idx")
-    if path.endswith(".rec") or _are_one(path, args.record):
+    if path.endswith(".rec") or _is_same_file(path, args.record):
         raise ValueError(f"{path} is a .rec, and INDEX is the .idx to write")
     index, damages = Index.scan_whole(args.record)
     if damages and not len(index):
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(damage.resumed < size for damage in damages) else 0
 
 
-def _are_one(index: str, record: str) -> bool:
+def _is_same_file(index: str, record: str) -> bool:
     """Whether both names lead to the same file on disk."""
     try:
         return Path(index).samefile(record)

@@ -1,6 +1,6 @@
 """The part of the data set that this process reads, as its launcher says.
 
-The first of these that knows it says so:
+These are asked in turn, until one knows the part:
 
 1. torch.distributed, if its process group is initialised;
 2. RANK and WORLD_SIZE, which torchrun sets;
@@ -10,7 +10,7 @@ The first of these that knows it says so:
 6. SLURM_PROCID and SLURM_NTASKS, which srun of Slurm sets.
 
 If none does, there is one part. No framework is imported or started for this: one that the script
-has not imported has set nothing up, and one that it has imported is only asked for what it knows.
+has not imported has not been initialised either.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Meter:
 
     @property
     def stopwatches(self) -> tuple[Stopwatch, ...]:
-        """All of them."""
+        """All three."""
         return self.making, self.blocked, self.awaited
 
 

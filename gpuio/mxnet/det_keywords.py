@@ -18,7 +18,7 @@ from gpuio.transforms.normalize import Normalization
 # fmt: off
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetLabels(BoxOptions):
-    """How many labels an image has."""
+    """How many labels an image has, and which objects are kept."""
 
     label_width: int = option(-1, "The number of labels that every record must have; -1 allows "
         "any.")
@@ -28,7 +28,7 @@ class DetLabels(BoxOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetGeometry(Geometry):
-    """Where pixels and objects go."""
+    """The steps that move pixels and objects."""
 
     aug_seq: str = option("det_aug_default", 'The sequence of steps: only "det_aug_default".')
     rand_mirror_prob: Float32 = option(0, "The probability of mirroring an image left to right.")
@@ -76,7 +76,7 @@ class DetGeometry(Geometry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetColor:
-    """How colours change."""
+    """The steps that change colours."""
 
     section: ClassVar[str] = "Colour"
     max_random_hue: Bounded = option(0, "The largest change of hue, either way, in units of 2 "
@@ -98,7 +98,7 @@ class DetColor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetNormalization(MeanOptions):
-    """What makes values of levels."""
+    """How levels become values: a standard deviation of 0 is unused."""
 
     std_r: float = option(0, "Standard deviation of the red (or gray) channel, in levels; above 0, "
         "or unused.")

@@ -37,15 +37,7 @@ def make_det_plan(
     normalization: Normalization,
     label_width: int,
 ) -> Plan:
-    """The plan that keywords stand for.
-
-    Args:
-        output: The form of the batches.
-        labels: Which objects a crop keeps, and what fills rows of labels up.
-        geometry: Where pixels and objects go.
-        color: How colours change.
-        normalization: What makes values of levels.
-        label_width: The number of labels that a row of the batch has space for.
+    """The plan that keywords stand for; a row of labels has space for `label_width` of them.
 
     Raises:
         ValueError: A keyword has an impossible value.

@@ -28,7 +28,7 @@ LabelKind = Literal["values", "boxes", "points"]
 # fmt: off
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxOptions:
-    """What becomes of boxes and objects."""
+    """Which boxes and objects are kept, and what fills up labels."""
 
     section: ClassVar[str] = "Labels and masks"
     crop_emit_mode: EmitMode = option("center", 'Which boxes or objects are kept: "center" keeps '
@@ -46,7 +46,7 @@ class BoxOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLabels(BoxOptions):
-    """What labels are, and how many an image has."""
+    """The kind of labels, and how many an image has."""
 
     label_width: int = option(1, "W, the number of labels of an image. For boxes and points, -1 "
         "takes the largest number that any record has.")
@@ -91,7 +91,7 @@ class MaskOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """Where pixels go: what both iterators have."""
+    """The steps that move pixels in both iterators."""
 
     section: ClassVar[str] = "Geometry"
     resize: Bounded = option(-1, "Length of the shorter edge, in pixels, to which images are "
@@ -107,7 +107,7 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageGeometry(Geometry):
-    """Where pixels go."""
+    """The steps that move pixels."""
 
     aug_seq: str = option("aug_default", 'The sequence of steps; "aug_default" is the only one.')
     max_rotate_angle: Bounded = option(0, "The largest random rotation, either way, in whole "
@@ -152,7 +152,7 @@ class ImageGeometry(Geometry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageColor:
-    """How colours change."""
+    """The steps that change colours."""
 
     section: ClassVar[str] = "Colour"
     brightness: Float32 = option(0, "Strength v of a random change of brightness: levels are "
@@ -181,7 +181,7 @@ class ImageColor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanOptions:
-    """What is subtracted from levels, and what then multiplies them."""
+    """The means and the factor of `(value - mean) * scale / std`."""
 
     section: ClassVar[str] = "Normalization"
     mean_img: PathLike = option("", "A file with a (C, H, W) mean image, which replaces the four "
@@ -205,7 +205,7 @@ class MeanOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageNormalization(MeanOptions):
-    """What makes values of levels."""
+    """How levels become values: with standard deviations that must not be 0."""
 
     std_r: float = option(1, "Standard deviation of the red (or gray) channel, in levels; not 0.")
     std_g: float = option(1, "Standard deviation of the green channel, in levels; not 0.")

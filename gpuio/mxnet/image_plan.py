@@ -33,14 +33,7 @@ def make_plan(
     normalization: Normalization,
     label_ops: Sequence[Op] = (),
 ) -> Plan:
-    """The plan that keywords stand for.
-
-    Args:
-        output: The form of the batches.
-        geometry: Where pixels go.
-        color: How colours change.
-        normalization: What makes values of levels.
-        label_ops: The steps that move labels with the pixels.
+    """The plan that keywords stand for; `label_ops` move labels with the pixels.
 
     Raises:
         ValueError: A keyword has an impossible value, or two of them cannot go together.

@@ -1,4 +1,4 @@
-"""The iterator over images with objects in them."""
+"""`ImageDetRecordIter`: batches of images and of the objects in them."""
 
 from __future__ import annotations
 

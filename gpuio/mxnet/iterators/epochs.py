@@ -30,7 +30,7 @@ class EpochIter(DataIter):
     """
 
     _error_ends_epoch: ClassVar[bool] = True
-    """Whether nothing of an epoch comes after an error; else the next batch does."""
+    """Whether an error ends the epoch; otherwise `next` goes on with the batch after it."""
 
     def __init__(self, batch_size: int = 0) -> None:
         super().__init__(batch_size)

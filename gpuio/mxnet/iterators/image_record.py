@@ -1,4 +1,4 @@
-"""The iterator over images and their labels, and its uint8 and int8 kin."""
+"""`ImageRecordIter`: batches of images and their labels; and its variants for uint8 and int8."""
 
 from __future__ import annotations
 
@@ -134,13 +134,13 @@ def _labels(dataset: RecordSource, path_imglist: PathLike, labels: ImageLabels) 
     """The labels of a data set, from its records or from a list."""
     width = labels.label_width
     if width < 0:
-        return _places(dataset, path_imglist, labels.label_kind)
+        return _ragged_labels(dataset, path_imglist, labels.label_kind)
     relabel = list_labels(path_imglist, width) if path_imglist else None
     return Labels(width, () if width == 1 else (width,), relabel)
 
 
-def _places(dataset: RecordSource, path_imglist: PathLike, kind: str) -> Labels:
-    """Any number of boxes or points for every image."""
+def _ragged_labels(dataset: RecordSource, path_imglist: PathLike, kind: str) -> Labels:
+    """Labels that are any number of boxes or points."""
     size = LABEL_KINDS[kind]
     if path_imglist:
         relabel, most = ragged_list_labels(path_imglist)

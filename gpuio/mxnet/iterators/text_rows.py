@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias, TypeVar
+from typing import BinaryIO, Final, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,26 @@ T = TypeVar("T")
 _Paths: TypeAlias = PathLike | Sequence[PathLike]
 
 _BLOCK: Final = 1 << 24  # bytes looked through at a time
-_MARK: Final = b"\xef\xbb\xbf"  # at the start of a file that says it is UTF-8
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of UTF-8
 _NEWLINE, _HASH = b"\n#"
 _BLANKS: Final = tuple(b" \t\r")
 EMPTY: Final = re.compile(rb"^[ \t\r]*+\n", re.MULTILINE)
+
+
+class TextFile(NamedTuple):
+    """A file of rows.
+
+    Attributes:
+        path: The file.
+        identity: Its identity when its rows were found.
+        starts: (count + 1,) int64, where its rows begin and the last one ends, in bytes.
+        first: The number of its first row.
+    """
+
+    path: Path
+    identity: FileIdentity
+    starts: Ids
+    first: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,24 +50,20 @@ class TextRows:
     """Lines of one or more files, numbered from 0 without those that are empty or blank.
 
     Attributes:
-        paths: The files.
-        starts: For each file (count + 1,) int64, where its rows begin and the last one ends.
-        first: (files + 1,) int64, number of the first row of each file.
+        files: The files.
+        count: The number of rows in all of them.
         gaps: Whether lines between the rows were skipped.
-        identities: Identity of each file when its rows were found.
     """
 
-    paths: tuple[Path, ...]
-    starts: tuple[Ids, ...]
-    first: Ids
+    files: tuple[TextFile, ...]
+    count: int
     gaps: bool
-    identities: tuple[FileIdentity, ...]
 
     def __len__(self) -> int:
-        return int(self.first[-1])
+        return self.count
 
     def __str__(self) -> str:
-        return "; ".join(map(str, self.paths))
+        return "; ".join(str(file.path) for file in self.files)
 
     @classmethod
     def open(cls, given: _Paths, *, comments: bool = False) -> TextRows:
@@ -66,12 +78,14 @@ class TextRows:
             FileNotFoundError: There is no such file.
             FormatError: There is no row.
         """
-        paths = tuple(path.absolute() for path in _files(given))
-        identities = tuple(FileIdentity.of(str(path)) for path in paths)
-        starts, gaps = zip(*(_starts(path, comments) for path in paths), strict=True)
-        first = np.cumsum([0, *(len(places) - 1 for places in starts)])
-        rows = cls(paths, starts, first, any(gaps), identities)
-        if not len(rows):
+        files, count, gaps = [], 0, False
+        for path in map(Path.absolute, _files(given)):
+            identity = FileIdentity.of(str(path))
+            starts, skipped = _starts(path, comments)
+            files.append(TextFile(path, identity, starts, count))
+            count, gaps = count + len(starts) - 1, gaps or skipped
+        rows = cls(tuple(files), count, gaps)
+        if not count:
             raise FormatError(f"{rows}: no row in it")
         return rows
 
@@ -109,8 +123,7 @@ class TextRows:
     def _run(self, begin: int, end: int) -> bytes:
         """Rows `begin` to `end`, with the skipped lines between them."""
         parts = []
-        files = zip(self.paths, self.identities, self.starts, self.first, strict=False)
-        for path, identity, starts, first in files:
+        for path, identity, starts, first in self.files:
             low, high = max(begin - first, 0), min(end - first, len(starts) - 1)
             if low < high:
                 with LocalBytes(path) as file:
@@ -127,8 +140,8 @@ class TextRows:
 
     def where(self, row: int) -> str:
         """The file of a row and the number of the row in it, for messages."""
-        file = int(np.searchsorted(self.first, row, side="right")) - 1
-        return f"{self.paths[file]}: row {row - self.first[file]}"
+        file = [file for file in self.files if file.first <= row][-1]
+        return f"{file.path}: row {row - file.first}"
 
 
 def _open(path: Path) -> BinaryIO:
@@ -159,14 +172,14 @@ def _starts(path: Path, comments: bool) -> tuple[Ids, bool]:
     with _open(path) as file:
         bounds, heads = _lines(file)
         starts, lengths = bounds[:-1], np.diff(bounds)
-        out = (heads == _NEWLINE) | (lengths == 0)
+        skipped = (heads == _NEWLINE) | (lengths == 0)
         for line in np.flatnonzero(np.isin(heads, _BLANKS)):
             file.seek(starts[line])
             text = file.read(lengths[line]).strip()
-            out[line] = not text or (comments and text.startswith(b"#"))
+            skipped[line] = not text or (comments and text.startswith(b"#"))
     if comments:
-        out |= heads == _HASH
-    return np.append(starts[~out], bounds[-1]), bool(out.any())
+        skipped |= heads == _HASH
+    return np.append(starts[~skipped], bounds[-1]), bool(skipped.any())
 
 
 def _lines(file: BinaryIO) -> tuple[Ids, npt.NDArray[np.uint8]]:
@@ -179,9 +192,9 @@ def _lines(file: BinaryIO) -> tuple[Ids, npt.NDArray[np.uint8]]:
     while block := file.read(_BLOCK):
         data = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(data == _NEWLINE) + 1
-        if not size and block.startswith(_MARK):
-            bounds[0][:] = len(_MARK)
-            heads.append(data[min(len(_MARK), len(data) - 1) :][:1])
+        if not size and block.startswith(_BYTE_ORDER_MARK):
+            bounds[0][:] = len(_BYTE_ORDER_MARK)
+            heads.append(data[min(len(_BYTE_ORDER_MARK), len(data) - 1) :][:1])
         elif begins:
             heads.append(data[:1])
         bounds.append(ends + size)

@@ -40,7 +40,7 @@ class ResizeIter(EpochIter):
 
     @p.suggest
     def __init__(self, data_iter: Any, size: int, reset_internal: bool = True) -> None:
-        super().__init__(_batch_size([data_iter]))
+        super().__init__(_batch_size(data_iter))
         self.data_iter = data_iter
         self.size = p.integer("size", size, least=0)
         self.reset_internal = p.boolean("reset_internal", reset_internal)
@@ -123,7 +123,7 @@ class PrefetchingIter(EpochIter):
             raise ValueError("iters must have at least one iterator, got none")
         if len({id(it) for it in self.iters}) < self.n_iter:
             raise ValueError("iters must differ from each other, got one twice")
-        super().__init__(_batch_size(self.iters))
+        super().__init__(_batch_size(self.iters[0]))
         self.rename_data, self.rename_label = rename_data, rename_label
         _check_names("rename_data", rename_data, [it.provide_data for it in self.iters])
         _check_names("rename_label", rename_label, [it.provide_label for it in self.iters])
@@ -259,11 +259,11 @@ def _batches(it: Any) -> Generator[Any, None, None]:
         yield batch
 
 
-def _batch_size(iters: list[Any]) -> int:
-    """The batch size of the first iterator, from its attribute or its first description."""
-    if getattr(iters[0], "batch_size", 0):
-        return int(iters[0].batch_size)
-    for description in iters[0].provide_data:
+def _batch_size(it: Any) -> int:
+    """The batch size of an iterator, from its attribute or its first description."""
+    if getattr(it, "batch_size", 0):
+        return int(it.batch_size)
+    for description in it.provide_data:
         axis = DataDesc.get_batch_axis(getattr(description, "layout", None))
         return int(description[1][max(0, axis)])
     raise ValueError("an iterator without batch_size must have provide_data")

@@ -57,7 +57,7 @@ def test_rows_are_found_wherever_the_blocks_of_a_file_end(tmp_path, monkeypatch,
 
 def test_a_file_that_is_cut_is_an_error_that_says_where(tmp_path):
     rows = rows_of(b"ab\ncd\nef\n", tmp_path)
-    os.truncate(rows.paths[0], 4)
+    os.truncate(rows.files[0].path, 4)
     with pytest.raises(FormatError, match=r"a\.txt was written to since it was opened first"):
         rows.read(np.array([0]))
     with pytest.raises(FormatError, match="6 bytes expected at byte 3, found 1: the file became"):
