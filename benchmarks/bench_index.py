@@ -2,9 +2,9 @@
 
     python benchmarks/bench_index.py --out index.json
 
-A data set of 42 million records is opened twice: the first time its index is parsed and kept, the
-second time it is read from there, and then all of it is looked at. "MB" is by how much a process
-grew at most, "own" what is left of it once the work is done and shared with no other process.
+A data set of 42 million records is opened, and then all of it is looked at. "MB" is by how much a
+process grew at most, "own" what is left of it once the work is done and shared with no other
+process.
 
 Each figure is from a fresh process, so that the growth of its memory is the index and nothing
 else. The .idx is compared with the loop of mxnet.recordio, which makes a dict and a list. Files
@@ -78,20 +78,13 @@ def scan_length(path: str) -> int:
     return len(scan(path))
 
 
-def open_first(path: str) -> RecordIOSource:
-    """A data set whose index was not kept before."""
-    for cache in Path(path).glob("*.cache"):
-        cache.unlink()
-    return RecordIOSource.open(path)
-
-
-def open_again(path: str) -> RecordIOSource:
-    """One whose index is there."""
+def open_only(path: str) -> RecordIOSource:
+    """A data set, by its index."""
     return RecordIOSource.open(path)
 
 
 def open_and_use(path: str) -> RecordIOSource:
-    """The same, with every page of the index."""
+    """The same, and all of its index looked at."""
     dataset = RecordIOSource.open(path)
     assert dataset.keys is not None
     assert int(dataset.keys.max()) >= 0 < int(dataset.table.offsets.max())
@@ -104,8 +97,7 @@ TASKS: dict[str, Callable[[str], int | RecordIOSource]] = {
         parse,
         parse_as_mxnet,
         look_up,
-        open_first,
-        open_again,
+        open_only,
         open_and_use,
         scan_length,
         scan_as_python,
@@ -225,7 +217,7 @@ def main() -> None:
             path = Path(folder) / str(files)
             path.mkdir()
             write_data_set(path, arguments.large, files)
-            readers = {"first": "open_first", "again": "open_again", "all of it": "open_and_use"}
+            readers = {"opened": "open_only", "all of it": "open_and_use"}
             add(f"data set of {files} files", readers, path)
             shutil.rmtree(path)
         path = Path(folder) / "a.rec"

@@ -66,15 +66,3 @@ def is_trusted(status: os.stat_result) -> bool:
     if not hasattr(os, "geteuid"):  # Windows
         return True
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & _OTHERS_WRITE
-
-
-def restrict(descriptor: int) -> None:
-    """Take the permission to write an open file from others than its owner.
-
-    Raises:
-        PermissionError: This filesystem lets others write.
-    """
-    if hasattr(os, "fchmod"):
-        os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & ~_OTHERS_WRITE)
-    if not is_trusted(os.fstat(descriptor)):
-        raise PermissionError("others may write the files of this filesystem")

@@ -39,7 +39,6 @@ from gpuio.errors import GpuioError
 from gpuio.formats import saved_array
 from gpuio.formats.index import Index
 from gpuio.formats.recordio import scan
-from gpuio.sources.recordio import index_cache
 from gpuio.testing import draw, encode, our_threads, write_rec
 
 from .case import Wrong
@@ -258,15 +257,6 @@ class EpochNv(Epoch):
     options: ClassVar[dict[str, Any]] = {"decoder": "nvimgcodec"}
 
 
-class EpochCached(Epoch):
-    """The same with an index cache to be made, and to be read."""
-
-    def run(self) -> None:
-        index_cache._LARGE = 0
-        super().run()
-        super().run()
-
-
 class Mean(Epoch):
     """A mean image to be made."""
 
@@ -382,7 +372,6 @@ class Records(Scene):
 SCENES: dict[str, type[Scene]] = {
     "epoch": Epoch,
     "epoch-nv": EpochNv,
-    "epoch-cached": EpochCached,
     "mean": Mean,
     "pack": Pack,
     "write": Write,

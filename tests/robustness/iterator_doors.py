@@ -14,7 +14,6 @@ from gpuio.errors import GpuioError
 from gpuio.formats import saved_array
 from gpuio.formats.image_record import pack
 from gpuio.formats.recordio import frame
-from gpuio.sources.recordio import index_cache
 from gpuio.testing import draw, encode, write_rec
 
 from .case import Case, Door, Wrong
@@ -299,51 +298,6 @@ def _integer(line: bytes) -> int | None:
         return None
 
 
-class Cache(PlainDoor):
-    """A damaged index cache: whatever it says, records are those of the .idx."""
-
-    name = "cache"
-
-    def prepare(self, folder: Path) -> None:
-        super().prepare(folder)
-        self.rec = folder / "cached.rec"
-        write_rec(self.rec, distinct(COUNT))
-        self.before = set(folder.rglob("*"))
-        index_cache._LARGE = 0  # so that a cache is made for a small .idx, too
-        try:
-            with open_iter(self.rec, **PLAIN):
-                pass
-        finally:
-            index_cache._LARGE = 16 << 20
-        (self.cache,) = set(folder.rglob("*")) - self.before
-        self.clean = self.cache.read_bytes()
-
-    def make(self, seed: int, rng: random.Random) -> Case:
-        new = bytearray(self.clean)
-        kind = rng.randrange(4)
-        if kind == 0:
-            return Case(
-                self.name, seed, (damage(rng, self.clean),), (self.clean,), self.policy(rng)
-            )
-        for _ in range(kind):
-            at = rng.randrange(0, len(new), 8)
-            number = struct.unpack_from("<q", new, at)[0] if at + 8 <= len(new) else 0
-            wrong = rng.choice((number ^ 1 << rng.randrange(63), number + 4, -1, 1 << 40, 0))
-            new[at : at + 8] = (wrong % (1 << 64)).to_bytes(8, "little")[: len(new) - at]
-        return Case(self.name, seed, (bytes(new),), (self.clean,), self.policy(rng))
-
-    def run(self, case: Case, folder: Path) -> None:
-        self.cache.write_bytes(case.parts[0])
-        index_cache._LARGE = 0
-        try:
-            with self.open(case, self.rec) as it:
-                check_by_key(it, self.want, range(COUNT), complete=True)
-        finally:
-            index_cache._LARGE = 16 << 20
-            for path in set(self.rec.parent.rglob("*")) - self.before - {self.cache}:
-                path.unlink()
-
-
 class Mean(PlainDoor):
     """A damaged mean image."""
 
@@ -582,7 +536,6 @@ DOORS: tuple[type[Door], ...] = (
     Scan,
     Idx,
     Lst,
-    Cache,
     Mean,
     Detection,
     Masks,

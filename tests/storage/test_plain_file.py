@@ -11,7 +11,7 @@ import pytest
 from gpuio.image import imread
 from gpuio.mxnet.iterators.mnist_iter import MNISTIter
 from gpuio.mxnet.iterators.text_rows import TextRows
-from gpuio.storage.plain_file import is_trusted, open_plain, read_plain, restrict
+from gpuio.storage.plain_file import is_trusted, open_plain, read_plain
 
 
 @pytest.fixture
@@ -63,11 +63,6 @@ def test_links_are_followed_only_where_that_is_asked_for(path):
 def test_what_others_may_write_is_not_trusted(path, mode, trusted):
     path.chmod(mode)
     assert is_trusted(path.stat()) == trusted
-    descriptor = open_plain(path)
-    restrict(descriptor)
-    os.close(descriptor)
-    assert is_trusted(path.stat())
-    assert stat.S_IMODE(path.stat().st_mode) == mode & ~0o022
 
 
 def test_what_others_own_is_not_trusted_and_what_root_owns_is(path, monkeypatch):

@@ -14,10 +14,8 @@ from gpuio.formats.index import Index
 from gpuio.formats.index_fit import Coverage, advice, check_fit, impossible, whole_entries
 from gpuio.formats.recordio import verify
 from gpuio.sources.base import Losses
-from gpuio.sources.recordio.index_cache import load_cached
 from gpuio.sources.recordio.spacing import DAMAGED, EXACT, Spacing, look_at_spacing
 from gpuio.sources.recordio.table import RecordTable, for_each
-from gpuio.storage.paths import is_url
 
 _DESCRIBED: Final = 20  # damaged places that are described
 _WARNED: Final = 3  # files that have a warning of their own
@@ -81,13 +79,13 @@ class _Finder:
 
     def by_index(self) -> tuple[RecordTable, Spacing]:
         """The records that the .idx files name; of others see `find_records`."""
-        coverage: list[Coverage | None]
         try:
-            table, coverage = self._load()
+            parts, coverage = self._load()
         except FormatError:
             if self._strict:
                 raise
-            table, coverage = self._load_whole()
+            parts, coverage = self._load_whole()
+        table = self._join(parts)
         spacing, gaps = look_at_spacing(table)
         unnamed = {n: _Unnamed.of(c) for n, c in enumerate(coverage) if c and not c.is_complete}
         if self._asked:
@@ -96,39 +94,25 @@ class _Finder:
         for number, place in gaps.items():
             where = unnamed[number].where if number in unnamed else f"what follows byte {place}"
             unnamed[number] = _Unnamed(where)
-        parts = self._complete(table.parts(), unnamed)
-        if parts is not None:
+        scanned = self._complete(parts, unnamed)
+        if scanned:
             table = self._join(parts)
             spacing, _ = look_at_spacing(table)
-        if parts is not None or None in coverage:  # some records have no key
+        if scanned or None in coverage:  # some records have no key
             table = replace(table, keys=None)
         return table, spacing
 
-    def _load(self) -> tuple[RecordTable, list[Coverage | None]]:
-        """The index of all files, from the cache if there is one, and the parts that it names.
+    def _load(self) -> tuple[list[Index], list[Coverage | None]]:
+        """The index of each file, and the part that it names.
 
         Raises:
             FormatError: A .idx is not the index of its .rec.
         """
-        coverage: list[Coverage | None] = []
+        parts = self._parse()
+        rows = [*zip(parts, self._recs, self._idx_of, strict=True)]
+        return parts, [*for_each(lambda row: check_fit(*row), rows, self._recs)]
 
-        def parse() -> list[Index]:
-            parts = self._parse()
-            rows = [*zip(parts, self._recs, self._idx_of, strict=True)]
-            coverage[:] = for_each(lambda row: check_fit(*row), rows, self._recs)
-            return parts
-
-        if any(map(is_url, self._idxs)):
-            return self._join(parse()), coverage
-        table = load_cached(self._recs, self._idxs, self._sizes, parse)
-        if not coverage:
-            # It was checked when it was parsed; but a .rec of the same size may be a new one.
-            for rec, idx, part in zip(self._recs, self._idx_of, table.parts(), strict=True):
-                ends = slice(None, None, max(len(part) - 1, 1))
-                coverage.append(check_fit(Index(part.keys[ends], part.offsets[ends]), rec, idx))
-        return table, coverage
-
-    def _load_whole(self) -> tuple[RecordTable, list[Coverage | None]]:
+    def _load_whole(self) -> tuple[list[Index], list[Coverage | None]]:
         """The entries of indexes that may be whole records, and the parts that they name.
 
         An index that belongs to another file, and was not asked for, is not used at all: the file
@@ -148,7 +132,7 @@ class _Finder:
                     _warn([f"{error}; {unused}"])
                     kept = self._add_losses(*_scan_whole(rec))
             parts.append(kept)
-        return self._join(parts), coverage
+        return parts, coverage
 
     def _parse(self) -> list[Index]:
         """The index of each file, in the order in which the records lie in it."""
@@ -170,17 +154,17 @@ class _Finder:
                 ]
             )
 
-    def _complete(self, parts: list[Index], unnamed: dict[int, _Unnamed]) -> list[Index] | None:
-        """The records of indexes that were not asked for, and those that these leave out.
+    def _complete(self, parts: list[Index], unnamed: dict[int, _Unnamed]) -> bool:
+        """Scan files whose indexes leave records out, and were not asked for.
 
         Args:
-            parts: The index of each file.
+            parts: The index of each file; what a scan finds takes its place.
             unnamed: By number of a file, the part of it that its index does not name.
 
         Returns:
-            The records of each file; None if the indexes leave out none.
+            Whether any file was scanned.
         """
-        messages, stale = [], False
+        messages, scanned = [], False
         for number, unread in unnamed.items():
             rec, idx, part = self._recs[number], self._idx_of[number], parts[number]
             missing = 0
@@ -199,9 +183,9 @@ class _Finder:
                 f"in {unread.where}. It may be that of an older file: make a new one with "
                 f"{advice(rec, idx)}"
             )
-            parts[number], stale = self._add_losses(whole, damage), True
+            parts[number], scanned = self._add_losses(whole, damage), True
         _warn(messages)
-        return parts if stale else None
+        return scanned
 
     def _add_losses(self, part: Index, losses: Losses) -> Index:
         """`part`, after a warning that tells what was left out of it."""

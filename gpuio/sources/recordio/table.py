@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import pairwise
 from typing import Final, TypeVar
 
 import numpy as np
@@ -59,14 +58,6 @@ class RecordTable:
             offsets = np.concatenate([part.offsets for part in parts])
             keys = np.concatenate([part.keys for part in parts])
         return cls(tuple(paths), np.array(sizes, np.int64), first, offsets, keys)
-
-    def parts(self) -> list[Index]:
-        """The index of each file; there must be keys."""
-        assert self.keys is not None
-        return [
-            Index(self.keys[begin:end], self.offsets[begin:end])
-            for begin, end in pairwise(self.first.tolist())
-        ]
 
     def __len__(self) -> int:
         return len(self.offsets)
