@@ -29,18 +29,19 @@ class Group(Protocol):
     section: ClassVar[str]
 
 
-def _optional(reader: Reader) -> Reader:
+def optional(reader: Reader) -> Reader:
+    """A reader that takes None for None."""
     return lambda name, value: None if value is None else reader(name, value)
 
 
 READERS: Final[Mapping[str, Reader]] = {
     "bool": p.boolean,
     "int": p.integer,
-    "int | None": _optional(p.integer),
+    "int | None": optional(p.integer),
     "Bounded": p.bounded_integer,
     "float": p.number,
     "Float32": p.mxnet_float,
-    "Float32 | None": _optional(p.float32),  # MXNet reads these to the nearest float32
+    "Float32 | None": optional(p.float32),  # MXNet reads these to the nearest float32
     "str": p.text,
     "tuple[int, int, int]": partial(p.shape, length=3),
     "tuple[int, ...]": p.integers,

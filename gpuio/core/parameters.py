@@ -198,16 +198,18 @@ def integers(name: str, value: Any) -> tuple[int, ...]:
     """Integers: a sequence of them, or text with commas between; no integer for "" and None."""
     if value is None:
         return ()
-    parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-    if not isinstance(parts, Sequence | np.ndarray):
+    parts = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(parts, str):
+        parts = [part for part in parts.split(",") if part.strip()]
+    if not isinstance(parts, Sequence):
         raise ValueError(f"{name} must be a list of integers, got {value!r}")  # noqa: TRY004
     return tuple(bounded_integer(name, part) for part in parts)
 
 
 def numbers(name: str, value: Any) -> tuple[float, ...]:
     """Numbers: a single one, a sequence of them, or the text of either."""
-    given = _parsed(name, value, "numbers")
-    if not isinstance(given, Sequence | np.ndarray) or isinstance(given, str):
+    given = value.tolist() if isinstance(value, np.ndarray) else _parsed(name, value, "numbers")
+    if not isinstance(given, Sequence) or isinstance(given, str):
         given = (given,)
     return tuple(number(name, part) for part in given)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpuio.core import parameters as p
 from gpuio.core.options import Bounded, Float32, option
-from gpuio.mxnet.image_keywords import BoxOptions, Geometry, MeanOptions
+from gpuio.mxnet.image_keywords import MOST_LABELS, BoxOptions, Geometry, MeanOptions
 from gpuio.storage.paths import PathLike
 from gpuio.transforms.detection import ResizeMode
 from gpuio.transforms.normalize import Normalization
@@ -24,6 +24,11 @@ class DetLabels(BoxOptions):
         "any.")
     label_pad_width: int = option(0, "The number of labels that a row of the batch has space for; "
         "0 and -1 stand for the largest number that any record has.")
+
+    def __post_init__(self) -> None:
+        BoxOptions.__post_init__(self)
+        p.integer("label_width", self.label_width, most=MOST_LABELS)
+        p.integer("label_pad_width", self.label_pad_width, most=MOST_LABELS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

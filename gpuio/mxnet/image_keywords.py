@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Final, Literal, get_args
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from gpuio.transforms.normalize import Normalization
 from gpuio.transforms.object_crop import EmitMode, check_emit
 from gpuio.transforms.op import Op
 
+MOST_LABELS: Final = 2**31 - 1
+"""Labels that an image can have."""
 LabelKind = Literal["values", "boxes", "points"]
 
 
@@ -62,7 +64,7 @@ class ImageLabels(BoxOptions):
         p.choice("label_kind", kind, get_args(LabelKind))
         if width == -1 and kind != "values":
             return
-        p.integer("label_width", width, least=1)
+        p.integer("label_width", width, least=1, most=MOST_LABELS)
         if width % (size := LABEL_KINDS[kind]):
             raise ValueError(f"label_width must be a multiple of {size} for {kind}, got {width}")
 

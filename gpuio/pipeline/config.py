@@ -12,7 +12,7 @@ from functools import partial
 from typing import ClassVar, Final, Literal, get_args
 
 from gpuio.core import parameters as p
-from gpuio.core.options import REQUIRED, option
+from gpuio.core.options import REQUIRED, option, optional
 from gpuio.pipeline.error_policy import POLICIES, OnError
 from gpuio.samplers import SamplingConfig
 from gpuio.sources.base import RecordSource
@@ -117,7 +117,7 @@ class RuntimeConfig:
         'All but "raise" also leave out what cannot be found in a damaged or truncated .rec file.')
     tolerate: Literal["warnings"] | None = option(None, '"warnings" accepts the pixels that '
         "libjpeg makes up where a JPEG is damaged, as MXNet does. By default, such an image is an "
-        "error.")
+        "error.", reader=optional(p.text))
 
     def __post_init__(self) -> None:
         if (threads := self.preprocess_threads) is not None:

@@ -61,11 +61,11 @@ def check_path(name: str, value: object) -> None:
 
     Raises:
         TypeError: `value` is neither a str nor an os.PathLike.
-        ValueError: The path is empty.
+        ValueError: The path is empty, or has a NUL in it.
     """
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} must be a path, got {value!r}")
-    if is_blank(value):
+    if is_blank(value) or "\0" in os.fspath(value):
         raise ValueError(f"{name} must be a path, got {value!r}")
 
 

@@ -105,7 +105,7 @@ def test_lists_of_integers_may_be_empty():
     assert p.integers("x", "") == p.integers("x", None) == p.integers("x", ()) == ()
 
 
-@pytest.mark.parametrize("value", [7, "1;2", (1, 2.5)])
+@pytest.mark.parametrize("value", [7, "1;2", (1, 2.5), np.array(1), np.array([1.0])])
 def test_what_is_no_list_of_integers_is_refused(value):
     with pytest.raises(ValueError, match="x must be a"):
         p.integers("x", value)
@@ -288,7 +288,7 @@ def test_a_float_is_read_as_mxnet_reads_it(text, bits):
     ("value", "expected"),
     [
         (0.5, (0.5,)), ([1, 2.5], (1, 2.5)), ("(0.1, 3)", (0.1, 3)), ("2", (2,)),
-        (np.array([1, 2]), (1, 2)), ((), ()),
+        (np.array([1, 2]), (1, 2)), (np.array(0.5), (0.5,)), ((), ()),
     ],
 )  # fmt: skip
 def test_numbers_may_be_one_or_several_or_text(value, expected):

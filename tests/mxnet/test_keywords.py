@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import MISSING
 
+import numpy as np
 import pytest
 
 from gpuio import ImageDetRecordIter, ImageRecordIter
@@ -38,3 +39,19 @@ def test_the_docstring_describes_every_parameter(iterator):
     text = " ".join(inspect.getdoc(iterator).split())
     for option in keywords_of(iterator).values():
         assert f" {option.name}: {description(option)}" in text
+
+
+@pytest.mark.parametrize(
+    ("iterator", "name", "value"),
+    [
+        (ImageRecordIter, "label_width", 2**63),
+        (ImageDetRecordIter, "label_width", 2**63),
+        (ImageDetRecordIter, "label_pad_width", 2**31),
+        (ImageRecordIter, "tolerate", np.array([1, 2])),
+        (ImageRecordIter, "mean_img", "a\0b"),
+        (ImageRecordIter, "rotate_list", np.array(1)),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_name_before_files_are_opened(iterator, name, value):
+    with pytest.raises(ValueError, match=rf"^{name} must be .*, got "):
+        iterator("no such file.rec", (3, 8, 8), 1, **{name: value})

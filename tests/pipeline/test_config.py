@@ -14,6 +14,7 @@ from gpuio.samplers import SamplingConfig
     ("group", "options", "name"),
     [
         (SourceConfig, {"path_imgrec": ""}, "path_imgrec"),
+        (SourceConfig, {"path_imgrec": "a.rec", "path_imglist": "a\0b"}, "path_imglist"),
         (SourceConfig, {"path_imgrec": "a.rec", "cache_size": 1 << 30}, "cache_size"),
         (SourceConfig, {"path_imgrec": "a.rec", "cache_dir": "s3://a/b"}, "cache_dir"),
         (SamplingConfig, {"batch_size": 0}, "batch_size"),
