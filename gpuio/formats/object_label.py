@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 HEADER_WIDTH: Final = 2
 OBJECT_WIDTH: Final = 5
+_BOXES: Final = "; ImageRecordIter(label_kind='boxes') reads boxes without a header"
 _FAR: Final = 2.0  # largest coordinate: in some sets boxes reach out of the picture a little
 
 
@@ -65,10 +66,12 @@ def faults_of(labels: npt.NDArray[np.float32], widths: npt.NDArray[np.int64]) ->
     faults = {}
     for place in np.flatnonzero(short | odd).tolist():
         if short[place]:
-            faults[place] = f"{widths[place]} labels are not enough for a header and an object"
+            fault = f"{widths[place]} labels are not enough for a header and an object"
         else:
-            faults[place] = (
+            fault = (
                 f"{widths[place]} labels do not hold a header of {head[place, 0]:g} and objects of "
                 f"{head[place, 1]:g} numbers"
             )
+        boxes = widths[place] > 0 and widths[place] % OBJECT_WIDTH == 0
+        faults[place] = fault + (_BOXES if boxes else "")
     return faults

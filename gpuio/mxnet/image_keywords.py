@@ -62,11 +62,16 @@ class ImageLabels(BoxOptions):
         BoxOptions.__post_init__(self)
         kind, width = self.label_kind, self.label_width
         p.choice("label_kind", kind, get_args(LabelKind))
-        if width == -1 and kind != "values":
+        if width == -1:
+            if kind == "values":
+                raise ValueError("label_width=-1 needs label_kind='boxes' or label_kind='points'")
             return
         p.integer("label_width", width, least=1, most=MOST_LABELS)
         if width % (size := LABEL_KINDS[kind]):
-            raise ValueError(f"label_width must be a multiple of {size} for {kind}, got {width}")
+            raise ValueError(
+                f"label_width must be a multiple of {size} for {kind}, got {width}; -1 takes as "
+                "many as any record has"
+            )
 
     def ops(self) -> list[Op]:
         """The steps that move labels with the pixels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gpuio.transforms.normalize import Normalization
-from gpuio.transforms.op import Op
+from gpuio.transforms.op import Op, format_value
 
 _PROBLEMS = {
     "geometry": "moves pixels",
@@ -58,8 +58,10 @@ class Plan:
         lines = [f"decode to {channels} channels, only the window that is needed"]
         lines += [f"{op}: {op.cost}" for op in self.ops]
         if self.dtype != "uint8":
-            mean = "mean_img" if n.image is not None else n.mean[:channels]
-            scaled = "" if self.dtype == "int8" else f" * {n.scale} / {n.std[:channels]}"
+            mean, std = (format_value(of_each[:channels]) for of_each in (n.mean, n.std))
+            if n.image is not None:
+                mean = "mean_img"
+            scaled = "" if self.dtype == "int8" else f" * {format_value(n.scale)} / {std}"
             lines.append(f"(v - {mean}){scaled}")
         lines.append(f"to {self.dtype} {self.layout} {channels} x {height} x {width}")
         return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))

@@ -27,7 +27,7 @@ class GaussianBlur(Op):
         sigma: Range of the standard deviation, in pixels, more than 0.
     """
 
-    cost: ClassVar[str] = "a long pass over the window, behind one for what moves pixels before it"
+    cost: ClassVar[str] = "a long pass over the window, and a pass for steps before it"
     kernel_size: int
     sigma: tuple[float, float] = (0.1, 2.0)
 

@@ -157,7 +157,7 @@ class Exposure(Op):
         illumination: The offset is -illumination to illumination, in levels.
     """
 
-    cost: ClassVar[str] = "free, with the normalization"
+    cost: ClassVar[str] = "free, as a part of the normalization"
     changes: ClassVar[Changes] = "output"
     last_of: ClassVar[tuple[Changes, ...]] = ("geometry", "colors", "output")
     contrast: float = 0

@@ -31,7 +31,7 @@ class Crop(Op):
         inter_method: Interpolation for enlarging, 0 to 4, 9 by size, 10 random.
     """
 
-    cost: ClassVar[str] = "free, but up to two passes for images that are too small"
+    cost: ClassVar[str] = "free; up to two passes for images smaller than the crop"
     shape: tuple[int, int]
     random: bool = False
     inter_method: int = 1

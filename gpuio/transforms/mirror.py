@@ -24,7 +24,7 @@ class Mirror(Op):
         random: Mirror each image with probability 1/2.
     """
 
-    cost: ClassVar[str] = "free; a pass over the window where pixels move later"
+    cost: ClassVar[str] = "free; a pass over the window if a later step moves pixels"
     random: bool = False
 
     def __call__(self, batch: BatchPlan) -> None:

@@ -173,12 +173,21 @@ class BatchPlan:
         )
 
 
+def format_value(value: object) -> str:
+    """A parameter as plans print it; floats with the digits that float32 has."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(format_value, value))}{',' * (len(value) == 1)})"
+    return repr(float(str(np.float32(value)))) if isinstance(value, float) else repr(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Op(ABC):
     """One augmentation: a frozen dataclass that checks itself, and adds to a `BatchPlan`.
 
     Attributes:
-        cost: What it adds to the work, for people.
+        cost: How much work it adds, in words, for `print(loader.plan)`. A pass or a loop visits
+            each pixel of the window, which is the part of an image that is decoded, or of the
+            picture, which is the output.
         changes: What of an image it changes.
         last_of: What no later op may change; `Plan` refuses such an order.
     """
@@ -195,7 +204,7 @@ class Op(ABC):
         """The op with the parameters that are not at their defaults."""
         defaults = {field.name: field.default for field in fields(self)}
         shown = [
-            f"{name}={getattr(self, name)!r}"
+            f"{name}={format_value(getattr(self, name))}"
             for name, default in defaults.items()
             if getattr(self, name) != default
         ]

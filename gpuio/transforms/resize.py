@@ -25,7 +25,7 @@ class ResizeShorterEdge(Op):
         inter_method: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 random.
     """
 
-    cost: ClassVar[str] = "a pass over the window, none where the size is right"
+    cost: ClassVar[str] = "a pass over the window; free for images of the right size"
     edge: int
     inter_method: int = 1
 

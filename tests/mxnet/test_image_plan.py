@@ -44,8 +44,8 @@ def test_a_plan_prints_its_steps_with_what_is_not_by_default():
     assert str(plan).splitlines() == [
         "1. decode to 3 channels, only the window that is needed",
         (
-            "2. ResizeShorterEdge(edge=256, inter_method=2): a pass over the window, none where "
-            "the size is right"
+            "2. ResizeShorterEdge(edge=256, inter_method=2): a pass over the window; free for "
+            "images of the right size"
         ),
         (
             "3. Affine(angles=(-10, 10), ratio=(1.0, 1.0), fill=127, inter_method=2): a pass over "
@@ -53,18 +53,24 @@ def test_a_plan_prints_its_steps_with_what_is_not_by_default():
         ),
         "4. Pad(margin=4, fill=127): a pass over the window",
         (
-            "5. Crop(shape=(224, 200), random=True, inter_method=2): free, but up to two passes "
-            "for images that are too small"
+            "5. Crop(shape=(224, 200), random=True, inter_method=2): free; up to two passes for "
+            "images smaller than the crop"
         ),
         "6. ColorJitter(brightness=0.1): up to three loops over the picture",
         "7. HlsJitter(hue=18): a long loop over the picture",
         "8. Lighting(std=0.05): a loop over the picture",
         "9. RandomGray(p=0.2): a loop over the picture for the images that become gray",
-        "10. Mirror(random=True): free; a pass over the window where pixels move later",
-        "11. Exposure(contrast=0.3): free, with the normalization",
+        "10. Mirror(random=True): free; a pass over the window if a later step moves pixels",
+        "11. Exposure(contrast=0.3): free, as a part of the normalization",
         "12. (v - (1, 2, 3)) * 0.5 / (5, 6, 7)",
         "13. to float32 NCHW 3 x 224 x 200",
     ]
+
+
+def test_a_plan_prints_floats_with_the_digits_of_float32():
+    text = str(plan_of(Normalization(std=(58.4, 1, 1, 1)), data_shape=(3, 8, 8), brightness=0.4))
+    assert "ColorJitter(brightness=0.4)" in text
+    assert "(v - (0, 0, 0)) * 1 / (58.4, 1, 1)" in text
 
 
 def test_a_plan_prints_no_normalisation_that_its_dtype_has_not():

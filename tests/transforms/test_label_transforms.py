@@ -8,7 +8,7 @@ import pytest
 
 from gpuio import ImageRecordIter
 from gpuio.errors import LabelError
-from gpuio.testing import encode, write_rec
+from gpuio.testing import draw, encode, write_rec
 
 COUNT = 12
 WAYS = {
@@ -189,13 +189,23 @@ def test_values_stay_as_they_are(maps):
     [
         ({"label_kind": "masks"}, "label_kind must be one of values, boxes, points"),
         ({"label_kind": "boxes", "label_width": 6}, "a multiple of 5 for boxes, got 6"),
-        ({"label_kind": "values", "label_width": -1}, "label_width must be at least 1"),
+        ({"label_kind": "values", "label_width": -1}, "label_width=-1 needs label_kind='boxes'"),
         ({"label_kind": "boxes", "label_width": 5, "crop_emit_mode": "x"}, "crop_emit_mode"),
     ],
 )
 def test_a_wrong_parameter_is_named(maps, options, message):
     with pytest.raises(ValueError, match=message):
         ImageRecordIter(maps[0], (3, 20, 20), 4, **options)
+
+
+def test_labels_of_a_detection_set_are_recognized(tmp_path):
+    path = tmp_path / "det.rec"
+    write_rec(path, [encode(draw(20, 20))], labels=[[2, 5, 1, 0, 0, 0.5, 0.5]])
+    with (
+        ImageRecordIter(path, (3, 20, 20), 1, label_kind="boxes", label_width=-1) as batches,
+        pytest.raises(LabelError, match=r"labels are not boxes of 5 .* with ImageDetRecordIter"),
+    ):
+        batches.next()
 
 
 def test_masks_follow_by_replay_with_the_nearest_pixel(boxes, tmp_path):

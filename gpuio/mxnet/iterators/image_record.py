@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.options import make
+from gpuio.formats.label_hint import label_hint
 from gpuio.mxnet.advice import IMAGE_RULES, advise
 from gpuio.mxnet.image_keywords import (
     ImageColor,
@@ -150,6 +151,10 @@ def _ragged_labels(dataset: RecordSource, path_imglist: PathLike, kind: str) -> 
 
     def check(labels: npt.NDArray[np.float32], widths: npt.NDArray[np.int64]) -> dict[int, str]:
         wrong = np.flatnonzero((widths == 0) | (widths % size != 0)).tolist()
-        return {n: f"its {widths[n]} labels are not {kind} of {size} numbers" for n in wrong}
+        return {
+            n: f"its {widths[n]} labels are not {kind} of {size} numbers"
+            f"{label_hint(labels[n, : widths[n]], 1)}"
+            for n in wrong
+        }
 
     return Labels(most, (most,), relabel, check)

@@ -153,6 +153,7 @@ def test_labels_of_a_list_replace_those_in_the_records(three, tmp_path):
         ([1, 5, 1, 0, 0, 1, 1], "a header of 1"),
         ([2, 4, 1, 0, 0, 1, 1, 1], "objects of 4"),
         ([np.nan] * 7, "a header of nan"),
+        ([1, 0, 0, 1, 1], "5 labels .*; ImageRecordIter.label_kind='boxes'. reads boxes without"),
     ],
 )
 def test_a_wrong_label_is_an_error_that_says_where(tmp_path, label, reason):
