@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Final, NoReturn
 
+from gpuio import __version__
+
 COMMANDS: Final = {
     "im2rec": "make lists of images, or pack listed images into .rec and .idx",
     "rec2idx": "make the .idx of a .rec",
@@ -58,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         with _interruptible(), explained(f"gpuio {argv[0]}" if argv else "gpuio"):
-            return _run(_parse(argv))
+            args = _parse(argv)
+            return int(args.run(args))
     except Terminated as end:
         return _fail("terminated", _SIGNALLED + end.number)
     except KeyboardInterrupt:
@@ -70,15 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except ModuleNotFoundError as error:
         return _fail(f"{error}; install what is missing with pip", 2)
-
-
-def _run(args: argparse.Namespace) -> int:
-    if not args.version:
-        return int(args.run(args))
-    from importlib.metadata import version
-
-    print(f"gpuio {version('gpuio')}")
-    return 0
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -159,8 +153,11 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         description="RecordIO image sets: make, index, inspect, check.",
         epilog="`gpuio COMMAND --help` explains one command.",
     )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", required=argv[:1] != ["--version"])
+    version = f"gpuio {__version__}"
+    parser.add_argument(
+        "--version", action="version", version=version, help="print the version and exit"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         if name in argv[:1]:

@@ -7,9 +7,9 @@ import json
 import os
 import platform
 import time
-from importlib.metadata import version
 from typing import Any, Final
 
+from gpuio import __version__
 from gpuio.cli import arguments, loader
 from gpuio.mxnet.iterators.image_record import ImageRecordIter
 from gpuio.observe.profile import profile
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     print(report)
     if args.json:
         figures = {
-            "gpuio": version("gpuio"),
+            "gpuio": __version__,
             "python": platform.python_version(),
             "machine": platform.platform(),
             "cpus": os.cpu_count(),

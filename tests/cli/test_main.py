@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import gpuio
 from gpuio.cli import COMMANDS, main
 from gpuio.testing import encode, write_rec
 
@@ -42,8 +43,10 @@ def test_a_wrong_call_is_status_2(arguments):
 
 
 def test_version(capsys):
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("gpuio ")
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"gpuio {gpuio.__version__}\n"
 
 
 def test_help_loads_nothing_heavy():
