@@ -7,8 +7,8 @@
 
 Values are those of MXNet 1.9.1, and so are random draws: `random.seed` and `numpy.random.seed` give
 the same images there and here. Where a module differs on purpose, its docstring says so.
-`ImageIter` runs lists of these augmenters in compiled code on all cores; with callables of others
-it goes through them in Python, image by image, in threads.
+`ImageIter` runs lists of these augmenters in compiled code on all cores; lists with a callable of
+your own run in Python, image by image, in threads.
 """
 
 from gpuio.mxnet.image.augmenters import (

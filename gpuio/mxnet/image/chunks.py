@@ -1,8 +1,9 @@
 """The compiled path of `ImageIter`: the pipeline of `ImageRecordIter`, planned by MXNet's draws.
 
-What an image gets is drawn from the `random` and `numpy.random` that the whole program shares. So
-the planner, which runs in a thread, draws only while the caller waits in `ChunkPipeline.take`:
-equal programs draw equal numbers, though some chunks ahead of the one that is returned.
+A chunk is a batch, or the part of one before or after the end of the sequence. What an image gets
+is drawn from the `random` and `numpy.random` that the whole program shares. So the planner, which
+runs in a thread, draws only while the caller waits in `ChunkPipeline.take`: equal programs draw
+equal numbers, though some chunks ahead of the one that is returned.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
     LabelsByNumber = Callable[[int], npt.ArrayLike]
     NumbersByKey = Callable[[Sequence[Any]], npt.NDArray[np.int64]]
 
-_AHEAD: Final = 3  # chunks drawn ahead: one that is ready, and one for each that the CPU makes
-_KEEP: Final = _AHEAD + 4  # output arrays kept for use again
+_AHEAD: Final = 3  # chunks drawn ahead: one that is ready, and two that the CPU works on
+_KEEP: Final = _AHEAD + 4  # output arrays that are kept for reuse
 _JFIF_NBYTES: Final = 11
 
 
@@ -213,7 +214,7 @@ class ChunkPipeline:
         source, keys = _records(samples, label_width)
         relabel = labels = None
         if samples.imglist is not None:
-            # The planner gives the labels of the list, of which there may be more or fewer than W.
+            # The planner looks the labels up, as a sample may have more or fewer than W of them.
             relabel = no_labels(label_width)
             labels = lambda number: samples.listed_label(keys[number].item())  # noqa: E731
         read = RecordReader(source, label_width=label_width, relabel=relabel)
@@ -314,7 +315,13 @@ def _numbers_by_key(keys: npt.NDArray[Any]) -> NumbersByKey:
     ordered = keys[order]
 
     def numbers_of(wanted: Sequence[Any]) -> npt.NDArray[np.int64]:
-        places = np.searchsorted(ordered, np.asarray(wanted, keys.dtype), side="right") - 1
+        values = np.asarray(wanted)
+        known = np.zeros(len(values), bool)
+        if values.dtype.kind == keys.dtype.kind:
+            places = np.searchsorted(ordered, values, side="right") - 1
+            known = ordered[places] == values
+        if not known.all():
+            raise KeyError(wanted[int(np.argmin(known))])  # in `seq`, which users may set
         return np.asarray(order[places])
 
     return numbers_of

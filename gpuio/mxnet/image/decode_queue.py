@@ -1,4 +1,4 @@
-"""Images that threads decode for an `ImageIter`, and take through augmenters of others."""
+"""Images that threads decode for an `ImageIter`, and take through a user's callables."""
 
 from __future__ import annotations
 
@@ -162,4 +162,4 @@ _NAMED: Final[dict[type[Exception], type[Exception]]] = {
     FormatError: FormatError,
     ValueError: FormatError,
 }
-"""Errors whose message gets the name of the sample in front, and what they become."""
+"""Errors that are raised anew with the name of the sample in front of their message: as what."""

@@ -174,10 +174,10 @@ class ImageDetIter(ImageIter):
         label[...] = -1
         return data, label
 
-    def _put(self, data: NDArray, label: NDArray, place: int, found: Any, image: Image) -> bool:
+    def _put(self, data: NDArray, label: NDArray, place: int, raw: Any, image: Image) -> bool:
         try:
             self.check_valid_image([image])
-            pixels, objects = self.augmentation_transform(image, self._parse_label(found))
+            pixels, objects = self.augmentation_transform(image, self._parse_label(raw))
             self._check_valid_label(objects)
         except RuntimeError as error:
             _log.debug("invalid sample left out: %s", error)

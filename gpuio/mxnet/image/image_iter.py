@@ -88,7 +88,7 @@ class ImageIter(EpochIter):
             start of the sequence, and counts; "discard" drops it; "roll_over" keeps it for the next
             epoch, where it is filled up, and what was added counted as `pad`.
         preprocess_threads: Threads that decode and augment; all cores that this process may use
-            when None. With one, callables of others draw in MXNet's order, too.
+            when None. With one, callables of your own draw in MXNet's order, too.
         **options: Keywords of `CreateAugmenter`, which have no effect beside `aug_list`.
 
     Attributes:
@@ -302,7 +302,7 @@ class ImageIter(EpochIter):
         kernels = self._find_kernels()
         if kernels is not None:
             return self._fill_by_kernels(kernels, data, label, start)
-        self._threaded = self._has_own_methods and not all(map(is_own, self.auglist))
+        self._threaded = self._has_default_hooks and not all(map(is_own, self.auglist))
         count, more = start, True
         while count < self.batch_size:
             missing = self.batch_size - count
@@ -328,8 +328,8 @@ class ImageIter(EpochIter):
         return stop
 
     def _find_kernels(self) -> ChunkPipeline | None:
-        """What runs the augmenters as kernels; None where they run in Python."""
-        if not self._has_own_methods:
+        """The pipeline that runs the augmenters as kernels; None where they run in Python."""
+        if not self._has_default_hooks:
             return None
         augs, kernels = list(self.auglist), self._kernels
         if augs == self._kernel_augs and (kernels is None or kernels.pid == os.getpid()):
@@ -348,8 +348,8 @@ class ImageIter(EpochIter):
         return self._kernels
 
     @property
-    def _has_own_methods(self) -> bool:
-        """Whether no derived class has replaced a method that kernels would pass by."""
+    def _has_default_hooks(self) -> bool:
+        """Whether no derived class has replaced one of `_HOOKS`."""
         return all(getattr(type(self), name) is getattr(ImageIter, name) for name in _HOOKS)
 
     def _read(self) -> EncodedSample:
@@ -364,8 +364,8 @@ class ImageIter(EpochIter):
             return done
         return self._queue.submit(sample, list(self.auglist) if self._threaded else [])
 
-    def _put(self, data: NDArray, label: NDArray, place: int, found: Any, image: Image) -> bool:
-        """Put one image into its place in the batch; False if it is left out."""
+    def _put(self, data: NDArray, label: NDArray, place: int, raw: Any, image: Image) -> bool:
+        """Augment one image, and put it and its `raw` label into a batch; False leaves it out."""
         if not self._threaded:
             try:
                 self.check_valid_image(image)
@@ -373,7 +373,7 @@ class ImageIter(EpochIter):
                 _log.debug("invalid image left out: %s", error)
                 return False
             image = self.augmentation_transform(image)
-        values = np.asarray(found, np.float32).ravel()
+        values = np.asarray(raw, np.float32).ravel()
         if values.size != self.label_width:
             hint = label_hint(values, image.nbytes, reader="ImageDetIter")
             raise LabelError(
@@ -446,4 +446,4 @@ _HOOKS: Final = (
     "postprocess_data",
     "_put",
 )
-"""Methods that a derived class may replace, and which kernels would pass by."""
+"""Methods that a derived class may replace, and that kernels do not call."""

@@ -27,7 +27,7 @@ Entry = tuple[NDArray, str]
 class KeyedSamples:
     """Where samples come from, and how messages name them.
 
-    It is made from arguments of `ImageIter`; `keyed` says whether users see the keys of a .rec that
+    The arguments are those of `ImageIter`, and `keyed`: whether users see the keys of a .rec that
     has no .idx.
 
     Attributes:
@@ -52,7 +52,7 @@ class KeyedSamples:
         *,
         keyed: bool,
     ) -> None:
-        # Later the current folder may be another one.
+        # Absolute, because the current folder may be another one later.
         self.rec = absolute(os.fspath(path_imgrec)) if path_imgrec else ""
         self.idx = absolute(os.fspath(path_imgidx)) if path_imgidx else ""
         self.root = None if path_root is None else absolute(os.fspath(path_root))
@@ -184,7 +184,7 @@ def _entry(number: int, sample: Sequence[Any], dtype: str) -> Entry:
 
 
 def _check_keys(file: MXIndexedRecordIO, idx: str) -> None:
-    """Find out whether each key of a .idx stands for one record.
+    """Check that no two records of a .idx have the same key.
 
     Raises:
         FormatError: A key stands for several records.
@@ -198,5 +198,5 @@ def _check_keys(file: MXIndexedRecordIO, idx: str) -> None:
         raise FormatError(
             f"{idx}: key {index.keys[clash[0]]} stands for the records at bytes {offsets[0]} and "
             f"{offsets[1]}, and ImageIter finds samples by their keys; write another index with "
-            "`gpuio rec2idx`, or use ImageRecordIter, which goes by places"
+            "`gpuio rec2idx`, or use ImageRecordIter, which needs no keys"
         )

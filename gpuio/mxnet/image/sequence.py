@@ -33,7 +33,7 @@ class SampleSequence:
 
     @property
     def left(self) -> int:
-        """Samples up to the end of the sequence; 0 once a batch was padded."""
+        """How many samples come before the end of the sequence; 0 after `end`."""
         return max(len(self.keys) - self.cur, 0) if self._open else 0
 
     @property
@@ -54,12 +54,12 @@ class SampleSequence:
         return self.last_key
 
     def wrap(self) -> None:
-        """Go on at the start, since the end was met; but not after a batch that ends the epoch."""
+        """Continue at the start after the end; with "discard" and after `end`, stay at the end."""
         if self._open and self._last_batch != "discard":
             self.cur = 0
 
     def end(self) -> None:
-        """Give nothing more until `rewind`."""
+        """End the epoch: there are no more samples until `rewind`."""
         self._open = False
 
     def rewind(self) -> None:
@@ -97,6 +97,8 @@ def part_of(keys: MutableSequence[Any], num_parts: int, part_index: int) -> Muta
     """One of `num_parts` equal parts of `keys`; the samples that are left over are in none."""
     if num_parts <= 1:
         return keys
-    assert part_index < num_parts, f"part_index must be below {num_parts}, got {part_index}"
+    assert 0 <= part_index < num_parts, (
+        f"part_index must be from 0 to {num_parts - 1}, got {part_index}"
+    )
     count = len(keys) // num_parts
     return keys[part_index * count : (part_index + 1) * count]

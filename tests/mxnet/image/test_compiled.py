@@ -257,6 +257,23 @@ def test_samples_taken_one_by_one_are_not_in_the_next_batch(indexed):
         assert next(it).label[0].tolist() == [3, 4]
 
 
+@pytest.mark.parametrize("kind", [image.ImageIter, InPython])
+@pytest.mark.parametrize("key", [49, 999, "50"])
+def test_a_key_that_no_record_has_is_an_error(indexed, kind, key):
+    with kind(2, SHAPE, **indexed) as it:
+        it.seq = [50, key]
+        with pytest.raises(KeyError, match=str(key)):
+            next(it)
+
+
+@pytest.mark.parametrize("kind", [image.ImageIter, InPython])
+def test_a_key_that_is_longer_than_those_of_a_list_is_an_error(folder, kind):
+    with kind(2, SHAPE, imglist=[[0, "0.png"], [1, "1.png"]], path_root=folder) as it:
+        it.seq = ["1", "12"]
+        with pytest.raises(KeyError, match="12"):
+            next(it)
+
+
 def test_a_reset_in_mid_epoch_begins_again(indexed):
     with image.ImageIter(2, SHAPE, **indexed) as it:
         first = next(it).data[0]

@@ -73,5 +73,6 @@ def test_parts_are_equal_and_leave_the_rest_out():
         [5, 6],
     ]
     assert part_of([1, 2], 1, 0) == [1, 2]
-    with pytest.raises(AssertionError, match="part_index must be below 3, got 3"):
-        part_of([1, 2], 3, 3)
+    for index in (3, -1):
+        with pytest.raises(AssertionError, match=f"part_index must be from 0 to 2, got {index}"):
+            part_of([1, 2], 3, index)
