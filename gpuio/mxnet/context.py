@@ -7,8 +7,6 @@ from typing import Final
 
 from gpuio.core import parameters as p
 
-__all__ = ["Context", "cpu", "current_context", "gpu", "num_gpus"]
-
 _TYPES: Final = ("cpu", "gpu")
 
 

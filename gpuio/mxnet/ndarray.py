@@ -14,10 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core import parameters as p
-from gpuio.core.lazy import missing
 from gpuio.mxnet.context import Context, cpu, gpu
-
-__all__ = ["NDArray", "array", "ones", "waitall", "zeros"]
 
 
 class ArrayMethods:
@@ -98,7 +95,8 @@ class NDArray(ArrayMethods, np.ndarray[Any, np.dtype[Any]]):
             ValueError: `other` is an array of another shape.
         """
         if isinstance(other, Context):
-            return _on_device(self.copy(), other)
+            copied = _on_device(self, other)
+            return self.copy() if copied is self else copied
         if other.shape != self.shape:
             raise ValueError(f"other must have shape {self.shape}, got {other.shape}")
         np.copyto(other, self, casting="unsafe")
@@ -221,7 +219,3 @@ def ones(
 
 def waitall() -> None:
     """Return at once: no work is queued."""
-
-
-def __getattr__(name: str) -> Any:
-    raise missing(__name__, name)

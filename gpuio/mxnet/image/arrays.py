@@ -23,19 +23,19 @@ def image_array(src: Any) -> npt.NDArray[Any]:
     return image
 
 
-def ndarray(array: npt.NDArray[Any]) -> NDArray:
-    """An array as users get it: contiguous; of the same memory if it is contiguous already."""
+def as_ndarray(array: npt.NDArray[Any]) -> NDArray:
+    """`array` as a contiguous NDArray, without a copy where it is contiguous already."""
     return np.ascontiguousarray(array).view(NDArray)
 
 
-def into(out: npt.NDArray[Any] | None, result: npt.NDArray[Any]) -> NDArray:
-    """`result` as users get it, written to `out` if that is given.
+def store(out: npt.NDArray[Any] | None, result: npt.NDArray[Any]) -> NDArray:
+    """`result` as an NDArray; or `out`, if it is given, after `result` was written to it.
 
     Raises:
         ValueError: `out` has another shape or dtype.
     """
     if out is None:
-        return ndarray(result)
+        return as_ndarray(result)
     if out.shape != result.shape or out.dtype != result.dtype:
         found = f"{out.shape} {out.dtype}"
         raise ValueError(f"out must be {result.shape} {result.dtype}, got {found}")

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from gpuio.core.parameters import suggest, without_torch
 from gpuio.mxnet import advice
-from gpuio.mxnet.image.arrays import by_channel, floating, image_array, ndarray
+from gpuio.mxnet.image.arrays import as_ndarray, by_channel, floating, image_array
 from gpuio.mxnet.image.functions import (
     Box,
     center_box,
@@ -576,7 +576,7 @@ def mirrored(src: Image) -> NDArray:
         # A pixel at a time, which is three times as fast.
         pixels = image.view("V3")[:, ::-1].copy()
         return pixels.view(np.uint8).reshape(image.shape).view(NDArray)
-    return ndarray(image[:, ::-1])
+    return as_ndarray(image[:, ::-1])
 
 
 def _table(values: Any) -> NDArray:

@@ -29,7 +29,7 @@ from gpuio.core import parameters as p
 from gpuio.core.extras import explained
 from gpuio.errors import DecodeError
 from gpuio.formats import codec
-from gpuio.mxnet.image.arrays import by_channel, floating, image_array, into, ndarray
+from gpuio.mxnet.image.arrays import as_ndarray, by_channel, floating, image_array, store
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.storage.paths import check_path
 from gpuio.storage.plain_file import read_plain
@@ -83,7 +83,7 @@ def imdecode(
     pixels = codec.imdecode(data, flag, order=order, turn=not is_jfif(data))
     if not flag:
         pixels = pixels[..., None]
-    return into(out, pixels)
+    return store(out, pixels)
 
 
 def is_jfif(data: bytes) -> bool:
@@ -184,14 +184,14 @@ def imresize(
     if not image.size:
         raise ValueError(f"src must not be empty, got shape {image.shape}")
     if image.shape[:2] == (h, w):
-        return into(out, image.copy())
+        return store(out, image.copy())
     resize, resize_float = _resizers()
     if image.dtype != np.uint8:
-        return into(out, resize_float(image, h, w, interp))
+        return store(out, resize_float(image, h, w, interp))
     if interp == _CUBIC and image.shape[2] > 1:
         # At the end of a row the kernel rounds as MXNet's iterators do, whose colours are BGR.
-        return into(out, resize(image[..., ::-1], h, w, interp)[..., ::-1])
-    return into(out, resize(image, h, w, interp))
+        return store(out, resize(image[..., ::-1], h, w, interp)[..., ::-1])
+    return store(out, resize(image, h, w, interp))
 
 
 def resize_short(src: Image, size: int, interp: int = 2) -> NDArray:
@@ -249,7 +249,7 @@ def fixed_crop(  # noqa: PLR0917  MXNet's signature
     window = image[y0 : y0 + h, x0 : x0 + w]
     if size is not None and (w, h) != tuple(size):
         return imresize(window, size[0], size[1], resolve_interp(interp, (h, w, size[1], size[0])))
-    return ndarray(window)
+    return as_ndarray(window)
 
 
 def random_crop(src: Image, size: Size, interp: int = 2) -> tuple[NDArray, Box]:
@@ -402,12 +402,12 @@ def copyMakeBorder(  # noqa: PLR0913, PLR0917  MXNet's signature
         raise ValueError(f"type must be 0 to 4, or 16 more, got {type}")
     if kind:
         sides = (above, below), (before, after), (0, 0)
-        return into(out, np.pad(image, sides, _BORDER_MODES[kind]))
+        return store(out, np.pad(image, sides, _BORDER_MODES[kind]))
     height, width, channels = image.shape
     framed = np.empty((height + above + below, width + before + after, channels), image.dtype)
     framed[...] = _border_constants(list(values) if len(values) else [value] * 3, framed)
     framed[above : above + height, before : before + width] = image
-    return into(out, framed)
+    return store(out, framed)
 
 
 def _border_constants(given: list[float], image: Image) -> Image:
