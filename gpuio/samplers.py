@@ -16,14 +16,14 @@ walking); the round function is the finaliser of splitmix64, Steele et al. (OOPS
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from typing import ClassVar, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.core import parameters as p
-from gpuio.core.options import REQUIRED, option
+from gpuio.core.options import option
 from gpuio.core.shard import Shard, resolve_shard
 from gpuio.errors import StateError
 
@@ -47,7 +47,7 @@ class SamplingConfig:
     """
 
     section: ClassVar[str] = "Sampling"
-    batch_size: int = option(REQUIRED, "N, the number of images in a batch, at least 1.")
+    batch_size: int = option(MISSING, "N, the number of images in a batch, at least 1.")
     shuffle: bool = option(False, "Draw a new permutation of all records for each epoch. False "
         "keeps the order of the files.")
     seed: int = option(0, "Seed for the permutation, and for augmentation unless `seed_aug` is "

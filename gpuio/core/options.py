@@ -19,8 +19,6 @@ Bounded = int
 """A type of option: an integer, which `parameters.bounded_integer` reads."""
 Float32 = float
 """A type of option: a float, which `parameters.mxnet_float` reads."""
-REQUIRED: Final = object()
-"""The default of an option that has none."""
 
 
 class Group(Protocol):
@@ -54,13 +52,11 @@ def option(default: object, description: str, *, reader: Reader | None = None) -
     """A field of a dataclass, for an option that users give by keyword.
 
     Args:
-        default: Its default, or `REQUIRED`.
+        default: Its default; `MISSING` for an option that must be given.
         description: What it means, in sentences, for docstrings, commands and the documentation.
         reader: Reads what users give; by default the one that `READERS` has for the type.
     """
     metadata = {"description": description, "reader": reader}
-    if default is REQUIRED:
-        return field(metadata=metadata)
     return field(default=default, metadata=metadata)
 
 

@@ -7,12 +7,12 @@ description of an option stands beside it, and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from functools import partial
 from typing import ClassVar, Final, Literal, get_args
 
 from gpuio.core import parameters as p
-from gpuio.core.options import REQUIRED, option, optional
+from gpuio.core.options import option, optional
 from gpuio.pipeline.error_policy import POLICIES, OnError
 from gpuio.samplers import SamplingConfig
 from gpuio.sources.base import RecordSource
@@ -37,7 +37,7 @@ class SourceConfig:
     """
 
     section: ClassVar[str] = "Source"
-    path_imgrec: PathLike | Sequence[PathLike] = option(REQUIRED, "A .rec file. Several files make "
+    path_imgrec: PathLike | Sequence[PathLike] = option(MISSING, "A .rec file. Several files make "
         'one data set: joined with ";", in a list, as braces '
         "(`train-{00000..00127}-of-00128.rec`), as a glob pattern, or as a folder. A folder of "
         "images, with a folder for each class, and files that `gpuio.register_source` knows are "
@@ -75,7 +75,7 @@ class OutputConfig:
     """The form of the batches."""
 
     section: ClassVar[str] = "Output"
-    data_shape: tuple[int, int, int] = option(REQUIRED, "Channels (1 gray, 3 RGB, 4 RGBA), height "
+    data_shape: tuple[int, int, int] = option(MISSING, "Channels (1 gray, 3 RGB, 4 RGBA), height "
         "and width of an output image, in pixels.")
     dtype: str = option("float32", "The type of the output: float32, float16, bfloat16, int8 or "
         "uint8. None is float32, int8 for `ImageRecordInt8Iter` and uint8 for "

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 
 import pytest
 
-from gpuio.core.options import REQUIRED, description, option, options, read
+from gpuio.core.options import description, option, options, read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    size: int = option(REQUIRED, "The size.")
+    size: int = option(MISSING, "The size.")
     flip: bool = option(False, "Whether to flip.")
     name: str = option("a", "The name.", reader=lambda name, value: f"{name} {value}")
     given: object = option(None, "Anything.")
