@@ -1,4 +1,4 @@
-"""Train from a zip file of images: a source of one's own, in one class and one registration.
+"""Load a zip file of images: a source of your own, made of a class and its registration.
 
     python examples/zip_source.py pictures.zip
 
@@ -9,6 +9,7 @@ are compressed already.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from hashlib import blake2b
@@ -81,10 +82,13 @@ class ZipSource(gpuio.RecordSource):
 gpuio.register_source(".zip", ZipSource)
 
 
-def main(path: str) -> int:
-    """Read one epoch, and say what came; the exit status."""
+def main() -> int:
+    """Read one epoch, and print what each batch holds; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("zip", metavar="ZIP", help="images, with a folder for each class")
+    args = parser.parse_args()
     with gpuio.ImageRecordIter(
-        path,
+        args.zip,
         data_shape=(3, 224, 224),
         batch_size=32,
         shuffle=True,
@@ -99,4 +103,4 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main())

@@ -55,8 +55,9 @@ class SamplingConfig:
     seed_aug: int | None = option(None, "Seed for augmentation.")
     round_batch: bool = option(True, "Fill up the last batch of an epoch with other records of "
         "this part; `batch.pad` counts them. False leaves the last batch short.")
-    last_batch: LastBatch | None = option(None, "What becomes of an incomplete last batch: it is "
-        "filled up, left short or dropped. None leaves the choice to `round_batch`.")
+    last_batch: LastBatch | None = option(None, "What becomes of an incomplete last batch: "
+        '"pad" fills it up as `round_batch` does, "short" leaves it short, "drop" drops it. None '
+        "leaves the choice to `round_batch`.")
     num_parts: int | str = option(1, "The number of readers that share the data set; each reads "
         'its own part. "auto" takes both this number and `part_index` from the launcher: torchrun, '
         "JAX, Ray Train, Open MPI or Slurm.")

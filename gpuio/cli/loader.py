@@ -14,6 +14,16 @@ PARAMETERS: Final = {
     name: o for name, o in keywords_of(ImageRecordIter).items() if name != "path_imgrec"
 }
 """All but the .rec file itself, by name."""
+_METAVARS: Final = {
+    "int": "INT",
+    "Bounded": "INT",
+    "float": "FLOAT",
+    "Float32": "FLOAT",
+    "PathLike": "PATH",
+    "tuple[int, int, int]": "C,H,W",
+    "tuple[int, ...]": "INT,...",
+}
+"""What stands for the value of an option, by its type; VALUE for other types."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +33,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("loader", "Parameters of gpuio.ImageRecordIter.")
     for name, option in PARAMETERS.items():
-        kind: dict[str, Any] = {"metavar": "X"}
+        metavar = _METAVARS.get(str(option.type).partition(" |")[0], "VALUE")
+        kind: dict[str, Any] = {"metavar": metavar}
         if isinstance(option.default, bool):
             kind = {"action": argparse.BooleanOptionalAction}
-        flag, text = f"--{name.replace('_', '-')}", description(option).replace("%", "%%")
-        group.add_argument(flag, default=argparse.SUPPRESS, help=text, **kind)
+        text = description(option)
+        if isinstance(option.default, str | int | float) and option.default != "":
+            text += f" (default: {option.default})"
+        flag = f"--{name.replace('_', '-')}"
+        group.add_argument(flag, default=argparse.SUPPRESS, help=text.replace("%", "%%"), **kind)
 
 
 def chosen(args: argparse.Namespace) -> dict[str, Any]:

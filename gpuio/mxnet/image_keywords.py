@@ -124,11 +124,11 @@ class ImageGeometry(Geometry):
     rotate_list: tuple[int, ...] = option((), "Angles, in degrees, of which one is drawn for each "
         "image.")
     max_shear_ratio: Float32 = option(0, "The largest random shear, either way.")
-    max_aspect_ratio: Float32 = option(0, "The largest aspect ratio of a random stretch. If "
-        "`min_aspect_ratio` is None, the ratio is drawn from 1 - v to 1 + v, where v is this "
-        "value.")
-    min_aspect_ratio: Float32 | None = option(None, "The smallest aspect ratio of a random "
-        "stretch; see `max_aspect_ratio`.")
+    max_aspect_ratio: Float32 = option(0, "The largest aspect ratio, width / height, of "
+        "`random_resized_crop` or, without it, of a random stretch. If `min_aspect_ratio` is None, "
+        "the ratio is drawn from 1 - v to 1 + v, where v is this value.")
+    min_aspect_ratio: Float32 | None = option(None, "The smallest aspect ratio; see "
+        "`max_aspect_ratio`.")
     max_random_scale: Float32 = option(1, "The largest factor of a random scaling.")
     min_random_scale: Float32 = option(1, "The smallest factor of a random scaling.")
     max_img_size: Float32 = option(1e10, "The largest side that random scaling gives, in pixels.")

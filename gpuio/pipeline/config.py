@@ -80,7 +80,8 @@ class OutputConfig:
     dtype: str = option("float32", "The type of the output: float32, float16, bfloat16, int8 or "
         "uint8. None is float32, int8 for `ImageRecordInt8Iter` and uint8 for "
         "`ImageRecordUInt8Iter`.", reader=_DTYPE)
-    layout: Layout = option("NCHW", "The order of axes: N images, C channels, H rows, W columns.")
+    layout: Layout = option("NCHW", 'The order of axes, "NCHW" or "NHWC": N images, C '
+        "channels, H rows, W columns.")
     data_name: str = option("data", "The name of the images in `provide_data`.")
     label_name: str = option("softmax_label", "The name of the labels in `provide_label`.")
 

@@ -35,7 +35,8 @@ def test_help_is_what_the_iterator_says(capsys):
     with pytest.raises(SystemExit):
         parse("--help")
     out = " ".join(capsys.readouterr().out.split())
-    assert "--resize X Length of the shorter edge, in pixels" in out
+    assert "--resize INT Length of the shorter edge, in pixels" in out
+    assert "-1 keeps their size. (default: -1)" in out
 
 
 def test_text_is_parsed_by_the_iterator(rec):
