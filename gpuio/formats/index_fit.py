@@ -41,6 +41,13 @@ class Coverage:
         """Whether no byte lies before the first record or after the last one."""
         return self.start == 0 and self.end >= self.size
 
+    @property
+    def unnamed(self) -> str:
+        """The part before the records that are named, else the one after them, for messages."""
+        if self.start:
+            return f"the first {self.start} bytes"
+        return f"the last {self.size - self.end} bytes"
+
 
 def check_fit(index: Index, rec: str, idx: str) -> Coverage:
     """Check that an index belongs to a .rec, without reading all of the file.

@@ -76,7 +76,7 @@ def pack_on_ray(  # noqa: PLR0913  as the command takes them
         ValueError: There are fewer images than shards; and as for `pack_list`.
     """
     root, prefix = absolute(os.fspath(root)), absolute(os.fspath(prefix))
-    parts = shards(images, prefix, count)
+    parts = [*shards(images, prefix, count)]
     reports: dict[str, PackReport] = {}
     running: dict[Any, tuple[str, int]] = {}
     with lock_shards(prefix, count):
@@ -99,7 +99,7 @@ def pack_on_ray(  # noqa: PLR0913  as the command takes them
         _check_here(reports)
         if not is_url(prefix):  # that machines left when they died
             remove_unfinished_shards(prefix, count)
-        ordered = {name: reports[name] for name, _ in shards(images, prefix, count)}
+        ordered = {name: reports[name] for name, _ in parts}
         return complete_shards(ordered, root, overwrite=overwrite)
 
 
@@ -111,9 +111,7 @@ def _pack(
         # Without this check every image would be skipped as unreadable.
         raise FileNotFoundError(f"{root}: no such folder on {socket.gethostname()}")
     # A machine that Ray takes for dead may still be writing, so the shard itself is not locked.
-    return pack_shard(
-        images, root, prefix, options, threads=threads, overwrite=overwrite, lock=False
-    )
+    return pack_shard(images, root, prefix, options, threads=threads, overwrite=overwrite)
 
 
 def _collect(

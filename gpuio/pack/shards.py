@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
 
 from gpuio.formats.image_list import ImageList
 from gpuio.pack.packing import (
@@ -59,24 +58,36 @@ def pack_shards(
     with lock_shards(prefix, count):
         for name, part in parts:
             reports[name] = pack_shard(
-                part,
-                root,
-                name,
-                options,
-                threads=threads,
-                progress=progress,
-                overwrite=overwrite,
-                lock=False,
+                part, root, name, options, threads=threads, progress=progress, overwrite=overwrite
             )
         return complete_shards(reports, root, overwrite=overwrite)
 
 
 def pack_shard(
-    images: ImageList, root: Path_, prefix: Path_, *args: Any, **kwargs: Any
+    images: ImageList,
+    root: Path_,
+    prefix: Path_,
+    options: PackOptions | None,
+    *,
+    threads: int | None = None,
+    progress: Callable[[int], object] = lambda _: None,
+    overwrite: bool = False,
 ) -> PackReport:
-    """`pack_list` for one shard; a shard without any image is left to `complete_shards`."""
+    """`pack_list` for one shard of a set that is locked.
+
+    A shard without any image is left to `complete_shards`.
+    """
     try:
-        return pack_list(images, root, prefix, *args, **kwargs)
+        return pack_list(
+            images,
+            root,
+            prefix,
+            options,
+            threads=threads,
+            progress=progress,
+            overwrite=overwrite,
+            lock=False,
+        )
     except NothingPackedError as error:
         return error.report
 

@@ -94,15 +94,10 @@ def remove_unfinished(paths: Iterable[str]) -> None:
     splits = [os.path.split(path) for path in paths]
     names = {name for _, name in splits}
     with os.scandir(splits[0][0] or ".") as entries:
-        found = [entry.path for entry in entries if _unfinished_name(entry.name) in names]
-    for path in found:
-        Path(path).unlink(missing_ok=True)
-
-
-def _unfinished_name(name: str) -> str | None:
-    """The name that an unfinished file would get; None for other files."""
-    match = _PARTIAL.fullmatch(name)
-    return match and match[1]
+        matches = [(_PARTIAL.fullmatch(entry.name), entry.path) for entry in entries]
+    for match, path in matches:
+        if match and match[1] in names:
+            Path(path).unlink(missing_ok=True)
 
 
 class PartialFile:

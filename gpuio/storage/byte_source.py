@@ -29,7 +29,9 @@ _DENSE: Final = 16 << 10  # bytes between two offsets, up to which all that lies
 class ByteSource(ABC):
     """A file that any number of threads may read at once.
 
-    Where another thread closes the file, a read that is under way is completed or raises.
+    A read raises an OSError that names the file if the bytes cannot be read, and a
+    PipelineClosedError if the file was closed. Where another thread closes it meanwhile, a read is
+    completed or raises.
 
     Attributes:
         path: The path or URL, as given.
@@ -46,21 +48,11 @@ class ByteSource(ABC):
 
     @abstractmethod
     def pread(self, nbytes: int, offset: int) -> bytes:
-        """`nbytes` bytes from `offset`; fewer only where the file ends.
-
-        Raises:
-            OSError: The bytes cannot be read.
-            PipelineClosedError: The file was closed.
-        """
+        """`nbytes` bytes from `offset`; fewer only where the file ends."""
 
     @abstractmethod
     def readinto(self, buffer: WriteableBuffer, offset: int) -> int:
-        """Fill `buffer` from `offset`; the number of bytes read, fewer where the file ends.
-
-        Raises:
-            OSError: The bytes cannot be read.
-            PipelineClosedError: The file was closed.
-        """
+        """Fill `buffer` from `offset`; the number of bytes read, fewer where the file ends."""
 
     @abstractmethod
     def gather(self, offsets: npt.NDArray[np.int64], nbytes: int) -> npt.NDArray[np.uint8]:
@@ -68,8 +60,6 @@ class ByteSource(ABC):
 
         Raises:
             FormatError: The file became shorter meanwhile.
-            OSError: The bytes cannot be read.
-            PipelineClosedError: The file was closed.
         """
 
     @abstractmethod
@@ -96,21 +86,15 @@ class ByteSource(ABC):
         self.close()
 
 
-class _OpenFile:
+class _OpenFile(FileIO):
     """A file that is closed once nothing refers to it.
 
     A read refers to it until it is done. So the number of a descriptor is never given to another
     file while a read uses it.
     """
 
-    __slots__ = ("descriptor", "file")
-
-    def __init__(self, file: FileIO) -> None:
-        self.file = file
-        self.descriptor = file.fileno()
-
     def __del__(self) -> None:
-        self.file.close()
+        self.close()
 
 
 class LocalBytes(ByteSource):
@@ -124,7 +108,7 @@ class LocalBytes(ByteSource):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        self._open: _OpenFile | None = _OpenFile(FileIO(open_plain(self.path, follow=True)))
+        self._open: _OpenFile | None = _OpenFile(open_plain(self.path, follow=True))
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -139,13 +123,13 @@ class LocalBytes(ByteSource):
 
     def fileno(self) -> int:
         """The file descriptor, which may be another file's after `close`."""
-        return self._opened().descriptor
+        return self._opened().fileno()
 
     @property
     def size(self) -> int:
         """Bytes in the file now."""
         opened = self._opened()
-        return os.fstat(opened.descriptor).st_size
+        return os.fstat(opened.fileno()).st_size
 
     def check_identity(self, identity: FileIdentity | None, *, again: bool = False) -> None:
         if identity is not None:
@@ -155,7 +139,7 @@ class LocalBytes(ByteSource):
         if hasattr(os, "pread"):
             opened = self._opened()
             try:
-                data = os.pread(opened.descriptor, nbytes, offset)
+                data = os.pread(opened.fileno(), nbytes, offset)
             except OSError as error:
                 error.filename = self.path
                 raise
@@ -183,10 +167,10 @@ class LocalBytes(ByteSource):
     def _readinto(self, opened: _OpenFile, view: memoryview, offset: int) -> int:
         """Read some of the bytes at `offset`; how many, 0 where the file ends."""
         if hasattr(os, "preadv"):
-            return os.preadv(opened.descriptor, [view], offset)
+            return os.preadv(opened.fileno(), [view], offset)
         with self._lock:
-            opened.file.seek(offset)
-            return opened.file.readinto(view) or 0
+            opened.seek(offset)
+            return opened.readinto(view) or 0
 
     def gather(self, offsets: npt.NDArray[np.int64], nbytes: int) -> npt.NDArray[np.uint8]:
         # A mapping would be simpler, but ends this process where another one cuts the file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -87,14 +87,11 @@ class _Finder:
             parts, coverage = self._load_whole()
         table = self._join(parts)
         spacing, gaps = look_at_spacing(table)
-        unnamed = {n: _Unnamed.of(c) for n, c in enumerate(coverage) if c and not c.is_complete}
+        unnamed = {n: c for n, c in enumerate(coverage) if c and not c.is_complete}
         if self._asked:
             self._warn_of_unnamed(unnamed)
             return table, spacing
-        for number, place in gaps.items():
-            where = unnamed[number].where if number in unnamed else f"what follows byte {place}"
-            unnamed[number] = _Unnamed(where)
-        scanned = self._complete(parts, unnamed)
+        scanned = self._complete(parts, unnamed, gaps)
         if scanned:
             table = self._join(parts)
             spacing, _ = look_at_spacing(table)
@@ -142,45 +139,51 @@ class _Finder:
     def _join(self, parts: Sequence[Index]) -> RecordTable:
         return RecordTable.join(self._recs, self._sizes, parts)
 
-    def _warn_of_unnamed(self, unnamed: dict[int, _Unnamed]) -> None:
+    def _warn_of_unnamed(self, unnamed: dict[int, Coverage]) -> None:
         """Warn of parts of files, by number, that an index does not name which was asked for."""
-        if not self.losses.count:
-            _warn(
-                [
-                    f"{self._idx_of[n]} names no record in {part.where} of {self._recs[n]}, which "
-                    "is not read; if it should be, make a new index with "
-                    f"{advice(self._recs[n], self._idx_of[n])}"
-                    for n, part in unnamed.items()
-                ]
+        messages = []
+        for number, part in unnamed.items():
+            rec, idx = self._recs[number], self._idx_of[number]
+            messages.append(
+                f"{idx} names no record in {part.unnamed} of {rec}, which is not read; if it "
+                f"should be, make a new index with {advice(rec, idx)}"
             )
+        if not self.losses.count:
+            _warn(messages)
 
-    def _complete(self, parts: list[Index], unnamed: dict[int, _Unnamed]) -> bool:
+    def _complete(
+        self, parts: list[Index], unnamed: dict[int, Coverage], gaps: dict[int, int]
+    ) -> bool:
         """Scan files whose indexes leave records out, and were not asked for.
 
         Args:
             parts: The index of each file; what a scan finds takes its place.
-            unnamed: By number of a file, the part of it that its index does not name.
+            unnamed: By number of a file, the part that its index names, if that is not all of it.
+            gaps: By number of a file, where a record lies between those that its index names.
 
         Returns:
             Whether any file was scanned.
         """
         messages, scanned = [], False
-        for number, unread in unnamed.items():
-            rec, idx, part = self._recs[number], self._idx_of[number], parts[number]
-            missing = 0
-            if not unread.begin or len(verify(rec, unread.begin)[0]):
+        for number in sorted({*unnamed, *gaps}):
+            where, begin = f"what follows byte {gaps.get(number)}", 0
+            if named := unnamed.get(number):
+                where = named.unnamed
+                begin = 0 if named.start or number in gaps else named.end
+            rec, idx, missing = self._recs[number], self._idx_of[number], 0
+            if not begin or len(verify(rec, begin)[0]):
                 whole, damage = _scan_whole(rec)
-                missing = len(np.setdiff1d(whole.offsets, part.offsets))
+                missing = len(np.setdiff1d(whole.offsets, parts[number].offsets))
             if not missing:
                 if not self.losses.count:
-                    where = f"{unread.where} of {rec}"
-                    messages.append(f"{idx} does not name {where}: no whole record is there")
+                    part = f"{where} of {rec}"
+                    messages.append(f"{idx} does not name {part}: no whole record is there")
                 continue
             if self._strict and damage.count:
                 raise damage.faults[0]
             messages.append(
                 f"{idx} is not used: it does not name {missing} of {len(whole)} records of {rec}, "
-                f"in {unread.where}. It may be that of an older file: make a new one with "
+                f"in {where}. It may be that of an older file: make a new one with "
                 f"{advice(rec, idx)}"
             )
             parts[number], scanned = self._add_losses(whole, damage), True
@@ -195,26 +198,6 @@ class _Finder:
             self.losses.count += losses.count
             self.losses.faults += losses.faults
         return part
-
-
-@dataclass(frozen=True, slots=True)
-class _Unnamed:
-    """A part of a .rec that its index does not name.
-
-    Attributes:
-        where: Which part, for messages.
-        begin: Where to look for records, in bytes; 0 for the whole file.
-    """
-
-    where: str
-    begin: int = 0
-
-    @classmethod
-    def of(cls, coverage: Coverage) -> _Unnamed:
-        """The part before the records that are named, else the one after them."""
-        if coverage.start:
-            return cls(f"the first {coverage.start} bytes")
-        return cls(f"the last {coverage.size - coverage.end} bytes", coverage.end)
 
 
 def _scan_whole(rec: str) -> tuple[Index, Losses]:

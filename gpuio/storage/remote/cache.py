@@ -82,9 +82,6 @@ class CachedFile(RemoteFile):
             await loop.run_in_executor(self._executor, self._copy.write, base + first * BLOCK, part)
         return bytes(memoryview(data)[start - base : stop - base])
 
-    async def _ask(self, start: int, stop: int) -> bytes:
-        return await self._file._ask(start, stop)
-
 
 class Copy:
     """The blocks of one file that lie on disk.
@@ -126,29 +123,29 @@ class Copy:
         """
         found = []
         for at, end in _cut(start, stop, segments.SEGMENT):
-            segment, first = self._segment(at // segments.SEGMENT), at % segments.SEGMENT
-            if segment is None:
+            segment, present = self._check(at, end)
+            if segment is None or not present.all():
                 return None
-            blocks = slice(first // BLOCK, -(-(first + end - at) // BLOCK))
-            if not segment.check(blocks).all():
-                return None
-            found.append((segment, first, end - at))
+            found.append((segment, at % segments.SEGMENT, end - at))
         return found
 
     def read(self, start: int, into: bytearray) -> npt.NDArray[np.bool_]:
         """Fill `into` from `start`, where a block begins; (n,) which of its blocks are there."""
         present = np.zeros(-(-len(into) // BLOCK), bool)
         for at, end in _cut(start, start + len(into), segments.SEGMENT):
-            segment, first = self._segment(at // segments.SEGMENT), at % segments.SEGMENT
-            if segment is not None:
-                view = memoryview(into)[at - start : end - start]
-                blocks = slice(first // BLOCK, -(-(first + end - at) // BLOCK))
-                place = (at - start) // BLOCK
-                valid = segment.check(blocks)
-                if valid.any() and not segment.read(first, view):
-                    valid = np.zeros(len(valid), bool)
+            segment, valid = self._check(at, end)
+            view, place = memoryview(into)[at - start : end - start], (at - start) // BLOCK
+            if segment is not None and segment.read(at % segments.SEGMENT, view):
                 present[place : place + len(valid)] = valid
         return present
+
+    def _check(self, start: int, stop: int) -> tuple[Segment | None, npt.NDArray[np.bool_]]:
+        """The segment that holds a range, if it is there; and which of the blocks in it are."""
+        segment, first = self._segment(start // segments.SEGMENT), start % segments.SEGMENT
+        blocks = slice(first // BLOCK, -(-(first + stop - start) // BLOCK))
+        if segment is None:
+            return None, np.zeros(blocks.stop - blocks.start, bool)
+        return segment, segment.check(blocks)
 
     def write(self, start: int, data: bytes) -> None:
         """Keep `data`: whole blocks from `start` on, or up to the end of the file."""

@@ -15,10 +15,10 @@ from gpuio.storage.remote.remote_file import (
     CONNECTIONS,
     CONTENT_RANGE,
     LONGEST_REQUEST,
-    RemoteFile,
+    StoredFile,
     check_bounds,
 )
-from gpuio.storage.remote.retry import OPENING_TRIES, ChangedError, with_retries
+from gpuio.storage.remote.retry import ChangedError
 
 # Fields in what fsspec's filesystems tell of a file that change with its content;
 _CONTENTS: Final = (
@@ -80,7 +80,7 @@ def filesystem(url: Location, *, asks_again: bool = True) -> tuple[Any, str]:
     return fs, path
 
 
-class FilesystemFile(RemoteFile):
+class FilesystemFile(StoredFile):
     """A file of any filesystem of fsspec.
 
     Args:
@@ -92,15 +92,8 @@ class FilesystemFile(RemoteFile):
 
     def __init__(self, url: Location, fs: Any, path: str, executor: Executor) -> None:
         self.url, self._fs, self._path, self._executor = url, fs, path, executor
-        self.size, self.version = 0, ""
         self._looking = asyncio.Lock()
         self._looks = self._last_good = 0
-
-    @classmethod
-    async def open(cls, url: Location, fs: Any, path: str, executor: Executor) -> RemoteFile:
-        file = cls(url, fs, path, executor)
-        await with_retries(file._look, url, tries=OPENING_TRIES)
-        return file
 
     async def _look(self) -> None:
         self.size, self.version = await self._status()

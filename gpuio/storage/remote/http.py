@@ -18,10 +18,10 @@ from gpuio.storage.remote.remote_file import (
     CONNECTIONS,
     CONTENT_RANGE,
     LONGEST_REQUEST,
-    RemoteFile,
+    StoredFile,
     check_bounds,
 )
-from gpuio.storage.remote.retry import OPENING_TRIES, ChangedError, with_retries
+from gpuio.storage.remote.retry import ChangedError
 
 _SIGNED_FOR: Final = 3600  # seconds
 _SIGN_AFTER: Final = 300  # seconds: temporary credentials may end sooner than the signature
@@ -31,7 +31,7 @@ _COMPRESSED: Final = {"gzip", "x-gzip", "deflate", "br", "zstd", "compress"}
 _CODE: Final = re.compile(rb"<Code>(\w+)</Code>")
 
 
-class HttpFile(RemoteFile):
+class HttpFile(StoredFile):
     """A file on a web server that serves ranges.
 
     Args:
@@ -48,16 +48,8 @@ class HttpFile(RemoteFile):
         limits = aiohttp.ClientTimeout(LONGEST_REQUEST, sock_connect=_SILENCE, sock_read=_SILENCE)
         self._request_options = {"timeout": limits, **client.kwargs}
         self._headers = {"Accept-Encoding": "identity", **self._request_options.pop("headers", {})}
-        self.size, self.version = 0, ""
-
-    @classmethod
-    async def open(cls, url: Location, fs: Any, path: str) -> RemoteFile:
-        file = cls(url, fs, path)
-        await with_retries(file._look, url, tries=OPENING_TRIES)
-        return file
 
     async def _look(self) -> None:
-        """Set size and version from the answer to a range of one byte."""
         async with self._get(0, 1) as answer:
             size = _size(answer)
             if answer.status != 416 or size:  # 416 is right for an empty file

@@ -46,18 +46,18 @@ async def open_remote(url: Location, executor: Executor) -> RemoteFile:
 async def _open(url: Location, fs: Any, path: str, executor: Executor) -> RemoteFile:
     schemes = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     if schemes & {"http", "https"}:
-        return await HttpFile.open(url, fs, path)
+        return await HttpFile(url, fs, path).open()
     if "s3" not in schemes:
-        return await FilesystemFile.open(url, fs, path, executor)
+        return await FilesystemFile(url, fs, path, executor).open()
     if _is_plain(fs):
         try:
-            return await SignedFile.open(url, fs, path)
+            return await SignedFile(url, fs, path).open()
         except OSError as error:
             cause = error.__cause__
             if cause is not None and (is_retryable(cause) or isinstance(cause, ChangedError)):
                 raise
             # s3fs succeeds where that is possible, or says what is wrong.
-    return await S3File.open(url, fs, path, executor)
+    return await S3File(url, fs, path, executor).open()
 
 
 def _is_plain(fs: Any) -> bool:

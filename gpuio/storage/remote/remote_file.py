@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from gpuio.storage.location import Location
-from gpuio.storage.remote.retry import ChangedError, ShortReadError, with_retries
+from gpuio.storage.remote.retry import OPENING_TRIES, ChangedError, ShortReadError, with_retries
 
 if TYPE_CHECKING:
     from gpuio.storage.remote.cache import Copy
@@ -22,7 +22,7 @@ CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
 
 
 class RemoteFile(ABC):
-    """A file at a URL that is open for reading.
+    """A file at a URL that is read by ranges.
 
     Attributes:
         url: The URL.
@@ -33,17 +33,33 @@ class RemoteFile(ABC):
     """
 
     url: Location
-    size: int
-    version: str
+    size: int = 0
+    version: str = ""
     copy: Copy | None = None
 
+    @abstractmethod
     async def read(self, start: int, stop: int) -> bytes:
-        """The bytes from `start` up to `stop`, at most to the end of the file, with retries.
+        """The bytes from `start` up to `stop`, at most to the end of the file.
 
         Raises:
             RemoteError: The bytes could not be read, or the file is not the one that was opened.
         """
 
+
+class StoredFile(RemoteFile):
+    """A file in a store, which is asked for its ranges, with retries."""
+
+    async def open(self) -> RemoteFile:
+        """Find out the size and version of the file, and give the file itself.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            RemoteError: The store cannot be reached, or denies access.
+        """
+        await with_retries(self._look, self.url, tries=OPENING_TRIES)
+        return self
+
+    async def read(self, start: int, stop: int) -> bytes:
         async def ask() -> bytes:
             data = await self._ask(start, stop)
             if len(data) < stop - start:
@@ -53,6 +69,10 @@ class RemoteFile(ABC):
             return data
 
         return await with_retries(ask, f"{self.url}: bytes {start} to {stop - 1}")
+
+    @abstractmethod
+    async def _look(self) -> None:
+        """Set size and version, by one request."""
 
     @abstractmethod
     async def _ask(self, start: int, stop: int) -> bytes:
