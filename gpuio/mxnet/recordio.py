@@ -72,7 +72,7 @@ class MXRecordIO(RecordAccess):
 
     def open(self) -> None:
         """Open the file, at its first record; a writer empties it."""
-        with self._open_lock:
+        with self._position_lock, self._open_lock:
             super().open()
             if not self.writable and (identity := identity_of(self._rec)) != self._identity:
                 self._offsets, self._identity = None, identity

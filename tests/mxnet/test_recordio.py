@@ -11,6 +11,7 @@ import random
 import struct
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -613,6 +614,24 @@ def test_reads_while_another_thread_closes_give_their_record_or_say_so(paths, en
         assert all(isinstance(e, RuntimeError) and "was closed" in str(e) for e in errors)
         assert not (errors and end == "reset")
         reader.close()
+
+
+@pytest.mark.parametrize("kind", ["plain", "indexed"])
+def test_threads_that_read_on_and_reset_at_once_do_not_wait_for_each_other(paths, kind):
+    reader = MXRecordIO(paths[1], "r") if kind == "plain" else MXIndexedRecordIO(*paths, "r")
+
+    def repeat(work):
+        for _ in range(500):
+            work()
+
+    works = (reader.read, reader.reset, reader.read, reader.reset)
+    threads = [threading.Thread(target=repeat, args=(work,), daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    reader.close()
 
 
 def test_a_reader_that_was_replaced_under_a_read_is_asked_again(reader):
