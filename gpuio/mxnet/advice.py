@@ -122,12 +122,12 @@ def advise_list(made: Mapping[str, Any], function: Callable[..., Any]) -> None:
             warn(f"{name}={value!r} has no effect beside aug_list")
 
 
-def warn(text: str) -> None:
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
     """Warn, with the line outside gpuio that led here as its place, once for each such line."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and _is_own(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)
 
 
 def _is_own(module: str) -> bool:

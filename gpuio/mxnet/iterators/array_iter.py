@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from gpuio.core import parameters as p
 from gpuio.errors import LabelWarning
 from gpuio.formats.image_record import rounded_whole, rounding
+from gpuio.mxnet.advice import warn
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.epochs import EpochIter
 from gpuio.mxnet.ndarray import NDArray
@@ -100,6 +100,8 @@ class NDArrayIter(EpochIter):
         """Number of samples in the first source; no other has fewer."""
         sources = self._data + self._label
         for name, source in sources:
+            if self._axis and isinstance(source, _SparseSource):
+                raise ValueError(f"layout must begin with 'N' for {name!r}, a matrix in CSR form")
             if source.ndim <= self._axis:
                 raise ValueError(
                     f"{name!r} must have the axis {self._axis} of the batch, "
@@ -235,11 +237,9 @@ class _StoredSource(_MemorySource):
 
 
 class _SparseSource(_MemorySource):
-    """A matrix in CSR form."""
+    """A matrix in CSR form, with the samples along axis 0."""
 
     def take(self, ids: Ids, axis: int) -> Any:
-        if axis:
-            raise ValueError("layout must begin with 'N' for a matrix in CSR form")
         return self.array[ids]
 
 
@@ -260,23 +260,11 @@ def _sources(parameter: str, given: Any, default: str) -> list[tuple[str, _Memor
         named = {default: given[0]}
     else:
         named = {f"_{number}_{default}": array for number, array in enumerate(given)}
-    if parameter == "label":
-        for name, labels in named.items():
-            _check_labels(name, labels)
-    return [(name, _source(name, named[name])) for name in sorted(named)]
+    labels = parameter == "label"
+    return [(name, _source(name, named[name], labels=labels)) for name in sorted(named)]
 
 
-def _check_labels(name: str, labels: Any) -> None:
-    """Warn of whole numbers that float32 rounds to other ones."""
-    if not isinstance(labels, np.ndarray) or isinstance(labels, NDArray | np.memmap):
-        return
-    values = labels.reshape(-1)
-    place = rounded_whole(values)
-    if place is not None:
-        warnings.warn(f"{name}: {rounding(values[place])}", LabelWarning, stacklevel=5)
-
-
-def _source(name: str, value: Any) -> _MemorySource:
+def _source(name: str, value: Any, *, labels: bool) -> _MemorySource:
     if isinstance(value, NDArray):
         return _MemorySource(value, value.dtype)
     if isinstance(value, np.memmap) or hasattr(value, "chunks"):
@@ -286,10 +274,16 @@ def _source(name: str, value: Any) -> _MemorySource:
 
         return _SparseSource(CSRNDArray(value), value.dtype)
     try:
-        array = np.array(_on_host(value), np.float32)
+        exact = _on_host(value)
+        array = np.array(exact, np.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         kind = type(value).__name__
         raise TypeError(f"{name!r} must be like an array, got {kind}: {error}") from error
+    if labels:
+        flat = np.asarray(exact).reshape(-1)
+        place = rounded_whole(flat)
+        if place is not None:
+            warn(f"{name}: {rounding(flat[place])}", LabelWarning)
     return _MemorySource(array.view(NDArray), array.dtype)
 
 
@@ -298,7 +292,8 @@ def _on_host(value: Any) -> Any:
     if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):
         return value
     if hasattr(value, "detach"):
-        return value.detach().cpu().float().numpy()  # NumPy has no bfloat16
+        tensor = value.detach().cpu()
+        return (tensor.float() if "bfloat16" in str(tensor.dtype) else tensor).numpy()
     if hasattr(value, "__cuda_array_interface__"):
         return value.get()
     return value if hasattr(value, "__array__") else np.from_dlpack(value)

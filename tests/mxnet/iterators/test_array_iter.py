@@ -301,7 +301,7 @@ def test_sparse_matrices(last):
             assert batch.data[0].stype == "csr"
             npt.assert_array_equal(batch.data[0].asnumpy(), dense[batch.label[0].astype(int)])
     with pytest.raises(ValueError, match="layout must begin with 'N'"):
-        next(NDArrayIter(sparse.csr_matrix(dense), layout="TN"))
+        NDArrayIter(sparse.csr_matrix(dense), layout="TN")
 
 
 class OnDevice:
@@ -329,8 +329,8 @@ def test_arrays_of_other_libraries():
 
     class Tracked(OnDevice):
         def detach(self):
-            floats = SimpleNamespace(numpy=lambda: np.arange(3))
-            return SimpleNamespace(cpu=lambda: SimpleNamespace(float=lambda: floats))
+            tensor = SimpleNamespace(dtype="torch.int64", numpy=lambda: np.arange(3))
+            return SimpleNamespace(cpu=lambda: tensor)
 
     class ByArray:
         def __array__(self, *args, **keywords):

@@ -111,6 +111,20 @@ def test_arrays_with_one_warn_and_keep_it_as_ndarray():
     assert batch.label[0].tolist() == [LARGE, 1]
 
 
+def test_lists_and_tensors_with_one_warn_too():
+    torch = pytest.importorskip("torch")
+    for stored in (
+        [LARGE, 1],
+        torch.tensor([LARGE, 1]),
+        torch.tensor([LARGE, 1.0], dtype=torch.float64),
+    ):
+        with pytest.warns(LabelWarning, match="y: label 25130987") as warned:
+            gpuio.io.NDArrayIter(np.arange(2), {"y": stored}, 2)
+        assert warned[0].filename == __file__
+    for stored in (torch.tensor([3, 1]), torch.tensor([0.5, 2], dtype=torch.bfloat16)):
+        assert len(gpuio.io.NDArrayIter(np.arange(2), stored, 2)) == 1
+
+
 def test_large_labels_as_integers_warn_as_they_may_have_been_rounded_before():
     stored = np.array([25130988], np.float32)
     with pytest.warns(LabelWarning, match="labels beyond 16777216"):
