@@ -105,16 +105,17 @@ class LibSVMIter(FileIter):
         if labels is None and targets != 1:
             raise ValueError(f"label_shape must be (1,) without label_libsvm, got ({targets},)")
         read = partial(rows.parse, partial(_parse, columns, "data_shape"))
-        read_label, label_sides = None, () if labels is None else (targets,)
+        read_label: _Read | None = None
         if labels is not None:
             read_label = partial(labels.parse, partial(_parse, targets, "label_shape"))
         size = sampling.batch_size
+        label_sides = (size,) if labels is None else (size, targets)
         super().__init__(
             sampling.order(len(rows)),
             partial(_batch, read, read_label),
             depth,
             data=DataDesc(data_name, (size, columns), np.float32),
-            label=DataDesc(label_name, (size, *label_sides), np.float32),
+            label=DataDesc(label_name, label_sides, np.float32),
         )
 
 
