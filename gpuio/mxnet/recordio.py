@@ -212,11 +212,12 @@ class MXIndexedRecordIO(MXRecordIO):
             self._position = self.idx[idx]
 
     def tell(self) -> int:
-        """Where the next record will be written, in bytes."""
-        if not self.writable:
-            raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
-        writer = self._writer
-        return self._position if writer is None else writer.rec.position
+        """Where the next record will be written, in bytes.
+
+        Raises:
+            RuntimeError: The file is closed, or was opened by another process.
+        """
+        return self._checked_writer().rec.position
 
     def read_idx(self, idx: Any) -> bytes:
         """The record of key `idx`; `read` goes on after it. Threads may call this at once.

@@ -334,6 +334,8 @@ def test_a_failed_write_leaves_no_trace(paths, monkeypatch):
         assert writer.tell() == 12
     writer.write_idx(2, b"ijkl")
     writer.close()
+    with pytest.raises(RuntimeError, match="was closed"):
+        writer.tell()
     with MXIndexedRecordIO(idx, rec, "r") as reader:
         assert reader.idx == {0: 0, 2: 12}
         assert list(reader) == [b"abcd", b"ijkl"]

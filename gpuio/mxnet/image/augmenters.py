@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypedDict
 
 import numpy as np
@@ -552,7 +552,7 @@ def statistics(mean: Any, std: Any) -> tuple[Image | None, Image | None]:
 
 def make_list(
     create: Callable[..., list[Any]],
-    aug_list: Sequence[Any] | None,
+    aug_list: Iterable[Any] | None,
     data_shape: Sequence[int],
     options: Mapping[str, Any],
 ) -> Sequence[Any]:
@@ -560,7 +560,7 @@ def make_list(
     if aug_list is None:
         return create(data_shape, **options)
     advice.advise_list(options, create)
-    return aug_list
+    return aug_list if isinstance(aug_list, Sequence) else list(aug_list)
 
 
 def is_own(aug: Any) -> bool:

@@ -200,6 +200,11 @@ def test_next_sample_and_read_image_give_bytes(indexed, listed, folder):
     npt.assert_array_equal(it.imdecode(it.next_sample()[1]), draw(8, 9, seed=0))
 
 
+def test_augmenters_of_a_generator_are_used_for_every_batch(indexed):
+    it = image.ImageIter(2, SHAPE, aug_list=(each for each in [lambda x: x * 0.0]), **indexed)
+    assert [batch.data[0].max() for batch in it] == [0] * 5
+
+
 def test_own_augmenters_and_methods_are_used(indexed):
     class Mine(image.ImageIter):
         def imdecode(self, s):
