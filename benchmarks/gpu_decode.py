@@ -25,7 +25,7 @@ from gpuio.formats.codec import decode_rgb
 from gpuio.kernels.native import load8, store8
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
-from gpuio.pipeline.decode.jobs import DecodeJobs, Status
+from gpuio.pipeline.decode.jobs import DecodeJobs
 from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.sources.recordio.source import RecordIOSource
@@ -95,7 +95,7 @@ class Slots:
         (call,) = self.decoder.decode(jobs)
         with self.device._driver.scope(self.stream):
             call.kernel(call.table, self.bases, self.device._driver.handle(self.stream))
-        done = self.decoder.statuses(jobs) == Status.DECODED
+        done = self.decoder.decoded(jobs)
         self.decoder.release(headers)
         return done
 

@@ -234,13 +234,13 @@ class BareNvimgcodec(Bare):
     def all(self):
         import numpy as np
 
-        from gpuio.pipeline.decode.jobs import DecodeJobs, Status
+        from gpuio.pipeline.decode.jobs import DecodeJobs
 
         headers = self.decoder.open(self.records)
         box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
         jobs = DecodeJobs(headers, box, 3)
         self.device.work().start(self.decoder.decode(jobs), jobs.nbytes).join()
-        assert (self.decoder.statuses(jobs) == Status.DECODED).all()
+        assert self.decoder.decoded(jobs).all()
         self.decoder.release(headers)
 
 

@@ -18,7 +18,11 @@ from gpuio.errors import ProgramError
 
 
 class StepKind(IntEnum):
-    """How a step makes the pixels of its result from those of its source."""
+    """How a step makes the pixels of its result from those of its source.
+
+    On the host, arrays are compared with its `value`: with a member itself NumPy takes five times
+    as long, which is felt where batches are small.
+    """
 
     SKIP = -1
     """The image is left alone: nothing is read or written."""
@@ -182,6 +186,8 @@ NORM: Final = 12
 MOST_RADIUS: Final = 11
 """Largest `margin` of a blur."""
 
+_TAPS_OR_NONE = np.append(TAPS, 0).astype(np.int64)  # as an index, SKIP is the last
+
 AREA_EXTRA: Final = 3
 """Taps of AREA besides whole source pixels: part of one before, of one after, and rounding."""
 
@@ -207,10 +213,12 @@ def resize_kinds(
     shrinks = (size <= source).all(axis=1)
     blocks = (source % np.maximum(size, 1) == 0).all(axis=1)
     area = np.where(
-        shrinks, np.where(blocks, StepKind.AREA_INTEGER, StepKind.AREA), StepKind.AREA_LINEAR
+        shrinks,
+        np.where(blocks, StepKind.AREA_INTEGER.value, StepKind.AREA.value),
+        StepKind.AREA_LINEAR.value,
     )
-    kind = np.where(kind == StepKind.AREA, area, kind)
-    return np.where((size == source).all(axis=1), StepKind.COPY, kind)
+    kind = np.where(kind == StepKind.AREA.value, area, kind)
+    return np.where((size == source).all(axis=1), StepKind.COPY.value, kind)
 
 
 def check_kinds(kind: npt.NDArray[np.integer]) -> None:
@@ -222,7 +230,7 @@ def check_kinds(kind: npt.NDArray[np.integer]) -> None:
     Raises:
         ProgramError: One is not; the message names the item.
     """
-    unknown = (kind < StepKind.SKIP) | (kind >= len(STEPS))
+    unknown = (kind < StepKind.SKIP.value) | (kind >= len(STEPS))
     if unknown.any():
         item = int(unknown.argmax())
         known = f"kinds are SKIP (-1) to {StepKind(len(STEPS) - 1).name} ({len(STEPS) - 1})"
@@ -233,8 +241,8 @@ def tap_counts(table: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.int64], npt.
     """(N,) taps down and (N,) across that each row of a STEP table has tables for."""
     kind = table["kind"]
     check_kinds(kind)
-    fixed = np.where(kind == StepKind.SKIP, 0, TAPS[np.maximum(kind, 0)]).astype(np.int64)
-    areas = kind == StepKind.AREA
+    fixed = _TAPS_OR_NONE[kind]
+    areas = kind == StepKind.AREA.value
     if not areas.any():
         return fixed, fixed
     down, across = (
@@ -253,13 +261,17 @@ def table_bytes(table: npt.NDArray[np.void], channels: int) -> npt.NDArray[np.in
     """
     kind = table["kind"]
     down, across = tap_counts(table)
+    if kind.max(initial=0) == StepKind.COPY.value:
+        return across  # 0: copies have no tables
     rows, cols = table["rows"].astype(np.int64), -(-table["cols"].astype(np.int64) // 16) * 16
     # Rows of the source, resized along x, that are kept.
-    lines = np.where(kind == StepKind.AREA, 2, across) * 4 * channels + 16
+    lines = np.where(kind == StepKind.AREA.value, 2, across) * 4 * channels + 16
     nbytes = 8 * (across * cols + down * rows) + lines * cols
-    nbytes = np.where(WARPS[np.maximum(kind, 0)], 32 * cols, nbytes)
+    warps = WARPS[np.maximum(kind, 0)]
+    if warps.any():
+        nbytes = np.where(warps, 32 * cols, nbytes)
     nbytes = np.where(across > 0, -(-nbytes // 64) * 64 + _SPARE, 0)
-    blurs = kind == StepKind.BLUR
+    blurs = kind == StepKind.BLUR.value
     if blurs.any():
         margin = table["margin"].astype(np.int64)
         lines = (2 * margin + 2) * 4 * channels * cols + channels * (cols + 2 * margin)

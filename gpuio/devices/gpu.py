@@ -286,7 +286,7 @@ class _Work(Work):
             return self._sample(table, channels)
         assert call.kernel is finish
         launches: list[DeviceLaunch] = []
-        colored = (table["color"] != 0) & (table["kind"] != StepKind.SKIP)
+        colored = (table["color"] != 0) & (table["kind"] != StepKind.SKIP.value)
         if colored.any():
             pitch = table["cols"].astype(np.int64) * channels
             painted = table.copy()
@@ -305,7 +305,7 @@ class _Work(Work):
         args = (self._place(table, channels), channels)
         grid = kernels.grid(kernels.SAMPLE, table)
         launches: list[DeviceLaunch] = [(kernels.SAMPLE, grid, args)]
-        if ((table["color"] != 0) & (table["kind"] != StepKind.SKIP)).any():
+        if ((table["color"] != 0) & (table["kind"] != StepKind.SKIP.value)).any():
             launches.append((kernels.COLOR, kernels.grid(kernels.COLOR, table), args))
         return launches
 

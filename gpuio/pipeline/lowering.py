@@ -120,7 +120,7 @@ class _Lowering:
         if self._color_count:
             self._cut(step.needed[places], self._colored & ~moves)
         if moves.any():
-            busy = moves & (self._colored | (table["kind"] != StepKind.COPY))
+            busy = moves & (self._colored | (table["kind"] != StepKind.COPY.value))
             if busy.any():
                 self._resample(np.flatnonzero(busy))
             self._move(np.flatnonzero(moves), step)
@@ -128,7 +128,7 @@ class _Lowering:
             own = color[places]
             self._colors[:, self._color_count] = own
             self._color_count += 1
-            self._colored |= self._valid & (own["kind"] != ColorKind.NONE)
+            self._colored |= self._valid & (own["kind"] != ColorKind.NONE.value)
 
     def add_finish(self) -> None:
         """Add the kernel that makes the batch."""

@@ -65,7 +65,7 @@ class ColorJitter(Op):
         ]
         for which in _ORDERS[order.astype(np.int64)].T:
             factor = np.choose(which, factors)
-            batch.add_color(np.where(factor == 1, ColorKind.NONE, _KINDS[which]), factor)
+            batch.add_color(np.where(factor == 1, ColorKind.NONE.value, _KINDS[which]), factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class RandomGray(Op):
 
     def __call__(self, batch: BatchPlan) -> None:
         gray = batch.sample("gray", lambda draws: draws.uniform(Draw.GRAY) < self.p)
-        batch.add_color(np.where(gray, ColorKind.GRAY, ColorKind.NONE))
+        batch.add_color(np.where(gray, ColorKind.GRAY.value, ColorKind.NONE.value))
 
 
 @dataclass(frozen=True, slots=True)

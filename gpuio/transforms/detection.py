@@ -72,11 +72,11 @@ class ColorShift(Op):
             for name, each in zip(HLS, limits, strict=True)
         )
         shifts = (hue | saturation | lightness) != 0
-        kind = np.where(shifts, ColorKind.HLS, ColorKind.NONE)
+        kind = np.where(shifts, ColorKind.HLS.value, ColorKind.NONE.value)
         batch.add_color(kind, hue, lightness, saturation)
         contrast = batch.sample("contrast", partial(_by_chance, "CONTRAST", *self.contrast))
         scales = np.abs(contrast) > _LEAST_CONTRAST
-        kind = np.where(scales, ColorKind.BRIGHTNESS, ColorKind.NONE)
+        kind = np.where(scales, ColorKind.BRIGHTNESS.value, ColorKind.NONE.value)
         batch.add_color(kind, contrast + _F32(1))
 
 
@@ -136,7 +136,7 @@ class PadObjects(Op):
         size = batch.bounded(chain.size + np.stack([top + bottom, left + right], axis=1))
         one, zero = np.ones(len(size)), np.zeros(len(size))
         matrix = np.stack([one, zero, -left, zero, one, -top], axis=1)
-        kind = np.where(where, StepKind.WARP_NEAREST, StepKind.COPY)
+        kind = np.where(where, StepKind.WARP_NEAREST.value, StepKind.COPY.value)
         chain.warp(size, kind, matrix, self.fill)
 
     def _canvases(self, draws: Draws) -> npt.NDArray[np.float32]:
@@ -221,7 +221,7 @@ class TopLeft(Op):
         output = np.broadcast_to(np.array(self.shape), size.shape)
         smaller = (size != output).any(axis=1)
         still = np.broadcast_to(np.array([1.0, 0, 0, 0, 1, 0]), (len(size), 6))
-        kind = np.where(smaller, StepKind.WARP_NEAREST, StepKind.COPY)
+        kind = np.where(smaller, StepKind.WARP_NEAREST.value, StepKind.COPY.value)
         batch.geometry.warp(output, kind, still, 0)
 
 

@@ -84,14 +84,14 @@ class Step:
     @property
     def moves(self) -> Mask:
         """Images whose pixels it makes anew."""
-        return self.kind != StepKind.COPY
+        return self.kind != StepKind.COPY.value
 
     @property
     def active(self) -> Mask:
         """Images whose pixels or colours it changes."""
         active = self.moves
         for color in self.colors:
-            active = active | (color["kind"] != ColorKind.NONE)
+            active = active | (color["kind"] != ColorKind.NONE.value)
         return active
 
     def widen(self, box: Boxes) -> Mask:
@@ -104,7 +104,7 @@ class Step:
         less = (box[:, 2:] != self.size).any(axis=1)
         if less.any():
             for color in self.colors:
-                grown |= less & (color["kind"] == ColorKind.CONTRAST)
+                grown |= less & (color["kind"] == ColorKind.CONTRAST.value)
             box[grown] = whole(self.size)[grown]
         return grown
 
@@ -119,7 +119,8 @@ class Step:
             The others.
         """
         assert self.mirrors is not None
-        self.kind = np.where(self.mirrors & rewritten, StepKind.WARP_NEAREST, StepKind.COPY)
+        here = self.mirrors & rewritten
+        self.kind = np.where(here, StepKind.WARP_NEAREST.value, StepKind.COPY.value)
         return self.mirrors & ~rewritten
 
 
@@ -161,9 +162,9 @@ class ResampleChain:
 
     def mirror_images(self, where: Mask) -> None:
         """Mirror the images `where` left to right."""
-        one, zero = np.ones(len(where)), np.zeros(len(where))
-        matrix = np.stack([-one, zero, self.size[:, 1] - one, zero, one, zero], axis=1)
-        kind = np.where(where, StepKind.WARP_NEAREST, StepKind.COPY)
+        matrix = np.zeros((len(where), 6))
+        matrix[:, 0], matrix[:, 2], matrix[:, 4] = -1, self.size[:, 1] - 1, 1
+        kind = np.where(where, StepKind.WARP_NEAREST.value, StepKind.COPY.value)
         offset = np.zeros_like(self.size)
         self._append(Step(kind, self.size, self.size, offset, matrix, mirrors=where))
 

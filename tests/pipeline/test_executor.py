@@ -9,7 +9,7 @@ import pytest
 from gpuio.devices.cpu import CpuDevice
 from gpuio.errors import BackendError, DecodeError
 from gpuio.pipeline.decode.base import Decoder, DecoderOptions
-from gpuio.pipeline.decode.jobs import Headers, Status
+from gpuio.pipeline.decode.jobs import Headers
 from gpuio.pipeline.decode.portable import PortableDecoder
 from gpuio.pipeline.executor import Executor
 from gpuio.pipeline.plan import Plan
@@ -31,9 +31,6 @@ class Failing(Decoder):
     def open(self, records):
         size = np.array([[20, 24]] * len(records.nbytes), np.int32)
         return Headers(size, {})
-
-    def statuses(self, jobs):
-        return np.full(len(jobs.box), Status.FAILED, np.int8)
 
     def release(self, headers):
         self.released += 1
@@ -112,16 +109,6 @@ def test_a_batch_larger_than_the_device_takes_is_refused(records):
     options = DecoderOptions(device, 3, records(IMAGES).source)
     with pytest.raises(ValueError, match="batch_size must be at most 9 on cpu, got 10"):
         Executor(PLAN, Failing(options), 10, device)
-
-
-def test_pixels_that_a_decoder_has_forgotten_are_decoded_by_themselves(run):
-    class Forgetful(Failing):
-        def statuses(self, jobs):
-            return np.full(len(jobs.box), Status.SKIPPED, np.int8)
-
-    batches, decoder, _, _ = run(IMAGES[:2], Forgetful)
-    npt.assert_array_equal(next(batches).data, PICTURES[:2])
-    assert decoder.fallback_count == 2
 
 
 @pytest.mark.parametrize("places", [[0], [9]])

@@ -1,4 +1,4 @@
-"""What a decoder is: it opens headers, decodes windows of images, and gives back statuses."""
+"""What a decoder is: it opens headers, decodes windows of images, and tells which it decoded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpuio.devices.base import Device, KernelCall
 from gpuio.errors import DecodeError
 from gpuio.formats.codec import decode_rgb
 from gpuio.pipeline.decode import fallback
-from gpuio.pipeline.decode.jobs import DecodeJobs, Headers, Status
+from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.sources.base import RecordSource
 
@@ -80,9 +80,9 @@ class Decoder(ABC):
         """Kernels that write each window of `jobs` to the start of the item's scratch memory."""
         return []
 
-    def statuses(self, jobs: DecodeJobs) -> npt.NDArray[np.int8]:
-        """(N,) `Status` of each image, once the kernels of `decode` have run."""
-        return np.full(len(jobs.box), Status.SKIPPED, np.int8)
+    def decoded(self, jobs: DecodeJobs) -> npt.NDArray[np.bool_]:
+        """(N,) bool, images that the kernels of `decode` have decoded, once they have run."""
+        return np.zeros(len(jobs.box), bool)
 
     def retry(self, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
         """Decode what `decode` did not, and what was left for later, with `decode_image`.

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpuio.devices.base import LARGE
 from gpuio.errors import DecodeError
-from gpuio.pipeline.decode.jobs import DecodeJobs, Status
+from gpuio.pipeline.decode.jobs import DecodeJobs
 from gpuio.pipeline.read.reader import RecordBatch
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def decode_at(
 
 def retry(decoder: Decoder, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
     """See `Decoder.retry`."""
-    again = (jobs.box[:, 2] > 0) & (decoder.statuses(jobs) != Status.DECODED)
+    again = (jobs.box[:, 2] > 0) & ~decoder.decoded(jobs)
     again[[*jobs.headers.later]] = True
     again[[*records.samples.faults, *jobs.retried]] = False
     done, nbytes = [], 0

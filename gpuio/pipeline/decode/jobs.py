@@ -1,10 +1,9 @@
-"""What passes between a decoder and the stages around it: headers, jobs and statuses."""
+"""What passes between a decoder and the stages around it: headers and jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +18,6 @@ _OVERRUN = 64  # bytes behind a window, for decoders that write a little too far
 def aligned(nbytes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """(N,) bytes, rounded up so that what follows in an item's scratch memory is aligned."""
     return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
-
-
-class Status(IntEnum):
-    """What became of an image that a decoder was given."""
-
-    SKIPPED = 0  # `Decoder.decode` was not asked to decode it
-    DECODED = 1
-    FAILED = 2
 
 
 def _no_table() -> npt.NDArray[np.void]:

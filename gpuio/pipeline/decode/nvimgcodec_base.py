@@ -21,7 +21,7 @@ from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import Decoder, DecoderOptions
-from gpuio.pipeline.decode.jobs import DecodeJobs, Headers, Status
+from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.libjpeg_warnings import listener
 from gpuio.pipeline.decode.portable import decode_places
 from gpuio.pipeline.read.reader import RecordBatch, Samples
@@ -97,13 +97,12 @@ class NvImageCodec(Decoder):
             new = is_jpeg(headers.table) & ~self._valid[samples.ids] & (box[:, 2] > 0)
             box[new, 2] = headers.size[new, 0] - box[new, 0]
 
-    def statuses(self, jobs: DecodeJobs) -> npt.NDArray[np.int8]:
+    def decoded(self, jobs: DecodeJobs) -> npt.NDArray[np.bool_]:
         table = jobs.headers.table
-        decoded = np.where(table["status"] == abi.SUCCESS, Status.DECODED, Status.FAILED)
-        return np.where(table["rows"] > 0, decoded, Status.SKIPPED).astype(np.int8)
+        return (table["rows"] > 0) & (table["status"] == abi.SUCCESS)
 
     def retry(self, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
-        valid = self.statuses(jobs) == Status.DECODED
+        valid = self.decoded(jobs)
         done = super().retry(records, jobs)
         valid[done] = True
         self._valid[records.samples.ids[valid]] = True
