@@ -135,6 +135,16 @@ def sides(name: str, value: Any) -> tuple[int, ...]:
     return lengths
 
 
+def mapping(name: str, value: Any) -> Any:
+    """A mapping, or the text of a dict. It may hold secrets, so errors do not show it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return literal_eval(value)
+    except (SyntaxError, ValueError):
+        raise ValueError(f"{name} must be a dict, got a text that is none") from None
+
+
 def _parsed(name: str, value: Any, wanted: str) -> Any:
     """A value, or the one that a text stands for."""
     if not isinstance(value, str):

@@ -49,7 +49,8 @@ class SourceConfig:
     path_imglist: PathLike = option("", "A .lst file whose labels replace those in the records; "
         "lines and records are matched by id.")
     storage_options: Mapping[str, object] | None = option(None, "Options for paths that are URLs, "
-        "such as credentials and endpoint, as fsspec takes them.")
+        "such as credentials and endpoint, as fsspec takes them.",
+        reader=p.mapping)
     cache_dir: PathLike = option("", "A folder on a local disk that keeps the data read from URLs; "
         "several processes may share it.")
     cache_size: int | None = option(None, "The size limit of `cache_dir` in bytes, at least 1 GiB. "

@@ -299,3 +299,15 @@ def test_numbers_may_be_one_or_several_or_text(value, expected):
 def test_what_are_no_numbers_is_an_error(value):
     with pytest.raises(ValueError, match="scales must be"):
         p.numbers("scales", value)
+
+
+def test_a_mapping_may_be_text():
+    given = {"anon": True}
+    assert p.mapping("storage_options", given) is given
+    assert p.mapping("storage_options", "{'anon': True}") == given
+
+
+def test_the_error_about_a_text_that_is_no_mapping_does_not_show_it():
+    with pytest.raises(ValueError, match="storage_options must be a dict") as error:
+        p.mapping("storage_options", "key=secret")
+    assert "secret" not in str(error.value)
