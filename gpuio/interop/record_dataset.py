@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from gpuio.core import parameters as p
+from gpuio.core.signatures import suggest
 from gpuio.errors import DecodeError, FormatError, LabelError
 from gpuio.formats.codec import decode_rgb
 from gpuio.interop import labels
@@ -45,7 +46,7 @@ class RecordDataset(TorchDataset[tuple[Any, torch.Tensor]]):  # type: ignore[mis
         FormatError: A file is damaged.
     """
 
-    @p.suggest
+    @suggest
     def __init__(
         self,
         path_imgrec: PathLike | Sequence[PathLike],

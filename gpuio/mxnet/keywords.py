@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from gpuio.core import parameters as p
 from gpuio.core.options import Group, description, make, option, options
+from gpuio.core.signatures import suggest
 from gpuio.pipeline.config import (
     LoaderConfig,
     OutputConfig,
@@ -88,7 +88,7 @@ def takes_keywords(*groups: type[Group]) -> Callable[[type[C]], type[C]]:
             self._open(given)
 
         reading: Callable[..., None] = functools.update_wrapper(init, declared)
-        cls.__init__ = p.suggest(reading)  # type: ignore[method-assign]
+        cls.__init__ = suggest(reading)  # type: ignore[method-assign]
         if cls.__doc__ is not None:
             fill = textwrap.TextWrapper(
                 100, initial_indent=" " * 8, subsequent_indent=" " * 12

@@ -22,7 +22,8 @@ from typing import Any, Final, NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.core.parameters import suggest, without_torch
+from gpuio.core.parameters import without_torch
+from gpuio.core.signatures import suggest
 from gpuio.mxnet import advice
 from gpuio.mxnet.image.arrays import as_ndarray, by_channel, floating, image_array
 from gpuio.mxnet.image.functions import (

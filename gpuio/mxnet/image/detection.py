@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.core.parameters import suggest
+from gpuio.core.signatures import suggest
 from gpuio.mxnet.image.augmenters import (
     Augmenter,
     ColorNormalizeAug,

@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from gpuio.core import parameters as p
 from gpuio.core.extras import explained
+from gpuio.core.signatures import suggest
 from gpuio.errors import DecodeError
 from gpuio.formats import codec
 from gpuio.mxnet.image.arrays import as_ndarray, by_channel, floating, image_array, store
@@ -289,7 +290,7 @@ def center_box(height: int, width: int, size: Size) -> Box:
     return (width - w) // 2, (height - h) // 2, w, h
 
 
-@p.suggest
+@suggest
 def random_size_crop(
     src: Image,
     size: Size,

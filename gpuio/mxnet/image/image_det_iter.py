@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.extras import explained
-from gpuio.core.parameters import suggest, with_keywords_of
+from gpuio.core.signatures import suggest, with_keywords_of
 from gpuio.errors import LabelError
 from gpuio.mxnet.image.augmenters import make_list, statistics
 from gpuio.mxnet.image.detection import CreateDetAugmenter, DetAugmenterOptions, have_area

@@ -34,6 +34,7 @@ import numpy.typing as npt
 from gpuio.core import parameters as p
 from gpuio.core.extras import explained
 from gpuio.core.guard import Ends
+from gpuio.core.signatures import suggest, with_keywords_of
 from gpuio.errors import FormatError, LabelError
 from gpuio.formats.label_hint import label_hint
 from gpuio.mxnet.image.augmenters import AugmenterOptions, CreateAugmenter, is_own, make_list
@@ -110,8 +111,8 @@ class ImageIter(EpochIter):
 
     _error_ends_epoch = False
 
-    @p.suggest
-    @p.with_keywords_of(CreateAugmenter)
+    @suggest
+    @with_keywords_of(CreateAugmenter)
     def __init__(  # noqa: PLR0913, PLR0917  MXNet's signature
         self,
         batch_size: int,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core import parameters as p
+from gpuio.core.signatures import suggest
 from gpuio.errors import LabelWarning
 from gpuio.formats.image_record import rounded_whole, rounding
 from gpuio.mxnet.advice import warn
@@ -65,7 +66,7 @@ class NDArrayIter(EpochIter):
 
     _error_ends_epoch = False
 
-    @p.suggest
+    @suggest
     def __init__(  # noqa: PLR0917  MXNet's signature
         self,
         data: Any,

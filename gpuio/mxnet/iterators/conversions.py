@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from gpuio.core import parameters as p
 from gpuio.core.extras import explained
+from gpuio.core.signatures import suggest
 
 if TYPE_CHECKING:
     from gpuio.interop.cupy import CupyLoader
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Conversions:
     """Loaders for other frameworks, each imported when it is asked for."""
 
-    @p.suggest
+    @suggest
     def torch(
         self: Source,
         *,
@@ -35,7 +35,7 @@ class Conversions:
 
         return TorchLoader(self, channels_last=channels_last, label_dtype=label_dtype, out=out)
 
-    @p.suggest
+    @suggest
     def jax(
         self: Source, *, label_dtype: npt.DTypeLike | None = None, sharding: Any = None
     ) -> JaxLoader:
@@ -45,7 +45,7 @@ class Conversions:
 
         return JaxLoader(self, label_dtype=label_dtype, sharding=sharding)
 
-    @p.suggest
+    @suggest
     def cupy(self: Source, *, label_dtype: npt.DTypeLike | None = None) -> CupyLoader:
         """The batches as CuPy arrays, with labels of `label_dtype`: see `numpy`."""
         with explained("cupy()"):
@@ -53,7 +53,7 @@ class Conversions:
 
         return CupyLoader(self, label_dtype)
 
-    @p.suggest
+    @suggest
     def numpy(self: Source, *, label_dtype: npt.DTypeLike | None = None) -> NumpyLoader:
         """The batches as `(images, labels)` in NumPy arrays.
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gpuio.core import parameters as p
 from gpuio.core.options import make
+from gpuio.core.signatures import suggest
 from gpuio.formats.image_record import rounded_whole, rounding
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.epochs import FileIter
@@ -59,7 +60,7 @@ class CSVIter(FileIter):
             row has a wrong number of values, or a value that is not a number.
     """
 
-    @p.suggest
+    @suggest
     def __init__(  # noqa: PLR0913  MXNet's signature
         self,
         data_csv: PathLike | Sequence[PathLike],

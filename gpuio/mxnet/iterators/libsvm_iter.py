@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gpuio.core import parameters as p
 from gpuio.core.options import make
+from gpuio.core.signatures import suggest
 from gpuio.formats.image_record import rounded_whole, rounding
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.epochs import FileIter
@@ -67,7 +68,7 @@ class LibSVMIter(FileIter):
             row has another form, an index that is too large, or an index twice.
     """
 
-    @p.suggest
+    @suggest
     def __init__(  # noqa: PLR0913  MXNet's signature
         self,
         data_libsvm: PathLike | Sequence[PathLike],

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gpuio.core import parameters as p
 from gpuio.core.options import make
+from gpuio.core.signatures import suggest
 from gpuio.errors import FormatError
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.epochs import FileIter
@@ -57,7 +58,7 @@ class MNISTIter(FileIter):
         FormatError: A file is not an idx file, or the files have different numbers of samples.
     """
 
-    @p.suggest
+    @suggest
     def __init__(  # noqa: PLR0913  MXNet's signature
         self,
         image: PathLike = "./train-images-idx3-ubyte",

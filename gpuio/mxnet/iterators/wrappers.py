@@ -8,6 +8,7 @@ from typing import Any
 
 from gpuio.core import parameters as p
 from gpuio.core.prefetch import Prefetch
+from gpuio.core.signatures import suggest
 from gpuio.errors import BackendError, PipelineClosedError
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.epochs import EpochIter
@@ -38,7 +39,7 @@ class ResizeIter(EpochIter):
 
     _error_ends_epoch = False
 
-    @p.suggest
+    @suggest
     def __init__(self, data_iter: Any, size: int, reset_internal: bool = True) -> None:
         super().__init__(_batch_size(data_iter))
         self.data_iter = data_iter
@@ -110,7 +111,7 @@ class PrefetchingIter(EpochIter):
         ValueError: A parameter has a wrong value. From `next`: the iterators do not fit together.
     """
 
-    @p.suggest
+    @suggest
     def __init__(
         self,
         iters: Any,
