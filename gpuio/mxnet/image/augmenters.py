@@ -114,11 +114,10 @@ class _Sized(Augmenter):
     Args:
         size: As the derived class says.
         interp: As for `resize_short`.
-        **described: Other arguments that `dumps` tells.
     """
 
-    def __init__(self, size: Any, interp: int = 2, **described: Any) -> None:
-        super().__init__(size=size, **described, interp=interp)
+    def __init__(self, size: Any, interp: int = 2) -> None:
+        super().__init__(size=size, interp=interp)
         self.size = size
         self.interp = interp
 
@@ -189,7 +188,8 @@ class RandomSizedCropAug(Cropping):
         *,
         min_area: float | None = None,
     ) -> None:
-        super().__init__(size, interp, area=area, ratio=ratio)
+        Augmenter.__init__(self, size=size, area=area, ratio=ratio, interp=interp)
+        self.size, self.interp = size, interp
         self.area = renamed_min_area(area, min_area)
         self.ratio = ratio
 
