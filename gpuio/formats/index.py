@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +28,8 @@ from gpuio.storage.atomic import committed
 from gpuio.storage.opening import open_file
 from gpuio.storage.paths import is_url
 
-
-class Writable(Protocol):
-    """A file that bytes can be written to."""
-
-    def write(self, data: bytes, /) -> object:
-        """Write all of `data`."""
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 Int64s = npt.NDArray[np.int64]
@@ -110,7 +106,7 @@ class Index:
         with committed(path) as (partial,), partial.open() as file:
             self.write(file)
 
-    def write(self, file: Writable) -> None:
+    def write(self, file: SupportsWrite[bytes]) -> None:
         """Write the content of a .idx file."""
         rows = np.stack((self.keys, self.offsets), axis=1)
         for start in range(0, len(rows), _LINES):

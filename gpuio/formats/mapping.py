@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableSequence, ValuesView
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, overload
 
 import numpy as np
@@ -74,14 +74,9 @@ class KeyList(MutableSequence[int]):
 class KeyOffsets(Mapping[int, int]):
     """A read-only dict from key to offset, stored as two arrays."""
 
-    __slots__ = ("_count", "_find", "_keys", "_offsets")
-
     def __init__(self, keys: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
         self._keys = keys
         self._offsets = offsets
-        # Made by the first search.
-        self._find: Callable[[int], int] | None = None
-        self._count = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         return KeyOffsets, (self._keys, self._offsets)
@@ -91,14 +86,13 @@ class KeyOffsets(Mapping[int, int]):
             number = int(key)
         except (TypeError, ValueError, OverflowError):
             raise KeyError(key) from None
-        line = self._prepare()(number) if number == key else -1
+        line = self._lines[1](number) if number == key else -1
         if line < 0:
             raise KeyError(key)
         return int(self._offsets[line])
 
     def __len__(self) -> int:
-        self._prepare()
-        return self._count
+        return self._lines[0]
 
     def __iter__(self) -> Iterator[int]:
         return numbers(self._unique()[0])
@@ -118,11 +112,10 @@ class KeyOffsets(Mapping[int, int]):
         shown = ", ".join(f"{key}: {offset}" for key, offset in pairs)
         return f"{{{shown}, ...}} ({len(self)} keys)" if len(self._keys) > 5 else f"{{{shown}}}"
 
-    def _prepare(self) -> Callable[[int], int]:
-        """The function from a key to its last line, or -1; the first call counts the keys."""
-        if self._find is None:
-            self._count, self._find = _finder(self._keys)
-        return self._find
+    @cached_property
+    def _lines(self) -> tuple[int, Callable[[int], int]]:
+        """The number of keys, and the function from a key to its last line, or -1."""
+        return _finder(self._keys)
 
     def _unique(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Distinct keys and offsets, as in a dict: in order of first place, with last value."""

@@ -303,3 +303,18 @@ def test_scans_real_files():
         offsets = scan(path)
         listed = np.loadtxt(path.with_suffix(".idx"), np.int64, ndmin=2)
         npt.assert_array_equal(offsets, np.sort(listed[:, 1]))
+
+
+def test_a_record_that_is_cut_off_while_it_is_read_is_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "a.rec"
+    path.write_bytes(frame(b"a" * 40_000))
+    pread = LocalBytes.pread
+
+    def cut(file, nbytes, offset):
+        if nbytes == 40_000:  # the payload, after the size of the file was compared with its head
+            os.truncate(path, 30_000)
+        return pread(file, nbytes, offset)
+
+    monkeypatch.setattr(LocalBytes, "pread", cut)
+    with RecordFile(path) as file, pytest.raises(CorruptRecordError, match=r"40000 .* 29992 found"):
+        file.read(0)

@@ -83,8 +83,8 @@ def frame_ends(
     Args:
         offsets: (N,) int64, where the records start, in bytes.
         sizes: (N,) int64, sizes of the files that hold them, in bytes.
-        read: Function of (n,) record numbers and (n,) offsets in their files that returns the two
-            words at each offset, (n, 2) uint32.
+        read: Function of (n,) record numbers and (n,) offsets inside their files that returns the
+            two words at each offset, (n, 2) uint32.
 
     Returns:
         (N,) int64 offsets in bytes; 0 where there is no whole record.
@@ -93,7 +93,10 @@ def frame_ends(
     for _ in range(_MAX_PARTS):
         if not len(rows):
             return ends
-        magics, words = read(rows, ends[rows]).T
+        heads = np.zeros((len(rows), 2), np.uint32)
+        inside = np.flatnonzero(ends[rows] + HEAD_NBYTES <= sizes[rows])
+        heads[inside] = read(rows[inside], ends[rows[inside]])
+        magics, words = heads.T
         flags = words >> np.uint32(29)
         ends[rows] = part_ends(ends[rows], words)
         lost = (magics != MAGIC) | (flags > Flag.LAST) | ((flags <= Flag.FIRST) != begins)

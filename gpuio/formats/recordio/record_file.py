@@ -86,7 +86,10 @@ class RecordFile:
         pieces: list[bytes] = []
         position = offset
         for start, length in self._parts(offset):
-            pieces.append(self.bytes.pread(length, start))
+            piece = self.bytes.pread(length, start)
+            if len(piece) < length:  # the file was cut since its size was asked for
+                raise self._cut_off(offset, start, length, len(piece))
+            pieces.append(piece)
             position = start + padded(length)
         return MAGIC_BYTES.join(pieces), position
 
@@ -121,9 +124,13 @@ class RecordFile:
             start, position = position + HEAD_NBYTES, position + HEAD_NBYTES + padded(length)
             size = self.size
             if position > size:
-                reason = truncated(padded(length), size - start)
-                raise corrupt(reason, path=self.path, record=offset, at=at, kind=CutOffError)
+                raise self._cut_off(offset, start, length, size - start)
             yield start, length
+
+    def _cut_off(self, offset: int, start: int, length: int, found: int) -> CorruptRecordError:
+        """The error for a part of the record at `offset` whose payload is not all there."""
+        reason, at = truncated(padded(length), found), start - HEAD_NBYTES - offset
+        return corrupt(reason, path=self.path, record=offset, at=at, kind=CutOffError)
 
     def find_head(self, offset: int) -> int:
         """Where the first record head at or after `offset` lies; the file's size if none does.

@@ -100,11 +100,9 @@ class RecordIOReader(SourceReader):
 
         def read(rows: Int64s, places: Int64s) -> npt.NDArray[np.uint32]:
             words = np.zeros((len(rows), 2), np.uint32)
-            within = np.flatnonzero(places + HEAD_NBYTES <= sizes[rows])
-            spans = np.zeros(len(within), SPAN)
-            spans["fd"], spans["offset"] = numbers[rows[within]], places[within]
-            spans["nbytes"] = HEAD_NBYTES
-            spans["dst"] = words.ctypes.data + HEAD_NBYTES * within
+            spans = np.zeros(len(rows), SPAN)
+            spans["fd"], spans["offset"], spans["nbytes"] = numbers[rows], places, HEAD_NBYTES
+            spans["dst"] = words.ctypes.data + HEAD_NBYTES * np.arange(len(rows))
             self._files.finish(self._files.begin(spans))
             return words
 

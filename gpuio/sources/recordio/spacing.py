@@ -108,10 +108,8 @@ def _look(path: str, starts: Int64s, named: Int64s, size: int) -> tuple[Int64s, 
     with RecordFile(path) as file:
 
         def read(_: Int64s, places: Int64s) -> npt.NDArray[np.uint32]:
-            words = np.zeros((len(places), 2), np.uint32)
-            within = np.flatnonzero(places + HEAD_NBYTES <= size)
-            within = within[np.argsort(places[within])]
-            words[within] = file.bytes.gather(places[within], HEAD_NBYTES).view("<u4")
+            words, order = np.zeros((len(places), 2), np.uint32), np.argsort(places)
+            words[order] = file.bytes.gather(places[order], HEAD_NBYTES).view("<u4")
             return words
 
         ends = frame_ends(starts, np.full(len(starts), size), read)

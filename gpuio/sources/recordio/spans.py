@@ -115,10 +115,6 @@ class LocalFiles:
 class RemoteFiles(LocalFiles):
     """Files some or all of which are at URLs.
 
-    Args:
-        paths: The files, in the order of their numbers.
-        identities: The identity of each file, None for one at a URL.
-
     Raises:
         RemoteError: fsspec is not installed.
     """

@@ -111,13 +111,17 @@ class SignedFile(HttpFile):
         return self._address
 
 
+def _content_range(answer: Any) -> re.Match[str] | None:
+    return CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+
+
 def _size(answer: Any) -> int:
     """Bytes in the file, as the answer to a range tells.
 
     Raises:
         ChangedError: The answer does not tell.
     """
-    found = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+    found = _content_range(answer)
     if found is None:
         reason = f"HTTP {answer.status} for a range: the server does not serve ranges"
         raise ChangedError(f"{reason}, or does not say how large the file is")
@@ -128,7 +132,7 @@ def _check_range(answer: Any, start: int, stop: int) -> None:
     """Raise ChangedError if an answer has not the bytes of a range as they are in the file."""
     if answer.status != 206:
         raise ChangedError(f"HTTP {answer.status} for a range: the server does not serve ranges")
-    found = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+    found = _content_range(answer)
     if found is None:
         raise ChangedError("the answer to a range does not tell which bytes it has")
     check_bounds(found, start, stop)

@@ -9,7 +9,6 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -52,11 +51,10 @@ class CopyFolder:
     def note(self, text: str) -> None:
         """Write down once whose copy this is."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with suppress(FileExistsError), open("source", "w", opener=self._opener(flags)) as file:
-            file.write(text)
-
-    def _opener(self, flags: int) -> Callable[[str, int], int]:
-        return lambda name, _: open_plain(name, flags, mode=0o600, dir_fd=self._fd)
+        with suppress(FileExistsError):
+            descriptor = open_plain("source", flags, mode=0o600, dir_fd=self._fd)
+            with FileIO(descriptor, "w") as file:
+                file.write(text.encode())
 
     def open(self, name: str, *, make: bool) -> int:
         """The descriptor of a segment.
