@@ -9,21 +9,21 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit, types
 
-from gpuio.kernels.arithmetic import FAR, linear_across, linear_down
-from gpuio.kernels.native import address, cut, keep_alive, pointer, stack
-from gpuio.kernels.output import convert
+from gpuio.kernels.arithmetic import FAR, linear_across
+from gpuio.kernels.native import address, call, cut, pointer, stack
 from gpuio.kernels.parallel import Routine
-from gpuio.kernels.steps import NORM, STEP, OutputType, StepKind
+from gpuio.kernels.resize import blend_rows
+from gpuio.kernels.steps import STEP, StepKind
 from gpuio.kernels.taps import fixed_taps
 from gpuio.kernels.vector import LANES, blend_pixels, warp_pixels
 from gpuio.kernels.warp import column_places, line_places, matrix_at, row_place, warp_linear
 
 CHANNELS = 3
-_PLANES = types.void(types.uint64, types.int64, types.uint64)
+_PLANES = types.void(types.uint64, types.uint64, types.uint64)
 
 
 def _planes_routine(body):
-    """Make `body(at, output, tables)` a `Routine`; see `resize_to_planes` for the arguments."""
+    """Make `body(at, emit, tables)` a `Routine`; see `resize_to_planes` for the arguments."""
     return Routine(body, _PLANES)
 
 
@@ -47,8 +47,6 @@ def _across(source, index, weight, cols, line, stride):
             source, left + skip, left + size + skip, left_weight + skip, left_weight + size + skip,
             address(line) + np.uint64(2 * x), np.uint64(2 * stride),
         )  # fmt: skip
-    keep_alive(index)
-    keep_alive(weight)
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -63,56 +61,16 @@ def _across_last(source, index, weight, cols, line, stride):
             line[c * stride + x] = linear_across(a, b, u, v)
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _down(upper, lower, u, v, out, size):
-    """Two rows along y into one of uint8."""
-    for k in range(size):
-        out[k] = linear_down(upper[k], lower[k], u, v)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _emit(row, stride, norm, out, y, height, width, mirror):
-    """A row of three planes into the three planes of the batch."""
-    for c in range(CHANNELS):
-        at = (c * height + y) * width
-        line, source = out[at : at + width], row[c * stride : c * stride + width]
-        mean, gain, bias = norm[c], norm[4 + c], norm[8 + c]
-        if mirror:
-            for x in range(width):
-                line[x] = convert(out, source[np.uint32(width - 1 - x)], mean, gain, bias)
-        else:
-            for x in range(width):
-                line[x] = convert(out, source[x], mean, gain, bias)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _emit_row(row, stride, norm, step, output, y):
-    """Row `y` of a STEP row's image, in three planes of `stride` values, into the batch."""
-    height, width, mirror = step.rows, step.cols, step.mirror != 0
-    place, size = pointer(step.dst), CHANNELS * height * width
-    if output == OutputType.FLOAT32:
-        _emit(row, stride, norm, carray(place, size, np.float32), y, height, width, mirror)
-    elif output == OutputType.FLOAT16:
-        _emit(row, stride, norm, carray(place, size, np.uint16), y, height, width, mirror)
-    elif output == OutputType.BFLOAT16:
-        _emit(row, stride, norm, carray(place, size, np.int16), y, height, width, mirror)
-    elif output == OutputType.INT8:
-        _emit(row, stride, norm, carray(place, size, np.int8), y, height, width, mirror)
-    else:
-        _emit(row, stride, norm, carray(place, size, np.uint8), y, height, width, mirror)
-
-
 @_planes_routine
-def resize_to_planes(at, output, tables):
+def resize_to_planes(at, emit, tables):
     """Finish a STEP row of kind LINEAR with three channels and without colour or mean image.
 
     Args:
         at: Address of the row; its `dst` is the image in a batch that is (N, 3, H, W).
-        output: OutputType of the batch.
+        emit: Address of the `emit_planes` of the batch.
         tables: Address of `table_bytes` bytes that may be used.
     """
     step = carray(pointer(at), 1, STEP)[0]
-    norm = carray(pointer(step.norm), NORM, np.float32)
     cols, rows = np.int64(step.cols), np.int64(step.rows)
     stride = _padded(cols)
     size = CHANNELS * stride
@@ -147,8 +105,8 @@ def resize_to_planes(at, output, tables):
                     _across(source, index, weight, stride, ring[wanted & 1], stride)
                 even, odd = (even, wanted) if wanted & 1 else (wanted, odd)
         upper, lower = ring[places[y] & 1], ring[places[rows + y] & 1]
-        _down(upper, lower, share[y], share[rows + y], row, size)
-        _emit_row(row, stride, norm, step, output, y)
+        blend_rows(upper, lower, share[y], share[rows + y], row, size)
+        call(emit, (at, address(row), stride, np.int64(y)))
 
 
 @njit(inline="always")
@@ -160,7 +118,7 @@ def _last_line(step, matrix, column_ys):
 
 
 @_planes_routine
-def warp_to_planes(at, output, tables):
+def warp_to_planes(at, emit, tables):
     """Finish a STEP row of kind WARP_LINEAR with three channels and without colour or mean image.
 
     A row of the canvas is a straight line in the source: where both ends of sixteen pixels lie
@@ -169,11 +127,10 @@ def warp_to_planes(at, output, tables):
 
     Args:
         at: Address of the row; its `dst` is the image in a batch that is (N, 3, H, W).
-        output: OutputType of the batch.
+        emit: Address of the `emit_planes` of the batch.
         tables: Address of `table_bytes` bytes that may be used.
     """
     step = carray(pointer(at), 1, STEP)[0]
-    norm = carray(pointer(step.norm), NORM, np.float32)
     cols = np.int64(step.cols)
     stride = _padded(cols)
     matrix = matrix_at(step.matrix)
@@ -207,7 +164,4 @@ def warp_to_planes(at, output, tables):
                     warp_linear(*picture, xs[k : k + 1], ys[k : k + 1], 1, pixel)
                     for c in range(CHANNELS):
                         row[c * stride + k] = pixel[c]
-        _emit_row(row, stride, norm, step, output, y)
-    keep_alive(xs)
-    keep_alive(ys)
-    keep_alive(row)
+        call(emit, (at, address(row), stride, np.int64(y)))

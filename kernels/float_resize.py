@@ -8,16 +8,12 @@ Source: OpenCV 3.4, modules/imgproc/src/resize.cpp.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.native import pointer, stack
-from gpuio.kernels.steps import TAPS, StepKind, resize_kinds
-from gpuio.kernels.taps import area_taps, cubic_weights, lanczos_weights
-
-_F32 = np.float32
+from gpuio.kernels.steps import AREA_EXTRA, TAPS, StepKind, resize_kinds
+from gpuio.kernels.taps import area_taps, tap_weights
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -35,24 +31,7 @@ def _fixed_taps(kind, src, dst, count, index, weight):
     scale = 1.0 / (np.float64(dst) / np.float64(src))
     real = carray(pointer(stack(32)), 8, np.float32)
     for d in range(dst):
-        first = int(math.floor(d * scale))
-        if kind == StepKind.NEAREST:
-            real[0] = _F32(1)
-        elif kind == StepKind.AREA_LINEAR:
-            t = _F32((d + 1) - (first + 1) * (1.0 / scale))
-            t = _F32(0) if t <= 0 else t - _F32(math.floor(t))
-            real[0], real[1] = _F32(1) - t, t
-        else:
-            place = _F32((d + 0.5) * scale - 0.5)
-            first = int(math.floor(place))
-            t = place - _F32(first)
-            if kind == StepKind.LINEAR:
-                real[0], real[1] = _F32(1) - t, t
-            elif kind == StepKind.CUBIC:
-                cubic_weights(t, real)
-            else:
-                lanczos_weights(t, real)
-            first -= (count - 1) // 2
+        first = tap_weights(kind, scale, src, d, False, real)
         for k in range(count):
             index[k, d] = min(max(first + k, 0), src - 1)
             weight[k, d] = real[k]
@@ -86,7 +65,7 @@ def _down(image, index, weight, out):
 def _axis(kind, src, dst):
     """(taps, dst) source positions and weights of each output position along one axis."""
     if kind in (StepKind.AREA, StepKind.AREA_INTEGER):
-        taps = src // dst + 3
+        taps = src // dst + AREA_EXTRA
         index, weight = np.empty(taps * dst, np.int32), np.empty(taps * dst, np.float32)
         area_taps(src, dst, 0, dst, taps, 1, index, weight)
         return index.reshape(taps, dst), weight.reshape(taps, dst)

@@ -17,7 +17,7 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_INT64 = ir.IntType(64)
+_INT8, _INT16, _INT32, _INT64 = (ir.IntType(size) for size in (8, 16, 32, 64))
 _FLOAT = ir.FloatType()
 _GLOBAL = 1  # the address space of device memory, which is quicker than one found out as it runs
 
@@ -53,7 +53,7 @@ def stack(typingctx, nbytes):
     count = nbytes.literal_value
 
     def codegen(context, builder, signature, args):
-        memory = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), count))
+        memory = cgutils.alloca_once(builder, ir.ArrayType(_INT8, count))
         memory.align = 16
         return builder.ptrtoint(memory, _INT64)
 
@@ -71,128 +71,67 @@ def fetch_add(typingctx, address, amount):
     return types.int64(types.uint64, types.int64), codegen
 
 
-@intrinsic
-def call(typingctx, function, arguments):
-    """The int32 that the C function at address `function` returns.
+def _call(name, result, kind):
+    """An intrinsic: what the C function at an address (uint64) returns.
 
     `arguments` is a tuple of 64-bit integers: pointers, sizes, and narrower integers, which the
     calling conventions of x86-64 and AArch64 pass in registers just the same.
     """
 
-    def codegen(context, builder, signature, args):
-        words = cgutils.unpack_tuple(builder, args[1], len(arguments))
-        shape = ir.FunctionType(ir.IntType(32), [_INT64] * len(words))
-        return builder.call(_pointer(builder, args[0], shape), words)
+    def call(typingctx, function, arguments):
+        def codegen(context, builder, signature, args):
+            words = cgutils.unpack_tuple(builder, args[1], len(arguments))
+            shape = ir.FunctionType(result, [_INT64] * len(words))
+            return builder.call(_pointer(builder, args[0], shape), words)
 
-    return types.int32(types.uint64, arguments), codegen
+        return kind(types.uint64, arguments), codegen
 
-
-@intrinsic
-def call_long(typingctx, function, arguments):
-    """As `call`, for a C function that returns 64 bits, such as `pread`."""
-
-    def codegen(context, builder, signature, args):
-        words = cgutils.unpack_tuple(builder, args[1], len(arguments))
-        shape = ir.FunctionType(_INT64, [_INT64] * len(words))
-        return builder.call(_pointer(builder, args[0], shape), words)
-
-    return types.int64(types.uint64, arguments), codegen
+    call.__name__ = name
+    return intrinsic(call)
 
 
-@intrinsic
-def load8(typingctx, address):
-    """The uint8 at `address`."""
-
-    def codegen(context, builder, signature, args):
-        return builder.load(_pointer(builder, args[0], ir.IntType(8)))
-
-    return types.uint8(types.uint64), codegen
+call = _call("call", _INT32, types.int32)
+call_long = _call("call_long", _INT64, types.int64)
 
 
-@intrinsic
-def load32(typingctx, address):
-    """The int32 at `address`."""
+def _load(name, word, kind):
+    """An intrinsic: the value at an address (uint64)."""
 
-    def codegen(context, builder, signature, args):
-        return builder.load(_pointer(builder, args[0], ir.IntType(32)))
+    def load(typingctx, address):
+        def codegen(context, builder, signature, args):
+            return builder.load(_pointer(builder, args[0], word))
 
-    return types.int32(types.uint64), codegen
+        return kind(types.uint64), codegen
 
-
-@intrinsic
-def load64(typingctx, address):
-    """The uint64 at `address`."""
-
-    def codegen(context, builder, signature, args):
-        return builder.load(_pointer(builder, args[0], _INT64))
-
-    return types.uint64(types.uint64), codegen
+    load.__name__ = name
+    return intrinsic(load)
 
 
-@intrinsic
-def load_float(typingctx, address):
-    """The float32 at `address`."""
+def _store(name, word, kind):
+    """An intrinsic: write a value, of which an integer may lose its upper bits, at an address."""
 
-    def codegen(context, builder, signature, args):
-        return builder.load(_pointer(builder, args[0], _FLOAT))
+    def store(typingctx, address, value):
+        def codegen(context, builder, signature, args):
+            at, value = args
+            if kind == types.int32:
+                value = builder.trunc(value, word)
+            builder.store(value, _pointer(builder, at, word))
+            return context.get_dummy_value()
 
-    return types.float32(types.uint64), codegen
+        return types.void(types.uint64, kind), codegen
 
-
-@intrinsic
-def store8(typingctx, address, value):
-    """Write the lowest byte of the int32 `value` at `address`."""
-
-    def codegen(context, builder, signature, args):
-        byte = builder.trunc(args[1], ir.IntType(8))
-        builder.store(byte, _pointer(builder, args[0], ir.IntType(8)))
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, types.int32), codegen
+    store.__name__ = name
+    return intrinsic(store)
 
 
-@intrinsic
-def store16(typingctx, address, value):
-    """Write the uint16 `value` at `address`."""
-
-    def codegen(context, builder, signature, args):
-        builder.store(args[1], _pointer(builder, args[0], ir.IntType(16)))
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, types.uint16), codegen
-
-
-@intrinsic
-def store_float(typingctx, address, value):
-    """Write the float32 `value` at `address`."""
-
-    def codegen(context, builder, signature, args):
-        builder.store(args[1], _pointer(builder, args[0], _FLOAT))
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, types.float32), codegen
-
-
-@intrinsic
-def store32(typingctx, address, value):
-    """Write the int32 `value` at `address`."""
-
-    def codegen(context, builder, signature, args):
-        builder.store(args[1], _pointer(builder, args[0], ir.IntType(32)))
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, types.int32), codegen
-
-
-@intrinsic
-def store64(typingctx, address, value):
-    """Write the uint64 `value` at `address`."""
-
-    def codegen(context, builder, signature, args):
-        builder.store(args[1], _pointer(builder, args[0], _INT64))
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, types.uint64), codegen
+load8 = _load("load8", _INT8, types.uint8)
+load32 = _load("load32", _INT32, types.int32)
+load64 = _load("load64", _INT64, types.uint64)
+load_float = _load("load_float", _FLOAT, types.float32)
+store8 = _store("store8", _INT8, types.int32)  # the lowest byte of the value
+store16 = _store("store16", _INT16, types.uint16)
+store64 = _store("store64", _INT64, types.uint64)
+store_float = _store("store_float", _FLOAT, types.float32)
 
 
 @intrinsic
@@ -200,7 +139,7 @@ def bits(typingctx, value):
     """A float32's bits, as uint32."""
 
     def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.IntType(32))
+        return builder.bitcast(args[0], _INT32)
 
     return types.uint32(types.float32), codegen
 
@@ -257,11 +196,5 @@ def cut(at, shape, dtype):
 
 @njit(inline="always")
 def address(array):
-    """Where an array's memory starts; call `keep_alive` on the array after the last use."""
+    """Where the memory of an array of `carray` starts; Numba would free that of others too soon."""
     return np.uint64(array.ctypes.data)
-
-
-@njit
-def keep_alive(array):
-    """Keep `array` alive up to here: Numba frees an array after the last line that names it."""
-    return array.size

@@ -3,6 +3,8 @@
 The value of channel c is `(v - mean[c]) * gain[c] + bias[c]` in float32, rounded after each
 operation, so that it is MXNet's and the same on every device. int8 and uint8 are not scaled:
 int8 is `v - mean[c]`, clamped, with a mean that was rounded before, and uint8 is `v`.
+
+Each type of output has a `Routine` of its own, so that only the one in use is compiled.
 """
 
 from __future__ import annotations
@@ -13,9 +15,19 @@ from numba.extending import overload
 
 from gpuio.kernels.arithmetic import bfloat16_bits, float16_bits, normalized, shifted
 from gpuio.kernels.native import pointer
-from gpuio.kernels.steps import OutputType
+from gpuio.kernels.parallel import Routine
+from gpuio.kernels.steps import NORM, STEP, OutputType
 
 _U32 = np.uint32
+_RGB = 3
+_TYPES = {
+    OutputType.FLOAT32: np.float32,
+    OutputType.FLOAT16: np.uint16,
+    OutputType.INT8: np.int8,
+    OutputType.UINT8: np.uint8,
+    OutputType.BFLOAT16: np.int16,
+}
+"""Types of the arrays that are written; of binary16 and bfloat16, the bits."""
 
 
 def _float32(out, value, mean, gain, bias):
@@ -48,10 +60,7 @@ _CONVERSIONS = {
 
 
 def convert(out, value, mean, gain, bias):
-    """What `value` becomes in `out`, an array whose type says which.
-
-    float16 is kept as bits in uint16, and bfloat16 in int16.
-    """
+    """The level `value`, normalized, as the type of `out`, one of `_TYPES`."""
 
 
 @overload(convert)
@@ -116,46 +125,74 @@ def _any_layout(row, norm, means, out, y, height, width, channels, mirror, inter
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _store(row, norm, means, out, y, height, width, channels, mirror, interleaved):
-    if channels == 3 and len(means) == 0:
+def _emit_row(row, norm, means, out, y, height, width, channels, mirror, interleaved):
+    if channels == _RGB and len(means) == 0:
         if interleaved:
             _three_interleaved(row, norm, out, 3 * y * width, width, mirror)
         else:
             _three_planes(row, norm, out, y * width, height * width, width, mirror)
     else:
-        _any_layout(
-            row, norm, means, out, y, height, width, channels, mirror, interleaved
-        )  # fmt: skip
+        _any_layout(row, norm, means, out, y, height, width, channels, mirror, interleaved)
 
 
-@njit(nogil=True, error_model="numpy")
-def emit_row(row, norm, mean_image, kind, out, y, height, width, channels, mirror, interleaved):
-    """Row `y` of one image into the batch.
+def _pixel_emitter(dtype):
+    def emit_pixels(at, first, pitch, channels, interleaved):
+        """Write the window of a STEP row into the batch.
 
-    Args:
-        row: (width * channels,) uint8, interleaved.
-        norm: (NORM,) float32: means, gains and biases, four each.
-        mean_image: Address of a (C, H, W) float32 mean that replaces the means, or 0.
-        kind: FLOAT32, FLOAT16, INT8, UINT8 or BFLOAT16.
-        out: Address of the image in the batch, (C, H, W) or (H, W, C).
-        y: Row, from 0.
-        height: Rows of the output.
-        width: Pixels in a row.
-        channels: 1, 3 or 4.
-        mirror: Whether to write the row from right to left.
-        interleaved: Whether `out` is (H, W, C).
-    """
-    size = height * width * channels
-    means = carray(pointer(mean_image), size if mean_image != 0 else 0, np.float32)
-    shape = (y, height, width, channels, mirror, interleaved)
-    place = pointer(out)
-    if kind == OutputType.FLOAT32:
-        _store(row, norm, means, carray(place, size, np.float32), *shape)
-    elif kind == OutputType.FLOAT16:
-        _store(row, norm, means, carray(place, size, np.uint16), *shape)
-    elif kind == OutputType.BFLOAT16:
-        _store(row, norm, means, carray(place, size, np.int16), *shape)
-    elif kind == OutputType.INT8:
-        _store(row, norm, means, carray(place, size, np.int8), *shape)
-    else:
-        _store(row, norm, means, carray(place, size, np.uint8), *shape)
+        Args:
+            at: Address of the row.
+            first: Address of its pixels, interleaved uint8.
+            pitch: Bytes from one row of pixels to the next.
+            channels: 1, 3 or 4.
+            interleaved: 1 for a batch that is (N, H, W, C), 0 for one that is (N, C, H, W).
+        """
+        step = carray(pointer(at), 1, STEP)[0]
+        height, width = np.int64(step.rows), np.int64(step.cols)
+        size = height * width * channels
+        norm = carray(pointer(step.norm), NORM, np.float32)
+        means = carray(pointer(step.mean_image), size if step.mean_image != 0 else 0, np.float32)
+        out, mirror = carray(pointer(step.dst), size, dtype), step.mirror != 0
+        for y in range(height):
+            row = carray(pointer(first + np.uint64(y * pitch)), width * channels, np.uint8)
+            _emit_row(
+                row, norm, means, out, y, height, width, channels, mirror, interleaved != 0
+            )  # fmt: skip
+
+    signature = types.void(types.uint64, types.uint64, *[types.int64] * 3)
+    return Routine(emit_pixels, signature)
+
+
+def _plane_emitter(dtype):
+    def emit_planes(at, row, stride, y):
+        """Write one row of an RGB image into the three planes of the batch.
+
+        Args:
+            at: Address of its STEP row, which has no mean image.
+            row: Address of the reds, uint8; greens and blues follow.
+            stride: Bytes from the reds to the greens, and on to the blues.
+            y: Row of the image.
+        """
+        step = carray(pointer(at), 1, STEP)[0]
+        height, width = np.int64(step.rows), np.int64(step.cols)
+        norm = carray(pointer(step.norm), NORM, np.float32)
+        out = carray(pointer(step.dst), _RGB * height * width, dtype)
+        for c in range(_RGB):
+            start = (c * height + y) * width
+            line = out[start : start + width]
+            source = carray(pointer(row + np.uint64(c * stride)), width, np.uint8)
+            mean, gain, bias = norm[c], norm[4 + c], norm[8 + c]
+            if step.mirror != 0:
+                for x in range(width):
+                    line[x] = convert(out, source[_U32(width - 1 - x)], mean, gain, bias)
+            else:
+                for x in range(width):
+                    line[x] = convert(out, source[x], mean, gain, bias)
+
+    return Routine(emit_planes, types.void(types.uint64, types.uint64, types.int64, types.int64))
+
+
+emit_pixels = {output: _pixel_emitter(dtype) for output, dtype in _TYPES.items()}
+"""By OutputType, the `Routine` that writes interleaved pixels into a batch of that type."""
+
+emit_planes = {output: _plane_emitter(dtype) for output, dtype in _TYPES.items()}
+"""By OutputType, the `Routine` that writes a row of three planes into a batch of that type."""

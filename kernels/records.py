@@ -27,7 +27,7 @@ RECORD = np.dtype(
         ("id", np.uint64),
         ("labels", np.uint64),  # address of the labels
         ("label_count", np.int64),
-        ("sound", np.int64),  # 1 when all of it is where the format says
+        ("valid", np.int64),  # 1 when all of it is where the format says
     ],
     align=True,
 )
@@ -111,14 +111,14 @@ def unpack_records(records, labels, ragged):
     """Find header, labels and image in every row of a RECORD table.
 
     Args:
-        records: (N,) RECORD, frames in, images out; `sound` is 0 where anything is wrong.
+        records: (N,) RECORD, frames in, images out; `valid` is 0 where anything is wrong.
         labels: (N, W) float32, filled where a record has W labels; other rows stay as they are.
         ragged: Whether rows are also filled where a record has fewer labels, as far as they go.
     """
     width = labels.shape[1]
     for i in range(len(records)):
         row = records[i]
-        row.sound = 0
+        row.valid = 0
         frame = carray(pointer(row.address), row.nbytes, np.uint8)
         payload = _unframe(frame)
         row.nbytes = 0
@@ -133,7 +133,7 @@ def unpack_records(records, labels, ragged):
         row.labels = header + np.uint64(4 if flag == 0 else _HEADER)
         row.address = header + np.uint64(_HEADER + 4 * flag)
         row.nbytes = payload - _HEADER - 4 * flag
-        row.sound = 1
+        row.valid = 1
         if row.label_count == width or (ragged and row.label_count < width):
             found = carray(pointer(row.labels), row.label_count, np.float32)
             for k in range(row.label_count):

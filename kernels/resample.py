@@ -3,7 +3,7 @@
 A `STEP` row says for one image which kind of step it gets, between which sizes, and which window
 of the result is wanted; addresses are those of pixel (0, 0), even where only a window of the
 picture is in memory. `resample` writes the window as pixels, for a next step; `finish` sends it on,
-through colours and `emit_row`, into the batch.
+through colours and the `emit_pixels` of the output's type, into the batch.
 
 What makes the pixels of a kind is a `Routine` that they call by address. So only those are compiled
 that a program needs: see `_StepTask.prepare`.
@@ -20,15 +20,15 @@ from gpuio.kernels.bilinear import resize_to_planes, warp_to_planes
 from gpuio.kernels.blur import blur_pixels
 from gpuio.kernels.color import color_image
 from gpuio.kernels.native import call, pointer, stack
-from gpuio.kernels.output import emit_row
+from gpuio.kernels.output import emit_pixels, emit_planes
 from gpuio.kernels.parallel import Routine, Task, arguments
 from gpuio.kernels.pixels import source_row
 from gpuio.kernels.resize import resize_pixels
 from gpuio.kernels.steps import (
     COLOR_STEP,
-    NORM,
     STEP,
     STEPS,
+    OutputType,
     StepKind,
     resize_kinds,
     table_bytes,
@@ -47,6 +47,8 @@ _ROUTINES = np.dtype(
     [
         ("pixels", np.uint64, len(STEPS)),  # by kind, what makes its pixels
         ("planes", np.uint64, len(STEPS)),  # by kind, what takes them on to the batch at once
+        ("emit_pixels", np.uint64, len(OutputType)),
+        ("emit_planes", np.uint64, len(OutputType)),
         ("colors", np.uint64),
     ]
 )
@@ -70,16 +72,22 @@ class _StepTask(Task):
 
     def prepare(self, args, count):
         """Compile the routines that the first `count` rows need, and pass their addresses."""
-        address, channels, *rest = args
+        address, channels, *output = args
         table = carray(ctypes.c_void_p(address), count, STEP)
         routines, colored = self.routines[0], np.count_nonzero(table["color"])
-        to_planes = len(rest) > 0 and channels == _RGB and not rest[-1] and colored < count
-        to_planes = to_planes and not table["mean_image"].any()
-        for kind in set(table["kind"].tolist()):
-            if to_planes and kind in _PLANES:
-                routines["planes"][kind] = _PLANES[kind].address
-            if kind in _PIXELS and (colored or not to_planes or kind not in _PLANES):
-                routines["pixels"][kind] = _PIXELS[kind].address
+        kinds = set(table["kind"].tolist()) - {StepKind.SKIP}
+        straight = set()  # kinds that may go through planes into the batch
+        if output and channels == _RGB and not output[1] and colored < count:
+            straight = set() if table["mean_image"].any() else kinds & _PLANES.keys()
+        others = kinds if colored else kinds - straight
+        for kind in straight:
+            routines["planes"][kind] = _PLANES[kind].address
+        for kind in others - {StepKind.COPY}:
+            routines["pixels"][kind] = _PIXELS[kind].address
+        if output and straight:
+            routines["emit_planes"][output[0]] = emit_planes[output[0]].address
+        if output and others:
+            routines["emit_pixels"][output[0]] = emit_pixels[output[0]].address
         if colored:
             routines["colors"] = color_pixels.address
         return [*args, self.routines.ctypes.data]
@@ -138,19 +146,6 @@ def _make_pixels(step, at, channels, to, pitch, tables, routines):
         call(routines.colors, (to, nbytes, step.color, np.int64(step.color_count)))
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def _emit_rows(step, channels, output, interleaved, first, pitch):
-    """The pixels at address `first`, `pitch` bytes from row to row, normalized, into the batch."""
-    rows, cols = step.rows, step.cols
-    norm = carray(pointer(step.norm), NORM, np.float32)
-    for y in range(rows):
-        row = carray(pointer(first + np.uint64(y * pitch)), cols * channels, np.uint8)
-        emit_row(
-            row, norm, step.mean_image, output, step.dst, y, rows, cols, channels,
-            step.mirror != 0, interleaved,
-        )  # fmt: skip
-
-
 @_StepTask
 def resample(args, item, worker, base):
     """A row of a STEP table: its window, as interleaved uint8 pixels at `dst`, with its colours.
@@ -187,7 +182,8 @@ def finish(args, item, worker, base):
     routines = carray(pointer(arg[4]), 1, _ROUTINES)[0]
     plain = step.color == 0 and step.mean_image == 0 and not interleaved
     if plain and channels == _RGB and routines.planes[step.kind] != 0:
-        call(routines.planes[step.kind], (at, output, step.taps + base))
+        emit = routines.emit_planes[output]
+        call(routines.planes[step.kind], (at, emit, step.taps + base))
         return
     if step.kind == StepKind.COPY and step.color == 0:
         pitch = step.src_pitch
@@ -195,7 +191,7 @@ def finish(args, item, worker, base):
     else:
         pitch, first = np.int64(step.cols * channels), step.scratch + base
         _make_pixels(step, at, channels, first, pitch, step.taps + base, routines)
-    _emit_rows(step, channels, output, interleaved, first, pitch)
+    call(routines.emit_pixels[output], (at, first, pitch, channels, np.int64(arg[3])))
 
 
 def resize(image, height, width, inter=1):

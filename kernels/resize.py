@@ -53,7 +53,8 @@ def _linear_across(source, index, weight, out, cols, channels):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _linear_down(upper, lower, u, v, out, size):
+def blend_rows(upper, lower, u, v, out, size):
+    """Two results of `linear_across`, `size` values each, along y into one of levels."""
     for k in range(size):
         out[k] = linear_down(upper[k], lower[k], u, v)
 
@@ -175,7 +176,7 @@ def _fixed_row(
             held[slot[k]] = wanted
     weight = row_weights[y :: step.rows]
     if taps == 2:
-        _linear_down(ring[slot[0]], ring[slot[1]], weight[0], weight[1], out, size)
+        blend_rows(ring[slot[0]], ring[slot[1]], weight[0], weight[1], out, size)
     elif taps == 4:
         whole, first = step.dst_width * channels, step.x * channels
         in_order = step.fill == 1

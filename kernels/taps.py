@@ -15,22 +15,12 @@ import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.native import pointer, stack
-from gpuio.kernels.steps import StepKind
+from gpuio.kernels.steps import TAPS, StepKind
 
 _F32 = np.float32
 _ONE = np.float32(1)
 _SCALE = np.float32(2048)
 _SQRT_HALF = 0.70710678118654752440
-
-
-@njit(inline="always")
-def _quantise(weight):
-    return np.int32(np.rint(weight * _SCALE))
-
-
-@njit(inline="always")
-def _clamp(i, n):
-    return min(max(i, 0), n - 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -69,6 +59,47 @@ def lanczos_weights(t, out):
         out[k] *= total
 
 
+@njit(nogil=True, error_model="numpy")
+def tap_weights(kind, scale, src, place, horizontal, weights):
+    """What a kind with a fixed number of taps reads for one position of the result.
+
+    Args:
+        kind: NEAREST, LINEAR, AREA_LINEAR, CUBIC or LANCZOS.
+        scale: Source pixels for each position.
+        src: Source length, in pixels.
+        place: The position.
+        horizontal: Whether the axis is x, where LINEAR also clamps its weights.
+        weights: (8,) float32, overwritten with the weights of the taps.
+
+    Returns:
+        The source pixel of the first tap; it may lie outside of the source.
+    """
+    if kind == StepKind.NEAREST:
+        weights[0] = _ONE
+        return int(math.floor(place * scale))
+    if kind == StepKind.AREA_LINEAR:
+        i = int(math.floor(place * scale))
+        t = _F32((place + 1) - (i + 1) * (1.0 / scale))
+        t = _F32(0) if t <= 0 else t - _F32(math.floor(t))
+    else:
+        f = _F32((place + 0.5) * scale - 0.5)
+        i = int(math.floor(f))
+        t = f - _F32(i)
+    if kind == StepKind.CUBIC:
+        cubic_weights(t, weights)
+        return i - 1
+    if kind == StepKind.LANCZOS:
+        lanczos_weights(t, weights)
+        return i - 3
+    if horizontal:
+        if i < 0:
+            i, t = 0, _F32(0)
+        if i >= src - 1:
+            i, t = src - 1, _F32(0)
+    weights[0], weights[1] = _ONE - t, t
+    return i
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def fixed_taps(kind, src, dst, first, count, step, horizontal, index, weight):
     """Fill the tables of a kind with a fixed number of taps.
@@ -80,7 +111,7 @@ def fixed_taps(kind, src, dst, first, count, step, horizontal, index, weight):
         first: First output position wanted.
         count: Output positions wanted.
         step: What one source pixel is in `index`: channels for columns, 1 for rows.
-        horizontal: Whether the axis is x, where LINEAR also clamps its weights.
+        horizontal: As for `tap_weights`.
         index: (taps * count,) int32, tap by tap, overwritten with clamped source
             positions times `step`.
         weight: (taps * count,) int32, overwritten with weights in 1/2048.
@@ -88,40 +119,10 @@ def fixed_taps(kind, src, dst, first, count, step, horizontal, index, weight):
     scale = 1.0 / (np.float64(dst) / np.float64(src))
     real = carray(pointer(stack(32)), 8, np.float32)
     for j in range(count):
-        d = first + j
-        if kind == StepKind.NEAREST:
-            index[j] = min(int(math.floor(d * scale)), src - 1) * step
-            weight[j] = 2048
-        elif kind == StepKind.LINEAR or kind == StepKind.AREA_LINEAR:
-            if kind == StepKind.LINEAR:
-                f = _F32((d + 0.5) * scale - 0.5)
-                i = int(math.floor(f))
-                t = f - _F32(i)
-            else:
-                i = int(math.floor(d * scale))
-                t = _F32((d + 1) - (i + 1) * (1.0 / scale))
-                t = _F32(0) if t <= 0 else t - _F32(math.floor(t))
-            if horizontal:
-                if i < 0:
-                    i, t = 0, _F32(0)
-                if i >= src - 1:
-                    i, t = src - 1, _F32(0)
-            index[j] = _clamp(i, src) * step
-            index[count + j] = _clamp(i + 1, src) * step
-            weight[j] = _quantise(_ONE - t)
-            weight[count + j] = _quantise(t)
-        else:
-            f = _F32((d + 0.5) * scale - 0.5)
-            i = int(math.floor(f))
-            if kind == StepKind.CUBIC:
-                taps = 4
-                cubic_weights(f - _F32(i), real)
-            else:
-                taps = 8
-                lanczos_weights(f - _F32(i), real)
-            for k in range(taps):
-                index[k * count + j] = _clamp(i - taps // 2 + 1 + k, src) * step
-                weight[k * count + j] = _quantise(real[k])
+        start = tap_weights(kind, scale, src, first + j, horizontal, real)
+        for k in range(TAPS[kind]):
+            index[k * count + j] = min(max(start + k, 0), src - 1) * step
+            weight[k * count + j] = np.int32(np.rint(real[k] * _SCALE))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -222,12 +222,12 @@ def test_images_of_a_batch_do_not_mix():
 @pytest.mark.parametrize(
     ("kind", "color", "interleaved", "needed"),
     [
-        (StepKind.COPY, 0, 0, set()),
-        (StepKind.LINEAR, 0, 0, {"planes"}),
-        (StepKind.LINEAR, 0, 1, {"pixels"}),
-        (StepKind.LINEAR, 8, 0, {"pixels", "colors"}),
-        (StepKind.COPY, 8, 0, {"colors"}),
-        (StepKind.AREA, 0, 0, {"pixels"}),
+        (StepKind.COPY, 0, 0, {"emit_pixels"}),
+        (StepKind.LINEAR, 0, 0, {"planes", "emit_planes"}),
+        (StepKind.LINEAR, 0, 1, {"pixels", "emit_pixels"}),
+        (StepKind.LINEAR, 8, 0, {"pixels", "colors", "emit_pixels"}),
+        (StepKind.COPY, 8, 0, {"colors", "emit_pixels"}),
+        (StepKind.AREA, 0, 0, {"pixels", "emit_pixels"}),
     ],
 )
 def test_only_routines_that_a_table_needs_are_compiled(

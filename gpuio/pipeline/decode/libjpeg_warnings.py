@@ -24,8 +24,9 @@ from typing import BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.devices.base import HostArray
 from gpuio.errors import BackendError
-from gpuio.kernels import codec_calls
+from gpuio.kernels.codec_messages import LISTENER, warned
 
 SIDE: Final = 8  # pixels
 _HEAD: Final = b"".join((
@@ -62,14 +63,14 @@ _RELOCATION.names = ("offset", "type", "symbol", "addend")
 _once: Final = threading.Lock()  # one thread changes the module, once
 
 
-def listener(extensions: Path) -> npt.NDArray[np.uint64]:
+def listener(extensions: Path) -> npt.NDArray[np.void]:
     """What `codec_calls.decode` needs to see warnings; the module is changed once in a process.
 
     Args:
         extensions: Folder of nvImageCodec's codec modules; the one for JPEG is loaded.
 
     Returns:
-        (LISTENER,) uint64, as `codec_calls.warned` takes it.
+        (1,) LISTENER, as `codec_messages.warned` takes it.
 
     Raises:
         BackendError: The module is not built as we expect it.
@@ -79,25 +80,23 @@ def listener(extensions: Path) -> npt.NDArray[np.uint64]:
 
 
 @cache
-def _listen(extensions: Path) -> npt.NDArray[np.uint64]:
+def _listen(extensions: Path) -> npt.NDArray[np.void]:
     path = next(iter(extensions.glob(_MODULE)), None)
     if path is None:
         raise BackendError(f"{extensions}: no module {_MODULE} is there; reinstall gpuio[cpu]")
     slots = _slots(path)
-    words = np.zeros(codec_calls.LISTENER, np.uint64)
+    ways = np.zeros(1, LISTENER)
     process, key = ctypes.CDLL(None), ctypes.c_uint()
     if process.pthread_key_create(ctypes.byref(key), None):
         raise BackendError("pthread_key_create: no key for thread-local data is left")
-    words[:3] = (
-        _address(process.pthread_getspecific),
-        _address(process.pthread_setspecific),
-        key.value,
-    )
-    stream = np.array([words.ctypes.data], np.uint64)  # stands for the variable `stderr`
-    values = {_PRINT: codec_calls.warned().address, _STREAM: stream.ctypes.data}
+    ways["get"] = _address(process.pthread_getspecific)
+    ways["set"] = _address(process.pthread_setspecific)
+    ways["key"] = key.value
+    stream = np.array([ways.ctypes.data], np.uint64)  # stands for the variable `stderr`
+    values = {_PRINT: warned.address, _STREAM: stream.ctypes.data}
     before = [(slot, _replace(slot, values[name])) for name, slot in slots]
-    atexit.register(_restore, before, (words, stream))
-    return words
+    atexit.register(_restore, before, (ways, stream))
+    return ways
 
 
 def _slots(path: Path) -> list[tuple[bytes, int]]:
@@ -151,7 +150,7 @@ def _replace(slot: int, value: int) -> int:
     return before
 
 
-def _restore(slots: list[tuple[int, int]], _kept: tuple[npt.NDArray[np.uint64], ...]) -> None:
+def _restore(slots: list[tuple[int, int]], _kept: tuple[HostArray, ...]) -> None:
     """Put the former addresses back before our compiled function is gone."""
     for slot, value in slots:
         ctypes.c_uint64.from_address(slot).value = value

@@ -19,7 +19,7 @@ from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, VALID
-from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, FORMATS, NvImageCodec, release
+from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, NvImageCodec, release
 
 
 class NvImageCodecDecoder(NvImageCodec):
@@ -54,16 +54,11 @@ class NvImageCodecDecoder(NvImageCodec):
         table = jobs.headers.table
         table["y"], table["x"], table["rows"], table["cols"] = jobs.box.T
         table["dst"], table["pitch"] = 0, jobs.pitch
-        sample_format, color = FORMATS[self.channels]
         args = (
             self._instance.library.functions.ctypes.data,
             self._instance.handle,
-            *map(ctypes.addressof, (self._info, self._view, self._params)),
+            *map(ctypes.addressof, (self._pixels, self._view, self._params)),
             self._decoders.ctypes.data,
-            self.channels,
-            sample_format,
-            color,
-            abi.HOST_BUFFER,
             0 if self._warnings is None else self._warnings.ctypes.data,
         )
         return [KernelCall(codec_calls.decode, table, args)]

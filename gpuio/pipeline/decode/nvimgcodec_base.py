@@ -19,6 +19,7 @@ from gpuio.core.threads import WorkerPool
 from gpuio.devices.base import KernelCall
 from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
+from gpuio.kernels.markers import JPEG_HEAD
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import Decoder, DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
@@ -28,7 +29,8 @@ from gpuio.pipeline.read.reader import RecordBatch, Samples
 
 CPU_MODULES: Final = ("jpeg_turbo_ext", "opencv_ext")
 """Codec modules for JPEG and for PNG; see `gpuio.pipeline.decode`."""
-FORMATS: Final = {
+_UINT8: Final = 0x0802  # of nvimgcodecSampleDataType_t
+_FORMATS: Final = {
     1: (abi.FORMAT_Y, abi.GRAY),
     3: (abi.FORMAT_RGB, abi.SRGB),
     4: (abi.FORMAT_UNCHANGED, abi.SRGB),
@@ -55,14 +57,17 @@ class NvImageCodec(Decoder):
         self._valid = np.zeros(len(self.source), bool)  # JPEGs that were decoded to their end
         self._pool = WorkerPool(self.device.threads, "gpuio-decode")  # starts no thread yet
         self._instance = instance
-        self._info = abi.ImageInfo.new(
-            orientation=abi.Orientation.new(),
-            plane_info=(abi.PlaneInfo * 32)(*[abi.PlaneInfo.new() for _ in range(32)]),
-        )
-        self._view = abi.CodeStreamView.new(region=abi.Region.new())
+        self._info, self._pixels = _image_info(), _image_info()  # in a file, in memory
+        self._pixels.sample_format, self._pixels.color_spec = _FORMATS[self.channels]
+        self._pixels.num_planes = 1
+        self._pixels.plane_info[0].num_channels = self.channels
+        self._pixels.plane_info[0].sample_type = _UINT8
+        on_host = self.device.device_id is None
+        self._pixels.buffer_kind = abi.HOST_BUFFER if on_host else abi.DEVICE_BUFFER
+        self._view = abi.CodeStreamView.new(region=abi.Region.new(ndim=2))
         self._params = abi.DecodeParams.new(apply_exif_orientation=0)
 
-    def _listen(self, instance: abi.Instance) -> npt.NDArray[np.uint64] | None:
+    def _listen(self, instance: abi.Instance) -> npt.NDArray[np.void] | None:
         try:
             return listener(instance.library.extensions)
         except BackendError:
@@ -121,7 +126,7 @@ class NvImageCodec(Decoder):
     @property
     def _warning_count(self) -> int:
         """How often libjpeg has warned in threads of nvImageCodec; 0 if that cannot be seen."""
-        return 0 if self._warnings is None else int(self._warnings[codec_calls.HEARD])
+        return 0 if self._warnings is None else int(self._warnings["heard"][0])
 
     def _probe(
         self, address: npt.NDArray[np.uint64], nbytes: npt.NDArray[np.int64]
@@ -135,9 +140,18 @@ class NvImageCodec(Decoder):
         return table
 
 
+def _image_info() -> abi.ImageInfo:
+    """An image of which nothing is known."""
+    info: abi.ImageInfo = abi.ImageInfo.new(
+        orientation=abi.Orientation.new(),
+        plane_info=(abi.PlaneInfo * 32)(*[abi.PlaneInfo.new() for _ in range(32)]),
+    )
+    return info
+
+
 def is_jpeg(table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
     """(N,) bool, rows of an IMAGE_JOB table whose images are JPEGs."""
-    jpeg: npt.NDArray[np.bool_] = table["head"] & 0xFFFFFF == codec_calls.JPEG_HEAD
+    jpeg: npt.NDArray[np.bool_] = table["head"] & 0xFFFFFF == JPEG_HEAD
     return jpeg
 
 

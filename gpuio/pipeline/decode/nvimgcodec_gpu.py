@@ -38,13 +38,13 @@ from gpuio.core.threads import available_cores
 from gpuio.devices.base import KernelCall
 from gpuio.errors import BackendError
 from gpuio.formats.encoding import imencode
-from gpuio.kernels import codec_calls
+from gpuio.kernels import codec_calls, codec_messages
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode import versions
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.hardware import Engines, find_engines, load_nvjpeg, warn_if_hidden
 from gpuio.pipeline.decode.jobs import DecodeJobs
-from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, FORMATS, NvImageCodec, is_jpeg
+from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, NvImageCodec, is_jpeg
 
 KINDS: Final = {
     "hardware": abi.HARDWARE_BACKEND,
@@ -108,9 +108,9 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         if not wanted:
             reason = "deterministic" if options.deterministic else self.engines.reason
             raise BackendError(f"hardware alone was asked to decode, but: {reason}")
-        self._notes = np.zeros(2, np.uint64)
+        self._notes = np.zeros(1, codec_messages.NOTES)
         # An instance for this decoder alone, so that it reports the images of this decoder alone.
-        listener = codec_calls.note().address, self._notes
+        listener = codec_messages.note.address, self._notes
         instance = abi.Instance(library, modules, listener)
         super().__init__(options, instance)
         self.windowed = versions.gpu_windows(library.version) if windowed is None else windowed
@@ -119,7 +119,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self._small = np.frombuffer(imencode(".jpg", picture), np.uint8)  # for `warm_up`
         self._warm = False
         self._lock = threading.Lock()
-        self._decoded = np.zeros(codec_calls.DECODED_BY, np.int64)
+        self._decoded = np.zeros(codec_messages.DECODED_BY, np.int64)
         with device.scope():
             self._decoder = self._new_decoder(wanted, share, settings)
         self._finalizer = weakref.finalize(self, instance.destroy, [self._decoder])
@@ -195,42 +195,30 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         decoded_by = table["decoded_by"][(table["rows"] > 0) & (table["status"] == abi.SUCCESS)]
         counts = np.bincount(decoded_by, minlength=len(self._decoded))
         # Besides the engines, only the codec for lossless JPEGs takes several at once.
-        batched = codec_calls.BY_HARDWARE if self.engines.count else codec_calls.BY_GPU
-        counts[batched] += counts[codec_calls.BY_BATCH]
+        batched = codec_messages.BY_HARDWARE if self.engines.count else codec_messages.BY_GPU
+        counts[batched] += counts[codec_messages.BY_BATCH]
         self._decoded += counts
 
     def _run(self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int) -> None:
-        sample_format, color = FORMATS[self.channels]
-        on_host = self.device.device_id is None
-        templates = map(ctypes.addressof, (self._info, self._view, self._params))
         chunk = self._chunk or len(table)
         scratch = np.empty(codec_calls.batch_bytes(chunk), np.uint8)
-        args = np.array(
-            [
-                table.ctypes.data,
-                len(table),
-                bases.ctypes.data,
-                stream,
-                self._instance.library.functions.ctypes.data,
-                self._instance.handle,
-                *templates,
-                self._decoder,
-                self.channels,
-                sample_format,
-                color,
-                abi.HOST_BUFFER if on_host else abi.DEVICE_BUFFER,
-                chunk,
-                self._notes.ctypes.data,
-                scratch.ctypes.data,
-                0,
-            ],
-            np.uint64,
+        batch = np.zeros(1, codec_calls.BATCH)
+        batch[0] = (
+            bases.ctypes.data,
+            self._instance.library.functions.ctypes.data,
+            self._instance.handle,
+            *map(ctypes.addressof, (self._pixels, self._view, self._params)),
+            self._decoder,
+            self._notes.ctypes.data,
+            scratch.ctypes.data,
+            chunk,
         )
         with self._lock:
+            self._pixels.cuda_stream = stream
             before = self._warning_count
-            codec_calls.decode_batch(args)
+            codec_calls.decode_batch(table, batch)
             if self._warning_count != before:  # of which image is not known: all are tried again
-                warned = is_jpeg(table) & (table["decoded_by"] == codec_calls.BY_CPU)
+                warned = is_jpeg(table) & (table["decoded_by"] == codec_messages.BY_CPU)
                 table["status"][warned & (table["rows"] > 0)] = abi.FAILED
 
     def _new_decoder(self, kinds: list[str], share: float, settings: str) -> int:

@@ -156,7 +156,7 @@ class RecordIOReader(SourceReader):
         """
         faults: dict[int, GpuioError] = {}
         payloads: dict[int, bytes] = {}
-        for place in np.flatnonzero(pending.records["sound"] == 0).tolist():
+        for place in np.flatnonzero(pending.records["valid"] == 0).tolist():
             record, reason = int(pending.ids[place]), int(failures[place])
             if reason:
                 where = self._rereader.where(record)

@@ -1,0 +1,106 @@
+"""What the markers of a JPEG and the chunks of a PNG say, before a decoder sees the file.
+
+Source: ITU-T T.81, annex B; PNG specification, sections 4 and 5.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+JPEG_HEAD, PNG_HEAD = 0xFFD8FF, 0x474E5089
+"""The first bytes of a file as a little-endian number: three of a JPEG, four of a PNG."""
+
+_IDAT, _ACTL = 0x49444154, 0x6163544C  # chunks of a PNG: pixels, and what makes it an animation
+
+
+@njit(inline="always")
+def is_jpeg_head(head):
+    """Whether a file whose first four bytes are `head` is a JPEG."""
+    return head & 0xFFFFFF == JPEG_HEAD
+
+
+@njit(inline="always")
+def _big16(data, at):
+    """The big-endian 16-bit number at index `at` of (N,) uint8."""
+    return int(data[at]) << 8 | int(data[at + 1])
+
+
+@njit(inline="always")
+def _big32(data, at):
+    """The big-endian 32-bit number at index `at` of (N,) uint8."""
+    return _big16(data, at) << 16 | _big16(data, at + 2)
+
+
+@njit(inline="always")
+def ends_well(data):
+    """Whether the markers of a JPEG are those of a whole one, from its start to its end marker.
+
+    Segments must follow each other without a byte between them, restart markers must count from 0
+    to 7, and behind pixel data only markers may stand that a whole file has there. This finds files
+    that were truncated or overwritten, and reads each byte once; it cannot find bytes that are lost
+    or changed inside of pixel data.
+    """
+    at, last, scans, restarts = 2, len(data) - 2, 0, 0
+    while at <= last:
+        if data[at] != 0xFF:
+            if scans == 0:
+                return False
+            while at <= last and data[at] != 0xFF:
+                at += 1
+            continue
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif marker == 0:  # the byte 0xFF of pixel data
+            if scans == 0:
+                return False
+            at += 2
+        elif 0xD0 <= marker <= 0xD7:
+            if scans == 0 or marker - 0xD0 != restarts % 8:
+                return False
+            restarts += 1
+            at += 2
+        elif marker == 0xD9:
+            return scans > 0
+        elif marker < 0xC0 or marker == 0xD8 or marker == 0xC8 or 0xF0 <= marker < 0xFE:
+            return False
+        else:
+            if at + 3 > last + 1:
+                return False
+            if marker == 0xDA:
+                scans += 1
+                restarts = 0
+            at += 2 + _big16(data, at + 2)
+    return False
+
+
+@njit(inline="always")
+def has_plain_frame(data):
+    """Whether the head of a JPEG leads to a frame that libjpeg-turbo alone decodes: SOF0 to SOF2.
+
+    Of others (arithmetic coding, no loss) it declines some, and another codec would take them.
+    """
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif 0xC0 <= marker <= 0xC2:
+            return True
+        elif marker < 0xC4 or (0xC4 < marker < 0xDB):  # another frame, or what ends a head
+            return False
+        else:
+            at += 2 + _big16(data, at + 2)
+    return False
+
+
+@njit(inline="always")
+def is_still(data):
+    """Whether no chunk of a PNG before its pixels is one of animation."""
+    at = 8
+    while at + 8 <= len(data):
+        kind = _big32(data, at + 4)
+        if kind == _IDAT or kind == _ACTL:
+            return kind == _IDAT
+        at += 12 + _big32(data, at)
+    return False
