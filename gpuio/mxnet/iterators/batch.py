@@ -162,3 +162,34 @@ class DataIter:
 
     def getpad(self) -> int | None:
         """`pad` of the current batch."""
+
+
+class BatchIter(DataIter):
+    """Base of iterators that keep the batch that they returned last.
+
+    Attributes:
+        current_batch: That batch; None before the first one of an epoch and after the last.
+    """
+
+    def __init__(self, batch_size: int = 0) -> None:
+        super().__init__(batch_size)
+        self.current_batch: DataBatch | None = None
+
+    def getdata(self) -> list[Any]:
+        return list(self._current.data or ())
+
+    def getlabel(self) -> list[Any]:
+        return list(self._current.label or ())
+
+    def getindex(self) -> Any:
+        return self._current.index
+
+    def getpad(self) -> int | None:
+        return self._current.pad
+
+    @property
+    def _current(self) -> DataBatch:
+        current = self.current_batch
+        if current is None:
+            raise RuntimeError("there is no current batch: call next() or iter_next() first")
+        return current

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from gpuio.core.guard import Guard
 from gpuio.core.prefetch import Prefetch
-from gpuio.mxnet.iterators.batch import DataBatch, DataDesc, DataIter
+from gpuio.mxnet.iterators.batch import BatchIter, DataBatch, DataDesc
 from gpuio.samplers import Order, Selection
 
 
-class EpochIter(DataIter):
+class EpochIter(BatchIter):
     """Base of iterators over one epoch after another.
 
     An iterator is at the start of an epoch, inside one, or at its end. `next` at the end raises
@@ -24,7 +24,6 @@ class EpochIter(DataIter):
 
     Attributes:
         batch_size: Samples in a batch.
-        current_batch: The batch that was returned last; None before the first and after the last.
         begun: Whether a batch was asked for since the iterator was made, or was sent to the start
             of an epoch or to a saved state.
     """
@@ -34,7 +33,6 @@ class EpochIter(DataIter):
 
     def __init__(self, batch_size: int = 0) -> None:
         super().__init__(batch_size)
-        self.current_batch: DataBatch | None = None
         self.begun = False
         self._ended = False
         self._guard = Guard()
@@ -119,25 +117,6 @@ class EpochIter(DataIter):
             if self.iter_next():
                 return self._current
             raise StopIteration
-
-    def getdata(self) -> list[Any]:
-        return list(self._current.data or ())
-
-    def getlabel(self) -> list[Any]:
-        return list(self._current.label or ())
-
-    def getindex(self) -> Any:
-        return self._current.index
-
-    def getpad(self) -> int | None:
-        return self._current.pad
-
-    @property
-    def _current(self) -> DataBatch:
-        current = self.current_batch
-        if current is None:
-            raise RuntimeError("there is no current batch: call next() or iter_next() first")
-        return current
 
     def close(self) -> None:
         """End all threads and give memory back; batches that were returned stay as they are."""
