@@ -52,7 +52,7 @@ def test_there_is_an_image_for_each_use():
     assert set(STAGES) >= TARGETS
 
 
-def test_what_images_are_built_on_has_a_version():
+def test_base_images_have_a_version():
     for instructions in STAGES.values():
         origin = instructions[0][1].split()[0]
         assert origin in STAGES or re.fullmatch(r"[\w/]+:\d+\.\d+\.\d+[\w.-]*", origin), origin
@@ -76,7 +76,7 @@ def test_images_for_gpus_ask_for_the_video_library(name):
     assert set(settings["NVIDIA_DRIVER_CAPABILITIES"].split(",")) == {"compute", "utility", "video"}
 
 
-def test_what_is_copied_is_there():
+def test_files_that_images_copy_exist():
     for instructions in STAGES.values():
         for word, rest in instructions:
             if word == "COPY":
@@ -193,7 +193,7 @@ def test_a_failure_of_pip_is_one_of_the_script(tmp_path, python):
     assert run("install-peers.sh", tmp_path / "venv", **given).returncode == 3
 
 
-def test_what_is_missing_is_asked_for(python):
+def test_a_script_asks_for_arguments_that_are_missing(python):
     done = run("install-gpuio.sh", PYTHON=str(python))
     assert done.returncode != 0
     assert "say in which folder" in done.stderr

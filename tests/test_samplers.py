@@ -147,7 +147,7 @@ def test_with_shuffling_parts_take_turns_in_one_permutation():
 
 
 @given(options=settings_of_orders(), data=st.data())
-def test_an_epoch_goes_on_where_it_stopped(options, data):
+def test_an_epoch_continues_where_it_stopped(options, data):
     for order in parts(options):
         whole = list(order.batches(3))
         split = data.draw(st.integers(0, len(whole)))
@@ -159,7 +159,7 @@ def test_an_epoch_goes_on_where_it_stopped(options, data):
 
 
 @given(options=settings_of_orders(), data=st.data())
-def test_an_epoch_goes_on_with_other_batch_sizes_and_parts(options, data):
+def test_an_epoch_continues_with_other_batch_sizes_and_parts(options, data):
     """Each record comes once, however often sizes and parts change on the way."""
     options |= {"shuffle": True, "last_batch": "pad"}
     seen, start, done, before = [], 0, 0, options["num_parts"]
@@ -189,7 +189,7 @@ def test_an_epoch_goes_on_with_other_batch_sizes_and_parts(options, data):
 
 
 @given(options=settings_of_orders(), data=st.data())
-def test_a_contiguous_epoch_goes_on_with_another_batch_size(options, data):
+def test_a_contiguous_epoch_continues_with_another_batch_size(options, data):
     options |= {"shuffle": False, "last_batch": "pad"}
     other = data.draw(st.integers(1, 9))
     for order, changed in zip(parts(options), parts(options, batch_size=other), strict=True):

@@ -52,7 +52,7 @@ def test_the_report_ends_in_a_verdict(rec, tmp_path, capsys):
     assert figures["sentence"] == lines[-1]
 
 
-def test_faults_are_told(tmp_path, capsys):
+def test_faults_are_reported(tmp_path, capsys):
     path = tmp_path / "holes.rec"
     write_rec(path, [encode(draw(16, 16)), b"broken"] * 4)
     arguments = ["--seconds", "0.1", "--data-shape", "3,16,16", "--batch-size", "4"]

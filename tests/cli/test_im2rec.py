@@ -241,7 +241,7 @@ def test_help_tells_the_exit_status(capsys):
     assert "1 if some were left out" in capsys.readouterr().out
 
 
-def test_ids_that_are_there_again_are_said(tmp_path, capsys):
+def test_repeated_ids_are_reported(tmp_path, capsys):
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     (tmp_path / "a.lst").write_text("0\t1\ta.png\n0\t1\ta.png\n1\t1\ta.png\n")
     assert main(["im2rec", str(tmp_path / "a"), str(tmp_path)]) == 0

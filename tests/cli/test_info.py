@@ -35,7 +35,7 @@ def info(tmp_path, capsys):
     return run
 
 
-def test_counts_labels_formats_and_sizes_are_told(info):
+def test_counts_labels_formats_and_sizes_are_reported(info):
     records = [pack(IRHeader(0, n % 3, 10 + n, 0), image("JPEG", 30 + n)) for n in range(9)]
     records.append(pack(IRHeader(0, 1, 4, 0), image("PNG", 300, 200)))
     out = info(records)
@@ -55,7 +55,7 @@ def test_ids_are_as_large_as_headers_hold_them(info):
     assert f"ids       3 to {2**64 - 1}\n" in out
 
 
-def test_packed_labels_are_told(info):
+def test_packed_labels_are_reported(info):
     records = [pack(IRHeader(0, [n, 5, 6], n, 0), image("JPEG")) for n in range(3)]
     out = info(records)
     assert "labels    width 3\n" in out
@@ -93,23 +93,23 @@ def test_other_records_are_counted_apart(info):
     assert "formats   unknown 1\n" in info([pack(IRHeader(0, 2, 5, 0), b"what")])
 
 
-def test_a_missing_index_and_damage_are_told(info):
+def test_a_missing_index_and_damage_are_reported(info):
     out = info([pack(IRHeader(0, 2, 5, 0), image("JPEG"))], index=False, tail=b"abc")
     assert "index     none; make one with: gpuio rec2idx " in out
     assert "damage    1 places; list them with: gpuio verify " in out
 
 
-def test_an_index_of_another_length_is_told(info):
+def test_an_index_of_another_length_is_reported(info):
     record = pack(IRHeader(0, 2, 5, 0), image("JPEG"))
     out = info([record], tail=frame(record))
     assert "index     1 entries, not 2\n" in out
 
 
-def test_an_empty_file_is_told(info):
+def test_an_empty_file_is_reported(info):
     assert "records   0\n" in info([])
 
 
-def test_a_detection_set_is_told(info):
+def test_a_detection_set_is_reported(info):
     one = [2, 5, 7, 0.1, 0.1, 0.5, 0.5]
     three = [*one, 3, 0.0, 0.0, 1.0, 1.0, 3, 0.2, 0.2, 0.4, 0.4]
     records = [

@@ -103,7 +103,7 @@ def without(module, code):
 
 
 @pytest.mark.parametrize("command", ["show", "bench"])
-def test_a_missing_package_is_said_in_one_line(rec, command):
+def test_a_missing_package_is_reported_in_one_line(rec, command):
     code = f"from gpuio.cli import main; sys.exit(main([{command!r}, {str(rec)!r}]))"
     err, status = without("numba", code)
     assert err == (

@@ -103,7 +103,7 @@ def test_damage_in_the_middle_is_left_out(rec, tmp_path, capsys):
     assert f"lost until byte {starts[3]}" in capsys.readouterr().err
 
 
-def test_what_is_no_recordio_file_gets_no_index(tmp_path, capsys):
+def test_a_file_that_is_no_recordio_file_gets_no_index(tmp_path, capsys):
     path = tmp_path / "a.rec"
     path.write_bytes(b"PK" + bytes(98))
     assert main(["rec2idx", str(path)]) == 2

@@ -27,7 +27,7 @@ def test_a_few_stored_images_are_spread_over_the_file(rec):
     assert [tile.caption for tile in tiles] == ["100: 0", "106: 6", "112: 12"]
 
 
-def test_what_is_no_image_is_an_empty_frame(tmp_path, pictures):
+def test_a_record_without_a_valid_image_is_an_empty_frame(tmp_path, pictures):
     path = tmp_path / "two.rec"
     write_rec(path, [b"no image", encode(pictures[0])], labels=[[1, 2, 3, 4], 5])
     first, second = show.stored(str(path), 2)
@@ -124,7 +124,7 @@ def test_boxes_move_with_augmented_pixels(tmp_path):
     assert not changed[15:25, 5:15].any()
 
 
-def test_a_damaged_record_is_an_empty_frame_and_is_told(tmp_path, pictures, capsys):
+def test_a_damaged_record_is_an_empty_frame_and_is_reported(tmp_path, pictures, capsys):
     path = tmp_path / "a.rec"
     payloads = [b"abc", struct.pack("<IfQQ", 5, 0, 0, 0), pack((0, 1, 7, 0), encode(pictures[0]))]
     path.write_bytes(b"".join(map(frame, payloads)))

@@ -112,7 +112,7 @@ def test_an_index_of_another_file_is_damage(tmp_path, capsys):
     assert rows(capsys.readouterr().out) == [expected]
 
 
-def test_records_that_the_index_leaves_out_are_told(tmp_path, capsys):
+def test_records_that_the_index_leaves_out_are_reported(tmp_path, capsys):
     path, offsets = make(tmp_path, images(), list(range(COUNT)))
     lines = (tmp_path / "a.idx").read_text().splitlines(keepends=True)
     (tmp_path / "a.idx").write_text("".join(lines[:-10]))  # as after cat b.rec >> a.rec
@@ -145,7 +145,7 @@ def test_several_files_are_checked_and_the_worst_is_the_status(tmp_path, capsys)
     assert capsys.readouterr().out.count(" whole records, ") == 3
 
 
-def test_what_is_no_record_file_is_said_and_the_next_one_follows(tmp_path, capsys):
+def test_files_that_are_no_recordio_files_are_reported_and_the_next_one_follows(tmp_path, capsys):
     path, _ = make(tmp_path, images()[:3], [0, 1, 2])
     (tmp_path / "photo.rec").write_bytes(jpeg())
     (tmp_path / "text.rec").write_text("some words\n")

@@ -32,7 +32,7 @@ def compiled(notice, times, clock):
     notice.over()
 
 
-def test_long_compiling_is_said_once_and_so_is_its_end(monkeypatch):
+def test_long_compiling_is_reported_once_and_so_is_its_end(monkeypatch):
     terminal = on_terminal(monkeypatch)
     clock = [0.0]
     notice = Notice(lambda: clock[0])
@@ -52,7 +52,7 @@ def test_short_compiling_is_not_said_however_often(monkeypatch):
     assert terminal.getvalue() == ""
 
 
-def test_nothing_is_said_without_a_terminal(monkeypatch):
+def test_nothing_is_reported_without_a_terminal(monkeypatch):
     clock = [0.0]
     for stream in (io.StringIO(), None):
         monkeypatch.setattr(sys, "stderr", stream)

@@ -25,7 +25,7 @@ EXTRA = {"torch": "torch"}
 
 
 @pytest.mark.parametrize("purpose", CASES)
-def test_what_needs_a_missing_package_says_how_it_is_installed(purpose):
+def test_an_error_about_a_missing_package_tells_how_to_install_it(purpose):
     module, code = CASES[purpose]
     script = f"""
 import sys
@@ -54,7 +54,7 @@ def test_it_is_an_importerror_and_a_backenderror():
     )
 
 
-def test_what_no_extra_brings_goes_through():
+def test_an_import_error_of_another_package_is_passed_on():
     with pytest.raises(ModuleNotFoundError, match="mine") as raised, explained("this"):
         raise ModuleNotFoundError("No module named 'mine'", name="mine")
     assert type(raised.value) is ModuleNotFoundError

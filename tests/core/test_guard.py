@@ -73,7 +73,7 @@ def test_reset_in_another_thread_begins_a_whole_epoch(kind):
         assert kind.seen(it) == ALL
 
 
-def test_close_in_another_thread_is_told_and_final(kind):
+def test_close_in_another_thread_is_noticed_and_final(kind):
     for _ in range(5):
         it = kind.make()
 
@@ -201,7 +201,7 @@ def test_each_thread_in_turn_cannot_be_started(kind, fail_start):
     assert not set(threading.enumerate()) - before
 
 
-def test_what_was_asked_for_when_no_thread_could_be_started_comes_next(kind, fail_start):
+def test_no_batch_is_lost_when_a_thread_cannot_be_started(kind, fail_start):
     it = kind.make()
     left = fail_start(1)
     loop = iter(it)
@@ -224,7 +224,7 @@ def test_a_lock_that_this_thread_holds_stays_held_in_a_child():
     assert together(lambda: lock._lock.acquire(blocking=False)) == [True]
 
 
-def test_nobody_enters_what_was_closed_while_he_waited():
+def test_a_thread_that_waited_does_not_enter_a_closed_guard():
     guard, inside = Guard(), threading.Event()
 
     def enter():

@@ -20,7 +20,7 @@ def test_names_come_from_modules():
     ("module", "name"),
     [(mx, "gluon"), (mx, "mod"), (mx, "sym"), (mx, "autograd"), (mx.nd, "dot"), (mx.io, "Nothing")],
 )
-def test_what_is_not_there_is_said(module, name):
+def test_a_name_that_does_not_exist_is_reported(module, name):
     message = f"module '{module.__name__}' has no attribute '{name}': gpuio is the data side of MX"
     with pytest.raises(AttributeError, match=message):
         getattr(module, name)

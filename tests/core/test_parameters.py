@@ -20,7 +20,7 @@ def test_false_has_many_forms(value):
 
 
 @pytest.mark.parametrize("value", [2, -1, "yes", "", None, 1.0, 0.0, [], "2"])
-def test_what_is_neither_is_refused(value):
+def test_values_that_are_neither_true_nor_false_are_refused(value):
     with pytest.raises(ValueError, match="x must be True or False, got"):
         p.boolean("x", value)
 
@@ -33,7 +33,7 @@ def test_integers(value):
 
 
 @pytest.mark.parametrize("value", [7.0, "7.0", "", None, "seven", [7], np.float32(7)])
-def test_what_is_no_integer_is_refused(value):
+def test_values_that_are_no_integer_are_refused(value):
     with pytest.raises(ValueError, match="x must be an integer, got"):
         p.integer("x", value)
 
@@ -51,7 +51,7 @@ def test_numbers(value):
     assert type(got) is float
 
 
-def test_what_is_no_number_is_refused():
+def test_values_that_are_no_number_are_refused():
     for value in (None, "half", [], "1,5"):
         with pytest.raises(ValueError, match="x must be a number, got"):
             p.number("x", value)
@@ -66,7 +66,7 @@ def test_shapes(value):
 
 
 @pytest.mark.parametrize("value", [(3,), (3, 4, 5), 3, None, "3", "x, y", "(3", "34", {3, 4}])
-def test_what_is_no_shape_is_refused(value):
+def test_values_that_are_no_shape_are_refused(value):
     with pytest.raises(ValueError, match="x must be 2 integers, got"):
         p.shape("x", value, 2)
 
@@ -87,7 +87,7 @@ def test_one_number_is_the_length_of_one_axis(value):
 
 
 @pytest.mark.parametrize("value", [0, (), (3, 0), (3, -1), "x", 1.5, None, "(3"])
-def test_what_are_no_lengths_is_refused(value):
+def test_values_that_are_no_lengths_are_refused(value):
     with pytest.raises(ValueError, match="x must be"):
         p.sides("x", value)
 
@@ -102,7 +102,7 @@ def test_lists_of_integers_may_be_empty():
 
 
 @pytest.mark.parametrize("value", [7, "1;2", (1, 2.5), np.array(1), np.array([1.0])])
-def test_what_is_no_list_of_integers_is_refused(value):
+def test_values_that_are_no_list_of_integers_are_refused(value):
     with pytest.raises(ValueError, match="x must be a"):
         p.integers("x", value)
 
@@ -169,7 +169,7 @@ def test_devices(value, name):
     assert p.device_name("x", value) == name
 
 
-def test_what_is_no_device_is_refused():
+def test_values_that_are_no_device_are_refused():
     with pytest.raises(ValueError, match=r"x must be 'cpu', 'cuda', 'cuda:N' or a torch\.device"):
         p.device_name("x", 0)
 
@@ -194,7 +194,7 @@ def test_numbers_may_be_one_or_several_or_text(value, expected):
 
 
 @pytest.mark.parametrize("value", ["a", "(1, 'b')", [None], None, ""])
-def test_what_are_no_numbers_is_an_error(value):
+def test_values_that_are_no_numbers_are_an_error(value):
     with pytest.raises(ValueError, match="scales must be"):
         p.numbers("scales", value)
 

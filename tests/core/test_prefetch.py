@@ -166,7 +166,7 @@ def test_close_wakes_a_source_that_waits():
 
 @pytest.mark.parametrize("ask", [next, Prefetch.is_over])
 @pytest.mark.parametrize("end", [Prefetch.close, Prefetch.interrupt])
-def test_a_consumer_that_waits_is_told_of_the_close(end, ask):
+def test_close_wakes_a_consumer_that_waits(end, ask):
     release, asked, told = threading.Event(), threading.Event(), []
 
     def source():
@@ -226,7 +226,7 @@ def test_a_thread_that_cannot_be_started_is_one_error_and_leaves_nothing(fail_st
     _close_all()
 
 
-def test_what_collects_may_hold_a_lock_that_the_thread_needs(monkeypatch):
+def test_garbage_collection_may_hold_a_lock_that_the_thread_needs(monkeypatch):
     monkeypatch.setattr("gpuio.core.prefetch._COLLECT_TIMEOUT", 0.01)
     lock, reached = threading.Lock(), threading.Event()
 

@@ -132,7 +132,7 @@ def test_a_build_of_torch_without_distributed_is_passed_over(monkeypatch):
         (None, "2", "{size} is '2', but {rank} is not set"),
     ],
 )
-def test_what_makes_no_sense_is_an_error_before_training(
+def test_wrong_launcher_variables_are_an_error_before_training(
     rec, monkeypatch, names, rank, size, message
 ):
     for name, value in zip(names, (rank, size), strict=True):

@@ -80,7 +80,7 @@ def test_each_door_gets_what_it_has(door, name, said):
         door(**{name: 1})
 
 
-def test_all_unknown_keywords_are_told_at_once():
+def test_all_unknown_keywords_are_reported_at_once():
     with pytest.raises(TypeError, match=r"'num_workers'; use .*\n.*'qqqq'$"):
         gpuio.ImageRecordIter("a.rec", (3, 8, 8), 2, num_workers=1, qqqq=2)
 

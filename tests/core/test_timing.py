@@ -72,7 +72,7 @@ def test_profilers_see_each_block_by_its_name():
     ]
 
 
-def test_accounts_are_subtracted_field_by_field():
+def test_statistics_are_subtracted_field_by_field():
     before = PipelineStats(epochs=1, read=StageStats(1, 2, 3, 0.5, 0.25, 0.125), waited=1.0)
     after = PipelineStats(epochs=3, read=StageStats(11, 22, 33, 1.5, 1.25, 1.125), waited=1.5)
     assert after - before == PipelineStats(
@@ -80,7 +80,7 @@ def test_accounts_are_subtracted_field_by_field():
     )
 
 
-def test_a_tally_counts_batches():
+def test_a_counter_counts_batches_images_and_bytes():
     tally = BatchCounter()
     tally.add(4, 100)
     tally.add(3, 75)

@@ -35,7 +35,7 @@ def test_memory_has_shape_and_dtype(device):
     assert (host.shape, host.dtype) == ((7,), np.uint8)
 
 
-def test_what_is_uploaded_is_there(device):
+def test_uploaded_data_is_on_the_device(device):
     host = np.arange(12, dtype=np.int32).reshape(3, 4)
     assert device.upload(host).tolist() == host.tolist()
 
@@ -47,7 +47,7 @@ def test_an_adopted_array_is_the_memory_itself(device):
     assert (wrapped.shape, wrapped.dtype) == (memory.shape, memory.dtype)
 
 
-def test_what_was_recorded_happens(device):
+def test_recorded_events_can_be_waited_for(device):
     with device.scope():
         event = device.record()
         event.wait()
@@ -74,7 +74,7 @@ def test_the_default_is_a_gpu_where_one_can_be_used(monkeypatch):
     assert devices.default_device() == "cuda"
 
 
-def test_a_gpu_without_its_libraries_is_told_of(monkeypatch):
+def test_a_gpu_without_its_libraries_is_reported(monkeypatch):
     monkeypatch.setattr(devices, "visible_gpus", lambda: 1)
     monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
     with pytest.warns(UserWarning, match=r"pip install 'gpuio\[cuda13\]'"):

@@ -72,7 +72,7 @@ def test_a_reader_waits_and_is_noted_once(made):
     assert [stream.ptr for stream in array._lease.readers] == [7, 8]
 
 
-def test_what_is_no_batch_has_nothing_to_wait_for(made):
+def test_an_array_that_is_no_batch_has_nothing_to_wait_for(made):
     array, _ = made
     array._ready = array._lease = None
     stream = Stream(7)

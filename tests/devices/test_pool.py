@@ -115,7 +115,7 @@ def test_memory_is_taken_again_after_its_readers():
     assert kept.shape == (2,)
 
 
-def test_what_is_too_much_is_freed_after_its_readers():
+def test_memory_beyond_the_limit_is_freed_after_its_readers():
     pool, log = fenced_pool()
     arrays = [pool.take() for _ in range(4)]
     arrays.clear()
@@ -123,7 +123,7 @@ def test_what_is_too_much_is_freed_after_its_readers():
     assert log == ["host", "host"]
 
 
-def test_what_outlives_the_pool_is_freed_after_its_readers():
+def test_memory_that_outlives_the_pool_is_freed_after_its_readers():
     pool, log = fenced_pool()
     array, lease = pool.take()
     del pool
@@ -133,7 +133,7 @@ def test_what_outlives_the_pool_is_freed_after_its_readers():
     assert log == ["host"]
 
 
-def test_what_is_free_when_the_pool_ends_is_freed_after_its_readers():
+def test_free_memory_is_released_with_the_pool_after_its_readers():
     pool, log = fenced_pool()
     arrays = [pool.take(), pool.take()]
     arrays.clear()

@@ -111,7 +111,7 @@ def test_memory_cannot_be_pageable(driver, memory):
         copy(driver, memory[1], np.zeros(16, np.uint8), driver.new_stream())
 
 
-def test_what_is_handed_out_is_in_order_with_the_readers_stream(driver, memory):
+def test_exported_arrays_are_in_order_with_the_readers_stream(driver, memory):
     pinned, device = memory
     own, users = driver.new_stream(), driver.new_stream()
     copy(driver, device, pinned, own)

@@ -147,7 +147,7 @@ def test_a_cut_image_is_an_error(decoder, name, part):
 
 @pytest.mark.parametrize("data", [b"hello, I am not an image", b"\xff\xd8\xff", bytes(64)])
 @pytest.mark.parametrize("flag", [-1, 0, 1])
-def test_what_is_no_image_is_an_error(decoder, data, flag):
+def test_data_that_is_no_image_is_an_error(decoder, data, flag):
     with pytest.raises(DecodeError):
         imdecode(data, flag)
 

@@ -52,7 +52,7 @@ def test_writes_as_im2rec_does(tmp_path):
 
 
 @given(rows=st.lists(st.tuples(integers, st.lists(floats, min_size=1), names)))
-def test_what_is_saved_is_loaded(tmp_path_factory, rows):
+def test_a_saved_list_is_loaded(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("list") / "a.lst"
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
     images = image_list(*columns)
@@ -87,7 +87,7 @@ def test_an_empty_list_is_one(tmp_path):
         ("1\t2\tx\tb", "label 2 of 2 must be a number, found 'x'"),
     ],
 )
-def test_a_bad_line_is_told_with_its_number(tmp_path, line, reason):
+def test_a_bad_line_is_reported_with_its_number(tmp_path, line, reason):
     path = write(tmp_path, f"0\t0\ta\n\n{line}\n5\t0\tb\n")
     with pytest.raises(FormatError, match=rf"a\.lst: line 3: {reason}"):
         ImageList.load(path)
@@ -137,7 +137,7 @@ def test_a_part_is_a_list_of_its_lines():
     ],
 )
 @pytest.mark.parametrize("others", ["", "0 0 0 a\n\n"])
-def test_a_bad_label_is_told_with_its_line(tmp_path, line, reason, others):
+def test_a_bad_label_is_reported_with_its_line(tmp_path, line, reason, others):
     number = others.count("\n") + 1
     with pytest.raises(FormatError, match=f"line {number}: {reason}"):
         load_labels(write(tmp_path, others + line + "\n"), 2)

@@ -74,7 +74,7 @@ def test_too_short_a_header_is_also_a_struct_error():
         unpack(b"abc")
 
 
-def test_missing_labels_are_told():
+def test_missing_labels_are_reported():
     payload = pack((0, [1, 2, 3], 0, 0), b"")[:-1]
     with pytest.raises(FormatError, match="3 labels in 12 bytes, 11 bytes found"):
         unpack(payload)

@@ -72,7 +72,7 @@ BAD_LINES += ["12345678:\t1", "1\t1234567x9", "1\t9223372036854775808", "x" * 20
 
 @pytest.mark.parametrize("line", BAD_LINES, ids=ascii)
 @pytest.mark.parametrize("before", [0, 3])
-def test_a_bad_line_is_told_with_its_number(tmp_path, line, before):
+def test_a_bad_line_is_reported_with_its_number(tmp_path, line, before):
     text = "0\t0\n\n5\t8\n"[: before * 3] + line + "\n1\t1\n"
     number = text[: text.index(line)].count("\n") + 1
     with pytest.raises(FormatError, match=rf"a\.idx: line {number}: two integers.*`gpuio rec2idx`"):
@@ -99,7 +99,7 @@ def test_blank_lines_count_in_later_blocks(tmp_path, monkeypatch):
 
 
 @given(rows=st.lists(st.tuples(big, big), max_size=40))
-def test_what_is_saved_is_loaded(tmp_path_factory, rows):
+def test_a_saved_index_is_loaded(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("index") / "a.idx"
     table = np.array(rows, np.int64).reshape(-1, 2)
     Index(table[:, 0], table[:, 1]).save(path)
@@ -141,7 +141,7 @@ def test_keys_and_offsets_are_of_one_length():
         ([0, 16], "no record is at byte 16: magic is 0x64636261, not 0xced7230a"),
     ],
 )
-def test_an_index_of_another_file_is_told(tmp_path, offsets, reason):
+def test_an_index_of_another_file_is_reported(tmp_path, offsets, reason):
     rec = tmp_path / "a.rec"
     rec.write_bytes(frame(b"") + frame(b"abcdabcd") + frame(b"abcd"))
     index = Index(np.arange(len(offsets)), np.array(offsets))

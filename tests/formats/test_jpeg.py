@@ -70,7 +70,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_no_pixel_depends_on_is_no_error(name):
+def test_oddities_that_no_pixel_depends_on_are_no_error(name):
     npt.assert_array_equal(imdecode(HARMLESS[name]), imdecode(PLAIN))
 
 
@@ -89,7 +89,7 @@ def test_tolerance_gives_the_pixels_of_opencv(name):
     npt.assert_array_equal(imdecode(data, tolerant=True), expected)
 
 
-def test_tolerance_gives_what_is_there_of_a_cut_jpeg():
+def test_tolerance_gives_the_remaining_pixels_of_a_cut_jpeg():
     whole, cut = imdecode(PLAIN), imdecode(damages(PLAIN)["cut"], tolerant=True)
     npt.assert_array_equal(cut[:32], whole[:32])
     assert (cut[-8:] == cut[-1, -1]).all()
@@ -102,7 +102,7 @@ def test_damage_is_tolerated_whatever_else_is_odd(kind):
     npt.assert_array_equal(imdecode(HARMLESS[kind], tolerant=True), imdecode(PLAIN))
 
 
-def test_what_is_no_jpeg_is_not_tolerated():
+def test_tolerance_is_not_for_data_that_is_no_jpeg():
     with pytest.raises(DecodeError):
         imdecode(PLAIN[:200], tolerant=True)
 

@@ -27,7 +27,7 @@ def test_objects_are_known_by_their_form(label, expected):
     assert holds_objects(np.array(label, np.float32)) is expected
 
 
-def test_a_detection_set_is_told_what_reads_it():
+def test_the_hint_for_a_detection_set_names_its_iterator():
     assert label_hint(DETECTION, 100).endswith("read it with ImageDetRecordIter")
     assert label_hint(DETECTION, 100, reader="ImageDetIter").endswith("read it with ImageDetIter")
 
@@ -43,6 +43,6 @@ def test_the_header_of_a_face_set_names_itself_and_the_images():
 @pytest.mark.parametrize(
     ("label", "nbytes"), [([6, 8], 5), ([6], 0), ([8, 6], 0), ([np.inf, 1], 0), ([1.5, 2], 0)]
 )
-def test_nothing_is_said_of_others(label, nbytes):
+def test_other_labels_have_no_hint(label, nbytes):
     assert face_keys(np.array(label, np.float32), nbytes) is None
     assert label_hint(label, nbytes) == ""

@@ -26,7 +26,7 @@ def test_objects_follow_a_header_of_any_length():
         ([np.inf, 5, 0, 0, 0, 0, 0], "a header of inf"),
     ],
 )
-def test_what_is_wrong_is_said(label, reason):
+def test_a_wrong_label_has_its_reason(label, reason):
     assert reason in fault_of(np.array(label, np.float32))
     with pytest.raises(ValueError, match=reason):
         unpack_objects(label)

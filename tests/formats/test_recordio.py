@@ -132,7 +132,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize(("content", "offset", "reason"), DAMAGE.values(), ids=DAMAGE)
-def test_damage_is_told_with_its_place(tmp_path, content, offset, reason):
+def test_damage_is_reported_with_its_place(tmp_path, content, offset, reason):
     path = tmp_path / "a.rec"
     path.write_bytes(content)
     message = f"{path}: record at byte {offset}: {reason}"
@@ -144,7 +144,7 @@ def test_damage_is_told_with_its_place(tmp_path, content, offset, reason):
 
 
 @pytest.mark.parametrize("name", [x for x in DAMAGE if x not in {"cut payload", "cut padding"}])
-def test_verify_goes_on_behind_damage(tmp_path, name):
+def test_verify_continues_after_damage(tmp_path, name):
     content, offset, _ = DAMAGE[name]
     path = tmp_path / "a.rec"
     path.write_bytes(content + b"\0" * (-len(content) % 4) + A + SPLIT)
@@ -219,7 +219,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 
 @given(data=st.data())
-def test_what_verify_finds_can_be_read(tmp_path_factory, data):
+def test_records_that_verify_finds_can_be_read(tmp_path_factory, data):
     records = data.draw(st.lists(payloads, min_size=1, max_size=12))
     path = tmp_path_factory.mktemp("verify") / "a.rec"
     *starts, end = store(path, records)

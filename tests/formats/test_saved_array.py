@@ -130,7 +130,7 @@ def declared(*, count=1, ndim=2, sides=(1, 5), dtype=1, rest=bytes(400)) -> byte
         ),
     ],
 )
-def test_what_a_file_declares_is_checked_against_what_it_holds(tmp_path, data, reason):
+def test_declared_shapes_are_checked_against_the_bytes_of_the_file(tmp_path, data, reason):
     (tmp_path / "a").write_bytes(data)
     with pytest.raises(FormatError, match=reason):
         load(tmp_path / "a")
@@ -145,7 +145,7 @@ def test_sides_whose_product_is_negative_do_not_lead_back(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder"])
-def test_what_is_no_plain_file_is_not_waited_for(tmp_path, kind):
+def test_a_pipe_or_folder_is_refused_without_waiting(tmp_path, kind):
     path = tmp_path / "a"
     if kind == "fifo":
         os.mkfifo(path)

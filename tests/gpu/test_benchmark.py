@@ -94,7 +94,7 @@ def test_order_is_kept_where_there_is_only_one(scripts, settings):
         assert row["in_order"] == row["turns"] == 2
 
 
-def test_damage_is_told(scripts, settings):
+def test_damage_is_reported(scripts, settings):
     found = rows(scripts["gpu_decode"], "damage", settings)
     by_name = {row["damage"]: row for row in found}
     assert not by_name["cut off"]["decoded"]
@@ -180,7 +180,7 @@ def test_a_hang_is_ended(scripts, tmp_path):
     assert "no answer within" in found["error"]
 
 
-def test_an_error_is_told_with_its_message(scripts, tmp_path):
+def test_an_error_is_reported_with_its_message(scripts, tmp_path):
     found = child(scripts, tmp_path / "error.py", "import not_there\n")
     assert found["rows"] == []
     assert found["error"].endswith("No module named 'not_there'")

@@ -97,7 +97,7 @@ def pictures(scale):
 
 
 @pytest.mark.parametrize("policy", ["skip", "replace", "zero"])
-def test_what_nobody_can_read_is_settled_as_on_the_cpu(tmp_path, scale, kinds, pictures, policy):
+def test_images_that_no_codec_decodes_follow_the_policy(tmp_path, scale, kinds, pictures, policy):
     bad = damaged(pictures[0])
     for name in UNREADABLE:
         path = tmp_path / f"{name.replace(' ', '-')}.rec"
@@ -108,7 +108,9 @@ def test_what_nobody_can_read_is_settled_as_on_the_cpu(tmp_path, scale, kinds, p
         assert_alike(found, wanted, name)
 
 
-def test_what_nobody_can_read_is_an_error_that_names_its_place(tmp_path, scale, kinds, pictures):
+def test_an_image_that_no_codec_decodes_is_an_error_that_names_its_place(
+    tmp_path, scale, kinds, pictures
+):
     for number, (name, image) in enumerate(damaged(pictures[0]).items()):
         if name not in UNREADABLE:
             continue
@@ -122,7 +124,9 @@ def test_what_nobody_can_read_is_an_error_that_names_its_place(tmp_path, scale, 
         assert our_threads() == [], name
 
 
-def test_what_some_can_read_harms_no_other_picture(tmp_path, scale, kinds, pictures, figure):
+def test_an_image_that_only_some_codecs_decode_harms_no_other(
+    tmp_path, scale, kinds, pictures, figure
+):
     bad = damaged(pictures[0])
     for name in DOUBTFUL:
         path = tmp_path / f"{name.split()[0]}.rec"

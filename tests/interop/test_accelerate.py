@@ -52,7 +52,7 @@ def train(loader, folder, *, steps, resume=False):
 
 
 @pytest.mark.parametrize("steps", [3, 4, 6])
-def test_training_goes_on_with_the_next_batch(make, tmp_path, steps):
+def test_training_continues_with_the_next_batch(make, tmp_path, steps):
     whole, weight = train(make(), tmp_path / "whole", steps=10)
     before, _ = train(make(), tmp_path / "state", steps=steps)
     after, again = train(make(), tmp_path / "state", steps=10 - steps, resume=True)

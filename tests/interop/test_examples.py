@@ -70,7 +70,7 @@ def kill_after_a_checkpoint(path, name, *arguments, processes=0):
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_training_with_torch_goes_on_after_a_kill_as_if_there_was_none(rec, tmp_path, processes):
+def test_training_with_torch_continues_after_a_kill_as_if_there_was_none(rec, tmp_path, processes):
     pytest.importorskip("torch")
     if not Path("/proc/self/task").exists():
         pytest.skip("needs /proc to find processes")
@@ -83,7 +83,7 @@ def test_training_with_torch_goes_on_after_a_kill_as_if_there_was_none(rec, tmp_
     assert again.splitlines()[-2:] == whole.splitlines()[-2:]
 
 
-def test_training_with_lightning_goes_on(rec, tmp_path):
+def test_training_with_lightning_continues(rec, tmp_path):
     pytest.importorskip("lightning")
     folder = tmp_path / "run"
     out = run("train_lightning.py", rec, folder, "--epochs", 1, "--every", 4)
@@ -100,7 +100,7 @@ def test_training_with_jax_uses_all_devices(rec):
     assert "on 2 devices" in out
 
 
-def test_training_with_ray_goes_on(rec, tmp_path):
+def test_training_with_ray_continues(rec, tmp_path):
     pytest.importorskip("torch")
     pytest.importorskip("ray.train")
     environment = {"RAY_USAGE_STATS_ENABLED": "0"}

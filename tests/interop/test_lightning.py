@@ -90,7 +90,7 @@ class SaveAndStop(lightning.Callback):
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 6, 8, 11])
-def test_training_goes_on_with_the_next_batch(make, tmp_path, step):
+def test_training_continues_with_the_next_batch(make, tmp_path, step):
     whole, _ = fit(make(shuffle=True), tmp_path, max_epochs=3)
     path = tmp_path / "step.ckpt"
     with pytest.raises(SystemExit):

@@ -116,7 +116,7 @@ def test_asking_for_an_iterator_changes_nothing(make):
 
 
 @pytest.mark.parametrize("taken", range(5))
-def test_a_state_goes_on_with_the_next_batch(make, taken):
+def test_a_state_continues_with_the_next_batch(make, taken):
     loader = make()
     for _ in itertools.islice(loader, taken):
         pass
@@ -180,7 +180,7 @@ def test_epoch_is_that_of_the_next_batch(make):
     assert loader.epoch == 1
 
 
-def test_pad_and_sizes_are_told(make):
+def test_pad_and_sizes_are_reported(make):
     loader = make()
     assert (len(loader), loader.batch_size) == (4, 4)
     assert [loader.pad for _ in loader] == [0, 0, 0, 3]
@@ -194,7 +194,7 @@ def test_the_end_of_the_block_closes(make):
         list(loader)
 
 
-def test_what_is_held_is_not_overwritten(make):
+def test_batches_that_are_held_are_not_overwritten(make):
     loader = make(prefetch_buffer=1)
     held = [images for _ in range(4) for images, _ in loader]
     expected = [batch.data[0] for number in range(4) for batch in _epoch(make, number)]
@@ -208,7 +208,7 @@ def _epoch(make, number):
     return source
 
 
-def test_what_is_dropped_is_used_again(make):
+def test_memory_of_dropped_batches_is_used_again(make):
     loader = make(batch_size=1)
     places = {images.ctypes.data for _ in range(4) for images, _ in loader}
     assert len(places) < 10

@@ -55,7 +55,7 @@ def test_other_numbers_are_an_index_error(rec, number):
 
 
 @pytest.mark.parametrize("number", [1.5, slice(1, 3), "1"])
-def test_what_is_no_number_of_a_record_is_a_type_error(rec, number):
+def test_a_record_number_that_is_no_integer_is_a_type_error(rec, number):
     with pytest.raises(TypeError, match="as an integer"):
         RecordDataset(rec)[number]
 
@@ -94,7 +94,7 @@ def test_a_label_that_is_not_whole_needs_another_dtype(tmp_path):
     assert RecordDataset(path, label_dtype="float32")[0][1] == 0.5
 
 
-def test_what_is_damaged_is_named(tmp_path):
+def test_an_error_names_the_damaged_record(tmp_path):
     path = tmp_path / "a.rec"
     _, middle, *_ = write_rec(path, [b"no image", encode(draw(20, 20)), b"another"])
     data = bytearray(path.read_bytes())
@@ -171,7 +171,7 @@ def test_workers_may_be_forked_or_spawned(equal, method):
     assert os.getpid() not in processes
 
 
-def test_what_is_no_image_record_is_named(tmp_path):
+def test_an_error_names_a_record_that_is_no_image_record(tmp_path):
     path = tmp_path / "a.rec"
     with recordio.MXRecordIO(path, "w") as records:
         records.write(b"short")

@@ -174,7 +174,7 @@ def test_an_impossible_step_is_an_error_and_nothing_runs(name, what):
     ],
     ids=str,
 )
-def test_what_finish_needs_besides_must_be_there(name, fields, message):
+def test_finish_needs_values_to_normalize_with_and_memory(name, fields, message):
     program = Program(name)
     change(**fields)(program)
     with pytest.raises(ProgramError, match=f"^finish: item 1: COPY {message}"):

@@ -47,5 +47,5 @@ def test_a_kernel_allocates_nothing(name):
     assert set(ALLOCATES.findall(code_of(tasks()[name]._compiled))) == set()
 
 
-def test_what_a_thread_runs_allocates_nothing():
+def test_the_worker_of_a_thread_allocates_nothing():
     assert ALLOCATES.search(code_of(parallel._compiled_worker())) is None

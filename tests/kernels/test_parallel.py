@@ -82,7 +82,7 @@ def test_without_items_nothing_runs():
 
 @given(count=st.integers(1, 100), threads=st.integers(1, 8))
 @settings(max_examples=30, deadline=None)
-def test_what_a_kernel_leaves_in_its_thread_s_memory_is_there_for_the_next(count, threads):
+def test_memory_of_a_thread_keeps_its_bytes_from_one_kernel_to_the_next(count, threads):
     stride = 64
     memory = np.full((threads + 2) * stride, 0xEE, np.uint8)
     numbers = np.zeros(count, np.int64)

@@ -38,7 +38,7 @@ def told(door, **keywords):
         ({"mean_r": 9, "std_r": 0.229}, "give std_r=58.395, or scale=1/255"),
     ],
 )
-def test_what_has_no_effect_or_another_scale_is_told(keywords, text):
+def test_parameters_without_effect_or_of_another_scale_are_reported(keywords, text):
     (warning,) = told(gpuio.ImageRecordIter, **keywords)
     assert text in warning
 
@@ -55,7 +55,7 @@ def test_what_has_no_effect_or_another_scale_is_told(keywords, text):
         {"label_kind": "boxes", "label_width": 5, "label_pad_value": 0, "resize": 20},
     ],
 )
-def test_nothing_is_said_of_what_works(keywords):
+def test_parameters_that_work_are_not_reported(keywords):
     assert told(gpuio.ImageRecordIter, **keywords) == []
 
 

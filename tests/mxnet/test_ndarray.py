@@ -26,7 +26,7 @@ nd = mx.nd
         ([[1], [2]], (2, 1)),
     ],
 )
-def test_what_becomes_an_array_is_float32(source, shape):
+def test_an_array_made_of_numbers_is_float32(source, shape):
     got = nd.array(source)
     assert isinstance(got, nd.NDArray)
     assert (got.shape, got.dtype) == (shape, np.float32)
@@ -49,7 +49,7 @@ def test_an_array_is_a_copy():
         assert source[0] == 0
 
 
-def test_what_is_no_array_is_refused():
+def test_a_source_that_is_no_array_is_refused():
     for source in ("abc", [[1], [2, 3]], object()):
         with pytest.raises(TypeError, match="source_array must be like an array, got"):
             nd.array(source)
@@ -129,7 +129,7 @@ def test_an_array_can_be_copied(way):
 
 
 @pytest.mark.parametrize("module", [mx.nd, mx.ndarray])
-def test_nothing_else_is_there(module):
+def test_no_other_name_exists(module):
     for name in ("dot", "relu", "random", "save"):
         with pytest.raises(AttributeError, match=f"has no attribute '{name}': gpuio is the data"):
             getattr(module, name)

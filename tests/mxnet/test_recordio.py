@@ -75,7 +75,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this
 
 
 @given(records=st.lists(payloads, max_size=12))
-def test_what_is_written_is_read(tmp_path_factory, records):
+def test_written_records_are_read(tmp_path_factory, records):
     rec = tmp_path_factory.mktemp("rec") / "a.rec"
     with MXRecordIO(rec, "w") as writer:
         for record in records:
@@ -208,7 +208,7 @@ def test_reads_by_key(reader):
         reader.read_idx(4)
 
 
-def test_read_goes_on_behind_read_idx(reader):
+def test_read_continues_after_read_idx(reader):
     reader.read_idx(3)
     assert reader.read() == RECORDS[5]
     reader.seek(7)
@@ -341,7 +341,7 @@ def test_a_failed_write_leaves_no_trace(paths, monkeypatch):
         assert list(reader) == [b"abcd", b"ijkl"]
 
 
-def test_a_write_that_stops_short_goes_on(tmp_path):
+def test_a_write_that_stops_short_continues(tmp_path):
     writer = MXRecordIO(tmp_path / "a.rec", "w")
     write = writer._writer.rec._file.write
     sluggish = type("Sluggish", (), {"write": lambda self, data: write(data[:3]), "close": int})
@@ -387,7 +387,7 @@ def test_a_closed_reader_stays_closed(reader):
     assert twin.read() == RECORDS[7]
 
 
-def test_a_pickled_writer_goes_on_at_the_end(paths):
+def test_a_pickled_writer_continues_at_the_end(paths):
     writer = MXIndexedRecordIO(*paths, "w")
     writer.write_idx(1, b"one")
     twin = pickle.loads(pickle.dumps(writer))
@@ -514,7 +514,7 @@ def test_pixels_come_back(paths):
     assert recordio.unpack_img(payload, 0)[1].shape == (30, 20)
 
 
-def test_what_is_no_image_is_none():
+def test_data_that_is_no_image_gives_none():
     assert recordio.unpack_img(pack((0, 1.0, 2, 0), b"no image"))[1] is None
     with pytest.raises(DecodeError, match="record of id 2 has no image"):
         recordio.unpack_img(pack((0, [5, 6], 2, 0), b""))
@@ -534,7 +534,7 @@ def test_real_records_hold_what_their_list_says():
 
 
 @pytest.mark.parametrize("line", [b"\xff\t0", b"a\t" + b"9" * 30, b"a", b"bad\t0"])
-def test_what_is_no_line_of_an_index_of_other_keys_is_named(paths, tmp_path, line):
+def test_a_wrong_line_of_an_index_of_other_keys_is_named(paths, tmp_path, line):
     idx = tmp_path / "other.idx"
     idx.write_bytes(b"a\t0\n\n" + line + b"\n")
 
@@ -579,7 +579,7 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_what_was_closed_is_not_opened_by_a_read(reader, use):
+def test_a_read_does_not_open_a_closed_reader(reader, use):
     reader.close()
     with pytest.raises(RuntimeError, match=r"a\.rec was closed; open\(\) or reset\(\) opens it ag"):
         USES[use](reader)
@@ -698,7 +698,7 @@ def test_a_reset_of_a_replaced_file_reads_its_index_anew(tmp_path):
     reader.close()
 
 
-def test_an_index_that_ends_before_its_file_is_told(tmp_path):
+def test_an_index_that_ends_before_its_file_is_reported(tmp_path):
     written(tmp_path / "a", [b"one", b"two"])
     with (tmp_path / "a.rec").open("ab") as file:
         file.write(frame(b"three"))

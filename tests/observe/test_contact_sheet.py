@@ -62,7 +62,7 @@ def test_sheets_stand_in_columns_from_top_to_bottom():
         npt.assert_array_equal(np.asarray(whole.crop(box)), np.asarray(sheet))
 
 
-def test_what_is_transparent_is_white():
+def test_transparent_pixels_are_drawn_white():
     sheet = np.asarray(contact_sheet.draw([plain(10, 10, 0, 0, 0, 0)], [""], tile=10))
     assert (sheet == 255).all()
 

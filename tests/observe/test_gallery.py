@@ -68,7 +68,7 @@ def test_without_options_all_are_drawn_each_of_which_does_something(drawn):
     assert sheet.width > 2 * 4 * gallery.SIDE
 
 
-def test_under_the_images_stands_what_they_got(drawn):
+def test_captions_show_the_drawn_values(drawn):
     rows, _ = drawn({"seed": 1})
     images, captions = rows["rand_mirror=True"]
     original = rows["original"][0]

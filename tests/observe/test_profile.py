@@ -207,7 +207,7 @@ def test_a_report_is_json_and_a_table(make):
     assert len({len(line) for line in lines[1:6]}) == 1
 
 
-def test_without_a_batch_nothing_is_said(make):
+def test_without_a_batch_nothing_is_reported(make):
     with gpuio.profile(make()) as report:
         pass
     assert report.limit == ""
@@ -250,7 +250,7 @@ def test_a_loader_for_a_framework_can_be_looked_at(make):
     assert report.to_dict()["images"] == COUNT
 
 
-def test_what_cannot_be_looked_at_is_refused():
+def test_an_iterator_without_stages_cannot_be_profiled():
     arrays = gpuio.io.NDArrayIter(np.zeros((4, 2)), batch_size=2)
     with (
         pytest.raises(TypeError, match=r"an iterator over images .*, not NDArrayIter"),
@@ -482,7 +482,7 @@ def test_progress_over_nothing_is_nothing(path):
         assert list(gpuio.progress(it)) == []
 
 
-def test_a_report_is_of_what_comes_after_it_was_made(make):
+def test_a_report_begins_when_it_is_made(make):
     it = make()
     consume(it)
     report = Report(it)

@@ -163,7 +163,7 @@ def test_gray_and_alpha_are_kept_if_asked_for(tmp_path):
     assert imdecode(encode_image(tmp_path / "a.png", PackOptions()), -1).shape == (9, 8, 3)
 
 
-def test_what_cannot_be_read_is_left_out_and_reported(tmp_path, root):
+def test_images_that_cannot_be_read_are_left_out_and_reported(tmp_path, root):
     (root / "1.png").write_bytes(b"no image")
     (root / "2.png").unlink()
     (root / "3.png").write_bytes((root / "3.png").read_bytes()[:-30])
@@ -299,7 +299,7 @@ def test_a_file_is_not_replaced_by_one_with_fewer_than_half_of_its_images(tmp_pa
     assert pack_list(listing().part(4, 6), root, tmp_path / "data").packed == 2
 
 
-def test_what_is_no_rec_is_replaced(tmp_path, root):
+def test_a_file_that_is_no_rec_is_replaced(tmp_path, root):
     (tmp_path / "data.rec").write_bytes(b"old")
     (tmp_path / "data.idx").write_text("old")
     assert len(packed(tmp_path, root)) == len(IDS)

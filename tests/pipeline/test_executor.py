@@ -59,7 +59,7 @@ def test_batches_come_in_their_order_and_slots_are_given_back(run):
     decoder.close()
 
 
-def test_what_was_planned_before_a_failure_comes_first(run):
+def test_batches_planned_before_a_failure_come_first(run):
     def stop(batches):
         yield next(batches)
         yield next(batches)
@@ -73,7 +73,7 @@ def test_what_was_planned_before_a_failure_comes_first(run):
     assert given.ring._free.qsize() == 2
 
 
-def test_what_failed_in_its_batch_is_decoded_by_itself(run):
+def test_an_image_that_failed_in_its_batch_is_decoded_by_itself(run):
     batches, decoder, _, executor = run([*IMAGES[:3], b"nothing"], Failing, on_error="zero")
     first, second = (batch.data.copy() for batch in batches)
     npt.assert_array_equal(np.concatenate([first, second[:1]]), PICTURES[:3])

@@ -133,7 +133,7 @@ def test_colours_layout_and_normalisation_are_the_images_alone(maps):
     assert "size" not in batch.augmentation
 
 
-def test_what_lies_outside_is_255_unless_told(maps):
+def test_mask_pixels_outside_the_picture_are_255_or_mask_fill(maps):
     options = {"pad": 50, "data_shape": (1, 200, 200), "fill_value": 3}
     for more, fill in (({}, 255), ({"mask_fill": 0}, 0)):
         batch = read(maps, **options, **more)
@@ -164,7 +164,7 @@ def test_shuffled_parts_have_the_masks_of_their_images(maps):
                     npt.assert_array_equal(batch.masks, batch.data[0][:, 0])
 
 
-def test_a_saved_state_goes_on_with_the_very_next_masks(maps):
+def test_a_saved_state_continues_with_the_very_next_masks(maps):
     options = {"shuffle": True, "batch_size": 3, "rand_crop": True, "max_rotate_angle": 9}
     with open_maps(maps, **options) as batches, open_maps(maps, **options) as other:
         whole = [batch.masks for batch in batches]
@@ -238,7 +238,7 @@ def faulty(folder, **options):
 GOOD = [0, 20, 40, 50]
 
 
-def test_what_is_skipped_takes_its_mask_along(broken):
+def test_a_skipped_image_takes_its_mask_along(broken):
     with faulty(broken, on_error="skip") as batches:
         batch = batches.next()
         assert batch.pad == 4
@@ -250,7 +250,7 @@ def test_what_is_skipped_takes_its_mask_along(broken):
         assert batches.faults.count == batches.stats()["faults"] == 4
 
 
-def test_what_is_replaced_has_the_mask_of_the_other(broken):
+def test_a_replaced_image_has_the_mask_of_its_replacement(broken):
     with faulty(broken, on_error="replace") as batches:
         batch = batches.next()
         assert batch.augmentation["record"].tolist() == [0, 2, 2, 4, 4, 5, 0, 0]
@@ -266,7 +266,7 @@ def test_the_mask_of_an_image_of_zeros_is_filler(broken):
         assert batch.index.tolist() == [*range(100, 108)]
 
 
-def test_faults_tell_the_record_and_what_is_wrong(broken):
+def test_faults_name_the_record_and_the_reason(broken):
     with faulty(broken, on_error="skip") as batches:
         batches.next()
         image, mask, size, both = map(str, batches.faults.first)

@@ -121,7 +121,7 @@ def test_2_an_error_of_the_first_stage_comes_through_unchanged(open_rec, monkeyp
         assert caught.value.__notes__[0] == "raised in thread 'gpuio-read'"
 
 
-def test_2_what_was_read_before_the_first_stage_raised_comes_first(open_rec, monkeypatch):
+def test_2_batches_read_before_the_first_stage_raised_come_first(open_rec, monkeypatch):
     read, seen = RecordReader._begin, []
 
     def third_fails(*arguments):
@@ -159,7 +159,7 @@ def test_3_when_the_consumer_stops_early_every_thread_is_joined(open_rec, end, t
 
 @pytest.mark.parametrize("taken", [0, 1, 3, 4])
 @pytest.mark.parametrize("end", ["reset", "close", "collected"])
-def test_3_what_was_opened_to_be_decoded_is_given_back(rec, monkeypatch, end, taken):
+def test_3_images_opened_to_be_decoded_are_released(rec, monkeypatch, end, taken):
     tables, real_open = [], NvImageCodecDecoder.open
 
     def open_(*arguments):

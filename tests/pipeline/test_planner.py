@@ -42,7 +42,7 @@ def test_only_the_windows_of_the_plan_are_to_be_decoded(plan):
     assert not batch.jobs.pixels
 
 
-def test_what_cannot_be_read_is_a_fault_that_nobody_decodes(plan):
+def test_an_image_without_a_known_header_is_a_fault_and_is_not_decoded(plan):
     batch = plan([JPEGS[0], b"nothing", b"", JPEGS[1]])
     assert sorted(batch.samples.faults) == [1, 2]
     assert "no known image format" in str(batch.samples.faults[1])

@@ -47,6 +47,6 @@ def test_a_state_of_something_else_is_refused(change, message):
 
 
 @pytest.mark.parametrize("state", [{}, None, [1, 2]])
-def test_what_is_no_state_is_refused(state):
+def test_a_dict_that_is_no_state_is_refused(state):
     with pytest.raises(StateError, match="state has no 'version': it was not made by state_dict"):
         load(state, order(), 5)

@@ -61,7 +61,7 @@ def test_a_planted_fault_is_found(tmp_path):
     assert "not what was written" in outcome.text
 
 
-def test_a_child_that_crashes_or_exits_is_told(tmp_path, monkeypatch):
+def test_a_child_that_crashes_or_exits_is_reported(tmp_path, monkeypatch):
     for code, word in ((-11, "SIGSEGV"), (3, "exit 3")):
 
         class Crash(Scene):

@@ -38,7 +38,7 @@ def test_a_worker_that_is_lost_costs_its_case_alone(runner, door, kind, text):
 
 
 @pytest.mark.slow
-def test_what_is_found_is_made_small_and_kept_and_stands_in_the_journal(tmp_path, monkeypatch):
+def test_a_fault_is_reduced_kept_and_written_to_the_journal(tmp_path, monkeypatch):
     runner = Runner(tmp_path, SHORT, module="robustness.planted")
     monkeypatch.setattr("robustness.campaign.Runner", lambda folder: runner)
     with Campaign(tmp_path) as campaign:

@@ -77,7 +77,7 @@ def test_batches_are_those_of_a_rec_of_the_same_images(pictures, kind, options):
 
 
 @pytest.mark.parametrize("kind", ["pictures", "pictures.zip"])
-def test_a_saved_state_goes_on_with_the_next_batch(pictures, kind):
+def test_a_saved_state_continues_with_the_next_batch(pictures, kind):
     options = OPTIONS | {"shuffle": True, "seed": 1}
     with gpuio.ImageRecordIter(pictures / kind, **options) as it:
         it.next()
@@ -112,7 +112,7 @@ def test_a_missing_or_broken_file_of_a_folder_follows_on_error(pictures):
         it.next()
 
 
-def test_damage_in_a_zip_is_told_with_the_file_and_its_name(pictures):
+def test_damage_in_a_zip_is_reported_with_the_file_and_its_name(pictures):
     path = pictures / "pictures.zip"
     data = bytearray(path.read_bytes())
     data[data.index(b"IDAT") + 9] ^= 1
@@ -137,7 +137,7 @@ def test_a_folder_of_rec_files_is_read_as_before(pictures):
     assert open_source([pictures / "a.rec"]).fingerprint() == open_source(pictures).fingerprint()
 
 
-def test_what_was_registered_last_is_asked_first(pictures):
+def test_the_source_registered_last_is_asked_first(pictures):
     asked = []
 
     def opener(options):
@@ -171,7 +171,7 @@ def test_patterns_find_the_files_of_a_suffix(pictures):
     ],
     ids=["kinds", "index", "folders"],
 )
-def test_what_a_source_cannot_take_is_refused(pictures, given, message, monkeypatch):
+def test_parameters_that_a_source_cannot_take_are_refused(pictures, given, message, monkeypatch):
     monkeypatch.chdir(pictures)
     with pytest.raises(ValueError, match=message):
         open_source(*given)
@@ -217,7 +217,7 @@ def listed(tmp_path):
         (lambda options: Listed(options, keys=np.arange(3) / 2), TypeError, "got .* of float64"),
     ],
 )
-def test_what_an_opener_returns_is_a_source_with_records(listed, opener, error, found):
+def test_an_opener_must_return_a_source_with_records(listed, opener, error, found):
     gpuio.register_source(".listed", opener)
     with pytest.raises(error, match=found):
         open_source(listed)

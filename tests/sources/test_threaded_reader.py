@@ -151,7 +151,7 @@ def test_encoded_images_take_any_buffer_and_any_numbers():
         ((b"", [0.0], 1.5), "id must be an integer, got 1.5"),
     ],
 )
-def test_what_is_no_encoded_image_is_a_fault_of_its_record(values, found):
+def test_a_read_that_returns_no_encoded_image_is_a_fault_of_its_record(values, found):
     class Wrong(Numbers):
         def read(self, record):
             return EncodedImage(*values) if record == 4 else super().read(record)

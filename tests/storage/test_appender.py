@@ -26,7 +26,7 @@ def test_an_old_file_is_emptied(tmp_path):
     assert (tmp_path / "a").read_bytes() == b""
 
 
-def test_a_file_goes_on_where_it_ended(tmp_path):
+def test_a_file_continues_where_it_ended(tmp_path):
     path = str(tmp_path / "a")
     (tmp_path / "a").write_bytes(b"abc")
     file = LocalAppender(path, 3)

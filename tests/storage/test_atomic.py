@@ -40,7 +40,7 @@ def test_unfinished_files_have_names_of_their_own(tmp_path):
     assert all(re.fullmatch(r"a\.[0-9a-f]{16}\.partial", Path(n).name) for n in names)
 
 
-def test_an_unfinished_file_is_never_one_that_is_there(tmp_path, monkeypatch):
+def test_a_partial_file_never_replaces_an_existing_one(tmp_path, monkeypatch):
     monkeypatch.setattr("secrets.token_hex", lambda count: "0" * 2 * count)
     victim = tmp_path / "victim"
     victim.write_text("old")
@@ -84,7 +84,7 @@ def test_without_a_lock_the_last_one_stays(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_writer_left_is_removed(tmp_path):
+def test_partial_files_of_a_killed_writer_are_removed(tmp_path):
     left = tmp_path / f"a.{'7' * 16}.partial"
     others = [tmp_path / name for name in (f"ab.{'7' * 16}.partial", "a.partial", "a.77.partial")]
     for path in (left, *others):
@@ -142,7 +142,7 @@ def test_content_is_on_the_disk_before_its_name_and_the_old_second_file_goes_fir
     ]
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path, monkeypatch):
     (tmp_path / "a").write_text("old")
 
     def full(descriptor: int) -> None:
@@ -159,6 +159,6 @@ def test_a_missing_folder_is_named(tmp_path):
         write_file(tmp_path / "nowhere" / "a", b"new")
 
 
-def test_what_is_no_plain_file_is_written_to():
+def test_a_device_is_written_to_and_not_replaced():
     write_file("/dev/null", b"new")
     assert not Path("/dev/null").is_file()

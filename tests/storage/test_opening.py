@@ -57,7 +57,7 @@ def test_a_whole_file_is_read(place):
         assert file.read(5) + file.read() == CONTENT
 
 
-def test_a_missing_file_is_told(place):
+def test_a_missing_file_is_reported(place):
     for open_ in (open_bytes, open_file, read_bytes):
         with pytest.raises(FileNotFoundError):
             open_(place + ".none")

@@ -60,12 +60,12 @@ def test_links_are_followed_only_where_that_is_asked_for(path):
 
 
 @pytest.mark.parametrize(("mode", "trusted"), [(0o644, True), (0o664, False), (0o602, False)])
-def test_what_others_may_write_is_not_trusted(path, mode, trusted):
+def test_a_file_that_others_may_write_is_not_trusted(path, mode, trusted):
     path.chmod(mode)
     assert is_trusted(path.stat()) == trusted
 
 
-def test_what_others_own_is_not_trusted_and_what_root_owns_is(path, monkeypatch):
+def test_a_file_of_another_user_is_trusted_only_if_that_is_root(path, monkeypatch):
     owner = path.stat().st_uid
     monkeypatch.setattr("gpuio.storage.plain_file.os.geteuid", lambda: owner + 1)
     assert is_trusted(path.stat()) == (owner == 0)

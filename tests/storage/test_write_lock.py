@@ -70,7 +70,7 @@ def test_a_child_does_not_keep_the_lock(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "folder", "second name"])
-def test_what_is_no_file_of_its_own_is_no_lock(tmp_path, kind):
+def test_a_link_pipe_or_folder_is_no_lock(tmp_path, kind):
     other, name = tmp_path / "other", tmp_path / "a.lock"
     other.write_text("old")
     if kind == "link":

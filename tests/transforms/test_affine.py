@@ -105,7 +105,7 @@ def test_a_shear_moves_rows_in_proportion(stage):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_what_lies_outside_is_filled_and_transparent(stage, channels):
+def test_pixels_outside_the_image_are_filled_and_transparent(stage, channels):
     got = once(stage, Affine(angles=(45, 45), fill=99), draw(30, 30, channels))
     npt.assert_array_equal(got[0, 0], [99, 99, 99, 0][:channels])
 

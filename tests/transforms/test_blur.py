@@ -69,7 +69,7 @@ def test_a_picture_smaller_than_the_kernel_is_mirrored_again_and_again(stage):
     npt.assert_array_equal(hwc(got)[0], convolved(image, 23, 5))
 
 
-def test_a_blur_blurs_what_stands_before_it_and_nothing_behind_it(stage):
+def test_a_blur_applies_to_earlier_steps_and_not_to_later_ones(stage):
     image, shape = draw(21, 19), (3, 21, 19)
     gray, mirror, blur = RandomGray(1), Mirror(), GaussianBlur(5, (1.5, 1.5))
     alone = {op: hwc(stage.run(Plan((op,), shape, "uint8"), [image]))[0] for op in (gray, mirror)}

@@ -97,7 +97,7 @@ def test_gain_and_offset_are_the_numbers(stage):
     [ColorJitter(0.5, 0.5, 0.5), HlsJitter(20, 60, 60), Lighting(0.5), RandomGray(0.5)],
     ids=str,
 )
-def test_what_is_drawn_reaches_the_pixels(stage, op):
+def test_drawn_colour_steps_reach_the_pixels(stage, op):
     images = [draw(20, 30, seed=number) for number in range(16)]
     batch = stage.run(stage.ops_plan(op, shape=(3, 20, 30)), images)
     rows = colors(stage.planned([op], [(20, 30)] * 16))
@@ -110,5 +110,5 @@ def test_what_is_drawn_reaches_the_pixels(stage, op):
     assert changed > 3
 
 
-def test_what_is_off_is_off_for_all(stage):
+def test_without_ops_no_image_has_a_step(stage):
     assert not stage.planned([], (9, 9), ids=IDS).geometry.steps

@@ -58,7 +58,7 @@ class RandomShift(Op):
 PLAN = Plan((RandomShift(9, fill=5), Crop((20, 24))), (3, 20, 24), "uint8")
 
 
-def test_moves_each_image_by_what_was_drawn(stage):
+def test_moves_each_image_by_its_drawn_shift(stage):
     images = [draw(20, 24, seed=number) for number in range(8)]
     batch = stage.run(PLAN, images)
     for image, got, shift in zip(images, batch.data, batch.sampled["shift"], strict=True):
@@ -95,7 +95,7 @@ def test_is_a_line_of_the_plan():
     assert "2. RandomShift(most=9, fill=5): a pass over the window\n" in str(PLAN)
 
 
-def test_moves_by_what_is_given_in_place_of_the_numbers(stage):
+def test_moves_by_values_given_in_place_of_the_random_numbers(stage):
     made = stage.planned(
         PLAN.ops, (20, 24), ids=range(3), overrides={"shift": np.array([4, 0, -9])}
     )

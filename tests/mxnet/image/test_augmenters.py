@@ -83,7 +83,7 @@ def test_sized_crop_knows_the_former_name_of_area():
         image.RandomSizedCropAug((4, 4), 0.5, (1, 1), areas=0.5)
 
 
-def test_createaugmenter_refuses_what_it_does_not_know():
+def test_createaugmenter_refuses_unknown_parameters():
     with pytest.raises(TypeError, match="did you mean 'rand_mirror'"):
         image.CreateAugmenter((3, 8, 8), rand_miror=True)
     with pytest.raises(AssertionError, match="mean must be True or an array"):

@@ -314,7 +314,7 @@ def _labels_in_child(it, queue):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
-def test_a_child_process_goes_on_with_threads_of_its_own(indexed):
+def test_a_child_process_continues_with_threads_of_its_own(indexed):
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     with image.ImageIter(4, SHAPE, **indexed) as it:

@@ -103,7 +103,7 @@ def test_lists_of_crops_must_agree():
     assert len(image.CreateMultiRandCropAugmenter([0.1, 0.2, 0.3]).aug_list) == 3
 
 
-def test_createdetaugmenter_refuses_what_it_does_not_know():
+def test_createdetaugmenter_refuses_unknown_parameters():
     with pytest.raises(TypeError, match="did you mean 'rand_pad'"):
         image.CreateDetAugmenter((3, 8, 8), rand_pat=0.5)
     with pytest.raises(AssertionError, match="mean must be True or an array"):

@@ -61,7 +61,7 @@ def test_imdecode_refuses_text_and_unknown_flags(picture):
 
 
 @pytest.mark.parametrize("data", [b"", b"no image at all", b"\xff\xd8\xff\xe0cut"])
-def test_what_is_no_image_is_a_decodeerror(data):
+def test_data_that_is_no_image_is_a_decodeerror(data):
     with pytest.raises(DecodeError):
         image.imdecode(data)
 

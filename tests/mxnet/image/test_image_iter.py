@@ -104,7 +104,7 @@ def taken(it):
     return list(iter(lambda: next(it, None), None))
 
 
-def test_next_ends_until_reset_where_it_padded_and_goes_on_where_it_did_not(indexed):
+def test_next_ends_until_reset_where_it_padded_and_continues_where_it_did_not(indexed):
     it = image.ImageIter(4, SHAPE, **indexed)
     assert [len(taken(it)) for _ in range(3)] == [3, 0, 0]
     it.reset()
@@ -350,9 +350,7 @@ def pack_two(folder, second):
         (recordio.pack((0, 1.0, 6, 0), b"xyz"), image.BrokenImageError, "78 79 7a"),
     ],
 )
-def test_what_is_wrong_with_a_record_is_said_with_its_file_and_place(
-    tmp_path, aug_list, second, kind, reason
-):
+def test_an_error_names_file_and_offset_of_the_record(tmp_path, aug_list, second, kind, reason):
     path, place = pack_two(tmp_path, second)
     if kind is LabelError and aug_list:  # after its image was decoded
         second = recordio.pack((0, [1.0, 2.0], 6, 0), encode(draw(8, 9, seed=1)))
@@ -366,7 +364,7 @@ def test_what_is_wrong_with_a_record_is_said_with_its_file_and_place(
     assert f"byte {place}" in str(raised.value)
 
 
-def test_what_an_augmenter_cannot_take_is_named(tmp_path):
+def test_an_error_of_an_augmenter_names_the_record(tmp_path):
     second = recordio.pack((0, 1.0, 6, 0), encode(draw(8, 9, seed=1)))
     path, _ = pack_two(tmp_path, second)
 

@@ -117,7 +117,7 @@ def test_an_epoch_is_a_permutation():
     assert sorted(first) == sorted(second) == list(range(10))
 
 
-def test_what_is_kept_comes_from_the_old_order():
+def test_rows_kept_by_roll_over_come_from_the_old_order():
     it = numbers(batch_size=4, shuffle=True, last_batch_handle="roll_over")
     seen = [n for data, _ in rows(it) for n in data]
     it.reset()
@@ -194,7 +194,7 @@ def test_a_batch_is_an_array_of_its_own():
         assert source.tolist() == [0, 1, 2, 3]
 
 
-def test_what_was_given_is_copied_but_an_ndarray_is_not():
+def test_a_numpy_array_is_copied_and_an_ndarray_is_not():
     source = np.zeros(2, np.float32)
     copied, shared = NDArrayIter(source, batch_size=2), NDArrayIter(source.view(NDArray), None, 2)
     source[:] = 1

@@ -42,7 +42,7 @@ def test_the_first_of_a_new_loop_is_the_next_batch(kind):
         assert kind.seen(next(iter(it)) for _ in range(LENGTH)) == ALL
 
 
-def test_a_loop_after_a_break_goes_on_with_what_is_left(kind):
+def test_a_loop_after_a_break_continues_with_what_is_left(kind):
     it = kind.make()
     for first in (1, 2, 3):
         some = list(itertools.islice(it, first))

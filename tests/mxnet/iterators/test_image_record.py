@@ -225,7 +225,7 @@ def test_every_for_loop_is_an_epoch(make):
     assert len(set(map(tuple, epochs))) == 3
 
 
-def test_a_for_loop_goes_on_in_mid_epoch(make):
+def test_a_for_loop_continues_in_mid_epoch(make):
     it = make()
     assert own([next(it)]) == [0, 1, 2, 3]
     assert own(it) == list(range(4, COUNT))
@@ -365,7 +365,7 @@ def test_labels_can_come_from_a_list(tmp_path, make):
 
 @given(data=st.data())
 @STATES
-def test_a_state_goes_on_with_the_very_next_batch(rec, data):
+def test_a_state_continues_with_the_very_next_batch(rec, data):
     shuffle = data.draw(st.booleans())
     options = {"shuffle": shuffle, "rand_crop": True, "batch_size": data.draw(st.integers(1, 6))}
     with (
@@ -513,7 +513,7 @@ def test_a_state_of_another_data_set_is_refused(tmp_path, make):
             make().load_state_dict(make(path_imgrec=path).state_dict())
 
 
-def test_what_is_no_state_is_refused(make):
+def test_a_state_without_one_of_its_entries_is_refused(make):
     for state in ({}, {"epoch": 1}, {**make().state_dict(), "version": 99}):
         with pytest.raises(StateError, match="version"):
             make().load_state_dict(state)
@@ -789,7 +789,7 @@ def test_missing_and_wrong_files_are_named(tmp_path, rec):
         ImageRecordIter(rec, SHAPE, 4, path_imgidx=tmp_path / "no.idx")
 
 
-def test_a_detection_set_is_told_to_be_read_by_another_iterator(tmp_path, pictures):
+def test_the_error_about_a_detection_set_names_its_iterator(tmp_path, pictures):
     path = tmp_path / "a.rec"
     write_rec(path, [encode(pictures[0])], labels=[[2, 5, 7, 0.1, 0.1, 0.5, 0.5]])
     with (
@@ -820,7 +820,7 @@ def test_a_damaged_state_is_a_state_error(rec, name, value):
 
 
 @pytest.mark.parametrize("state", [None, [], 3, "x"])
-def test_what_is_no_state_is_a_state_error(rec, state):
+def test_data_that_is_no_state_is_a_state_error(rec, state):
     with (
         ImageRecordIter(rec, (3, 16, 16), 4) as batches,
         pytest.raises(StateError, match=r"it was not made by state_dict\(\)"),

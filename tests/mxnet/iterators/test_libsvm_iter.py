@@ -71,7 +71,7 @@ def test_every_epoch_has_every_row_of_the_part(write, keywords, expected):
         it.reset()
 
 
-def test_what_is_no_number_is_left_out(write):
+def test_comments_and_query_ids_are_left_out(write):
     text = "# a file\n1 qid:7 0:1e-1\t2:+.5 # 1:3\n\n \t\n-2. 1:-3\r\n#\n"
     batch = next(LibSVMIter(write(text), 3, 2))
     expected = np.array([[0.1, 0, 0.5], [0, -3, 0]], np.float32)

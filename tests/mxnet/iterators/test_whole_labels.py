@@ -24,7 +24,7 @@ def test_the_first_whole_number_that_changes_is_found(kind):
 
 
 @pytest.mark.parametrize("values", [[0.1, 2**24], [np.nan, np.inf, -np.inf], [1e300], [2.0**60]])
-def test_what_is_expected_of_float32_is_not_found(values):
+def test_numbers_that_float32_rounds_as_expected_are_not_reported(values):
     assert rounded_whole(np.array(values)) is None
 
 
@@ -64,7 +64,7 @@ def test_no_whole_number_of_a_list_slips_through_float64(tmp_path, text):
 @pytest.mark.parametrize(
     "text", ["16777218", "1e30", "0x1p60", "1e400", "nan", f"{2**60}", "1" + 40 * "0"]
 )
-def test_what_float32_holds_is_taken(tmp_path, text):
+def test_numbers_that_float32_holds_are_taken(tmp_path, text):
     path = tmp_path / "a.lst"
     path.write_text(f"0\t{text}\ta.png\n")
     assert len(load_labels(path, 1)[1]) == 1
@@ -132,7 +132,7 @@ def test_large_labels_as_integers_warn_as_they_may_have_been_rounded_before():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.5, 2.0**63, -(2.0**70)])
-def test_what_is_no_integer_is_an_error_that_names_the_key(value, recwarn):
+def test_a_label_that_is_no_integer_is_an_error_that_names_the_key(value, recwarn):
     stored = np.array([3, value], np.float32)
     with pytest.raises(LabelError, match="key 17: label"):
         labels.convert(stored, np.dtype("int64"), [16, 17])

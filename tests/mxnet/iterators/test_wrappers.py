@@ -290,7 +290,7 @@ def test_lengths_that_differ_are_an_error(lengths, message):
     it.close()
 
 
-def test_what_roll_over_kept_is_not_lost_by_a_reset():
+def test_rows_kept_by_roll_over_are_not_lost_by_a_reset():
     it = PrefetchingIter(numbers(last_batch_handle="roll_over"))
     assert rows(it) == [FIRST, SECOND]
     it.reset()

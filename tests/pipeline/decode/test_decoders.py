@@ -479,12 +479,12 @@ def test_detection_tolerates_warnings_where_that_is_wanted(tmp_path):
 
 
 @pytest.mark.parametrize("make", [ImageRecordIter, ImageDetRecordIter])
-def test_what_else_could_be_tolerated_is_an_error(rec, make):
+def test_tolerate_takes_warnings_only(rec, make):
     with pytest.raises(ValueError, match="tolerate must be 'warnings' or None, got 'errors'"):
         make(rec, (3, 4, 4), 1, tolerate="errors")
 
 
-def test_a_window_is_enough_of_what_was_found_sound(tmp_path):
+def test_only_the_window_is_decoded_of_an_image_that_was_found_valid(tmp_path):
     """libjpeg warns at the end of the data, so an image is decoded to its end the first time."""
     write_rec(tmp_path / "a.rec", [PHOTOS["baseline"]] * 3)
     dataset = RecordIOSource.open(tmp_path / "a.rec")

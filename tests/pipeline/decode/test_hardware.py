@@ -62,7 +62,7 @@ def test_a_gpu_without_engines_says_so(monkeypatch):
 @pytest.mark.parametrize(
     "nvjpeg", [Nvjpeg(created=6), Nvjpeg(informed=9), Nvjpeg(engines=0)], ids=["6", "9", "0"]
 )
-def test_what_fails_is_no_engine(nvjpeg):
+def test_an_engine_query_that_fails_counts_no_engine(nvjpeg):
     engines = find_engines(nvjpeg)
     assert engines.count == 0
     assert "status" in engines.reason

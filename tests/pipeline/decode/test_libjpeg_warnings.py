@@ -16,7 +16,7 @@ from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, VALID, listene
 from gpuio.sources.recordio.source import RecordIOSource
 
 
-def test_the_smallest_of_jpegs_are_what_they_are_said_to_be():
+def test_the_smallest_jpegs_are_valid_and_damaged():
     assert imdecode(VALID, 0).tolist() == np.full((SIDE, SIDE), 128).tolist()
     with pytest.raises(DecodeError, match="premature end of data segment"):
         imdecode(DAMAGED, 0)

@@ -67,6 +67,6 @@ def test_sixteen_bits_are_labels_while_they_fit():
         (claiming(60_000, 60_000), "set gpuio.formats.codec.MAX_IMAGE_PIXELS"),
     ],
 )
-def test_what_is_no_mask_is_an_error(data, message):
+def test_data_that_is_no_mask_is_an_error(data, message):
     with pytest.raises(DecodeError, match=message):
         decode_mask(data)

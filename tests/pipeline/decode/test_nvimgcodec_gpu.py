@@ -339,7 +339,7 @@ def test_statuses_say_who_failed(dataset, opened):
     assert not link.table["stream"].any()
 
 
-def test_who_decoded_what_is_counted(dataset, opened):
+def test_images_are_counted_by_the_codec_that_decoded_them(dataset, opened):
     data = dataset([PICTURES["jpeg 4:2:0"], PICTURES["png"], PICTURES["tiff"], b"", b"text"])
     decoder = opened(data)
     for times in (1, 2):
@@ -673,7 +673,7 @@ def test_gpu_deterministic_pictures_do_not_depend_on_the_batch(dataset, gpu, ope
 
 @pytest.mark.gpu
 @pytest.mark.slow
-def test_gpu_what_follows_on_the_stream_finds_the_pictures(dataset, on_gpu):
+def test_gpu_work_that_follows_on_the_stream_finds_the_pictures(dataset, on_gpu):
     """Decode into the same memory again and again; each time a copy follows, after slow work.
 
     The host waits for the copy before the memory is written again, and for nothing else: that

@@ -58,7 +58,7 @@ def test_a_registered_decoder_decodes_for_an_iterator(toy_rec, device):
     assert stats["decoder"] == "toy"
 
 
-def test_what_it_cannot_decode_is_a_fault_with_its_reason(toy_rec):
+def test_an_image_that_the_decoder_rejects_is_an_error_with_its_reason(toy_rec):
     write_rec(toy_rec, [toy(PICTURES[0]), encode(PICTURES[1])])
     with (
         gpuio.ImageRecordIter(toy_rec, (3, *SIDES), 2, decoder="toy", device="cpu") as it,

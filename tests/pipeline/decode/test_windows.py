@@ -62,7 +62,7 @@ def test_whole_images_are_asked_of_a_decoder_without_windows(opened):
     assert jobs.box.tolist() == [[0, 0, *size] for size in SIZES]
 
 
-def test_what_is_decoded_already_or_later_or_never_is_not_asked_for(opened):
+def test_images_decoded_already_or_later_or_never_have_no_decode_job(opened):
     decoder, records = opened
     headers = Headers(
         np.array(SIZES, np.int32), {0: np.zeros((40, 50, 3), np.uint8)}, later=frozenset({1})

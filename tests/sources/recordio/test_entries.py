@@ -97,7 +97,7 @@ def test_only_the_file_whose_index_is_old_is_gone_through(rec, tmp_path):
 
 
 @pytest.mark.parametrize("tail", [bytes(40), b"x", b"\n\x23\xd7\xce\xff\0\0\0abcd"])
-def test_a_tail_without_a_record_is_told_and_the_index_used(rec, tail):
+def test_a_tail_without_a_record_is_reported_and_the_index_used(rec, tail):
     path, _ = rec
     with path.open("ab") as file:
         file.write(tail)
@@ -116,7 +116,7 @@ def cut(path, nbytes):
 
 @pytest.mark.parametrize("inside", [0, 3, 7, 8, 20])
 @pytest.mark.parametrize("asked", [False, True])
-def test_a_file_that_was_cut_off_is_said_to_be_shorter(rec, inside, asked):
+def test_a_file_that_was_cut_off_is_reported_as_shorter(rec, inside, asked):
     path, starts = rec
     cut(path, starts[14] + inside)
     idx = path.with_suffix(".idx")

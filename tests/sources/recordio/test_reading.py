@@ -73,7 +73,7 @@ def test_only_what_an_index_names_is_read(rec, asked, named):
     assert RecordReader(dataset).nbytes(len(named)) < 2 * frames
 
 
-def test_what_lies_between_two_records_is_neither_read_nor_held(tmp_path, asked):
+def test_bytes_between_two_records_are_neither_read_nor_held(tmp_path, asked):
     path = tmp_path / "a.rec"
     starts = write_rec(path, [b"first", b"last"])
     frames = path.read_bytes()
@@ -158,7 +158,7 @@ def test_many_lines_may_name_one_record(rec):
     assert read(dataset, [0, 150_000, 200_000])[0] == [IMAGES[5], IMAGES[9], IMAGES[39]]
 
 
-def test_what_is_damaged_between_two_records_is_not_read_with_the_first(tmp_path, asked):
+def test_damage_between_two_records_is_not_read_with_the_first(tmp_path, asked):
     path = tmp_path / "a.rec"
     starts = write_rec(path, [b"first", b"second"])
     frames = path.read_bytes()

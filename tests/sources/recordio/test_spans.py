@@ -79,7 +79,7 @@ def test_reads_that_are_interrupted_or_short_are_gone_on_with(rec, system, answe
     assert not faults
 
 
-def test_the_reason_of_the_system_is_told(rec, system):
+def test_the_reason_of_the_system_is_reported(rec, system):
     system("EIO")
     images, faults = read(rec, [5])
     assert images == [b""]
@@ -101,7 +101,7 @@ def fail(*_):
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def test_without_pread_the_reason_is_told_as_well(rec, monkeypatch):
+def test_without_pread_the_reason_is_reported_as_well(rec, monkeypatch):
     dataset = RecordIOSource.open(rec)
     monkeypatch.delattr(spans.os, "pread")
     monkeypatch.setattr(spans.os, "preadv", fail)

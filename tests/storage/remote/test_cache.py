@@ -58,7 +58,7 @@ def read(copy, start, stop):
     return b"".join(os.pread(segment.fd, nbytes, at) for segment, at, nbytes in found)
 
 
-def test_what_was_read_once_is_not_asked_for_again(store, served, far_rec, tmp_path):
+def test_data_in_the_cache_is_not_requested_again(store, served, far_rec, tmp_path):
     expected = batches(far_rec)
     for number in range(3):
         store.asked.clear()
@@ -103,7 +103,7 @@ def test_any_ranges_are_there_once_they_were_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["data", "sum", "cut"])
-def test_what_is_half_written_is_not_served(tmp_path, damage):
+def test_half_written_data_is_not_served(tmp_path, damage):
     data = content(3 * BLOCK)
     copy_at(tmp_path, len(data)).write(0, data)
     copy = copy_at(tmp_path, len(data))
@@ -219,7 +219,7 @@ def test_nothing_but_segments_is_ever_removed(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link"])
-def test_what_is_no_plain_file_is_not_taken_for_a_segment(tmp_path, kind):
+def test_a_pipe_or_link_is_not_taken_for_a_segment(tmp_path, kind):
     copy, other = copy_at(tmp_path, BLOCK), tmp_path / "other"
     if kind == "fifo":
         os.mkfifo(copy.folder / "0")

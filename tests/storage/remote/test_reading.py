@@ -138,14 +138,14 @@ def test_labels_come_from_a_list_far_away(store, far_rec):
 
 
 @pytest.mark.parametrize("fault", [503, 500, 429, "reset", "truncate"])
-def test_what_fails_at_first_is_asked_for_again(store, served, far_rec, fault):
+def test_a_request_that_fails_at_first_is_repeated(store, served, far_rec, fault):
     url, options = served
     store.fault = lambda first, last, times: fault if times % 3 and (first // 4) % 2 else None
     check_equal(batches(url, **options), batches(far_rec))
     assert len(store.asked) > len(set(store.asked))
 
 
-def test_what_never_comes_is_an_error_with_bucket_key_and_range(store, served, monkeypatch):
+def test_a_request_that_always_fails_is_an_error_with_url_and_range(store, served, monkeypatch):
     url, options = served
     monkeypatch.setattr(retry, "TRIES", 3)
     bad = 9000
@@ -177,7 +177,7 @@ def test_a_store_out_of_order_is_no_bad_image(store, served, monkeypatch, policy
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_what_will_not_change_is_an_error_at_once(store, served, status):
+def test_a_status_that_will_not_change_is_an_error_at_once(store, served, status):
     url, options = served
     with ImageRecordIter(url, SHAPE, 6, preprocess_threads=1, **options) as it:
         store.asked.clear()

@@ -49,7 +49,7 @@ def caused(error, cause):
     ],
     ids=repr,
 )
-def test_what_may_pass_is_told_from_what_stays(error, again):
+def test_errors_that_may_pass_are_retryable(error, again):
     assert is_retryable(error) == again
 
 
@@ -77,7 +77,7 @@ def test_waits_grow_from_try_to_try(monkeypatch):
         (ValueError("odd"), RemoteError, "ValueError: odd"),
     ],
 )
-def test_what_stays_is_told_at_once(error, kind, text):
+def test_errors_that_stay_are_raised_at_once(error, kind, text):
     asked = []
 
     async def ask():

@@ -110,7 +110,7 @@ def test_a_rec_does_not_appear_if_its_index_cannot_be_opened(bucket, tmp_path):
     assert not fs.exists("data/out/c.rec")
 
 
-def test_what_cannot_be_written_is_named(bucket, store):
+def test_an_error_names_the_url_that_cannot_be_written(bucket, store):
     store.files = {}
     for url in ("s3://no-such-bucket/a.rec", f"{store.url}/a.rec"):
         with (
@@ -182,7 +182,7 @@ def _read_in_child(reader, key, queue):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="takes fork")
-def test_a_reader_goes_on_in_a_forked_process(bucket):
+def test_a_reader_continues_in_a_forked_process(bucket):
     url, _ = bucket
     records = [bytes([n]) * 3000 for n in range(4)]
     write(f"{url}/f", records)
