@@ -116,44 +116,44 @@ class RecordAccess:
             self._writer = RecordWriter(self._rec, self._idx, positions)
             self.is_open, self.pid = True, os.getpid()
 
-    def _with_reader(self, read: Callable[[RecordFile], T], *, across_fork: bool = True) -> T:
+    def _with_reader(self, read: Callable[[RecordFile], T]) -> T:
         """What `read` returns for the open file, or for the new one after a concurrent `reset`."""
         while True:
-            reader = self._checked_reader(across_fork=across_fork)
+            reader = self._checked_reader()
             try:
                 return read(reader)
             except Exception:
                 if self._reader is reader:
                     raise
 
-    def _checked_reader(self, *, across_fork: bool = True) -> RecordFile:
+    def _checked_reader(self) -> RecordFile:
+        """The open file, also in a forked child: reads carry their offset, so they may share it."""
         if self.writable:
             raise AssertionError(f"{self.uri} is open for writing")  # as in mxnet
         with self._open_lock:
-            self._check_process(across_fork=across_fork)
-            assert self._reader is not None
+            if self._reader is None:
+                raise self._closed_error()
+            if self.pid != os.getpid():
+                self._position, self.pid = 0, os.getpid()
             return self._reader
 
     def _checked_writer(self) -> RecordWriter:
         if not self.writable:
             raise AssertionError(f"{self.uri} is open for reading")  # as in mxnet
-        self._check_process(across_fork=False)
-        assert self._writer is not None
+        self._check_process()
+        if self._writer is None:
+            raise self._closed_error()
         return self._writer
 
-    def _check_process(self, *, across_fork: bool) -> None:
-        """Raise RuntimeError if the file is closed or, unless `across_fork`, the parent's."""
-        if not self.is_open:
-            reason = "Forbidden operation in multiple processes, or after close()"
-            raise RuntimeError(f"{reason}: {self.uri} was closed; open() or reset() opens it again")
-        if self.pid == os.getpid():
-            return
-        if not across_fork:
+    def _check_process(self) -> None:
+        """Raise RuntimeError if the file was opened by another process."""
+        if self.is_open and self.pid != os.getpid():
             reason = "Forbidden operation in multiple processes"
             raise RuntimeError(f"{reason}: {self.uri} was opened by process {self.pid}")
-        # Reads carry their offset, so the descriptor may be shared with the parent.
-        self._position = 0
-        self.pid = os.getpid()
+
+    def _closed_error(self) -> RuntimeError:
+        reason = "Forbidden operation in multiple processes, or after close()"
+        return RuntimeError(f"{reason}: {self.uri} was closed; open() or reset() opens it again")
 
 
 def path_text(name: str, given: Any) -> str:

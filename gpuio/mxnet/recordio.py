@@ -101,7 +101,8 @@ class MXRecordIO(RecordAccess):
             return (None, at) if at == reader.size else reader.read(at)
 
         with self._position_lock:
-            record, self._position = self._with_reader(read_on, across_fork=False)
+            self._check_process()
+            record, self._position = self._with_reader(read_on)
         return record
 
     def __len__(self) -> int:
