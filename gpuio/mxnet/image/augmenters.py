@@ -109,12 +109,7 @@ class RandomOrderAug(SequentialAug):
 
 
 class _Sized(Augmenter):
-    """Base of augmenters that resize to `size` by the interpolation `interp`.
-
-    Args:
-        size: As the derived class says.
-        interp: As for `resize_short`.
-    """
+    """Base of augmenters that resize to `size` by the interpolation `interp`."""
 
     def __init__(self, size: Any, interp: int = 2) -> None:
         super().__init__(size=size, interp=interp)

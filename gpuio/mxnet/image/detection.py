@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import random
-import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Final
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.signatures import suggest
+from gpuio.mxnet import advice
 from gpuio.mxnet.image.augmenters import (
     Augmenter,
     ColorNormalizeAug,
@@ -115,28 +115,26 @@ class _RandomBoxAug(DetAugmenter):
     """Base of augmenters that draw boxes until one is good enough.
 
     Without a good one in `max_attempts`, image and label stay as they are.
+
+    Args:
+        least_area: Where no area of the range is above this, the augmenter does nothing, and warns.
+        **described: The arguments that `dumps` tells, both ranges and `max_attempts` among them.
     """
 
-    aspect_ratio_range: Range
-    area_range: Range
-    max_attempts: int
-    enabled: bool
-
-    def _set_ranges(self, ratios: Range, areas: Range, max_attempts: int, *, above: float) -> None:
-        """Set the ranges; where no area is `above` that, the augmenter does nothing, and warns."""
-        self.aspect_ratio_range, self.area_range = ratios, areas
-        self.max_attempts = max_attempts
-        wrong = [
-            f"{type(self).__name__} does nothing: invalid {name} {found}"
-            for name, found, valid in (
-                ("area_range", areas, above < areas[1] and areas[0] <= areas[1]),
-                ("aspect_ratio_range", ratios, 0 < ratios[0] <= ratios[1]),
-            )
-            if not valid
-        ]
-        self.enabled = not wrong
-        if wrong:
-            warnings.warn(wrong[0], stacklevel=3)
+    def __init__(self, *, least_area: float, **described: Any) -> None:
+        for name in ("aspect_ratio_range", "area_range"):
+            described[name] = _pair(name, described[name])
+        super().__init__(**described)
+        ratios, areas = described["aspect_ratio_range"], described["area_range"]
+        self.aspect_ratio_range: Range = ratios
+        self.area_range: Range = areas
+        self.max_attempts: int = described["max_attempts"]
+        valid_areas = least_area < areas[1] and areas[0] <= areas[1]
+        self.enabled = valid_areas and 0 < ratios[0] <= ratios[1]
+        if not self.enabled:
+            name = "aspect_ratio_range" if valid_areas else "area_range"
+            does_nothing = f"{type(self).__name__} does nothing"
+            advice.warn(f"{does_nothing}: invalid {name} {described[name]}")
 
     def __call__(self, src: Image, label: Label) -> tuple[Image, Label]:
         height, width = src.shape[:2]
@@ -181,18 +179,16 @@ class DetRandomCropAug(_RandomBoxAug):
         min_eject_coverage: float = 0.3,
         max_attempts: int = 50,
     ) -> None:
-        ratios = _pair("aspect_ratio_range", aspect_ratio_range)
-        areas = _pair("area_range", area_range)
         super().__init__(
+            least_area=0,
             min_object_covered=min_object_covered,
-            aspect_ratio_range=ratios,
-            area_range=areas,
+            aspect_ratio_range=aspect_ratio_range,
+            area_range=area_range,
             min_eject_coverage=min_eject_coverage,
             max_attempts=max_attempts,
         )
         self.min_object_covered = min_object_covered
         self.min_eject_coverage = min_eject_coverage
-        self._set_ranges(ratios, areas, max_attempts, above=0)
 
     def _try(self, src: Image, label: Label, box: Box) -> tuple[Image, Label] | None:
         cropped = self._crop_label(label, box, *src.shape[:2])
@@ -264,16 +260,14 @@ class DetRandomPadAug(_RandomBoxAug):
         max_attempts: int = 50,
         pad_val: float | Sequence[float] = (128, 128, 128),
     ) -> None:
-        ratios = _pair("aspect_ratio_range", aspect_ratio_range)
-        areas = _pair("area_range", area_range)
         super().__init__(
-            aspect_ratio_range=ratios,
-            area_range=areas,
+            least_area=1,
+            aspect_ratio_range=aspect_ratio_range,
+            area_range=area_range,
             max_attempts=max_attempts,
             pad_val=pad_val,
         )
         self.pad_val = pad_val
-        self._set_ranges(ratios, areas, max_attempts, above=1)
 
     def _try(self, src: Image, label: Label, box: Box) -> tuple[Image, Label]:
         (x, y, w, h), (height, width) = box, src.shape[:2]
