@@ -148,7 +148,7 @@ class ImageIter(EpochIter):
         if path_root is not None:
             check_path("path_root", path_root)
         self.check_data_shape(data_shape)
-        _, height, width = data_shape
+        _, height, width = p.shape("data_shape", data_shape, 3)
         self.data_shape = (3, height, width)
         self.label_width = p.integer("label_width", label_width, least=1)
         self.shuffle = shuffle
@@ -418,9 +418,12 @@ class ImageIter(EpochIter):
 
     def check_data_shape(self, data_shape: Sequence[int]) -> None:
         """Raise ValueError if a shape is not (3, height, width)."""
-        channels, *_ = p.shape("data_shape", data_shape, 3)
-        if channels != 3:
-            raise ValueError(f"data_shape must have 3 channels first, got {data_shape}")
+        channels, height, width = p.shape("data_shape", data_shape, 3)
+        if channels != 3 or height < 1 or width < 1:
+            raise ValueError(
+                "data_shape must have 3 channels first, then sides of at least 1 pixel, got "
+                f"{data_shape}"
+            )
 
     def check_valid_image(self, data: Any) -> None:
         """Raise RuntimeError if an image has no pixels."""
@@ -434,7 +437,16 @@ class ImageIter(EpochIter):
         return data
 
     def postprocess_data(self, datum: Image) -> Image:
-        """(H, W, C) as (C, H, W)."""
+        """(H, W, C) as (C, H, W).
+
+        Raises:
+            ValueError: It has other axes.
+        """
+        if np.ndim(datum) != 3:
+            raise ValueError(
+                "augmenters must return an image of shape (height, width, channels), got "
+                f"{type(datum).__name__} of shape {np.shape(datum)}"
+            )
         return np.transpose(datum, (2, 0, 1))
 
 

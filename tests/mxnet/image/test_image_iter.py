@@ -270,6 +270,7 @@ def test_images_of_another_size_are_a_valueerror(indexed):
         ({}, AssertionError, "one of path_imgrec, path_imglist and imglist"),
         ({"imglist": [], "dtype": "uint8"}, AssertionError, "dtype must be one of int32"),
         ({"imglist": [], "data_shape": (1, 8, 9)}, ValueError, "data_shape must have 3 channels"),
+        ({"imglist": [], "data_shape": (3, 0, 9)}, ValueError, "sides of at least 1 pixel"),
         ({"imglist": [], "data_shape": (8, 9)}, ValueError, "data_shape must be 3 integers"),
         ({"imglist": [[0, "a.png"], []]}, FormatError, r"imglist: sample 2: .* expected, got \[\]"),
         ({"imglist": [["a.png", 1]]}, FormatError, r"sample 1: .* expected, got \['a\.png', 1\]"),
@@ -386,6 +387,31 @@ def test_an_error_of_an_augmenter_names_the_record(tmp_path):
     ):
         it.next()
     assert f"{path}: record at byte 0" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize("made", [None, "image", np.zeros((8, 9), np.uint8)])
+def test_what_augmenters_return_is_an_image(indexed, made):
+    with (
+        image.ImageIter(2, SHAPE, aug_list=[lambda _: made], **indexed) as it,
+        pytest.raises(FormatError, match=r"key .*: augmenters must return an image of shape \(h"),
+    ):
+        it.next()
+
+
+def test_an_augmenter_cannot_end_an_epoch(indexed):
+    def stop(pixels):
+        raise StopIteration
+
+    with (
+        image.ImageIter(2, SHAPE, aug_list=[stop], **indexed) as it,
+        pytest.raises(RuntimeError, match=r"key .*: an augmenter raised StopIteration"),
+    ):
+        list(it)
+
+
+def test_a_data_shape_may_be_text(indexed):
+    with image.ImageIter(2, str(SHAPE), aug_list=OWN, **indexed) as it:
+        assert it.next().data[0].shape == (2, *SHAPE)
 
 
 def test_an_image_that_augmenters_leave_in_another_shape_is_named(tmp_path):
