@@ -120,7 +120,7 @@ class PartialFile:
 
     def open(self, buffering: int = _BUFFER_NBYTES) -> IO[bytes]:
         """Open the new file for writing; `buffering` bytes may wait in memory."""
-        return io.BufferedWriter(_NamedFile(self.name, self.path), buffering)
+        return io.BufferedWriter(_NewFile(self.name, self.path), buffering)
 
     def flush(self) -> None:
         """Write the content of the closed file through to the disk.
@@ -141,7 +141,7 @@ class PartialFile:
             os.unlink(self.name)  # noqa: PTH108
 
 
-class _NamedFile(io.FileIO):
+class _NewFile(io.FileIO):
     """A new file whose errors name the path that it will get."""
 
     def __init__(self, name: str, shown: str) -> None:

@@ -79,12 +79,12 @@ class _Finder:
 
     def by_index(self) -> tuple[RecordTable, Spacing]:
         """The records that the .idx files name; of others see `find_records`."""
-        try:
-            parts, coverage = self._load()
-        except FormatError:
-            if self._strict:
-                raise
-            parts, coverage = self._load_whole()
+        parts = self._parse()
+        rows = [*zip(parts, self._recs, self._idx_of, strict=True)]
+        coverage = for_each(self._coverage, rows, self._recs)
+        for number, found in enumerate(coverage):
+            if found is None:
+                parts[number], coverage[number] = self._salvage(parts[number], number)
         table = self._join(parts)
         spacing, gaps = look_at_spacing(table)
         unnamed = {n: c for n, c in enumerate(coverage) if c and not c.is_complete}
@@ -99,37 +99,42 @@ class _Finder:
             table = replace(table, keys=None)
         return table, spacing
 
-    def _load(self) -> tuple[list[Index], list[Coverage | None]]:
-        """The index of each file, and the part that it names.
+    def _coverage(self, row: tuple[Index, str, str]) -> Coverage | None:
+        """The part of a .rec that its index names; None if the index does not fit.
+
+        Args:
+            row: The index, the .rec and the .idx.
 
         Raises:
-            FormatError: A .idx is not the index of its .rec.
+            FormatError: The index does not fit, and that is an error.
         """
-        parts = self._parse()
-        rows = [*zip(parts, self._recs, self._idx_of, strict=True)]
-        return parts, [*for_each(lambda row: check_fit(*row), rows, self._recs)]
+        try:
+            return check_fit(*row)
+        except FormatError:
+            if self._strict:
+                raise
+            return None
 
-    def _load_whole(self) -> tuple[list[Index], list[Coverage | None]]:
-        """The entries of indexes that may be whole records, and the parts that they name.
+    def _salvage(self, part: Index, number: int) -> tuple[Index, Coverage | None]:
+        """The entries of an index that may be whole records, and the part that they name.
 
         An index that belongs to another file, and was not asked for, is not used at all: the file
         is scanned, and None stands for the part that is named.
+
+        Args:
+            part: An index that does not fit its .rec.
+            number: Number of the file.
         """
-        parts: list[Index] = []
-        coverage: list[Coverage | None] = []
-        rows = zip(self._recs, self._idx_of, self._sizes, self._parse(), strict=True)
-        for rec, idx, size, part in rows:
-            kept = self._add_losses(*_without_lost(part, rec, idx, size))
-            try:
-                coverage.append(check_fit(kept, rec, idx))
-            except FormatError as error:
-                coverage.append(None)
-                if not self._asked:
-                    unused = f"it is not used, and all of {rec} is read to find the records"
-                    _warn([f"{error}; {unused}"])
-                    kept = self._add_losses(*_scan_whole(rec))
-            parts.append(kept)
-        return parts, coverage
+        rec, idx = self._recs[number], self._idx_of[number]
+        kept = self._add_losses(*_without_lost(part, rec, idx, self._sizes[number]))
+        try:
+            return kept, check_fit(kept, rec, idx)
+        except FormatError as error:
+            if self._asked:
+                return kept, None
+            unused = f"it is not used, and all of {rec} is read to find the records"
+            _warn([f"{error}; {unused}"])
+            return self._add_losses(*_scan_whole(rec)), None
 
     def _parse(self) -> list[Index]:
         """The index of each file, in the order in which the records lie in it."""

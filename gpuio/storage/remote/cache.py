@@ -135,7 +135,7 @@ class Copy:
         for at, end in _cut(start, start + len(into), segments.SEGMENT):
             segment, valid = self._check(at, end)
             view, place = memoryview(into)[at - start : end - start], (at - start) // BLOCK
-            if segment is not None and segment.read(at % segments.SEGMENT, view):
+            if segment and valid.any() and segment.read(at % segments.SEGMENT, view):
                 present[place : place + len(valid)] = valid
         return present
 
