@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.devices.base import Device, KernelCall
+from gpuio.devices.base import LARGE, Device, KernelCall
 from gpuio.errors import DecodeError
 from gpuio.formats.codec import decode_rgb
-from gpuio.pipeline.decode import fallback
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.sources.base import RecordSource
+
+NO_MEMORY = "there is not enough memory to decode it"
+"""Why an image has no pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +95,35 @@ class Decoder(ABC):
             Places of the images that are decoded now. Call again until there are none: one call
             stops when its pixels take much memory.
         """
-        return fallback.retry(self, records, jobs)
+        again = (jobs.box[:, 2] > 0) & ~self.decoded(jobs)
+        again[[*jobs.headers.later]] = True
+        again[[*records.samples.faults, *jobs.retried]] = False
+        done, nbytes = [], 0
+        for place in np.flatnonzero(again).tolist():
+            if nbytes > LARGE:
+                break
+            jobs.retried.add(place)
+            try:
+                pixels = decode_at(self, records, place, records.encoded(place))
+                check_size(pixels, *jobs.headers.size[place].tolist())
+                jobs.put(place, pixels)
+            except DecodeError as error:
+                self.reject(records, place, str(error))
+            except MemoryError:
+                self.reject(records, place, NO_MEMORY)
+            else:
+                done.append(place)
+                nbytes += pixels.nbytes
+        self.fallback_count += len(done)
+        return done
 
     def decode_image(self, data: bytes) -> npt.NDArray[np.uint8]:
-        """(H, W, C) pixels of one image on the host: what `retry` does, and `explain` tries.
+        """(H, W, C) pixels of one image on the host, for `retry`.
 
         Raises:
             DecodeError: `data` is no image, or a damaged one.
         """
         return decode_rgb(data, self.channels, tolerant=self.tolerant)
-
-    def explain(self, data: bytes) -> str:
-        """Why there is no picture in `data`, which `open` could not read."""
-        return fallback.explain(self, data)
 
     def reject(self, records: RecordBatch, place: int, reason: str) -> None:
         """Make the image at `place` a fault of its sample, which has none yet or keeps its own."""
@@ -127,3 +145,46 @@ class Decoder(ABC):
             "decoded_in_part": self.windows,
             "decoded_by_portable": self.fallback_count,
         }
+
+
+def decode_at(
+    decoder: Decoder, records: RecordBatch, place: int, data: bytes
+) -> npt.NDArray[np.uint8]:
+    """What `Decoder.decode_image` makes of the image at `place`.
+
+    Raises:
+        DecodeError: `data` is no image or a damaged one, or the pixels have another shape or dtype
+            than kernels rely on. An error of another kind gets a note that names the image.
+    """
+    try:
+        pixels = decoder.decode_image(data)
+        check_pixels(decoder, pixels)
+    except (DecodeError, MemoryError):
+        raise
+    except Exception as error:
+        where = decoder.source.where(int(records.samples.ids[place]))
+        error.add_note(f"raised by the decoder {decoder.name!r}, which was given {where}")
+        raise
+    return pixels
+
+
+def check_pixels(decoder: Decoder, pixels: object) -> None:
+    """Refuse pixels of another shape or dtype than kernels read."""
+    found = type(pixels).__name__
+    if isinstance(pixels, np.ndarray):
+        if pixels.ndim == 3 and pixels.shape[2] == decoder.channels and pixels.dtype == np.uint8:
+            return
+        found = f"{pixels.dtype} of shape {pixels.shape}"
+    raise DecodeError(
+        f"{decoder.name} has decoded it to {found}, not to uint8 of shape "
+        f"(height, width, {decoder.channels})"
+    )
+
+
+def check_size(pixels: npt.NDArray[np.uint8], height: int, width: int) -> None:
+    """Refuse pixels of another size than the one that the batch was planned with."""
+    if pixels.shape[:2] != (height, width):
+        high, wide = pixels.shape[:2]
+        raise DecodeError(
+            f"image: {wide} x {high} pixels by one decoder, {width} x {height} by another"
+        )

@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.errors import BackendError
-from gpuio.pipeline.decode import versions
 
+SUPPORTED: Final = (0, 9)
+"""Major and minor version of nvImageCodec whose structures stand here; those of 0.8 differ."""
 SRGB: Final = 1
 GRAY: Final = 2
 FORMAT_UNCHANGED: Final = 2
@@ -231,7 +232,7 @@ class Library:
     dll: ctypes.CDLL
     functions: npt.NDArray[np.uint64]
     extensions: Path
-    version: versions.Version
+    version: tuple[int, int, int]
     cuda: int
 
 
@@ -338,7 +339,12 @@ def load() -> Library:
     number = properties.version
     version = (number // 1000, number // 100 % 10, number % 100)
     cuda = properties.cudart_version // 1000
-    versions.check(version, path, cuda)
+    if version[:2] != SUPPORTED:
+        found, wanted = (".".join(map(str, numbers)) for numbers in (version[:2], SUPPORTED))
+        raise BackendError(
+            f"{path}: version is {found}, not {wanted}: "
+            f"pip install 'nvidia-nvimgcodec-cu{cuda}=={wanted}.*'"
+        )
     addresses = [ctypes.cast(dll[f"nvimgcodec{name}"], c_void_p).value for name in FUNCTIONS]
     functions = np.array(addresses, np.uint64)
     return Library(dll, functions, root / "extensions", version, cuda)

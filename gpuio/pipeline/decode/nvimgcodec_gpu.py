@@ -40,7 +40,6 @@ from gpuio.errors import BackendError
 from gpuio.formats.encoding import imencode
 from gpuio.kernels import codec_calls, codec_messages
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
-from gpuio.pipeline.decode import versions
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.hardware import Engines, find_engines, load_nvjpeg, warn_if_hidden
 from gpuio.pipeline.decode.jobs import DecodeJobs
@@ -69,8 +68,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         share: The part of a batch that the engines may get, 0 to 1.
         chunk: The most images in one call of nvImageCodec; None for whole batches.
         settings: More options of nvImageCodec, `module:name=value` with blanks between them.
-        windowed: Decode only the part of an image that is wanted; None lets
-            `versions.gpu_windows` decide.
+        windowed: Decode only the part of an image that is wanted. nvImageCodec 0.9 fails with error
+            8 on A100 and GB200, and crashes on H100 and B200 (its issue 55).
 
     Raises:
         BackendError: nvImageCodec or nvJPEG is not installed or does not start; or no codec is
@@ -89,7 +88,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         share: float = 1.0,
         chunk: int | None = None,
         settings: str = "",
-        windowed: bool | None = None,
+        windowed: bool = False,
     ) -> None:
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown or not kinds:
@@ -113,7 +112,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         listener = codec_messages.note.address, self._notes
         instance = abi.Instance(library, modules, listener)
         super().__init__(options, instance)
-        self.windowed = versions.gpu_windows(library.version) if windowed is None else windowed
+        self.windowed = windowed
         self._chunk = chunk
         picture = np.zeros((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), np.uint8)
         self._small = np.frombuffer(imencode(".jpg", picture), np.uint8)  # for `warm_up`

@@ -15,8 +15,7 @@ from gpuio.devices.base import LARGE
 from gpuio.devices.out_of_memory import give_back
 from gpuio.errors import DecodeError
 from gpuio.formats.codec import opened
-from gpuio.pipeline.decode.base import Decoder, DecoderOptions
-from gpuio.pipeline.decode.fallback import decode_at, encoded
+from gpuio.pipeline.decode.base import Decoder, DecoderOptions, decode_at
 from gpuio.pipeline.decode.jobs import Headers
 from gpuio.pipeline.read.reader import RecordBatch
 
@@ -39,13 +38,13 @@ def decode_places(
 
     def decode(place: int, *, large: bool = False) -> npt.NDArray[np.uint8] | None:
         try:
-            data = encoded(records, place)
+            data = records.encoded(place)
             if not large and _is_large(data, decoder.channels):
                 alone.append(place)
                 return None
             image = decode_at(decoder, records, place, data)
         except (DecodeError, MemoryError):
-            return None  # `Decoder.explain` says why
+            return None  # `open_headers` says why
         size[place] = image.shape[:2]
         return image
 

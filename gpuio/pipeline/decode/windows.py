@@ -7,8 +7,7 @@ import numpy.typing as npt
 
 from gpuio.errors import BackendError, DecodeError
 from gpuio.formats import codec
-from gpuio.pipeline.decode.base import Decoder
-from gpuio.pipeline.decode.fallback import check_pixels, check_size, encoded
+from gpuio.pipeline.decode.base import NO_MEMORY, Decoder, check_pixels, check_size
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.read.reader import RecordBatch
 from gpuio.transforms.geometry import LARGEST
@@ -38,8 +37,8 @@ def open_headers(decoder: Decoder, records: RecordBatch) -> Headers:
     for place in np.flatnonzero(unreadable).tolist():
         if place in records.samples.faults:
             continue
-        if data := encoded(records, place):
-            decoder.reject(records, place, decoder.explain(data))
+        if data := records.encoded(place):
+            decoder.reject(records, place, _why_unreadable(decoder, data))
         else:
             hint = decoder.source.hint(int(records.samples.ids[place]))
             decoder.reject(records, place, f"its image has 0 bytes{hint}")
@@ -90,6 +89,17 @@ def _check_form(decoder: Decoder, headers: Headers, count: int) -> None:
             f"the decoder {decoder.name!r} has opened an image at place {strays[0]} of a batch of "
             f"{count}"
         )
+
+
+def _why_unreadable(decoder: Decoder, data: bytes) -> str:
+    """Why there is no picture in `data`, which `Decoder.open` could not read."""
+    try:
+        check_pixels(decoder, decoder.decode_image(data))
+    except DecodeError as error:
+        return str(error)
+    except MemoryError:
+        return NO_MEMORY
+    return f"{decoder.name} cannot decode it, though other codecs can"
 
 
 def _leave_out(headers: Headers, place: int) -> None:

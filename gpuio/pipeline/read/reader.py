@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
@@ -54,13 +55,17 @@ class RecordBatch:
         samples: The samples that have these images.
         address: (N,) uint64, where each encoded image starts.
         nbytes: (N,) int64; 0 where the record is at fault.
-        slot: What the decoder gives back once the images are read.
+        slot: Owns the memory; given back once the images are decoded.
     """
 
     samples: Samples
     address: npt.NDArray[np.uint64]
     nbytes: npt.NDArray[np.int64]
     slot: Slot
+
+    def encoded(self, place: int) -> bytes:
+        """The encoded image at `place`, copied."""
+        return ctypes.string_at(int(self.address[place]), int(self.nbytes[place]))
 
 
 LabelCheck = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], dict[int, str]]
