@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gpuio.core.extras import explained
 
 _LARGEST = float(np.finfo(np.float32).max)
+_LONGEST = int(np.iinfo(np.int64).max)
 _MOST = 1 << 15
 
 
@@ -90,7 +91,7 @@ def sides(name: str, value: Any) -> tuple[int, ...]:
     """The lengths of axes, each at least 1: a number, a sequence of them, or the text of either."""
     given = _parsed(name, value, "integers")
     parts = given if isinstance(given, Sequence | np.ndarray) else (given,)
-    lengths = tuple(integer(name, part) for part in parts)
+    lengths = tuple(integer(name, part, most=_LONGEST) for part in parts)
     if not lengths or min(lengths) < 1:
         raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
     return lengths

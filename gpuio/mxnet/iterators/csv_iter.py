@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -121,7 +122,7 @@ def _values(
     try:
         return _parsed(text, dtype).reshape(count, *shape).view(NDArray)
     except ValueError:
-        fault = _fault(text, dtype, int(np.prod(shape))) if count == 1 else ""
+        fault = _fault(text, dtype, math.prod(shape)) if count == 1 else ""
         if fault:
             raise ValueError(f"{fault}; {name} is {shape or (1,)}") from None
         raise

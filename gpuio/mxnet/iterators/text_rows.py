@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gpuio.errors import FormatError
 from gpuio.storage.byte_source import LocalBytes
 from gpuio.storage.identity import FileIdentity
-from gpuio.storage.paths import PathLike, check_paths, split_paths
+from gpuio.storage.paths import PathLike, check_paths, is_url, split_paths
 from gpuio.storage.plain_file import open_plain
 
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -77,6 +77,7 @@ class TextRows:
         Raises:
             FileNotFoundError: There is no such file.
             FormatError: There is no row.
+            ValueError: A file is a URL.
         """
         files, count, gaps = [], 0, False
         for path in map(Path.absolute, _files(given)):
@@ -150,7 +151,10 @@ def _open(path: Path) -> BinaryIO:
 
 def _files(given: _Paths) -> list[Path]:
     found = []
-    for path in map(Path, split_paths(given)):
+    for name in split_paths(given):
+        path = Path(name)
+        if is_url(name):
+            raise ValueError(f"{name}: rows are read from files on disk, not from URLs")
         if path.is_dir():
             children = sorted(child for child in path.iterdir() if _is_data(child))
             if not children:

@@ -226,3 +226,11 @@ def test_a_row_may_have_more_values_than_an_image_has_pixels_on_a_side(write):
     with CSVIter(write(f"{text}\n"), 40_000, 1) as it:
         assert it.provide_data[0].shape == (1, 40_000)
         assert next(it).data[0].tolist() == [list(range(40_000))]
+
+
+def test_a_shape_of_more_values_than_int64_counts_is_wrong_for_every_row(write):
+    with (
+        CSVIter(write("1,2\n"), (1 << 40, 1 << 40), 1) as it,
+        pytest.raises(FormatError, match=f"row 0: 2 values, not {1 << 80}; data_shape is"),
+    ):
+        next(it)

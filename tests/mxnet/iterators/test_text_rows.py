@@ -93,5 +93,7 @@ def test_missing_files_are_named(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(FileNotFoundError, match="folder: no file in this folder"):
         TextRows.open(tmp_path / "folder")
+    with pytest.raises(ValueError, match="s3://a/b: rows are read from files on disk"):
+        TextRows.open("s3://a/b")
     with pytest.raises(FormatError, match=r"a\.txt: no row in it"):
         rows_of(b"\n\n", tmp_path)
