@@ -52,10 +52,8 @@ class EncodedSample(NamedTuple):
         """Add the name of the sample to errors about it: to the message, or in a note."""
         try:
             yield
-        except (
-            StopIteration
-        ) as error:  # in a loop over batches it would mean that there are no more
-            raise RuntimeError(f"{self.where}: an augmenter raised StopIteration") from error
+        except StopIteration:  # which would end a loop over batches, and so would it as a cause
+            raise RuntimeError(f"{self.where}: an augmenter raised StopIteration") from None
         except Exception as error:
             kind = _NAMED.get(type(error))
             if kind is not None:
