@@ -235,13 +235,17 @@ class MXIndexedRecordIO(MXRecordIO):
 
         Raises:
             TypeError: `buf` is not bytes.
-            ValueError: `idx` is an integer of more than 64 bits.
+            ValueError: `idx` is an integer of more than 64 bits, or text that no .idx can hold.
             RuntimeError: The file is closed, or was opened by another process.
             OSError: The disk is full, for example; neither file has a trace of the record.
         """
         key = self.key_type(idx)
-        if self.key_type is int and not -(1 << 63) <= key < 1 << 63:
-            raise ValueError(f"{self.idx_path}: key {key} must be an integer of 64 bits")
+        if self.key_type is int:
+            if not -(1 << 63) <= key < 1 << 63:
+                raise ValueError(f"{self.idx_path}: key {key} must be an integer of 64 bits")
+        elif not (text := str(key)) or text != text.strip() or "\t" in text or "\n" in text:
+            found = f"a line of text without tabs and outer blanks expected, got {text!r}"
+            raise ValueError(f"{self.idx_path}: key: {found}")
         with self._position_lock:
             offset = self._checked_writer().write_keyed(key, buf)
             assert isinstance(self.idx, dict)

@@ -289,6 +289,17 @@ def test_keys_of_another_type(tmp_path):
 # Writing
 
 
+@pytest.mark.parametrize("key", ["", "a\tb", "a\nb", " a", "a\r"])
+def test_a_key_that_an_index_cannot_hold_is_refused_before_anything_is_written(paths, key):
+    with MXIndexedRecordIO(*paths, "w", key_type=str) as writer:
+        writer.write_idx("a b", b"one")
+        with pytest.raises(ValueError, match="without tabs and outer blanks"):
+            writer.write_idx(key, b"two")
+        writer.write_idx("c", b"three")
+    with MXIndexedRecordIO(*paths, "r", key_type=str) as reader:
+        assert {key: reader.read_idx(key) for key in reader.keys} == {"a b": b"one", "c": b"three"}
+
+
 def test_a_writer_knows_what_it_wrote(paths):
     idx, rec = paths
     with MXIndexedRecordIO(idx, rec, "w") as writer:

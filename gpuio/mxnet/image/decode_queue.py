@@ -63,9 +63,12 @@ class EncodedSample(NamedTuple):
 
 
 class DecodeQueue:
-    """Samples in order, whose images are decoded by `threads`: all usable cores when None.
+    """Samples in order, whose images are decoded by threads.
 
-    Threads are started when they are first needed, and anew in a forked child.
+    The threads are started when they are first needed, and anew in a forked child.
+
+    Args:
+        threads: How many; all cores that this process may use when None.
     """
 
     def __init__(self, threads: int | None) -> None:
@@ -90,11 +93,11 @@ class DecodeQueue:
     ) -> bool:
         """Read and begin to decode some of the next `wanted` samples; False once there are no more.
 
-        Samples that a failure leaves behind come first in the next batch.
+        Samples that are queued when a batch fails are the first of the next batch.
         """
         if self._pool is not None and self._pid != os.getpid():  # its threads are the parent's
             self._pool = None
-            self._unsent.extend(sample for sample, _ in self._queued)
+            self._unsent.extendleft(sample for sample, _ in reversed(self._queued))
             self._queued.clear()
         while len(self._queued) < min(wanted, self.threads * _PER_THREAD):
             if not self._unsent:
@@ -143,7 +146,7 @@ class DecodeQueue:
         self._unsent.clear()
 
     def interrupt(self) -> None:
-        """Drop what no thread has begun with; `close` is to follow. For any thread."""
+        """Cancel what no thread has begun to decode; any thread may call this before `close`."""
         self._closed = True
         self._shutdown(wait=False)
 
@@ -164,4 +167,4 @@ _NAMED: Final[dict[type[Exception], type[Exception]]] = {
     FormatError: FormatError,
     ValueError: FormatError,
 }
-"""Errors that are raised anew with the name of the sample in front of their message: as what."""
+"""By type of error, the type that is raised instead, with the name of the sample in front."""

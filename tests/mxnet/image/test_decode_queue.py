@@ -86,19 +86,22 @@ def test_a_closed_queue_takes_nothing(queue):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_decodes_anew_what_threads_of_the_parent_have(queue):
     parent_goes_on = threading.Event()
-    read = reader(samples(2))
+    read = reader(samples(3))
 
     def slowly(sample):
+        if sample.label == 2:
+            raise BackendError("no thread")
         return queue.submit(sample, [lambda image: parent_goes_on.wait() and image])
 
-    queue.read_ahead(read, slowly, 2)
+    with pytest.raises(BackendError):
+        queue.read_ahead(read, slowly, 3)
     mine, theirs = multiprocessing.Pipe()
 
-    def take_both():
-        queue.read_ahead(read, plain(queue), 2)
-        theirs.send([queue.take()[0].label for _ in range(2)])
+    def take_all():
+        queue.read_ahead(read, plain(queue), 3)
+        theirs.send([queue.take()[0].label for _ in range(3)])
 
-    child = multiprocessing.get_context("fork").Process(target=take_both)
+    child = multiprocessing.get_context("fork").Process(target=take_all)
     child.start()
     answered = mine.poll(60)
     parent_goes_on.set()
@@ -106,5 +109,5 @@ def test_a_forked_child_decodes_anew_what_threads_of_the_parent_have(queue):
         child.kill()
     child.join()
     assert answered
-    assert mine.recv() == [0, 1]
+    assert mine.recv() == [0, 1, 2]
     assert [queue.take()[0].label for _ in range(2)] == [0, 1]
