@@ -78,20 +78,20 @@ class Memory:
         array[at : at + len(data)] = np.frombuffer(data, np.uint8)
 
 
-def run(memory, name, table, *words, block=(4, 4, 1)):
+def run(memory, name, table, *args, block=(4, 4, 1)):
     """Launch a kernel in the simulator, its tables made before."""
     namespace = simulated.load(memory)
     kernel = replace(getattr(namespace, name), block=block)
     table = table.copy()
-    nbytes = tap_bytes(table, words[0])
+    nbytes = tap_bytes(table, args[0])
     taps = memory.add(np.full(int(nbytes.sum()) + 16, POISON, np.uint8))
     at = -(-taps.ctypes.data // 16) * 16
     table["taps"] = np.uint64(at) + (np.cumsum(nbytes) - nbytes).astype(np.uint64)
     shifted = table.copy()  # as if the tables of the device were elsewhere
     shifted["taps"] -= np.uint64(4096)
-    tabulate(len(table), 1, shifted.ctypes.data, words[0], 4096)
+    tabulate(len(table), 1, shifted.ctypes.data, args[0], 4096)
     memory.add(table)
-    simulated.simulate(kernel, namespace.grid(kernel, table), (table.ctypes.data, *words))
+    simulated.simulate(kernel, namespace.grid(kernel, table), (table.ctypes.data, *args))
 
 
 def noise(shape, seed=0):
@@ -186,14 +186,14 @@ class Pictures:
         nbytes = -(-pixels * self.channels * np.dtype(dtype).itemsize // 4) * 4
         out, whole = guarded(int(nbytes.sum()))
         table["dst"] = out.ctypes.data + np.cumsum(nbytes) - nbytes
-        words = self.channels, kind, int(interleaved)
+        args = self.channels, kind, int(interleaved)
         if how == "cpu":
             lent = lend_memory(table, self.channels)
-            finish(len(table), 1, table.ctypes.data, *words)
+            finish(len(table), 1, table.ctypes.data, *args)
             del lent
         else:
             self.memory.add(out, writable=True)
-            run(self.memory, "FINISH", table, *words)
+            run(self.memory, "FINISH", table, *args)
         return whole
 
 

@@ -41,9 +41,9 @@ def batch(images, dtype, *, norm=NORMS, mirror=False, layout="NCHW", mean=None, 
     table["kind"], table["mirror"] = step.pop("kind", StepKind.COPY), mirror
     table["src_height"], table["src_width"] = height, width
     table["dst_height"], table["dst_width"] = table["rows"], table["cols"] = rows, cols
-    words = channels, BITS[dtype], layout == "NHWC"
+    args = channels, BITS[dtype], layout == "NHWC"
     memory_lent = lend_memory(table, channels)
-    finish(count, 2, table.ctypes.data, *words)
+    finish(count, 2, table.ctypes.data, *args)
     del memory_lent
     assert (memory[:32] == POISON).all()
     assert (memory[-32:] == POISON).all()

@@ -86,8 +86,8 @@ def test_memory_of_a_thread_keeps_its_bytes_from_one_kernel_to_the_next(count, t
     stride = 64
     memory = np.full((threads + 2) * stride, 0xEE, np.uint8)
     numbers = np.zeros(count, np.int64)
-    chain = [(leave, (8,)), (collect, (8, numbers.ctypes.data))]
-    spent = run_program(chain, count, threads, memory[stride:].ctypes.data, stride)
+    program = [(leave, (8,)), (collect, (8, numbers.ctypes.data))]
+    spent = run_program(program, count, threads, memory[stride:].ctypes.data, stride)
     npt.assert_array_equal(numbers, np.arange(count))
     assert spent.shape == (2,)
     assert (spent >= 0).all()
@@ -127,8 +127,8 @@ def test_several_python_threads_may_run_tasks_at_once():
 
 def test_two_launches_may_run_at_once_each_with_workers_of_its_own():
     counts, workers = np.zeros((2, 51), np.int64), np.zeros((2, 4), np.uint8)
-    chains = [[(count_items, (counts[k].ctypes.data, workers[k].ctypes.data))] for k in range(2)]
-    launches = [Launch(chain, 50, 2, first=2 * k) for k, chain in enumerate(chains)]
+    programs = [[(count_items, (counts[k].ctypes.data, workers[k].ctypes.data))] for k in range(2)]
+    launches = [Launch(program, 50, 2, first=2 * k) for k, program in enumerate(programs)]
     for launch in reversed(launches):
         launch.join()
     npt.assert_array_equal(counts[:, :50], 1)
@@ -138,20 +138,20 @@ def test_two_launches_may_run_at_once_each_with_workers_of_its_own():
 
 def test_a_launch_that_nobody_waits_for_keeps_what_it_uses_until_it_is_done():
     counts, workers = np.zeros(51, np.int64), np.zeros(4, np.uint8)
-    chain = [(count_items, (counts.ctypes.data, workers.ctypes.data))]
-    Launch(chain, 50, 2, held=[counts, workers])
+    program = [(count_items, (counts.ctypes.data, workers.ctypes.data))]
+    Launch(program, 50, 2, held=[counts, workers])
     npt.assert_array_equal(counts[:50], 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
 def test_waiting_for_a_core_is_no_time_spent():
     total, cores = np.zeros(1, np.int64), os.sched_getaffinity(0)
-    words = (total.ctypes.data,)
-    run_program([(spin, words)], 1, 1)
+    args = (total.ctypes.data,)
+    run_program([(spin, args)], 1, 1)
     os.sched_setaffinity(0, {min(cores)})
     try:
         begin = time.perf_counter()
-        spent = run_program([(spin, words), (spin, words)], 16, 8)
+        spent = run_program([(spin, args), (spin, args)], 16, 8)
         wall = time.perf_counter() - begin
     finally:
         os.sched_setaffinity(0, cores)

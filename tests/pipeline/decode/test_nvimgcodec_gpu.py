@@ -327,15 +327,15 @@ def test_a_decoder_says_what_it_decoded(dataset, opened):
     box = np.zeros((4, 4), np.int32)
     box[:3, 2:] = images.size[:3]
     jobs = DecodeJobs(images, box, 3)
-    (link,) = decoder.decode(jobs)
+    (call,) = decoder.decode(jobs)
     memory = np.zeros((4, 50_000), np.uint8)
     bases = memory.ctypes.data + np.arange(4, dtype=np.uint64) * np.uint64(memory.strides[0])
-    link.kernel(link.table, bases, 0)
-    assert link.table["status"].tolist()[::2] == [nvimgcodec_abi.SUCCESS] * 2
+    call.kernel(call.table, bases, 0)
+    assert call.table["status"].tolist()[::2] == [nvimgcodec_abi.SUCCESS] * 2
     assert decoder.decoded(jobs).tolist() == [True, False, True, False]
-    assert not link.table["stream"][:3].any(), "code streams are still open"
+    assert not call.table["stream"][:3].any(), "code streams are still open"
     decoder.release(images)
-    assert not link.table["stream"].any()
+    assert not call.table["stream"].any()
 
 
 def test_images_are_counted_by_the_codec_that_decoded_them(dataset, opened):
@@ -689,9 +689,9 @@ def test_gpu_work_that_follows_on_the_stream_finds_the_pictures(dataset, on_gpu)
         box = np.zeros((count, 4), np.int32)
         box[:, 2:] = opened_images.size
         jobs = DecodeJobs(opened_images, box, 3)
-        (link,) = decoder.decode(jobs)
+        (call,) = decoder.decode(jobs)
         with device.scope(), stream:
-            link.kernel(link.table, bases, handle)
+            call.kernel(call.table, bases, handle)
             assert decoder.decoded(jobs).all()
             for _ in range(100):
                 cupy.sin(slow)
