@@ -145,10 +145,6 @@ class TextRows:
         return f"{file.path}: row {row - file.first}"
 
 
-def _open(path: Path) -> BinaryIO:
-    return os.fdopen(open_plain(path, follow=True), "rb")
-
-
 def _files(given: _Paths) -> list[Path]:
     found = []
     for name in split_paths(given):
@@ -156,7 +152,9 @@ def _files(given: _Paths) -> list[Path]:
         if is_url(name):
             raise ValueError(f"{name}: rows are read from files on disk, not from URLs")
         if path.is_dir():
-            children = sorted(child for child in path.iterdir() if _is_data(child))
+            children = sorted(
+                child for child in path.iterdir() if child.is_file() and child.name[0] != "."
+            )
             if not children:
                 raise FileNotFoundError(f"{path}: no file in this folder")
             found += children
@@ -167,13 +165,9 @@ def _files(given: _Paths) -> list[Path]:
     return found
 
 
-def _is_data(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".")
-
-
 def _starts(path: Path, comments: bool) -> tuple[Ids, bool]:
     """Where the rows of a file begin, and where it ends, in bytes; whether lines are skipped."""
-    with _open(path) as file:
+    with os.fdopen(open_plain(path, follow=True), "rb") as file:
         bounds, heads = _lines(file)
         starts, lengths = bounds[:-1], np.diff(bounds)
         skipped = (heads == _NEWLINE) | (lengths == 0)
