@@ -99,11 +99,9 @@ def sides(name: str, value: Any) -> tuple[int, ...]:
 
 def mapping(name: str, value: Any) -> Any:
     """A mapping, or the text of a dict. It may hold secrets, so errors do not show it."""
-    if not isinstance(value, str):
-        return value
     try:
-        return literal_eval(value)
-    except (SyntaxError, ValueError):
+        return _parsed(name, value, "a dict")
+    except ValueError:
         raise ValueError(f"{name} must be a dict, got a text that is none") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import partial
 from io import BytesIO
 from typing import Any, Final
@@ -25,6 +26,7 @@ from gpuio.storage.paths import PathLike
 
 _DTYPES: Final = ("float32", "int32", "int64")
 _FLOAT: Final = re.compile(rb"[.eE]")
+_EXACT: Final = 1 << 53  # float64 holds all integers up to this one
 _LAST_COMMA: Final = re.compile(rb",(?=\r?\n)")
 
 
@@ -150,8 +152,12 @@ def _parsed(text: bytes, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     numbers = np.loadtxt(BytesIO(text), written, delimiter=",", comments=None, ndmin=2)
     with np.errstate(invalid="ignore"):
         values = numbers.astype(dtype, copy=False)
-    if written != dtype and (values != numbers).any():
-        raise ValueError("a number is not an integer")
+    if written != dtype:
+        if (values != numbers).any():
+            raise ValueError("a number is not an integer")
+        if (abs(numbers) > _EXACT).any():
+            rows = [line.split(",") for line in text.decode().splitlines()]
+            values = np.array([[int(Decimal(field)) for field in row] for row in rows], dtype)
     return values
 
 

@@ -234,3 +234,12 @@ def test_a_shape_of_more_values_than_int64_counts_is_wrong_for_every_row(write):
         pytest.raises(FormatError, match=f"row 0: 2 values, not {1 << 80}; data_shape is"),
     ):
         next(it)
+
+
+def test_large_integers_stay_exact_beside_others_that_are_written_as_floats(write):
+    large = [[9007199254740993, -9007199254740995], [1, 1000]]
+    text = f"{large[0][0]}, {large[0][1]}\n1.0,1e3\n"
+    with CSVIter(write(text), 2, 2, dtype="int64", label_csv=write(text, "label.csv"),
+                 label_shape=2) as it:  # fmt: skip
+        batch = next(it)
+    assert batch.data[0].tolist() == batch.label[0].tolist() == large
