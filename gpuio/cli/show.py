@@ -23,6 +23,7 @@ from gpuio.sources.base import RecordSource
 from gpuio.sources.registry import open_source
 
 _SHAPE: Final = (3, 224, 224)
+_BATCH: Final = 128  # images of one batch at most, as FILE may have fewer than --count
 _LABELS: Final = 3  # labels of an image that are written under it
 _BOX: Final = 5  # numbers in a box: class, xmin, ymin, xmax, ymax
 
@@ -123,7 +124,7 @@ def _stored(source: RecordSource, number: int) -> Tile:
 
 def augmented(file: str, options: dict[str, Any], count: int) -> Iterator[Tile]:
     """The first `count` images of epoch 0, from an iterator with these parameters."""
-    defaults = {"data_shape": _SHAPE, "batch_size": count, "dtype": "uint8"}
+    defaults = {"data_shape": _SHAPE, "batch_size": min(count, _BATCH), "dtype": "uint8"}
     with ImageRecordIter(file, **{**defaults, **options}) as batches:
         boxes = options.get("label_kind") == "boxes"
         tiles = _tiles(batches, options.get("layout", "NCHW"), boxes=boxes)

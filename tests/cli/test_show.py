@@ -134,3 +134,10 @@ def test_a_damaged_record_is_an_empty_frame_and_is_reported(tmp_path, pictures, 
     first, second = capsys.readouterr().err.splitlines()
     assert first == f"gpuio: {path}: record 0 at byte 0: image record header of 24 bytes, 3 found"
     assert f"{path}: record 1 at byte 12: 5 labels in 20 bytes, 0 bytes found" in second
+
+
+@pytest.mark.parametrize("options", [[], ["--data-shape", "3,16,16"]])
+def test_a_count_above_that_of_the_records_shows_all_of_them(rec, tmp_path, capsys, options):
+    path = tmp_path / "all.png"
+    assert main(["show", str(rec), "-o", str(path), "--count", str(10**9), *options]) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: 13 images, ")
