@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gpuio.interop.loader import Loader, Source
+from gpuio.interop.loader import Loader
+
+if TYPE_CHECKING:
+    from gpuio.mxnet.iterators.record_iter import RecordIter
 
 
 class JaxLoader(Loader):
@@ -29,7 +32,7 @@ class JaxLoader(Loader):
 
     def __init__(
         self,
-        source: Source,
+        source: RecordIter,
         *,
         label_dtype: npt.DTypeLike | None = None,
         sharding: Mesh | NamedSharding | None = None,

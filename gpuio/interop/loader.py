@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,30 +14,8 @@ from gpuio.core.guard import SharedLock
 from gpuio.interop import labels
 
 if TYPE_CHECKING:
-    from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
-    from gpuio.pipeline.plan import Plan
-
-
-class Source(Protocol):
-    """An iterator over batches of images, with a place in the data: `RecordIter` documents it."""
-
-    batch_size: int
-    plan: Plan
-    provide_data: list[DataDesc]
-    provide_label: list[DataDesc]
-    provide_masks: list[DataDesc]
-    begun: bool
-
-    @property
-    def epoch(self) -> int: ...
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[DataBatch]: ...
-    def getpad(self) -> int: ...
-    def reset(self) -> None: ...
-    def set_epoch(self, epoch: int) -> None: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-    def close(self) -> None: ...
+    from gpuio.mxnet.iterators.batch import DataBatch
+    from gpuio.mxnet.iterators.record_iter import RecordIter
 
 
 class Loader(ABC):
@@ -60,7 +38,7 @@ class Loader(ABC):
 
     def __init__(
         self,
-        source: Source,
+        source: RecordIter,
         label_dtype: npt.DTypeLike | None = None,
         whole: str = "int64",
     ) -> None:
@@ -140,7 +118,7 @@ class _Loop(Iterator[tuple[Any, ...]]):
     Each batch goes to exactly one of the threads that ask, and is converted in that thread.
     """
 
-    def __init__(self, source: Source, convert: Callable[[DataBatch], tuple[Any, ...]]) -> None:
+    def __init__(self, source: RecordIter, convert: Callable[[DataBatch], tuple[Any, ...]]) -> None:
         self._batches = chain(source)  # calls `iter(source)` only for the first batch
         self._convert = convert
         self._lock = SharedLock()

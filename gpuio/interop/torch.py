@@ -13,8 +13,8 @@ import torch
 from gpuio.interop.loader import Loader
 
 if TYPE_CHECKING:
-    from gpuio.interop.loader import Source
     from gpuio.mxnet.iterators.batch import DataBatch
+    from gpuio.mxnet.iterators.record_iter import RecordIter
 
 
 class TorchLoader(Loader):
@@ -37,7 +37,7 @@ class TorchLoader(Loader):
 
     def __init__(
         self,
-        source: Source,
+        source: RecordIter,
         *,
         channels_last: bool = False,
         label_dtype: npt.DTypeLike | None = None,

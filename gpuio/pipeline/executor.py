@@ -21,7 +21,7 @@ from gpuio.kernels.steps import STEPS, StepKind
 from gpuio.kernels.warp import weight_table
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.error_policy import FaultLog, OnError, apply_error_policy
-from gpuio.pipeline.lowering import Target, lower
+from gpuio.pipeline.lowering import Program
 from gpuio.pipeline.masks import MaskField
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch
@@ -324,9 +324,10 @@ class Executor:
         for part in parts:
             each, planned = part.field, part.planned
             decoding = each.decoder.decode(planned.jobs) if decode else []
-            address = self._device.address(part.output.data)
-            target = Target(address, each.mean_image, self._weights_of)
-            program = lower(each.plan, work, planned, places, target)
+            program = Program(each.plan, work, planned, places, self._weights_of)
+            for step in planned.batch_plan.geometry.steps:
+                program.add(step)
+            program.add_finish(self._device.address(part.output.data), each.mean_image)
             part.decoding, part.augmenting = len(decoding), len(program.calls)
             calls += [*decoding, *program.calls]
             nbytes = np.maximum(nbytes, program.nbytes)

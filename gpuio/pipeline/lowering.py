@@ -7,8 +7,8 @@ pixels must be in memory in between costs one `resample` for each such point. No
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -29,85 +29,48 @@ Values = npt.NDArray[np.void] | npt.NDArray[np.float32] | npt.NDArray[np.float64
 """(N, ...) what kernels read, one row for each image."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where batches go, and what kernels read besides the images.
-
-    Attributes:
-        data: Address of the batch.
-        mean_image: Address of the mean image, or 0.
-        weights_of: Gives the address of the weights of a kind of warp.
-    """
-
-    data: int
-    mean_image: int
-    weights_of: Callable[[StepKind], int]
-
-
-@dataclass(frozen=True, slots=True)
 class Program:
-    """What makes images of a batch of decoded pixels.
+    """What makes some images of a batch of decoded pixels; steps are added in their order.
 
-    Attributes:
-        calls: The kernels, in the order in which they run.
-        nbytes: (N,) int64, bytes of scratch memory that each image takes.
-    """
-
-    calls: list[KernelCall]
-    nbytes: npt.NDArray[np.int64]
-
-
-def lower(
-    plan: Plan, work: Work, planned: PlannedBatch, places: npt.NDArray[np.int64], target: Target
-) -> Program:
-    """The program for some images of a batch.
+    Scratch memory of an image holds the decoded window, behind that the results of `resample`, and
+    behind those what a kernel needs for itself. Each image has a row in the table of the kernel
+    that is still to be called.
 
     Args:
         plan: What the output is.
         work: Takes the tables.
         planned: The batch.
         places: (N,) which of its images.
-        target: Where they go.
-    """
-    lowering = _Lowering(plan, work, planned, places, target)
-    for step in lowering.batch.geometry.steps:
-        lowering.add(step)
-    lowering.add_finish()
-    return Program(lowering.calls, lowering.nbytes)
-
-
-class _Lowering:
-    """The kernels so far, and for each image the row of the kernel that is still to be called.
-
-    Scratch memory of an image holds the decoded window, behind that the results of `resample`, and
-    behind those what a kernel needs for itself.
-
-    Args: See `lower`.
+        weights_of: Gives the address of the weights of a kind of warp.
 
     Attributes:
-        batch: What happens to the images.
-        calls: The kernels so far.
+        calls: The kernels so far, in the order in which they run.
         nbytes: (N,) int64, bytes of scratch memory that each image takes.
     """
 
     def __init__(
-        self, plan: Plan, work: Work, planned: PlannedBatch, places: Rows, target: Target
+        self,
+        plan: Plan,
+        work: Work,
+        planned: PlannedBatch,
+        places: Rows,
+        weights_of: Callable[[StepKind], int],
     ) -> None:
-        jobs, self.batch = planned.jobs, planned.batch_plan
+        jobs, self._batch = planned.jobs, planned.batch_plan
         self.calls: list[KernelCall] = []
         self.nbytes = jobs.nbytes[places]
         self._used = self.nbytes.copy()  # bytes of scratch memory that are still needed
-        self._plan, self._work, self._places, self._target = plan, work, places, target
+        self._plan, self._work, self._places, self._weights_of = plan, work, places, weights_of
         origin = jobs.origin[places]
         for number, place in enumerate(places.tolist()):
             if place in jobs.pixels:
                 origin[number] = work.upload(jobs.pixels[place])
-        self._table = _copies(origin, jobs.pitch[places], self.batch.geometry.window[places])
+        self._table = _copies(origin, jobs.pitch[places], self._batch.geometry.window[places])
         self._table["src_in_scratch"] = jobs.in_scratch[places]
         later = jobs.headers.later - jobs.pixels.keys()
         self._valid = ~np.isin(places, [*planned.samples.faults, *later])
         self._shift = np.zeros((len(places), 2), np.int64)  # y and x, by crops since `_table`
-        count = sum(len(step.colors) for step in self.batch.geometry.steps)
+        count = sum(len(step.colors) for step in self._batch.geometry.steps)
         self._colors = np.zeros((len(places), count), COLOR_STEP)  # that follow `_table`
         self._color_count = 0
         self._colored = np.zeros(len(places), bool)
@@ -130,18 +93,23 @@ class _Lowering:
             self._color_count += 1
             self._colored |= self._valid & (own["kind"] != ColorKind.NONE.value)
 
-    def add_finish(self) -> None:
-        """Add the kernel that makes the batch."""
-        plan, table, places, batch = self._plan, self._table, self._places, self.batch
+    def add_finish(self, data: int, mean_image: int) -> None:
+        """Add the kernel that makes the batch.
+
+        Args:
+            data: Address of the batch.
+            mean_image: Address of the mean image, or 0.
+        """
+        plan, table, places, batch = self._plan, self._table, self._places, self._batch
         norm = plan.normalization.table(plan.dtype, batch.gain[places], batch.offset[places])
         table["norm"] = self._addresses(norm)
-        table["mean_image"] = self._target.mean_image
+        table["mean_image"] = mean_image
         table["mirror"] = batch.geometry.mirror[places]
         table["kind"][~self._valid] = StepKind.SKIP
         self._paint(table, self._colored)
-        size = int(np.prod(plan.shape))
+        size = math.prod(plan.shape)
         nbytes = np.uint64(size * as_dtype(plan.dtype).itemsize)
-        table["dst"] = np.uint64(self._target.data) + places.astype(np.uint64) * nbytes
+        table["dst"] = np.uint64(data) + places.astype(np.uint64) * nbytes
         table["scratch"] = self._used
         table["taps"] = self._reserve(table, self._used + aligned(np.array([size])))
         args = (plan.shape[0], OUTPUTS[plan.dtype], plan.layout == "NHWC")
@@ -175,7 +143,7 @@ class _Lowering:
             part["matrix"] = _each(self._work.keep(matrix), matrix)
             for kind in map(StepKind, np.unique(part["kind"]).tolist()):
                 if STEPS[kind].weighs:
-                    part["weights"][part["kind"] == kind] = self._target.weights_of(kind)
+                    part["weights"][part["kind"] == kind] = self._weights_of(kind)
         if step.weights is not None:
             part["weights"] = self._addresses(step.weights[places])
         self._table[rows] = part

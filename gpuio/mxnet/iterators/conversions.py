@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy.typing as npt
 
@@ -13,17 +13,17 @@ from gpuio.core.signatures import suggest
 if TYPE_CHECKING:
     from gpuio.interop.cupy import CupyLoader
     from gpuio.interop.jax import JaxLoader
-    from gpuio.interop.loader import Source
     from gpuio.interop.numpy import NumpyLoader
     from gpuio.interop.torch import TorchLoader
+    from gpuio.mxnet.iterators.record_iter import RecordIter
 
 
 class Conversions:
-    """Loaders for other frameworks, each imported when it is asked for."""
+    """What `RecordIter` is to other frameworks: loaders, each imported when it is asked for."""
 
     @suggest
     def torch(
-        self: Source,
+        self,
         *,
         channels_last: bool = False,
         label_dtype: npt.DTypeLike | None = None,
@@ -33,28 +33,28 @@ class Conversions:
         with explained("torch()"):
             from gpuio.interop.torch import TorchLoader
 
-        return TorchLoader(self, channels_last=channels_last, label_dtype=label_dtype, out=out)
+        return TorchLoader(
+            cast("RecordIter", self), channels_last=channels_last, label_dtype=label_dtype, out=out
+        )
 
     @suggest
-    def jax(
-        self: Source, *, label_dtype: npt.DTypeLike | None = None, sharding: Any = None
-    ) -> JaxLoader:
+    def jax(self, *, label_dtype: npt.DTypeLike | None = None, sharding: Any = None) -> JaxLoader:
         """The batches as JAX arrays: see `gpuio.interop.jax.JaxLoader` for the arguments."""
         with explained("jax()"):
             from gpuio.interop.jax import JaxLoader
 
-        return JaxLoader(self, label_dtype=label_dtype, sharding=sharding)
+        return JaxLoader(cast("RecordIter", self), label_dtype=label_dtype, sharding=sharding)
 
     @suggest
-    def cupy(self: Source, *, label_dtype: npt.DTypeLike | None = None) -> CupyLoader:
+    def cupy(self, *, label_dtype: npt.DTypeLike | None = None) -> CupyLoader:
         """The batches as CuPy arrays, with labels of `label_dtype`: see `numpy`."""
         with explained("cupy()"):
             from gpuio.interop.cupy import CupyLoader
 
-        return CupyLoader(self, label_dtype)
+        return CupyLoader(cast("RecordIter", self), label_dtype)
 
     @suggest
-    def numpy(self: Source, *, label_dtype: npt.DTypeLike | None = None) -> NumpyLoader:
+    def numpy(self, *, label_dtype: npt.DTypeLike | None = None) -> NumpyLoader:
         """The batches as `(images, labels)` in NumPy arrays.
 
         Args:
@@ -63,4 +63,4 @@ class Conversions:
         """
         from gpuio.interop.numpy import NumpyLoader
 
-        return NumpyLoader(self, label_dtype)
+        return NumpyLoader(cast("RecordIter", self), label_dtype)
