@@ -88,7 +88,7 @@ class Door:
     documented: tuple[type[BaseException], ...] = ()
 
     def prepare(self, folder: Path) -> None:
-        """Do once what takes long: compile kernels, compute what sound images give."""
+        """Do once what takes long: compile kernels, compute the values of undamaged images."""
 
     def make(self, seed: int, rng: random.Random) -> Case:
         """The case of a seed."""

@@ -1,4 +1,4 @@
-"""The smallest damage that still does it: parts made sound, then bytes of the others."""
+"""The smallest damage that still causes a fault: parts are restored, then bytes of the others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Search:
         return True
 
     def restore_parts(self) -> None:
-        """Make as many parts sound as can be: halves first, then each."""
+        """Restore as many parts as possible: halves first, then each."""
         step = len(self.best.damaged) // 2
         while step:
             damaged = sorted(self.best.damaged)
@@ -51,7 +51,7 @@ class _Search:
             step //= 2
 
     def restore_bytes(self, number: int) -> None:
-        """Make stretches of a part sound that is as long as it was."""
+        """Restore stretches of a part whose length has not changed."""
         clean = self.best.clean[number]
         if len(clean) != len(self.best.parts[number]):
             return

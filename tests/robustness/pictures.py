@@ -1,4 +1,4 @@
-"""Small sound images in every format that Pillow writes, drawn and encoded once."""
+"""Small valid images in every format that Pillow writes, drawn and encoded once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Two lanes, threads, resets, closes, forks, collections and exits, again and again.
+"""Two batches in flight, threads, resets, closes, forks, collections and exits, again and again.
 
-ThreadSanitizer sees nothing of what Numba compiles, so this asks for values: whatever the order in
-which threads come, images are their own, and each one comes once.
+ThreadSanitizer does not see code that Numba compiles, so this compares values: in whatever order threads
+run, every image has its own pixels and comes exactly once.
 
     python -m robustness.stress NAME SECONDS
 """
