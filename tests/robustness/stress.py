@@ -1,7 +1,7 @@
 """Two batches in flight, threads, resets, closes, forks, collections and exits, again and again.
 
-ThreadSanitizer does not see code that Numba compiles, so this compares values: in whatever order threads
-run, every image has its own pixels and comes exactly once.
+ThreadSanitizer does not see code that Numba compiles, so this compares values: in whatever order
+threads run, every image has its own pixels and comes exactly once.
 
     python -m robustness.stress NAME SECONDS
 """
