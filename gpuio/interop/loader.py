@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Loader(ABC):
     """Batches of an iterator as `(images, labels)` in a framework's arrays; masks come third.
 
-    A `for` loop goes on with what is left of the epoch, as after a loop that was left early, or
-    after `load_state_dict`; it begins the next one where nothing is left. `reset` begins the next
-    one anywhere. All loops share the iterator's place in the data. A batch is never overwritten
+    A `for` loop goes through the batches that are left of the epoch: all of them, or those after a
+    `break` or `load_state_dict`. If none is left, it begins the next epoch, and so does `reset` at
+    any time. All loops share the iterator's position in the data. A batch is never overwritten
     while anything refers to it. Threads may share `iter(loader)`.
 
     Args:
@@ -45,6 +45,9 @@ class Loader(ABC):
         self.source = source
         single = len(source.provide_label[0].shape) == 1
         self._label_dtype = labels.label_dtype(label_dtype, single=single, whole=whole)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.source!r}>"
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -81,7 +84,7 @@ class Loader(ABC):
 
     @property
     def pad(self) -> int:
-        """How many images at the end of the last batch only fill it up."""
+        """How many images at the end of the last batch are repeats that fill it up."""
         return self.source.getpad()
 
     def reset(self) -> None:
@@ -98,7 +101,7 @@ class Loader(ABC):
         return self.source.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next loop go on from a state: see `ImageRecordIter.load_state_dict`."""
+        """Make the next loop continue from a state: see `ImageRecordIter.load_state_dict`."""
         self.source.load_state_dict(state)
 
     def close(self) -> None:

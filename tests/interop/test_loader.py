@@ -53,6 +53,11 @@ def test_batches_are_those_of_the_iterator(make):
         assert type(images) is type(labels) is np.ndarray
 
 
+def test_a_loader_names_itself_and_its_iterator(make):
+    loader = make()
+    assert repr(loader) == f"<NumpyLoader of {loader.source!r}>"
+
+
 def test_there_is_no_copy(make):
     loader = make()
     images, _ = next(iter(loader))
