@@ -131,9 +131,9 @@ class BatchCounter:
         self.images += images
         self.nbytes += nbytes
 
-    def stats(self, busy: float, starved: float, blocked: float) -> StageStats:
+    def stats(self, busy: float) -> StageStats:
         """The counts with the seconds that they took."""
-        return StageStats(self.batches, self.images, self.nbytes, busy, starved, blocked)
+        return StageStats(self.batches, self.images, self.nbytes, busy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from gpuio.devices.base import Device
 from gpuio.formats import saved_array
 from gpuio.pipeline.config import LoaderConfig
 from gpuio.pipeline.decode import make_decoder
+from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.executor import Executor
-from gpuio.pipeline.masks import Masks, mask_field
+from gpuio.pipeline.masks import MaskField, Masks
 from gpuio.pipeline.pipeline import Pipeline
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import Planner
@@ -70,15 +71,15 @@ class PipelineBuilder:
             relabel=labels.relabel,
             ragged=labels.ragged,
         )
-        decoder = make_decoder(
-            runtime.decoder,
+        options = DecoderOptions(
             device,
             plan.shape[0],
             self.source,
             deterministic=runtime.deterministic,
             tolerant=runtime.tolerate == "warnings",
         )
-        field = None if masks is None else mask_field(masks, device, plan.shape[1:])
+        decoder = make_decoder(runtime.decoder, options)
+        field = None if masks is None else MaskField(masks, device, plan.shape[1:])
         executor = Executor(
             plan,
             decoder,

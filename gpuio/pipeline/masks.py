@@ -64,33 +64,26 @@ def open_masks(path: PathLike | list[PathLike], images: RecordSource) -> RecordS
     return masks
 
 
-def mask_field(masks: Masks, device: Device, size: tuple[int, int]) -> MaskField:
-    """What reads, decodes and plans `masks` for outputs of `size`, height and width in pixels."""
-    read = RecordReader(masks.source, relabel=no_labels(1))
-    decoder = MaskDecoder(DecoderOptions(device, 1, masks.source))
-    return MaskField(read, decoder, size, masks.fill)
-
-
 class MaskField:
     """Plans the masks of planned images, and says what the executor makes of them.
 
     Args:
-        read: Reads the encoded masks.
-        decoder: Decodes them.
+        masks: Where they come from.
+        device: Where batches live.
         size: Height and width of the output, in pixels.
-        fill: Label of what lies outside of a picture, and of the mask of an image left out.
 
     Attributes:
+        read: Reads the encoded masks.
+        decoder: Decodes them.
+        fill: Label of what lies outside of a picture, and of the mask of an image left out.
         plan: The format of the output.
         busy: Runs while masks are read, opened and planned.
     """
 
-    def __init__(
-        self, read: RecordReader, decoder: MaskDecoder, size: tuple[int, int], fill: int
-    ) -> None:
-        self.read = read
-        self.decoder = decoder
-        self.fill = fill
+    def __init__(self, masks: Masks, device: Device, size: tuple[int, int]) -> None:
+        self.read = RecordReader(masks.source, relabel=no_labels(1))
+        self.decoder = MaskDecoder(DecoderOptions(device, 1, masks.source))
+        self.fill = masks.fill
         self.plan = Plan((), (1, *size), "uint8")
         self.busy = Stopwatch("gpuio.masks")
 

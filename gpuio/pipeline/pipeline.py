@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from gpuio.core.prefetch import Closable, Prefetch
 from gpuio.core.timing import BatchCounter, Meter, PipelineStats, ProfilerRange, Stopwatch
@@ -35,7 +35,7 @@ from gpuio.devices.base import Device
 from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, PipelineClosedError
 from gpuio.pipeline.error_policy import FaultLog
-from gpuio.pipeline.executor import Batch, Executor
+from gpuio.pipeline.executor import Batch, Executor, Field
 from gpuio.pipeline.masks import MaskField
 from gpuio.pipeline.planner import Overrides, PlannedBatch, Planner
 from gpuio.pipeline.read.reader import RecordBatch, RecordReader
@@ -70,12 +70,15 @@ class Pipeline:
         self.depth = depth
         self._masks = masks
         readers = [read] if masks is None else [read, masks.read]
-        self._inputs = [_Input(each, device, executor.batch_size) for each in readers]
+        self._inputs = [
+            _Input(each, field, device, executor.batch_size)
+            for each, field in zip(readers, executor.fields, strict=True)
+        ]
         self._stages: tuple[Prefetch[PlannedBatch] | Prefetch[Batch], ...] = ()
         self._interrupted = False
         # What is measured goes on from one epoch to the next.
         self._reading, self._decoding = Meter("gpuio.read"), Meter("gpuio.decode")
-        self._made, self._epochs = [BatchCounter() for _ in readers], 0
+        self._epochs = 0
         self._before = self.accounts()
 
     @property
@@ -107,7 +110,7 @@ class Pipeline:
         waits: list[Closable] = [*hosts, *(each.read for each in self._inputs), self.planner]
         ready = Prefetch(planned, 1, name="gpuio-read", waits=waits, meter=self._reading)
         self._stages = (ready,)
-        made = _counted(self.executor(ready, *hosts), self._made)
+        made = _counted(self.executor(ready, *hosts), [each.made for each in self._inputs])
         try:
             batches = Prefetch(
                 made,
@@ -152,38 +155,41 @@ class Pipeline:
         """End everything and close the decoders."""
         self.stop()
         self.device.record().synchronize()
-        for each in self.executor.fields:
-            each.decoder.close()
+        for each in self._inputs:
+            each.field.decoder.close()
 
     def accounts(self) -> dict[str, PipelineStats]:
         """What was done since the pipeline was made, and how long it took.
 
         Returns:
-            The images' part by the name "", and where there are masks, theirs by "masks". Only the
-            first one has the seconds in which a thread had to wait.
+            That of the images by the name "", and where there are masks, theirs by "masks". What
+            threads waited for is the same for both, and stands with the images alone.
         """
-        read, decode = self._reading, self._decoding
+        read, decode, accounts = self._reading, self._decoding, dict[str, PipelineStats]()
         starved = read.awaited.read()
         busy = max(decode.making.read() - starved, 0.0)
         masks = 0.0 if self._masks is None else self._masks.busy.read()
-        reading = (read.making.read() - masks, masks)
-        kernels = [(each.decoding / 1e9, each.augmenting / 1e9) for each in self.executor.fields]
-        total, accounts = sum(map(sum, kernels)), {}
-        for name, source, made, seconds, (decoding, augmenting) in zip(
-            ("", "masks"), self._inputs, self._made, reading, kernels, strict=False
-        ):
-            waits = name == ""
-            part = (decoding + augmenting) / total if total else float(waits)
-            accounts[name] = PipelineStats(
-                epochs=self._epochs,
-                read=source.counter.stats(seconds, 0.0, waits * read.blocked.read()),
-                decode=made.stats(busy * part, waits * starved, waits * decode.blocked.read()),
-                files=source.files.read(),
-                waited=waits * decode.awaited.read(),
-                first=waits * decode.first,
-                decoding=decoding,
-                augmenting=augmenting,
+        total = sum(each.field.decoding + each.field.augmenting for each in self._inputs)
+        for each in self._inputs:
+            field, is_images = each.field, not accounts
+            work = field.decoding + field.augmenting
+            part = work / total if total else float(is_images)
+            accounts["" if is_images else "masks"] = PipelineStats(
+                self._epochs,
+                each.counter.stats(read.making.read() - masks if is_images else masks),
+                each.made.stats(busy * part),
+                each.files.read(),
+                decoding=field.decoding / 1e9,
+                augmenting=field.augmenting / 1e9,
             )
+        images = accounts[""]
+        accounts[""] = replace(
+            images,
+            read=replace(images.read, blocked=read.blocked.read()),
+            decode=replace(images.decode, starved=starved, blocked=decode.blocked.read()),
+            waited=decode.awaited.read(),
+            first=decode.first,
+        )
         return accounts
 
     def mark(self, marks: Iterable[ProfilerRange]) -> None:
@@ -196,9 +202,7 @@ class Pipeline:
     def stats(self) -> dict[str, object]:
         """Where the time went: see `ImageRecordIter.stats`."""
         figures: dict[str, dict[str, object]] = {}
-        for (name, account), each in zip(
-            self.accounts().items(), self.executor.fields, strict=True
-        ):
+        for (name, account), each in zip(self.accounts().items(), self._inputs, strict=True):
             spent = account - self._before[name]
             figures[name] = {
                 "stages": {"read": asdict(spent.read), "decode": asdict(spent.decode)},
@@ -207,17 +211,18 @@ class Pipeline:
                 "decoding": spent.decoding,
                 "augmenting": spent.augmenting,
                 "threads": self.device.threads,
-                **each.decoder.stats(),
+                **each.field.decoder.stats(),
             }
         stats = figures.pop("")
         return {**stats, **figures, "faults": self.faults.count}
 
 
 class _Input:
-    """Reads the records of one field of the samples into host memory of its own.
+    """One field of the samples, which is read into host memory of its own.
 
     Args:
         read: Reads the records.
+        field: Decodes them.
         device: Gives the host memory.
         batch_size: Records in the largest batch.
 
@@ -225,16 +230,17 @@ class _Input:
         host: The host memory.
         files: Runs while files are read.
         counter: Counts what was read.
+        made: Counts what was decoded.
     """
 
-    def __init__(self, read: RecordReader, device: Device, batch_size: int) -> None:
-        self.read = read
+    def __init__(self, read: RecordReader, field: Field, device: Device, batch_size: int) -> None:
+        self.read, self.field = read, field
         self._ahead = read.ahead(batch_size)
         # One is filled, one waits, each work in flight has one, and `_ahead` are being read.
         slots = 2 + device.max_in_flight + self._ahead
         self.host = Ring(device.empty_host, slots, read.nbytes(batch_size))
         self.files = Stopwatch("gpuio.files")
-        self.counter = BatchCounter()
+        self.counter, self.made = BatchCounter(), BatchCounter()
 
     def __call__(self, selections: Iterable[Selection]) -> Generator[RecordBatch, None, None]:
         """The records of an epoch; what is left of the one before is dropped."""

@@ -7,6 +7,7 @@ import numpy.testing as npt
 import pytest
 
 from gpuio.pipeline.decode import make_decoder
+from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import Planner
 from gpuio.testing import draw, encode
@@ -24,7 +25,9 @@ def plan(records):
 
     def planned(images, make=Planner, **options):
         given = records(images)
-        decoder = make_decoder("nvimgcodec", given.device, 3, given.source, tolerant=True)
+        decoder = make_decoder(
+            "nvimgcodec", DecoderOptions(given.device, 3, given.source, tolerant=True)
+        )
         made.append(decoder)
         (batch,) = make(PLAN, decoder, seed=1)(given.batches(), **options)
         return batch

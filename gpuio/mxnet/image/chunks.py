@@ -35,7 +35,7 @@ from gpuio.mxnet.image.samples import NO_ROOT, KeyedSamples
 from gpuio.mxnet.image.sequence import SampleSequence
 from gpuio.mxnet.ndarray import NDArray
 from gpuio.pipeline.decode import make_decoder
-from gpuio.pipeline.decode.base import Decoder
+from gpuio.pipeline.decode.base import Decoder, DecoderOptions
 from gpuio.pipeline.executor import Batch, Executor
 from gpuio.pipeline.pipeline import Pipeline
 from gpuio.pipeline.plan import Plan
@@ -220,7 +220,7 @@ class ChunkPipeline:
         read = RecordReader(source, label_width=label_width, relabel=relabel)
         self._numbers_of = _numbers_by_key(keys)
         device = make_device("cpu", threads)
-        decoder = make_decoder("auto", device, 3, source)
+        decoder = make_decoder("auto", DecoderOptions(device, 3, source))
         if compiled.maps_colors:
             executor: Executor = ColorExecutor(compiled.plan, decoder, sequence.batch_size, device)
         else:

@@ -32,12 +32,10 @@ class Engines:
 
     Attributes:
         count: How many engines can be used.
-        cores: How many pictures each engine decodes at once.
         reason: Why there is no engine; "" where there is one.
     """
 
     count: int
-    cores: int
     reason: str = ""
 
 
@@ -72,19 +70,19 @@ def find_engines(nvjpeg: Any) -> Engines:
     handle = c_void_p()
     status = nvjpeg.nvjpegCreateEx(_HARDWARE, None, None, 0, ctypes.byref(handle))
     if status == _ARCH_MISMATCH:
-        return Engines(0, 0, _why_none())
+        return Engines(0, _why_none())
     if status:
-        return Engines(0, 0, f"nvJPEG does not start its hardware decoder, status {status}")
-    count, cores = c_uint(), c_uint()
+        return Engines(0, f"nvJPEG does not start its hardware decoder, status {status}")
+    count, pictures = c_uint(), c_uint()  # which each engine decodes at once
     try:
         status = nvjpeg.nvjpegGetHardwareDecoderInfo(
-            handle, ctypes.byref(count), ctypes.byref(cores)
+            handle, ctypes.byref(count), ctypes.byref(pictures)
         )
     finally:
         nvjpeg.nvjpegDestroy(handle)
     if status or not count.value:
-        return Engines(0, 0, f"nvJPEG finds no engine, status {status}")
-    return Engines(count.value, cores.value)
+        return Engines(0, f"nvJPEG finds no engine, status {status}")
+    return Engines(count.value)
 
 
 def warn_if_hidden(engines: Engines, capability: tuple[int, int]) -> None:

@@ -37,7 +37,11 @@ def decode_mask(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 class MaskDecoder(PortableDecoder):
-    """Decodes masks as `decode_mask` does, in a few Python threads."""
+    """Decodes masks as `decode_mask` does, with Pillow: other codecs turn a palette into colours.
+
+    The thread that reads waits for them, and decodes none itself: Pillow does so without the GIL in
+    as many threads as the device has, while the executor is at work on the batch before.
+    """
 
     name = "mask"
 

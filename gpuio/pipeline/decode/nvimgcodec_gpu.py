@@ -96,7 +96,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         device, library = options.device, abi.load()
         modules: tuple[str, ...] = CPU_MODULES
         if device.device_id is None:
-            self.engines, kinds = Engines(0, 0, "the device is the CPU"), ("cpu",)
+            self.engines, kinds = Engines(0, "the device is the CPU"), ("cpu",)
         else:
             nvjpeg, modules = load_nvjpeg(library.cuda), (*CPU_MODULES, _GPU_MODULE)
             with device.scope():

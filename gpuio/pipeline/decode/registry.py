@@ -5,10 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
-from gpuio.devices.base import Device
 from gpuio.errors import BackendError
 from gpuio.pipeline.decode.base import Decoder, DecoderOptions
-from gpuio.sources.base import RecordSource
 
 DecoderFactory = Callable[[DecoderOptions], Decoder]
 """Makes a decoder, which its pipeline closes: a class derived from `Decoder`, or a function. It
@@ -50,16 +48,8 @@ def register_decoder(name: str, factory: DecoderFactory) -> None:
     _factories[name] = factory
 
 
-def make_decoder(
-    name: str,
-    device: Device,
-    channels: int,
-    source: RecordSource,
-    *,
-    deterministic: bool = False,
-    tolerant: bool = False,
-) -> Decoder:
-    """A decoder of the kind that is registered as `name`; the rest is as in `DecoderOptions`.
+def make_decoder(name: str, options: DecoderOptions) -> Decoder:
+    """A decoder of the kind that is registered as `name`.
 
     Raises:
         BackendError: What the decoder needs is not installed.
@@ -68,7 +58,7 @@ def make_decoder(
     """
     if name not in _factories:
         raise ValueError(f"decoder must be one of {', '.join(_factories)}, got {name!r}")
-    decoder = _factories[name](DecoderOptions(device, channels, source, deterministic, tolerant))
+    decoder = _factories[name](options)
     if not isinstance(decoder, Decoder):
         found = type(decoder).__name__
         raise TypeError(f"the factory of decoder {name!r} must return a Decoder, got {found}")

@@ -21,6 +21,7 @@ from gpuio.formats import codec
 from gpuio.mxnet.iterators.det_record import ImageDetRecordIter
 from gpuio.mxnet.iterators.image_record import ImageRecordIter
 from gpuio.pipeline.decode import make_decoder, nvimgcodec_abi, nvimgcodec_base
+from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.testing import decode_all, draw, encode, write_rec
 
@@ -99,7 +100,7 @@ def decode(name, folder, images, channels, windows=None, threads=2):
     path = folder / f"{name}.rec"
     write_rec(path, images)
     dataset = RecordIOSource.open(path)
-    decoder = make_decoder(name, CpuDevice(threads), channels, dataset)
+    decoder = make_decoder(name, DecoderOptions(CpuDevice(threads), channels, dataset))
     try:
         return decode_all(decoder, dataset, windows), decoder.windows
     finally:
@@ -314,14 +315,14 @@ def test_another_version_of_nvimagecodec_is_refused(tmp_path, monkeypatch):
 
 
 def test_auto_takes_nvimagecodec_where_it_is(tmp_path, rec):
-    decoder = make_decoder("auto", CpuDevice(1), 3, RecordIOSource.open(rec))
+    decoder = make_decoder("auto", DecoderOptions(CpuDevice(1), 3, RecordIOSource.open(rec)))
     assert decoder.name == "nvimgcodec"
     decoder.close()
 
 
 def test_an_unknown_decoder_is_named(rec):
     with pytest.raises(ValueError, match=r"decoder must be one of auto, .*, got 'fast'"):
-        make_decoder("fast", CpuDevice(1), 3, RecordIOSource.open(rec))
+        make_decoder("fast", DecoderOptions(CpuDevice(1), 3, RecordIOSource.open(rec)))
 
 
 def test_nothing_is_printed(tmp_path):
@@ -330,10 +331,11 @@ def test_nothing_is_printed(tmp_path):
     script = (
         "from gpuio.devices.cpu import CpuDevice\n"
         "from gpuio.pipeline.decode import make_decoder\n"
+        "from gpuio.pipeline.decode.base import DecoderOptions\n"
         "from gpuio.sources.recordio.source import RecordIOSource\n"
         "from gpuio.testing import decode_all\n"
         f"dataset = RecordIOSource.open({str(path)!r})\n"
-        "decoder = make_decoder('nvimgcodec', CpuDevice(2), 3, dataset)\n"
+        "decoder = make_decoder('nvimgcodec', DecoderOptions(CpuDevice(2), 3, dataset))\n"
         "assert not decode_all(decoder, dataset).faults\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -488,7 +490,7 @@ def test_only_the_window_is_decoded_of_an_image_that_was_found_valid(tmp_path):
     """libjpeg warns at the end of the data, so an image is decoded to its end the first time."""
     write_rec(tmp_path / "a.rec", [PHOTOS["baseline"]] * 3)
     dataset = RecordIOSource.open(tmp_path / "a.rec")
-    decoder = make_decoder("nvimgcodec", CpuDevice(1), 3, dataset)
+    decoder = make_decoder("nvimgcodec", DecoderOptions(CpuDevice(1), 3, dataset))
     wanted = np.array([[10, 0, 20, 400]] * 3, np.int32)
     whole = decode("portable", tmp_path, [PHOTOS["baseline"]], 3)[0].images[0]
     rows = []
@@ -513,10 +515,10 @@ def test_without_a_way_to_hear_warnings_the_portable_decoder_is_used(tmp_path, m
     write_rec(tmp_path / "a.rec", [JPEG["jpeg 4:2:0"]])
     dataset = RecordIOSource.open(tmp_path / "a.rec")
     with pytest.warns(UserWarning, match="simplejpeg and Pillow: what libjpeg warns of cannot"):
-        decoder = make_decoder("auto", CpuDevice(1), 3, dataset)
+        decoder = make_decoder("auto", DecoderOptions(CpuDevice(1), 3, dataset))
     assert decoder.name == "portable"
     decoder.close()
-    decoder = make_decoder("auto", CpuDevice(1), 3, dataset, tolerant=True)
+    decoder = make_decoder("auto", DecoderOptions(CpuDevice(1), 3, dataset, tolerant=True))
     assert decoder.name == "nvimgcodec"
     decoder.close()
 

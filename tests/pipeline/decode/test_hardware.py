@@ -10,7 +10,7 @@ from gpuio.errors import BackendError
 from gpuio.pipeline.decode import hardware
 from gpuio.pipeline.decode.hardware import Engines, find_engines, load_nvjpeg, warn_if_hidden
 
-HIDDEN = Engines(0, 0, "for a reason")
+HIDDEN = Engines(0, "for a reason")
 
 
 class Nvjpeg:
@@ -40,7 +40,7 @@ class Nvjpeg:
 @pytest.mark.parametrize(("engines", "cores"), [(7, 1), (1, 5)])
 def test_engines_are_counted(engines, cores):
     nvjpeg = Nvjpeg(engines=engines, cores=cores)
-    assert find_engines(nvjpeg) == Engines(engines, cores)
+    assert find_engines(nvjpeg) == Engines(engines)
     assert nvjpeg.open == 0
 
 
@@ -85,7 +85,7 @@ def test_engines_that_may_not_be_there_are_not_missed(capability):
 def test_engines_that_are_there_are_not_missed():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_if_hidden(Engines(7, 1), (9, 0))
+        warn_if_hidden(Engines(7), (9, 0))
 
 
 def test_without_nvjpeg_the_extra_is_named():

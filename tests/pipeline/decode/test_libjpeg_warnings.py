@@ -12,6 +12,7 @@ from gpuio.devices.cpu import CpuDevice
 from gpuio.errors import BackendError, DecodeError
 from gpuio.formats.codec import imdecode
 from gpuio.pipeline.decode import make_decoder, nvimgcodec
+from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, VALID, listener
 from gpuio.sources.recordio.source import RecordIOSource
 
@@ -39,7 +40,7 @@ def test_a_missing_module_is_an_error(tmp_path):
 def test_a_decoder_that_hears_nothing_is_not_used(rec, monkeypatch):
     monkeypatch.setattr(nvimgcodec, "DAMAGED", VALID)
     with pytest.raises(BackendError, match="cannot be seen"):
-        make_decoder("nvimgcodec", CpuDevice(1), 3, RecordIOSource.open(rec))
+        make_decoder("nvimgcodec", DecoderOptions(CpuDevice(1), 3, RecordIOSource.open(rec)))
 
 
 def test_the_process_ends_well_that_has_listened(rec):

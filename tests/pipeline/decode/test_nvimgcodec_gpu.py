@@ -183,7 +183,7 @@ def opened():
 
 def by_item(dataset, channels=3, windows=None):
     """As `run`, by the decoder for the CPU."""
-    decoder = make_decoder("nvimgcodec", CpuDevice(2), channels, dataset)
+    decoder = make_decoder("nvimgcodec", DecoderOptions(CpuDevice(2), channels, dataset))
     try:
         found = decode_all(decoder, dataset, windows)
     finally:
@@ -496,8 +496,8 @@ def test_the_hardware_alone_is_refused_where_it_may_not_be_used(dataset, monkeyp
     monkeypatch.setattr(nvimgcodec_gpu, "_capability", lambda device_id: (7, 5))
     data = dataset([PICTURES["png"]])
     for engines, deterministic, reason in (
-        (Engines(7, 1), True, "deterministic"),
-        (Engines(0, 0, "none in this slice"), False, "none in this slice"),
+        (Engines(7), True, "deterministic"),
+        (Engines(0, "none in this slice"), False, "none in this slice"),
     ):
         monkeypatch.setattr(nvimgcodec_gpu, "find_engines", lambda nvjpeg, found=engines: found)
         with pytest.raises(BackendError, match=reason):
