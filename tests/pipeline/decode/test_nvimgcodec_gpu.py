@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.testing as npt
 import pytest
+from decoding import decode_all
 
 from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.ring import Ring
@@ -29,7 +30,7 @@ from gpuio.pipeline.decode.windows import decode_jobs, open_headers
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Order
 from gpuio.sources.recordio.source import RecordIOSource
-from gpuio.testing import decode_all, draw, encode, open_device, write_rec
+from gpuio.testing import draw, encode, open_device, write_rec
 
 SMOOTH = draw(101, 133, seed=3)
 GRAY = draw(40, 52, 1, seed=2)
