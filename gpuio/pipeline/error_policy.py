@@ -61,7 +61,9 @@ def apply_error_policy(samples: Samples, policy: OnError) -> tuple[npt.NDArray[n
     if not samples.faults:
         return places, samples.pad
     if policy == "raise":
-        raise samples.faults[min(samples.faults)]
+        error = samples.faults[min(samples.faults)]
+        error.add_note("on_error='skip' continues without such images")
+        raise error
     is_valid = np.ones(count, bool)
     is_valid[list(samples.faults)] = False
     if policy == "zero":

@@ -32,8 +32,9 @@ def test_without_faults_every_sample_has_its_place(policy):
 
 
 def test_raise_raises_the_first_fault():
-    with pytest.raises(DecodeError, match="sample 1"):
+    with pytest.raises(DecodeError, match="sample 1") as caught:
         apply_error_policy(samples(5, [3, 1]), "raise")
+    assert caught.value.__notes__ == ["on_error='skip' continues without such images"]
 
 
 @pytest.mark.parametrize(

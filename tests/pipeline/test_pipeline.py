@@ -100,7 +100,10 @@ def test_2_when_a_stage_raises_the_batches_before_come_first_then_the_error_once
     assert [next(it).label[0].tolist() for _ in range(2)] == [[0, 1], [2, 3]]
     with pytest.raises(DecodeError, match=r"a\.rec: record 5 at byte") as caught:
         next(it)
-    assert caught.value.__notes__ == ["raised in thread 'gpuio-decode'"]
+    assert caught.value.__notes__ == [
+        "on_error='skip' continues without such images",
+        "raised in thread 'gpuio-decode'",
+    ]
     assert next(it, None) is None
     it.reset()  # the error does not stick
     assert next(it).label[0].tolist() == [0, 1]
