@@ -66,11 +66,11 @@ class RecordSource(ABC):
 
     @abstractmethod
     def where(self, record: int) -> str:
-        """Where a record lies, for messages: its file, and its place there."""
+        """Where a record is, for messages: its file, and its place in the file."""
 
     @abstractmethod
     def fingerprint(self) -> int:
-        """A number of 48 bits that tells these records from others, in saved states.
+        """A 48-bit number by which saved states recognize these records.
 
         It should not depend on the folder that the files lie in.
         """
@@ -88,12 +88,12 @@ class RecordSource(ABC):
     def hint(self, record: int) -> str:
         """Advice about a record without an image or with unexpected labels; "" for none.
 
-        It goes on after a message, as in "; read them by ImageDetRecordIter".
+        It is appended to a message: "; read them by ImageDetRecordIter".
         """
         return ""
 
     def nbytes(self, ids: Int64s) -> Int64s:
-        """(N,) int64, bytes of each of (N,) records, about; 0 where that is not known."""
+        """(N,) int64, about how many bytes each of (N,) records takes; 0 if that is unknown."""
         return np.zeros(len(ids), np.int64)
 
     def batch_nbytes(self, count: int) -> int:
@@ -106,7 +106,7 @@ class RecordSource(ABC):
         return np.array([len(self.read(record).labels) for record in range(len(self))], np.int64)
 
     def reader(self, label_width: int, *, ragged: bool = False) -> SourceReader:
-        """What reads the batches of one epoch.
+        """A reader of the batches of one epoch.
 
         Args:
             label_width: W, labels of every record.

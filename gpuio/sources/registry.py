@@ -17,7 +17,7 @@ from gpuio.storage.shards import find_files
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """What is asked of a source.
+    """The files that a source is opened for, and how.
 
     Attributes:
         paths: The files, from the root of the file system, or URLs.

@@ -63,10 +63,11 @@ _LABEL_DTYPES: Final = ("int32", "float32", "int64", "float64")
 class ImageIter(EpochIter):
     """Batches of images, augmented by a list of callables.
 
-    A new `for` loop goes on with what is left of the epoch, and begins the next one (`reset`) where
-    nothing is left. As in MXNet, `next` itself goes on past the end of an epoch whose last batch
-    was not padded, and past an image that cannot be decoded. Any thread may call any method:
-    threads that call `next` share the batches out, and `close` also ends the wait of another one.
+    A new `for` loop goes through the batches that are left of the epoch; if none is left, it begins
+    the next epoch (`reset`). As in MXNet, `next` itself continues after the end of an epoch whose
+    last batch was not padded, and after an image that cannot be decoded. Any thread may call any
+    method: each batch goes to one of the threads that call `next`, and `close` ends the wait of all
+    of them.
 
     Args:
         batch_size: N, images in a batch.

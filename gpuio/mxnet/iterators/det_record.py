@@ -89,7 +89,7 @@ class ImageDetRecordIter(RecordIter):
         shuffle_chunk_size: int = 0, shuffle_chunk_seed: int = 0, ctx: str = "gpu",
         device_id: int = 0, verbose: bool = True,
     ) -> None:
-        """See the class."""
+        ...
     # fmt: on
 
     def _open(self, given: Mapping[str, Any]) -> None:

@@ -15,9 +15,10 @@ class EpochIter(BatchIter):
     """Base of iterators over one epoch after another.
 
     An iterator is at the start of an epoch, inside one, or at its end. `next` at the end raises
-    StopIteration. A new `for` loop goes on with what is left of the epoch, and begins the next one
-    where nothing is left; `reset` begins the next one anywhere. Any thread may call any method:
-    threads that call `next` share the batches out, and `close` also ends the wait of another one.
+    StopIteration. A new `for` loop goes through the batches that are left of the epoch; if none is
+    left, it begins the next epoch. `reset` begins the next epoch at any time. Any thread may call
+    any method: each batch goes to one of the threads that call `next`, and `close` ends the wait of
+    all of them.
 
     A derived class implements `_take`, `_begin` and `_is_over`. All of them but `_is_over` and
     `_interrupt` are called by one thread at a time, in the guard.

@@ -39,9 +39,10 @@ class ImageRecordIter(RecordIter):
     """Batches of decoded, augmented images from .rec files, with MXNet's parameters.
 
     An iterator is at the start of an epoch, inside one, or at its end. `next` at the end raises
-    StopIteration. A new `for` loop goes on with what is left of the epoch, and begins the next one
-    where nothing is left; `reset` begins the next one anywhere. Any thread may call any method:
-    threads that call `next` share the batches, and `close` ends the wait of all of them.
+    StopIteration. A new `for` loop goes through the batches that are left of the epoch; if none is
+    left, it begins the next epoch. `reset` begins the next epoch at any time. Any thread may call
+    any method: each batch goes to one of the threads that call `next`, and `close` ends the wait of
+    all of them.
 
     Attributes:
         batch_size: The number of images in a batch.
@@ -95,7 +96,7 @@ class ImageRecordIter(RecordIter):
         shuffle_chunk_size: int = 0, shuffle_chunk_seed: int = 0, ctx: str = "gpu",
         device_id: int = 0, verbose: bool = True,
     ) -> None:
-        """See the class."""
+        ...
     # fmt: on
 
     def _open(self, given: Mapping[str, Any]) -> None:

@@ -41,15 +41,15 @@ class DecoderOptions:
 class Decoder(ABC):
     """Reads headers and decodes windows of images, a batch at a time.
 
-    It knows nothing of augmentation. One batch goes through `open`, `decode` (whose kernels
-    somebody else runs), `retry` until that returns no place, and `release`. A decoder may do all
-    of its work in `open`; then only `open` has to be written.
+    It knows nothing of augmentation. One batch goes through `open`, `decode` (the executor runs the
+    kernels that it returns), `retry` until that returns no place, and `release`. A decoder may do
+    all of its work in `open`; then only `open` has to be written.
 
     Args:
         options: What images are decoded, and where to.
 
     Attributes:
-        name: What messages and `ImageRecordIter.stats` call it.
+        name: Its name in messages and in `ImageRecordIter.stats`.
         windowed: Whether `decode` can decode a part of an image.
         windows: Images of which only a part was decoded.
         fallback_count: Images that the portable codec decoded for another decoder.
@@ -139,7 +139,7 @@ class Decoder(ABC):
         """Free everything."""
 
     def stats(self) -> dict[str, object]:
-        """What users may want to know of its work so far."""
+        """Figures about its work so far, which `ImageRecordIter.stats` has."""
         return {
             "decoder": self.name,
             "decoded_in_part": self.windows,

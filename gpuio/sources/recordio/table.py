@@ -100,7 +100,7 @@ class RecordTable:
         return np.where(after < stop, ends, self.sizes[numbers]) - starts
 
     def fingerprint(self) -> int:
-        """A number of 48 bits that tells this table from others.
+        """A 48-bit number by which saved states recognize this table.
 
         It is made from the sizes of the files and the offsets of records: the same wherever the
         files lie, and whether they have an index or not.
