@@ -151,6 +151,8 @@ class RandomResizedCrop(Op):
         window = np.zeros_like(size)
         tries = 0 if self.area == (1, 1) == self.ratio else _TRIES
         for number in range(tries):
+            if window.all():
+                break
             first = Draw.AREA_TRIES + 3 * number
             area = draws.uniform(first, *self.area) * (height * width).astype(_F32)
             ratio = draws.uniform(first + 1, *self.ratio)
