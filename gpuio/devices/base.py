@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LARGE = 64 << 20
 """Bytes: an image that takes more memory than this on its way is not worked on by all threads."""
 
+_WORTH_A_THREAD = 8  # items of a quick kernel, for which it pays to start a thread
+
 Array: TypeAlias = Any  # type: ignore[explicit-any]
 """An array in a device's memory, `numpy.ndarray` or `cupy.ndarray`, which share no type."""
 
@@ -188,8 +190,9 @@ class Device(ABC):
         """The work of a new batch, to be started by the calling thread."""
 
     def run(self, call: KernelCall) -> None:
-        """Run a kernel on the CPU, on all its items, and wait until that is done."""
-        run_program([call.call], len(call.table), self.threads)
+        """Run a quick kernel on the CPU, on all its items, and wait until that is done."""
+        count = len(call.table)
+        run_program([call.call], count, min(self.threads, count // _WORTH_A_THREAD))
 
     @abstractmethod
     def gather_items(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
