@@ -142,7 +142,8 @@ class ImageGeometry(Geometry):
         "size, which is resized to the output; -1 is off.")
     min_crop_size: Bounded = option(-1, "The smallest side of a square crop; see `max_crop_size`.")
     random_resized_crop: bool = option(False, "Crop a window of random area and aspect ratio, and "
-        "resize it to the output.")
+        "resize it to the output. Both are 1 by default, so give `min_random_area`, "
+        "`min_aspect_ratio` and `max_aspect_ratio`, too.")
     max_random_area: Float32 = option(1, "The largest area of `random_resized_crop`, as a fraction "
         "of the image's.")
     min_random_area: Float32 = option(1, "The smallest area of `random_resized_crop`, as a "
