@@ -17,11 +17,13 @@ from gpuio.errors import ProgramError
 from gpuio.kernels.steps import (
     ANY_CHANNELS,
     COLOR_STEP,
+    FIRST_PIXEL_STEP,
     MOST_RADIUS,
     STEP,
-    STEPS,
     ColorKind,
     StepKind,
+    info_of,
+    name_of,
     table_bytes,
 )
 
@@ -38,9 +40,14 @@ _INTEGERS = [name for name in _FIELDS if _FIELDS[name][0] == np.int32]  # they s
 _PAIRS = [_INTEGERS.index(name) for name in ("src_height", "dst_height", "y", "rows")]
 _RGB = 3  # channels
 
-_FITS: dict[StepKind, Callable[[Sides, Sides, Int64s], Mask]] = {
-    StepKind.COPY: lambda before, after, margin: after == before,
-    StepKind.BLUR: lambda before, after, margin: after == before,
+
+def _same_size(before: Sides, after: Sides, margin: Int64s) -> Mask:
+    return after == before
+
+
+_FITS: dict[int, Callable[[Sides, Sides, Int64s], Mask]] = {
+    StepKind.COPY: _same_size,
+    StepKind.BLUR: _same_size,
     StepKind.BORDER: lambda before, after, margin: (after == before + 2 * margin) & (margin >= 0),
     StepKind.AREA: lambda before, after, margin: after <= before,
     StepKind.AREA_INTEGER: lambda before, after, margin: before % np.maximum(after, 1) == 0,
@@ -103,8 +110,7 @@ def check_steps(
     if broken.any():
         item = int(broken.argmax())
         found = next(describe(table[item]) for mask, describe in rules if mask[item])
-        kind = StepKind(columns.kind[item])
-        raise ProgramError(f"{kernel}: item {item}: {kind.name} {found}")
+        raise ProgramError(f"{kernel}: item {item}: {name_of(columns.kind[item])} {found}")
 
 
 def _kind_rules(columns: _Columns, table: Rows, channels: int) -> list[Rule]:
@@ -112,19 +118,19 @@ def _kind_rules(columns: _Columns, table: Rows, channels: int) -> list[Rule]:
     kind, margin, rules = columns.kind, columns.margin, list[Rule]()
     unfit = _either(columns.source < 1)
     for number in {*kind.tolist()} - {StepKind.SKIP}:
-        present, mine = StepKind(number), kind == number
-        info = STEPS[present]
+        info, mine = info_of(number), kind == number
         if channels not in info.channels:
             rules.append((mine, _say(f"takes pictures of 1, 3 or 4 channels, found {channels}")))
-        if present in _FITS:
-            unfit |= mine & _either(~_FITS[present](columns.source, columns.result, margin))
+        fits = _same_size if number >= FIRST_PIXEL_STEP else _FITS.get(number)
+        if fits is not None:
+            unfit |= mine & _either(~fits(columns.source, columns.result, margin))
         if info.warps:
             missing = mine & (table["matrix"] == 0)
             rules.append((missing, _say("takes a matrix, found none")))
         if info.weighs:
             missing = mine & (table["weights"] == 0)
             rules.append((missing, _say("takes weights, found none")))
-        if present == StepKind.BLUR:
+        if number == StepKind.BLUR:
             wrong = mine & ((margin < 1) | (margin > MOST_RADIUS))
             expected = f"takes a margin of 1 to {MOST_RADIUS} pixels, found {{margin}}"
             rules.append((wrong, _say(expected)))

@@ -20,6 +20,7 @@ from numba import cuda, njit, types
 from gpuio.kernels.arithmetic import bfloat16_bits, float16_bits, normalized, shifted
 from gpuio.kernels.color import gray_of, hls_moved, luma, mean_level, moved, scaled
 from gpuio.kernels.device_pixels import (
+    FOUR_LEVELS,
     field_offsets,
     load_pixel,
     pixel_address,
@@ -36,7 +37,15 @@ from gpuio.kernels.native import (
     store16,
     store_float,
 )
-from gpuio.kernels.steps import COLOR_STEP, STEP, ColorKind, OutputType, StepKind
+from gpuio.kernels.steps import (
+    COLOR_STEP,
+    FIRST_PIXEL_STEP,
+    STEP,
+    ColorKind,
+    OutputType,
+    PixelFunction,
+    StepKind,
+)
 
 _F32, _I32, _I64, _U64 = np.float32, np.int32, np.int64, np.uint64
 _WORD = np.uint64(4)
@@ -52,7 +61,10 @@ _PIXELS = (32, 4, 1)
 _DST, _NORM, _MEAN_IMAGE, _COLOR, _DST_PITCH, _KIND, _MIRROR = field_offsets(
     STEP, "dst norm mean_image color dst_pitch kind mirror"
 )
-_ROWS, _COLS, _COLOR_COUNT = field_offsets(STEP, "rows cols color_count")
+_ROWS, _COLS, _COLOR_COUNT, _Y, _X = field_offsets(STEP, "rows cols color_count y x")
+_SRC, _SRC_PITCH, _SRC_HEIGHT, _SRC_WIDTH, _WEIGHTS = field_offsets(
+    STEP, "src src_pitch src_height src_width weights"
+)
 _COLOR_KIND, _A, _B, _C = field_offsets(COLOR_STEP, "kind a b c")
 
 
@@ -66,6 +78,8 @@ class DeviceKernel:
         signature: Numba's types of the arguments of `body`.
         block: Threads of a block, along x, y and z.
         synchronises: Whether the threads of a block wait for each other.
+        own: The kind of PIXEL_STEPS that the kernel makes; its code is not kept on disk. 0 for
+            kernels of gpuio.
     """
 
     name: str
@@ -73,6 +87,7 @@ class DeviceKernel:
     signature: Any
     block: tuple[int, int, int]
     synchronises: bool = False
+    own: int = 0
 
 
 def _sample(table, channels):
@@ -86,7 +101,7 @@ def _sample(table, channels):
     y = _I32(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y)
     step = table + _U64(cuda.blockIdx.z) * _U64(_STEP_BYTES)
     kind, rows, cols = load32(step + _KIND), load32(step + _ROWS), load32(step + _COLS)
-    if kind != StepKind.SKIP and y < rows and x < cols:
+    if kind != StepKind.SKIP and kind < FIRST_PIXEL_STEP and y < rows and x < cols:
         pixel = step_pixel(step, kind, y, x, rows, cols, channels)
         pitch = _I64(load64(step + _DST_PITCH))
         store_pixel(pixel_address(load64(step + _DST), y, pitch, x * channels), pixel, channels)
@@ -286,6 +301,26 @@ def _color(table, channels):
         )
 
 
+def sample_own(own: int, pixel: PixelFunction) -> DeviceKernel:
+    """A kernel as SAMPLE for the kind `own` of PIXEL_STEPS alone, whose function is `pixel`."""
+    make = device_function(FOUR_LEVELS(_ADDRESS, _LONG, *[_INT] * 5, _ADDRESS))(pixel)
+
+    def body(table, channels):
+        x = _I32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
+        y = _I32(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y)
+        step = table + _U64(cuda.blockIdx.z) * _U64(_STEP_BYTES)
+        if load32(step + _KIND) == own and y < load32(step + _ROWS) and x < load32(step + _COLS):
+            height, width = load32(step + _SRC_HEIGHT), load32(step + _SRC_WIDTH)
+            top, left = _I32(load32(step + _Y) + y), _I32(load32(step + _X) + x)
+            src, src_pitch = load64(step + _SRC), _I64(load64(step + _SRC_PITCH))
+            values = load64(step + _WEIGHTS)
+            levels = make(src, src_pitch, height, width, channels, top, left, values)
+            to, pitch = load64(step + _DST), _I64(load64(step + _DST_PITCH))
+            store_pixel(pixel_address(to, y, pitch, x * channels), levels, channels)
+
+    return DeviceKernel(f"sample {own}", body, types.void(*_TABLE), _PIXELS, own=own)
+
+
 def grid(kernel, table):
     """Blocks along x, y and z of a launch that serves all of a table.
 
@@ -307,7 +342,7 @@ def compile_device(kernel):
     Code is kept on disk for each kind of device.
     """
     # Without optimisation across libraries it is, for each capability, what `ptx` gives.
-    return cuda.jit(kernel.signature, cache=True, lto=False)(kernel.body)
+    return cuda.jit(kernel.signature, cache=not kernel.own, lto=False)(kernel.body)
 
 
 def ptx(kernel, capability):
@@ -319,7 +354,7 @@ def ptx(kernel, capability):
 _TABLE = (types.uint64, types.int32)
 SAMPLE = DeviceKernel("sample", _sample, types.void(*_TABLE), _PIXELS)
 """`(table, channels)`: the window of each row, as pixels at `dst`; Task `resample` without colours.
-Kind SKIP does nothing."""
+Kind SKIP does nothing, nor do those of PIXEL_STEPS."""
 
 COLOR = DeviceKernel("color", _color, types.void(*_TABLE), (THREADS, 1, 1), synchronises=True)
 """`(table, channels)`: of each row with a `color` that is not SKIP, the picture at `dst`, in

@@ -38,7 +38,7 @@ _F32, _I32, _I64, _U64 = np.float32, np.int32, np.int64, np.uint64
 _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 _WORD = np.uint64(4)
 _INT, _LONG, _ADDRESS = types.int32, types.int64, types.uint64
-_FOUR = types.UniTuple(types.int32, 4)
+FOUR_LEVELS = types.UniTuple(types.int32, 4)
 
 
 def field_offsets(dtype: np.dtype[np.void], names: str) -> list[np.uint64]:
@@ -58,7 +58,7 @@ def pixel_address(address, row, pitch, column):
     return address + _U64(_I64(row) * pitch + _I64(column))
 
 
-@device_function(_FOUR(_ADDRESS, _INT))
+@device_function(FOUR_LEVELS(_ADDRESS, _INT))
 def load_pixel(at, channels):
     """Four int32: the pixel at an address, 0 in place of channels that it does not have."""
     first, second, third, fourth = _I32(load8(at)), _I32(0), _I32(0), _I32(0)
@@ -75,7 +75,7 @@ def _column(at, count, k, x):
     return at + _WORD * _U64(_I64(k) * count + x)
 
 
-@device_function(_FOUR(_ADDRESS, *[_INT] * 5))
+@device_function(FOUR_LEVELS(_ADDRESS, *[_INT] * 5))
 def _linear_line(at, left, right, u, v, channels):
     """A row along x: what `linear_across` makes of the pixels at two places, in four values."""
     a, b = load_pixel(at + _U64(left), channels), load_pixel(at + _U64(right), channels)
@@ -87,7 +87,7 @@ def _linear_line(at, left, right, u, v, channels):
     )
 
 
-@device_function(_FOUR(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
+@device_function(FOUR_LEVELS(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _linear(src, pitch, taps, y, x, rows, cols, channels):
     """A pixel of a bilinear resize, as four int32."""
     left, right = load32(_column(taps, cols, 0, x)), load32(_column(taps, cols, 1, x))
@@ -105,7 +105,7 @@ def _linear(src, pitch, taps, y, x, rows, cols, channels):
     )
 
 
-@device_function(_FOUR(_ADDRESS, _ADDRESS, *[_INT] * 4))
+@device_function(FOUR_LEVELS(_ADDRESS, _ADDRESS, *[_INT] * 4))
 def _fixed_across(at, taps, count, cols, x, channels):
     """A row along x with `count` taps, in 1/2048, in four int32."""
     first, second, third, fourth = _I32(0), _I32(0), _I32(0), _I32(0)
@@ -128,7 +128,7 @@ def _cubic_value(at, whole, channels, in_order, real, total):
     return fixed_level(total)
 
 
-@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
+@device_function(FOUR_LEVELS(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _cubic(step, src, pitch, taps, y, x, rows, cols, channels):
     """A pixel of a cubic resize: both sums for each value, of which `_cubic_value` takes one."""
     a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
@@ -154,7 +154,7 @@ def _cubic(step, src, pitch, taps, y, x, rows, cols, channels):
     )
 
 
-@device_function(_FOUR(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
+@device_function(FOUR_LEVELS(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _lanczos(src, pitch, taps, y, x, rows, cols, channels):
     """A pixel of a Lanczos resize."""
     a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
@@ -176,7 +176,7 @@ def _area_taps(step):
     return _I32(down) + AREA_EXTRA, _I32(across) + AREA_EXTRA
 
 
-@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
+@device_function(FOUR_LEVELS(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _area(step, src, pitch, taps, y, x, rows, cols, channels):
     """A pixel of an area average over shrinking axes."""
     a, b, c, d = _F32(0), _F32(0), _F32(0), _F32(0)
@@ -203,7 +203,7 @@ def _area(step, src, pitch, taps, y, x, rows, cols, channels):
     )
 
 
-@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, *[_INT] * 3))
+@device_function(FOUR_LEVELS(_ADDRESS, _ADDRESS, _LONG, *[_INT] * 3))
 def _blocks(step, src, pitch, y, x, channels):
     """A pixel of an area average over whole blocks."""
     height = _I32(np.uint32(load32(step + _SRC_HEIGHT)) // np.uint32(load32(step + _DST_HEIGHT)))
@@ -223,7 +223,7 @@ def _blocks(step, src, pitch, y, x, channels):
     )
 
 
-@device_function(_FOUR(_ADDRESS, *[_INT] * 4, _LONG, _INT, _INT))
+@device_function(FOUR_LEVELS(_ADDRESS, *[_INT] * 4, _LONG, _INT, _INT))
 def _tap(src, y, x, height, width, pitch, channels, fill):
     """Four values: of a pixel of the source, or of what lies outside of it."""
     first, second, third, fourth = fill, fill, fill, _I32(0)
@@ -244,7 +244,7 @@ def _warp_place(taps, line, column, rounding):
     return _I32(min(max(total, -FAR), FAR))
 
 
-@device_function(_FOUR(_ADDRESS, _LONG, *[_INT] * 6))
+@device_function(FOUR_LEVELS(_ADDRESS, _LONG, *[_INT] * 6))
 def _warp_linear(src, pitch, height, width, xs, ys, channels, fill):
     """A pixel of a bilinear warp, at a place in 1/1024 pixels."""
     x, y, fx, fy = xs >> 10, ys >> 10, warp_fraction(xs), warp_fraction(ys)
@@ -260,7 +260,7 @@ def _warp_linear(src, pitch, height, width, xs, ys, channels, fill):
     )
 
 
-@device_function(_FOUR(_ADDRESS, _INT, _ADDRESS, _LONG, *[_INT] * 6))
+@device_function(FOUR_LEVELS(_ADDRESS, _INT, _ADDRESS, _LONG, *[_INT] * 6))
 def _warp_smooth(step, count, src, pitch, height, width, xs, ys, channels, fill):
     """A pixel of a warp with `count` taps along each axis."""
     a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
@@ -277,7 +277,7 @@ def _warp_smooth(step, count, src, pitch, height, width, xs, ys, channels, fill)
     return warp_level(a), warp_level(b), warp_level(c), warp_level(d)
 
 
-@device_function(_FOUR(_ADDRESS, _INT, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
+@device_function(FOUR_LEVELS(_ADDRESS, _INT, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
 def _warped(step, kind, src, pitch, taps, y, x, rows, cols, channels):
     """A pixel of a warp or border."""
     height, width = load32(step + _SRC_HEIGHT), load32(step + _SRC_WIDTH)
@@ -297,7 +297,7 @@ def _warped(step, kind, src, pitch, taps, y, x, rows, cols, channels):
     return _warp_smooth(step, count, src, pitch, height, width, xs, ys, channels, fill)
 
 
-@device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, *[_INT] * 3))
+@device_function(FOUR_LEVELS(_ADDRESS, _ADDRESS, _LONG, *[_INT] * 3))
 def _blurred(step, src, pitch, y, x, channels):
     """Pixel (y, x) of a blur: the sums along x of all rows, then the sum along y."""
     a, b, c, d = _F32(0), _F32(0), _F32(0), _F32(0)
@@ -319,7 +319,7 @@ def _blurred(step, src, pitch, y, x, channels):
     return level(a), level(b), level(c), level(d)
 
 
-@device_function(_FOUR(_ADDRESS, *[_INT] * 6))
+@device_function(FOUR_LEVELS(_ADDRESS, *[_INT] * 6))
 def step_pixel(step, kind, y, x, rows, cols, channels):
     """Pixel (y, x) of the window of the STEP row at address `step`, as four int32.
 

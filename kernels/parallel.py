@@ -132,18 +132,19 @@ def _join(join, threads, count, worker, jobs):
 class Routine:
     """A function with machine code of its own, which kernels call by its address.
 
-    It is compiled when its address is first wanted, and kept in Numba's disk cache. A kernel that
+    It is compiled when its address is first wanted. A kernel that
     called it by name would contain its code, and all kernels that do would compile it again.
 
     Args:
         body: A module-level function.
         signature: Numba's types of its result and arguments, 64 bits each.
+        cached: Whether the code is kept on disk.
     """
 
-    def __init__(self, body: Any, signature: Any) -> None:
+    def __init__(self, body: Any, signature: Any, *, cached: bool = True) -> None:
         self.__doc__ = body.__doc__
         self.__name__ = body.__name__
-        self._body, self._signature = body, signature
+        self._body, self._signature, self._cached = body, signature, cached
 
     @cached_property
     def address(self) -> int:
@@ -152,7 +153,7 @@ class Routine:
 
     @cached_property
     def _compiled(self) -> Any:
-        return cfunc(self._signature, cache=True, error_model="numpy")(self._body)
+        return cfunc(self._signature, cache=self._cached, error_model="numpy")(self._body)
 
 
 class Task(Routine):

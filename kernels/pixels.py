@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numba import carray, njit, types
 
 from gpuio.kernels.native import pointer
 from gpuio.kernels.parallel import Routine
-from gpuio.kernels.steps import STEP
+from gpuio.kernels.steps import FIRST_PIXEL_STEP, PIXEL_STEPS, STEP
 
 _PIXELS = types.void(types.uint64, types.int64, types.uint64, types.int64, types.uint64)
 
@@ -35,3 +37,26 @@ def source_row(step, y, channels):
     """(src_width * channels,) uint8, row `y` of the source of a STEP row."""
     start = step.src + np.uint64(y * step.src_pitch)
     return carray(pointer(start), step.src_width * channels, np.uint8)
+
+
+@cache
+def pixel_step(kind):
+    """The `Routine` for a kind of PIXEL_STEPS, whose function is called for each pixel.
+
+    Its code is not kept on disk: Numba would not see that the function has changed.
+    """
+    make = njit(error_model="numpy")(PIXEL_STEPS[kind - FIRST_PIXEL_STEP].pixel)
+
+    def own_pixels(at, channels, to, pitch, tables):
+        """Write the window of a STEP row; arguments as `pixel_routine` says."""
+        step, out = step_and_pixels(at, to, pitch)
+        picture = (step.src, step.src_pitch, step.src_height, step.src_width, np.int32(channels))
+        for y in range(step.rows):
+            for x in range(step.cols):
+                levels = make(
+                    *picture, np.int32(step.y + y), np.int32(step.x + x), step.weights
+                )  # fmt: skip
+                for c in range(channels):
+                    out[y * pitch + x * channels + c] = np.uint8(levels[c])
+
+    return Routine(own_pixels, _PIXELS, cached=False)

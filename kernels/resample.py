@@ -22,10 +22,11 @@ from gpuio.kernels.color import color_image
 from gpuio.kernels.native import call, pointer, stack
 from gpuio.kernels.output import emit_pixels, emit_planes
 from gpuio.kernels.parallel import Routine, Task, arguments
-from gpuio.kernels.pixels import source_row
+from gpuio.kernels.pixels import pixel_step, source_row
 from gpuio.kernels.resize import resize_pixels
 from gpuio.kernels.steps import (
     COLOR_STEP,
+    MOST_KINDS,
     STEP,
     STEPS,
     OutputType,
@@ -45,8 +46,8 @@ _PIXELS = {
 _PLANES = {StepKind.LINEAR: resize_to_planes, StepKind.WARP_LINEAR: warp_to_planes}
 _ROUTINES = np.dtype(
     [
-        ("pixels", np.uint64, len(STEPS)),  # by kind, what makes its pixels
-        ("planes", np.uint64, len(STEPS)),  # by kind, what takes them on to the batch at once
+        ("pixels", np.uint64, MOST_KINDS),  # by kind, what makes its pixels
+        ("planes", np.uint64, MOST_KINDS),  # by kind, what takes them on to the batch at once
         ("emit_pixels", np.uint64, len(OutputType)),
         ("emit_planes", np.uint64, len(OutputType)),
         ("colors", np.uint64),
@@ -83,7 +84,8 @@ class _StepTask(Task):
         for kind in straight:
             routines["planes"][kind] = _PLANES[kind].address
         for kind in others - {StepKind.COPY}:
-            routines["pixels"][kind] = _PIXELS[kind].address
+            routine = _PIXELS[kind] if kind in _PIXELS else pixel_step(kind)
+            routines["pixels"][kind] = routine.address
         if output and straight:
             routines["emit_planes"][output[0]] = emit_planes[output[0]].address
         if output and others:

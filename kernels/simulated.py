@@ -17,12 +17,14 @@ import threading
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType, SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
 from numba.cuda.simulator.kernel import BlockManager
 from numba.cuda.simulator.kernelapi import Dim3, FakeCUDAModule
+
+from gpuio.kernels.steps import FIRST_PIXEL_STEP, PIXEL_STEPS
 
 _PACKAGE = "gpuio.kernels"
 _IN_PYTHON = ("arithmetic", "color", "device_pixels", "device")  # in the order of their imports
@@ -39,7 +41,10 @@ class Memory(Protocol):
 
 
 def load(memory: Memory) -> ModuleType:
-    """kernels/device.py in Python, its loads and stores those of `memory`."""
+    """kernels/device.py in Python, its loads and stores those of `memory`.
+
+    Its attribute `modules` holds, by name, all modules that are in Python.
+    """
     modules: dict[str, Any] = {
         "numba": _plain_numba(),
         f"{_PACKAGE}.native": _native(memory),
@@ -62,7 +67,28 @@ def load(memory: Memory) -> ModuleType:
         # Dataclasses look their module up by its name.
         code = import_module(full).__spec__.loader.get_code(full)  # type: ignore[union-attr]
         exec(code, module.__dict__)
-    return modules[f"{_PACKAGE}.device"]
+    device: ModuleType = modules[f"{_PACKAGE}.device"]
+    vars(device)["modules"] = modules
+    return device
+
+
+def own_kernel(namespace: ModuleType, kernel: Any) -> Any:
+    """The kernel of a pixel step, made anew in a namespace of `load`."""
+    pixel = PIXEL_STEPS[kernel.own - FIRST_PIXEL_STEP].pixel
+    return namespace.sample_own(kernel.own, _in_python(pixel, namespace.modules))
+
+
+def _in_python(function: Any, modules: dict[str, Any]) -> Any:
+    """A function that uses `modules`, by name, and plain Python in place of compiled functions."""
+    scope = dict(function.__globals__)
+    for name in function.__code__.co_names:
+        value: Any = scope.get(name)
+        module = modules.get(getattr(value, "__module__", None) or "")
+        if module is not None:
+            scope[name] = getattr(module, value.__name__)
+        elif hasattr(value, "py_func"):
+            scope[name] = _in_python(value.py_func, modules)
+    return FunctionType(function.__code__, scope, function.__name__, None, function.__closure__)
 
 
 def simulate(kernel: Any, grid: Sequence[int], args: Sequence[int]) -> None:

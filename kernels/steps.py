@@ -7,9 +7,10 @@ known of each kind; the kernels, the planner and `check_steps` of kernels/checks
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -131,10 +132,87 @@ STEPS: Final = {
 }
 """Every kind but SKIP, in the order of their numbers."""
 
-TAPS: Final = np.array([info.taps for info in STEPS.values()], np.int32)
-REACH: Final = np.array([info.reach for info in STEPS.values()], np.int64)
-WARPS: Final = np.array([info.warps for info in STEPS.values()])
-NEAREST_OF: Final = np.array([info.nearest for info in STEPS.values()], np.int64)
+FIRST_PIXEL_STEP: Final = 32
+"""Kinds from here on are those of `PIXEL_STEPS`, in its order."""
+MOST_KINDS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PixelStep:
+    """A kind of step of the user's own; the picture keeps its size.
+
+    Attributes:
+        name: For messages.
+        pixel: See `register_pixel_step`.
+    """
+
+    name: str
+    pixel: PixelFunction
+
+
+PixelFunction = Callable[..., tuple[int, int, int, int]]
+PIXEL_STEPS: Final[list[PixelStep]] = []
+_PIXEL_STEP_INFO = StepInfo(taps=0, reach=0, weighs=True, nearest=StepKind.COPY)
+
+
+def register_pixel_step(name: str, pixel: PixelFunction) -> int:
+    """Add a kind of step, for `ResampleChain.pixel_step`, on every device.
+
+        from gpuio.kernels.native import load8
+
+        def inverted(src, pitch, height, width, channels, y, x, values):
+            at = src + np.uint64(y * pitch + x * channels)
+            red, green, blue = load8(at), load8(at + np.uint64(1)), load8(at + np.uint64(2))
+            return 255 - red, 255 - green, 255 - blue, 0
+
+        INVERT = register_pixel_step("INVERT", inverted)
+
+    Args:
+        name: For messages; no other step has it.
+        pixel: A function that Numba compiles for the CPU and for CUDA, when it is first needed. It
+            gets the address of the source's pixel (0, 0), the bytes between its rows, its height,
+            width and channels, the place (y, x) in the picture, and the address of the image's
+            float32 values; it returns four levels, 0 to 255, of which the first `channels` count.
+            Only pixels in the picture and at most `margin` from the place may be read, with the
+            loads of `gpuio.kernels.native`. Functions that it calls have `njit(inline="always")`.
+
+    Returns:
+        Number of the kind.
+
+    Raises:
+        ValueError: The name is taken, or there are too many kinds.
+    """
+    if name in StepKind.__members__ or any(step.name == name for step in PIXEL_STEPS):
+        raise ValueError(f"there is a step named {name} already")
+    if FIRST_PIXEL_STEP + len(PIXEL_STEPS) == MOST_KINDS:
+        raise ValueError(f"{name}: {len(PIXEL_STEPS)} steps are registered, which are the most")
+    PIXEL_STEPS.append(PixelStep(name, getattr(pixel, "py_func", pixel)))
+    return FIRST_PIXEL_STEP + len(PIXEL_STEPS) - 1
+
+
+def info_of(kind: int) -> StepInfo:
+    """What must be known of a kind."""
+    return _PIXEL_STEP_INFO if kind >= FIRST_PIXEL_STEP else STEPS[StepKind(kind)]
+
+
+def name_of(kind: int) -> str:
+    """Name of a kind, for messages."""
+    if kind >= FIRST_PIXEL_STEP:
+        return PIXEL_STEPS[kind - FIRST_PIXEL_STEP].name
+    return StepKind(kind).name
+
+
+def _by_kind(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """(MOST_KINDS,) an attribute of STEPS; 0 for kinds of `PIXEL_STEPS`."""
+    column = np.zeros(MOST_KINDS, dtype)
+    column[: len(STEPS)] = [getattr(info, name) for info in STEPS.values()]
+    return column
+
+
+TAPS: Final = _by_kind("taps", np.int32)
+REACH: Final = _by_kind("reach", np.int64)
+WARPS: Final = _by_kind("warps", np.bool_)
+NEAREST_OF: Final = _by_kind("nearest", np.int64)
 """`taps`, `reach`, `warps` and `nearest` of STEPS as arrays by kind."""
 
 STEP: Final = np.dtype(
@@ -145,7 +223,7 @@ STEP: Final = np.dtype(
         ("mean_image", np.uint64),  # address of a (C, H, W) float32 mean for `finish`, or 0
         ("matrix", np.uint64),  # address of 6 float64, canvas to source, for a warp
         # Address of a `weight_table`, for a cubic or Lanczos warp; of 2 * margin + 1 float32 along
-        # x and as many along y, for a blur.
+        # x and as many along y, for a blur; of the values of a pixel step.
         ("weights", np.uint64),
         ("color", np.uint64),  # address of the first of `color_count` COLOR_STEP rows, or 0
         # Offset of `table_bytes` bytes in the worker's memory; for kernels of a device, address of
@@ -167,7 +245,7 @@ STEP: Final = np.dtype(
         ("x", np.int32),
         ("rows", np.int32),
         ("cols", np.int32),
-        ("margin", np.int32),  # width of a border; pixels that a blur reads on each side
+        ("margin", np.int32),  # width of a border; pixels that others read on each side
         ("src_in_scratch", np.int32),  # whether `src` is an offset in the worker's memory
         ("color_count", np.int32),
     ],
@@ -231,6 +309,8 @@ def check_kinds(kind: npt.NDArray[np.integer]) -> None:
         ProgramError: One is not; the message names the item.
     """
     unknown = (kind < StepKind.SKIP.value) | (kind >= len(STEPS))
+    if unknown.any() and PIXEL_STEPS:
+        unknown &= (kind < FIRST_PIXEL_STEP) | (kind >= FIRST_PIXEL_STEP + len(PIXEL_STEPS))
     if unknown.any():
         item = int(unknown.argmax())
         known = f"kinds are SKIP (-1) to {StepKind(len(STEPS) - 1).name} ({len(STEPS) - 1})"

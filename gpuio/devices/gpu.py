@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -40,7 +41,7 @@ from gpuio.devices.ring import Slot
 from gpuio.kernels import device as kernels
 from gpuio.kernels.parallel import Task, run_program
 from gpuio.kernels.resample import finish, resample
-from gpuio.kernels.steps import StepKind
+from gpuio.kernels.steps import FIRST_PIXEL_STEP, PIXEL_STEPS, StepKind
 from gpuio.kernels.tables import tabulate, tap_bytes
 
 _IN_TURN = 3  # sets of buffers: one set is filled, one is at work, one is free already
@@ -273,10 +274,11 @@ class _Work(Work):
         return _Queued(spent)
 
     def _launches(self, call: KernelCall, bases: npt.NDArray[np.uint64]) -> list[DeviceLaunch]:
-        """What the device runs for a kernel of the CPU: one launch, or more where colours change.
+        """What the device runs for a kernel of the CPU: one launch, or more.
 
-        The CPU takes an image through its colours before it normalizes it; on the device each
-        thread has one pixel, and contrast needs the mean of all of them.
+        FINISH makes pixels of gpuio's own kinds and changes no colours: each thread has one pixel,
+        and contrast needs the mean of all of them. So images with colours, and those of the user's
+        kinds, are put into their scratch memory first.
         """
         table = call.table.copy()
         table["src"] += np.where(table["src_in_scratch"] != 0, bases, np.uint64(0))
@@ -286,17 +288,18 @@ class _Work(Work):
             return self._sample(table, channels)
         assert call.kernel is finish
         launches: list[DeviceLaunch] = []
-        colored = (table["color"] != 0) & (table["kind"] != StepKind.SKIP.value)
-        if colored.any():
+        apart = (table["color"] != 0) | (table["kind"] >= FIRST_PIXEL_STEP)
+        apart &= table["kind"] != StepKind.SKIP.value
+        if apart.any():
             pitch = table["cols"].astype(np.int64) * channels
             painted = table.copy()
-            painted["kind"][~colored] = StepKind.SKIP
+            painted["kind"][~apart] = StepKind.SKIP
             painted["dst"], painted["dst_pitch"] = table["scratch"] + bases, pitch
             launches += self._sample(painted, channels)
             skipped = table["y"] * pitch + table["x"].astype(np.int64) * channels
             origin = painted["dst"] - skipped.astype(np.uint64)
-            table["src"][colored], table["src_pitch"][colored] = origin[colored], pitch[colored]
-            table["kind"][colored] = StepKind.COPY
+            table["src"][apart], table["src_pitch"][apart] = origin[apart], pitch[apart]
+            table["kind"][apart] = StepKind.COPY
         address = self._place(table, channels)
         args = (address, channels, *map(int, rest))
         return [*launches, (kernels.FINISH, kernels.grid(kernels.FINISH, table), args)]
@@ -305,6 +308,8 @@ class _Work(Work):
         args = (self._place(table, channels), channels)
         grid = kernels.grid(kernels.SAMPLE, table)
         launches: list[DeviceLaunch] = [(kernels.SAMPLE, grid, args)]
+        own = table["kind"][table["kind"] >= FIRST_PIXEL_STEP]
+        launches += [(_own_kernel(kind), grid, args) for kind in {*own.tolist()}]
         if ((table["color"] != 0) & (table["kind"] != StepKind.SKIP.value)).any():
             launches.append((kernels.COLOR, kernels.grid(kernels.COLOR, table), args))
         return launches
@@ -317,6 +322,14 @@ class _Work(Work):
         args = (table.ctypes.data, channels, pinned.ctypes.data - address)
         run_program([(tabulate, args)], len(table), self._device.threads)
         return self._buffers.tables.put(table)
+
+
+@cache
+def _own_kernel(kind: int) -> kernels.DeviceKernel:
+    """The kernel of a kind of `PIXEL_STEPS`."""
+    own = kernels.sample_own(kind, PIXEL_STEPS[kind - FIRST_PIXEL_STEP].pixel)
+    assert isinstance(own, kernels.DeviceKernel)
+    return own
 
 
 class GpuDevice(Device):

@@ -31,7 +31,7 @@ from gpuio.devices.gpu import Driver
 from gpuio.devices.pool import Lease
 from gpuio.errors import BackendError
 from gpuio.kernels.device import DeviceKernel
-from gpuio.kernels.simulated import load, simulate
+from gpuio.kernels.simulated import load, own_kernel, simulate
 
 _GUARD = 64
 _FILL = 0xA5
@@ -281,7 +281,9 @@ class SimulatedDriver(Driver):
         stream: SimulatedStream,
     ) -> None:
         with self.memory.step(stream):
-            simulate(getattr(self._kernels, kernel.name.upper()), grid, args)
+            name = kernel.name.upper()
+            own = own_kernel(self._kernels, kernel) if kernel.own else None
+            simulate(own or getattr(self._kernels, name), grid, args)
 
     @cached_property
     def _kernels(self) -> ModuleType:

@@ -1,11 +1,13 @@
 """What happens to images: one file for each family of transforms.
 
 Each transform is a frozen dataclass that checks its parameters. A `Plan` holds them in the order in
-which they apply; importing them needs NumPy alone.
+which they apply; importing them needs NumPy alone. Transforms of one's own derive from `Op`; where
+pixels are new, `register_pixel_step` adds the function that makes them.
 """
 
 from __future__ import annotations
 
+from gpuio.kernels.steps import register_pixel_step
 from gpuio.transforms.affine import Affine
 from gpuio.transforms.blur import GaussianBlur
 from gpuio.transforms.border import Pad
@@ -32,4 +34,5 @@ __all__ = [
     "FitInto", "GaussianBlur", "HlsJitter", "Lighting", "Mirror", "MirrorObjects", "MoveBoxes",
     "MovePoints", "Normalization", "Objects", "Op", "PackLabels", "Pad", "PadObjects",
     "RandomGray", "RandomResizedCrop", "ResizeShorterEdge", "Sampler", "SquareCrop", "TopLeft",
+    "register_pixel_step",
 ]  # fmt: skip

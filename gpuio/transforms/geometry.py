@@ -57,8 +57,9 @@ class Step:
         offset: (N, 2) y and x of `source` in the result of the step before.
         matrix: For warps.
         mirrors: Images that are mirrored left to right; None where the step is no mirror.
-        margin: Width of a border, in pixels; of a blur, how far it reads to each side.
-        weights: (N, 2 * (2 * margin + 1)) float32 for blurs: those along x, then those along y.
+        margin: Width of a border, in pixels; of others, how far they read to each side.
+        weights: (N, 2 * (2 * margin + 1)) float32 for blurs: those along x, then those along y;
+            for kinds of the user's own, (N, K) float32 parameters.
         fill: Value of what lies outside of the picture, for warps and borders.
         colors: What happens to the colours of the result, in this order.
         box: (N, 4) window of the result that is wanted; `ResampleChain.finish` computes it.
@@ -183,6 +184,23 @@ class ResampleChain:
         kind, offset = np.full(len(self.size), StepKind.BLUR), np.zeros_like(self.size)
         step = Step(kind, self.size, self.size, offset, margin=weights.shape[1] // 2)
         step.weights = np.concatenate([weights, weights], axis=1)
+        self._append(step)
+
+    def pixel_step(
+        self, kind: int | Kinds, values: npt.NDArray[np.float32], margin: int = 0
+    ) -> None:
+        """Make each pixel anew by a kind of the user's own.
+
+        Args:
+            kind: A number that `register_pixel_step` gave, one for all images or (N,); COPY leaves
+                an image as it is.
+            values: (N, K) parameters of each image, K at least 1.
+            margin: How far from its place the kind reads pixels.
+        """
+        kinds = np.broadcast_to(np.asarray(kind, np.int64), len(self.size)).copy()
+        offset = np.zeros_like(self.size)
+        step = Step(kinds, self.size, self.size, offset, margin=margin)
+        step.weights = np.ascontiguousarray(values, np.float32)
         self._append(step)
 
     def add_color(self, color: ColorStep) -> None:

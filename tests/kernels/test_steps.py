@@ -20,7 +20,9 @@ def test_every_kind_has_a_row_at_its_number():
     assert [int(kind) for kind in STEPS] == list(range(len(STEPS)))
     for name in ("taps", "reach", "warps"):
         column = getattr(steps, name.upper())
-        npt.assert_array_equal(column, [getattr(info, name) for info in STEPS.values()])
+        npt.assert_array_equal(
+            column[: len(STEPS)], [getattr(info, name) for info in STEPS.values()]
+        )
 
 
 def test_every_kind_but_a_copy_has_a_routine():
