@@ -1,9 +1,9 @@
 """The arithmetic of every kernel: scalars in, scalars out, the same bits on every device.
 
-What runs along rows and over threads is elsewhere: loops of the CPU in resample.py, warp.py and
-output.py, kernels for CUDA in device.py. Here is what one value of the result is made of. Where a
-float32 product feeds a sum it is made by `mul_rn`, as CUDA would round the two only once; nothing
-is of double precision, which devices for training are slow at.
+These functions compute one value of a result. The loops over rows and threads are elsewhere: the
+CPU's in resize.py, warp.py, blur.py and output.py, CUDA's in device.py. A float32 product that
+feeds a sum is made by `mul_rn`, as CUDA would round the two only once; nothing is of double
+precision, which GPUs for training are slow at.
 
 Source of the formulas: OpenCV 3.4, modules/imgproc/src/resize.cpp and imgwarp.cpp, which MXNet
 1.9.1 bundles.
@@ -20,7 +20,7 @@ _F32, _I32, _I64, _U32 = np.float32, np.int32, np.int64, np.uint32
 _WHOLE = np.float32(12582912)  # 1.5 * 2**23: float32 near it have no fraction
 _CUBIC_UNIT = np.float32(1.0 / (2048.0 * 2048.0))
 FAR = 2**30
-"""In 1/1024 pixels: outside of any picture."""
+"""A place outside of any picture, in 1/1024 pixels."""
 
 
 @njit(inline="always")
@@ -112,9 +112,9 @@ def block_level(total, height, width, reciprocal):
 
     Args:
         total: Sum of its levels.
-        height: Of the block, in pixels.
-        width: Of the block.
-        reciprocal: `block_reciprocal`.
+        height: Height of the block, in pixels.
+        width: Width of the block, in pixels.
+        reciprocal: `block_reciprocal` of these two.
     """
     if height == 2 and width == 2:
         return _I32((total + 2) >> 2)
@@ -123,7 +123,7 @@ def block_level(total, height, width, reciprocal):
 
 @njit(inline="always")
 def block_reciprocal(height, width):
-    """float32 one by the number of pixels in a block."""
+    """1 / (height * width), in float32."""
     return _F32(1) / _F32(height * width)
 
 
@@ -141,7 +141,7 @@ def mirrored(place, count):
 
 @njit(inline="always")
 def warp_fraction(place):
-    """Of a place in 1/1024 pixels, the fraction in 1/32."""
+    """The fraction, in 1/32 pixels, of a place in 1/1024 pixels."""
     return (place >> 5) & 31
 
 

@@ -118,7 +118,7 @@ def _emit(norm, value, means, out, pixel, place, output):
         out: Address of the image in the batch.
         pixel: Where the pixel was before it was mirrored, from which its mean is taken.
         place: Where the value goes.
-        output: Type of kernels/output.py.
+        output: An OutputType.
     """
     mean = load_float(norm)
     if means != _U64(0):
@@ -148,7 +148,7 @@ def _finish(table, channels, output, interleaved):
     Args:
         table: uint64, address of the (N,) STEP table.
         channels: int32, 1, 3 or 4.
-        output: int32, type of kernels/output.py.
+        output: int32, an OutputType.
         interleaved: int32, 1 for a batch that is (N, H, W, C).
     """
     x = _I32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
@@ -229,7 +229,7 @@ def _color_pixels(steps, begin, end, rest, picture, pitch, rows, cols, channels,
         steps: Address of COLOR_STEP rows.
         begin: The first row that applies; no row after it is CONTRAST.
         end: The row after the last one.
-        rest: What the row `begin` adds where it is CONTRAST.
+        rest: float32 that the row `begin` adds if it is CONTRAST.
         picture: Address of pixel 0.
         pitch: Bytes between rows of pixels.
         rows: Rows of pixels.

@@ -76,12 +76,12 @@ def _axis(kind, src, dst):
 
 
 def resize(image, height, width, inter=1):
-    """One image, resized in the calling thread without the GIL.
+    """An image, resized in the calling thread without the GIL.
 
     Args:
         image: (H, W, C) float32 or float64.
-        height: Of the result, in pixels.
-        width: Of the result.
+        height: Height of the result, in pixels.
+        width: Width of the result, in pixels.
         inter: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos.
 
     Returns:

@@ -104,7 +104,7 @@ def project_objects(labels, widths, boxes):
 
 @njit(inline="always")
 def _shared(row, at, box):
-    """Area that an object and a box have in common, and the object's area."""
+    """The area that an object and a box have in common, and the area of the object."""
     left, top = row[at + LEFT], row[at + TOP]
     width, height = row[at + RIGHT] - left, row[at + BOTTOM] - top
     x, y = max(left, box[0]), max(top, box[1])
@@ -135,7 +135,7 @@ def crop_objects(labels, widths, boxes, mode, threshold):
         widths: (N,) int64, changed in place.
         boxes: (N, 4) float32 x, y, width, height, relative to the picture; width 0 for none.
         mode: CENTER or OVERLAP.
-        threshold: Of intersection over the object's area, float32.
+        threshold: OVERLAP keeps objects of whose area more than this is in the box, float32.
     """
     for i in range(len(labels)):
         box, row = boxes[i], labels[i]
@@ -190,7 +190,7 @@ def suits(row, width, box, sampler, mode, threshold):
         box: (4,) float32 x, y, width, height of the crop, relative to the picture.
         sampler: A SAMPLER row.
         mode: CENTER or OVERLAP.
-        threshold: As of `crop_objects`.
+        threshold: See `crop_objects`.
     """
     if width == 0 or width == int(row[0]):
         return True
@@ -234,13 +234,13 @@ def find_crops(
         aspects: (N,) float32, width over height of the pictures.
         where: (N,) bool, those that are to be cropped.
         ids: (N,) uint64 record numbers.
-        key: (2,) uint64, of the random numbers.
+        key: (2,) uint64, key of the random numbers.
         high: uint64, the fourth word of their counters.
         blocks: (2,) uint64, counter of the order, and of the first trial; others follow.
         samplers: (S,) SAMPLER.
         order: (S,) int64, overwritten.
         mode: CENTER or OVERLAP.
-        threshold: As of `crop_objects`.
+        threshold: See `crop_objects`.
         boxes: (N, 4) float32, overwritten with x, y, width, height; all 0 where no crop suits.
     """
     words, u = carray(pointer(stack(32)), 4, _U64), carray(pointer(stack(16)), 4, _F32)

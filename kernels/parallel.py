@@ -99,7 +99,7 @@ def _worker(at):
 
 
 @njit(cache=True)
-def _start(create, worker, jobs, stride, threads, count):
+def _start_threads(create, worker, jobs, stride, threads, count):
     """Run `worker` on rows of `stride` bytes from `jobs`, each on a POSIX thread.
 
     Args:
@@ -246,15 +246,19 @@ class Launch:
         jobs["base"] = base + stride * numbers if base else 0
         jobs["program"], jobs["length"] = self._calls.ctypes.data, len(program)
         jobs["spent"] = self._spent.ctypes.data + self._spent.strides[0] * numbers
-        self._pool = None
+        self._pool: ThreadPoolExecutor | None = None
         self._threads = np.zeros(workers, np.uint64)
+        self._start(0 if here else workers)
+
+    def _start(self, workers: int) -> None:
+        """Start that many threads, or fewer where no more can be had."""
+        jobs = self._jobs
         if os.name == "posix":
             create, _, jobs["clock"] = _posix()
             rows = np.uint64(jobs.ctypes.data), jobs.strides[0]
             handles = np.uint64(self._threads.ctypes.data)
-            wanted = 0 if here else workers
-            self._started = _start(create, self._worker, *rows, handles, wanted)
-        elif not here:
+            self._started = _start_threads(create, self._worker, *rows, handles, workers)
+        elif workers:
             # Plain integers, as ctypes wants.
             at, size = int(jobs.ctypes.data), int(jobs.strides[0])
             self._pool = ThreadPoolExecutor(workers)  # ctypes lets the GIL go

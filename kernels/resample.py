@@ -201,8 +201,8 @@ def resize(image, height, width, inter=1):
 
     Args:
         image: (H, W, C) or (H, W) uint8, C contiguous channels of 1, 3 or 4.
-        height: Of the result, in pixels.
-        width: Of the result.
+        height: Height of the result, in pixels.
+        width: Width of the result, in pixels.
         inter: 0 nearest, 1 bilinear, 2 cubic, 3 area, 4 Lanczos.
 
     Returns:

@@ -117,7 +117,7 @@ def _cubic_level(a, b, c, d, fa, fb, fc, fd):
 def _cubic_down(ring, slot, weight, first, whole, channels, in_order, out, size):
     """Four rows into one: float32 where the vector code of OpenCV runs, integers in its tail.
 
-    The tail are the values of the whole row after the last multiple of eight, in the order in
+    The tail is the values of the whole row after the last multiple of eight, in the order in
     which OpenCV has them: for MXNet's iterators in C++ blue before green before red.
 
     Args:

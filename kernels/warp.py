@@ -43,9 +43,7 @@ def weight_table(taps):
         else:
             lanczos_weights(t, lines[k])
     real = lines[:, None, :, None] * lines[None, :, None, :] * np.float32(32768)
-    limit = (
-        32768 if taps == 2 else 32767
-    )  # the one bilinear weight that OpenCV cuts changes nothing
+    limit = 32768 if taps == 2 else 32767  # OpenCV cuts one bilinear weight, to no effect
     table = np.clip(np.rint(real), -32768, limit).astype(np.int32)
     middle = taps // 2
     for weights in table.reshape(-1, taps, taps) if taps > 2 else ():
@@ -166,9 +164,9 @@ def warp_row(taps, table, image, height, width, pitch, channels, fill, xs, ys, c
         taps: 4 or 8.
         table: (1024 * taps * taps,) int32 of `weight_table`.
         image: Source bytes, from its pixel (0, 0) on.
-        height: Of the source, in pixels.
-        width: Of the source.
-        pitch: Bytes between its rows.
+        height: Height of the source, in pixels.
+        width: Width of the source, in pixels.
+        pitch: Bytes between the rows of the source.
         channels: 1, 3 or 4.
         fill: Value of the first three channels outside the source; the fourth is 0 there.
         xs: (count,) int32 of `line_places`.

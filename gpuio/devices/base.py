@@ -59,7 +59,7 @@ class KernelCall(NamedTuple):
     Attributes:
         kernel: A `gpuio.kernels.parallel.Task`; on a GPU also a `HostStep`.
         table: One row for each item; its address is the kernel's first argument.
-        args: The others: addresses and sizes.
+        args: Its other arguments: addresses and sizes.
     """
 
     kernel: Task | HostStep
@@ -121,7 +121,7 @@ class Work(ABC):
 
     @abstractmethod
     def keep(self, host: HostArray) -> int:
-        """The address of `host`, for what only the host reads."""
+        """The address of `host` itself, which only the host reads and which is kept alive."""
 
     def start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
         """Begin to run kernels one after the other on each item, after what runs already.
@@ -141,11 +141,11 @@ class Work(ABC):
 
     @abstractmethod
     def _upload(self, host: HostArray) -> int:
-        """As `upload`."""
+        """`upload` for a table of any type."""
 
     @abstractmethod
     def _start(self, program: Sequence[KernelCall], nbytes: npt.NDArray[np.int64]) -> Running:
-        """As `start`, for a program that was checked."""
+        """Begin to run a program that was checked."""
 
 
 class Device(ABC):

@@ -36,16 +36,16 @@ _EIGENVECTORS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ColorJitter(Op):
-    """Brightness, contrast and saturation times 1 - a to 1 + a each, in random order.
+    """Multiply brightness, contrast and saturation by random factors, in random order.
 
     Contrast keeps the mean gray of the picture as it is at this point.
 
     Oracle: MXNet 1.9.1, `brightness`, `contrast` and `saturation` of ImageRecordIter.
 
     Attributes:
-        brightness: a of the brightness, at least 0.
-        contrast: a of the contrast, at least 0.
-        saturation: a of the saturation, at least 0.
+        brightness: The factor of the brightness is 1 - brightness to 1 + brightness; at least 0.
+        contrast: The factor of the contrast is 1 - contrast to 1 + contrast; at least 0.
+        saturation: The factor of the saturation is 1 - saturation to 1 + saturation; at least 0.
     """
 
     cost: ClassVar[str] = "up to three loops over the picture"
@@ -70,16 +70,17 @@ class ColorJitter(Op):
 
 @dataclass(frozen=True, slots=True)
 class HlsJitter(Op):
-    """Hue, lightness and saturation plus -a to a whole steps each.
+    """Shift hue, lightness and saturation by random whole numbers.
 
-    Values near 0 are more likely: the number is (u + 4 v) / 5 of two uniform ones.
+    A shift is -a to a, where a is the attribute. Shifts near 0 are more likely: each comes of
+    (u + 4 v) / 5 of two uniform numbers.
 
     Oracle: MXNet 1.9.1, `random_h`, `random_s` and `random_l` of ImageRecordIter (OpenCV's HLS).
 
     Attributes:
-        hue: a of the hue, in half degrees.
-        saturation: a of the saturation, in levels.
-        lightness: a of the lightness, in levels.
+        hue: Largest shift of the hue, in half degrees.
+        saturation: Largest shift of the saturation, in levels.
+        lightness: Largest shift of the lightness, in levels.
     """
 
     cost: ClassVar[str] = "a long loop over the picture"

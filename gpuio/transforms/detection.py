@@ -47,7 +47,7 @@ class Objects(Op):
 
 @dataclass(frozen=True, slots=True)
 class ColorShift(Op):
-    """Hue, lightness and saturation plus a shift each, then levels times a factor, all by chance.
+    """Shift hue, lightness and saturation, then multiply levels by a factor, each by chance.
 
     Each parameter is a pair: a, and the probability with which an image gets the shift.
 
