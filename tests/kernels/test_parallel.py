@@ -99,7 +99,7 @@ def test_memory_of_a_thread_keeps_its_bytes_from_one_kernel_to_the_next(count, t
 
 def test_where_no_thread_can_be_had_the_caller_does_the_work(monkeypatch):
     run(1, 1)  # the compiler itself uses threads
-    monkeypatch.setattr(parallel, "_start", lambda *_: 0)
+    monkeypatch.setattr(parallel, "_start_threads", lambda *_: 0)
     counts, workers = run(20, 3)
     npt.assert_array_equal(counts, 1)
     npt.assert_array_equal(workers[:3], [1, 0, 0])
