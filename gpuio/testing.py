@@ -1,4 +1,4 @@
-"""Fixtures and helpers for our tests, and for writers of decoders.
+"""Pictures and .rec files for tests, also for those of your own decoders and sources.
 
 Pictures are drawn with NumPy and encoded with Pillow, so a test needs no data files.
 """
@@ -6,39 +6,14 @@ Pictures are drawn with NumPy and encoded with Pillow, so a test needs no data f
 from __future__ import annotations
 
 import io
-import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
-
-if TYPE_CHECKING:
-    from gpuio.devices.base import Device
 
 Pixels = npt.NDArray[Any]
-
-
-def open_device(name: str) -> Device:
-    """The named device, or a skip where there is no GPU and GPUIO_REQUIRE_GPU is not set."""
-    from gpuio.devices import make_device
-    from gpuio.errors import BackendError
-
-    try:
-        return make_device(name, 2)
-    except BackendError as reason:
-        if "GPUIO_REQUIRE_GPU" in os.environ:
-            raise
-        pytest.skip(f"no CUDA device: {reason}")
-
-
-@pytest.fixture(params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> Device:
-    """Each device in turn: a test that takes `device` is a CPU test and a GPU test."""
-    return open_device(request.param)
 
 
 def draw(height: int, width: int, channels: int = 3, *, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -106,8 +81,3 @@ def write_rec(
     lines = [f"{number}\t{start}\n" for number, start in zip(ids, starts[:-1], strict=True)]
     path.with_suffix(".idx").write_text("".join(lines))
     return starts
-
-
-def our_threads() -> list[str]:
-    """Names of the threads of this library that are alive."""
-    return [t.name for t in threading.enumerate() if t.name.startswith("gpuio")]

@@ -11,9 +11,9 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
+from harness import device as device
 
 import gpuio as mx
-from gpuio.testing import device as device
 from gpuio.testing import draw, encode, write_rec
 
 # How long an example takes is the machine's affair.

@@ -9,10 +9,10 @@ import os
 import threading
 
 import pytest
+from harness import our_threads
 
 from gpuio.core.guard import Guard, SharedLock
 from gpuio.errors import BackendError, PipelineClosedError
-from gpuio.testing import our_threads
 
 ALL = list(range(20))
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

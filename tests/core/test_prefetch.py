@@ -13,11 +13,11 @@ import weakref
 from contextlib import contextmanager
 
 import pytest
+from harness import our_threads
 
 from gpuio.core.prefetch import Prefetch, _close_all
 from gpuio.core.timing import Meter
 from gpuio.errors import BackendError, PipelineClosedError
-from gpuio.testing import our_threads
 
 NAME = "gpuio-test"
 

@@ -6,10 +6,10 @@ import ctypes
 
 import numpy as np
 import pytest
+from harness import open_device
 
 from gpuio.devices.base import DONE, KernelCall
 from gpuio.devices.simulated import OrderError
-from gpuio.testing import open_device
 
 pytest.importorskip("numba.cuda")
 pytest.importorskip("gpuio.devices.gpu")

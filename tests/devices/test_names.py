@@ -9,13 +9,14 @@ import gc
 
 import numpy as np
 import pytest
+from harness import open_device, our_threads
 
 import gpuio
 from gpuio.devices import make_device
 from gpuio.devices.pool import Lease
 from gpuio.devices.simulated import OrderError
 from gpuio.errors import GpuioError
-from gpuio.testing import draw, encode, open_device, our_threads, write_rec
+from gpuio.testing import draw, encode, write_rec
 
 pytest.importorskip("numba.cuda")
 

@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 
 import pytest
+from harness import open_device
 
-from gpuio.testing import draw, encode, open_device, write_rec
+from gpuio.testing import draw, encode, write_rec
 
 pytest.importorskip("numba.cuda")
 

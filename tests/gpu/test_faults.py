@@ -10,13 +10,14 @@ import itertools
 
 import numpy as np
 import pytest
+from harness import our_threads
 
 import gpuio
 from gpuio.errors import BackendError, GpuioError
 from gpuio.pipeline.decode import registry
 from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
 from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
-from gpuio.testing import draw, encode, our_threads, write_rec
+from gpuio.testing import draw, encode, write_rec
 
 NOISE = np.random.default_rng(3)
 GOOD, LEVELS = 6, 8

@@ -7,10 +7,11 @@ import itertools
 import numpy as np
 import numpy.testing as npt
 import pytest
+from harness import our_threads
 
 from gpuio import ImageRecordIter
 from gpuio.errors import LabelError, PipelineClosedError, StateError
-from gpuio.testing import draw, encode, our_threads, write_rec
+from gpuio.testing import draw, encode, write_rec
 
 COUNT = 13
 SHAPE = (3, 16, 16)

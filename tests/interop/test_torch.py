@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import numpy.testing as npt
 import pytest
+from harness import open_device
 
 from gpuio import ImageDetRecordIter, ImageRecordIter
-from gpuio.testing import draw, encode, open_device, write_rec
+from gpuio.testing import draw, encode, write_rec
 
 torch = pytest.importorskip("torch")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from harness import open_device
 
 from gpuio.devices.base import KernelCall
 from gpuio.errors import ProgramError
 from gpuio.kernels.resample import finish, resample
 from gpuio.kernels.steps import COLOR_STEP, NORM, STEP, STEPS, ColorKind, OutputType, StepKind
-from gpuio.testing import open_device
 
 COUNT, SIDE, ROOM = 3, 8, 8192
 DEVICES = pytest.mark.parametrize("name", ["cpu", "simulated"])

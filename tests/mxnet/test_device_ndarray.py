@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from harness import open_device
 
 import gpuio as mx
 from gpuio.devices.pool import Lease
 from gpuio.mxnet.ndarray import DeviceMethods, wrap
-from gpuio.testing import open_device
 
 cupy = pytest.importorskip("cupy")
 from gpuio.devices.cuda_array import OrderedArray  # noqa: E402  needs CuPy

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from harness import our_threads
 
 import gpuio
 from gpuio import ImageRecordIter
@@ -22,7 +23,7 @@ from gpuio.observe.report import Report, Spent
 from gpuio.pipeline.executor import Executor
 from gpuio.pipeline.planner import Planner
 from gpuio.pipeline.read.reader import RecordReader
-from gpuio.testing import draw, encode, our_threads, write_rec
+from gpuio.testing import draw, encode, write_rec
 
 COUNT, BATCH = 48, 3
 SHAPE = (3, 16, 16)

@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 import numpy.testing as npt
 import pytest
+from harness import our_threads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
@@ -15,7 +16,7 @@ from scipy.ndimage import binary_erosion
 import gpuio as mx
 from gpuio import ImageRecordIter
 from gpuio.errors import CorruptRecordError, DecodeError
-from gpuio.testing import encode, our_threads, write_rec
+from gpuio.testing import encode, write_rec
 
 COUNT = 13
 SHAPE = (1, 70, 90)

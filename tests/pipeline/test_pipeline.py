@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import numpy.testing as npt
 import pytest
+from harness import our_threads
 
 from gpuio import ImageRecordIter
 from gpuio.errors import BackendError, DecodeError, PipelineClosedError
 from gpuio.pipeline import pipeline
 from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
 from gpuio.pipeline.read.reader import RecordReader
-from gpuio.testing import draw, encode, our_threads, write_rec
+from gpuio.testing import draw, encode, write_rec
 
 DESCRIPTORS = Path("/proc/self/fd")
 needs_proc = pytest.mark.skipif(not DESCRIPTORS.exists(), reason="needs /proc/self/fd")

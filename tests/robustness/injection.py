@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from harness import our_threads
 
 import gpuio
 from gpuio import recordio
@@ -39,7 +40,7 @@ from gpuio.errors import GpuioError
 from gpuio.formats import saved_array
 from gpuio.formats.index import Index
 from gpuio.formats.recordio import scan
-from gpuio.testing import draw, encode, our_threads, write_rec
+from gpuio.testing import draw, encode, write_rec
 
 from .case import Wrong
 from .judge import open_files, place_of

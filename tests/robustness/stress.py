@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from harness import our_threads
 
 import gpuio
 from gpuio import recordio
 from gpuio.errors import PipelineClosedError
-from gpuio.testing import draw, encode, our_threads, write_rec
+from gpuio.testing import draw, encode, write_rec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

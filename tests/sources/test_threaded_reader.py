@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from harness import our_threads
 
 from gpuio.devices import base
 from gpuio.devices.cpu import CpuDevice
@@ -16,7 +17,6 @@ from gpuio.errors import FormatError, LabelError, PipelineClosedError, ReadError
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Selection
 from gpuio.sources.base import EncodedImage, RecordSource
-from gpuio.testing import our_threads
 
 
 class Numbers(RecordSource):

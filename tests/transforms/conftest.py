@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from harness import open_device
 from keyword_plans import plan_of
 
 from gpuio.devices.cpu import CpuDevice
@@ -16,7 +17,6 @@ from gpuio.pipeline.executor import Executor
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch, Planner
 from gpuio.pipeline.read.reader import RecordBatch, Samples
-from gpuio.testing import open_device
 from gpuio.transforms.crop import Crop
 from gpuio.transforms.op import BatchPlan
 from gpuio.transforms.random import Draws

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 from decoding import decode_all
+from harness import open_device
 
 from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.ring import Ring
@@ -30,7 +31,7 @@ from gpuio.pipeline.decode.windows import decode_jobs, open_headers
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Order
 from gpuio.sources.recordio.source import RecordIOSource
-from gpuio.testing import draw, encode, open_device, write_rec
+from gpuio.testing import draw, encode, write_rec
 
 SMOOTH = draw(101, 133, seed=3)
 GRAY = draw(40, 52, 1, seed=2)

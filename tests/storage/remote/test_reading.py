@@ -10,6 +10,7 @@ import fsspec
 import numpy as np
 import numpy.testing as npt
 import pytest
+from harness import our_threads
 
 from gpuio import ImageDetRecordIter, ImageRecordIter
 from gpuio.errors import RemoteError
@@ -17,7 +18,7 @@ from gpuio.pipeline.read import reader as reader_module
 from gpuio.storage.location import Location, Storage
 from gpuio.storage.remote import retry
 from gpuio.storage.remote.fetch import Fetcher, result
-from gpuio.testing import our_threads, write_rec
+from gpuio.testing import write_rec
 
 SHAPE = (3, 24, 28)
 
