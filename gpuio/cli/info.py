@@ -161,7 +161,8 @@ def describe(facts: Mapping[str, Any]) -> Iterator[str]:
             if facts[name]:
                 yield f"{name:<10}{_written(facts[name])}{some}"
     if facts["damage"]:
-        yield f"damage    {facts['damage']} places; list them with: gpuio verify {path}"
+        places = "1 place" if facts["damage"] == 1 else f"{facts['damage']} places"
+        yield f"damage    {places}; list them with: gpuio verify {path}"
 
 
 def _index(path: str) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,20 +80,24 @@ class PipelineBuilder:
             tolerant=runtime.tolerate == "warnings",
         )
         decoder = make_decoder(runtime.decoder, options)
-        field = None if masks is None else MaskField(masks, device, plan.shape[1:])
-        executor = Executor(
-            plan,
-            decoder,
-            self.config.sampling.batch_size,
-            device,
-            on_error=runtime.on_error,
-            # Batches that wait, two at work, the consumer's, and the one it has just freed.
-            keep=runtime.prefetch_buffer + 4,
-            masks=field,
-        )
-        planner = Planner(plan, decoder, seed=self.config.sampling.augmentation_seed)
-        depth = runtime.prefetch_buffer
-        return Pipeline(read, planner, executor, device, depth=depth, masks=field)
+        with ExitStack() as undo:
+            undo.callback(decoder.close)
+            field = None if masks is None else MaskField(masks, device, plan.shape[1:])
+            executor = Executor(
+                plan,
+                decoder,
+                self.config.sampling.batch_size,
+                device,
+                on_error=runtime.on_error,
+                # Batches that wait, two at work, the consumer's, and the one it has just freed.
+                keep=runtime.prefetch_buffer + 4,
+                masks=field,
+            )
+            planner = Planner(plan, decoder, seed=self.config.sampling.augmentation_seed)
+            depth = runtime.prefetch_buffer
+            pipeline = Pipeline(read, planner, executor, device, depth=depth, masks=field)
+            undo.pop_all()  # the pipeline closes its decoder itself
+        return pipeline
 
     def mean_image(self, path: Path, plan: Plan, threads: int) -> npt.NDArray[np.float32]:
         """The mean image in a file; if there is none, the mean of the augmented images is written.

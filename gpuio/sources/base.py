@@ -75,6 +75,10 @@ class RecordSource(ABC):
         It should not depend on the folder that the files lie in.
         """
 
+    def __str__(self) -> str:
+        """What messages call the source."""
+        return type(self).__name__
+
     @property
     def losses(self) -> Losses:
         """Records that were left out when the source was opened."""

@@ -96,7 +96,7 @@ def test_other_records_are_counted_apart(info):
 def test_a_missing_index_and_damage_are_reported(info):
     out = info([pack(IRHeader(0, 2, 5, 0), image("JPEG"))], index=False, tail=b"abc")
     assert "index     none; make one with: gpuio rec2idx " in out
-    assert "damage    1 places; list them with: gpuio verify " in out
+    assert "damage    1 place; list them with: gpuio verify " in out
 
 
 def test_an_index_of_another_length_is_reported(info):

@@ -7,6 +7,7 @@ import numpy.testing as npt
 import pytest
 
 import gpuio
+from gpuio.devices.cpu import CpuDevice
 from gpuio.pipeline.decode import registry
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.decode.jobs import Headers
@@ -118,6 +119,21 @@ def test_a_factory_that_makes_no_decoder_is_named(toy_rec):
         read(toy_rec, "toy")
     with pytest.raises(TypeError, match=r"factory must be a class .* got 'portable'"):
         gpuio.register_decoder("toy", "portable")
+
+
+def test_a_decoder_is_closed_where_the_pipeline_around_it_cannot_be_made(toy_rec, monkeypatch):
+    closed = []
+
+    class Held(ToyDecoder):
+        def close(self):
+            super().close()
+            closed.append(self.name)
+
+    gpuio.register_decoder("toy", Held)
+    monkeypatch.setattr(CpuDevice, "most_items", 4)
+    with pytest.raises(ValueError, match="batch_size must be at most 4"):
+        read(toy_rec, "toy")
+    assert closed == ["toy"]
 
 
 def test_a_decoder_needs_no_name(toy_rec):
