@@ -174,7 +174,7 @@ class LocalBytes(ByteSource):
 
     def gather(self, offsets: npt.NDArray[np.int64], nbytes: int) -> npt.NDArray[np.uint8]:
         # A mapping would be simpler, but ends this process where another one cuts the file.
-        found, size, begin = np.empty((len(offsets), nbytes), np.uint8), self.size, 0
+        found, size, begin = np.zeros((len(offsets), nbytes), np.uint8), self.size, 0
         buffer = np.empty(_STRETCH + nbytes, np.uint8)
         while begin < len(offsets):
             start = int(offsets[begin])
@@ -185,9 +185,9 @@ class LocalBytes(ByteSource):
                 buffer[self.readinto(buffer[:reach].data, start) : reach] = 0
                 found[begin:end] = sliding_window_view(buffer, nbytes)[places]
             else:
-                pieces = [self.pread(nbytes, offset) for offset in offsets[begin:end].tolist()]
-                data = b"".join(piece.ljust(nbytes, b"\0") for piece in pieces)
-                found[begin:end] = np.frombuffer(data, np.uint8).reshape(-1, nbytes)
+                rows = zip(found[begin:end], offsets[begin:end].tolist(), strict=True)
+                for row, offset in rows:
+                    self.readinto(row.data, offset)
             begin = end
         if (now := self.size) < size:
             reason = f"it became shorter while it was read: it had {size} bytes, and has {now}"
