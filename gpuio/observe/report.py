@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from gpuio.core.timing import BatchCounter, PipelineStats, StageStats
+from gpuio.core.timing import PipelineStats
 
 if TYPE_CHECKING:
     from gpuio.mxnet.iterators.record_iter import RecordIter
@@ -53,29 +53,22 @@ class Report:
         self._threads = source.stats()["threads"]
         self._decoder = source.stats()["decoder"]
         self._begin = self._now()
-        self._end: _Moment | None = None
+        self._end: Spent | None = None
 
     def end(self) -> None:
         """Stop measuring."""
         self._end = self._now()
 
-    def _now(self) -> _Moment:
-        accounts = self._source.pipeline.accounts()
-        return _Moment(time.perf_counter(), replace(self._source.taken), accounts)
+    def _now(self) -> Spent:
+        """What was done since some moment that never changes."""
+        taken, accounts = self._source.taken, self._source.pipeline.accounts()
+        counts = taken.batches, taken.images, taken.nbytes
+        return Spent(time.perf_counter(), *counts, self._threads, accounts)
 
     @property
     def spent(self) -> Spent:
         """The figures of the report."""
-        begin, end = self._begin, self._end or self._now()
-        accounts = {name: end.accounts[name] - begin.accounts[name] for name in begin.accounts}
-        return Spent(
-            end.at - begin.at,
-            end.taken.batches - begin.taken.batches,
-            end.taken.images - begin.taken.images,
-            end.taken.nbytes - begin.taken.nbytes,
-            self._threads,
-            accounts,
-        )
+        return (self._end or self._now()) - self._begin
 
     @property
     def limit(self) -> str:
@@ -95,7 +88,7 @@ class Report:
     def brief(self) -> str:
         """The rate, and the part of the time that the training step waited."""
         spent = self.spent
-        return f"{spent.rate:.0f} images/s, waited {_percent(spent.share(spent.waited))}"
+        return f"{spent.rate:.0f} images/s, waited {spent.share(spent.waited)}"
 
     def to_dict(self) -> dict[str, Any]:
         """The report in seconds and bytes, ready for JSON."""
@@ -126,13 +119,6 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Moment:
-    at: float
-    taken: BatchCounter
-    accounts: dict[str, PipelineStats]
-
-
-@dataclass(frozen=True, slots=True)
 class Spent:
     """What was done in some time, and how long that took.
 
@@ -152,6 +138,16 @@ class Spent:
     nbytes: int
     threads: int
     accounts: dict[str, PipelineStats]
+
+    def __sub__(self, before: Spent) -> Spent:
+        return Spent(
+            self.seconds - before.seconds,
+            self.batches - before.batches,
+            self.images - before.images,
+            self.nbytes - before.nbytes,
+            self.threads,
+            {name: each - before.accounts[name] for name, each in self.accounts.items()},
+        )
 
     @property
     def rate(self) -> float:
@@ -179,9 +175,9 @@ class Spent:
         work = sum(account.decoding + account.augmenting for account in self.accounts.values())
         return work / max(self.seconds, 1e-9) if work else None
 
-    def share(self, seconds: float) -> float:
-        """`seconds` as a part of the time."""
-        return seconds / max(self.seconds, 1e-9)
+    def share(self, seconds: float) -> str:
+        """`seconds` as a part of the time, in percent."""
+        return _percent(seconds / max(self.seconds, 1e-9))
 
     def stages(self) -> dict[str, Stage]:
         """The stages by name; "masks" is in front of what they did for masks."""
@@ -200,7 +196,7 @@ class Spent:
         steady = self.waited - self.first
         if not self.batches:
             return ""
-        if self.share(self.waited) < _QUIET:
+        if self.waited < _QUIET * self.seconds:
             return "training"
         if self.first > steady:
             return "start"
@@ -215,7 +211,7 @@ class Spent:
         limit = self.limit()
         if not limit:
             return "no batch was taken: nothing can be said."
-        text = f"{self._reason(limit)} waited {_percent(self.share(self.waited))} of the time"
+        text = f"{self._reason(limit)} waited {self.share(self.waited)} of the time"
         if limit == "training" and self.threads_busy is not None:
             text += f"; {self._threads()}"
         if self.batches < _FEW:
@@ -224,7 +220,11 @@ class Spent:
 
     def _reason(self, limit: str) -> str:
         """The beginning of the sentence: the bottleneck, its figures, and what waited for it."""
-        name = max(self.accounts, key=lambda name: self._work(name, limit).busy)
+        work = {
+            name: each.read.busy if limit == "read" else each.decode.busy
+            for name, each in self.accounts.items()
+        }
+        name = max(work, key=work.__getitem__)
         line, of = self.accounts[name], f" of {name}" if name else ""
         if limit == "training":
             return "the training step is the limit: it"
@@ -233,17 +233,17 @@ class Spent:
             epochs = "an epoch" if count == 1 else f"{count} epochs"
             text = f"the start of {epochs} is the limit: {self.first:.1f} s until the first batch"
         elif limit == "bursts":
-            blocked = _percent(self.share(self.images_account.decode.blocked))
+            blocked = self.share(self.images_account.decode.blocked)
             text = (
                 "no stage is the limit, batches are taken in bursts: finished ones lay there "
                 f"{blocked} of the time, a larger prefetch_buffer holds more of them"
             )
         elif limit == "read":
             files = _percent(line.files / max(line.read.busy, 1e-9))
-            busy = _percent(self.share(line.read.busy))
+            busy = self.share(line.read.busy)
             text = f"read{of} is the limit: busy {busy} of the time, {files} of that in files"
         elif self.threads_busy is None:
-            busy = _percent(self.share(line.decode.busy))
+            busy = self.share(line.decode.busy)
             text = f"decode{of} is the limit: busy {busy} of the time"
         else:
             text = f"{_NAMES[limit]}{of} is the limit: {self._threads()}"
@@ -254,21 +254,17 @@ class Spent:
                 text += ", held up by Python or by other work on the machine"
         return f"{text}; the training step"
 
-    def _work(self, name: str, limit: str) -> StageStats:
-        """What the stage that is the limit did for a field of the samples."""
-        account = self.accounts[name]
-        return account.read if limit == "read" else account.decode
-
     def _threads(self) -> str:
         return f"{round(self.threads_busy or 0, 1):g} of {self.threads} CPU threads busy"
 
     def table(self) -> list[str]:
         """The lines of a table."""
         rows = [["stage", "busy", "starved", "blocked", "MB/s", "images/s alone"]]
+        seconds = max(self.seconds, 1e-9)
         for name, stage in self.stages().items():
             times = (stage.busy, stage.starved, stage.blocked)
-            shares = ["-" if t is None else _percent(self.share(t)) for t in times]
-            nbytes = "-" if stage.nbytes is None else f"{self.share(stage.nbytes) / 1e6:.1f}"
+            shares = ["-" if t is None else self.share(t) for t in times]
+            nbytes = "-" if stage.nbytes is None else f"{stage.nbytes / seconds / 1e6:.1f}"
             rows.append([name, *shares, nbytes, f"{stage.images_per_second:.0f}"])
         first = max(len(row[0]) for row in rows)
         table = [
@@ -281,20 +277,19 @@ class Spent:
 
 def _rows(account: PipelineStats) -> dict[str, Stage]:
     """The stages of one pipeline; decoding and augmentation apart if their times are known."""
-    read, decode = account.read, account.decode
+    read, decode = (
+        Stage(each.busy, each.starved, each.blocked, each.images, each.nbytes)
+        for each in (account.read, account.decode)
+    )
     work = account.decoding + account.augmenting
-    stages = {"read": _stage(read, read.busy, read.nbytes)}
     if not work:
-        return {**stages, "decode": _stage(decode, decode.busy, decode.nbytes)}
+        return {"read": read, "decode": decode}
     part = account.decoding / work
-    stages["decode"] = _stage(decode, decode.busy * part, None)
-    busy = decode.busy * (1 - part)
-    stages["augment"] = Stage(busy, images=decode.images, nbytes=decode.nbytes)
-    return stages
-
-
-def _stage(work: StageStats, busy: float, nbytes: int | None) -> Stage:
-    return Stage(busy, work.starved, work.blocked, work.images, nbytes)
+    return {
+        "read": read,
+        "decode": replace(decode, busy=decode.busy * part, nbytes=None),
+        "augment": Stage(decode.busy * (1 - part), images=decode.images, nbytes=decode.nbytes),
+    }
 
 
 def _percent(part: float) -> str:

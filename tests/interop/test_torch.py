@@ -160,6 +160,12 @@ def test_masks_come_third(make, tmp_path):
         assert found.shape == (4, 16, 16)
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_out_without_labels_is_refused(make, count):
+    with pytest.raises(ValueError, match="out must have tensors of the shapes"):
+        make().torch(out=[torch.empty(4, *SHAPE)] * count)
+
+
 def test_detection_labels_are_floats(tmp_path):
     path = tmp_path / "boxes.rec"
     label = [2, 5, 1, 0.1, 0.2, 0.6, 0.7]
