@@ -133,12 +133,12 @@ class Pipeline:
         self, selections: Iterable[Selection], epoch: int, overrides: Overrides | None
     ) -> Generator[PlannedBatch, None, None]:
         """The stages of the thread that reads."""
-        images, *others = self._inputs
-        if self._masks is None:
-            return self.planner(images(selections), epoch=epoch, overrides=overrides)
-        selections, again = itertools.tee(selections)  # for one thread, which reads both
-        planned = self.planner(images(selections), epoch=epoch, overrides=overrides)
-        return self._masks(planned, others[0](again))
+        copies = itertools.tee(selections, len(self._inputs))  # for one thread, which reads all
+        images, *masks = (each(own) for each, own in zip(self._inputs, copies, strict=True))
+        planned = self.planner(images, epoch=epoch, overrides=overrides)
+        if self._masks is not None:
+            planned = self._masks(planned, masks[0])
+        return _ending(planned, [images, *masks])
 
     def interrupt(self) -> None:
         """Wake all threads that wait for a batch, from any thread; only `close` may follow."""
@@ -250,6 +250,21 @@ class _Input:
 
 
 # No function that a thread runs refers to the pipeline, so that it can be garbage.
+
+
+def _ending(
+    planned: Generator[PlannedBatch, None, None],
+    records: Sequence[Generator[RecordBatch, None, None]],
+) -> Generator[PlannedBatch, None, None]:
+    """The same batches; the records that they are made of end with them, also by an error.
+
+    An error keeps the generators alive that it went through, and so the files that they read.
+    """
+    try:
+        yield from planned
+    finally:
+        for each in records:
+            each.close()
 
 
 def _noted(

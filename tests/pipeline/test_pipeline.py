@@ -17,7 +17,9 @@ from harness import our_threads
 from gpuio import ImageRecordIter
 from gpuio.errors import BackendError, DecodeError, PipelineClosedError
 from gpuio.pipeline import pipeline
+from gpuio.pipeline.decode.mask import MaskDecoder
 from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
+from gpuio.pipeline.decode.portable import PortableDecoder
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.testing import draw, encode, write_rec
 
@@ -140,6 +142,30 @@ def test_2_batches_read_before_the_first_stage_raised_come_first(open_rec, monke
         assert labels == [[0, 1, 2, 3], [4, 5, 6, 7]]
         with pytest.raises(OSError, match="the disk is gone"):
             next(it)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_2_files_and_threads_end_while_the_error_is_kept(tmp_path, monkeypatch, masked):
+    picture = draw(20, 20)
+    write_rec(tmp_path / "a.rec", [encode(picture)] * 5)
+    for n in range(5):
+        path = tmp_path / "folder" / "class" / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(picture[..., :1]))
+    paths = {"masks": tmp_path / "a.rec"} if masked else {}
+    rec = tmp_path / ("folder" if masked else "a.rec")
+
+    def fail(self, records):
+        raise KeyError("a fault in the decoder")
+
+    monkeypatch.setattr(MaskDecoder if masked else PortableDecoder, "open", fail)
+    before = descriptors()
+    with ImageRecordIter(rec, (3, 8, 8), 2, decoder="portable", **paths) as it:
+        with pytest.raises(KeyError) as kept:
+            it.next()
+        it.close()
+        assert (our_threads(), descriptors()) == ([], before)
+    assert kept.value.__traceback__ is not None
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
