@@ -12,7 +12,6 @@ from gpuio.errors import FormatError
 from gpuio.formats.index import Index
 from gpuio.formats.index_fit import advice, check_fit
 from gpuio.formats.mapping import KeyList, KeyOffsets
-from gpuio.mxnet.advice import warn
 from gpuio.storage.opening import open_file
 
 
@@ -48,6 +47,8 @@ def load_index(
             raise
         coverage = check_fit(index, rec, idx)
         if coverage.end < coverage.size:
+            from gpuio.mxnet.advice import warn  # `import gpuio.recordio` is to be fast
+
             warn(
                 f"{idx} names no record in the last {coverage.size - coverage.end} bytes of "
                 f"{rec}; if it should, make a new one with {advice(rec, idx)}"
