@@ -23,5 +23,9 @@ class Pad(Op):
     margin: int
     fill: int = 255
 
+    def __post_init__(self) -> None:
+        if self.margin < 1:
+            raise ValueError(f"margin must be at least 1, got {self.margin}")
+
     def __call__(self, batch: BatchPlan) -> None:
         batch.geometry.border(self.margin, self.fill)

@@ -55,15 +55,16 @@ class ColorJitter(Op):
     saturation: float = 0
 
     def __call__(self, batch: BatchPlan) -> None:
-        order = batch.sample(
-            "jitter_order", lambda draws: draws.integers(Draw.JITTER_ORDER, 0, len(_ORDERS) - 1)
+        count = len(_ORDERS)
+        order = batch.choice(
+            "jitter_order", count, lambda draws: draws.integers(Draw.JITTER_ORDER, 0, count - 1)
         )
         amounts = self.brightness, self.contrast, self.saturation
         factors = [
             batch.sample(name, partial(_factor, purpose=Draw[name.upper()], amount=amount))
             for name, amount in zip(_JITTERS, amounts, strict=True)
         ]
-        for which in _ORDERS[order.astype(np.int64)].T:
+        for which in _ORDERS[order].T:
             factor = np.choose(which, factors)
             batch.add_color(np.where(factor == 1, ColorKind.NONE.value, _KINDS[which]), factor)
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.transforms import geometry
+from gpuio.transforms.normalize import round_half_away
 from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw, Draws
 
@@ -156,7 +157,8 @@ class RandomResizedCrop(Op):
             first = Draw.AREA_TRIES + 3 * number
             area = draws.uniform(first, *self.area) * (height * width).astype(_F32)
             ratio = draws.uniform(first + 1, *self.ratio)
-            high, wide = _rounded(np.sqrt(area / ratio)), _rounded(np.sqrt(area * ratio))
+            sides = np.sqrt(area / ratio), np.sqrt(area * ratio)
+            high, wide = (round_half_away(side).astype(np.int64) for side in sides)
             swap = draws.uniform(first + 2) > _F32(0.5)
             high, wide = np.where(swap, wide, high), np.where(swap, high, wide)
             fits = (high <= height) & (wide <= width) & (high > 0) & (wide > 0)
@@ -170,11 +172,6 @@ def _scaled(
 ) -> npt.NDArray[np.int64]:
     """`other` when `side` becomes `goal`, in float32 and cut."""
     return (_F32(goal) / side.astype(_F32) * other.astype(_F32)).astype(np.int64)
-
-
-def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The nearest integers, halves away from 0."""
-    return np.floor(values.astype(np.float64) + 0.5).astype(np.int64)
 
 
 def _window(batch: BatchPlan, shape: geometry.Sizes, *, random: bool) -> geometry.Boxes:

@@ -86,6 +86,9 @@ class BatchPlan:
             name: What they are. An op that is not the first to use a name gets random numbers of
                 its own, under the name with _2, _3, ... behind it.
             draw: Makes (N, ...) values of random numbers.
+
+        Raises:
+            ValueError: The values of `overrides` are no numbers.
         """
         uses = 1
         while (own := name if uses == 1 else f"{name}_{uses}") in self.sampled:
@@ -93,6 +96,8 @@ class BatchPlan:
         values: Column
         if own in self.overrides:
             values = np.asarray(self.overrides[own])
+            if values.dtype.kind not in "biuf":
+                raise ValueError(f"{own!r} must be numbers, got an array of {values.dtype}")
         else:
             values = draw(self.draws.again(uses - 1))
         if values.dtype.kind == "f":
@@ -104,7 +109,18 @@ class BatchPlan:
         self, name: str, method: int, source: Sizes, size: Sizes, draw: Draw
     ) -> Kinds:
         """(N,) interpolations that `inter_method` means from `source` to `size`, under `name`."""
-        return self.sample(name, lambda draws: choose(method, source, size, draws, draw))
+        return self.choice(name, 5, lambda draws: choose(method, source, size, draws, draw))
+
+    def choice(self, name: str, count: int, draw: Callable[[Draws], Kinds]) -> Kinds:
+        """(N,) numbers below `count` that an op needs, as `sample` gives them.
+
+        Raises:
+            ValueError: There are other numbers in `overrides`.
+        """
+        values = self.sample(name, draw)
+        if self.overrides and not ((values >= 0) & (values < count)).all():
+            raise ValueError(f"{name!r} must be in [0, {count - 1}], got {values.tolist()}")
+        return values.astype(np.int64)
 
     def add_color(
         self,
