@@ -58,7 +58,7 @@ class EncodedSample(NamedTuple):
             kind = _NAMED.get(type(error))
             if kind is not None:
                 raise kind(f"{self.where}: {error}") from error
-            error.add_note(f"raised for {self.where}")
+            error.add_note(f"raised for a sample: {self.where}")
             raise
 
 

@@ -72,7 +72,7 @@ def test_an_error_names_its_sample(queue):
         sample.decode([refuse])
     with pytest.raises(KeyError) as raised:
         sample.decode([fail])
-    assert raised.value.__notes__ == ["raised for sample 0"]
+    assert raised.value.__notes__ == ["raised for a sample: sample 0"]
 
 
 def test_a_closed_queue_takes_nothing(queue):
