@@ -238,7 +238,7 @@ class _Input:
         self._ahead = read.ahead(batch_size)
         # One is filled, one waits, each work in flight has one, and `_ahead` are being read.
         slots = 2 + device.max_in_flight + self._ahead
-        self.host = Ring(device.empty_host, slots, read.nbytes(batch_size))
+        self.host = Ring(device.empty_host, slots, read.source.batch_nbytes(batch_size))
         self.files = Stopwatch("gpuio.files")
         self.counter, self.made = BatchCounter(), BatchCounter()
 

@@ -75,7 +75,7 @@ def test_files_come_in_the_order_asked_for_and_missing_ones_are_faults(tmp_path)
     names = ["0.bin", "1.bin", "2.bin", "none.bin", "n\0.bin"]
     source = FolderSource(names, np.zeros((5, 2), np.float32), root=tmp_path)
     read = RecordReader(source, label_width=2)
-    ring = Ring(make_device("cpu", 1).empty_host, 2, read.nbytes(4))
+    ring = Ring(make_device("cpu", 1).empty_host, 2, source.batch_nbytes(4))
     (records,) = read([Selection(np.array([2, 3, 0, 2, 4]), 0)], ring)
     found = [
         ctypes.string_at(int(address), int(nbytes))

@@ -42,7 +42,7 @@ class Numbers(RecordSource):
 
 def read(source, ids, **options):
     reader = RecordReader(source, **options)
-    ring = Ring(CpuDevice(1).empty_host, 1, reader.nbytes(len(ids)))
+    ring = Ring(CpuDevice(1).empty_host, 1, reader.source.batch_nbytes(len(ids)))
     (batch,) = reader([Selection(np.array(ids), 0)], ring)
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
     return [ctypes.string_at(address, nbytes) for address, nbytes in pairs], batch.samples

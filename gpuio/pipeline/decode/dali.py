@@ -23,7 +23,7 @@ from gpuio.errors import BackendError
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
-from gpuio.pipeline.decode.nvimgcodec import _instance as cpu_instance
+from gpuio.pipeline.decode.nvimgcodec import cpu_instance
 from gpuio.pipeline.decode.nvimgcodec_base import NvImageCodec
 from gpuio.pipeline.read.reader import RecordBatch
 

@@ -36,7 +36,7 @@ class NvImageCodecDecoder(NvImageCodec):
     name = "nvimgcodec"
 
     def __init__(self, options: DecoderOptions) -> None:
-        instance = _instance()
+        instance = cpu_instance()
         super().__init__(options, instance)
         count = self.device.threads * self.device.max_in_flight
         self._decoders = np.array([self._new_decoder() for _ in range(count)], np.uint64)
@@ -94,6 +94,6 @@ class NvImageCodecDecoder(NvImageCodec):
 
 
 @cache
-def _instance() -> abi.Instance:
+def cpu_instance() -> abi.Instance:
     """The library with the modules that decode on the CPU, started once in a process."""
     return abi.Instance(abi.load(), CPU_MODULES)

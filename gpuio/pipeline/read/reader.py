@@ -96,15 +96,12 @@ class RecordReader:
         self._ragged = ragged
         self._reader: SourceReader | None = None
 
-    def nbytes(self, count: int) -> int:
-        """Bytes that hold nearly every choice of `count` records, judged by a sample of them."""
-        return self.source.batch_nbytes(count)
-
     def ahead(self, count: int) -> int:
         """Batches of `count` records to begin ahead of the next one, where reads wait long."""
         if not self.source.is_remote:
             return 0
-        return min(max(_AHEAD_NBYTES // max(self.nbytes(count), 1), _LEAST_AHEAD), _MOST_AHEAD)
+        nbytes = max(self.source.batch_nbytes(count), 1)
+        return min(max(_AHEAD_NBYTES // nbytes, _LEAST_AHEAD), _MOST_AHEAD)
 
     def __call__(
         self, batches: Iterable[Selection], ring: Ring, ahead: int = 0

@@ -295,9 +295,9 @@ def missing(monkeypatch):
     from gpuio.pipeline.decode import nvimgcodec
 
     monkeypatch.setattr(nvimgcodec_abi, "load", load)
-    nvimgcodec._instance.cache_clear()
+    nvimgcodec.cpu_instance.cache_clear()
     yield
-    nvimgcodec._instance.cache_clear()
+    nvimgcodec.cpu_instance.cache_clear()
 
 
 def test_without_nvimagecodec_the_portable_decoder_is_used_with_a_warning(tmp_path, missing):

@@ -61,7 +61,7 @@ def read(dataset, ids):
     """Images as bytes, and faults, of one batch."""
     device = CpuDevice(1)
     reader = RecordReader(dataset)
-    assert reader.nbytes(256) <= 256 << 20
+    assert reader.source.batch_nbytes(256) <= 256 << 20
     (batch,) = reader([Selection(ids, 0)], Ring(device.empty_host, 1))
     pairs = zip(batch.address.tolist(), batch.nbytes.tolist(), strict=True)
     return [ctypes.string_at(*pair) for pair in pairs], batch.samples.faults

@@ -70,7 +70,7 @@ def test_only_what_an_index_names_is_read(rec, asked, named):
     frames = sum(starts[n + 1] - starts[n] for n in named)
     assert sum(asked) <= frames + 8 * (len(named) + 4)  # and their heads
     assert held <= 1.25 * frames
-    assert RecordReader(dataset).nbytes(len(named)) < 2 * frames
+    assert dataset.batch_nbytes(len(named)) < 2 * frames
 
 
 def test_bytes_between_two_records_are_neither_read_nor_held(tmp_path, asked):
@@ -87,7 +87,7 @@ def test_bytes_between_two_records_are_neither_read_nor_held(tmp_path, asked):
     assert images == [b"last", b"first"]
     assert sum(asked) < 1000
     assert held < 1000
-    assert RecordReader(dataset).nbytes(256) <= 256 << 20
+    assert dataset.batch_nbytes(256) <= 256 << 20
 
 
 def test_of_an_index_of_all_records_no_head_is_read_first(rec, asked):
