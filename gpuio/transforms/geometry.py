@@ -15,12 +15,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.core.parameters import integer
+from gpuio.errors import ProgramError
 from gpuio.kernels.steps import (
+    FIRST_PIXEL_STEP,
     NEAREST_OF,
     REACH,
     ColorKind,
     StepKind,
     check_kinds,
+    name_of,
     resize_kinds,
 )
 from gpuio.transforms.random import Draw, Draws
@@ -196,11 +200,28 @@ class ResampleChain:
                 an image as it is.
             values: (N, K) parameters of each image, K at least 1.
             margin: How far from its place the kind reads pixels.
+
+        Raises:
+            ProgramError: A kind is neither COPY nor one that was registered.
+            ValueError: `values` has another shape, or `margin` is less than 0.
         """
-        kinds = np.broadcast_to(np.asarray(kind, np.int64), len(self.size)).copy()
+        count = len(self.size)
+        kinds = np.broadcast_to(np.asarray(kind, np.int64), count).copy()
+        check_kinds(kinds)
+        others = np.flatnonzero((kinds != StepKind.COPY.value) & (kinds < FIRST_PIXEL_STEP))
+        if len(others):
+            found = name_of(int(kinds[others[0]]))
+            raise ProgramError(
+                f"item {others[0]}: a pixel step is a kind of register_pixel_step or COPY, not "
+                f"{found}"
+            )
+        weights = np.ascontiguousarray(values, np.float32)
+        if weights.ndim != 2 or len(weights) != count or not weights.shape[1]:
+            found = f"got shape {np.shape(values)}"
+            raise ValueError(f"values must be (N, K), a row for each of {count} images, {found}")
+        margin = integer("margin", margin, least=0, most=LARGEST)
         offset = np.zeros_like(self.size)
-        step = Step(kinds, self.size, self.size, offset, margin=margin)
-        step.weights = np.ascontiguousarray(values, np.float32)
+        step = Step(kinds, self.size, self.size, offset, margin=margin, weights=weights)
         self._append(step)
 
     def add_color(self, color: ColorStep) -> None:

@@ -27,6 +27,7 @@ from gpuio.transforms import register_pixel_step
 from gpuio.transforms.border import Pad
 from gpuio.transforms.color import RandomGray
 from gpuio.transforms.crop import Crop
+from gpuio.transforms.geometry import ResampleChain
 from gpuio.transforms.mirror import Mirror
 from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import named
@@ -146,3 +147,22 @@ def test_a_step_that_changes_the_size_is_refused(kind):
     table["dst_width"] = table["rows"] = table["cols"] = 4
     with pytest.raises(ProgramError, match="item 0: EMBOSS cannot make 8 x 4 pixels of 8 x 8"):
         check_steps(resample.__name__, table, 3, np.array([1 << 20]), [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "found"),
+    [
+        ({"kind": -1}, ProgramError, "item 0: a pixel step is .*, not SKIP"),
+        ({"kind": np.array([0, 13])}, ProgramError, "item 1: a pixel step is .*, not BLUR"),
+        ({"values": np.zeros((2, 0))}, ValueError, r"a row for each of 2 images, got shape \(2, 0"),
+        ({"values": np.zeros((3, 1))}, ValueError, r"got shape \(3, 1\)"),
+        ({"values": np.zeros(2)}, ValueError, r"got shape \(2,\)"),
+        ({"margin": -1}, ValueError, "margin must be at least 0, got -1"),
+        ({"margin": 2**40}, ValueError, "margin must be at most"),
+        ({"margin": 1.5}, ValueError, "margin must be an integer"),
+    ],
+)
+def test_what_kernels_would_read_beyond_is_refused(kind, changes, error, found):
+    chain = ResampleChain(np.array([[8, 9], [8, 9]]))
+    with pytest.raises(error, match=found):
+        chain.pixel_step(**{"kind": kind, "values": np.zeros((2, 1)), **changes})
