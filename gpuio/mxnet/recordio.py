@@ -95,15 +95,16 @@ class MXRecordIO(RecordAccess):
             CorruptRecordError: There is no whole record where the last one ended.
             RuntimeError: The file is closed, or was opened by another process.
         """
-
-        def read_on(reader: RecordFile) -> tuple[bytes | None, int]:
-            at = self._position
-            return (None, at) if at == reader.size else reader.read(at)
-
         with self._position_lock:
-            self._check_process()
-            record, self._position = self._with_reader(read_on)
+            if self.pid != os.getpid():
+                self._check_process()
+            record, self._position = self._with_reader(self._read_on)
         return record
+
+    def _read_on(self, reader: RecordFile) -> tuple[bytes | None, int]:
+        """The record where `read` goes on, None at the end, and where the next one starts."""
+        at = self._position
+        return (None, at) if at == reader.size else reader.read(at)
 
     def __len__(self) -> int:
         """Number of records; the first call scans the file."""

@@ -26,11 +26,11 @@ class BrokenImageError(DecodeError, RuntimeError):
 
 
 class EncodedSample(NamedTuple):
-    """Labels and encoded image of a sample; and its name, file and place, for messages."""
+    """Labels and encoded image of a sample; and what tells messages its name, file and place."""
 
     label: Any
     encoded: bytes
-    where: str
+    where: Callable[[], str]
 
     def decode(self, augs: Sequence[Callable[[Any], Any]] = ()) -> Image:
         """The image, (H, W, 3) uint8 RGB, after all of `augs`.
@@ -41,7 +41,7 @@ class EncodedSample(NamedTuple):
         try:
             image: Image = imdecode(self.encoded)
         except (DecodeError, ValueError) as error:
-            raise BrokenImageError(f"Broken image {self.where}: {error}") from error
+            raise BrokenImageError(f"Broken image {self.where()}: {error}") from error
         with self.named():
             for aug in augs:
                 image = aug(image)
@@ -53,12 +53,12 @@ class EncodedSample(NamedTuple):
         try:
             yield
         except StopIteration:  # which would end a loop over batches, and so would it as a cause
-            raise RuntimeError(f"{self.where}: an augmenter raised StopIteration") from None
+            raise RuntimeError(f"{self.where()}: an augmenter raised StopIteration") from None
         except Exception as error:
             kind = _NAMED.get(type(error))
             if kind is not None:
-                raise kind(f"{self.where}: {error}") from error
-            error.add_note(f"raised for a sample: {self.where}")
+                raise kind(f"{self.where()}: {error}") from error
+            error.add_note(f"raised for a sample: {self.where()}")
             raise
 
 

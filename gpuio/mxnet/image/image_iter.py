@@ -25,6 +25,7 @@ import logging
 import os
 from collections.abc import MutableSequence, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
@@ -355,8 +356,12 @@ class ImageIter(EpochIter):
         return all(getattr(type(self), name) is getattr(ImageIter, name) for name in _HOOKS)
 
     def _read(self) -> EncodedSample:
-        label, encoded = self.next_sample()
-        return EncodedSample(label, encoded, self._where())
+        return self._named(*self.next_sample())
+
+    def _named(self, label: Any, encoded: bytes) -> EncodedSample:
+        """What was read last; its name is only made for messages."""
+        where = partial(self._samples.where, self._sequence.last_key)
+        return EncodedSample(label, encoded, where)
 
     def _decode(self, sample: EncodedSample) -> Future[Image]:
         """Begin to decode an image, and to augment it if augmenters run in threads."""
@@ -409,7 +414,7 @@ class ImageIter(EpochIter):
         Raises:
             BrokenImageError: The file cannot be decoded.
         """
-        return EncodedSample(None, s, self._where()).decode().view(NDArray)
+        return self._named(None, s).decode().view(NDArray)
 
     def read_image(self, fname: str) -> bytes:
         """The bytes of a file under `path_root`."""
@@ -443,12 +448,13 @@ class ImageIter(EpochIter):
         Raises:
             ValueError: It has other axes.
         """
-        if np.ndim(datum) != 3:
+        try:
+            return np.transpose(datum, (2, 0, 1))
+        except ValueError:
             raise ValueError(
                 "augmenters must return an image of shape (height, width, channels), got "
                 f"{type(datum).__name__} of shape {np.shape(datum)}"
-            )
-        return np.transpose(datum, (2, 0, 1))
+            ) from None
 
 
 _HOOKS: Final = (

@@ -22,7 +22,9 @@ def queue():
 
 
 def samples(count):
-    return [EncodedSample(n, encode(draw(4, 5, seed=n)), f"sample {n}") for n in range(count)]
+    return [
+        EncodedSample(n, encode(draw(4, 5, seed=n)), f"sample {n}".format) for n in range(count)
+    ]
 
 
 def reader(samples):
@@ -67,7 +69,7 @@ def test_an_error_names_its_sample(queue):
 
     (sample,) = samples(1)
     with pytest.raises(BrokenImageError, match="Broken image sample 9: no known image format"):
-        EncodedSample(9, b"xyz", "sample 9").decode()
+        EncodedSample(9, b"xyz", lambda: "sample 9").decode()
     with pytest.raises(FormatError, match="sample 0: too dark"):
         sample.decode([refuse])
     with pytest.raises(KeyError) as raised:
