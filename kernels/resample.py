@@ -23,12 +23,17 @@ from gpuio.kernels.native import call, pointer, stack
 from gpuio.kernels.output import emit_pixels, emit_planes
 from gpuio.kernels.parallel import Routine, Task, arguments
 from gpuio.kernels.pixels import pixel_step, source_row
-from gpuio.kernels.resize import resize_pixels
+from gpuio.kernels.resize import (
+    area_pixels,
+    block_pixels,
+    linear_pixels,
+    nearest_pixels,
+    smooth_pixels,
+)
 from gpuio.kernels.steps import (
     COLOR_STEP,
     MOST_KINDS,
     STEP,
-    STEPS,
     OutputType,
     StepKind,
     resize_kinds,
@@ -39,10 +44,20 @@ from gpuio.kernels.warp import warp_pixels
 _STEP_BYTES = STEP.itemsize
 _RGB = 3
 _PIXELS = {
-    kind: warp_pixels if info.warps else resize_pixels
-    for kind, info in STEPS.items()
-    if kind != StepKind.COPY
-} | {StepKind.BORDER: warp_pixels, StepKind.BLUR: blur_pixels}
+    StepKind.NEAREST: nearest_pixels,
+    StepKind.LINEAR: linear_pixels,
+    StepKind.CUBIC: smooth_pixels,
+    StepKind.AREA: area_pixels,
+    StepKind.LANCZOS: smooth_pixels,
+    StepKind.AREA_LINEAR: linear_pixels,
+    StepKind.AREA_INTEGER: block_pixels,
+    StepKind.WARP_NEAREST: warp_pixels,
+    StepKind.WARP_LINEAR: warp_pixels,
+    StepKind.WARP_CUBIC: warp_pixels,
+    StepKind.WARP_LANCZOS: warp_pixels,
+    StepKind.BORDER: warp_pixels,
+    StepKind.BLUR: blur_pixels,
+}
 _PLANES = {StepKind.LINEAR: resize_to_planes, StepKind.WARP_LINEAR: warp_to_planes}
 _ROUTINES = np.dtype(
     [

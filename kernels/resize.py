@@ -157,35 +157,6 @@ def _lanczos_down(ring, slot, weight, out, size):
 
 
 @njit(nogil=True, error_model="numpy", boundscheck=False)
-def _fixed_row(
-    step, y, channels, taps, columns, column_weights, rows, row_weights, ring, held, out
-):
-    """One output row of a kind with a fixed number of taps; rows resized along x are kept."""
-    size = step.cols * channels
-    slot = carray(pointer(stack(32)), 8, np.int32)
-    for k in range(taps):
-        wanted = rows[k * step.rows + y]
-        slot[k] = wanted % taps
-        if held[slot[k]] != wanted:
-            source = source_row(step, wanted, channels)
-            line = ring[slot[k]]
-            if taps == 2:
-                _linear_across(source, columns, column_weights, line, step.cols, channels)
-            else:
-                _taps_across(source, columns, column_weights, taps, line, step.cols, channels)
-            held[slot[k]] = wanted
-    weight = row_weights[y :: step.rows]
-    if taps == 2:
-        blend_rows(ring[slot[0]], ring[slot[1]], weight[0], weight[1], out, size)
-    elif taps == 4:
-        whole, first = step.dst_width * channels, step.x * channels
-        in_order = step.fill == 1
-        _cubic_down(ring, slot, weight, first, whole, channels, in_order, out, size)
-    else:
-        _lanczos_down(ring, slot, weight, out, size)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
 def _area_row(
     step, y, channels, columns, across, rows, down, row_taps, column_taps, across_row, sums, out
 ):
@@ -231,60 +202,117 @@ def _block_row(step, y, channels, height, width, out):
             out[channels * x + c] = block_level(total, height, width, reciprocal)
 
 
+@njit(inline="always")
+def _fixed_tables(step, channels, tables):
+    """Tables of a kind with a fixed number of taps, at address `tables`.
+
+    Returns:
+        Source pixels and weights of the columns, those of the rows, and the address behind them.
+    """
+    taps, cols, rows = np.int64(TAPS[step.kind]), np.int64(step.cols), np.int64(step.rows)
+    columns, free = cut(tables, cols * taps, np.int32)
+    lines, free = cut(free, rows * taps, np.int32)
+    column_weights, free = cut(free, cols * taps, np.int32)
+    line_weights, free = cut(free, rows * taps, np.int32)
+    width = (step.kind, step.src_width, step.dst_width, step.x, cols, channels, True)
+    fixed_taps(*width, columns, column_weights)
+    height = (step.kind, step.src_height, step.dst_height, step.y, rows, 1, False)
+    fixed_taps(*height, lines, line_weights)
+    return columns, column_weights, lines, line_weights, free
+
+
 @pixel_routine
-def resize_pixels(at, channels, to, pitch, tables):
-    """Write the window of a STEP row whose kind is a resize; arguments as `pixel_routine` says."""
+def nearest_pixels(at, channels, to, pitch, tables):
+    """Write the window of a STEP row of kind NEAREST; arguments as `pixel_routine` says."""
     step, out = step_and_pixels(at, to, pitch)
-    kind, cols, rows = step.kind, np.int64(step.cols), np.int64(step.rows)
+    cols, rows = np.int64(step.cols), np.int64(step.rows)
+    columns, _, lines, _, _ = _fixed_tables(step, channels, tables)
+    for y in range(rows):
+        source = source_row(step, lines[y], channels)
+        row = out[y * pitch : y * pitch + cols * channels]
+        for x in range(cols):
+            for c in range(channels):
+                row[channels * x + c] = source[np.uint32(columns[x] + c)]
+
+
+@pixel_routine
+def linear_pixels(at, channels, to, pitch, tables):
+    """Write the window of a STEP row of kind LINEAR or AREA_LINEAR; see `pixel_routine`."""
+    step, out = step_and_pixels(at, to, pitch)
+    cols, rows = np.int64(step.cols), np.int64(step.rows)
     size = cols * channels
-    taps = TAPS[kind]
-    fixed = taps > 1
-    area = kind == StepKind.AREA
-    row_taps = np.int64(taps)
-    column_taps = np.int64(taps)
-    if area:
-        row_taps = np.int64(step.src_height // step.dst_height + AREA_EXTRA)
-        column_taps = np.int64(step.src_width // step.dst_width + AREA_EXTRA)
-    column_index, free = cut(tables, cols * column_taps, np.int32)
-    row_index, free = cut(free, rows * row_taps, np.int32)
-    column_weights, row_weights_at = cut(free, cols * column_taps, np.int32)
-    row_weights, at_lines = cut(row_weights_at, rows * row_taps, np.int32)
-    # Weights of AREA are float32, in the same place, and it has two lines where others have a ring.
-    across = carray(pointer(free), cols * column_taps, np.float32)
-    down = carray(pointer(row_weights_at), rows * row_taps, np.float32)
-    sums, at_line = cut(at_lines, size if area else 0, np.float32)
-    line = carray(pointer(at_line), size if area else 0, np.float32)
-    ring = carray(pointer(at_lines), (np.int64(taps), size if fixed else 0), np.int32)
-    held = carray(pointer(stack(32)), 8, np.int32)
+    columns, column_weights, lines, weights, free = _fixed_tables(step, channels, tables)
+    ring = carray(pointer(free), (2, size), np.int32)  # rows of the source, resized along x
+    held = carray(pointer(stack(8)), 2, np.int32)  # which rows they are
     held[:] = -1
-    if fixed or kind == StepKind.NEAREST:
-        args = (kind, step.src_width, step.dst_width, step.x, cols, channels, True)
-        fixed_taps(*args, column_index, column_weights)
-        args = (kind, step.src_height, step.dst_height, step.y, rows, 1, False)
-        fixed_taps(*args, row_index, row_weights)
-    elif area:
-        area_taps(
-            step.src_width, step.dst_width, step.x, cols, column_taps, channels, column_index,
-            across,
-        )  # fmt: skip
-        area_taps(step.src_height, step.dst_height, step.y, rows, row_taps, 1, row_index, down)
+    for y in range(rows):
+        for k in range(2):
+            wanted = lines[k * rows + y]
+            if held[wanted & 1] != wanted:
+                source = source_row(step, wanted, channels)
+                _linear_across(source, columns, column_weights, ring[wanted & 1], cols, channels)
+                held[wanted & 1] = wanted
+        upper, lower = ring[lines[y] & 1], ring[lines[rows + y] & 1]
+        row = out[y * pitch : y * pitch + size]
+        blend_rows(upper, lower, weights[y], weights[rows + y], row, size)
+
+
+@pixel_routine
+def smooth_pixels(at, channels, to, pitch, tables):
+    """Write the window of a STEP row of kind CUBIC or LANCZOS; see `pixel_routine`."""
+    step, out = step_and_pixels(at, to, pitch)
+    cols, rows, taps = np.int64(step.cols), np.int64(step.rows), np.int64(TAPS[step.kind])
+    size, whole, first = cols * channels, step.dst_width * channels, step.x * channels
+    columns, column_weights, lines, weights, free = _fixed_tables(step, channels, tables)
+    ring = carray(pointer(free), (taps, size), np.int32)  # rows of the source, resized along x
+    held = carray(pointer(stack(32)), 8, np.int32)  # which rows they are
+    slot = carray(pointer(stack(32)), 8, np.int32)  # where the rows for row `y` are
+    held[:] = -1
+    for y in range(rows):
+        for k in range(taps):
+            wanted = lines[k * rows + y]
+            slot[k] = wanted % taps
+            if held[slot[k]] != wanted:
+                source, line = source_row(step, wanted, channels), ring[slot[k]]
+                _taps_across(source, columns, column_weights, taps, line, cols, channels)
+                held[slot[k]] = wanted
+        weight, row = weights[y::rows], out[y * pitch : y * pitch + size]
+        if step.kind == StepKind.CUBIC:
+            in_order = step.fill == 1
+            _cubic_down(ring, slot, weight, first, whole, channels, in_order, row, size)
+        else:
+            _lanczos_down(ring, slot, weight, row, size)
+
+
+@pixel_routine
+def area_pixels(at, channels, to, pitch, tables):
+    """Write the window of a STEP row of kind AREA; arguments as `pixel_routine` says."""
+    step, out = step_and_pixels(at, to, pitch)
+    cols, rows = np.int64(step.cols), np.int64(step.rows)
+    size = cols * channels
+    row_taps = np.int64(step.src_height // step.dst_height + AREA_EXTRA)
+    column_taps = np.int64(step.src_width // step.dst_width + AREA_EXTRA)
+    columns, free = cut(tables, cols * column_taps, np.int32)
+    lines, free = cut(free, rows * row_taps, np.int32)
+    across, free = cut(free, cols * column_taps, np.float32)
+    down, free = cut(free, rows * row_taps, np.float32)
+    sums, free = cut(free, size, np.float32)
+    line = carray(pointer(free), size, np.float32)
+    width = (step.src_width, step.dst_width, step.x, cols, column_taps, channels)
+    area_taps(*width, columns, across)
+    area_taps(step.src_height, step.dst_height, step.y, rows, row_taps, 1, lines, down)
     for y in range(rows):
         row = out[y * pitch : y * pitch + size]
-        if kind == StepKind.NEAREST:
-            source = source_row(step, row_index[y], channels)
-            for x in range(cols):
-                for c in range(channels):
-                    row[channels * x + c] = source[np.uint32(column_index[x] + c)]
-        elif area:
-            _area_row(
-                step, y, channels, column_index, across, row_index, down, row_taps, column_taps,
-                line, sums, row,
-            )  # fmt: skip
-        elif kind == StepKind.AREA_INTEGER:
-            factors = step.src_height // step.dst_height, step.src_width // step.dst_width
-            _block_row(step, y, channels, factors[0], factors[1], row)
-        else:
-            _fixed_row(
-                step, y, channels, taps, column_index, column_weights, row_index, row_weights,
-                ring, held, row,
-            )  # fmt: skip
+        _area_row(
+            step, y, channels, columns, across, lines, down, row_taps, column_taps, line, sums, row
+        )  # fmt: skip
+
+
+@pixel_routine
+def block_pixels(at, channels, to, pitch, tables):
+    """Write the window of a STEP row of kind AREA_INTEGER; arguments as `pixel_routine` says."""
+    step, out = step_and_pixels(at, to, pitch)
+    height, width = step.src_height // step.dst_height, step.src_width // step.dst_width
+    for y in range(step.rows):
+        row = out[y * pitch : y * pitch + step.cols * channels]
+        _block_row(step, y, channels, height, width, row)
