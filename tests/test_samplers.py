@@ -133,6 +133,18 @@ def test_short_and_drop_are_padding_cut_off(options):
         assert sum(s.pad for s in short) == share - len(own(full))
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 7, 1024, 1025, 4000])
+def test_an_epoch_is_the_same_in_batches_of_any_size(batch_size, shuffle):
+    whole = permutation(np.arange(2500), 2500, seed=5, epoch=2) if shuffle else np.arange(2500)
+    order = Order(2500, batch_size, shuffle, seed=5)
+    batches = list(order.batches(2))
+    assert [len(batch.ids) for batch in batches] == [batch_size] * order.length()
+    assert [batch.pad for batch in batches] == [0] * (len(batches) - 1) + [-2500 % batch_size]
+    ids = np.concatenate([batch.ids for batch in batches])
+    npt.assert_array_equal(ids, np.resize(whole, len(ids)))
+
+
 def test_without_shuffling_parts_are_neighbouring_ranges():
     orders = [Order(10, 2, num_parts=3, part_index=part) for part in range(3)]
     assert [own(order.batches(0)) for order in orders] == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]]
