@@ -6,7 +6,7 @@ import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -115,7 +115,11 @@ class SourceReader(ABC):
 
     @abstractmethod
     def interrupt(self) -> None:
-        """End the wait for reads under way, as far as that is possible; `close` is to follow."""
+        """End the wait for reads under way, as far as that is possible; `close` is to follow.
+
+        The garbage collector may call it in any thread, also within another call, so it must not
+        wait for a lock that a call holds.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -134,24 +138,29 @@ class ThreadedReader(SourceReader):
     def __init__(self, source: RecordSource, label_width: int, *, ragged: bool) -> None:
         self._source, self._label_width, self._ragged = source, label_width, ragged
         self._pool = WorkerPool(_THREADS, "gpuio-records")
+        self._interrupted = False
 
     def open(self) -> None:
         """Nothing: `read` opens what it needs."""
 
     def begin(self, ids: Int64s, slot: Slot) -> PendingBatch:
+        if self._interrupted:
+            raise _closed_error()
         try:
             asked = [self._pool.submit(self._try, record) for record in ids.tolist()]
         except RuntimeError as error:
-            raise PipelineClosedError("no more reads: the pipeline was closed") from error
+            raise _closed_error() from error
         return lambda: self._finish(ids, slot, asked)
 
     def interrupt(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._interrupted = True  # shutting the pool down here would wait for its locks
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def _try(self, record: int) -> EncodedImage | GpuioError:
+        if self._interrupted:
+            raise _closed_error()
         try:
             found: object = self._source.read(record)
         except GpuioError as error:
@@ -180,10 +189,7 @@ class ThreadedReader(SourceReader):
         self, ids: Int64s, slot: Slot, asked: Sequence[Future[EncodedImage | GpuioError]]
     ) -> EncodedBatch:
         """Copy the records that were read into the memory of the slot."""
-        try:
-            found = [future.result() for future in asked]
-        except CancelledError:
-            raise PipelineClosedError("no more reads: the pipeline was closed") from None
+        found = [future.result() for future in asked]
         count, width = len(found), self._label_width
         images = [b"" if isinstance(each, GpuioError) else each.image for each in found]
         nbytes = np.array([len(image) for image in images], np.int64)
@@ -233,3 +239,7 @@ def reserve(nbytes: Int64s, slot: Slot) -> tuple[npt.NDArray[np.uint8], list[int
                 raise
             nbytes[largest] = 0
             starved.append(largest)
+
+
+def _closed_error() -> PipelineClosedError:
+    return PipelineClosedError("no more reads: the pipeline was closed")

@@ -128,6 +128,21 @@ def test_closing_ends_the_wait_for_records_that_were_not_begun():
     assert not our_threads()
 
 
+def test_the_garbage_collector_may_interrupt_a_reader_that_is_starting_a_thread(monkeypatch):
+    reader = Numbers().reader(1)
+    start = threading.Thread.start
+
+    def collected(thread):
+        start(thread)
+        reader.interrupt()  # as the finalizer of a dropped iterator does, in any thread
+
+    monkeypatch.setattr(threading.Thread, "start", collected)
+    with pytest.raises(PipelineClosedError, match="no more reads"):
+        reader.begin(np.arange(4), Ring(CpuDevice(1).empty_host, 1).acquire())()
+    reader.close()
+    assert not our_threads()
+
+
 def test_encoded_images_take_any_buffer_and_any_numbers():
     strided = np.repeat(np.arange(4, dtype=np.uint16), 2)[::2]
     image = EncodedImage(strided, [1, 2], np.uint64(2**64 - 1))
