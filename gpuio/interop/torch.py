@@ -43,7 +43,8 @@ class TorchLoader(Loader):
         label_dtype: npt.DTypeLike | None = None,
         out: Sequence[torch.Tensor] | None = None,
     ) -> None:
-        if label_dtype is None and any(labels.is_floating_point() for labels in (out or ())[1:2]):
+        given = () if out is None else out  # one tensor is neither true nor false
+        if label_dtype is None and any(labels.is_floating_point() for labels in given[1:2]):
             label_dtype = "float32"
         super().__init__(source, label_dtype)
         self._permuted = channels_last and source.plan.layout == "NHWC"

@@ -258,3 +258,8 @@ def test_bfloat16_takes_no_copy_either(rec):
         assert images.dtype == torch.bfloat16
         assert images.data_ptr() == stored.ctypes.data
         np.testing.assert_array_equal(images.float().numpy(), stored.astype(np.float32))
+
+
+def test_one_tensor_as_out_is_refused(make):
+    with pytest.raises(ValueError, match="out must have tensors of the shapes"):
+        make().torch(out=torch.empty(4, *SHAPE))
