@@ -129,7 +129,6 @@ def hardware(settings: Row) -> Iterator[Row]:
     versions = {"nvimgcodec": ".".join(map(str, abi.load().version)), "cuda": abi.load().cuda}
     yield {
         "engines": engines.count,
-        "cores_of_an_engine": engines.cores,
         "engines_unavailable_reason": engines.reason,
         **versions,
         **(_properties(device.device_id) if device.device_id is not None else {}),
