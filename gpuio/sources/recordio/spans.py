@@ -103,7 +103,7 @@ class LocalFiles:
         """Wait until the spans of a call of `begin` are there."""
 
     def interrupt(self) -> None:
-        """End the wait for files at URLs; memory is not written to any more."""
+        """End the wait for files at URLs."""
 
     def close(self) -> None:
         """Close all files, once the read under way is done."""
@@ -186,7 +186,7 @@ class RemoteFiles(LocalFiles):
             result(asked)
 
     def interrupt(self) -> None:
-        self._fetcher.close()
+        self._fetcher.interrupt()
 
     def close(self) -> None:
         self._fetcher.close()

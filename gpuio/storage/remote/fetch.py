@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final, TypeVar
@@ -34,8 +33,7 @@ class Fetcher:
         self._pid = os.getpid()
         self._executor = WorkerPool(_THREADS, "gpuio-remote")
         self._limit = asyncio.Semaphore(CONNECTIONS)
-        self._lock = threading.RLock()  # `close` may be called by the garbage collector anywhere
-        self._tasks: set[Future[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()  # of fsspec's thread alone
         self._closed = False
 
     @property
@@ -79,32 +77,42 @@ class Fetcher:
         return self._start(one)
 
     def _start(self, make: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
-        with self._lock:
-            if self._closed:
-                raise PipelineClosedError("no more reads: the pipeline was closed")
-            future = asyncio.run_coroutine_threadsafe(make(), self._loop)
-            self._tasks.add(future)
-        future.add_done_callback(self._forget)
-        return future
+        if self._closed:
+            raise _closed_error()
+        return asyncio.run_coroutine_threadsafe(self._run(make), self._loop)
 
-    def _forget(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._tasks.discard(future)
+    async def _run(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self._closed:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            return await make()
+        finally:
+            self._tasks.discard(task)
 
-    def close(self) -> None:
-        """Cancel all reads, and return when no memory is written to any more.
+    def interrupt(self) -> None:
+        """Have all reads cancelled, and do not wait for that.
 
+        It takes no lock, so the garbage collector may call it in any thread, also within a call.
         The threads for filesystems that block end with the request that they are waiting for.
         """
-        with self._lock:
-            self._closed, tasks = True, list(self._tasks)
-        if not self.usable:
-            return
-        for task in tasks:
-            task.cancel()
-        if tasks and asyncio._get_running_loop() is not self._loop:
+        if not self._closed and self.usable:
+            self._loop.call_soon_threadsafe(self._end)
+        self._closed = True
+
+    def close(self) -> None:
+        """Have all reads cancelled, and return when no memory is written to any more."""
+        self.interrupt()
+        if self.usable:
             # A task that was writing when this was closed is done once the loop runs this one.
             asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result()
+
+    def _end(self) -> None:
+        """End tasks and threads, in fsspec's thread."""
+        for task in self._tasks:
+            task.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -130,7 +138,11 @@ def result(future: Future[T]) -> T:
     try:
         return future.result()
     except CancelledError:
-        raise PipelineClosedError("no more reads: the pipeline was closed") from None
+        raise _closed_error() from None
+
+
+def _closed_error() -> PipelineClosedError:
+    return PipelineClosedError("no more reads: the pipeline was closed")
 
 
 async def _all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -53,13 +53,13 @@ class RemoteBytes(ByteSource):
         try:
             (self._file,) = result(self._fetcher.open([Location.of(self.path)]))
         except BaseException:
-            self._fetcher.close()
+            self._fetcher.interrupt()
             raise
 
     def close(self) -> None:
         """End the requests under way; a second call has no effect."""
         self._closed = True
-        self._fetcher.close()
+        self._fetcher.interrupt()
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):

@@ -13,7 +13,7 @@ import pytest
 from harness import our_threads
 
 from gpuio import ImageDetRecordIter, ImageRecordIter
-from gpuio.errors import RemoteError
+from gpuio.errors import PipelineClosedError, RemoteError
 from gpuio.pipeline.read import reader as reader_module
 from gpuio.storage.location import Location, Storage
 from gpuio.storage.remote import retry
@@ -256,6 +256,23 @@ def test_closing_does_not_wait_for_what_never_comes(store, served, end):
     assert not our_threads()
 
 
+def test_the_garbage_collector_may_interrupt_a_fetcher_that_is_starting_a_thread(monkeypatch):
+    fsspec.filesystem("memory").pipe("/starting/some", bytes(100))
+    fetcher = Fetcher()
+    start = threading.Thread.start
+
+    def collected(thread):
+        start(thread)
+        fetcher.interrupt()  # as the finalizer of a dropped iterator does, in any thread
+
+    monkeypatch.setattr(threading.Thread, "start", collected)
+    with pytest.raises(PipelineClosedError, match="no more reads"):
+        result(fetcher.open([Location.of("memory://starting/some")]))
+    with pytest.raises(PipelineClosedError, match="no more reads"):
+        fetcher.open([Location.of("memory://starting/some")])
+    fetcher.close()
+
+
 def test_only_fsspecs_thread_is_left(store, served):
     url, options = served
     before = set(threading.enumerate())
@@ -350,7 +367,6 @@ def test_of_a_file_far_away_that_was_cut_off_the_rest_is_read(many):
 
 
 def test_a_closed_file_far_away_stays_closed(many):
-    from gpuio.errors import PipelineClosedError
     from gpuio.formats.recordio import RecordFile
 
     file = RecordFile("memory://many/a.rec")
