@@ -6,11 +6,17 @@ from functools import cache
 
 import numpy as np
 from numba import carray, njit, types
+from numba.core.errors import NumbaError
 
+from gpuio.errors import ProgramError
 from gpuio.kernels.native import pointer
 from gpuio.kernels.parallel import Routine
 from gpuio.kernels.steps import FIRST_PIXEL_STEP, PIXEL_STEPS, STEP
 
+_PIXEL_STEP = types.UniTuple(types.int32, 4)(
+    types.uint64, types.int64, *[types.int32] * 5, types.uint64
+)
+"""Types of the result and the arguments of a `PixelFunction`."""
 _PIXELS = types.void(types.uint64, types.int64, types.uint64, types.int64, types.uint64)
 
 
@@ -44,8 +50,16 @@ def pixel_step(kind):
     """The `Routine` for a kind of PIXEL_STEPS, whose function is called for each pixel.
 
     Its code is not kept on disk: Numba would not see that the function has changed.
+
+    Raises:
+        ProgramError: Numba cannot compile the function, or it does not return four levels.
     """
-    make = njit(error_model="numpy")(PIXEL_STEPS[kind - FIRST_PIXEL_STEP].pixel)
+    made = PIXEL_STEPS[kind - FIRST_PIXEL_STEP]
+    try:
+        make = njit(_PIXEL_STEP, error_model="numpy")(made.pixel)
+    except NumbaError as error:
+        found = f"Numba cannot compile its function as {_PIXEL_STEP}"
+        raise ProgramError(f"step {made.name}: {found}: {error}") from error
 
     def own_pixels(at, channels, to, pitch, tables):
         """Write the window of a STEP row; arguments as `pixel_routine` says."""

@@ -19,6 +19,7 @@ from gpuio.kernels import steps
 from gpuio.kernels.arithmetic import level, mirrored
 from gpuio.kernels.checks import check_steps
 from gpuio.kernels.native import load8, load_float, mul_rn
+from gpuio.kernels.pixels import pixel_step
 from gpuio.kernels.resample import resample
 from gpuio.kernels.steps import STEP, name_of
 from gpuio.pipeline.plan import Plan
@@ -126,6 +127,37 @@ def test_masks_are_left_as_they_are(stage, kind):
     assert not made.for_masks(0).geometry.steps[0].moves.any()
 
 
+def inverted(src, pitch, height, width, channels, y, x, values):
+    place = at(src, pitch, channels, y, x)
+    return 255 - load8(place), 0.75, np.uint8(3), 0
+
+
+def wrong_name(src, pitch, height, width, channels, y, x, values):
+    return src.levels
+
+
+def three(src, pitch, height, width, channels, y, x, values):
+    return 1, 2, 3
+
+
+def test_levels_may_be_any_integers():
+    assert pixel_step(register_pixel_step("INVERTED", inverted)).address
+
+
+@pytest.mark.parametrize(
+    ("pixel", "reason"),
+    [
+        (wrong_name, "Unknown attribute 'levels'"),
+        (three, r"No conversion from Tuple\(.* to UniTuple\(int32 x 4\)"),
+    ],
+)
+def test_functions_that_make_no_levels_are_named(stage, pixel, reason):
+    name = f"STEP {pixel.__name__}"
+    kind = register_pixel_step(name, pixel)
+    with pytest.raises(ProgramError, match=f"(?s)^step {name}: Numba cannot .*{reason}"):
+        stage.run(Plan((Emboss(kind), Crop((12, 14))), (3, 12, 14), "uint8"), [draw(20, 22)])
+
+
 def test_a_name_is_given_once(kind):
     assert name_of(kind) == "EMBOSS"
     for name in ("EMBOSS", "BLUR"):
@@ -135,8 +167,9 @@ def test_a_name_is_given_once(kind):
 
 def test_kinds_that_were_not_registered_are_refused(kind):
     table = np.zeros(2, STEP)
-    table["kind"] = kind, kind + 1
-    with pytest.raises(ProgramError, match=rf"^item 1: {kind + 1} is no kind of step"):
+    unknown = steps.FIRST_PIXEL_STEP + len(steps.PIXEL_STEPS)
+    table["kind"] = kind, unknown
+    with pytest.raises(ProgramError, match=rf"^item 1: {unknown} is no kind of step"):
         steps.check_kinds(table["kind"])
 
 
