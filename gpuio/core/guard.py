@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from contextvars import ContextVar, Token
 
 from gpuio.errors import PipelineClosedError
 
@@ -33,8 +34,12 @@ class SharedLock:
 
     def renew(self) -> None:
         """Free the lock if a thread that stayed in the parent holds it."""
-        if not self._lock._is_owned():  # type: ignore[attr-defined]
+        if not self.is_mine():
             self._lock = threading.RLock()
+
+    def is_mine(self) -> bool:
+        """Whether the calling thread holds it."""
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]
 
 
 _locks: weakref.WeakSet[SharedLock] = weakref.WeakSet()
@@ -62,7 +67,8 @@ class Guard:
 
     `with guard:` is around every change of the iterator, and around waiting for a batch. So each
     batch goes to exactly one of several threads, and `reset` waits for the batch that another
-    thread is about to get. Only `close` does not wait.
+    thread is about to get. Only `close` does not wait. Threads that work for the iterator stay
+    outside: who waits for them has the lock.
 
     Attributes:
         lock: The lock that threads take.
@@ -74,20 +80,24 @@ class Guard:
         self.closed = False
         self._ended = False
         self._pid: int | None = None
+        self._entered: list[Token[tuple[Guard, ...]]] = []
 
     def begin(self) -> None:
         """Note that threads of this process work for the iterator from now on."""
         self._pid = os.getpid()
 
     def __enter__(self) -> None:
+        self.check_caller()
         self.lock.__enter__()
         try:
             self.check()
         except BaseException:
             self.lock.__exit__()
             raise
+        self._entered.append(entered.set((*entered.get(), self)))
 
     def __exit__(self, *_: object) -> None:
+        entered.reset(self._entered.pop())
         self.lock.__exit__()
 
     @property
@@ -96,15 +106,31 @@ class Guard:
         return self._pid is not None and self._pid != os.getpid()
 
     def check(self) -> None:
-        """Raise PipelineClosedError if the iterator is closed or belongs to the parent process."""
-        self.check_process()
+        """Check the caller, and that the iterator is open.
+
+        Raises:
+            PipelineClosedError: It was closed, or belongs to the parent process.
+            RuntimeError: As `check_caller` says.
+        """
+        self.check_caller()
         if self.closed:
             raise PipelineClosedError("this iterator was closed")
 
-    def check_process(self) -> None:
-        """Raise PipelineClosedError if the iterator belongs to the parent process."""
+    def check_caller(self) -> None:
+        """Check that the calling thread may wait for the lock.
+
+        Raises:
+            PipelineClosedError: The iterator belongs to the parent process.
+            RuntimeError: The thread works for the iterator.
+        """
         if self.left_behind:
             raise left_behind_error()
+        if self in entered.get() and not self.lock.is_mine():
+            raise RuntimeError(
+                "an iterator was used by a thread that works for it, and would wait for itself: "
+                "augmenters, decoders and sources must not call methods of their iterator; raise "
+                "an error there, and close the iterator where its batches are taken"
+            )
 
     def close(self, interrupt: Callable[[], None], end: Callable[[], None]) -> None:
         """Close the iterator, from any thread; a second call has no effect.
@@ -112,7 +138,12 @@ class Guard:
         Args:
             interrupt: Wakes threads that wait for a batch; may be called at any time and again.
             end: Ends threads and frees memory; called once, when no other thread is inside.
+
+        Raises:
+            RuntimeError: A thread that works for the iterator calls it.
         """
+        if not self.left_behind:
+            self.check_caller()
         self.closed = True
         if self.left_behind:
             return
@@ -121,6 +152,10 @@ class Guard:
             ended, self._ended = self._ended, True
             if not ended:
                 end()
+
+
+entered: ContextVar[tuple[Guard, ...]] = ContextVar("gpuio.guards", default=())
+"""Guards that this thread has entered, or had been entered where its work was asked for."""
 
 
 class Ends:

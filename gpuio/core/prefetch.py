@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from gpuio.core.compile_notice import while_wanted
-from gpuio.core.guard import left_behind_error
+from gpuio.core.guard import Guard, entered, left_behind_error
 from gpuio.core.threads import start
 from gpuio.core.timing import Meter
 from gpuio.errors import BackendError, PipelineClosedError
@@ -68,7 +68,10 @@ class Prefetch(Generic[T]):
         self.meter = Meter(name) if meter is None else meter
         self._exchange: _Exchange[T] = _Exchange(depth, self.meter)
         thread = threading.Thread(
-            target=_work, args=(source, self._exchange, scope), name=name, daemon=True
+            target=_work,
+            args=(source, self._exchange, scope, entered.get()),
+            name=name,
+            daemon=True,
         )
         self._end = end = _End(self._exchange, tuple(waits), thread)
         self._finalizer = weakref.finalize(self, end, _COLLECT_TIMEOUT)
@@ -228,7 +231,9 @@ def _work(
     source: Iterable[T],
     exchange: _Exchange[T],
     scope: Callable[[], AbstractContextManager[None]],
+    guards: tuple[Guard, ...],
 ) -> None:
+    entered.set(guards)
     failure: BaseException | None = None
     items: Iterator[T] = iter(())
     try:

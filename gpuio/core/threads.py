@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from gpuio.core.guard import Guard, entered
 from gpuio.errors import BackendError
 
 P = ParamSpec("P")
@@ -66,7 +67,7 @@ class WorkerPool(Executor):
         """
         future: Future[T] = Future()
         try:
-            queued = self._pool.submit(_run, future, work, args, kwargs)
+            queued = self._pool.submit(_run, entered.get(), future, work, args, kwargs)
             self._started = True
             queued.add_done_callback(lambda done: done.cancelled() and future.cancel())
         except RuntimeError as error:
@@ -84,8 +85,13 @@ class WorkerPool(Executor):
 
 
 def _run(
-    future: Future[Any], work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    guards: tuple[Guard, ...],
+    future: Future[Any],
+    work: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> None:
+    entered.set(guards)
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -8,11 +8,15 @@ import multiprocessing
 import os
 import threading
 
+import numpy as np
 import pytest
 from harness import our_threads
 
+import gpuio
+import gpuio as mx
 from gpuio.core.guard import Guard, SharedLock
 from gpuio.errors import BackendError, PipelineClosedError
+from gpuio.pipeline.decode.portable import PortableDecoder
 
 ALL = list(range(20))
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -211,6 +215,56 @@ def test_no_batch_is_lost_when_a_thread_cannot_be_started(kind, fail_start):
         first = []
     assert left[0] <= 0 or "NDArray" in kind.name
     assert sorted(first + kind.seen(it)) == ALL
+
+
+# Threads that work for the iterator
+
+
+def _augmented(folder, call):
+    return mx.image.ImageIter(
+        5, (3, 8, 8), imglist=[[n, f"{n}.png"] for n in ALL], path_root=folder, aug_list=[call]
+    )
+
+
+def _decoded(folder, call):
+    class Calling(PortableDecoder):
+        name = "calling"
+
+        def decode_image(self, data):
+            return call(super().decode_image(data))
+
+    gpuio.register_decoder("calling", Calling)
+    return mx.ImageRecordIter(folder / "a.rec", (3, 8, 8), 5, decoder="calling")
+
+
+def _prefetched(folder, call):
+    class Calling(mx.io.NDArrayIter):
+        def next(self):
+            call(None)
+            return super().next()
+
+    return mx.io.PrefetchingIter(Calling(np.arange(20), np.arange(20), 5))
+
+
+@pytest.mark.parametrize("make", [_augmented, _decoded, _prefetched])
+@pytest.mark.parametrize("use", ["close", "reset", "next"])
+def test_a_thread_that_works_for_an_iterator_cannot_use_it(twenty, make, use):
+    calls = []
+
+    def call(image):
+        if not calls:
+            calls.append(use)
+            getattr(it, use)()
+        return None if image is None else image[:8, :8]
+
+    it = make(twenty, call)
+    with pytest.raises(RuntimeError, match="used by a thread that works for it"):
+        list(it)
+    assert calls
+    it.reset()  # nothing was closed
+    assert len(list(it)) == 4
+    it.close()
+    assert not our_threads()
 
 
 # The lock

@@ -199,7 +199,7 @@ class RecordIter(EpochIter, Conversions):
         The next batch is the one after the last batch that was returned; after the last batch of an
         epoch it is the first one of the next.
         """
-        self._guard.check_process()
+        self._guard.check_caller()
         with self._guard.lock:
             position = self._position
         return save(position, self._order, self._fingerprint)
