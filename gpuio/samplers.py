@@ -34,7 +34,9 @@ LastBatch = Literal["pad", "short", "drop"]
 _ROUNDS: Final = 8
 _GOLDEN_RATIO: Final = 0x9E3779B97F4A7C15
 _WORD: Final = (1 << 64) - 1
-_CHUNK: Final = 1024  # records whose numbers are computed at once, as one by one they take longer
+# Records whose numbers are computed at once: a small batch alone takes about as long, and with
+# more elements than these NumPy would give the GIL away in each of some hundred steps.
+_CHUNK: Final = 500
 
 
 # fmt: off
@@ -161,7 +163,7 @@ class Order:
         if self.last_batch == "short":
             stop = min(stop, self._largest_share(start))
         own = self._share(self.count - start)
-        several = -(-_CHUNK // self.batch_size) * self.batch_size
+        several = max(_CHUNK // self.batch_size, 1) * self.batch_size
         for first in range(done, stop, several):
             ids = self._records(np.arange(first, min(first + several, stop)), epoch, start)
             for begin in range(0, len(ids), self.batch_size):
