@@ -21,6 +21,8 @@ How a pipeline ends. Where the code and this list differ, the code is wrong.
 9. Several threads ask for batches: each batch goes to exactly one of them, then each of them gets
    a StopIteration. `reset`, `set_epoch` and the like wait until a batch that was asked for is
    handed out.
+10. One of the pipeline's own threads uses the iterator, as a decoder might: it gets a RuntimeError,
+   since it would wait for itself.
 """
 
 from __future__ import annotations

@@ -414,6 +414,22 @@ def consume(it, own):
             return
 
 
+def test_10_a_thread_of_the_pipeline_cannot_close_it(open_rec, monkeypatch):
+    read = RecordReader._begin
+
+    def closing(*arguments):
+        it.close()
+        return read(*arguments)
+
+    with open_rec() as it:
+        with monkeypatch.context() as patch:
+            patch.setattr(RecordReader, "_begin", closing)
+            with pytest.raises(RuntimeError, match="used by a thread that works for it"):
+                it.next()
+        it.reset()
+        assert len(list(it)) == 4
+
+
 def test_several_iterators_run_side_by_side(open_rec):
     one, other = open_rec(shuffle=True), open_rec()
     pairs = list(zip(one, other, strict=True))
