@@ -16,6 +16,7 @@ import gpuio
 import gpuio as mx
 from gpuio.core.guard import Guard, SharedLock
 from gpuio.errors import BackendError, PipelineClosedError
+from gpuio.pipeline.decode import registry
 from gpuio.pipeline.decode.portable import PortableDecoder
 
 ALL = list(range(20))
@@ -248,7 +249,8 @@ def _prefetched(folder, call):
 
 @pytest.mark.parametrize("make", [_augmented, _decoded, _prefetched])
 @pytest.mark.parametrize("use", ["close", "reset", "next"])
-def test_a_thread_that_works_for_an_iterator_cannot_use_it(twenty, make, use):
+def test_a_thread_that_works_for_an_iterator_cannot_use_it(twenty, monkeypatch, make, use):
+    monkeypatch.setattr(registry, "_factories", dict(registry._factories))
     calls = []
 
     def call(image):
