@@ -16,7 +16,10 @@ def judge(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr("robustness.judge._PATIENCE", 0.1)
-    return Judge(tmp_path / "case")
+    yield Judge(tmp_path / "case")
+    for thread in threading.enumerate():
+        if thread.name == "gpuio-lost":  # it would be found in other tests
+            thread.join(60)
 
 
 @pytest.mark.parametrize(
