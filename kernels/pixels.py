@@ -46,20 +46,30 @@ def source_row(step, y, channels):
 
 
 @cache
+def pixel_function(kind):
+    """The function of a kind of PIXEL_STEPS, compiled for the CPU.
+
+    Raises:
+        ProgramError: Numba cannot compile it, or it does not return four levels.
+    """
+    made = PIXEL_STEPS[kind - FIRST_PIXEL_STEP]
+    try:
+        return njit(_PIXEL_STEP, error_model="numpy")(made.pixel)
+    except NumbaError as error:
+        found = f"Numba cannot compile its function as {_PIXEL_STEP}"
+        raise ProgramError(f"step {made.name}: {found}: {error}") from error
+
+
+@cache
 def pixel_step(kind):
     """The `Routine` for a kind of PIXEL_STEPS, whose function is called for each pixel.
 
     Its code is not kept on disk: Numba would not see that the function has changed.
 
     Raises:
-        ProgramError: Numba cannot compile the function, or it does not return four levels.
+        ProgramError: As `pixel_function` says.
     """
-    made = PIXEL_STEPS[kind - FIRST_PIXEL_STEP]
-    try:
-        make = njit(_PIXEL_STEP, error_model="numpy")(made.pixel)
-    except NumbaError as error:
-        found = f"Numba cannot compile its function as {_PIXEL_STEP}"
-        raise ProgramError(f"step {made.name}: {found}: {error}") from error
+    make = pixel_function(kind)
 
     def own_pixels(at, channels, to, pitch, tables):
         """Write the window of a STEP row; arguments as `pixel_routine` says."""

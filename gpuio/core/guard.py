@@ -91,10 +91,10 @@ class Guard:
         self.lock.__enter__()
         try:
             self.check()
+            self._entered.append(entered.set((*entered.get(), self)))
         except BaseException:
             self.lock.__exit__()
             raise
-        self._entered.append(entered.set((*entered.get(), self)))
 
     def __exit__(self, *_: object) -> None:
         entered.reset(self._entered.pop())
@@ -142,11 +142,11 @@ class Guard:
         Raises:
             RuntimeError: A thread that works for the iterator calls it.
         """
-        if not self.left_behind:
-            self.check_caller()
-        self.closed = True
         if self.left_behind:
+            self.closed = True
             return
+        self.check_caller()
+        self.closed = True
         interrupt()
         with self.lock:
             ended, self._ended = self._ended, True

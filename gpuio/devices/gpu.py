@@ -40,6 +40,7 @@ from gpuio.devices.pool import Lease
 from gpuio.devices.ring import Slot
 from gpuio.kernels import device as kernels
 from gpuio.kernels.parallel import Task, run_program
+from gpuio.kernels.pixels import pixel_function
 from gpuio.kernels.resample import finish, resample
 from gpuio.kernels.steps import FIRST_PIXEL_STEP, PIXEL_STEPS, StepKind
 from gpuio.kernels.tables import tabulate, tap_bytes
@@ -326,7 +327,12 @@ class _Work(Work):
 
 @cache
 def _own_kernel(kind: int) -> kernels.DeviceKernel:
-    """The kernel of a kind of `PIXEL_STEPS`."""
+    """The kernel of a kind of `PIXEL_STEPS`.
+
+    Raises:
+        ProgramError: Numba cannot compile the function of the step.
+    """
+    pixel_function(kind)  # its errors name the step
     own = kernels.sample_own(kind, PIXEL_STEPS[kind - FIRST_PIXEL_STEP].pixel)
     assert isinstance(own, kernels.DeviceKernel)
     return own

@@ -154,8 +154,10 @@ def test_levels_may_be_any_integers():
 def test_functions_that_make_no_levels_are_named(stage, pixel, reason):
     name = f"STEP {pixel.__name__}"
     kind = register_pixel_step(name, pixel)
-    with pytest.raises(ProgramError, match=f"(?s)^step {name}: Numba cannot .*{reason}"):
-        stage.run(Plan((Emboss(kind), Crop((12, 14))), (3, 12, 14), "uint8"), [draw(20, 22)])
+    plan = Plan((Emboss(kind), Crop((12, 14))), (3, 12, 14), "uint8")
+    for run in (stage.run, stage.run_simulated):
+        with pytest.raises(ProgramError, match=f"(?s)^step {name}: Numba cannot .*{reason}"):
+            run(plan, [draw(20, 22)])
 
 
 def test_a_name_is_given_once(kind):

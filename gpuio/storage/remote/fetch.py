@@ -98,9 +98,9 @@ class Fetcher:
         It takes no lock, so the garbage collector may call it in any thread, also within a call.
         The threads for filesystems that block end with the request that they are waiting for.
         """
-        if not self._closed and self.usable:
+        was_closed, self._closed = self._closed, True
+        if not was_closed and self.usable:
             self._loop.call_soon_threadsafe(self._end)
-        self._closed = True
 
     def close(self) -> None:
         """Have all reads cancelled, and return when no memory is written to any more."""
