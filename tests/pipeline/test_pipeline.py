@@ -293,6 +293,28 @@ assert len(list(it)) == 3
 """)
 
 
+@needs_fork
+@pytest.mark.parametrize("loaded", [True, False])
+def test_5_a_child_leaves_codecs_with_locks_alone_that_its_parent_has_loaded(tmp_path, loaded):
+    picture = draw(20, 20)
+    write_rec(tmp_path / "a.rec", [encode(picture), encode(picture, "JPEG"), encode(picture)])
+    run(f"""
+import os, sys
+from gpuio import ImageRecordIter
+def read():
+    with ImageRecordIter({str(tmp_path / "a.rec")!r}, (3, 16, 16), 3, decoder="nvimgcodec") as it:
+        return next(it).data[0], it.stats()["decoded_by_portable"]
+data, count = read() if {loaded} else (None, 0)
+child = os.fork()
+if child == 0:
+    again, portable = read()
+    same = data is None or (again == data).all()
+    sys.exit(0 if same and portable == {2 * loaded} else 1)
+assert count == 0
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+""")
+
+
 @pytest.mark.parametrize("decoder", ["nvimgcodec", "portable"])
 def test_6_the_interpreter_can_exit_in_mid_epoch(rec, decoder):
     run(f"""

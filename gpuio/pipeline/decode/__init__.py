@@ -9,6 +9,7 @@ Which library decodes which format on the CPU:
 | JPEG, arithmetic or lossless | simplejpeg, else Pillow | `jpeg_turbo_ext` leaves some to OpenCV |
 | PNG | nvImageCodec, `opencv_ext`: libpng | 2.2 times Pillow's speed at 32 x 32; no crash |
 | animated PNG | Pillow | `opencv_ext` does not look at its checksums |
+| PNG, in a forked process | Pillow | a thread of the parent may have held locks of `opencv_ext` |
 | JPEG 2000 | Pillow: OpenJPEG | `opencv_ext` crashed in each of 3 processes |
 | TIFF | Pillow: libtiff | the pixels of OpenCV |
 | WebP | Pillow: libwebp | gets security updates; 7 % slower at 256 x 256 |

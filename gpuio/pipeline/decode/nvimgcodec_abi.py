@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import weakref
 from ctypes import c_char, c_float, c_int, c_size_t, c_uint8, c_uint32, c_void_p
 from dataclasses import dataclass
@@ -227,6 +228,7 @@ class Library:
         extensions: Folder of its codec modules.
         version: Major, minor, patch.
         cuda: Major version of CUDA that it was built for.
+        pid: The process that loaded it.
     """
 
     dll: ctypes.CDLL
@@ -234,6 +236,15 @@ class Library:
     extensions: Path
     version: tuple[int, int, int]
     cuda: int
+    pid: int
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child of the process that loaded it.
+
+        A lock of a codec that a thread of the parent held at the fork is never released here.
+        """
+        return self.pid != os.getpid()
 
 
 class Instance:
@@ -347,7 +358,7 @@ def load() -> Library:
         )
     addresses = [ctypes.cast(dll[f"nvimgcodec{name}"], c_void_p).value for name in FUNCTIONS]
     functions = np.array(addresses, np.uint64)
-    return Library(dll, functions, root / "extensions", version, cuda)
+    return Library(dll, functions, root / "extensions", version, cuda, os.getpid())
 
 
 def _package() -> Path:

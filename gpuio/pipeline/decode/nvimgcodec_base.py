@@ -1,9 +1,10 @@
 """What nvImageCodec's decoders share on CPU and GPU: reading headers, and choosing codecs.
 
 The portable codec decodes pictures that are neither JPEG nor PNG, since nvImageCodec's codecs for
-them are not safe; CMYK, which nvImageCodec decodes a level or two apart from OpenCV; and pictures
-with an EXIF orientation, which nvImageCodec leaves as they are stored. A picture that nvImageCodec
-fails to decode, or that libjpeg warns of, is decoded once more by itself.
+them are not safe; CMYK, which nvImageCodec decodes a level or two apart from OpenCV; pictures with
+an EXIF orientation, which nvImageCodec leaves as they are stored; and in a forked process PNGs, as
+a thread of the parent may have held locks of `opencv_ext`. A picture that nvImageCodec fails to
+decode, or that libjpeg warns of, is decoded once more by itself.
 """
 
 from __future__ import annotations
@@ -119,6 +120,8 @@ class NvImageCodec(Decoder):
     def _needs_fallback(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
         """(N,) bool, images that the portable codec decodes: see the module."""
         fallback = (table["stream"] == 0) | (is_jpeg(table) & (table["ended"] == 0) & self.markers)
+        if self._instance.library.is_inherited:
+            fallback |= ~is_jpeg(table)
         if self.channels == 4:
             return fallback | (table["channels"] != 4)
         return fallback | (table["orientation"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
