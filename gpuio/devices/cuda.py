@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.devices.base import Array
-from gpuio.devices.gpu import Driver
+from gpuio.devices.driver import Driver
 from gpuio.devices.pool import Lease
 from gpuio.errors import BackendError
 

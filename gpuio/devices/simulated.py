@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from gpuio.devices.base import Array, HostArray
 from gpuio.devices.cpu import wrapped
-from gpuio.devices.gpu import Driver
+from gpuio.devices.driver import Driver
 from gpuio.devices.pool import Lease
 from gpuio.errors import BackendError
 from gpuio.kernels.device import DeviceKernel

@@ -1,0 +1,76 @@
+"""The memory of one batch on a GPU: tables of its kernels, and an arena with its items."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.devices.base import DONE, Array, Event, HostArray, Stream
+from gpuio.devices.driver import Driver
+from gpuio.devices.ring import Slot
+
+ALIGNMENT = 256
+"""Bytes: of memory for an item or a table, as of CUDA's own allocations."""
+_CHUNK = 1 << 20
+
+
+class BatchTables:
+    """The tables of a batch, at the same offsets in pinned memory and in device memory."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._chunks: list[tuple[npt.NDArray[np.uint8], Array]] = []
+        self._used: list[int] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove all tables, and large chunks that were not used; no copy may be under way."""
+        used = zip(self._chunks, self._used, strict=True)
+        self._chunks = [chunk for chunk, used in used if used or len(chunk[0]) == _CHUNK]
+        self._used = [0] * len(self._chunks)
+        self._at = 0
+
+    def reserve(self, nbytes: int) -> tuple[npt.NDArray[np.uint8], int]:
+        """Pinned memory, and the address at which the device will find its content."""
+        size = -(-nbytes // ALIGNMENT) * ALIGNMENT
+        while self._at < len(self._chunks):
+            pinned, memory = self._chunks[self._at]
+            begin = self._used[self._at]
+            if begin + size <= len(pinned):
+                self._used[self._at] += size
+                self._driver.host_writes(pinned.ctypes.data)
+                return pinned[begin : begin + nbytes], self._driver.address(memory) + begin
+            self._at += 1
+        total = max(_CHUNK, 2 * size)
+        pinned = self._driver.empty_host(total)
+        self._chunks.append((pinned, self._driver.empty((total,), np.uint8)))
+        self._used.append(0)
+        return self.reserve(nbytes)
+
+    def put(self, host: HostArray) -> int:
+        """The address at which the device will find a copy of `host`."""
+        pinned, address = self.reserve(host.nbytes)
+        pinned[:] = np.ascontiguousarray(host).view(np.uint8).reshape(-1)
+        return address
+
+    def send(self, stream: Stream) -> None:
+        """Queue the copies to the device, one for each chunk."""
+        for (pinned, memory), used in zip(self._chunks, self._used, strict=True):
+            if used:
+                to, start = self._driver.address(memory), pinned.ctypes.data
+                self._driver.copy(to, start, used, stream)
+
+
+class BatchBuffers:
+    """The memory of one batch on the device.
+
+    Attributes:
+        tables: Tables of its kernels.
+        arena: Memory of its items.
+        fence: The last work that uses the memory.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self.tables = BatchTables(driver)
+        self.arena = Slot(driver.empty_alone)
+        self.fence: Event = DONE

@@ -1,0 +1,96 @@
+"""From the kernels of the CPU that a program names to what a GPU launches for them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.devices.base import KernelCall
+from gpuio.devices.buffers import BatchTables
+from gpuio.kernels import device as kernels
+from gpuio.kernels.parallel import run_program
+from gpuio.kernels.pixels import pixel_function
+from gpuio.kernels.resample import finish, resample
+from gpuio.kernels.steps import FIRST_PIXEL_STEP, PIXEL_STEPS, StepKind
+from gpuio.kernels.tables import tabulate, tap_bytes
+
+DeviceLaunch = tuple[kernels.DeviceKernel, tuple[int, int, int], tuple[int, ...]]
+"""A kernel, its grid, its arguments."""
+
+
+class Launches:
+    """Makes launches, and puts their tables into those of a batch.
+
+    Args:
+        tables: Tables of the batch, in pinned memory until they are sent.
+        bases: (N,) addresses of the items' memory on the device.
+        threads: CPU threads that may work at once.
+    """
+
+    def __init__(self, tables: BatchTables, bases: npt.NDArray[np.uint64], threads: int) -> None:
+        self._tables, self._bases, self._threads = tables, bases, threads
+
+    def of(self, call: KernelCall) -> list[DeviceLaunch]:
+        """What the device runs for a kernel of the CPU: one launch, or more.
+
+        FINISH makes pixels of gpuio's own kinds and changes no colours: each thread has one pixel,
+        and contrast needs the mean of all of them. So images with colours, and those of the user's
+        kinds, are put into their scratch memory first.
+        """
+        table = call.table.copy()
+        table["src"] += np.where(table["src_in_scratch"] != 0, self._bases, np.uint64(0))
+        channels, *rest = call.args
+        if call.kernel is resample:
+            table["dst"] += self._bases
+            return self._sample(table, channels)
+        assert call.kernel is finish
+        launches: list[DeviceLaunch] = []
+        apart = (table["color"] != 0) | (table["kind"] >= FIRST_PIXEL_STEP)
+        apart &= table["kind"] != StepKind.SKIP.value
+        if apart.any():
+            pitch = table["cols"].astype(np.int64) * channels
+            painted = table.copy()
+            painted["kind"][~apart] = StepKind.SKIP
+            painted["dst"], painted["dst_pitch"] = table["scratch"] + self._bases, pitch
+            launches += self._sample(painted, channels)
+            skipped = table["y"] * pitch + table["x"].astype(np.int64) * channels
+            origin = painted["dst"] - skipped.astype(np.uint64)
+            table["src"][apart], table["src_pitch"][apart] = origin[apart], pitch[apart]
+            table["kind"][apart] = StepKind.COPY
+        address = self._place(table, channels)
+        args = (address, channels, *map(int, rest))
+        return [*launches, (kernels.FINISH, kernels.grid(kernels.FINISH, table), args)]
+
+    def _sample(self, table: npt.NDArray[np.void], channels: int) -> list[DeviceLaunch]:
+        args = (self._place(table, channels), channels)
+        grid = kernels.grid(kernels.SAMPLE, table)
+        launches: list[DeviceLaunch] = [(kernels.SAMPLE, grid, args)]
+        own = table["kind"][table["kind"] >= FIRST_PIXEL_STEP]
+        launches += [(_own_kernel(kind), grid, args) for kind in {*own.tolist()}]
+        if ((table["color"] != 0) & (table["kind"] != StepKind.SKIP.value)).any():
+            launches.append((kernels.COLOR, kernels.grid(kernels.COLOR, table), args))
+        return launches
+
+    def _place(self, table: npt.NDArray[np.void], channels: int) -> int:
+        """Where the device finds `table`, and from there what its rows read of their sources."""
+        sizes = tap_bytes(table, channels)
+        pinned, address = self._tables.reserve(int(sizes.sum()))
+        table["taps"] = np.uint64(address) + (np.cumsum(sizes) - sizes).astype(np.uint64)
+        args = (table.ctypes.data, channels, pinned.ctypes.data - address)
+        run_program([(tabulate, args)], len(table), self._threads)
+        return self._tables.put(table)
+
+
+@cache
+def _own_kernel(kind: int) -> kernels.DeviceKernel:
+    """The kernel of a kind of `PIXEL_STEPS`.
+
+    Raises:
+        ProgramError: Numba cannot compile the function of the step.
+    """
+    pixel_function(kind)  # its errors name the step
+    own = kernels.sample_own(kind, PIXEL_STEPS[kind - FIRST_PIXEL_STEP].pixel)
+    assert isinstance(own, kernels.DeviceKernel)
+    return own
