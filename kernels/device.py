@@ -1,9 +1,9 @@
-"""The kernels of a CUDA device: SAMPLE, COLOR and FINISH, and how they are compiled and launched.
+"""The kernels of a CUDA device: SAMPLE and FINISH, and how all are compiled and launched.
 
 They take a STEP table in device memory, and do together what the CPU's `resample` and `finish` do:
-SAMPLE makes the pixels of steps, COLOR changes their colours in place, FINISH makes the pixels of
-the last step and writes them into the batch. A thread has one pixel, or some of a picture's. One
-launch serves a batch; `grid` says with how many blocks.
+SAMPLE makes the pixels of steps, COLOR of device_color.py changes their colours in place, FINISH
+makes the pixels of the last step and writes them into the batch. A thread has one pixel. One launch
+serves a batch; `grid` says with how many blocks.
 
 Only devices import this; it needs numba-cuda, but no driver before `compile_device`.
 """
@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from gpuio.kernels.arithmetic import bfloat16_bits, float16_bits, normalized, shifted
-from gpuio.kernels.color import gray_of, hls_moved, luma, mean_level, moved, scaled
 from gpuio.kernels.device_pixels import (
     FOUR_LEVELS,
     field_offsets,
-    load_pixel,
     pixel_address,
     step_pixel,
     store_pixel,
@@ -32,40 +30,33 @@ from gpuio.kernels.native import (
     load32,
     load64,
     load_float,
-    mul_rn,
     store8,
     store16,
     store_float,
 )
 from gpuio.kernels.steps import (
-    COLOR_STEP,
     FIRST_PIXEL_STEP,
     STEP,
-    ColorKind,
     OutputType,
     PixelFunction,
     StepKind,
 )
 
-_F32, _I32, _I64, _U64 = np.float32, np.int32, np.int64, np.uint64
+_I32, _I64, _U64 = np.int32, np.int64, np.uint64
 _WORD = np.uint64(4)
 _INT, _LONG, _ADDRESS = types.int32, types.int64, types.uint64
-_THREE_INTS = types.UniTuple(types.int32, 3)
-_STEP_BYTES, _COLOR_BYTES = STEP.itemsize, COLOR_STEP.itemsize
-THREADS = 256
-"""Threads in a block of COLOR."""
+_STEP_BYTES = STEP.itemsize
 
 # A block of SAMPLE and FINISH: a warp writes neighbours; it is small, as registers are many.
 _PIXELS = (32, 4, 1)
 
-_DST, _NORM, _MEAN_IMAGE, _COLOR, _DST_PITCH, _KIND, _MIRROR = field_offsets(
-    STEP, "dst norm mean_image color dst_pitch kind mirror"
+_DST, _NORM, _MEAN_IMAGE, _DST_PITCH, _KIND, _MIRROR = field_offsets(
+    STEP, "dst norm mean_image dst_pitch kind mirror"
 )
-_ROWS, _COLS, _COLOR_COUNT, _Y, _X = field_offsets(STEP, "rows cols color_count y x")
+_ROWS, _COLS, _Y, _X = field_offsets(STEP, "rows cols y x")
 _SRC, _SRC_PITCH, _SRC_HEIGHT, _SRC_WIDTH, _WEIGHTS = field_offsets(
     STEP, "src src_pitch src_height src_width weights"
 )
-_COLOR_KIND, _A, _B, _C = field_offsets(COLOR_STEP, "kind a b c")
 
 
 @dataclass(frozen=True)
@@ -179,128 +170,6 @@ def _finish(table, channels, output, interleaved):
                 _emit(norm + _U64(12), fourth, means, out, pixel, place, output)
 
 
-@device_function(_THREE_INTS(*[_INT] * 6))
-def _hls_moved(red, green, blue, hue, lightness, satur):
-    return hls_moved(red, green, blue, hue, lightness, satur)
-
-
-@device_function(types.float32(_ADDRESS, _ADDRESS))
-def _mean_level(total, count):
-    return mean_level(total, count)
-
-
-@device_function(_THREE_INTS(_ADDRESS, *[_INT] * 4, types.float32))
-def _colored(step, kind, red, green, blue, rest):
-    """A pixel after one colour step.
-
-    Args:
-        step: Address of the COLOR_STEP row.
-        kind: Its ColorKind.
-        red: int32, a level.
-        green: int32.
-        blue: int32.
-        rest: float32, what CONTRAST adds.
-    """
-    a = load_float(step + _A)
-    if kind == ColorKind.BRIGHTNESS or kind == ColorKind.CONTRAST or kind == ColorKind.SATURATION:
-        shift = _F32(0)
-        if kind == ColorKind.CONTRAST:
-            shift = rest
-        elif kind == ColorKind.SATURATION:
-            shift = mul_rn(_F32(gray_of(red, green, blue)), _F32(1) - a)
-        red, green, blue = scaled(red, a, shift), scaled(green, a, shift), scaled(blue, a, shift)
-    elif kind == ColorKind.GRAY:
-        red = luma(red, green, blue)
-        green, blue = red, red
-    else:
-        b, c = load_float(step + _B), load_float(step + _C)
-        if kind == ColorKind.HLS:
-            red, green, blue = _hls_moved(red, green, blue, _I32(a), _I32(b), _I32(c))
-        else:
-            red, green, blue = moved(red, a), moved(green, b), moved(blue, c)
-    return red, green, blue
-
-
-@device_function(_LONG(_ADDRESS, _INT, _INT, types.float32, _ADDRESS, _LONG, *[_INT] * 5))
-def _color_pixels(steps, begin, end, rest, picture, pitch, rows, cols, channels, first, stride):
-    """Take every `stride`th pixel of a picture through colour steps; the sum of their grays.
-
-    Args:
-        steps: Address of COLOR_STEP rows.
-        begin: The first row that applies; no row after it is CONTRAST.
-        end: The row after the last one.
-        rest: float32 that the row `begin` adds if it is CONTRAST.
-        picture: Address of pixel 0.
-        pitch: Bytes between rows of pixels.
-        rows: Rows of pixels.
-        cols: Pixels of a row.
-        channels: 1, 3 or 4; all steps but BRIGHTNESS take 3.
-        first: The first pixel to take.
-        stride: Pixels from one to the next.
-    """
-    total = _I64(0)
-    for k in range(first, rows * cols, stride):
-        y = _I32(np.uint32(k) // np.uint32(cols))
-        at = pixel_address(picture, y, pitch, channels * (k - y * cols))
-        red, green, blue, alpha = load_pixel(at, channels)
-        for number in range(begin, end):
-            step = _color_step(steps, number)
-            kind = load32(step + _COLOR_KIND)
-            if kind != ColorKind.NONE:
-                red, green, blue = _colored(step, kind, red, green, blue, rest)
-                # Pictures of four channels have no other step than BRIGHTNESS.
-                alpha = scaled(alpha, load_float(step + _A), _F32(0))
-        total += gray_of(red, green, blue)
-        store_pixel(at, (red, green, blue, alpha), channels)
-    return total
-
-
-@njit(inline="always")
-def _color_step(steps, number):
-    """The address of COLOR_STEP row `number`."""
-    return steps + _U64(number) * _U64(_COLOR_BYTES)
-
-
-def _color(table, channels):
-    """What one block of COLOR does: the colour steps of one picture, in their order.
-
-    CONTRAST needs the mean gray of the picture as it then is. So the steps are taken in runs which
-    such a step begins: the threads take all pixels through a run, add up their grays, and wait for
-    each other.
-
-    Args:
-        table: uint64, address of the (N,) STEP table.
-        channels: int32, 1, 3 or 4.
-    """
-    totals = cuda.shared.array(1, types.int64)
-    step = table + _U64(cuda.blockIdx.x) * _U64(_STEP_BYTES)
-    steps, kind = load64(step + _COLOR), load32(step + _KIND)
-    if steps != _U64(0) and kind != StepKind.SKIP:  # the same for all threads of a block
-        rows, cols = load32(step + _ROWS), load32(step + _COLS)
-        picture, pitch = load64(step + _DST), _I64(load64(step + _DST_PITCH))
-        first, stride = _I32(cuda.threadIdx.x), _I32(cuda.blockDim.x)
-        number = load32(step + _COLOR_COUNT)
-        begin, rest = _I32(0), _F32(0)
-        for end in range(number):
-            contrast = _color_step(steps, end)
-            if load32(contrast + _COLOR_KIND) == ColorKind.CONTRAST:
-                total = _color_pixels(
-                    steps, begin, end, rest, picture, pitch, rows, cols, channels, first, stride
-                )
-                cuda.syncthreads()  # all have read the total before
-                if cuda.threadIdx.x == 0:
-                    totals[0] = 0
-                cuda.syncthreads()
-                cuda.atomic.add(totals, 0, total)
-                cuda.syncthreads()
-                mean = _mean_level(_U64(totals[0]), _U64(rows * cols))
-                rest = mul_rn(_F32(1) - load_float(contrast + _A), mean)
-                begin = _I32(end)
-        _color_pixels(
-            steps, begin, number, rest, picture, pitch, rows, cols, channels, first, stride
-        )
-
-
 def sample_own(own: int, pixel: PixelFunction) -> DeviceKernel:
     """A kernel as SAMPLE for the kind `own` of PIXEL_STEPS alone, whose function is `pixel`."""
     make = device_function(FOUR_LEVELS(_ADDRESS, _LONG, *[_INT] * 5, _ADDRESS))(pixel)
@@ -325,11 +194,9 @@ def grid(kernel, table):
     """Blocks along x, y and z of a launch that serves all of a table.
 
     Args:
-        kernel: A `DeviceKernel`.
-        table: (N,) STEP, on the host; N is at least 1, and at most 65535 for SAMPLE and FINISH.
+        kernel: SAMPLE, FINISH, or a kernel of `sample_own`.
+        table: (N,) STEP, on the host; N is at least 1, and at most 65535.
     """
-    if kernel.synchronises:
-        return len(table), 1, 1
     used = table[table["kind"] != StepKind.SKIP]
     rows, cols = (max(1, int(used[side].max(initial=1))) for side in ("rows", "cols"))
     width, height, _ = kernel.block
@@ -355,10 +222,6 @@ _TABLE = (types.uint64, types.int32)
 SAMPLE = DeviceKernel("sample", _sample, types.void(*_TABLE), _PIXELS)
 """`(table, channels)`: the window of each row, as pixels at `dst`; Task `resample` without colours.
 Kind SKIP does nothing, nor do those of PIXEL_STEPS."""
-
-COLOR = DeviceKernel("color", _color, types.void(*_TABLE), (THREADS, 1, 1), synchronises=True)
-"""`(table, channels)`: of each row with a `color` that is not SKIP, the picture at `dst`, in
-place: its colour steps in their order. A block takes a picture."""
 
 FINISH = DeviceKernel("finish", _finish, types.void(*_TABLE, types.int32, types.int32), _PIXELS)
 """`(table, channels, output, interleaved)`: the window of each row, normalized, mirrored and cast,

@@ -113,7 +113,7 @@ def _store(name, word, kind):
     def store(typingctx, address, value):
         def codegen(context, builder, signature, args):
             at, value = args
-            if kind == types.int32:
+            if kind == types.int32 and word != _INT32:
                 value = builder.trunc(value, word)
             builder.store(value, _pointer(builder, at, word))
             return context.get_dummy_value()
@@ -130,6 +130,7 @@ load64 = _load("load64", _INT64, types.uint64)
 load_float = _load("load_float", _FLOAT, types.float32)
 store8 = _store("store8", _INT8, types.int32)  # the lowest byte of the value
 store16 = _store("store16", _INT16, types.uint16)
+store32 = _store("store32", _INT32, types.int32)
 store64 = _store("store64", _INT64, types.uint64)
 store_float = _store("store_float", _FLOAT, types.float32)
 

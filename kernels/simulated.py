@@ -2,8 +2,8 @@
 
 `load` gives a namespace of its own: what `numba` compiles elsewhere is plain Python there, and
 loads and stores go to the caller's memory, which can check every one of them. Nothing outside of
-the namespace is changed, so real kernels, and real CUDA, work beside it. `simulate` takes a kernel
-through Numba's CUDA simulator.
+the namespace is changed, so real kernels, and real CUDA, work beside it. `simulate` runs a kernel
+there.
 
 Integers are as wide as Numba makes them, or as NumPy's; where these would overflow, or a kernel
 would divide by zero, that is an error.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import builtins
 import struct
-import threading
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,13 +20,18 @@ from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
-from numba.cuda.simulator.kernel import BlockManager
-from numba.cuda.simulator.kernelapi import Dim3, FakeCUDAModule
 
+from gpuio.kernels.simulated_cuda import Place, SimulatedCuda
 from gpuio.kernels.steps import FIRST_PIXEL_STEP, PIXEL_STEPS
 
 _PACKAGE = "gpuio.kernels"
-_IN_PYTHON = ("arithmetic", "color", "device_pixels", "device")  # in the order of their imports
+_IN_PYTHON = (
+    "arithmetic",
+    "color",
+    "device_pixels",
+    "device",
+    "device_color",
+)  # in the order of their imports
 
 
 class Memory(Protocol):
@@ -72,8 +76,10 @@ def load(memory: Memory) -> ModuleType:
     return device
 
 
-def own_kernel(namespace: ModuleType, kernel: Any) -> Any:
-    """The kernel of a pixel step, made anew in a namespace of `load`."""
+def same_kernel(namespace: ModuleType, kernel: Any) -> Any:
+    """A kernel, made anew in a namespace of `load`."""
+    if not kernel.own:
+        return getattr(namespace.modules[kernel.body.__module__], kernel.name.upper())
     pixel = PIXEL_STEPS[kernel.own - FIRST_PIXEL_STEP].pixel
     return namespace.sample_own(kernel.own, _in_python(pixel, namespace.modules))
 
@@ -91,34 +97,30 @@ def _in_python(function: Any, modules: dict[str, Any]) -> Any:
     return FunctionType(function.__code__, scope, function.__name__, None, function.__closure__)
 
 
-def simulate(kernel: Any, grid: Sequence[int], args: Sequence[int]) -> None:
-    """Run a kernel to its end.
-
-    Threads run one after the other in the calling one; where they wait for each other, each has
-    its own. Not two kernels of a namespace at once.
+def simulate(
+    kernel: Any, grid: Sequence[int], args: Sequence[int], *, backwards: bool = False
+) -> None:
+    """Run a kernel to its end. Not two kernels of a namespace at once.
 
     Args:
         kernel: A `DeviceKernel` of a namespace that `load` made; its block may be smaller.
         grid: Blocks along x, y and z.
         args: As `kernel.signature` says.
+        backwards: Whether of threads that wait for each other the last has its turn first.
     """
     kinds = {"uint64": np.uint64, "int32": np.int32}
     given = [kinds[str(kind)](arg) for kind, arg in zip(kernel.signature.args, args, strict=True)]
-    kernel.body.__globals__["cuda"] = FakeCUDAModule(Dim3(*grid), Dim3(*kernel.block), 0)
+    cuda: SimulatedCuda = kernel.body.__globals__["cuda"]
 
     def run() -> None:
         with np.errstate(over="raise", divide="raise", invalid="raise"):
             kernel.body(*given)
 
-    thread: Any = threading.current_thread()
-    for block in np.ndindex(*grid):
-        if kernel.synchronises:
-            BlockManager(run, tuple(grid), kernel.block, debug=False).run(block)
-            continue
-        thread.blockIdx = Dim3(*block)
-        for place in np.ndindex(*kernel.block):
-            thread.threadIdx = Dim3(*place)
-            run()
+    sizes = Place(*grid), Place(*kernel.block)
+    if kernel.synchronises:
+        cuda.run_together(run, *sizes, backwards=backwards)
+    else:
+        cuda.run(run, *sizes)
 
 
 def _plain_numba() -> Any:
@@ -129,7 +131,7 @@ def _plain_numba() -> Any:
 
     from numba import types
 
-    return SimpleNamespace(njit=njit, types=types, cuda=None)
+    return SimpleNamespace(njit=njit, types=types, cuda=SimulatedCuda())
 
 
 def _native(memory: Memory) -> Any:
@@ -142,13 +144,23 @@ def _native(memory: Memory) -> Any:
     def storer(format_: str, mask: int) -> Any:
         return lambda at, value: memory.store(int(at), struct.pack(format_, int(value) & mask))
 
+    load_long = loader("<q", np.int64)
+    store_long = storer("<Q", 2**64 - 1)
+
+    def fetch_add(at: Any, amount: Any) -> Any:
+        before = load_long(at)
+        store_long(at, before + amount)
+        return before
+
     return SimpleNamespace(
+        fetch_add=fetch_add,
         load8=loader("<B", np.uint8),
         load32=loader("<i", np.int32),
         load64=loader("<Q", np.uint64),
         load_float=loader("<f", np.float32),
         store8=storer("<B", 0xFF),
         store16=storer("<H", 0xFFFF),
+        store32=storer("<I", 0xFFFFFFFF),
         store_float=lambda at, value: memory.store(int(at), np.float32(value).tobytes()),
         mul_rn=lambda a, b: np.float32(a) * np.float32(b),
         bits=lambda value: np.float32(value).view(np.uint32),

@@ -86,7 +86,7 @@ class _Work(Work):
         arena = self._buffers.arena.reserve(int(sizes.sum()))
         start = self._driver.address(arena)
         bases = np.uint64(start) + (np.cumsum(sizes) - sizes).astype(np.uint64)
-        launches = Launches(self._buffers.tables, bases, self._device.threads)
+        launches = Launches(self._buffers.tables, bases, self._device.threads, self._colors)
         queued = [
             launch
             for call in program

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -10,14 +11,17 @@ import numpy.typing as npt
 from gpuio.devices.base import KernelCall
 from gpuio.devices.buffers import BatchTables
 from gpuio.kernels import device as kernels
+from gpuio.kernels.device_color import BRIGHTEN, COLOR, color_grid
 from gpuio.kernels.parallel import run_program
 from gpuio.kernels.pixels import pixel_function
 from gpuio.kernels.resample import finish, resample
-from gpuio.kernels.steps import FIRST_PIXEL_STEP, PIXEL_STEPS, StepKind
+from gpuio.kernels.steps import COLOR_STEP, FIRST_PIXEL_STEP, PIXEL_STEPS, ColorKind, StepKind
 from gpuio.kernels.tables import tabulate, tap_bytes
 
 DeviceLaunch = tuple[kernels.DeviceKernel, tuple[int, int, int], tuple[int, ...]]
 """A kernel, its grid, its arguments."""
+
+_RGB = 3  # channels
 
 
 class Launches:
@@ -27,10 +31,18 @@ class Launches:
         tables: Tables of the batch, in pinned memory until they are sent.
         bases: (N,) addresses of the items' memory on the device.
         threads: CPU threads that may work at once.
+        colors: Arrays of COLOR_STEP on the host, each with its address on the device.
     """
 
-    def __init__(self, tables: BatchTables, bases: npt.NDArray[np.uint64], threads: int) -> None:
+    def __init__(
+        self,
+        tables: BatchTables,
+        bases: npt.NDArray[np.uint64],
+        threads: int,
+        colors: Sequence[tuple[int, npt.NDArray[np.void]]],
+    ) -> None:
         self._tables, self._bases, self._threads = tables, bases, threads
+        self._colors = colors
 
     def of(self, call: KernelCall) -> list[DeviceLaunch]:
         """What the device runs for a kernel of the CPU: one launch, or more.
@@ -64,13 +76,21 @@ class Launches:
         return [*launches, (kernels.FINISH, kernels.grid(kernels.FINISH, table), args)]
 
     def _sample(self, table: npt.NDArray[np.void], channels: int) -> list[DeviceLaunch]:
-        args = (self._place(table, channels), channels)
-        grid = kernels.grid(kernels.SAMPLE, table)
+        address = self._place(table, channels)
+        args, grid = (address, channels), kernels.grid(kernels.SAMPLE, table)
         launches: list[DeviceLaunch] = [(kernels.SAMPLE, grid, args)]
         own = table["kind"][table["kind"] >= FIRST_PIXEL_STEP]
         launches += [(_own_kernel(kind), grid, args) for kind in {*own.tolist()}]
-        if ((table["color"] != 0) & (table["kind"] != StepKind.SKIP.value)).any():
-            launches.append((kernels.COLOR, kernels.grid(kernels.COLOR, table), args))
+        colored = table[(table["color"] != 0) & (table["kind"] != StepKind.SKIP.value)]
+        if len(colored):
+            kernel = COLOR if channels == _RGB else BRIGHTEN
+            grid = color_grid(kernel, table, channels)
+            if kernel is COLOR:
+                runs = 1 + contrasts(colored, self._colors)
+                totals = self._tables.put(np.zeros((runs - 1, len(table)), np.int64))
+                launches += [(kernel, grid, (address, totals, run)) for run in range(runs)]
+            else:
+                launches.append((kernel, grid, args))
         return launches
 
     def _place(self, table: npt.NDArray[np.void], channels: int) -> int:
@@ -81,6 +101,27 @@ class Launches:
         args = (table.ctypes.data, channels, pinned.ctypes.data - address)
         run_program([(tabulate, args)], len(table), self._threads)
         return self._tables.put(table)
+
+
+def contrasts(
+    table: npt.NDArray[np.void], colors: Sequence[tuple[int, npt.NDArray[np.void]]]
+) -> int:
+    """How many CONTRAST steps the row of a table has that has the most of them.
+
+    Args:
+        table: (N,) STEP, all of whose rows have colours.
+        colors: Arrays of COLOR_STEP on the host, each with its address in the table.
+    """
+    most = 0
+    for address, steps in colors:
+        offset = table["color"] - np.uint64(address)
+        here = offset < steps.nbytes  # others are in another array
+        first = (offset[here] // np.uint64(COLOR_STEP.itemsize)).astype(np.int64)
+        kinds = steps["kind"].reshape(-1)
+        before = np.concatenate([[0], np.cumsum(kinds == ColorKind.CONTRAST.value)])
+        counts = before[first + table["color_count"][here]] - before[first]
+        most = max(most, int(counts.max(initial=0)))
+    return most
 
 
 @cache

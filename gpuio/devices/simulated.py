@@ -31,7 +31,7 @@ from gpuio.devices.driver import Driver
 from gpuio.devices.pool import Lease
 from gpuio.errors import BackendError
 from gpuio.kernels.device import DeviceKernel
-from gpuio.kernels.simulated import load, own_kernel, simulate
+from gpuio.kernels.simulated import load, same_kernel, simulate
 
 _GUARD = 64
 _FILL = 0xA5
@@ -281,9 +281,7 @@ class SimulatedDriver(Driver):
         stream: SimulatedStream,
     ) -> None:
         with self.memory.step(stream):
-            name = kernel.name.upper()
-            own = own_kernel(self._kernels, kernel) if kernel.own else None
-            simulate(own or getattr(self._kernels, name), grid, args)
+            simulate(same_kernel(self._kernels, kernel), grid, args)
 
     @cached_property
     def _kernels(self) -> ModuleType:

@@ -1,25 +1,21 @@
-"""The passes of a device: in Numba's simulator they give the CPU's bits; compiled they are lean."""
+"""The passes of a device: in Python they give the CPU's bits; compiled they are lean."""
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 from dataclasses import replace
-from itertools import permutations
 
 import numpy as np
 import numpy.testing as npt
 import pytest
+from device_code import CAPABILITIES, GUARD, POISON, Memory, check_code, guarded, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("numba.cuda.simulator")
+pytest.importorskip("numba.cuda")
 
 from gpuio.kernels import device, simulated
-from gpuio.kernels.color import color_image
 from gpuio.kernels.resample import finish, lend_memory, resample
-from gpuio.kernels.steps import COLOR_STEP, NORM, STEP, ColorKind, OutputType, StepKind
+from gpuio.kernels.steps import NORM, STEP, OutputType, StepKind
 from gpuio.kernels.tables import tabulate, tap_bytes
 from gpuio.kernels.warp import weight_table
 from gpuio.transforms.geometry import ResampleChain
@@ -43,43 +39,11 @@ RESIZES = (
 WARPS = (StepKind.WARP_NEAREST, StepKind.WARP_LINEAR, StepKind.WARP_CUBIC, StepKind.WARP_LANCZOS)
 KINDS = (StepKind.COPY, *RESIZES, *WARPS, StepKind.BORDER, StepKind.BLUR)
 CHANNELS = pytest.mark.parametrize("channels", [1, 3, 4])
-POISON = 0x77
-GUARD = 64
-CAPABILITIES = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
-KERNELS = {kernel.name: kernel for kernel in (device.SAMPLE, device.COLOR, device.FINISH)}
-REGISTERS = 96
-
-
-class Memory:
-    """Arrays that a kernel may read, and bytes of arrays that it may write, by their addresses."""
-
-    def __init__(self):
-        self.arrays = {}
-
-    def add(self, array, *, writable=False):
-        """The array, whose memory kernels may use from now on."""
-        self.arrays[array.ctypes.data] = array.reshape(-1).view(np.uint8), writable
-        return array
-
-    def _find(self, address, nbytes, *, write):
-        for start, (array, writable) in self.arrays.items():
-            if start <= address and address + nbytes <= start + array.nbytes:
-                assert writable or not write, f"{address:#x} is not to be written"
-                assert address % nbytes == 0, f"{nbytes} bytes at {address:#x} are not aligned"
-                return array, address - start
-        raise IndexError(f"{nbytes} bytes at {address:#x} are nobody's")
-
-    def load(self, address, nbytes):
-        array, at = self._find(address, nbytes, write=False)
-        return array[at : at + nbytes].tobytes()
-
-    def store(self, address, data):
-        array, at = self._find(address, len(data), write=True)
-        array[at : at + len(data)] = np.frombuffer(data, np.uint8)
+KERNELS = {kernel.name: kernel for kernel in (device.SAMPLE, device.FINISH)}
 
 
 def run(memory, name, table, *args, block=(4, 4, 1)):
-    """Launch a kernel in the simulator, its tables made before."""
+    """Launch a kernel in Python, its tables made before."""
     namespace = simulated.load(memory)
     kernel = replace(getattr(namespace, name), block=block)
     table = table.copy()
@@ -92,16 +56,6 @@ def run(memory, name, table, *args, block=(4, 4, 1)):
     tabulate(len(table), 1, shifted.ctypes.data, args[0], 4096)
     memory.add(table)
     simulated.simulate(kernel, namespace.grid(kernel, table), (table.ctypes.data, *args))
-
-
-def noise(shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def guarded(nbytes):
-    """(nbytes,) uint8 between bytes that must stay as they are; and all of it."""
-    memory = np.full(nbytes + 2 * GUARD, POISON, np.uint8)
-    return memory[GUARD : GUARD + nbytes], memory
 
 
 def sizes(kind, before, after):
@@ -322,64 +276,6 @@ def test_only_a_window_of_the_source_has_to_be_in_memory():
     npt.assert_array_equal(got, full.sample("cpu"))
 
 
-BRIGHT, PLAIN, VIVID = (
-    (ColorKind.BRIGHTNESS, 1.21),
-    (ColorKind.CONTRAST, 0.63),
-    (ColorKind.SATURATION, 1.7),
-)
-SHIFT, GRAY = (ColorKind.SHIFT, 3.7, -300.0, -0.4), (ColorKind.GRAY,)
-COLORS = [
-    *permutations((BRIGHT, PLAIN, VIVID)),
-    [(ColorKind.HLS, 33, -20, 41)],
-    [(ColorKind.HLS, -90, 120, -70)],
-    [SHIFT],
-    [GRAY],
-    [PLAIN, BRIGHT, PLAIN, (ColorKind.HLS, 5, 6, 7), (ColorKind.CONTRAST, 1.8)],
-    [(ColorKind.NONE,), VIVID, (ColorKind.NONE,), GRAY, PLAIN],
-    [SHIFT, GRAY, BRIGHT, VIVID],
-    [],
-]
-STEPS_OF_A_PICTURE = 5
-
-
-@pytest.mark.parametrize("threads", [1, 4])
-def test_color_is_color_image(threads):
-    memory = Memory()
-    colors = memory.add(np.zeros((len(COLORS), STEPS_OF_A_PICTURE), COLOR_STEP))
-    for row, steps in zip(colors, COLORS, strict=True):
-        for place, (kind, *parameters) in enumerate(steps):
-            row[place] = (kind, *parameters, *[0] * (3 - len(parameters)))
-    rows, cols, pitch = 5, 6, 29
-    pictures = memory.add(noise((len(COLORS) + 1, rows, pitch)), writable=True)
-    expected = pictures.copy()
-    for picture, steps in zip(expected, colors, strict=False):
-        pixels = picture[:, : 3 * cols].reshape(-1)
-        color_image(pixels, steps)
-        picture[:, : 3 * cols] = pixels.reshape(rows, -1)
-    table = np.zeros(len(pictures), STEP)
-    table["color"][:-1] = colors.ctypes.data + colors.strides[0] * np.arange(len(colors))
-    table["color_count"] = STEPS_OF_A_PICTURE
-    table["dst"] = pictures.ctypes.data + pictures.strides[0] * np.arange(len(pictures))
-    table["dst_pitch"], table["rows"], table["cols"] = pitch, rows, cols
-    run(memory, "COLOR", table, 3, block=(threads, 1, 1))
-    npt.assert_array_equal(pictures, expected)
-
-
-@pytest.mark.parametrize("channels", [1, 4])
-def test_brightness_is_of_all_channels(channels):
-    memory = Memory()
-    colors = memory.add(np.array([(ColorKind.BRIGHTNESS, 1.21, 0, 0), (0, 0, 0, 0)], COLOR_STEP))
-    picture = memory.add(noise((5, 6 * channels)), writable=True)
-    expected = picture.copy()
-    color_image(expected.reshape(-1), colors)
-    table = np.zeros(1, STEP)
-    table["color"], table["color_count"] = colors.ctypes.data, len(colors)
-    table["dst"], table["dst_pitch"] = picture.ctypes.data, picture.strides[0]
-    table["rows"], table["cols"] = 5, 6
-    run(memory, "COLOR", table, channels, block=(4, 1, 1))
-    npt.assert_array_equal(picture, expected)
-
-
 def test_a_place_outside_of_all_arrays_is_an_error():
     pictures = Pictures([StepKind.COPY], 3)
     pictures.table["src"] += np.uint64(70)  # the last row of the window ends behind the image
@@ -400,31 +296,12 @@ def test_a_grid_covers_the_largest_window():
     table["rows"], table["cols"] = [1, 9, 8, 99, 2], [33, 1, 32, 99, 1]
     table["kind"][3] = StepKind.SKIP
     assert device.grid(device.SAMPLE, table) == (2, 3, 5)
-    assert device.grid(device.COLOR, table) == (5, 1, 1)
     table["kind"] = StepKind.SKIP
     assert device.grid(device.FINISH, table) == (1, 1, 5)
 
 
 @pytest.mark.parametrize("name", KERNELS)
-@pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"sm_{c[0]}{c[1]}")
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
 @pytest.mark.slow
 def test_compiles_to_single_precision_that_rounds_each_operation(name, capability, tmp_path):
-    text = device.ptx(KERNELS[name], capability)
-    assert f".target sm_{capability[0]}{capability[1]}" in text
-    assert ".f64" not in text
-    assert not re.search(r"\bfma\.|\bmad\.\w*\.?f32|div\.(approx|full)|\.ftz", text)
-    assert not re.search(r"\bcall\b|\.local\b", text)
-    ptxas = shutil.which("ptxas")
-    if ptxas is None:
-        pytest.skip("without ptxas, spills are not looked for")
-    source = tmp_path / "kernel.ptx"
-    # What compiled it may be newer than ptxas; of what that brought, nothing is used.
-    source.write_text(re.sub(r"\.version \d+\.\d+", ".version 9.0", text))
-    found = subprocess.run(
-        [ptxas, "-v", f"-arch=sm_{capability[0]}{capability[1]}", source, "-o", tmp_path / "out"],
-        capture_output=True, text=True, check=True,
-    ).stderr  # fmt: skip
-    assert " 0 bytes spill stores, 0 bytes spill loads" in found
-    registers = re.search(r"Used (\d+) registers", found)
-    assert registers
-    assert int(registers[1]) <= REGISTERS
+    check_code(KERNELS[name], capability, tmp_path, registers=96)
