@@ -1,9 +1,10 @@
 # Targets need Python 3.11 or newer and nothing else: each sets itself up in $(VENV).
 PYTHON ?= python3
 VENV ?= .venv
+WHEELS ?= .whl
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-gpu check lint types format docs bench fuzz clean
+.PHONY: help demo test test-gpu wheels check lint types format docs bench fuzz clean
 .NOTPARALLEL:
 
 help:
@@ -15,6 +16,7 @@ help:
 	@echo 'make bench     measure how fast images come on this machine'
 	@echo 'make fuzz      damaged files through every door for MINUTES=30, then stress'
 	@echo 'make test-gpu  test and measure a GPU, in under nine minutes; REC=train.rec: with these images'
+	@echo 'make wheels    fetch wheels into .whl, for test-gpu on a machine without network; DALI=1: and DALI'
 	@echo 'make clean     remove what the others made, $(VENV) included'
 
 demo: $(VENV)/demo.stamp
@@ -23,8 +25,20 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest
 
-test-gpu: $(VENV)/test.stamp
-	$(BIN)/python benchmarks/gpu_report.py $(if $(REC),--rec $(REC))
+# With a folder of wheels nothing is fetched: packages come from there and from the machine's own
+# Python, whose PyTorch, JAX and CuPy stay as they are.
+REPORT = benchmarks/gpu_report.py $(if $(REC),--rec $(REC))
+ifneq ($(wildcard $(WHEELS)/.),)
+test-gpu:
+	$(PYTHON) benchmarks/wheels.py install $(WHEELS) build/site
+	PYTHONPATH=$(CURDIR)/build/site $(PYTHON) $(REPORT)
+else
+test-gpu: $(VENV)/gpu.stamp
+	$(BIN)/python $(REPORT)
+endif
+
+wheels:
+	$(PYTHON) benchmarks/wheels.py collect $(WHEELS) $(if $(DALI),--dali)
 
 check: lint types
 
@@ -50,6 +64,11 @@ bench: $(VENV)/bench.stamp
 
 fuzz: $(VENV)/test.stamp
 	cd tests && $(abspath $(BIN))/python -m robustness --stress --minutes $(or $(MINUTES),30)
+
+$(VENV)/gpu.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,bench,torch,jax,dali]' \
+		'jax[cuda13]' torchvision
+	@touch $@
 
 # One stamp for each extra: what it installs follows pyproject.toml.
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python

@@ -2,81 +2,78 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
 
-from gpuio.testing import draw, encode, write_rec
+from gpuio.devices.driver import Driver
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-MODULES = ("gpu", "gpu_child", "gpu_decode", "gpu_loop", "gpu_report", "gpu_sides")
-BESIDE = ("machine", "records", "sides")
-
-
-@pytest.fixture(scope="module")
-def scripts():
-    """The scripts as modules, by name."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        yield {name: importlib.import_module(name) for name in MODULES}
-        for name in (*MODULES, *BESIDE):
-            sys.modules.pop(name, None)
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory):
-    path = tmp_path_factory.mktemp("few") / "few.rec"
-    images = [encode(draw(60 + k, 80, seed=k), "JPEG", subsampling=2, quality=95) for k in range(4)]
-    write_rec(path, images)
-    return path
-
-
-@pytest.fixture
-def settings(few):
-    return {
-        "device": "simulated",
-        "rec": str(few),
-        "shape": (3, 5, 6),
-        "size": (61.5, 80),
-        "resize": 9,
-        "batch_size": 2,
-        "threads": 1,
-        "check": 4,
-        "images": 4,
-        "batches": [2],
-        "fewer_threads": [1],
-        "seconds": 0.01,
-        "count": 1,
-        "rounds": 2,
-        "copied": 4096,
-        "matmul": 16,
-        "turns": 2,
-        "engines": 0,
-        "options": {},
-    }
 
 
 def rows(module, name, settings):
     """What a measurement says; it must be JSON."""
-    return json.loads(json.dumps(list(module.MEASUREMENTS[name](settings))))
+    measurements = module.MEASUREMENTS if hasattr(module, "MEASUREMENTS") else vars(module)
+    return json.loads(json.dumps(list(measurements[name](settings))))
 
 
-def test_every_kind_decodes_at_some_rate(scripts, settings):
-    found = rows(scripts["gpu_decode"], "rates", settings | {"batch_size": 4, "batches": [4]})
-    assert [row["what"] for row in found] == ["", "", "pageable"]
+def test_scripts_ask_a_driver_only_for_what_every_driver_has():
+    named = {*Driver.__annotations__, *vars(Driver)}
+    asked = {
+        (path.name, name)
+        for path in BENCHMARKS.glob("gpu*.py")
+        for name in re.findall(r"\bdriver\.(\w+)", path.read_text())
+    }
+    assert asked
+    assert not {(script, name) for script, name in asked if name not in named}
+
+
+def test_every_path_decodes_at_some_rate(scripts, settings):
+    found = rows(scripts["gpu_decode"], "paths", settings)
+    kinds = [(row["way"], row.get("decoders"), row["fancy"]) for row in found]
+    assert kinds == [
+        ("default", 1, True),
+        ("default", 1, False),
+        ("default", 2, True),
+        ("default", 2, False),
+        ("its Python module", None, True),
+        ("cpu alone", None, True),
+    ]
     for row in found:
         assert row["images_per_second"] > 0
-        assert row["cpu"] > 0
-        assert row["failed"] == row["portable"] == 0
+        assert row["cores"] > 0
+        assert row["failed"] == row.get("portable", 0) == 0
 
 
-def test_decoders_together(scripts, settings):
-    found = rows(scripts["gpu_decode"], "decoders", settings)
-    assert [row["decoders"] for row in found] == [1, 2]
+def test_every_way_is_tried_where_there_are_engines(scripts, settings):
+    found = rows(scripts["gpu_decode"], "paths", settings | {"engines": 7})
+    assert {row["way"] for row in found} == {
+        "default",
+        "legacy",
+        "single",
+        "its Python module",
+        "cpu alone",
+    }
+
+
+def test_shares_are_swept_with_one_decoder_and_with_two(scripts, settings):
+    found = rows(scripts["gpu_decode"], "shares", settings | {"way": "legacy"})
+    assert [(r["decoders"], r["share"]) for r in found] == [(1, 0.5), (1, 1.0), (2, 0.5), (2, 1.0)]
+    assert all(row["cpu"] > 0 for row in found)
+
+
+def test_other_batches_threads_and_memory(scripts, settings):
+    found = rows(scripts["gpu_decode"], "sizes", settings | {"engines": 7})
+    assert [row["what"] for row in found] == [
+        "batches of 2",
+        "1 CPU threads",
+        "pageable memory",
+        "chunks of 1",
+        "preallocated",
+        "GPU Huffman",
+    ]
 
 
 def test_hardware_says_why_there_is_none(scripts, settings):
@@ -85,17 +82,17 @@ def test_hardware_says_why_there_is_none(scripts, settings):
 
 
 def test_share_counts_who_decoded(scripts, settings):
-    for row in rows(scripts["gpu_decode"], "share", settings):
+    for row in rows(scripts["gpu_order"], "share", settings):
         assert row["decoded"] == row["cpu"] == 2
 
 
 def test_order_is_kept_where_there_is_only_one(scripts, settings):
-    for row in rows(scripts["gpu_decode"], "order", settings):
+    for row in rows(scripts["gpu_order"], "order", settings):
         assert row["in_order"] == row["turns"] == 2
 
 
 def test_damage_is_reported(scripts, settings):
-    found = rows(scripts["gpu_decode"], "damage", settings)
+    found = rows(scripts["gpu_probe"], "damage", settings | {"codecs": ["cpu"]})
     by_name = {row["damage"]: row for row in found}
     assert not by_name["cut off"]["decoded"]
     assert by_name["noise inside"]["apart"] == 0  # the same library decoded both
@@ -105,13 +102,13 @@ def test_damage_is_reported(scripts, settings):
 
 
 def test_differences_are_those_of_colours_that_are_not_smoothed(scripts, settings):
-    smooth, rough = rows(scripts["gpu_decode"], "difference", settings)
+    smooth, rough = rows(scripts["gpu_probe"], "difference", settings | {"codecs": ["cpu"]})
     assert smooth["mean"] == smooth["max"] == 0 < smooth["values"]
     assert rough["mean"] > 0
 
 
 def test_windows_are_those_of_the_whole(scripts, settings):
-    started, found = rows(scripts["gpu_decode"], "regions", settings)
+    started, found = rows(scripts["gpu_probe"], "regions", settings | {"codecs": ["cpu"]})
     assert started["started"]
     assert found["decoded"] == found["of"] == 2
     assert found["max"] == 0 < found["values"]
@@ -121,18 +118,52 @@ def test_the_slow_kernel_compiles(scripts):
     from numba import cuda, types
 
     signature = types.void(types.uint64, types.int64, types.uint64)
-    text, _ = cuda.compile_ptx(scripts["gpu_decode"].read_late, signature, cc=(9, 0))
+    text, _ = cuda.compile_ptx(scripts["gpu_order"].read_late, signature, cc=(9, 0))
     loop = text.index("bra")
     assert "ld.global.u8" not in text[:loop], "what is read first is not read late"
 
 
-def test_kernels_and_their_bytes(scripts, settings):
-    (row,) = rows(scripts["gpu_loop"], "kernels", settings)
-    assert row["launches"] == 1
-    assert row["batch_us"].keys() == {"finish"}
-    height = 61.5 / 9  # pixels of the source for one of the output
-    assert row["least_bytes"] == int(2 * 3 * 5 * 6 * (height**2 + 2))
-    assert row["of_copy_bandwidth"] >= 0
+@pytest.mark.parametrize("kind", ["bilinear", "crop"])
+def test_kernels_and_their_bytes(scripts, settings, kind):
+    (row,) = rows(scripts["gpu_kernels"], "kernels", settings | {"kinds": [kind]})
+    assert (row["kind"], row["launches"]) == (kind, len(row["each_us"]))
+    scale = 61.5 / 9 if kind == "bilinear" else 1  # pixels of the source for one of the output
+    assert row["least_bytes"] == int(2 * 3 * 5 * 6 * (scale**2 + 2))
+    assert row["kernel_us"] > 0
+
+
+def test_a_kernels_time_is_that_of_many_launches_between_two_marks(scripts, monkeypatch):
+    """A launch takes the host longer than some kernels take the device."""
+    module = scripts["gpu_kernels"]
+    seen = []
+
+    class Tape:
+        """A device that notes what it is told; a mark is how many launches came before it."""
+
+        _driver = property(lambda self: self)
+
+        def launch(self, *told):
+            seen.append(told)
+
+        def scope(self):
+            return pytest.MonkeyPatch.context()
+
+    class Marks:
+        def __init__(self, device):
+            pass
+
+        def mark(self, stream):
+            assert stream == "stream"
+            return len(seen)
+
+        def seconds(self, begin, end):
+            return end - begin
+
+    monkeypatch.setattr(module, "Marks", Marks)
+    launches = [module.Launch(name, (name, "grid", "args", "stream")) for name in "ab"]
+    seconds, _ = module.repeat(Tape(), launches, 10)
+    assert seconds == 2  # launches for each of the ten batches, and nothing else between the marks
+    assert len(seen) == 2 + 20
 
 
 def test_the_first_batch(scripts, settings):
@@ -149,16 +180,46 @@ def test_a_step_with_the_loader_beside_one_without(scripts, settings, monkeypatc
     assert len(row["rounds"]) == 2
 
 
-@pytest.mark.parametrize("name", ["Stage", "Binding", "Gpuio", "Dali"])
-def test_sides_deliver(scripts, settings, name):
-    if name == "Dali":
-        pytest.importorskip("nvidia.dali")
-    side = getattr(scripts["gpu_sides"], name)(settings)
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("gpu_bare", "Bare"),
+        ("gpu_sides", "Binding"),
+        ("gpu_sides", "Gpuio"),
+        ("gpu_peers", "Dali"),
+        ("gpu_peers", "Torchvision"),
+    ],
+)
+def test_sides_deliver(scripts, settings, script, name):
+    for side, package in {"Dali": "nvidia.dali", "Torchvision": "torchvision"}.items():
+        if name == side:
+            pytest.importorskip(package)
+    side = getattr(scripts[script], name)(settings)
     side.check(2)
     result = side.time(2)
     assert result["images"] >= 2
     assert result["seconds"] > 0
     assert result.get("failed", 0) == 0
+
+
+def test_several_decoders_share_the_batches(scripts, settings):
+    side = scripts["gpu_bare"].Bare(settings | {"options": {"decoders": 2, "fancy": False}})
+    result = side.time(8)
+    side.close()
+    assert result["images"] == result["stats"]["cpu"] == 8
+    assert result["failed"] == 0
+
+
+def test_drawn_pictures_are_a_mixture_in_every_batch(scripts):
+    data = scripts["gpu_data"]
+    kinds = data.subsamplings(200)
+    for start in range(0, 200, 100):
+        part = kinds[start : start + 100]
+        assert abs(part.count("444") - 74) <= 1
+        assert abs(part.count("420") - 21) <= 1
+        assert {"422", "Gray"} <= {*part}
+    found = data.mixture([data.drawn(k, kind) for k, kind in enumerate(data.MIX)])
+    assert found == dict.fromkeys(sorted(data.MIX), 0.25)
 
 
 def child(scripts, path, code):
@@ -184,94 +245,3 @@ def test_an_error_is_reported_with_its_message(scripts, tmp_path):
     found = child(scripts, tmp_path / "error.py", "import not_there\n")
     assert found["rows"] == []
     assert found["error"].endswith("No module named 'not_there'")
-
-
-@pytest.mark.slow
-def test_the_whole_benchmark_goes_on_without_what_is_missing(scripts, few, tmp_path, monkeypatch):
-    gpu = scripts["gpu"]
-    sides = [gpu.SideOf("gpuio", "Gpuio"), gpu.SideOf("not there", "Nothing")]
-    monkeypatch.setattr(gpu, "sides", lambda: sides)
-    arguments = ["--device", "simulated", "--rec", str(few), "--only", "large;hardware"]
-    sizes = {"records": 4, "images": 4, "batch-size": 2, "edge": 5, "resize": 9, "rounds": 1}
-    for name, value in {**sizes, "turn": 0.01, "seconds": 60}.items():
-        arguments += [f"--{name}", str(value)]
-    saved = []
-    report = gpu.run(gpu.parse(arguments), saved.append)
-    assert len(saved) == 2
-    large = report["parts"]["large"]
-    assert list(large["median"]) == ["gpuio"]
-    assert large["missing"] == {"not there": "KeyError: 'Nothing'"}
-    assert large["checks"]["gpuio"]["shape"] == [2, 3, 5, 5]
-    assert report["parts"]["hardware"]["rows"][0]["engines"] == 0
-    pytest.importorskip("matplotlib")
-    gpu.plot(report, tmp_path / "bars.png")
-    assert (tmp_path / "bars.png").stat().st_size > 1000
-
-
-def test_targets_are_taken_from_the_parts(scripts):
-    gpu = scripts["gpu"]
-    rates = {"gpuio": [100, 90], "nvImageCodec": [100, 100], "DALI": [50, 45]}
-    parts = {
-        "large": {"ratios": gpu.ratios(rates), "median": {"gpuio": 100}, "batch_size": 10},
-        "kernels, large": {"rows": [{"kernel_us": 2000, "of_copy_bandwidth": 0.4}]},
-        "overlap": {"rows": [{"longer": 0.01}]},
-        "first batch, warm": {"rows": [], "error": "SIGSEGV"},
-    }
-    found = {row["name"]: (row["value"], row["met"]) for row in gpu.targets(parts)}
-    assert found == {
-        "large: gpuio / bare decoding": (0.95, True),
-        "large: gpuio / DALI": (2.0, True),
-        "large: kernels, of the copy bandwidth": (0.4, False),
-        "large: kernels, of a batch's time": (0.02, True),
-        "training step, longer by": (0.01, True),
-    }
-
-
-RESULT = """<testsuites><testsuite>
-<testcase classname="a" name="good"><properties><property name="mean" value="0.25"/></properties>
-</testcase>
-<testcase classname="a" name="bad"><failure message="it is wrong">more</failure></testcase>
-<testcase classname="a" name="broken"><error message="no fixture"/></testcase>
-<testcase classname="a" name="none"><skipped message="no CUDA device: none"/></testcase>
-<testcase classname="a" name="other"><skipped message="no DALI"/></testcase>
-</testsuite></testsuites>"""
-
-
-def test_a_result_is_read_with_figures_and_reasons(scripts, tmp_path):
-    (tmp_path / "found.xml").write_text(RESULT)
-    assert scripts["gpu_report"].read(tmp_path / "found.xml") == {
-        "passed": 1,
-        "failed": 2,
-        "skipped": 2,
-        "skipped_for_want_of_a_gpu": 1,
-        "failures": ["a::bad: it is wrong", "a::broken: no fixture"],
-        "skips": {"no CUDA device: none": 1, "no DALI": 1},
-        "figures": {"mean": 0.25},
-    }
-
-
-def test_a_skip_for_want_of_a_gpu_is_no_pass(scripts):
-    passed = scripts["gpu_report"].passed
-    good = {"status": 0, "skipped_for_want_of_a_gpu": 0}
-    assert passed({"tests": {"a": good}})
-    assert not passed({"tests": {"a": good, "b": good | {"skipped_for_want_of_a_gpu": 1}}})
-    assert not passed({"tests": {"a": good | {"status": 1}}})
-    assert not passed({"tests": {}})
-
-
-def test_a_report_is_named_after_its_gpu(scripts):
-    report = {"machine": {"gpu_name": "NVIDIA H200 (SXM)"}, "device": "cuda:0"}
-    assert scripts["gpu_report"].where(report).name == "gpu-nvidia-h200-sxm.json"
-
-
-@pytest.mark.slow
-def test_the_report_is_one_command(tmp_path):
-    out = tmp_path / "report.json"
-    command = [sys.executable, str(BENCHMARKS / "gpu_report.py"), "--device", "simulated"]
-    command += ["--parts", "soak", "--no-benchmark", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads(out.read_text())
-    assert report["passed"]
-    assert report["tests"]["soak"]["passed"] == 2
-    assert "3 epochs of 4 images" in report["tests"]["soak"]["figures"]

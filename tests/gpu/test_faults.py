@@ -21,6 +21,7 @@ from gpuio.testing import draw, encode, write_rec
 
 NOISE = np.random.default_rng(3)
 GOOD, LEVELS = 6, 8
+CHAIN = "chain", tuple(KINDS)
 UNREADABLE = (
     "empty",
     "text",
@@ -52,8 +53,8 @@ pytestmark = pytest.mark.parametrize(
     [
         pytest.param("simulated", ("cpu",), id="simulated-cpu"),
         *(
-            pytest.param("cuda:0", kinds, id=f"cuda:0-{'+'.join(kinds)}", marks=pytest.mark.gpu)
-            for kinds in [("hardware",), ("hybrid",), ("cpu",), tuple(KINDS)]
+            pytest.param("cuda:0", kinds, id=f"cuda:0-{name}", marks=pytest.mark.gpu)
+            for name, kinds in [*((k, (k,)) for k in ("hardware", "hybrid", "cpu")), CHAIN]
         ),
     ],
     indirect=True,

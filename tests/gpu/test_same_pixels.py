@@ -204,6 +204,10 @@ def test_the_default_device_is_the_gpu_where_there_is_one(tmp_path):
     assert found == ("gpu" if visible_gpus() else "cpu")
 
 
+def test_the_gpus_of_the_machine_are_not_hidden_here():
+    assert gpuio.devices.visible_gpus is visible_gpus
+
+
 def test_edges_are_where_colours_change():
     picture = np.full((1, 3, 20, 20), 100, np.uint8)
     assert not edges(picture).any()

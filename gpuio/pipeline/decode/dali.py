@@ -1,7 +1,8 @@
 """DALI as the decoder: for those who have it, and to compare with.
 
-DALI decodes with nvImageCodec, too, so the pixels are the same; it has its own threads, memory and
-choice of codecs. One damaged image fails its whole batch: the batch is then halved until the image
+DALI decodes with nvImageCodec, too, but with its own threads, memory and choice of codecs. On a GPU
+it would enlarge colours without smoothing them unless it is told to, so it is told to, as libjpeg
+does it; the pixels are then as close to those of the CPU as each codec's are. One damaged image fails its whole batch: the batch is then halved until the image
 is alone, and the portable codec decodes that one. The same happens if libjpeg warns, which can be
 seen on the CPU if DALI loads the codec modules that we have loaded.
 
@@ -172,6 +173,7 @@ class DaliDecoder(NvImageCodec):
                     device="mixed" if self._on_gpu else "cpu",
                     output_type=output,
                     adjust_orientation=False,
+                    jpeg_fancy_upsampling=True,
                     **self._hints,
                 )
             )
