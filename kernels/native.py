@@ -135,6 +135,67 @@ store64 = _store("store64", _INT64, types.uint64)
 store_float = _store("store_float", _FLOAT, types.float32)
 
 
+def _write_words(builder, address, words):
+    """Write int32 one behind the other, at an address that is a multiple of their size."""
+    kind = ir.VectorType(_INT32, len(words))
+    vector = ir.Constant(kind, ir.Undefined)
+    for number, word in enumerate(words):
+        vector = builder.insert_element(vector, word, ir.Constant(_INT32, number))
+    builder.store(vector, _pointer(builder, address, kind)).align = 4 * len(words)
+
+
+@intrinsic
+def store_two_words(typingctx, address, a, b):
+    """Write two int32 at an address that is a multiple of 8."""
+
+    def codegen(context, builder, signature, args):
+        _write_words(builder, args[0], args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, *[types.int32] * 2), codegen
+
+
+@intrinsic
+def store_four_words(typingctx, address, a, b, c, d):
+    """Write four int32 at an address that is a multiple of 16."""
+
+    def codegen(context, builder, signature, args):
+        _write_words(builder, args[0], args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, *[types.int32] * 4), codegen
+
+
+def _narrowed(name, instruction, since):
+    """An intrinsic: the 16 bits that an instruction of CUDA makes of a float32."""
+
+    def narrow(typingctx, value, emulated):
+        def codegen(context, builder, signature, args):
+            value, emulated = args
+            if not _on_cuda(builder) or _capability() < since:
+                return emulated
+            shape = ir.FunctionType(_INT16, [_FLOAT])
+            return builder.asm(shape, f"{instruction} $0, $1;", "=h,f", [value], False)
+
+        return types.uint16(types.float32, types.uint16), codegen
+
+    narrow.__name__ = name
+    return intrinsic(narrow)
+
+
+def _capability():
+    """Compute capability of the device for which code is compiled."""
+    from numba.cuda.core.targetconfig import ConfigStack
+
+    return ConfigStack().top().compute_capability
+
+
+# What they are given besides the value are its bits as arithmetic.py computes them, which they
+# return where there is no such instruction. The bits of a NaN may differ.
+narrow_float16 = _narrowed("narrow_float16", "cvt.rn.f16.f32", (5, 0))
+narrow_bfloat16 = _narrowed("narrow_bfloat16", "cvt.rn.bf16.f32", (8, 0))
+
+
 @intrinsic
 def bits(typingctx, value):
     """A float32's bits, as uint32."""

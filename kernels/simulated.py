@@ -28,8 +28,9 @@ _PACKAGE = "gpuio.kernels"
 _IN_PYTHON = (
     "arithmetic",
     "color",
-    "device_pixels",
     "device",
+    "device_pixels",
+    "device_output",
     "device_color",
 )  # in the order of their imports
 
@@ -78,10 +79,15 @@ def load(memory: Memory) -> ModuleType:
 
 def same_kernel(namespace: ModuleType, kernel: Any) -> Any:
     """A kernel, made anew in a namespace of `load`."""
-    if not kernel.own:
-        return getattr(namespace.modules[kernel.body.__module__], kernel.name.upper())
-    pixel = PIXEL_STEPS[kernel.own - FIRST_PIXEL_STEP].pixel
-    return namespace.sample_own(kernel.own, _in_python(pixel, namespace.modules))
+    module = namespace.modules[kernel.body.__module__]
+    if not kernel.key:
+        return getattr(module, kernel.name.upper())
+    make, key = getattr(module, kernel.name), kernel.key
+    if not kernel.kept:
+        (kind,) = key
+        pixel = PIXEL_STEPS[kind - FIRST_PIXEL_STEP].pixel
+        return make(kind, _in_python(pixel, namespace.modules))
+    return make(*key)
 
 
 def _in_python(function: Any, modules: dict[str, Any]) -> Any:
@@ -152,6 +158,9 @@ def _native(memory: Memory) -> Any:
         store_long(at, before + amount)
         return before
 
+    def store_words(at: Any, *words: Any) -> None:
+        memory.store(int(at), b"".join(struct.pack("<I", int(word) & 0xFFFFFFFF) for word in words))
+
     return SimpleNamespace(
         fetch_add=fetch_add,
         load8=loader("<B", np.uint8),
@@ -161,6 +170,14 @@ def _native(memory: Memory) -> Any:
         store8=storer("<B", 0xFF),
         store16=storer("<H", 0xFFFF),
         store32=storer("<I", 0xFFFFFFFF),
+        store_two_words=lambda at, *words: memory.store(
+            int(at), struct.pack("<2i", *map(int, words))
+        ),
+        store_four_words=lambda at, *words: memory.store(
+            int(at), struct.pack("<4i", *map(int, words))
+        ),
+        narrow_float16=lambda value, emulated: emulated,
+        narrow_bfloat16=lambda value, emulated: emulated,
         store_float=lambda at, value: memory.store(int(at), np.float32(value).tobytes()),
         mul_rn=lambda a, b: np.float32(a) * np.float32(b),
         bits=lambda value: np.float32(value).view(np.uint32),

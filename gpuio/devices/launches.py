@@ -10,15 +10,30 @@ import numpy.typing as npt
 
 from gpuio.devices.base import KernelCall
 from gpuio.devices.buffers import BatchTables
-from gpuio.kernels import device as kernels
+from gpuio.kernels.device import DeviceKernel
 from gpuio.kernels.device_color import BRIGHTEN, COLOR, color_grid
+from gpuio.kernels.device_output import (
+    PIXELS,
+    PLANES,
+    SCRATCH,
+    own_window,
+    window,
+    window_grid,
+)
 from gpuio.kernels.parallel import run_program
 from gpuio.kernels.pixels import pixel_function
 from gpuio.kernels.resample import finish, resample
-from gpuio.kernels.steps import COLOR_STEP, FIRST_PIXEL_STEP, PIXEL_STEPS, ColorKind, StepKind
+from gpuio.kernels.steps import (
+    COLOR_STEP,
+    FIRST_PIXEL_STEP,
+    PIXEL_STEPS,
+    ColorKind,
+    OutputType,
+    StepKind,
+)
 from gpuio.kernels.tables import tabulate, tap_bytes
 
-DeviceLaunch = tuple[kernels.DeviceKernel, tuple[int, int, int], tuple[int, ...]]
+DeviceLaunch = tuple[DeviceKernel, tuple[int, int, int], tuple[int, ...]]
 """A kernel, its grid, its arguments."""
 
 _RGB = 3  # channels
@@ -45,52 +60,69 @@ class Launches:
         self._colors = colors
 
     def of(self, call: KernelCall) -> list[DeviceLaunch]:
-        """What the device runs for a kernel of the CPU: one launch, or more.
+        """What the device runs for a kernel of the CPU: launches for each kind of step.
 
-        FINISH makes pixels of gpuio's own kinds and changes no colours: each thread has one pixel,
-        and contrast needs the mean of all of them. So images with colours, and those of the user's
+        Kernels that write to the batch change no colours: each thread has a few pixels, and
+        contrast needs the mean of all of them. So images with colours, and those of the user's
         kinds, are put into their scratch memory first.
         """
-        table = call.table.copy()
-        table["src"] += np.where(table["src_in_scratch"] != 0, self._bases, np.uint64(0))
+        used = call.table["kind"] != StepKind.SKIP.value
+        table, bases = call.table[used], self._bases[used]
+        table["src"] += np.where(table["src_in_scratch"] != 0, bases, np.uint64(0))
         channels, *rest = call.args
         if call.kernel is resample:
-            table["dst"] += self._bases
-            return self._sample(table, channels)
+            table["dst"] += bases
+            return self._paint(table, channels)
         assert call.kernel is finish
+        output, interleaved = rest
         launches: list[DeviceLaunch] = []
         apart = (table["color"] != 0) | (table["kind"] >= FIRST_PIXEL_STEP)
-        apart &= table["kind"] != StepKind.SKIP.value
         if apart.any():
-            pitch = table["cols"].astype(np.int64) * channels
-            painted = table.copy()
-            painted["kind"][~apart] = StepKind.SKIP
-            painted["dst"], painted["dst_pitch"] = table["scratch"] + self._bases, pitch
-            launches += self._sample(painted, channels)
-            skipped = table["y"] * pitch + table["x"].astype(np.int64) * channels
-            origin = painted["dst"] - skipped.astype(np.uint64)
-            table["src"][apart], table["src_pitch"][apart] = origin[apart], pitch[apart]
-            table["kind"][apart] = StepKind.COPY
-        address = self._place(table, channels)
-        args = (address, channels, *map(int, rest))
-        return [*launches, (kernels.FINISH, kernels.grid(kernels.FINISH, table), args)]
+            painted = table[apart]
+            pitch = painted["cols"].astype(np.int64) * channels
+            painted["dst"], painted["dst_pitch"] = painted["scratch"] + bases[apart], pitch
+            painted["mean_image"] = 0
+            launches += self._paint(painted, channels)
+            skipped = painted["y"] * pitch + painted["x"].astype(np.int64) * channels
+            table["src"][apart] = painted["dst"] - skipped.astype(np.uint64)
+            table["src_pitch"][apart], table["kind"][apart] = pitch, StepKind.COPY
+        layout = PIXELS if interleaved else PLANES
+        return [*launches, *self._windows(table, channels, OutputType(output), layout)]
 
-    def _sample(self, table: npt.NDArray[np.void], channels: int) -> list[DeviceLaunch]:
-        address = self._place(table, channels)
-        args, grid = (address, channels), kernels.grid(kernels.SAMPLE, table)
-        launches: list[DeviceLaunch] = [(kernels.SAMPLE, grid, args)]
-        own = table["kind"][table["kind"] >= FIRST_PIXEL_STEP]
-        launches += [(_own_kernel(kind), grid, args) for kind in {*own.tolist()}]
-        colored = table[(table["color"] != 0) & (table["kind"] != StepKind.SKIP.value)]
+    def _paint(self, table: npt.NDArray[np.void], channels: int) -> list[DeviceLaunch]:
+        """Windows of pixels, then their colours."""
+        launches = self._windows(table, channels, OutputType.UINT8, SCRATCH)
+        colored = table[table["color"] != 0]
         if len(colored):
+            address = self._tables.put(colored)
             kernel = COLOR if channels == _RGB else BRIGHTEN
-            grid = color_grid(kernel, table, channels)
+            grid = color_grid(kernel, colored, channels)
             if kernel is COLOR:
                 runs = 1 + contrasts(colored, self._colors)
-                totals = self._tables.put(np.zeros((runs - 1, len(table)), np.int64))
+                totals = self._tables.put(np.zeros((runs - 1, len(colored)), np.int64))
                 launches += [(kernel, grid, (address, totals, run)) for run in range(runs)]
             else:
-                launches.append((kernel, grid, args))
+                launches.append((kernel, grid, (address, channels)))
+        return launches
+
+    def _windows(
+        self, table: npt.NDArray[np.void], channels: int, output: OutputType, layout: int
+    ) -> list[DeviceLaunch]:
+        """A launch for the rows of each kind."""
+        if not len(table):
+            return []
+        table = table[np.argsort(table["kind"], kind="stable")]
+        mean_image = int(table["mean_image"][0] != 0)  # one for the whole batch
+        address, launches = self._place(table, channels), list[DeviceLaunch]()
+        kinds, firsts = np.unique(table["kind"], return_index=True)
+        for kind, rows in zip(kinds.tolist(), np.split(table, firsts[1:]), strict=True):
+            args: tuple[int, ...] = (address,)
+            if kind < FIRST_PIXEL_STEP:
+                kernel = window(kind, channels, output, layout, mean_image)
+            else:
+                kernel, args = _own_kernel(kind), (*args, channels)
+            launches.append((kernel, window_grid(kernel, rows), args))
+            address += rows.nbytes
         return launches
 
     def _place(self, table: npt.NDArray[np.void], channels: int) -> int:
@@ -125,13 +157,13 @@ def contrasts(
 
 
 @cache
-def _own_kernel(kind: int) -> kernels.DeviceKernel:
+def _own_kernel(kind: int) -> DeviceKernel:
     """The kernel of a kind of `PIXEL_STEPS`.
 
     Raises:
         ProgramError: Numba cannot compile the function of the step.
     """
     pixel_function(kind)  # its errors name the step
-    own = kernels.sample_own(kind, PIXEL_STEPS[kind - FIRST_PIXEL_STEP].pixel)
-    assert isinstance(own, kernels.DeviceKernel)
+    own = own_window(kind, PIXEL_STEPS[kind - FIRST_PIXEL_STEP].pixel)
+    assert isinstance(own, DeviceKernel)
     return own

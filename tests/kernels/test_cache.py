@@ -8,7 +8,7 @@ import pytest
 
 from gpuio.kernels import _drop_stale_code
 
-CACHED = ("color.color_image-1.py311.nbi", "device._sample-2.py311.1.nbc")
+CACHED = ("color.color_image-1.py311.nbi", "device_color._color-2.py311.1.nbc")
 
 
 def test_code_goes_when_a_source_changes(tmp_path):
@@ -28,10 +28,10 @@ def test_code_goes_when_a_source_changes(tmp_path):
 
 def test_code_of_a_device_lies_beside_that_of_the_cpu_under_the_same_endings(monkeypatch):
     dispatcher = pytest.importorskip("numba.cuda.dispatcher")
-    from gpuio.kernels import device
+    from gpuio.kernels import device_color
 
     monkeypatch.setattr("numba.cuda.core.config.CACHE_DIR", "")
-    cache = dispatcher.CUDACache(device.SAMPLE.body)
-    assert Path(cache.cache_path) == Path(device.__file__).parent / "__pycache__"
+    cache = dispatcher.CUDACache(device_color.COLOR.body)
+    assert Path(cache.cache_path) == Path(device_color.__file__).parent / "__pycache__"
     assert cache._cache_file._index_name.endswith(".nbi")
     assert cache._cache_file._data_name(1).endswith(".nbc")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba.cuda")
 
-from gpuio.kernels import device, simulated
+from gpuio.kernels import device_output, simulated
+from gpuio.kernels.device_output import PIXELS, PLANES, SCRATCH, window, window_grid
 from gpuio.kernels.resample import finish, lend_memory, resample
 from gpuio.kernels.steps import NORM, STEP, OutputType, StepKind
 from gpuio.kernels.tables import tabulate, tap_bytes
@@ -38,24 +39,28 @@ RESIZES = (
 )
 WARPS = (StepKind.WARP_NEAREST, StepKind.WARP_LINEAR, StepKind.WARP_CUBIC, StepKind.WARP_LANCZOS)
 KINDS = (StepKind.COPY, *RESIZES, *WARPS, StepKind.BORDER, StepKind.BLUR)
+KEY = (StepKind.LINEAR, 3, OutputType.FLOAT16, PLANES, 0)
+FOR_TRAINING = [(8, 0), (9, 0)]  # devices
 CHANNELS = pytest.mark.parametrize("channels", [1, 3, 4])
-KERNELS = {kernel.name: kernel for kernel in (device.SAMPLE, device.FINISH)}
 
 
-def run(memory, name, table, *args, block=(4, 4, 1)):
-    """Launch a kernel in Python, its tables made before."""
-    namespace = simulated.load(memory)
-    kernel = replace(getattr(namespace, name), block=block)
-    table = table.copy()
-    nbytes = tap_bytes(table, args[0])
+def run(memory, table, *key, block=(2, 4, 1)):
+    """Launch the kernel of each kind of rows in Python, its tables made before."""
+    namespace = simulated.load(memory).modules["gpuio.kernels.device_output"]
+    channels, mean_image = key[0], int(table["mean_image"].any())
+    table = table[table["kind"] != StepKind.SKIP]
+    nbytes = tap_bytes(table, channels)
     taps = memory.add(np.full(int(nbytes.sum()) + 16, POISON, np.uint8))
     at = -(-taps.ctypes.data // 16) * 16
     table["taps"] = np.uint64(at) + (np.cumsum(nbytes) - nbytes).astype(np.uint64)
     shifted = table.copy()  # as if the tables of the device were elsewhere
     shifted["taps"] -= np.uint64(4096)
-    tabulate(len(table), 1, shifted.ctypes.data, args[0], 4096)
-    memory.add(table)
-    simulated.simulate(kernel, namespace.grid(kernel, table), (table.ctypes.data, *args))
+    tabulate(len(table), 1, shifted.ctypes.data, channels, 4096)
+    for kind in np.unique(table["kind"]).tolist():
+        rows = memory.add(table[table["kind"] == kind])
+        kernel = replace(namespace.window(kind, *key, mean_image), block=block)
+        grid = namespace.window_grid(kernel, rows)
+        simulated.simulate(kernel, grid, (rows.ctypes.data,))
 
 
 def sizes(kind, before, after):
@@ -116,7 +121,7 @@ class Pictures:
             self.table[name] = value
 
     def sample(self, how):
-        """The windows of all rows as bytes, by SAMPLE or `resample`."""
+        """The windows of all rows as bytes, by the device or `resample`."""
         table = self.table.copy()
         pitch = table["cols"].astype(np.int64) * self.channels + 3
         nbytes = pitch * table["rows"]
@@ -129,11 +134,11 @@ class Pictures:
             del lent
         else:
             self.memory.add(out, writable=True)
-            run(self.memory, "SAMPLE", table, self.channels)
+            run(self.memory, table, self.channels, OutputType.UINT8, SCRATCH)
         return whole
 
     def finish(self, how, output, *, interleaved=False):
-        """The batch as bytes, by FINISH or `finish`."""
+        """The batch as bytes, by the device or `finish`."""
         kind, dtype = OUTPUTS[output]
         table = self.table.copy()
         pixels = table["rows"].astype(np.int64) * table["cols"]
@@ -147,7 +152,7 @@ class Pictures:
             del lent
         else:
             self.memory.add(out, writable=True)
-            run(self.memory, "FINISH", table, *args)
+            run(self.memory, table, *args[:2], PIXELS if interleaved else PLANES)
         return whole
 
 
@@ -286,22 +291,56 @@ def test_a_place_outside_of_all_arrays_is_an_error():
 def test_real_kernels_are_left_as_they_are():
     from numba import cuda
 
-    simulated.load(Memory())
-    assert device.cuda is cuda
-    assert simulated.load(Memory()).SAMPLE.body is not device.SAMPLE.body
+    loaded = simulated.load(Memory()).modules["gpuio.kernels.device_output"]
+    assert device_output.cuda is cuda
+    assert loaded.window(*KEY).body is not window(*KEY).body
 
 
 def test_a_grid_covers_the_largest_window():
-    table = np.zeros(5, STEP)
-    table["rows"], table["cols"] = [1, 9, 8, 99, 2], [33, 1, 32, 99, 1]
-    table["kind"][3] = StepKind.SKIP
-    assert device.grid(device.SAMPLE, table) == (2, 3, 5)
-    table["kind"] = StepKind.SKIP
-    assert device.grid(device.FINISH, table) == (1, 1, 5)
+    table = np.zeros(3, STEP)
+    table["rows"], table["cols"] = [1, 9, 8], [129, 1, 32]
+    assert window_grid(window(*KEY), table) == (2, 3, 3)
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("layout", [PLANES, PIXELS])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_rows_of_any_length_begin_at_any_address(channels, layout, output):
+    """Four values are written at once where their address allows it, and nothing behind the row."""
+    lengths = [1, 2, 3, 4, 5, 7, 8, 9]
+    pictures = Pictures([StepKind.COPY] * len(lengths), channels, (2, 9), box=(0, 0, 2, 9))
+    pictures.table["cols"] = lengths
+    pictures.table["mirror"] = np.arange(len(lengths)) % 3 == 0
+    if output == "int8":
+        pictures.norm[:] = np.rint(pictures.norm)
+    interleaved = layout == PIXELS
+    got = pictures.finish("device", output, interleaved=interleaved)
+    npt.assert_array_equal(got, pictures.finish("cpu", output, interleaved=interleaved))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
 @pytest.mark.slow
-def test_compiles_to_single_precision_that_rounds_each_operation(name, capability, tmp_path):
-    check_code(KERNELS[name], capability, tmp_path, registers=96)
+def test_compiles_to_single_precision_that_rounds_each_operation(kind, capability, tmp_path):
+    kernel = window(kind, 3, OutputType.FLOAT16, PLANES, 0)
+    few = kind in (StepKind.COPY, StepKind.LINEAR) and capability in FOR_TRAINING
+    check_code(kernel, capability, tmp_path, registers=48 if few else 72)
+
+
+@pytest.mark.parametrize("output", OutputType, ids=lambda output: output.name)
+@pytest.mark.parametrize("layout", [PLANES, PIXELS])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.slow
+def test_every_output_compiles(channels, layout, output, tmp_path):
+    for mean_image in 0, 1:
+        kernel = window(StepKind.LINEAR, channels, output, layout, mean_image)
+        folder = tmp_path / str(mean_image)
+        folder.mkdir()
+        check_code(kernel, (9, 0), folder, registers=80)
+
+
+def test_the_code_of_a_kernel_is_found_on_disk_by_its_key():
+    """Numba looks for it by what a function's closure holds, which must be plain numbers."""
+    for cell in window(*KEY).body.__closure__:
+        assert type(cell.cell_contents) is int
+    assert window(*KEY) is window(*KEY)

@@ -113,7 +113,8 @@ def test_every_device_makes_the_pixels_of_the_function(stage, kind, ops, channel
 
 def test_the_function_compiles_for_cuda(kind):
     device = pytest.importorskip("gpuio.kernels.device")
-    kernel = device.sample_own(kind, steps.PIXEL_STEPS[kind - steps.FIRST_PIXEL_STEP].pixel)
+    output = pytest.importorskip("gpuio.kernels.device_output")
+    kernel = output.own_window(kind, steps.PIXEL_STEPS[kind - steps.FIRST_PIXEL_STEP].pixel)
     assert ".entry" in device.ptx(kernel, (9, 0))
 
 
