@@ -67,54 +67,82 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    args = parse(arguments)
-    end = time.monotonic() + args.seconds
-    cuda, real = gpu_needs.cuda_version(), args.device != "simulated"
-    report: Row = {
-        "date": date.today().isoformat(),
-        "machine": gpu_machine.describe(args.device),
-        "device": args.device,
-        "passed": False,
-        "missing": gpu_needs.missing(gpu_needs.required(cuda)) if real else [],
-        "not_compared": gpu_needs.absent(cuda),
-        "warm_up": {},
-        "tests": {},
-        "failures": [],
-    }
-    out = args.out or where(report)
-    out.parent.mkdir(exist_ok=True)
+class Report:
+    """A report that is written again after each part.
 
-    def save() -> None:
-        report["passed"], report["failures"] = passed(report), failures(report)
-        gpu_page.save(report, out)
+    Args:
+        args: Of the command.
+    """
 
-    if report["missing"]:
-        print("\n  ".join(["packages", *report["missing"], gpu_needs.CARRY]), flush=True)
-    report["warm_up"] = gpu_warm.warm_up(args.device, end - time.monotonic())
-    print(f"kernels compiled in {report['warm_up']['took']} s", flush=True)
-    save()
-    wanted = gpu_tests.suites(args.device)
-    wanted = [s for s in wanted if args.suites is None or s.name in args.suites]
-    for suite, found in gpu_tests.run_all([*wanted, *([gpu_tests.CPU] if args.cpu else [])], end):
-        report["tests"][suite.name] = found
-        print(f"{suite.name}: {gpu_tests.summary(found)}", flush=True)
-        save()
-    if not args.no_benchmark:
-        given = [f"--device={args.device}", f"--seconds={max(end - time.monotonic(), 1):.0f}"]
-        given += [f"--rec={args.rec}"] if args.rec else []
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args, self._end = args, time.monotonic() + args.seconds
+        cuda, real = gpu_needs.cuda_version(), args.device != "simulated"
+        self.found: Row = {
+            "date": date.today().isoformat(),
+            "machine": gpu_machine.describe(args.device),
+            "device": args.device,
+            "passed": False,
+            "missing": gpu_needs.missing(gpu_needs.required(cuda)) if real else [],
+            "not_compared": gpu_needs.absent(cuda),
+            "warm_up": {},
+            "tests": {},
+            "failures": [],
+        }
+        self.out: Path = args.out or where(self.found)
+        self.out.parent.mkdir(exist_ok=True)
+
+    def save(self) -> None:
+        """Write what there is so far."""
+        self.found["passed"], self.found["failures"] = passed(self.found), failures(self.found)
+        gpu_page.save(self.found, self.out)
+
+    def prepare(self) -> bool:
+        """Name what is missing, and compile; whether there is a device to go on with."""
+        if self.found["missing"]:
+            print("\n  ".join(["packages", *self.found["missing"], gpu_needs.CARRY]), flush=True)
+        warm = self.found["warm_up"] = gpu_warm.warm_up(self._args.device, self._left())
+        print(f"kernels compiled in {warm['took']} s", flush=True)
+        self.save()
+        return bool(warm["opened"])
+
+    def test(self) -> None:
+        """Run all suites."""
+        wanted = gpu_tests.suites(self._args.device)
+        wanted = [s for s in wanted if self._args.suites is None or s.name in self._args.suites]
+        if self._args.cpu:
+            wanted.append(gpu_tests.CPU)
+        for suite, found in gpu_tests.run_all(wanted, self._end):
+            self.found["tests"][suite.name] = found
+            print(f"{suite.name}: {gpu_tests.summary(found)}", flush=True)
+            self.save()
+
+    def measure(self) -> None:
+        """Run gpu.py with the time that is left."""
+        given = [f"--device={self._args.device}", f"--seconds={max(self._left(), 1):.0f}"]
+        given += [f"--rec={self._args.rec}"] if self._args.rec else []
 
         def keep(benchmark: Row) -> None:
-            report["benchmark"] = benchmark
-            save()
+            self.found["benchmark"] = benchmark
+            self.save()
 
-        keep(gpu.run(gpu.parse([*given, *args.rest]), keep))
-        gpu_show.conclude(report["benchmark"])
-    save()
-    page = gpu_page.draw(report, out.with_suffix(".png"))
-    print("\n  ".join(["", *report["failures"]]))
-    print(f"{'passed' if report['passed'] else 'NOT PASSED'}: {out}, {page}")
-    return 0 if report["passed"] else 1
+        keep(gpu.run(gpu.parse([*given, *self._args.rest]), keep))
+        gpu_show.conclude(self.found["benchmark"])
+
+    def _left(self) -> float:
+        return self._end - time.monotonic()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parse(arguments)
+    report = Report(args)
+    if report.prepare():
+        report.test()
+        if not args.no_benchmark:
+            report.measure()
+    page = gpu_page.draw(report.found, report.out.with_suffix(".png"))
+    print("\n  ".join(["", *report.found["failures"]]))
+    print(f"{'passed' if report.found['passed'] else 'NOT PASSED'}: {report.out}, {page}")
+    return 0 if report.found["passed"] else 1
 
 
 if __name__ == "__main__":

@@ -113,6 +113,8 @@ def run_all(wanted: list[Suite], end: float) -> Iterator[tuple[Suite, Row]]:
 def run(suite: Suite, limit: float) -> Row:
     """What pytest found: counts, failures, reasons of skips, and the figures that tests noted."""
     environment = os.environ | ENVIRONMENT
+    if (ROOT / "shared").exists():  # data for tests that came along within the checkout
+        environment.setdefault("GPUIO_SHARED", str(ROOT / "shared"))
     if suite is CPU:
         environment |= {"CUDA_VISIBLE_DEVICES": ""}
         del environment["GPUIO_REQUIRE_GPU"]
@@ -191,9 +193,17 @@ def summary(found: Row) -> str:
 
 
 def failures(found: Row) -> list[str]:
-    """What a suite's tests failed at, or could not be run for."""
+    """What a suite's tests failed at, or could not be run for; once where many failed alike."""
+    by_message: dict[str, list[str]] = {}
+    for line in found["failures"]:
+        name, _, message = line.partition(": ")
+        by_message.setdefault(message, []).append(name)
+    lines = [
+        f"{names[0] if len(names) == 1 else f'{len(names)} tests'}: {message}".removesuffix(": ")
+        for message, names in by_message.items()
+    ]
     wanting = [f"skipped: {reason}" for reason in found.get("skips", {}) if _wants(reason)]
-    return [*found["failures"], *wanting]
+    return lines + wanting
 
 
 def passed(found: Row) -> bool:

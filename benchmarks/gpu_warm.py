@@ -22,9 +22,10 @@ LIMIT = 200  # seconds
 
 
 def warm_up(device: str, limit: float) -> Row:
-    """Everything that takes long only once, in two turns of processes that run side by side.
+    """Everything that takes long only once, if the device opens at all.
 
-    The second turn finds the code that is common to all kinds of kernels.
+    Processes run side by side in two turns, of which the second finds the code that is common to
+    all kinds of kernels.
     """
     import gpu_data
     import machine
@@ -32,6 +33,10 @@ def warm_up(device: str, limit: float) -> Row:
 
     begin = time.monotonic()
     failures, seconds = [], {}
+    opened = collect("gpu_warm.py", "opened", {"device": device}, min(LIMIT, limit))
+    if opened["error"]:
+        failures.append(opened["error"].splitlines()[-1])
+        return {"opened": False, "took": 0.0, "seconds": seconds, "failures": failures}
     with tempfile.TemporaryDirectory() as folder:
         data = save("warm", gpu_data.load(None, IMAGES), IMAGES, Path(folder))
         settings = {"rec": data.path, "shape": SHAPE, "batch_size": BATCH, "resize": 10}
@@ -56,7 +61,15 @@ def warm_up(device: str, limit: float) -> Row:
                     seconds[row.get("what", what)] = row["seconds"]
                     failures += row["failures"]
     took = round(time.monotonic() - begin, 1)
-    return {"took": took, "seconds": seconds, "failures": failures}
+    return {"opened": True, "took": took, "seconds": seconds, "failures": failures}
+
+
+def opened(settings: Row) -> Iterator[Row]:
+    """Whether there is such a device at all: without one, the rest is not tried."""
+    from gpuio.devices import make_device
+
+    make_device(settings["device"], None)
+    yield {}
 
 
 def kind(settings: Row) -> Iterator[Row]:
@@ -85,4 +98,4 @@ def imports(settings: Row) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    answer({"kind": kind, "imports": imports})
+    answer({"opened": opened, "kind": kind, "imports": imports})

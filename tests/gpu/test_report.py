@@ -70,6 +70,23 @@ def test_a_skip_for_want_of_a_gpu_or_a_package_is_no_pass(scripts):
     assert not passed(report | {"warm_up": {"failures": ["bilinear: SIGSEGV"]}})
 
 
+def test_failures_that_are_alike_are_told_once(scripts):
+    lines = [f"test_{k}: no driver" for k in range(9)] + ["test_x: other", "ended by SIGSEGV"]
+    found = scripts["gpu_tests"].failures({"failures": lines})
+    assert found == ["9 tests: no driver", "test_x: other", "ended by SIGSEGV"]
+
+
+def test_without_the_device_nothing_else_is_tried(scripts, tmp_path, capsys):
+    out = tmp_path / "gpu.json"
+    arguments = ["--device", "cuda:99", "--out", str(out)]
+    assert scripts["gpu_report"].main(arguments) == 1
+    report = json.loads(out.read_text())
+    assert report["tests"] == {}
+    assert "benchmark" not in report
+    assert any("cuda:99" in line for line in report["failures"])
+    assert "NOT PASSED" in capsys.readouterr().out
+
+
 def test_a_crash_is_told_with_the_test_that_it_was_in(scripts):
     output = "tests/gpu/a.py::test_good[x y] PASSED [ 50%]\ntests/gpu/a.py::test_bad[1] "
     found = scripts["gpu_tests"].ended(-11, output)
