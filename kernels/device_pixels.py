@@ -2,8 +2,8 @@
 
 The functions get the address of a STEP row in device memory; all of its addresses are those of the
 device. They combine the arithmetic of arithmetic.py as the CPU's loops do. Devices have no quick
-double precision: where rows and columns read and with which weights is computed on the host by
-`tabulate`, whose tables lie at the row's `taps`.
+double precision: where rows and columns read and with which weights is computed once for each, by
+device_taps.py or by `tabulate` on the host, whose tables lie at the row's `taps`.
 """
 
 from __future__ import annotations

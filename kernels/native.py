@@ -206,21 +206,30 @@ def bits(typingctx, value):
     return types.uint32(types.float32), codegen
 
 
-@intrinsic
-def mul_rn(typingctx, a, b):
-    """The product of two float32, rounded to float32 even where it is a term of a sum.
+def _rounded_product(name, word, kind, suffix):
+    """An intrinsic: a product, rounded even where it is a term of a sum.
 
     CUDA's compilers would fuse product and sum into one operation that rounds once.
     """
 
-    def codegen(context, builder, signature, args):
-        if not _on_cuda(builder):
-            return builder.fmul(*args)
-        shape = ir.FunctionType(_FLOAT, [_FLOAT, _FLOAT])
-        name = "llvm.nvvm.mul.rn.f"
-        return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), args)
+    def multiply(typingctx, a, b):
+        def codegen(context, builder, signature, args):
+            if not _on_cuda(builder):
+                return builder.fmul(*args)
+            shape = ir.FunctionType(word, [word, word])
+            function = f"llvm.nvvm.mul.rn.{suffix}"
+            return builder.call(
+                cgutils.get_or_insert_function(builder.module, shape, function), args
+            )
 
-    return types.float32(types.float32, types.float32), codegen
+        return kind(kind, kind), codegen
+
+    multiply.__name__ = name
+    return intrinsic(multiply)
+
+
+mul_rn = _rounded_product("mul_rn", _FLOAT, types.float32, "f")
+mul_rn_double = _rounded_product("mul_rn_double", ir.DoubleType(), types.float64, "d")
 
 
 def device_function(signature):

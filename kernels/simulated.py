@@ -28,9 +28,11 @@ _PACKAGE = "gpuio.kernels"
 _IN_PYTHON = (
     "arithmetic",
     "color",
+    "axis_taps",
     "device",
     "device_pixels",
     "device_output",
+    "device_taps",
     "device_color",
 )  # in the order of their imports
 
@@ -179,6 +181,7 @@ def _native(memory: Memory) -> Any:
         narrow_float16=lambda value, emulated: emulated,
         narrow_bfloat16=lambda value, emulated: emulated,
         store_float=lambda at, value: memory.store(int(at), np.float32(value).tobytes()),
+        mul_rn_double=lambda a, b: a * b,
         mul_rn=lambda a, b: np.float32(a) * np.float32(b),
         bits=lambda value: np.float32(value).view(np.uint32),
         device_function=lambda signature: lambda function: function,

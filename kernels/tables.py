@@ -1,8 +1,8 @@
 """Tables for kernels of a device: where rows and columns read and with which weights.
 
-They are computed in double precision, in which devices are slow, and so on the host, as the CPU's
-kernels do it: each row of a STEP table has tables of its own, which `tap_bytes` measures and
-`tabulate` writes.
+Devices make the tables of most resizes themselves (device_taps.py). The host makes those of warps,
+and of Lanczos resizes, whose sines must be the CPU's: each row of a STEP table has tables of its
+own, which `tap_bytes` measures and `tabulate` writes.
 
 For a resize the tables are, one after the other, (taps, cols) int32 bytes from the start of a
 source row to a pixel, (taps, cols) weights, (taps, rows) int32 source rows and (taps, rows)

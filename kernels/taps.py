@@ -1,8 +1,11 @@
 """Taps of resizes: for one axis, source indices and weights of each position of the result.
 
-They are computed on the host in double precision, as MXNet 1.9.1's OpenCV does; what is computed
-for each pixel is integer arithmetic on these tables, and so the same on every device. Along both
-axes `scale = 1 / (dst / src)`, and indices beyond the image are clamped to it.
+They are computed in double precision, as MXNet 1.9.1's OpenCV does; what is computed for each pixel
+is integer arithmetic on these tables, and so the same on every device. Along both axes
+`scale = 1 / (dst / src)`, and indices beyond the image are clamped to it.
+
+Devices compute the taps of all kinds but LANCZOS with the same functions (device_taps.py); the
+sines of LANCZOS differ between mathematical libraries.
 
 Source: OpenCV 3.4, modules/imgproc/src/resize.cpp.
 """
@@ -14,7 +17,8 @@ import math
 import numpy as np
 from numba import carray, njit
 
-from gpuio.kernels.native import pointer, stack
+from gpuio.kernels.axis_taps import area_tap, cubic_four, tap_place
+from gpuio.kernels.native import address, pointer, stack
 from gpuio.kernels.steps import TAPS, StepKind
 
 _F32 = np.float32
@@ -25,14 +29,8 @@ _SQRT_HALF = 0.70710678118654752440
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def cubic_weights(t, out):
-    """The four weights of cubic convolution with A = -0.75 at fraction `t`, as float32."""
-    a = _F32(-0.75)
-    u = t + _ONE
-    out[0] = ((a * u - _F32(5) * a) * u + _F32(8) * a) * u - _F32(4) * a
-    out[1] = ((a + _F32(2)) * t - (a + _F32(3))) * t * t + _ONE
-    u = _ONE - t
-    out[2] = ((a + _F32(2)) * u - (a + _F32(3))) * u * u + _ONE
-    out[3] = _ONE - out[0] - out[1] - out[2]
+    """As `cubic_four`, written to the first four of `out`."""
+    out[0], out[1], out[2], out[3] = cubic_four(t)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -64,38 +62,23 @@ def tap_weights(kind, scale, src, place, horizontal, weights):
     """What a kind with a fixed number of taps reads for one position of the result.
 
     Args:
-        kind: NEAREST, LINEAR, AREA_LINEAR, CUBIC or LANCZOS.
-        scale: Source pixels for each position.
-        src: Source length, in pixels.
-        place: The position.
-        horizontal: Whether the axis is x, where LINEAR also clamps its weights.
+        kind: As for `tap_place`.
+        scale: As for `tap_place`.
+        src: As for `tap_place`.
+        place: As for `tap_place`.
+        horizontal: As for `tap_place`.
         weights: (8,) float32, overwritten with the weights of the taps.
 
     Returns:
         The source pixel of the first tap; it may lie outside of the source.
     """
-    if kind == StepKind.NEAREST:
-        weights[0] = _ONE
-        return int(math.floor(place * scale))
-    if kind == StepKind.AREA_LINEAR:
-        i = int(math.floor(place * scale))
-        t = _F32((place + 1) - (i + 1) * (1.0 / scale))
-        t = _F32(0) if t <= 0 else t - _F32(math.floor(t))
-    else:
-        f = _F32((place + 0.5) * scale - 0.5)
-        i = int(math.floor(f))
-        t = f - _F32(i)
+    i, t = tap_place(kind, scale, src, place, horizontal)
     if kind == StepKind.CUBIC:
         cubic_weights(t, weights)
         return i - 1
     if kind == StepKind.LANCZOS:
         lanczos_weights(t, weights)
         return i - 3
-    if horizontal:
-        if i < 0:
-            i, t = 0, _F32(0)
-        if i >= src - 1:
-            i, t = src - 1, _F32(0)
     weights[0], weights[1] = _ONE - t, t
     return i
 
@@ -140,25 +123,6 @@ def area_taps(src, dst, first, count, taps, step, index, weight):
         weight: (taps * count,) float32, overwritten; unused taps weigh 0.
     """
     scale = 1.0 / (np.float64(dst) / np.float64(src))
+    at = address(index), address(weight)
     for j in range(count):
-        begin = (first + j) * scale
-        end = begin + scale
-        cell = min(scale, src - begin)
-        stop = min(int(math.floor(end)), src - 1)
-        start = min(int(math.ceil(begin)), stop)
-        k = 0
-        if start - begin > 1e-3:
-            index[j] = (start - 1) * step
-            weight[j] = _F32((start - begin) / cell)
-            k += 1
-        for i in range(start, stop):
-            index[k * count + j] = i * step
-            weight[k * count + j] = _F32(1.0 / cell)
-            k += 1
-        if end - stop > 1e-3:
-            index[k * count + j] = stop * step
-            weight[k * count + j] = _F32(min(min(end - stop, 1.0), cell) / cell)
-            k += 1
-        for rest in range(k, taps):
-            index[rest * count + j] = stop * step
-            weight[rest * count + j] = _F32(0)
+        area_tap(src, scale, first + j, j, count, taps, step, at[0], at[1])

@@ -61,16 +61,44 @@ class BatchTables:
                 self._driver.copy(to, start, used, stream)
 
 
+class DeviceScratch:
+    """Device memory that is handed out piece by piece; kernels alone write to it."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._chunks: list[Array] = []
+        self._used = 0
+
+    def clear(self) -> None:
+        """Take all pieces back; chunks become one that would have held them all."""
+        if len(self._chunks) > 1:
+            total = sum(map(len, self._chunks))
+            self._chunks = []
+            self._chunks = [self._driver.empty((total,), np.uint8)]
+        self._used = 0
+
+    def reserve(self, nbytes: int) -> int:
+        """The address of a piece."""
+        size = -(-nbytes // ALIGNMENT) * ALIGNMENT
+        if not self._chunks or self._used + size > len(self._chunks[-1]):
+            self._chunks.append(self._driver.empty((max(_CHUNK, size),), np.uint8))
+            self._used = 0
+        begin, self._used = self._used, self._used + size
+        return self._driver.address(self._chunks[-1]) + begin
+
+
 class BatchBuffers:
     """The memory of one batch on the device.
 
     Attributes:
         tables: Tables of its kernels.
+        scratch: Tables that kernels make for others.
         arena: Memory of its items.
         fence: The last work that uses the memory.
     """
 
     def __init__(self, driver: Driver) -> None:
         self.tables = BatchTables(driver)
+        self.scratch = DeviceScratch(driver)
         self.arena = Slot(driver.empty_alone)
         self.fence: Event = DONE

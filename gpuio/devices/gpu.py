@@ -86,7 +86,7 @@ class _Work(Work):
         arena = self._buffers.arena.reserve(int(sizes.sum()))
         start = self._driver.address(arena)
         bases = np.uint64(start) + (np.cumsum(sizes) - sizes).astype(np.uint64)
-        launches = Launches(self._buffers.tables, bases, self._device.threads, self._colors)
+        launches = Launches(self._buffers, bases, self._device.threads, self._colors)
         queued = [
             launch
             for call in program
@@ -153,6 +153,7 @@ class GpuDevice(Device):
         self._buffers.rotate(-1)
         buffers.fence.synchronize()
         buffers.tables.clear()
+        buffers.scratch.clear()
         return _Work(self, self._driver, self._stream, buffers)
 
     def gather_items(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.devices.base import KernelCall
-from gpuio.devices.buffers import BatchTables
+from gpuio.devices.buffers import BatchBuffers
 from gpuio.kernels.device import DeviceKernel
 from gpuio.kernels.device_color import BRIGHTEN, COLOR, color_grid
 from gpuio.kernels.device_output import (
@@ -20,6 +20,7 @@ from gpuio.kernels.device_output import (
     window,
     window_grid,
 )
+from gpuio.kernels.device_taps import TAPS, TAPS_ON_DEVICE, taps_grid
 from gpuio.kernels.parallel import run_program
 from gpuio.kernels.pixels import pixel_function
 from gpuio.kernels.resample import finish, resample
@@ -43,7 +44,7 @@ class Launches:
     """Makes launches, and puts their tables into those of a batch.
 
     Args:
-        tables: Tables of the batch, in pinned memory until they are sent.
+        buffers: Memory of the batch; its tables are in pinned memory until they are sent.
         bases: (N,) addresses of the items' memory on the device.
         threads: CPU threads that may work at once.
         colors: Arrays of COLOR_STEP on the host, each with its address on the device.
@@ -51,12 +52,12 @@ class Launches:
 
     def __init__(
         self,
-        tables: BatchTables,
+        buffers: BatchBuffers,
         bases: npt.NDArray[np.uint64],
         threads: int,
         colors: Sequence[tuple[int, npt.NDArray[np.void]]],
     ) -> None:
-        self._tables, self._bases, self._threads = tables, bases, threads
+        self._buffers, self._bases, self._threads = buffers, bases, threads
         self._colors = colors
 
     def of(self, call: KernelCall) -> list[DeviceLaunch]:
@@ -94,12 +95,12 @@ class Launches:
         launches = self._windows(table, channels, OutputType.UINT8, SCRATCH)
         colored = table[table["color"] != 0]
         if len(colored):
-            address = self._tables.put(colored)
+            address = self._buffers.tables.put(colored)
             kernel = COLOR if channels == _RGB else BRIGHTEN
             grid = color_grid(kernel, colored, channels)
             if kernel is COLOR:
                 runs = 1 + contrasts(colored, self._colors)
-                totals = self._tables.put(np.zeros((runs - 1, len(colored)), np.int64))
+                totals = self._buffers.tables.put(np.zeros((runs - 1, len(colored)), np.int64))
                 launches += [(kernel, grid, (address, totals, run)) for run in range(runs)]
             else:
                 launches.append((kernel, grid, (address, channels)))
@@ -108,12 +109,15 @@ class Launches:
     def _windows(
         self, table: npt.NDArray[np.void], channels: int, output: OutputType, layout: int
     ) -> list[DeviceLaunch]:
-        """A launch for the rows of each kind."""
+        """Launches that make the tables of all rows, and one for the rows of each kind."""
         if not len(table):
             return []
         table = table[np.argsort(table["kind"], kind="stable")]
         mean_image = int(table["mean_image"][0] != 0)  # one for the whole batch
-        address, launches = self._place(table, channels), list[DeviceLaunch]()
+        by_device = self._place_taps(table, channels)
+        address, launches = self._buffers.tables.put(table), list[DeviceLaunch]()
+        if by_device:
+            launches.append((TAPS, taps_grid(TAPS, table), (address, channels)))
         kinds, firsts = np.unique(table["kind"], return_index=True)
         for kind, rows in zip(kinds.tolist(), np.split(table, firsts[1:]), strict=True):
             args: tuple[int, ...] = (address,)
@@ -125,14 +129,26 @@ class Launches:
             address += rows.nbytes
         return launches
 
-    def _place(self, table: npt.NDArray[np.void], channels: int) -> int:
-        """Where the device finds `table`, and from there what its rows read of their sources."""
+    def _place_taps(self, table: npt.NDArray[np.void], channels: int) -> bool:
+        """Give each row memory for its tables, and make those that only the host can make.
+
+        Returns:
+            Whether the device has some to make.
+        """
         sizes = tap_bytes(table, channels)
-        pinned, address = self._tables.reserve(int(sizes.sum()))
-        table["taps"] = np.uint64(address) + (np.cumsum(sizes) - sizes).astype(np.uint64)
-        args = (table.ctypes.data, channels, pinned.ctypes.data - address)
-        run_program([(tabulate, args)], len(table), self._threads)
-        return self._tables.put(table)
+        by_device = np.isin(table["kind"], TAPS_ON_DEVICE)
+        there, here = np.where(by_device, sizes, 0), np.where(by_device, 0, sizes)
+        if by_device.any():
+            address = self._buffers.scratch.reserve(int(there.sum()))
+            table["taps"] = np.uint64(address) + (np.cumsum(there) - there).astype(np.uint64)
+        if here.any():
+            pinned, address = self._buffers.tables.reserve(int(here.sum()))
+            places = np.uint64(address) + (np.cumsum(here) - here).astype(np.uint64)
+            table["taps"] = np.where(by_device, table["taps"], places)
+            rows = table[~by_device]
+            args = (rows.ctypes.data, channels, pinned.ctypes.data - address)
+            run_program([(tabulate, args)], len(rows), self._threads)
+        return bool(by_device.any())
 
 
 def contrasts(

@@ -15,6 +15,7 @@ pytest.importorskip("numba.cuda")
 
 from gpuio.kernels import device_output, simulated
 from gpuio.kernels.device_output import PIXELS, PLANES, SCRATCH, window, window_grid
+from gpuio.kernels.device_taps import TAPS_ON_DEVICE, taps_grid
 from gpuio.kernels.resample import finish, lend_memory, resample
 from gpuio.kernels.steps import NORM, STEP, OutputType, StepKind
 from gpuio.kernels.tables import tabulate, tap_bytes
@@ -46,21 +47,25 @@ CHANNELS = pytest.mark.parametrize("channels", [1, 3, 4])
 
 def run(memory, table, *key, block=(2, 4, 1)):
     """Launch the kernel of each kind of rows in Python, its tables made before."""
-    namespace = simulated.load(memory).modules["gpuio.kernels.device_output"]
+    modules = simulated.load(memory).modules
+    output = modules["gpuio.kernels.device_output"]
     channels, mean_image = key[0], int(table["mean_image"].any())
     table = table[table["kind"] != StepKind.SKIP]
     nbytes = tap_bytes(table, channels)
-    taps = memory.add(np.full(int(nbytes.sum()) + 16, POISON, np.uint8))
+    taps = memory.add(np.full(int(nbytes.sum()) + 16, POISON, np.uint8), writable=True)
     at = -(-taps.ctypes.data // 16) * 16
     table["taps"] = np.uint64(at) + (np.cumsum(nbytes) - nbytes).astype(np.uint64)
-    shifted = table.copy()  # as if the tables of the device were elsewhere
-    shifted["taps"] -= np.uint64(4096)
-    tabulate(len(table), 1, shifted.ctypes.data, channels, 4096)
+    on_host = table[~np.isin(table["kind"], TAPS_ON_DEVICE)]
+    on_host["taps"] -= np.uint64(4096)  # as if the tables of the device were elsewhere
+    tabulate(len(on_host), 1, on_host.ctypes.data, channels, 4096)
+    if len(table):
+        memory.add(table)
+        kernel = replace(modules["gpuio.kernels.device_taps"].TAPS, block=(16, 1, 1))
+        simulated.simulate(kernel, taps_grid(kernel, table), (table.ctypes.data, channels))
     for kind in np.unique(table["kind"]).tolist():
         rows = memory.add(table[table["kind"] == kind])
-        kernel = replace(namespace.window(kind, *key, mean_image), block=block)
-        grid = namespace.window_grid(kernel, rows)
-        simulated.simulate(kernel, grid, (rows.ctypes.data,))
+        kernel = replace(output.window(kind, *key, mean_image), block=block)
+        simulated.simulate(kernel, window_grid(kernel, rows), (rows.ctypes.data,))
 
 
 def sizes(kind, before, after):

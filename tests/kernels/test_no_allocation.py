@@ -12,7 +12,7 @@ import gpuio.kernels
 from gpuio.kernels import parallel
 from gpuio.kernels.parallel import Routine
 
-NEEDS_A_GPU = {"device", "device_output", "device_pixels", "simulated"}
+NEEDS_A_GPU = {"device", "device_color", "device_output", "device_pixels", "simulated"}
 ALLOCATES = re.compile(r"NRT_\w*[Aa]lloc\w*|\bmalloc\b|PyTuple_Pack|PyUnicode_FromKindAndData")
 
 
