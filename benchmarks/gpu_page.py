@@ -16,10 +16,11 @@ from typing import Any
 import gpu_show
 from gpu_child import Row
 from gpu_compare import BARE, OURS, PINNED
+from gpu_targets import only
 
 GOOD, BAD, DIM, PLAIN, MINE = "#2a7f3f", "#b3261e", "#8a8a8a", "#9db4c8", "#1f5f99"
 COLORS = {OURS: MINE, PINNED: "#5a93c4", BARE: "#e0a030"}
-LINES = 14  # of failures that are shown
+LINES = 12  # of failures that are shown
 VERSIONS = ("python", "numpy", "numba", "numba-cuda", "cuda-core", "cupy-cuda13x", "cupy-cuda12x")
 VERSIONS += ("nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12", "nvidia-nvjpeg", "torch", "jax")
 VERSIONS += ("nvidia-dali-cuda130", "torchvision")
@@ -47,18 +48,10 @@ def draw(report: Row, path: Path) -> str:
     import matplotlib.pyplot as plt
 
     parts = report.get("benchmark", {}).get("parts", {})
-    figure = plt.figure(figsize=(13, 18))
-    grid = figure.add_gridspec(
-        5,
-        2,
-        height_ratios=(3.4, 2.6, 2.2, 2.6, 2.2),
-        hspace=0.32,
-        wspace=0.38,
-        left=0.13,
-        right=0.97,
-        top=0.92,
-        bottom=0.03,
-    )
+    figure = plt.figure(figsize=(13, 19))
+    rows = (3.4, 2.6, 2.2, 2.2, 2.2, 1.6)
+    grid = figure.add_gridspec(len(rows), 2, height_ratios=rows, hspace=0.34, wspace=0.38)
+    grid.update(left=0.13, right=0.97, top=0.915, bottom=0.02)
     _title(figure, report)
     panels: list[tuple[Any, Callable[[Any, Row], None], Row, str]] = [
         (grid[0, :], _targets, report.get("benchmark", {}), _met(report)),
@@ -66,10 +59,10 @@ def draw(report: Row, path: Path) -> str:
         (grid[1, 1], _bars, parts.get("small", {}), "256-pixel images: images/s"),
         (grid[2, 0], _shares, _sweep(parts, ""), "large: images/s by share of the engines"),
         (grid[2, 1], _shares, _sweep(parts, ", small"), "256-pixel: images/s by share"),
-        (grid[3, 0], _paths, parts.get("paths", {}), "bare decoding: images/s by path"),
+        (grid[3:5, 0], _paths, parts.get("paths", {}), "bare decoding: images/s by path"),
         (grid[3, 1], _kernels, parts, "kernels of a batch, of the copy bandwidth"),
-        (grid[4, 0], _tests, report, "tests"),
-        (grid[4, 1], _failures, report, "what is missing or went wrong"),
+        (grid[4, 1], _tests, report, "tests"),
+        (grid[5, :], _failures, report, "what is missing or went wrong"),
     ]
     for place, panel, content, title in panels:
         axes = figure.add_subplot(place)
@@ -88,15 +81,19 @@ def _title(figure: Any, report: Row) -> None:
     )
     figure.text(0.04, 0.972, f"gpuio on {name}", fontsize=19, fontweight="bold")
     figure.text(0.97, 0.972, state, fontsize=19, fontweight="bold", color=color, ha="right")
-    driver = f"driver {machine['gpu_driver_version']}, " if "gpu_driver_version" in machine else ""
     benchmark = report.get("benchmark", {})
-    images = f"images {benchmark.get('images', 'none')}, subsampling "
-    images += str(benchmark.get("subsampling", {}).get("large", {}))
-    cores = f"{machine.get('cores', '?')} cores of {machine.get('cpu', '?')}"
-    lines = [
-        f"{report.get('date', '')}  {driver}{cores}; {images}",
-        ", ".join(f"{k} {machine[k]}" for k in VERSIONS if k in machine),
+    engines = only(benchmark.get("parts", {}), "hardware").get("engines", "?")
+    mixture = benchmark.get("subsampling", {}).get("large", {})
+    facts = [
+        report.get("date", ""),
+        f"driver {machine.get('gpu_driver_version', '?')}",
+        f"{engines} JPEG engines",
+        f"{machine.get('cores', '?')} cores of {machine.get('cpu', '?')}",
+        f"images {benchmark.get('images', '?')}",
+        ", ".join(f"{100 * part:.0f} % {kind}" for kind, part in mixture.items()),
     ]
+    versions = ", ".join(f"{k} {machine[k]}" for k in VERSIONS if k in machine)
+    lines = ["; ".join(filter(None, facts)), *textwrap.wrap(versions, 150)]
     figure.text(0.04, 0.963, "\n".join(lines), fontsize=8.5, va="top", color="#333333")
 
 
@@ -180,9 +177,9 @@ def _sweep(parts: dict[str, Row], suffix: str) -> Row:
 def _shares(axes: Any, curves: Row) -> None:
     if not curves:
         return _nothing(axes)
-    for name, rows in curves.items():
+    for (name, rows), line in zip(curves.items(), ("-", "-", "--", ":"), strict=False):
         points = sorted((row["share"], row["images_per_second"]) for row in rows)
-        axes.plot(*zip(*points, strict=True), marker="o", label=name)
+        axes.plot(*zip(*points, strict=True), marker="o", linestyle=line, label=name)
     axes.margins(y=0.1)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8, frameon=False)
@@ -197,7 +194,9 @@ def _paths(axes: Any, part: Row) -> None:
     text = []
     for row in rows:
         total = max(sum(row.get(k, 0) for k in keys[:5]), 1)
-        by = ", ".join(f"{k} {100 * row[k] / total:.0f}%" for k in keys[:5] if row.get(k))
+        by = ", ".join(
+            f"{k} {100 * row[k] / total:.0f}%" for k in keys[:5] if 200 * row.get(k, 0) > total
+        )
         text.append(
             [
                 row["way"],
@@ -209,7 +208,7 @@ def _paths(axes: Any, part: Row) -> None:
             ]
         )
     head = ["way", "colours", "at once", "images/s", "decoded by", "unwritten"]
-    _table(axes, text, [0.27, 0.1, 0.11, 0.13, 0.27, 0.12], head)
+    _table(axes, text, [0.23, 0.09, 0.1, 0.12, 0.36, 0.1], head)
 
 
 def _kernels(axes: Any, parts: dict[str, Row]) -> None:
@@ -264,7 +263,7 @@ def _failures(axes: Any, report: Row) -> None:
 
 def _wrapped(lines: Iterable[str]) -> Iterable[str]:
     for line in lines:
-        yield from textwrap.wrap(line, 80, subsequent_indent="    ")[:3]
+        yield from textwrap.wrap(line, 170, subsequent_indent="    ")[:3]
 
 
 def _tidy(axes: Any) -> None:

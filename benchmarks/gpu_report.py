@@ -100,7 +100,8 @@ class Report:
         """Name what is missing, and compile; whether there is a device to go on with."""
         if self.found["missing"]:
             print("\n  ".join(["packages", *self.found["missing"], gpu_needs.CARRY]), flush=True)
-        warm = self.found["warm_up"] = gpu_warm.warm_up(self._args.device, self._left())
+        device, kinds = self._args.device, gpu.parse(self._args.rest).kinds
+        warm = self.found["warm_up"] = gpu_warm.warm_up(device, kinds, self._left())
         print(f"kernels compiled in {warm['took']} s", flush=True)
         self.save()
         return bool(warm["opened"])

@@ -21,11 +21,16 @@ SHAPE, IMAGES, BATCH = (3, 8, 8), 4, 2
 LIMIT = 200  # seconds
 
 
-def warm_up(device: str, limit: float) -> Row:
+def warm_up(device: str, kinds: list[str], limit: float) -> Row:
     """Everything that takes long only once, if the device opens at all.
 
     Processes run side by side in two turns, of which the second finds the code that is common to
     all kinds of kernels.
+
+    Args:
+        device: Name of the device.
+        kinds: Of kernels, some of `KINDS`.
+        limit: Seconds for all.
     """
     import gpu_data
     import machine
@@ -41,7 +46,7 @@ def warm_up(device: str, limit: float) -> Row:
         data = save("warm", gpu_data.load(None, IMAGES), IMAGES, Path(folder))
         settings = {"rec": data.path, "shape": SHAPE, "batch_size": BATCH, "resize": 10}
         settings |= {"threads": machine.cores(), "device": device}
-        first, *others = KINDS
+        first, *others = kinds
         turns = [
             [
                 ("imports", settings),
@@ -49,7 +54,7 @@ def warm_up(device: str, limit: float) -> Row:
             ],
             [("kind", settings | {"kind": kind}) for kind in others],
         ]
-        for turn in turns:
+        for turn in filter(None, turns):
             left = min(LIMIT, limit) - (time.monotonic() - begin)
             with ThreadPoolExecutor(len(turn)) as pool:
                 jobs = [pool.submit(collect, "gpu_warm.py", *job, left) for job in turn]
