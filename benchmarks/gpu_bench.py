@@ -99,6 +99,7 @@ class Bench:
             )
 
         few = {"batch_size": min(64, self.args.batch_size)}
+        some = self.settings["loads"][::2]
         return [
             Part("hardware", 60, self._hardware),
             Part("paths", 60, measure("gpu_decode", "paths")),
@@ -110,7 +111,7 @@ class Bench:
             Part("first batch, cold", 90, measure("gpu_loop", "first", environment=fresh)),
             Part("first batch, warm", 30, measure("gpu_loop", "first", environment=fresh)),
             Part("shares, small", 50, lambda limit: self._shares("small", limit)),
-            Part("DALI, small", 50, measure("gpu_peers", "dali", "small")),
+            Part("DALI, small", 50, measure("gpu_peers", "dali", "small", loads=some)),
             Part("small", 100, lambda limit: self._compare("small", limit)),
             Part("kernels, small", 20, measure("gpu_kernels", "kernels", "small", kinds=["crop"])),
             *(
@@ -136,10 +137,17 @@ class Bench:
         return found
 
     def _shares(self, data: str, limit: float) -> Row:
-        """Shares of the engines, in the way that was the fastest of nvImageCodec's."""
+        """Shares of the engines, in the way that was the fastest of nvImageCodec's.
+
+        Of the small images fewer, with as many decoders at once as were best for the large ones.
+        """
         rows = self.found.get("paths", {}).get("rows", [])
         way = best([row for row in rows if "decoders" in row], fancy=True).get("way", "default")
-        return collect("gpu_decode.py", "shares", self.given(data) | {"way": way}, limit)
+        more: Row = {"way": way, "decoders": [1, 2]}
+        if data == "small":
+            shares = self.settings["shares"][-1::-2][::-1]
+            more |= {"shares": shares, "decoders": [self.bare("large").get("decoders", 2)]}
+        return collect("gpu_decode.py", "shares", self.given(data) | more, limit)
 
     def bare(self, data: str) -> Row:
         """The fastest settings of bare decoding with smooth colours: a row of `shares`."""

@@ -48,7 +48,7 @@ class Comparison:
         rows: What each side said of its turns.
         missing: Why a side did not start, or is gone.
         checks: Mean and deviation of a side's pixels.
-        memory: Megabytes of the GPU that starting a side took.
+        memory: Megabytes of the GPU that a side had.
         versions: Of the sides' packages.
     """
 
@@ -62,26 +62,28 @@ class Comparison:
         self.memory: dict[str, float | None] = {}
         self.versions: Row = {}
 
-    def start(self, side: SideOf) -> None:
-        """Start a side, and find out how many images are a turn of it."""
+    def start(self, sides: list[SideOf]) -> None:
+        """Start all sides at once; then find out, one by one, how many images are a turn."""
         device, batch_size = self._settings["device"], self._settings["batch_size"]
-        given = self._settings | {"options": side.options, "device": side.device or device}
-        before = gpu_machine.memory(device)
-        child = Child(side.script, [side.side, json.dumps(given)])
-        self._children[side.name] = child
-        try:
-            checked = child.row(min(START, self._left()))
-            trial = child.ask(batch_size, min(TURN, self._left()))
-        except Ended as ended:
-            self._lose(side.name, ended)
-            return
-        after = gpu_machine.memory(device)
-        self.memory[side.name] = None if before is None or after is None else after - before
-        self.versions |= checked.pop("versions")
-        self.checks[side.name] = checked
-        self._counts[side.name] = max(
-            batch_size, int(self._turn * trial["images"] / trial["seconds"])
-        )
+        for side in sides:
+            given = self._settings | {"options": side.options, "device": side.device or device}
+            self._children[side.name] = Child(side.script, [side.side, json.dumps(given)])
+        for name, child in [*self._children.items()]:
+            try:
+                checked = child.row(min(START, self._left()))
+            except Ended as ended:
+                self._lose(name, ended)
+            else:
+                self.versions |= checked.pop("versions")
+                self.checks[name] = checked
+        for name, child in [*self._children.items()]:
+            try:
+                trial = child.ask(batch_size, min(TURN, self._left()))
+            except Ended as ended:
+                self._lose(name, ended)
+            else:
+                count = int(self._turn * trial["images"] / trial["seconds"])
+                self._counts[name] = max(batch_size, count)
 
     def round(self, *, backwards: bool) -> None:
         """A turn of every side."""
@@ -99,9 +101,13 @@ class Comparison:
         return self._left() > 2 * self._turn * len(self._children)
 
     def close(self) -> None:
-        """End all processes."""
-        for child in self._children.values():
+        """End all processes, and see what memory of the GPU each of them gives back."""
+        before = gpu_machine.memory(self._settings["device"])
+        for name, child in self._children.items():
             child.close()
+            after = gpu_machine.memory(self._settings["device"])
+            self.memory[name] = None if before is None or after is None else before - after
+            before = after
 
     def _left(self) -> float:
         return self._end - time.monotonic()
@@ -123,8 +129,7 @@ def compare(settings: Row, wanted: list[SideOf], turn: float, rounds: int, limit
     """
     comparison = Comparison(settings, turn, time.monotonic() + limit)
     try:
-        for side in wanted:
-            comparison.start(side)
+        comparison.start(wanted)
         for number in range(rounds):
             if number == 0 or comparison.has_time():
                 comparison.round(backwards=number % 2 == 1)

@@ -23,7 +23,6 @@ from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
 from gpuio.sources.recordio.source import RecordIOSource
 
-DECODERS = (1, 2)
 OPTIONS = {
     "preallocated": "nvjpeg_hw_decoder:preallocate_batch_size={batch} "
     "nvjpeg_hw_decoder:preallocate_width_hint=1024 nvjpeg_hw_decoder:preallocate_height_hint=1024",
@@ -79,12 +78,12 @@ def _row(settings: Row, /, **options: Any) -> Row:
 
 
 def paths(settings: Row) -> Iterator[Row]:
-    """Every way of nvImageCodec, with smooth colours and without, one and two decoders at once.
+    """Every way of nvImageCodec, with smooth colours and without, and two decoders at once.
 
     The last rows are nvImageCodec by its own Python module, and each kind of codec alone.
     """
     ways = [*WAYS] if settings["engines"] else ["default"]
-    for count, way, fancy in itertools.product(DECODERS, ways, (True, False)):
+    for (count, fancy), way in itertools.product(((1, True), (1, False), (2, True)), ways):
         options = {"way": way, "fancy": fancy, "decoders": count}
         yield {**options, "share": 1.0, **_row(settings, **options)}
     module = Binding(settings | {"options": {}})
@@ -98,7 +97,7 @@ def shares(settings: Row) -> Iterator[Row]:
 
     What the engines do not get goes to CUDA and to CPU threads.
     """
-    for count, share in itertools.product(DECODERS, settings["shares"]):
+    for count, share in itertools.product(settings["decoders"], settings["shares"]):
         options = {"way": settings["way"], "fancy": True, "decoders": count, "share": share}
         yield options | _row(settings, **options)
 

@@ -14,7 +14,7 @@ def part(name: str, found: Row) -> None:
     if "median" in found:
         print(f"  {'images/s':34} {'median':>9} {'min':>9} {'max':>9} {'cores':>6} {'GPU MB':>8}")
         for side, rates in found["images_per_second"].items():
-            used = found["gpu_megabytes"][side]
+            used = found["gpu_megabytes"].get(side)
             print(
                 f"  {side:34} {median(rates):9.0f} {min(rates):9.0f} {max(rates):9.0f} "
                 f"{found['cores'][side]:6.1f} {'-' if used is None else round(used):>8}"

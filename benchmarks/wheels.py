@@ -4,7 +4,7 @@
     python benchmarks/wheels.py collect .whl --dali
     python benchmarks/wheels.py install .whl build/site  # there, for PYTHONPATH
 
-A load is a folder of at most 60 MB, for doors that let no more through at a time; larger wheels are
+A load is a folder of at most 50 MB, for doors that let no more through at a time; larger wheels are
 cut into pieces. `install` takes the loads that have arrived, joins the pieces, and puts a tree of
 links to this checkout beside the packages: gpuio is not built there, and nothing of the machine's
 own Python is changed. Only the standard library and pip are needed.
@@ -181,7 +181,7 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("names", nargs="*", default=[*PACKAGES], help="packages (default: usual)")
     command.add_argument("--dali", action="store_true", help="and DALI, some 250 MB")
     command.add_argument("--python", default="3.12", help="version there (default: 3.12)")
-    command.add_argument("--load", type=float, default=60, help="MB of a load (default: 60)")
+    command.add_argument("--load", type=float, default=50, help="MB of a load (default: 50)")
     command = commands.add_parser("install", help="put wheels and gpuio where Python finds them")
     command.add_argument("folder", type=Path)
     command.add_argument("site", type=Path)
