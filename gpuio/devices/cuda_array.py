@@ -67,6 +67,10 @@ class OrderedArray(cupy.ndarray):  # type: ignore[misc]
             stream = _Handle(_LEGACY if stream is None else stream)
         self._order(stream)
 
+    def order(self) -> None:
+        """Let the current stream wait for the batch, and note that it reads it."""
+        self._order()
+
     def _order(self, stream: Any = None) -> None:
         """Let a stream wait for the batch, and note it; the current one if None."""
         if self._ready is None or self._lease is None:

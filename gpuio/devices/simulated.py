@@ -191,16 +191,25 @@ class SimulatedArray(np.ndarray[tuple[int, ...], np.dtype[Any]]):  # type: ignor
     """An array in simulated memory that was exported: read it with `to_host`."""
 
     _driver: SimulatedDriver | None = None
+    _ready: Clock | None = None
+    _lease: Lease | None = None
     _stream: SimulatedStream | None = None
 
     def __array_finalize__(self, origin: object) -> None:
-        self._driver = getattr(origin, "_driver", None)
-        self._stream = getattr(origin, "_stream", None)
+        for name in ("_driver", "_ready", "_lease", "_stream"):
+            setattr(self, name, getattr(origin, name, None))
 
     device_id = None
 
+    def order(self) -> None:
+        """Let the current stream wait for the batch, and note that it reads it."""
+        if self._driver is not None and self._ready is not None and self._lease is not None:
+            self._stream = self._driver.current_stream()
+            self._driver.wait(self._stream, self._ready)
+            self._lease.readers.append(self._stream)
+
     def to_host(self) -> HostArray:
-        """A copy, made after the work of the stream that was current at export."""
+        """A copy, made after the work of the stream that reads the array."""
         self.synchronize()
         if self._driver is not None:
             with self._driver.memory.step(None):
@@ -208,7 +217,7 @@ class SimulatedArray(np.ndarray[tuple[int, ...], np.dtype[Any]]):  # type: ignor
         return self.view(np.ndarray).copy()
 
     def synchronize(self) -> None:
-        """Make the host wait for the work of the stream that was current at export."""
+        """Make the host wait for the work of the stream that reads the array."""
         if self._driver is not None:
             self._driver.synchronize(self._driver.record(self._stream))
 
@@ -292,11 +301,9 @@ class SimulatedDriver(Driver):
             self.memory.use(start, 1, written=True)
 
     def export(self, data: Array, ready: Clock, lease: Lease) -> SimulatedArray:
-        stream = self.current_stream()
-        self.wait(stream, ready)
-        lease.readers.append(stream)
         array: SimulatedArray = data.view(SimulatedArray)
-        array._driver, array._stream = self, stream
+        array._driver, array._ready, array._lease = self, ready, lease
+        array.order()
         return array
 
     @contextmanager

@@ -109,12 +109,13 @@ class NDArray(ArrayMethods, np.ndarray[Any, np.dtype[Any]]):
 class DeviceMethods(ArrayMethods):
     """MXNet's methods of an array that a device other than the CPU has exported.
 
-    Such an array has `device_id`, `to_host`, `synchronize` and, on a GPU, `copy_to`.
+    Such an array has `device_id`, `to_host`, `synchronize`, `order` and, on a GPU, `copy_to`.
     """
 
     device_id: int | None
     to_host: Callable[[], npt.NDArray[Any]]
     synchronize: Callable[[], None]
+    order: Callable[[], None]
     copy_to: Callable[[int], Any]
 
     def asnumpy(self) -> npt.NDArray[Any]:

@@ -12,6 +12,7 @@ from gpuio.core.signatures import suggest
 from gpuio.errors import BackendError, PipelineClosedError
 from gpuio.mxnet.iterators.batch import DataBatch, DataDesc
 from gpuio.mxnet.iterators.epochs import EpochIter
+from gpuio.mxnet.ndarray import DeviceMethods
 
 
 class ResizeIter(EpochIter):
@@ -184,6 +185,7 @@ class PrefetchingIter(EpochIter):
         distinct = {pad for pad in pads if pad is not None}
         if len(distinct) > 1:
             raise ValueError(f"iters must give batches of the same pad, got {pads}")
+        _order(batches)
         first = batches[0]
         augmentation: dict[str, Any] = {}
         masks = None
@@ -232,6 +234,17 @@ class PrefetchingIter(EpochIter):
         self._stop()
         for it in self.iters:
             _close(it)
+
+
+def _order(batches: Sequence[Any]) -> None:
+    """Let the stream of the thread that gets the batches wait for them, and note that it reads.
+
+    They were taken in other threads, for the streams that are current there.
+    """
+    for batch in batches:
+        for array in (*(batch.data or ()), *(batch.label or ()), getattr(batch, "masks", None)):
+            if isinstance(array, DeviceMethods):
+                array.order()
 
 
 def _next(it: Any) -> Any:
