@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
 
 import jax
 import numpy as np
@@ -14,9 +16,15 @@ from gpuio.interop.loader import Loader
 if TYPE_CHECKING:
     from gpuio.mxnet.iterators.record_iter import RecordIter
 
+_MOST_HELD: Final = 4
+"""Batches of which JAX has yet to make a copy; more are waited for."""
+
 
 class JaxLoader(Loader):
-    """`(images, labels)` in JAX arrays on the iterator's device, without a copy.
+    """`(images, labels)` in JAX arrays on the iterator's device.
+
+    On the CPU they share the iterator's memory. On a GPU they are copies, made on the device: JAX
+    tells nobody which of its streams read an array of others, and until when.
 
     Args:
         source: The iterator.
@@ -42,6 +50,7 @@ class JaxLoader(Loader):
         if isinstance(sharding, Mesh):
             sharding = NamedSharding(sharding, PartitionSpec(sharding.axis_names))
         self._sharding = sharding
+        self._copies = _Copies()
         if sharding is not None:
             self._check(sharding)
 
@@ -59,13 +68,19 @@ class JaxLoader(Loader):
                 f"each of {processes} processes: {error}"
             ) from error
 
+    def close(self) -> None:
+        self._copies.finish()
+        super().close()
+
     def _taken(self, array: Any) -> Any:
-        host = isinstance(array, np.ndarray)
-        if self._sharding is None:
-            if host and array.dtype.name == "bfloat16":  # not NumPy's own, so not DLPack's: a copy
-                return jax.numpy.asarray(array)
-            return jax.dlpack.from_dlpack(array)
-        return self._shared(np.asarray(array) if host else jax.dlpack.from_dlpack(array))
+        if not isinstance(array, np.ndarray):
+            copied = self._copies.make(array)
+            return copied if self._sharding is None else self._shared(copied)
+        if self._sharding is not None:
+            return self._shared(np.asarray(array))
+        if array.dtype.name == "bfloat16":  # not NumPy's own, so not DLPack's: a copy
+            return jax.numpy.asarray(array)
+        return jax.dlpack.from_dlpack(array)
 
     def _brought(self, array: npt.NDArray[Any], images: Any) -> Any:
         if self._sharding is None:
@@ -78,3 +93,43 @@ class JaxLoader(Loader):
         spec = PartitionSpec(*self._sharding.spec[: array.ndim])
         sharding = NamedSharding(self._sharding.mesh, spec)
         return jax.make_array_from_process_local_data(sharding, array)
+
+
+class _Copies:
+    """Copies that JAX makes of batches, each of which is kept until its copy is made."""
+
+    def __init__(self) -> None:
+        self._held: deque[tuple[jax.Array, object]] = deque()
+        self._lock = threading.Lock()  # threads may share a loader
+
+    def make(self, array: Any) -> jax.Array:
+        """JAX's copy of an array of the device, made by and by."""
+        copied = jax.dlpack.from_dlpack(array, copy=True)
+        with self._lock:
+            self._held.append((copied, array))
+            while self._held and (len(self._held) > _MOST_HELD or _is_made(self._held[0][0])):
+                _wait(self._held[0][0])
+                self._held.popleft()
+        return copied
+
+    def finish(self) -> None:
+        """Wait until all copies are made."""
+        with self._lock:
+            while self._held:
+                _wait(self._held[0][0])
+                self._held.popleft()
+
+
+def _is_made(copied: jax.Array) -> bool:
+    try:
+        return copied.is_ready()
+    except RuntimeError:  # it was donated to a computation
+        return False
+
+
+def _wait(copied: jax.Array) -> None:
+    try:
+        copied.block_until_ready()
+    except RuntimeError:  # the computation that it was donated to comes after the copy
+        (device, *_) = copied.sharding.device_set
+        (jax.device_put(0, device) + 0).block_until_ready()

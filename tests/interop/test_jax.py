@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,86 @@ def test_bfloat16_keeps_its_values(rec):
         images, _ = next(iter(source.jax()))
         assert images.dtype == "bfloat16"
         np.testing.assert_array_equal(np.asarray(images), source.getdata()[0])
+
+
+class Copy:
+    """A copy that JAX makes when the test says so, or at once if it is waited for."""
+
+    def __init__(self):
+        self.made = self.donated = False
+
+    def is_ready(self):
+        if self.donated:
+            raise RuntimeError("Array has been deleted.")
+        return self.made
+
+    def block_until_ready(self):
+        if self.donated:
+            raise RuntimeError("Array has been deleted.")
+        self.made = True
+
+    @property
+    def sharding(self):
+        return jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+
+class OnDevice:
+    """A batch on a GPU."""
+
+
+@pytest.fixture
+def copies(monkeypatch):
+    """All that JAX was asked to copy, in order."""
+    made = []
+
+    def from_dlpack(array, *, copy):
+        assert copy
+        made.append(Copy())
+        return made[-1]
+
+    monkeypatch.setattr(jax.dlpack, "from_dlpack", from_dlpack)
+    return made
+
+
+def take(loader, batches):
+    """Take a batch of a GPU, to which nothing but the loader refers then."""
+    batch = OnDevice()
+    batches.append(weakref.ref(batch))
+    return loader._taken(batch)
+
+
+def test_a_batch_of_a_gpu_is_kept_until_jax_has_made_its_copy(make, copies):
+    loader, batches = make().jax(), []
+    assert take(loader, batches) is copies[0]
+    take(loader, batches)
+    gc.collect()
+    assert [batch() is None for batch in batches] == [False, False]
+    copies[0].made = True
+    take(loader, batches)
+    assert [batch() is None for batch in batches] == [True, False, False]
+
+
+def test_few_batches_wait_for_their_copies(make, copies):
+    loader, batches = make().jax(), []
+    for _ in range(9):
+        take(loader, batches)
+    assert [batch() is None for batch in batches] == [True] * 5 + [False] * 4
+    assert [copy.made for copy in copies] == [True] * 5 + [False] * 4
+
+
+def test_close_waits_for_copies_and_keeps_nothing(make, copies):
+    loader, batches = make().jax(), []
+    for _ in range(3):
+        take(loader, batches)
+    copies[1].donated = True
+    loader.close()
+    assert all(batch() is None for batch in batches)
+    assert [copy.made for copy in copies] == [True, False, True]
+
+
+def test_a_batch_whose_copy_was_donated_is_not_thought_to_be_copied(make, copies):
+    loader, batches = make().jax(), []
+    take(loader, batches)
+    copies[0].donated = True
+    take(loader, batches)
+    assert batches[0]() is not None
