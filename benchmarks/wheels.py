@@ -18,7 +18,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +41,6 @@ PACKAGES = (
 
 DALI = (
     "nvidia-dali-cuda130",
-    "nvidia-libnvcomp-cu13",
     "nvidia-nvjpeg2k-cu13",
     "nvidia-nvtiff-cu13",
     "astunparse<=1.6.3",
@@ -50,14 +51,14 @@ DALI = (
     "optree",
     "six<=1.17",
 )
-"""DALI 2.4 and what it asks for."""
+"""DALI 2.4 and what it asks for, but for libnvcomp, which decoding does not take."""
 
 GLIBC = (34, 31, 28, 27, 26, 24, 17, 12, 5)
 PLATFORMS = (*(f"manylinux_2_{n}" for n in GLIBC), "manylinux2014", "manylinux2010", "manylinux1")
 _PIECE = re.compile(r"(?P<wheel>.+\.whl)\.(?P<number>\d+)of(?P<count>\d+)")
 
 
-def bounds(names: list[str]) -> list[str]:
+def bounds(names: Sequence[str]) -> list[str]:
     """The names, with the versions that pyproject.toml allows."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
@@ -71,28 +72,29 @@ def bounds(names: list[str]) -> list[str]:
     return found
 
 
-def collect(folder: Path, wanted: list[str], python: str, load: int) -> None:
+def collect(folder: Path, groups: list[list[str]], python: str, load: int) -> None:
     """Download wheels, and lay them into numbered folders.
 
     Args:
         folder: For the loads; what is in it is replaced.
-        wanted: Requirements.
+        groups: Requirements; the first loads are those of the first group.
         python: Version of Python there.
         load: The most bytes of one load.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    fresh = folder / "fresh"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary=:all:", f"--dest={fresh}"]
+    command += ["--no-deps", "--only-binary=:all:"]
     command += [f"--python-version={python}", "--implementation=cp"]
     command += [f"--platform={platform}_x86_64" for platform in PLATFORMS]
-    subprocess.run([*command, *wanted], check=True)
-    lay(fresh, folder, load)
-    shutil.rmtree(fresh)
+    for wanted in groups:
+        with tempfile.TemporaryDirectory() as fresh:
+            subprocess.run([*command, f"--dest={fresh}", *wanted], check=True)
+            lay(Path(fresh), folder, load)
 
 
 def lay(fresh: Path, folder: Path, load: int) -> None:
-    """Move wheels into loads, the large ones in pieces."""
+    """Put wheels into loads behind those that are there, the large ones in pieces."""
+    before = len([*folder.glob("[0-9]*")])
     pieces: list[tuple[str, bytes]] = []
     for wheel in sorted(fresh.glob("*.whl")):
         data = wheel.read_bytes()
@@ -109,10 +111,10 @@ def lay(fresh: Path, folder: Path, load: int) -> None:
         if number == len(used):
             used.append(0)
         used[number] += len(piece)
-        path = folder / str(number + 1) / name
+        path = folder / str(before + number + 1) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(piece)
-    for number, size in enumerate(used, 1):
+    for number, size in enumerate(used, before + 1):
         print(f"{folder / str(number)}: {size / MEGABYTE:.1f} MB")
 
 
@@ -189,8 +191,8 @@ def main(arguments: list[str] | None = None) -> None:
     if args.command == "install":
         install(args.folder, args.site)
         return
-    wanted = bounds([*args.names, *(DALI if args.dali else ())])
-    collect(args.folder, wanted, args.python, int(args.load * MEGABYTE))
+    groups = [bounds(names) for names in (args.names, DALI if args.dali else ()) if names]
+    collect(args.folder, groups, args.python, int(args.load * MEGABYTE))
 
 
 if __name__ == "__main__":

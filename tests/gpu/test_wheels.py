@@ -50,6 +50,12 @@ def test_no_load_is_larger_than_it_may_be(loads):
     assert len([*loads.rglob("large*.whl.*of3")]) == 3
 
 
+def test_more_wheels_come_into_loads_behind_those_that_are_there(wheels, loads, tmp_path):
+    make_wheel(tmp_path / "more", "late", 50)
+    wheels.lay(tmp_path / "more", loads, 4000)
+    assert [path.parent.name for path in loads.rglob("late*")] == ["4"]
+
+
 def test_pieces_become_the_wheel_that_they_were(wheels, loads, tmp_path):
     joined = {path.name: path for path in wheels.join(loads, tmp_path / "joined")}
     assert len(joined) == 3
