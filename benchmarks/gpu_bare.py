@@ -137,7 +137,7 @@ class Bare(Side):
     def stats(self):
         """The decoders' figures: counts added up, all else as the first one has it."""
         first, *others = [lane.decoder.stats() for lane in self.lanes]
-        counts = {"hardware", "gpu", "hybrid", "cpu", "portable", "unwritten"} & first.keys()
+        counts = {"hardware", "hybrid", "cpu", "portable", "unwritten"} & first.keys()
         return first | {k: first[k] + sum(other[k] for other in others) for k in counts}
 
     def close(self):

@@ -22,7 +22,7 @@ TORCHVISION = "torchvision"
 START = 90.0  # seconds that a side may take to start
 TURN = 60.0  # and to answer
 CHECK = 0.1  # how far means and deviations may be apart: crops are random
-COUNTS = ("hardware", "gpu", "hybrid", "cpu", "portable", "unwritten", "engines", "faults")
+COUNTS = ("hardware", "hybrid", "cpu", "portable", "unwritten", "engines", "faults")
 
 
 @dataclass(frozen=True)

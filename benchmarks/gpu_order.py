@@ -29,9 +29,8 @@ def share(settings: Row) -> Iterator[Row]:
     for first in (1, count):
         slots = Slots(settings["device"], images, settings["rec"])
         with slots.device.scope():
-            stream = slots.device._driver.handle(slots.stream)
-            slots.decoder.warm_up(first, slots.bases[:first], stream)
-        slots.wait()
+            slots.decoder.prepare(first)
+        slots.device.rest()
         done = slots.decode()
         slots.wait()
         stats = {kind: slots.decoder.stats()[kind] for kind in CHAIN}

@@ -190,7 +190,7 @@ def _shares(axes: Any, curves: Row) -> None:
 
 def _paths(axes: Any, part: Row) -> None:
     rows = part.get("rows", [])
-    keys = ("hardware", "gpu", "hybrid", "cpu", "portable", "unwritten")
+    keys = ("hardware", "hybrid", "cpu", "portable", "unwritten")
     text = []
     for row in rows:
         total = max(sum(row.get(k, 0) for k in keys[:5]), 1)

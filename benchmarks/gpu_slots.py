@@ -11,10 +11,12 @@ from gpu_marks import Marks
 from gpu_sides import gpu
 
 from gpuio.devices import make_device
+from gpuio.devices.lanes import Lane
 from gpuio.formats.codec import decode_rgb
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs
-from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
+from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
+from gpuio.pipeline.decode.nvimgcodec_native import KINDS
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.sources.recordio.source import RecordIOSource
 
@@ -40,9 +42,10 @@ class Slots:
         self.decoder._warnings = None  # what codecs report is looked at, not what libjpeg prints
         self.put(images)
         sizes = [decode_rgb(image, 3).nbytes for image in images]
-        self.nbytes = -(-max(*sizes, self.decoder.warm_up_nbytes) // 256) * 256 + 256
+        self.nbytes = -(-max(sizes) // 256) * 256 + 256
         driver = self.device._driver
-        self.stream = driver.new_stream()
+        self.lane = Lane(driver, 0)
+        self.stream = self.lane._stream
         self.arena = driver.empty_alone(self.nbytes * len(images))
         start = np.uint64(driver.address(self.arena))
         self.bases = start + np.arange(len(images), dtype=np.uint64) * np.uint64(self.nbytes)
@@ -69,7 +72,7 @@ class Slots:
         jobs = DecodeJobs(headers, box, 3)
         (call,) = self.decoder.decode(jobs)
         with self.device._driver.scope(self.stream):
-            call.kernel(call.table, self.bases, self.device._driver.handle(self.stream))
+            call.kernel(call.table, self.bases, self.lane)
         done = self.decoder.decoded(jobs)
         self.decoder.release(headers)
         return done

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from gpuio.kernels.codec_messages import BY_BATCH, NOTES, listen
+from gpuio.kernels.codec_messages import listen
 from gpuio.kernels.markers import PNG_HEAD, ends_well, has_plain_frame, is_jpeg_head, is_still
 from gpuio.kernels.native import address, call, cut, load32, load64, pointer, stack, store64
 from gpuio.kernels.parallel import Task
@@ -35,7 +35,7 @@ IMAGE_JOB = np.dtype(
         ("status", np.int32),  # 1 is success, as in nvimgcodecProcessingStatus_t
         ("head", np.int32),  # its first four bytes: see kernels/markers.py
         ("ended", np.int32),  # whether the markers of a JPEG lead to its end marker
-        ("decoded_by", np.int32),  # `decode_batch` writes who did: see kernels/codec_messages.py
+        ("decoded_by", np.int32),  # for decoders that have several kinds of codecs
     ],
     align=True,
 )
@@ -242,29 +242,30 @@ def release(args, item, worker, base):
     _close(_structure_at(arg.functions, FUNCTIONS), row)
 
 
-BATCH = _words("bases functions instance info region params decoder notes scratch chunk")
+BATCH = _words("bases functions instance info region params decoder scratch chunk")
 """What `decode_batch` takes besides the images.
 
-`bases` is the address of (N,) uint64, `functions` of FUNCTIONS, `notes` of what `note` reads,
-`scratch` of `batch_bytes` bytes; `info`, `region` and `params` are those of an ImageInfo, a
-CodeStreamView and DecodeParams. `chunk` is the most images in one call of the library.
+`bases` is the address of (N,) uint64, `functions` of FUNCTIONS, `scratch` of `batch_bytes` bytes;
+`info`, `region` and `params` are those of an ImageInfo, a CodeStreamView and DecodeParams. `chunk`
+is the most images in one call of the library.
 """
 
 
 def batch_bytes(chunk):
     """Bytes that `decode_batch` takes for tables, with at most `chunk` images in one call."""
-    return 32 * chunk + 5 * 64
+    return 28 * chunk + 4 * 64
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def decode_batch(rows, batch):
-    """Decode the windows of all images of a batch, and close their code streams.
+def decode_batch(rows, places, batch):
+    """Decode the windows of some images of a batch; their code streams stay open.
 
     It returns when the host has done its part: what a GPU still does is in order with the stream.
-    `status` and `decoded_by` of the rows are written.
+    `status` of the rows is written.
 
     Args:
         rows: (N,) IMAGE_JOB.
+        places: (M,) int64, rows that have a code stream and a window.
         batch: (1,) BATCH.
     """
     arg = batch[0]
@@ -274,60 +275,52 @@ def decode_batch(rows, batch):
     for_info, for_view = stack(_INFO_BYTES), stack(_VIEW_BYTES)
     info = _copy(arg.info, for_info, _INFO, _INFO_BYTES)
     view = _copy(arg.region, for_view, _VIEW, _VIEW_BYTES)
-    places, for_streams = cut(arg.scratch, chunk, np.int64)
+    ready, for_streams = cut(arg.scratch, chunk, np.int64)
     streams, for_images = cut(for_streams, chunk, np.uint64)
     images, for_statuses = cut(for_images, chunk, np.uint64)
-    statuses, for_codes = cut(for_statuses, chunk, np.int32)
-    codes = carray(pointer(for_codes), chunk, np.int8)
+    statuses = carray(pointer(for_statuses), chunk, np.int32)
     used = 0
-    for item in range(len(rows)):
+    for k in range(len(places)):
+        item = places[k]
         row = rows[item]
-        if row.stream != 0 and row.rows != 0:
-            row.status = _FAILED
-            # A handle that is not null would be used again.
-            streams[used], images[used] = row.stream, _ZERO
-            ready = True
-            if _partial(row):
-                streams[used] = _ZERO
-                _set_window(view, row)
-                stream = for_streams + np.uint64(8 * used)
-                ready = call(functions.sub_stream, (row.stream, stream, for_view)) == 0
-            if ready:
-                _set_target(info, row, bases[item])
-                image = for_images + np.uint64(8 * used)
-                if call(functions.image, (arg.instance, image, for_info)) == 0:
-                    places[used] = item
-                    used += 1
-                elif _partial(row):
-                    call(functions.destroy, (streams[used], _ZERO))
-        if used == chunk or (used != 0 and item == len(rows) - 1):
-            _decode_chunk(arg, functions, rows, places, streams, images, statuses, codes, used)
+        row.status = _FAILED
+        # A handle that is not null would be used again.
+        streams[used], images[used] = row.stream, _ZERO
+        is_open = True
+        if _partial(row):
+            streams[used] = _ZERO
+            _set_window(view, row)
+            stream = for_streams + np.uint64(8 * used)
+            is_open = call(functions.sub_stream, (row.stream, stream, for_view)) == 0
+        if is_open:
+            _set_target(info, row, bases[item])
+            image = for_images + np.uint64(8 * used)
+            if call(functions.image, (arg.instance, image, for_info)) == 0:
+                ready[used] = item
+                used += 1
+            elif _partial(row):
+                call(functions.destroy, (streams[used], _ZERO))
+        if used == chunk or (used != 0 and k == len(places) - 1):
+            _decode_chunk(arg, functions, rows, ready, streams, images, statuses, used)
             used = 0
-    for item in range(len(rows)):
-        _close(functions, rows[item])
 
 
 @njit(nogil=True, error_model="numpy")
-def _decode_chunk(arg, functions, rows, places, streams, images, statuses, codes, used):
-    """Decode the first `used` streams and images in one call of the decoder, and close them."""
+def _decode_chunk(arg, functions, rows, places, streams, images, statuses, used):
+    """Decode the first `used` streams and images in one call of the decoder."""
     future, size, count = stack(8), stack(8), np.uint64(used)
     store64(future, _ZERO)  # a handle that is not null would be used again
     statuses[:used] = 0
-    notes = _structure_at(arg.notes, NOTES)
-    codes[:used] = BY_BATCH
-    notes.codes, notes.count = address(codes), count
     wanted = (arg.decoder, address(streams), address(images), count, arg.params, future)
     failed = call(functions.decode, wanted)
     if failed == 0:
         failed = call(functions.wait, (load64(future), _ZERO))
         call(functions.status, (load64(future), address(statuses), size))
         call(functions.future_end, (load64(future), _ZERO))
-    notes.count = _ZERO
     for k in range(used):
         row = rows[places[k]]
         if failed == 0:
             row.status = statuses[k]
-            row.decoded_by = codes[k]
         call(functions.image_end, (images[k], _ZERO))
         if streams[k] != row.stream:
             call(functions.destroy, (streams[k], _ZERO))

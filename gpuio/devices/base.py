@@ -15,6 +15,7 @@ from gpuio.kernels.parallel import Task, run_program
 from gpuio.kernels.steps import COLOR_STEP, STEP
 
 if TYPE_CHECKING:
+    from gpuio.devices.lanes import Lane
     from gpuio.devices.pool import Lease
 
 LARGE = 64 << 20
@@ -76,15 +77,18 @@ class HostStep(Protocol):
     """A step that the host starts on a device, such as a decoder's for a whole batch."""
 
     def __call__(
-        self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
+        self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], lane: Lane
     ) -> None:
         """Start the step without the GIL; return when only the device has still to work.
+
+        It runs in a thread of the lane, beside the steps of other lanes.
 
         Args:
             table: One row for each item.
             bases: (N,) addresses of the items' memory, which no other work still uses: the step may
                 write to it before its turn on the stream.
-            stream: Handle of the stream on which the following work is queued.
+            lane: Has the stream of the step's own work; kernels that follow in the program wait for
+                it.
         """
 
 
@@ -155,7 +159,7 @@ class Device(ABC):
         name: Its name, such as "cpu" or "cuda:0".
         device_id: Number of the GPU; None where the device's memory is the host's.
         threads: CPU threads that may work at once.
-        max_in_flight: Works that may run at once.
+        max_in_flight: Works that may run at once; host steps of one run beside those of another.
         most_items: Largest batch.
     """
 
@@ -209,6 +213,9 @@ class Device(ABC):
     @abstractmethod
     def after(self, readers: Sequence[Stream]) -> Event:
         """An event after all work that was queued on `readers`, streams of a lease, so far."""
+
+    def rest(self) -> None:  # noqa: B027  only some have threads
+        """Join all threads, until there is work again; none is under way."""
 
     @abstractmethod
     def scope(self) -> AbstractContextManager[None]:

@@ -94,7 +94,8 @@ class BatchBuffers:
         tables: Tables of its kernels.
         scratch: Tables that kernels make for others.
         arena: Memory of its items.
-        fence: The last work that uses the memory.
+        fence: The last work that uses the memory, once it is queued.
+        at_work: Whether work that uses the memory has still to be queued.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -102,3 +103,4 @@ class BatchBuffers:
         self.scratch = DeviceScratch(driver)
         self.arena = Slot(driver.empty_alone)
         self.fence: Event = DONE
+        self.at_work = False

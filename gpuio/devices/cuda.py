@@ -120,9 +120,6 @@ class CudaDriver(Driver):
         # warns of grids that leave a part of the GPU idle, as those of small batches do.
         _compiled(kernel).launch(args, grid, kernel.block, cuda.external_stream(stream.ptr))
 
-    def host_writes(self, start: int) -> None:
-        pass
-
     def export(self, data: Array, ready: Any, lease: Lease) -> Any:
         from gpuio.devices.cuda_array import export
 

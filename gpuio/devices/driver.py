@@ -7,7 +7,8 @@ where an order is missing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -94,9 +95,18 @@ class Driver(ABC):
     ) -> None:
         """Queue a kernel."""
 
-    @abstractmethod
-    def host_writes(self, start: int) -> None:
+    def host_writes(self, start: int) -> None:  # noqa: B027  only a simulation checks it
         """Note that the host, or a library that does not keep to streams, now writes to memory."""
+
+    def stream_writes(self, start: int, stream: Stream) -> None:  # noqa: B027
+        """Note that a library writes to memory, in order with the work that is queued so far."""
+
+    def hand_over(self) -> Mark:
+        """What the calling thread knows to have happened, for another thread to `take_over`."""
+        return None
+
+    def take_over(self, known: Mark) -> None:  # noqa: B027
+        """Note that the calling thread comes after the `hand_over` of another."""
 
     @abstractmethod
     def export(self, data: Array, ready: Mark, lease: Lease) -> Array:
@@ -108,3 +118,15 @@ class Driver(ABC):
     @abstractmethod
     def scope(self, stream: Stream) -> AbstractContextManager[None]:
         """Make the device, and `stream`, current in the calling thread."""
+
+    @contextmanager
+    def lane_scope(self, stream: Stream, known: Mark) -> Generator[None]:
+        """`scope` for a thread of a lane, which knows only what it has taken over.
+
+        Args:
+            stream: The lane's stream.
+            known: From `hand_over` in the thread that has given the work.
+        """
+        with self.scope(stream):
+            self.take_over(known)
+            yield

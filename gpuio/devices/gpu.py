@@ -1,4 +1,8 @@
-"""A GPU as a device: tables and pictures in its memory, work queued on a stream of its own.
+"""A GPU as a device: tables and pictures in its memory, kernels queued on a stream of its own.
+
+Two batches are in flight. Host steps, such as the decoder's, run in lanes (`lanes.py`), those of
+the second batch beside those of the first; a batch's tables are made meanwhile. Its kernels are
+queued when it is joined. A program without host steps is queued when it starts.
 
 A batch has its buffers: pinned and device memory for its tables, and an arena with the memory of
 its items. Three sets of buffers are used in turn, so that the host seldom waits for the device:
@@ -9,9 +13,7 @@ stream waits for.
 
 from __future__ import annotations
 
-import time
 import weakref
-from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -31,11 +33,12 @@ from gpuio.devices.base import (
 )
 from gpuio.devices.buffers import ALIGNMENT, BatchBuffers
 from gpuio.devices.driver import Driver, Mark
-from gpuio.devices.launches import Launches
+from gpuio.devices.lanes import LaneRun, Lanes
+from gpuio.devices.launches import DeviceLaunch, Launches
 from gpuio.devices.pool import Lease
 from gpuio.kernels.parallel import Task
 
-_IN_TURN = 3  # sets of buffers: one set is filled, one is at work, one is free already
+_IN_TURN = 3  # sets of buffers: two are at work, and one is filled, also while a batch is retried
 
 
 class _Event:
@@ -53,14 +56,29 @@ class _Event:
             self._driver.synchronize(event)
 
 
-class _Queued:
-    """Kernels that are queued on the device; the host has no more work for them."""
+class _Running:
+    """A program at work: its host steps in a lane, if it has any, and then its kernels."""
 
-    def __init__(self, spent: npt.NDArray[np.int64]) -> None:
+    def __init__(self, work: _Work, count: int) -> None:
         self.starved: dict[int, int] = {}
-        self._spent = spent
+        self.steps: LaneRun | None = None
+        self.launches: list[DeviceLaunch] = []
+        self._work = work
+        self._spent = np.zeros(count, np.int64)
+
+    def queue(self) -> None:
+        """Wait for the host steps, and queue the kernels behind them."""
+        try:
+            if self.steps is not None:
+                for number, spent in self.steps.join().items():
+                    self._spent[number] = spent
+            self._work.queue(self.launches)
+        finally:
+            self._work.finish()
 
     def join(self) -> npt.NDArray[np.int64]:
+        if self.steps is not None:
+            self.queue()
         return self._spent
 
 
@@ -68,10 +86,16 @@ class _Work(Work):
     """The work of a batch in its buffers."""
 
     def __init__(
-        self, device: GpuDevice, driver: Driver, stream: Stream, buffers: BatchBuffers
+        self,
+        device: GpuDevice,
+        driver: Driver,
+        stream: Stream,
+        lanes: Lanes,
+        buffers: BatchBuffers,
     ) -> None:
         super().__init__()
         self._device, self._driver, self._stream, self._buffers = device, driver, stream, buffers
+        self._lanes = lanes
         self._kept: list[object] = []
 
     def _upload(self, host: HostArray) -> int:
@@ -86,27 +110,33 @@ class _Work(Work):
         arena = self._buffers.arena.reserve(int(sizes.sum()))
         start = self._driver.address(arena)
         bases = np.uint64(start) + (np.cumsum(sizes) - sizes).astype(np.uint64)
-        launches = Launches(self._buffers, bases, self._device.threads, self._colors)
-        queued = [
-            launch
-            for call in program
-            if isinstance(call.kernel, Task)
-            for launch in launches.of(call)
-        ]
-        spent = np.zeros(len(program), np.int64)
-        try:
-            self._buffers.tables.send(self._stream)
-            for number, call in enumerate(program):
-                if not isinstance(call.kernel, Task):
-                    self._driver.host_writes(start)
-                    begin = time.perf_counter_ns()
-                    call.kernel(call.table, bases, self._driver.handle(self._stream))
-                    spent[number] = time.perf_counter_ns() - begin
-            for kernel, grid, args in queued:
-                self._driver.launch(kernel, grid, args, self._stream)
-        finally:
-            self._buffers.fence = self._device.record()
-        return _Queued(spent)
+        numbered = list(enumerate(program))
+        steps = [(n, call) for n, call in numbered if not isinstance(call.kernel, Task)]
+        running = _Running(self, len(program))
+        if steps:
+            running.steps = self._lanes.start(steps, bases)
+            self._buffers.at_work = True
+        try:  # tables are made while the host steps run
+            launches = Launches(self._buffers, bases, self._device.threads, self._colors)
+            queued = [launches.of(call) for call in program if isinstance(call.kernel, Task)]
+        except BaseException:
+            running.join()
+            raise
+        running.launches = [launch for each in queued for launch in each]
+        if not steps:
+            running.queue()
+        return running
+
+    def queue(self, launches: Sequence[DeviceLaunch]) -> None:
+        """Send the tables to the device, and queue its kernels."""
+        self._buffers.tables.send(self._stream)
+        for kernel, grid, args in launches:
+            self._driver.launch(kernel, grid, args, self._stream)
+
+    def finish(self) -> None:
+        """Let the buffers be used again, after what is queued."""
+        self._buffers.fence = self._device.record()
+        self._buffers.at_work = False
 
 
 class GpuDevice(Device):
@@ -118,13 +148,15 @@ class GpuDevice(Device):
     """
 
     most_items = 65535  # blocks along the third axis of a grid
+    max_in_flight = 2
 
     def __init__(self, driver: Driver, threads: int | None = None) -> None:
         self.name, self.device_id = driver.name, driver.device_id
         self.threads = available_cores() if threads is None else threads
         self._driver = driver
         self._stream = driver.new_stream()
-        self._buffers = deque(BatchBuffers(driver) for _ in range(_IN_TURN))
+        self._lanes = Lanes(driver, self._stream, self.max_in_flight)
+        self._buffers = [BatchBuffers(driver) for _ in range(_IN_TURN)]
         # Memory that is given back may be used by others at once.
         weakref.finalize(self, _finish, driver, self._stream).atexit = False
 
@@ -149,12 +181,13 @@ class GpuDevice(Device):
         return self._driver.wrap(memory, owner)
 
     def work(self) -> Work:
-        buffers = self._buffers[0]
-        self._buffers.rotate(-1)
+        buffers = next(each for each in self._buffers if not each.at_work)
+        self._buffers.remove(buffers)  # so that the one comes first that was free for longest
+        self._buffers.append(buffers)
         buffers.fence.synchronize()
         buffers.tables.clear()
         buffers.scratch.clear()
-        return _Work(self, self._driver, self._stream, buffers)
+        return _Work(self, self._driver, self._stream, self._lanes, buffers)
 
     def gather_items(self, data: Array, places: npt.NDArray[np.int64], fill: int = 0) -> None:
         before = self.empty(data.shape, data.dtype)
@@ -178,6 +211,9 @@ class GpuDevice(Device):
     def after(self, readers: Sequence[Stream]) -> Event:
         events = [self._driver.record(stream) for stream in readers]
         return _Event(self._driver, self._stream, events)
+
+    def rest(self) -> None:
+        self._lanes.rest()
 
     def scope(self) -> AbstractContextManager[None]:
         return self._driver.scope(self._stream)

@@ -38,7 +38,11 @@ _FILL = 0xA5
 _HOST = 0
 
 Clock = dict[int, int]
-"""By number of a stream (0 is the host), how many of its steps are known to have happened."""
+"""By number of a stream, how many of its steps are known to have happened.
+
+0 is the host; a thread of a lane, which knows of other threads only what it was told, has the
+number of the lane's stream below 0.
+"""
 
 
 class OrderError(BackendError):
@@ -81,21 +85,36 @@ class SimulatedMemory:
     """A device: allocations by address, with the order in which they are used.
 
     Attributes:
-        host: What the host knows.
         numbers: Those of streams to come.
         default: The stream of threads that have chosen none.
         current: The stream that each thread has chosen.
     """
 
     def __init__(self) -> None:
-        self.host: Clock = {_HOST: 0}
-        self.numbers = itertools.count(_HOST + 1)  # of streams
+        self._host = SimulatedStream(_HOST, {_HOST: 0})  # all threads but those of lanes
+        self._thread = threading.local()
+        self.numbers = itertools.count(_HOST + 1)
         self.default = SimulatedStream(next(self.numbers))
         self.current = threading.local()
         self._starts: list[int] = []
         self._blocks: list[_Block] = []
         self._touched: dict[int, tuple[_Block, bool]] = {}
         self._lock = threading.RLock()
+
+    @property
+    def host(self) -> SimulatedStream:
+        """The calling thread of the host: a lane's own one, or all others together."""
+        host: SimulatedStream = getattr(self._thread, "host", self._host)
+        return host
+
+    @contextmanager
+    def host_thread(self, number: int, known: Clock) -> Generator[None]:
+        """Make the calling thread one of its own, which knows only what it was told."""
+        self._thread.host = SimulatedStream(number, dict(known))
+        try:
+            yield
+        finally:
+            del self._thread.host
 
     def allocate(self, nbytes: int, what: str) -> npt.NDArray[np.uint8]:
         """(nbytes,) uint8 with guard bytes around it, forgotten when nothing refers to it."""
@@ -127,10 +146,10 @@ class SimulatedMemory:
             OrderError: It uses memory out of order.
         """
         with self._lock:
-            number = _HOST if stream is None else stream.number
-            clock = self.host if stream is None else stream.clock
+            by = self.host if stream is None else stream
+            number, clock = by.number, by.clock
             if stream is not None:
-                _learn(clock, self.host)  # the host gave the step after all that it knew
+                _learn(clock, self.host.clock)  # the host gave the step after all that it knew
             now = clock[number] = clock.get(number, 0) + 1
             self._touched.clear()
             yield
@@ -157,7 +176,7 @@ class SimulatedMemory:
         self._touched[block.start] = (block, written or (before is not None and before[1]))
 
     def _check(self, block: _Block, clock: Clock, number: int, *, written: bool) -> None:
-        who = "the host" if number == _HOST else f"stream {number}"
+        who = _name(number)
         other, when = block.written
         if clock.get(other, 0) < when:
             verb = "writes" if written else "reads"
@@ -175,12 +194,12 @@ class SimulatedMemory:
 
 
 def _learn(clock: Clock, other: Clock) -> None:
-    for number, step in other.items():
+    for number, step in dict(other).items():  # a copy: other threads go on learning
         clock[number] = max(clock.get(number, 0), step)
 
 
 def _name(number: int) -> str:
-    return "the host" if number == _HOST else f"stream {number}"
+    return "the host" if number <= _HOST else f"stream {number}"
 
 
 def _beside(block: _Block, address: int) -> str:
@@ -253,7 +272,7 @@ class SimulatedDriver(Driver):
         _learn(stream.clock, event)
 
     def synchronize(self, event: Clock) -> None:
-        _learn(self.memory.host, event)
+        _learn(self.memory.host.clock, event)
 
     def empty_host(self, nbytes: int) -> npt.NDArray[np.uint8]:
         return self.memory.allocate(nbytes, "pinned memory")
@@ -300,6 +319,16 @@ class SimulatedDriver(Driver):
         with self.memory.step(None):
             self.memory.use(start, 1, written=True)
 
+    def stream_writes(self, start: int, stream: SimulatedStream) -> None:
+        with self.memory.step(stream):
+            self.memory.use(start, 1, written=True)
+
+    def hand_over(self) -> Clock:
+        return dict(self.memory.host.clock)
+
+    def take_over(self, known: Clock | None) -> None:
+        _learn(self.memory.host.clock, known or {})
+
     def export(self, data: Array, ready: Clock, lease: Lease) -> SimulatedArray:
         array: SimulatedArray = data.view(SimulatedArray)
         array._driver, array._ready, array._lease = self, ready, lease
@@ -314,6 +343,11 @@ class SimulatedDriver(Driver):
             yield
         finally:
             self.memory.current.stream = before
+
+    @contextmanager
+    def lane_scope(self, stream: SimulatedStream, known: Clock) -> Generator[None]:
+        with self.scope(stream), self.memory.host_thread(-stream.number, known):
+            yield
 
 
 @cache

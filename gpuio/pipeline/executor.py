@@ -186,11 +186,11 @@ class Executor:
             batches: What is to be made.
             *hosts: For each field, the ring of its encoded pictures, whose slots are given back.
         """
-        for each in self.fields:
-            each.decoder.prepare(self.batch_size)
         waiting: deque[_Launched] = deque()
         left, failure = iter(batches), None
         try:
+            for each in self.fields:
+                each.decoder.prepare(self.batch_size)
             while True:
                 try:
                     planned = next(left)
@@ -211,6 +211,7 @@ class Executor:
                 yield self._complete(waiting.popleft(), hosts)
         finally:
             with ExitStack() as ends:  # kernels write to memory: none is left at work
+                ends.callback(self._device.rest)
                 for launched in reversed(waiting):
                     ends.callback(self._end, launched, hosts)
         if failure is not None:

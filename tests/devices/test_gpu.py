@@ -19,7 +19,9 @@ SIZES = np.array([300, 5, 0, 1000], np.int64)
 
 @pytest.fixture
 def device():
-    return open_device("simulated")
+    device = open_device("simulated")
+    yield device
+    device.rest()
 
 
 class Step:
@@ -28,10 +30,10 @@ class Step:
     def __init__(self, device):
         self.device, self.seen = device, []
 
-    def __call__(self, table, bases, stream):
-        self.seen.append((len(table), bases.tolist(), stream))
+    def __call__(self, table, bases, lane):
+        self.seen.append((len(table), bases.tolist(), lane.number))
         driver = self.device._driver
-        with driver.memory.step(self.device._stream):
+        with driver.memory.step(lane._stream):
             driver.memory.use(int(bases[0]), 1, written=False)
 
 
@@ -81,7 +83,7 @@ def test_tables_grow_with_what_they_hold(device):
         arrays = [np.arange(size, dtype=np.uint8) for size in (10, 3 << 20, 100, 5 << 20)]
         places = [work.upload(array) for array in arrays]
         step = Step(device)
-        work.start([KernelCall(step, np.zeros(4, np.uint8))], SIZES)
+        work.start([KernelCall(step, np.zeros(4, np.uint8))], SIZES).join()
     assert len(set(places)) == len(places)
     for array, place in zip(arrays, places, strict=True):
         assert ctypes.string_at(place, array.size) == array.tobytes()

@@ -32,13 +32,20 @@ def descriptors() -> int:
     return len(list(DESCRIPTORS.iterdir())) if DESCRIPTORS.exists() else 0
 
 
+USED = {
+    "nvimgcodec": {"decoder": "nvimgcodec"},
+    "portable": {"decoder": "portable"},
+    "lanes": {"decoder": "nvimgcodec", "device": "simulated"},
+}
+
+
 @pytest.fixture(autouse=True, scope="module")
 def warm(tmp_path_factory):
     """Whatever is loaded and compiled once opens files of its own."""
     path = tmp_path_factory.mktemp("warm") / "a.rec"
     write_rec(path, [encode(draw(20, 20))])
-    for decoder in ("nvimgcodec", "portable"):
-        with ImageRecordIter(path, (3, 8, 8), 1, decoder=decoder) as it:
+    for options in USED.values():
+        with ImageRecordIter(path, (3, 8, 8), 1, **options) as it:
             next(it)
 
 
@@ -57,10 +64,10 @@ def nothing_is_left(warm):
     assert descriptors() == before
 
 
-@pytest.fixture(params=["nvimgcodec", "portable"])
+@pytest.fixture(params=USED)
 def open_rec(request, rec):
     def open_(**options):
-        options = {"batch_size": 4, "decoder": request.param} | options
+        options = {"batch_size": 4} | USED[request.param] | options
         return ImageRecordIter(rec, (3, 16, 16), options.pop("batch_size"), **options)
 
     return open_
@@ -68,7 +75,8 @@ def open_rec(request, rec):
 
 def stages():
     """Names of the stages whose threads are alive; a decoder may have threads of its own."""
-    return {name for name in our_threads() if name[6:] in ("read", "decode")}
+    own = ("gpuio-read", "gpuio-decode")
+    return {name for name in our_threads() if name in own or name.startswith("gpuio-lane")}
 
 
 def test_1_when_the_epoch_is_over_threads_and_files_are_gone(open_rec):

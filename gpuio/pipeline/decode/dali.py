@@ -13,9 +13,10 @@ Source: DALI 2.4, `nvidia.dali.fn.decoders.image` (`device="cpu"` and `"mixed"`)
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,9 @@ from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.nvimgcodec import cpu_instance
 from gpuio.pipeline.decode.nvimgcodec_base import NvImageCodec
 from gpuio.pipeline.read.reader import RecordBatch
+
+if TYPE_CHECKING:
+    from gpuio.devices.lanes import Lane
 
 _IN_COPY: Final = 4  # batches whose pixels the device may still be copying
 
@@ -60,6 +64,7 @@ class DaliDecoder(NvImageCodec):
         self._hints = {"hw_decoder_load": 0.0} if options.deterministic else {}
         self._pipeline: Any = None
         self._most = 0
+        self._lock = threading.Lock()  # lanes have one pipeline in common
         self._sent: deque[list[Any]] = deque(maxlen=_IN_COPY)
 
     def close(self) -> None:
@@ -88,9 +93,7 @@ class DaliDecoder(NvImageCodec):
         table["status"] = abi.FAILED
         return [] if self.device.name == "cpu" else [KernelCall(self._step, table)]
 
-    def _step(
-        self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
-    ) -> None:
+    def _step(self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], lane: Lane) -> None:
         """A `HostStep`: decode, and copy to where the kernels read."""
 
         def copy(place: int, image: Any) -> None:
@@ -104,13 +107,14 @@ class DaliDecoder(NvImageCodec):
 
                 runtime = cupy.cuda.runtime
                 kind = runtime.memcpyDeviceToDevice
-                runtime.memcpyAsync(to, image.data_ptr(), nbytes, kind, stream)
+                runtime.memcpyAsync(to, image.data_ptr(), nbytes, kind, lane.handle)
             else:
                 ctypes.memmove(to, np.array(image).ctypes.data, nbytes)
             row["status"] = abi.SUCCESS
 
-        self._sent.append([])
-        self._decode(table, np.flatnonzero(table["rows"] > 0).tolist(), copy, stream)
+        with self._lock:
+            self._sent.append([])
+            self._decode(table, np.flatnonzero(table["rows"] > 0).tolist(), copy, lane.handle)
 
     def _decode(
         self,

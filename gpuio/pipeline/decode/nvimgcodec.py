@@ -19,7 +19,7 @@ from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.libjpeg_warnings import DAMAGED, SIDE, VALID
-from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, NvImageCodec, release
+from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, NvImageCodec, pixel_info, release
 
 
 class NvImageCodecDecoder(NvImageCodec):
@@ -38,6 +38,9 @@ class NvImageCodecDecoder(NvImageCodec):
     def __init__(self, options: DecoderOptions) -> None:
         instance = cpu_instance()
         super().__init__(options, instance)
+        self._pixels = pixel_info(self.channels, on_host=True)
+        self._view = abi.CodeStreamView.new(region=abi.Region.new(ndim=2))
+        self._params = abi.DecodeParams.new(apply_exif_orientation=0)
         count = self.device.threads * self.device.max_in_flight
         self._decoders = np.array([self._new_decoder() for _ in range(count)], np.uint64)
         self._finalizer = weakref.finalize(self, instance.destroy, self._decoders.tolist())

@@ -15,11 +15,12 @@ import weakref
 from ctypes import c_char, c_float, c_int, c_size_t, c_uint8, c_uint32, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.devices.base import HostArray
 from gpuio.errors import BackendError
 
 SUPPORTED: Final = (0, 9)
@@ -37,10 +38,13 @@ HYBRID_BACKEND: Final = 3
 HARDWARE_BACKEND: Final = 4
 CPU_ONLY_DEVICE: Final = -99999
 FIXED_LOAD: Final = 2
-INFORMATION: Final = 0x100
+WARNINGS: Final = 0x111000  # and errors
 ANY_CATEGORY: Final = 0x0FFFFFFF
 SUCCESS: Final = 1  # of nvimgcodecProcessingStatus_t
 FAILED: Final = 3
+TAKEN: Final = (0, SUCCESS, FAILED, 7)
+"""Statuses of images that a codec has taken: unknown, decoded, failed, damaged. The others say that
+no codec takes the image."""
 
 
 class Struct(ctypes.Structure):
@@ -153,6 +157,33 @@ class BackendParams(Struct):
     _fields_ = _header(("load_hint", c_float), ("load_hint_policy", c_int))
 
 
+class Allocator(Struct):
+    """How memory is allocated, on the device or pinned: both have the same fields.
+
+    `allocate(context, where, nbytes, stream)` and `free(context, address, nbytes, stream)` are C
+    functions that return 0 if all is well.
+    """
+
+    _fields_ = _header(
+        ("allocate", c_void_p),
+        ("free", c_void_p),
+        ("context", c_void_p),
+        ("padding", c_size_t),
+    )
+
+
+class DeviceAllocator(Allocator):
+    """An allocator of device memory."""
+
+    TYPE = 3
+
+
+class PinnedAllocator(Allocator):
+    """An allocator of pinned memory."""
+
+    TYPE = 4
+
+
 class Backend(Struct):
     """One way to decode."""
 
@@ -247,6 +278,20 @@ class Library:
         return self.pid != os.getpid()
 
 
+class Listener(NamedTuple):
+    """What the library reports to.
+
+    Attributes:
+        callback: Address of an nvimgcodecDebugCallback_t.
+        data: The array whose address the callback gets.
+        keep_alive: What `data` refers to.
+    """
+
+    callback: int
+    data: npt.NDArray[np.void]
+    keep_alive: tuple[HostArray, ...] = ()
+
+
 class Instance:
     """A started library, which ends when nothing refers to this object any more.
 
@@ -254,12 +299,12 @@ class Instance:
         library: nvImageCodec.
         modules: The beginnings of the names of the codec modules to load. Those for the GPU print
             to stderr if they find no library, so they are loaded only where they are needed.
-        listener: The address of an nvimgcodecDebugCallback_t that is called with what the library
-            reports, and the array whose address the callback gets; None for no reports.
+        listener: Gets the library's warnings and errors; None for no reports.
 
     Attributes:
         library: As given.
         handle: The instance, as the library's functions take it.
+        problems: What kept codec modules from starting.
 
     Raises:
         BackendError: The library does not start.
@@ -269,18 +314,17 @@ class Instance:
         self,
         library: Library,
         modules: tuple[str, ...],
-        listener: tuple[int, npt.NDArray[Any]] | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self.library = library
         info = InstanceCreateInfo.new(load_builtin_modules=1)
         messenger = None
         if listener is not None:
-            callback, notes = listener
             messenger = DebugMessengerDesc.new(
-                message_severity=INFORMATION,
+                message_severity=WARNINGS,
                 message_category=ANY_CATEGORY,
-                user_callback=callback,
-                user_data=notes.ctypes.data,
+                user_callback=listener.callback,
+                user_data=listener.data.ctypes.data,
             )
             info.create_debug_messenger = 1
             info.debug_messenger_desc = ctypes.addressof(messenger)
@@ -292,14 +336,17 @@ class Instance:
         end = weakref.finalize(self, _end, library, instance, messenger, listener)
         # At exit, a compiled callback is gone before the library ends by itself.
         end.atexit = listener is not None
+        self.problems: list[str] = []
         for path in sorted(library.extensions.iterdir()):
             if path.name.removeprefix("lib").startswith(modules):
                 description, extension = ExtensionDesc.new(), c_void_p()
                 module = ctypes.CDLL(str(path))
                 module.nvimgcodecExtensionModuleEntry(ctypes.byref(description))
-                library.dll.nvimgcodecExtensionCreate(
+                status = library.dll.nvimgcodecExtensionCreate(
                     instance, ctypes.byref(extension), ctypes.byref(description)
                 )
+                if status:
+                    self.problems.append(f"{path.name} does not start, status {status}")
 
     def decoder(self, execution: ExecutionParams, options: str = "") -> int:
         """The handle of a new decoder.

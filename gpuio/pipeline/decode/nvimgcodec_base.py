@@ -58,15 +58,7 @@ class NvImageCodec(Decoder):
         self._valid = np.zeros(len(self.source), bool)  # JPEGs that were decoded to their end
         self._pool = WorkerPool(self.device.threads, "gpuio-decode")  # starts no thread yet
         self._instance = instance
-        self._info, self._pixels = _image_info(), _image_info()  # in a file, in memory
-        self._pixels.sample_format, self._pixels.color_spec = _FORMATS[self.channels]
-        self._pixels.num_planes = 1
-        self._pixels.plane_info[0].num_channels = self.channels
-        self._pixels.plane_info[0].sample_type = _UINT8
-        on_host = self.device.device_id is None
-        self._pixels.buffer_kind = abi.HOST_BUFFER if on_host else abi.DEVICE_BUFFER
-        self._view = abi.CodeStreamView.new(region=abi.Region.new(ndim=2))
-        self._params = abi.DecodeParams.new(apply_exif_orientation=0)
+        self._info = _image_info()
 
     def _listen(self, instance: abi.Instance) -> npt.NDArray[np.void] | None:
         try:
@@ -141,6 +133,17 @@ class NvImageCodec(Decoder):
         args = (functions, self._instance.handle, ctypes.addressof(self._info), self.markers)
         self.device.run(KernelCall(codec_calls.probe, table, args))
         return table
+
+
+def pixel_info(channels: int, *, on_host: bool) -> abi.ImageInfo:
+    """An image in memory, of interleaved channels."""
+    info = _image_info()
+    info.sample_format, info.color_spec = _FORMATS[channels]
+    info.num_planes = 1
+    info.plane_info[0].num_channels = channels
+    info.plane_info[0].sample_type = _UINT8
+    info.buffer_kind = abi.HOST_BUFFER if on_host else abi.DEVICE_BUFFER
+    return info
 
 
 def _image_info() -> abi.ImageInfo:

@@ -1,23 +1,24 @@
-"""nvImageCodec on a GPU: hardware engines, CUDA and CPU, a whole batch in one call.
+"""nvImageCodec on a GPU: hardware engines, CUDA and CPU, a whole batch in one call of each.
 
-nvImageCodec offers each picture to its codecs in turn, until one of them decodes it: the JPEG
-engines (baseline JPEG of one scan, not 4:1:1 or 4:1:0), nvJPEG's hybrid of CPU and CUDA (other
-JPEGs), the CPU (other formats; the pixels are copied over). All of them write into memory that we
-own, and work that is queued later on the same stream finds the pixels there.
+Pictures are offered to kinds of codecs in turn, until one decodes them: the JPEG engines (baseline
+JPEG of one scan, not 4:1:1 or 4:1:0), nvJPEG's hybrid of CPU and CUDA (other JPEGs), the CPU (other
+formats; the pixels are copied over). All of them write into memory that we own, and work that is
+queued later on the same stream finds the pixels there. Each lane of the device has its own decoder
+of each kind: two batches are decoded at once.
 
 Known behaviour, and what is done about it:
 
 * Engines of Hopper write when they are called, whatever the stream is still busy with (seen with
   nvJPEG 12.3 to 13.2). So the caller makes sure that no other work uses the memory *before* the
   call, and nvImageCodec is told not to wait for the stream.
-* The first batch fixes the share of the hardware. Hence `warm_up`.
+* The first batch fixes how many images engines take at once. Hence `prepare`.
 * A batch of one image hangs in 0.9 if threads share a CUDA stream. Each thread gets its own.
-* If the engines refuse one picture, all pictures of that call go to the next codec. That is slower,
-  and the pixels are right.
+* If the engines fail with one picture, all pictures of that call go to the next kind. That is
+  slower, and the pixels are right. Engines that fail with two batches in a row are not used again.
 * Engines and nvJPEG never warn, as libjpeg does. A JPEG without the markers of a complete one goes
   to the portable codec: it was truncated or overwritten. Bytes that are missing or changed inside
   of pixel data may give wrong pixels without an error.
-* Only one thread at a time may use a decoder. There is a lock.
+* With four channels, nvJPEG writes CMYK as three, and reports success. The portable codec gets it.
 
 On a device whose memory is the host's (one without `device_id`), the same code runs with the CPU
 codecs alone: that is how it is tested without a GPU.
@@ -25,36 +26,37 @@ codecs alone: that is how it is tested without a GPU.
 
 from __future__ import annotations
 
-import ctypes
 import threading
-import weakref
+import warnings
 from collections.abc import Collection
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuio.core.threads import available_cores
 from gpuio.devices.base import KernelCall
 from gpuio.errors import BackendError
 from gpuio.formats.encoding import imencode
-from gpuio.kernels import codec_calls, codec_messages
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
+from gpuio.pipeline.decode.engine_health import EngineHealth
 from gpuio.pipeline.decode.hardware import Engines, find_engines, load_nvjpeg, warn_if_hidden
 from gpuio.pipeline.decode.jobs import DecodeJobs
-from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, NvImageCodec, is_jpeg
+from gpuio.pipeline.decode.nvimgcodec_base import (
+    CPU_MODULES,
+    NvImageCodec,
+    is_jpeg,
+    pixel_info,
+    release,
+)
+from gpuio.pipeline.decode.nvimgcodec_messages import Messages
+from gpuio.pipeline.decode.nvimgcodec_native import KINDS, LEGACY, NativeDecoder
 
-KINDS: Final = {
-    "hardware": abi.HARDWARE_BACKEND,
-    "gpu": abi.GPU_ONLY_BACKEND,
-    "hybrid": abi.HYBRID_BACKEND,
-    "cpu": abi.CPU_ONLY_BACKEND,
-}
-"""Kinds of codecs, in the order in which they are tried."""
+if TYPE_CHECKING:
+    from gpuio.devices.lanes import Lane
 
-_GPU_MODULE = "nvjpeg_ext"
-_WARM_UP_SIZE = 64  # pixels
+_GPU_MODULE: Final = "nvjpeg_ext"
+_WARM_UP_SIZE: Final = 64  # pixels
 
 
 class NvImageCodecGpuDecoder(NvImageCodec):
@@ -65,7 +67,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             picture always has the same codec, and the same pixels on one kind of GPU with one
             version of nvJPEG; the engines' pixels differ a little from those of other codecs.
         kinds: The `KINDS` of codecs that may be used. The portable codec decodes what they do not.
-        share: The part of a batch that the engines may get, 0 to 1.
+        share: The part of a batch's JPEGs that the engines may get, 0 to 1.
         chunk: The most images in one call of nvImageCodec; None for whole batches.
         settings: More options of nvImageCodec, `module:name=value` with blanks between them.
         windowed: Decode only the part of an image that is wanted. nvImageCodec 0.9 fails with error
@@ -87,45 +89,44 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         kinds: Collection[str] = tuple(KINDS),
         share: float = 1.0,
         chunk: int | None = None,
-        settings: str = "",
+        settings: str = LEGACY,
         windowed: bool = False,
     ) -> None:
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown or not kinds:
             raise ValueError(f"kinds must be some of {', '.join(KINDS)}, got {kinds!r}")
         device, library = options.device, abi.load()
-        modules: tuple[str, ...] = CPU_MODULES
+        self.engines, modules = _find_engines(options, library)
         if device.device_id is None:
-            self.engines, kinds = Engines(0, "the device is the CPU"), ("cpu",)
-        else:
-            nvjpeg, modules = load_nvjpeg(library.cuda), (*CPU_MODULES, _GPU_MODULE)
-            with device.scope():
-                self.engines = find_engines(nvjpeg)
-            warn_if_hidden(self.engines, _capability(device.device_id))
-        without = ("hardware",) if options.deterministic or not self.engines.count else ()
+            kinds = ("cpu",)
+        without = () if self.engines.count and not options.deterministic else ("hardware",)
         wanted = [kind for kind in KINDS if kind in kinds and kind not in without]
         if not wanted:
             reason = "deterministic" if options.deterministic else self.engines.reason
             raise BackendError(f"hardware alone was asked to decode, but: {reason}")
-        self._notes = np.zeros(1, codec_messages.NOTES)
-        # An instance for this decoder alone, so that it reports the images of this decoder alone.
-        listener = codec_messages.note.address, self._notes
-        instance = abi.Instance(library, modules, listener)
-        super().__init__(options, instance)
+        self._messages = Messages()
+        # An instance for this decoder alone, so that its messages are about this decoder.
+        super().__init__(options, abi.Instance(library, modules, self._messages.listener))
+        for problem in self._instance.problems:
+            self._messages.add(problem)
         self.windowed = windowed
-        self._chunk = chunk
+        self._share, self._chunk, self._settings = share, chunk, settings
         picture = np.zeros((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), np.uint8)
-        self._small = np.frombuffer(imencode(".jpg", picture), np.uint8)  # for `warm_up`
+        self._small = np.frombuffer(imencode(".jpg", picture), np.uint8)  # for `prepare`
         self._warm = False
-        self._lock = threading.Lock()
-        self._decoded = np.zeros(codec_messages.DECODED_BY, np.int64)
+        self._lock = threading.Lock()  # of all figures: lanes write them
+        self._health = EngineHealth()
+        self._decoded = dict.fromkeys(KINDS, 0)
         with device.scope():
-            self._decoder = self._new_decoder(wanted, share, settings)
-        self._finalizer = weakref.finalize(self, instance.destroy, [self._decoder])
+            self._lanes = [
+                [self._native(kind) for kind in wanted] for _ in range(device.max_in_flight)
+            ]
 
     def close(self) -> None:
         self._pool.shutdown()
-        self._finalizer()
+        for lane in self._lanes:
+            for native in lane:
+                native.close()
 
     def decode(self, jobs: DecodeJobs) -> list[KernelCall]:
         table = jobs.headers.table
@@ -134,118 +135,147 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         return [KernelCall(self._step, table)]
 
     def prepare(self, count: int) -> None:
-        if not self._warm:
-            self._warm = True
+        """Decode a batch of small JPEGs in each lane, with each kind of codec.
 
-            def step(
-                table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
-            ) -> None:
-                self.warm_up(count, bases, stream)
-
-            sizes = np.full(count, self.warm_up_nbytes, np.int64)
-            call = KernelCall(step, np.zeros(count, codec_calls.IMAGE_JOB))
-            self.device.work().start([call], sizes).join()
-
-    def warm_up(self, batch_size: int, bases: npt.NDArray[np.uint64], stream: int) -> None:
-        """Decode a batch of small JPEGs, so that nvImageCodec gets ready for batches of that size.
-
-        It has to be called once, before the first batch, as it fixes the share of the engines.
-
-        Args:
-            batch_size: Images in a full batch.
-            bases: (batch_size,) addresses of `warm_up_nbytes` bytes each; they may all be the same.
-            stream: As for a `HostStep`.
+        That fixes how many images the engines take at once, and allocates most memory.
         """
-        address = np.full(batch_size, self._small.ctypes.data, np.uint64)
-        table = self._probe(address, np.full(batch_size, self._small.size))
-        table["rows"], table["cols"] = _WARM_UP_SIZE, _WARM_UP_SIZE
-        table["pitch"] = _WARM_UP_SIZE * self.channels
-        self._run(table, bases, stream)
-
-    @property
-    def warm_up_nbytes(self) -> int:
-        """Bytes that each image of `warm_up` takes."""
-        return _WARM_UP_SIZE * _WARM_UP_SIZE * self.channels
+        if self._warm:
+            return
+        self._warm = True
+        sizes = np.full(count, _WARM_UP_SIZE * _WARM_UP_SIZE * self.channels, np.int64)
+        works = []
+        try:
+            for _ in self._lanes:  # at the same time, so that each lane has one
+                address = np.full(count, self._small.ctypes.data, np.uint64)
+                table = self._probe(address, np.full(count, self._small.size))
+                table["rows"], table["cols"] = _WARM_UP_SIZE, _WARM_UP_SIZE
+                table["pitch"] = _WARM_UP_SIZE * self.channels
+                works.append(self.device.work().start([KernelCall(self._warm_up, table)], sizes))
+        finally:
+            for work in works:
+                work.join()
 
     def stats(self) -> dict[str, object]:
         """The figures of every decoder, and how many images each kind of codec has decoded.
 
         `engines` is the number of JPEG engines in use; if it is 0, `engines_unavailable_reason`
-        says why. `hardware`, `gpu`, `hybrid` and `cpu` count images by kind of codec, as
-        nvImageCodec reports them, without those of `warm_up`.
+        says why. `hardware`, `hybrid` and `cpu` count images by kind of codec. `engine_failures`
+        counts batches that the engines failed to decode. `decoder_messages` holds the last
+        few warnings and errors of nvImageCodec, in its own words.
         """
-        _, hardware, gpu, hybrid, cpu = self._decoded.tolist()
-        return {
-            **super().stats(),
-            "engines": self.engines.count,
-            "engines_unavailable_reason": self.engines.reason,
-            "hardware": hardware,
-            "gpu": gpu,
-            "hybrid": hybrid,
-            "cpu": cpu,
-            "portable": self.fallback_count,
-        }
-
-    def _step(
-        self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int
-    ) -> None:
-        """A `HostStep`."""
-        self._run(table, bases, stream)
-        decoded_by = table["decoded_by"][(table["rows"] > 0) & (table["status"] == abi.SUCCESS)]
-        counts = np.bincount(decoded_by, minlength=len(self._decoded))
-        # Besides the engines, only the codec for lossless JPEGs takes several at once.
-        batched = codec_messages.BY_HARDWARE if self.engines.count else codec_messages.BY_GPU
-        counts[batched] += counts[codec_messages.BY_BATCH]
-        self._decoded += counts
-
-    def _run(self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], stream: int) -> None:
-        chunk = self._chunk or len(table)
-        scratch = np.empty(codec_calls.batch_bytes(chunk), np.uint8)
-        batch = np.zeros(1, codec_calls.BATCH)
-        batch[0] = (
-            bases.ctypes.data,
-            self._instance.library.functions.ctypes.data,
-            self._instance.handle,
-            *map(ctypes.addressof, (self._pixels, self._view, self._params)),
-            self._decoder,
-            self._notes.ctypes.data,
-            scratch.ctypes.data,
-            chunk,
-        )
         with self._lock:
-            self._pixels.cuda_stream = stream
-            before = self._warning_count
-            codec_calls.decode_batch(table, batch)
-            if self._warning_count != before:  # of which image is not known: all are tried again
-                warned = is_jpeg(table) & (table["decoded_by"] == codec_messages.BY_CPU)
-                table["status"][warned & (table["rows"] > 0)] = abi.FAILED
+            failed = self._health.reason
+            return {
+                **super().stats(),
+                "engines": 0 if failed else self.engines.count,
+                "engines_unavailable_reason": failed or self.engines.reason,
+                **self._decoded,
+                "portable": self.fallback_count,
+                "engine_failures": self._health.failures,
+                "decoder_messages": self._messages.recent(),
+            }
 
-    def _new_decoder(self, kinds: list[str], share: float, settings: str) -> int:
-        codecs = (abi.Backend * len(kinds))(
-            *[
-                abi.Backend.new(
-                    kind=KINDS[kind],
-                    params=abi.BackendParams.new(
-                        load_hint=share if kind == "hardware" else 1.0,
-                        load_hint_policy=abi.FIXED_LOAD,
-                    ),
-                )
-                for kind in kinds
-            ]
-        )
-        threads = max(1, min(self.device.threads, available_cores() - 1))  # as nvImageCodec does
-        ordinal = self.device.device_id
-        execution = abi.ExecutionParams.new(
-            max_num_cpu_threads=threads,
-            device_id=abi.CPU_ONLY_DEVICE if ordinal is None else ordinal,
-            pre_init=1,
-            skip_pre_sync=1,
-            num_backends=len(kinds),
-            backends=ctypes.addressof(codecs),
-        )
-        # Colours are upsampled as by libjpeg-turbo; each thread has a stream of its own.
-        given = f":fancy_upsampling=1 :num_cuda_streams={threads} {settings}"
-        return self._instance.decoder(execution, given.rstrip())
+    def _warm_up(
+        self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], lane: Lane
+    ) -> None:
+        """A `HostStep` of images that nobody wants."""
+        places = np.flatnonzero(table["stream"])
+        try:
+            for native in self._lanes[lane.number]:
+                native.decode(table, places, bases, lane.handle)
+        finally:
+            release(self._instance, table)
+
+    def _step(self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], lane: Lane) -> None:
+        """A `HostStep`: each kind of codec gets the images that those before it did not decode."""
+        wanted = (table["rows"] > 0) & (table["stream"] != 0)
+        table["status"][table["rows"] > 0] = abi.FAILED
+        jpeg = is_jpeg(table)
+        taken = decoded = np.zeros(len(table), bool)  # by the engines
+        try:
+            for native in self._lanes[lane.number]:
+                left = wanted & (table["status"] != abi.SUCCESS)
+                left &= jpeg | (native.kind == "cpu")
+                if native.kind == "hardware":
+                    part = 0.0 if self._health.reason else self._share
+                    left[np.flatnonzero(left)[round(part * left.sum()) :]] = False
+                if not left.any():
+                    continue
+                self._decode_kind(native, table, np.flatnonzero(left), bases, lane)
+                if native.kind == "hardware":
+                    taken = left & np.isin(table["status"], abi.TAKEN)
+                    decoded = left & (table["status"] == abi.SUCCESS)
+        finally:
+            release(self._instance, table)
+        if taken.any():
+            rescued = taken & ~decoded & (table["status"] == abi.SUCCESS)
+            self._note_engines(decoded=bool(decoded.any()), rescued=bool(rescued.any()))
+
+    def _decode_kind(
+        self,
+        native: NativeDecoder,
+        table: npt.NDArray[np.void],
+        places: npt.NDArray[np.int64],
+        bases: npt.NDArray[np.uint64],
+        lane: Lane,
+    ) -> None:
+        """Decode the images at `places` with one kind of codec, and count what it has decoded."""
+        before = self._warning_count
+        native.decode(table, places, bases, lane.handle)
+        if native.kind == "cpu" and self._warning_count != before:
+            # It is not known of which image: all are tried again.
+            table["status"][places[is_jpeg(table)[places]]] = abi.FAILED
+        with self._lock:
+            self._decoded[native.kind] += int((table["status"][places] == abi.SUCCESS).sum())
+
+    def _note_engines(self, *, decoded: bool, rescued: bool) -> None:
+        """Take down how the engines did with a batch; warn when they are given up."""
+        with self._lock:
+            given_up = self._health.note(
+                decoded=decoded, rescued=rescued, words=self._messages.recent()
+            )
+        if given_up:
+            warnings.warn(
+                f"JPEGs are decoded without the GPU's JPEG engines: {self._health.reason}",
+                stacklevel=2,
+            )
+
+    def _needs_fallback(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+        fallback = super()._needs_fallback(table)
+        return fallback | (is_jpeg(table) & (table["channels"] == 4))
+
+    def _native(self, kind: str) -> NativeDecoder:
+        """A decoder of a kind.
+
+        Raises:
+            BackendError: nvImageCodec has none; the message has its own words.
+        """
+        on_host = self.device.device_id is None
+        try:
+            return NativeDecoder(
+                self._instance,
+                kind,
+                self.device.device_id,
+                pixel_info(self.channels, on_host=on_host),
+                threads=self.device.threads,
+                settings=self._settings,
+                chunk=self._chunk,
+            )
+        except BackendError as error:
+            words = "; ".join(self._messages.recent())
+            raise BackendError(f"{error} ({words})" if words else str(error)) from error
+
+
+def _find_engines(options: DecoderOptions, library: abi.Library) -> tuple[Engines, tuple[str, ...]]:
+    """The engines of the device, and the codec modules for it."""
+    device = options.device
+    if device.device_id is None:
+        return Engines(0, "the device is the CPU"), CPU_MODULES
+    nvjpeg = load_nvjpeg(library.cuda)
+    with device.scope():
+        engines = find_engines(nvjpeg)
+    warn_if_hidden(engines, _capability(device.device_id))
+    return engines, (*CPU_MODULES, _GPU_MODULE)
 
 
 def _capability(device_id: int) -> tuple[int, int]:

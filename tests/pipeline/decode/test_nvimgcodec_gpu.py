@@ -18,7 +18,9 @@ import pytest
 from decoding import decode_all
 from harness import open_device
 
+from gpuio.devices import make_device
 from gpuio.devices.cpu import CpuDevice
+from gpuio.devices.lanes import Lane
 from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, DecodeError
 from gpuio.formats.codec import imdecode
@@ -26,7 +28,8 @@ from gpuio.pipeline.decode import hardware, make_decoder, nvimgcodec_abi, nvimgc
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.hardware import Engines
 from gpuio.pipeline.decode.jobs import DecodeJobs
-from gpuio.pipeline.decode.nvimgcodec_gpu import KINDS, NvImageCodecGpuDecoder
+from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
+from gpuio.pipeline.decode.nvimgcodec_native import KINDS
 from gpuio.pipeline.decode.windows import decode_jobs, open_headers
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Order
@@ -76,38 +79,35 @@ BROKEN = {
 
 @dataclass(frozen=True)
 class Memory:
-    """Where items are decoded to: on the host, or on a GPU by way of CuPy."""
+    """Where items are decoded to: on a GPU, or in the memory of the simulated one."""
 
     device: object
 
     def empty(self, nbytes):
-        if self.device.device_id is None:
-            return np.full(nbytes, 0xAA, np.uint8)
-        import cupy
-
+        driver = self.device._driver
         with self.device.scope():
-            array = cupy.full(nbytes, 0xAA, np.uint8)
-            cupy.cuda.get_current_stream().synchronize()
+            array = driver.empty_alone(max(nbytes, 1))
+            stream = driver.new_stream()
+            driver.fill(driver.address(array), 0xAA, nbytes, stream)
+            driver.synchronize(driver.record(stream))
         return array
 
     def address(self, array):
-        return array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
-
-    def stream(self):
-        """A new stream and its handle."""
-        if self.device.device_id is None:
-            return None, 0
-        import cupy
-
-        with self.device.scope():
-            stream = cupy.cuda.Stream(non_blocking=True)
-        return stream, stream.ptr
+        return self.device.address(array)
 
     def to_host(self, array):
         if isinstance(array, np.ndarray):
             return array
         with self.device.scope():
             return array.get()
+
+
+def run_step(device, call, bases):
+    """Run the `HostStep` of a call in the calling thread, until the device is done."""
+    lane = Lane(device._driver, 0)
+    with device.scope():
+        call.kernel(call.table, bases, lane)
+        lane.synchronize()
 
 
 def run(decoder, dataset, windows=None):
@@ -125,15 +125,12 @@ def run(decoder, dataset, windows=None):
         box[there] = np.array(windows, np.int32)[there]
     jobs = decode_jobs(decoder, records, headers, box)
     items = [memory.empty(int(nbytes)) for nbytes in jobs.nbytes]
-    stream, handle = memory.stream()
     try:
         (call,) = decoder.decode(jobs)
         bases = np.array([memory.address(item) for item in items], np.uint64)
-        with decoder.device.scope():
-            call.kernel(call.table, bases, handle)
-        if stream is not None:
-            stream.synchronize()
-        decoder.retry(records, jobs)
+        run_step(decoder.device, call, bases)
+        while decoder.retry(records, jobs):
+            pass
     finally:
         decoder.release(headers)
     faults = records.samples.faults
@@ -174,7 +171,8 @@ def opened():
     made = []
 
     def make(dataset, channels=3, device=None, *, deterministic=False, tolerant=False, **options):
-        told = DecoderOptions(device or CpuDevice(2), channels, dataset, deterministic, tolerant)
+        device = device or open_device("simulated")
+        told = DecoderOptions(device, channels, dataset, deterministic, tolerant)
         made.append(NvImageCodecGpuDecoder(told, **options))
         return made[-1]
 
@@ -330,9 +328,9 @@ def test_a_decoder_says_what_it_decoded(dataset, opened):
     box[:3, 2:] = images.size[:3]
     jobs = DecodeJobs(images, box, 3)
     (call,) = decoder.decode(jobs)
-    memory = np.zeros((4, 50_000), np.uint8)
-    bases = memory.ctypes.data + np.arange(4, dtype=np.uint64) * np.uint64(memory.strides[0])
-    call.kernel(call.table, bases, 0)
+    memory = Memory(decoder.device)
+    items = [memory.empty(50_000) for _ in range(4)]
+    run_step(decoder.device, call, np.array([memory.address(item) for item in items], np.uint64))
     assert call.table["status"].tolist()[::2] == [nvimgcodec_abi.SUCCESS] * 2
     assert decoder.decoded(jobs).tolist() == [True, False, True, False]
     assert not call.table["stream"][:3].any(), "code streams are still open"
@@ -348,7 +346,7 @@ def test_images_are_counted_by_the_codec_that_decoded_them(dataset, opened):
         stats = decoder.stats()
         assert stats["cpu"] == 2 * times
         assert stats["portable"] == times
-        assert (stats["hardware"], stats["gpu"], stats["hybrid"], stats["engines"]) == (0, 0, 0, 0)
+        assert (stats["hardware"], stats["hybrid"], stats["engines"]) == (0, 0, 0)
         assert stats["engines_unavailable_reason"] == "the device is the CPU"
 
 
@@ -368,7 +366,7 @@ def test_a_batch_of_nothing_to_decode_is_no_call(dataset, opened):
 
 def test_one_image_does_not_hang(dataset, opened):
     data = dataset([PICTURES["jpeg 4:2:0"]])
-    decoder = opened(data, device=CpuDevice(8))
+    decoder = opened(data, device=make_device("simulated", 8))
     for _ in range(3):
         images, _ = run(decoder, data)
         assert images[0].shape == SMOOTH.shape
@@ -377,8 +375,8 @@ def test_one_image_does_not_hang(dataset, opened):
 def test_warming_up_is_not_counted(dataset, opened):
     data = dataset([PICTURES["jpeg 4:2:0"]] * 5)
     decoder = opened(data)
-    scratch = np.zeros(decoder.warm_up_nbytes, np.uint8)
-    decoder.warm_up(64, np.full(64, scratch.ctypes.data, np.uint64), 0)
+    decoder.prepare(64)
+    decoder.device.rest()
     assert decoder.stats()["cpu"] == 0
     _images, faults = run(decoder, data)
     assert not faults
@@ -422,7 +420,7 @@ def test_closed_decoders_leave_nothing(dataset):
     data = dataset([PICTURES["jpeg 4:2:0"], b"text"])
     seen = []
     for number in range(100):
-        decoder = NvImageCodecGpuDecoder(DecoderOptions(CpuDevice(2), 3, data))
+        decoder = NvImageCodecGpuDecoder(DecoderOptions(open_device("simulated"), 3, data))
         run(decoder, data)
         decoder.close()
         decoder.close()
@@ -435,7 +433,7 @@ def test_closed_decoders_leave_nothing(dataset):
 def test_others_run_while_a_batch_is_decoded(dataset, opened):
     """The call holds no GIL: else a thread would stand still for as long as it takes."""
     data = dataset([encode(draw(600, 800), "JPEG")] * 24)
-    decoder = opened(data, device=CpuDevice(1))
+    decoder = opened(data, device=make_device("simulated", 1))
     run(decoder, data)
     gaps, stop = [], threading.Event()
 
@@ -449,7 +447,8 @@ def test_others_run_while_a_batch_is_decoded(dataset, opened):
     thread = threading.Thread(target=spin)
     began = time.perf_counter()
     thread.start()
-    decode = decoder._run
+    (native,) = decoder._lanes[0]
+    decode = native.decode
     took = []
 
     def timed(*given):
@@ -457,13 +456,13 @@ def test_others_run_while_a_batch_is_decoded(dataset, opened):
         decode(*given)
         took.append((start, time.perf_counter()))
 
-    decoder._run = timed
+    native.decode = timed
     try:
         run(decoder, data)
     finally:
         stop.set()
         thread.join()
-        del decoder._run
+        del native.decode
     (start, end), ticks = took[0], began + np.cumsum(gaps)
     inside = (ticks > start) & (ticks < end)
     assert inside.sum() > 100, f"{inside.sum()} steps of the other thread in {end - start:.3f} s"
@@ -472,12 +471,13 @@ def test_others_run_while_a_batch_is_decoded(dataset, opened):
 def test_an_interpreter_may_end_with_a_decoder_open(tmp_path):
     write_rec(tmp_path / "a.rec", [PICTURES["jpeg 4:2:0"]])
     script = (
-        "from gpuio.devices.cpu import CpuDevice\n"
+        "from gpuio.devices import make_device\n"
         "from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder\n"
         "from gpuio.sources.recordio.source import RecordIOSource\n"
         f"dataset = RecordIOSource.open({str(tmp_path / 'a.rec')!r})\n"
         "from gpuio.pipeline.decode.base import DecoderOptions\n"
-        "decoder = NvImageCodecGpuDecoder(DecoderOptions(CpuDevice(2), 3, dataset))\n"
+        "device = make_device('simulated', 2)\n"
+        "decoder = NvImageCodecGpuDecoder(DecoderOptions(device, 3, dataset))\n"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
@@ -486,7 +486,7 @@ def test_an_interpreter_may_end_with_a_decoder_open(tmp_path):
 def test_unknown_kinds_are_named(dataset):
     data = dataset([PICTURES["png"]])
     for kinds in (("cpu", "fast"), ()):
-        with pytest.raises(ValueError, match="kinds must be some of hardware, gpu, hybrid, cpu"):
+        with pytest.raises(ValueError, match="kinds must be some of hardware, hybrid, cpu"):
             NvImageCodecGpuDecoder(DecoderOptions(CpuDevice(1), 3, data), kinds=kinds)
 
 
@@ -598,12 +598,9 @@ def test_gpu_engines_take_the_share_of_the_warm_up(dataset, gpu, opened):
     decoder = opened(data, device=gpu)
     if not decoder.engines.count:
         pytest.skip(f"no JPEG engine: {decoder.engines.reason}")
-    memory = Memory(gpu)
-    scratch = memory.empty(decoder.warm_up_nbytes)
-    stream, handle = memory.stream()
     with gpu.scope():
-        decoder.warm_up(count, np.full(count, memory.address(scratch), np.uint64), handle)
-    stream.synchronize()
+        decoder.prepare(count)
+    gpu.rest()
     run(decoder, dataset(photographs(3), "three"))  # a small batch in between changes nothing
     for times in (1, 2):
         run(decoder, data)
@@ -674,7 +671,8 @@ def test_gpu_work_that_follows_on_the_stream_finds_the_pictures(dataset, on_gpu)
     expected = [by_item(data)[0] for data in sets]
     decoder = on_gpu(sets[0])
     memory, device = Memory(decoder.device), decoder.device
-    stream, handle = memory.stream()
+    lane = Lane(device._driver, 0)
+    stream = lane._stream
     slots = [memory.empty(400 * 400 * 3 + 64) for _ in range(count)]
     bases = np.array([memory.address(slot) for slot in slots], np.uint64)
     with device.scope(), stream:
@@ -693,7 +691,7 @@ def test_gpu_work_that_follows_on_the_stream_finds_the_pictures(dataset, on_gpu)
         jobs = DecodeJobs(opened_images, box, 3)
         (call,) = decoder.decode(jobs)
         with device.scope(), stream:
-            call.kernel(call.table, bases, handle)
+            call.kernel(call.table, bases, lane)
             assert decoder.decoded(jobs).all()
             for _ in range(100):
                 cupy.sin(slow)

@@ -1,0 +1,136 @@
+"""A decoder of nvImageCodec's for one kind of codec: what a batch decoder on a GPU is made of.
+
+With one kind in each, it is known who decodes a picture, kinds can work side by side, and pictures
+that one kind has failed to decode go to another one by our decision.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.core.threads import available_cores
+from gpuio.kernels import codec_calls
+from gpuio.pipeline.decode import nvimgcodec_abi as abi
+
+KINDS: Final[dict[str, tuple[int, ...]]] = {
+    "hardware": (abi.HARDWARE_BACKEND,),
+    "hybrid": (abi.GPU_ONLY_BACKEND, abi.HYBRID_BACKEND),
+    "cpu": (abi.CPU_ONLY_BACKEND,),
+}
+"""Kinds of codecs, in the order in which they are tried: JPEG engines; CPU and CUDA; CPU."""
+
+MAX_THREADS: Final = 16
+"""CPU threads of a decoder: each has a stream and memory of nvJPEG's."""
+
+LEGACY: Final = "nvjpeg_hw_decoder:force_legacy_batch=1"
+"""An option: engines get all images in one call, whatever their colours' sampling."""
+BATCH_SINGLE: Final = "nvjpeg_hw_decoder:force_batch_single=1"
+"""The other way: each engine gets one image at a time, in a call that waits for nearly all."""
+
+
+class NativeDecoder:
+    """A decoder of nvImageCodec; one thread at a time may use it.
+
+    Args:
+        instance: nvImageCodec, started.
+        kind: One of `KINDS`.
+        device_id: Number of the GPU; None to decode on the CPU, into host memory.
+        pixels: What images in memory are; their memory and size are set by `decode`.
+        threads: CPU threads, of which `MAX_THREADS` are used at most.
+        settings: Options of nvImageCodec, `module:name=value` with blanks between them.
+        chunk: The most images in one call of nvImageCodec; None for whole batches.
+        allocators: The allocators of device memory and of pinned memory; None for the library's.
+
+    Attributes:
+        kind: As given.
+
+    Raises:
+        BackendError: The library has no decoder of this kind for the device.
+    """
+
+    def __init__(
+        self,
+        instance: abi.Instance,
+        kind: str,
+        device_id: int | None,
+        pixels: abi.ImageInfo,
+        *,
+        threads: int,
+        settings: str = "",
+        chunk: int | None = None,
+        allocators: tuple[abi.DeviceAllocator, abi.PinnedAllocator] | None = None,
+    ) -> None:
+        self.kind = kind
+        self._instance, self._pixels, self._chunk = instance, pixels, chunk
+        self._view = abi.CodeStreamView.new(region=abi.Region.new(ndim=2))
+        self._params = abi.DecodeParams.new(apply_exif_orientation=0)
+        backends = [
+            abi.Backend.new(
+                kind=backend,
+                params=abi.BackendParams.new(load_hint=1.0, load_hint_policy=abi.FIXED_LOAD),
+            )
+            for backend in KINDS[kind]
+        ]
+        codecs = (abi.Backend * len(backends))(*backends)
+        # nvImageCodec takes one core less than there are.
+        threads = max(1, min(threads, available_cores() - 1, MAX_THREADS))
+        device, pinned = (0, 0) if allocators is None else map(ctypes.addressof, allocators)
+        execution = abi.ExecutionParams.new(
+            device_allocator=device,
+            pinned_allocator=pinned,
+            max_num_cpu_threads=threads,
+            device_id=abi.CPU_ONLY_DEVICE if device_id is None else device_id,
+            pre_init=1,
+            skip_pre_sync=1,
+            num_backends=len(codecs),
+            backends=ctypes.addressof(codecs),
+        )
+        # Colours are upsampled as by libjpeg-turbo; each thread has a stream of its own.
+        options = f":fancy_upsampling=1 :num_cuda_streams={threads} {settings}".rstrip()
+        self._decoder = instance.decoder(execution, options)
+        owners = (codecs, allocators)
+        self._finalizer = weakref.finalize(self, _destroy, instance, self._decoder, owners)
+
+    def close(self) -> None:
+        """Destroy the decoder."""
+        self._finalizer()
+
+    def decode(
+        self,
+        table: npt.NDArray[np.void],
+        places: npt.NDArray[np.int64],
+        bases: npt.NDArray[np.uint64],
+        stream: int,
+    ) -> None:
+        """Decode some images of a batch, and write their `status`; it holds no GIL.
+
+        Args:
+            table: (N,) IMAGE_JOB, images with a code stream and a window.
+            places: (M,) rows of the table to decode.
+            bases: (N,) addresses of the images' memory, which no other work still uses.
+            stream: Handle of the stream with which the pixels are in order.
+        """
+        chunk = self._chunk or max(1, len(places))
+        scratch = np.empty(codec_calls.batch_bytes(chunk), np.uint8)
+        batch = np.zeros(1, codec_calls.BATCH)
+        batch[0] = (
+            bases.ctypes.data,
+            self._instance.library.functions.ctypes.data,
+            self._instance.handle,
+            *map(ctypes.addressof, (self._pixels, self._view, self._params)),
+            self._decoder,
+            scratch.ctypes.data,
+            chunk,
+        )
+        self._pixels.cuda_stream = stream
+        codec_calls.decode_batch(table, np.ascontiguousarray(places, np.int64), batch)
+
+
+def _destroy(instance: abi.Instance, decoder: int, _owners: object) -> None:
+    """Destroy a decoder; what it refers to is kept alive until then."""
+    instance.destroy([decoder])
