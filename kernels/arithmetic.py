@@ -44,13 +44,14 @@ def level(value):
 @njit(inline="always")
 def linear_across(a, b, u, v):
     """Two levels along x with int32 weights in 1/2048, less the four lowest bits."""
-    return (_I32(a) * u + _I32(b) * v) >> 4
+    return _I32(_I32(_I32(a) * u + _I32(b) * v) >> 4)
 
 
 @njit(inline="always")
 def linear_down(upper, lower, u, v):
     """Two results of `linear_across` along y; a level."""
-    return (((_I32(upper) * u) >> 16) + ((_I32(lower) * v) >> 16) + 2) >> 2
+    total = (_I32(_I32(upper) * u) >> 16) + (_I32(_I32(lower) * v) >> 16)
+    return _I32(_I32(total + 2) >> 2)
 
 
 @njit(inline="always")
@@ -59,7 +60,7 @@ def fixed_term(value, weight):
 
     Sums along both axes fit in 32 bits for every kind: those of Lanczos are up to 0.983 * 2**31.
     """
-    return _I32(value) * weight
+    return _I32(_I32(value) * weight)
 
 
 @njit(inline="always")
@@ -148,9 +149,9 @@ def warp_fraction(place):
 @njit(inline="always")
 def warp_linear_level(a, b, c, d, fx, fy):
     """Four levels at a place: left and right above, left and right below; fractions in 1/32."""
-    total = _I32(a) * ((32 - fx) * (32 - fy)) + _I32(b) * (fx * (32 - fy))
-    total += _I32(c) * ((32 - fx) * fy) + _I32(d) * (fx * fy)
-    return (total + 512) >> 10
+    upper = _I32(_I32(a) * _I32(32 - fx) + _I32(b) * fx)
+    lower = _I32(_I32(c) * _I32(32 - fx) + _I32(d) * fx)
+    return _I32(_I32(upper * _I32(32 - fy) + lower * fy + 512) >> 10)
 
 
 @njit(inline="always")
