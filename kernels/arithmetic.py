@@ -31,8 +31,8 @@ def nearest(value):
 
 @njit(inline="always")
 def saturate(value):
-    """A whole number as int32, cut to 0 to 255."""
-    return _I32(min(max(value, 0), 255))
+    """An int32, cut to 0 to 255."""
+    return min(max(value, _I32(0)), _I32(255))
 
 
 @njit(inline="always")
@@ -66,7 +66,7 @@ def fixed_term(value, weight):
 @njit(inline="always")
 def fixed_level(total):
     """A sum of `fixed_term`s along both axes, as int32, to a level."""
-    return saturate((total + 2097152) >> 22)
+    return saturate(_I32((total + _I32(2097152)) >> _I32(22)))
 
 
 @njit(inline="always")
@@ -157,7 +157,7 @@ def warp_linear_level(a, b, c, d, fx, fy):
 @njit(inline="always")
 def warp_level(total):
     """A sum of levels with weights in 1/32768, as int32, to a level."""
-    return saturate((total + 16384) >> 15)
+    return saturate(_I32((total + _I32(16384)) >> _I32(15)))
 
 
 @njit(inline="always")

@@ -26,6 +26,7 @@ class DeviceKernel:
         body: What one thread does, a function of a module, so that its code is kept on disk.
         signature: Numba's types of the arguments of `body`.
         block: Threads of a block, along x, y and z.
+        pixels: Columns and rows of a window that a thread makes, if the kernel makes windows.
         synchronises: Whether the threads of a block wait for each other.
         key: The arguments with which the function `name` of its module makes the kernel again.
         kept: Whether its code is kept on disk.
@@ -35,6 +36,7 @@ class DeviceKernel:
     body: Callable[..., None]
     signature: Any
     block: tuple[int, int, int]
+    pixels: tuple[int, int] = (1, 1)
     synchronises: bool = False
     key: tuple[int, ...] = ()
     kept: bool = True

@@ -43,14 +43,16 @@ _INT, _LONG, _ADDRESS = types.int32, types.int64, types.uint64
 _FOUR = types.UniTuple(_INT, 4)
 _STEP_BYTES = STEP.itemsize
 _AT_ONCE = 4  # pixels of a thread
-_BLOCK = (32, 4, 1)  # a warp writes neighbours
-_NBYTES = {
+BLOCK = (32, 4, 1)
+"""Threads of a block; those of a warp write neighbours."""
+NBYTES = {
     OutputType.FLOAT32: 4,
     OutputType.FLOAT16: 2,
     OutputType.BFLOAT16: 2,
     OutputType.INT8: 1,
     OutputType.UINT8: 1,
 }
+"""Bytes of a value."""
 
 _DST, _NORM, _MEAN_IMAGE, _DST_PITCH, _MIRROR, _ROWS, _COLS = field_offsets(
     STEP, "dst norm mean_image dst_pitch mirror rows cols"
@@ -60,22 +62,21 @@ _SRC, _SRC_PITCH, _SRC_HEIGHT, _SRC_WIDTH, _WEIGHTS, _Y, _X = field_offsets(
 )
 
 
-@device_function(_INT(_ADDRESS, _INT, _ADDRESS, _INT))
-def _value(norm, level, mean_at, output):
+@device_function(_INT(_INT, *[types.float32] * 3, _INT))
+def value_bits(level, mean, gain, bias, output):
     """The bits of a level in the batch, normalized.
 
     Args:
-        norm: Address of the mean of its channel; gain and bias are 4 and 8 values on.
         level: int32.
-        mean_at: Address of its mean in place of that, as in a mean image.
+        mean: float32.
+        gain: float32.
+        bias: float32.
         output: An OutputType.
     """
     if output == OutputType.UINT8:
         return level
-    mean = load_float(mean_at)
     if output == OutputType.INT8:
         return shifted(level, mean)
-    gain, bias = load_float(norm + _U64(16)), load_float(norm + _U64(32))
     real = normalized(level, mean, gain, bias)
     if output == OutputType.FLOAT16:
         return _I32(narrow_float16(real, float16_bits(real)))
@@ -97,17 +98,18 @@ def _store(at, values, count, nbytes):
             low = a & _I32(0xFF) | (b & _I32(0xFF)) << _I32(8)
             store32(at, low | (c & _I32(0xFF)) << _I32(16) | d << _I32(24))
     else:
-        _store_one(at, a, nbytes)
+        store_one(at, a, nbytes)
         if count > 1:
-            _store_one(at + _U64(nbytes), b, nbytes)
+            store_one(at + _U64(nbytes), b, nbytes)
         if count > 2:
-            _store_one(at + _U64(2 * nbytes), c, nbytes)
+            store_one(at + _U64(2 * nbytes), c, nbytes)
         if count > 3:
-            _store_one(at + _U64(3 * nbytes), d, nbytes)
+            store_one(at + _U64(3 * nbytes), d, nbytes)
 
 
 @device_function(types.void(_ADDRESS, _INT, _INT))
-def _store_one(at, value, nbytes):
+def store_one(at, value, nbytes):
+    """Write the lowest `nbytes` bytes of an int32: 1, 2 or 4."""
     if nbytes == 4:
         store32(at, value)
     elif nbytes == 2:
@@ -129,7 +131,7 @@ def window(kind, channels, output, layout, mean_image):
         layout: PLANES, PIXELS or SCRATCH.
         mean_image: 1 where means are those of `mean_image`, else 0.
     """
-    nbytes = _NBYTES[output]
+    nbytes = NBYTES[output]
     kind, output = int(kind), int(output)  # a closure of plain numbers is found on disk again
 
     def body(table):
@@ -150,7 +152,7 @@ def window(kind, channels, output, layout, mean_image):
             out = load64(step + _DST)
             if layout == SCRATCH:
                 out = pixel_address(out, y, _I64(load64(step + _DST_PITCH)), first * channels)
-                _store_pixels(out, p, q, r, s, count, channels, 1)
+                store_pixels(out, p, q, r, s, count, channels, 1)
             else:
                 plane, place = _I64(rows) * cols, _I64(y) * cols
                 for_norm, means = load64(step + _NORM), load64(step + _MEAN_IMAGE)
@@ -168,7 +170,7 @@ def window(kind, channels, output, layout, mean_image):
                     p, q = (a[0], b[0], c[0], d[0]), (a[1], b[1], c[1], d[1])
                     r, s = (a[2], b[2], c[2], d[2]), (a[3], b[3], c[3], d[3])
                     out = out + _U64(nbytes * channels * (place + first))
-                    _store_pixels(out, p, q, r, s, count, channels, nbytes)
+                    store_pixels(out, p, q, r, s, count, channels, nbytes)
                 else:
                     out, apart = out + _U64(nbytes * (place + first)), _U64(nbytes * plane)
                     _store(out, a, count, nbytes)
@@ -179,7 +181,8 @@ def window(kind, channels, output, layout, mean_image):
                         _store(out + _U64(3) * apart, d, count, nbytes)
 
     key = kind, channels, output, layout, mean_image
-    return DeviceKernel("window", body, types.void(_ADDRESS), _BLOCK, key=key)
+    pixels = _AT_ONCE, 1
+    return DeviceKernel("window", body, types.void(_ADDRESS), BLOCK, pixels=pixels, key=key)
 
 
 @device_function(_FOUR(_ADDRESS, _ADDRESS, _LONG, _FOUR, *[_INT] * 7))
@@ -205,16 +208,17 @@ def _channel(norm, means, plane, places, output, mean_image, channel, a, b, c, d
         line = means + _U64(4 * channel * plane)
         u, v = line + _U64(4 * places[0]), line + _U64(4 * places[1])
         w, x = line + _U64(4 * places[2]), line + _U64(4 * places[3])
+    gain, bias = load_float(norm + _U64(16)), load_float(norm + _U64(32))
     return (
-        _value(norm, a, u, output),
-        _value(norm, b, v, output),
-        _value(norm, c, w, output),
-        _value(norm, d, x, output),
+        value_bits(a, load_float(u), gain, bias, output),
+        value_bits(b, load_float(v), gain, bias, output),
+        value_bits(c, load_float(w), gain, bias, output),
+        value_bits(d, load_float(x), gain, bias, output),
     )
 
 
 @device_function(types.void(_ADDRESS, *[FOUR_LEVELS] * 4, *[_INT] * 3))
-def _store_pixels(at, p, q, r, s, count, channels, nbytes):
+def store_pixels(at, p, q, r, s, count, channels, nbytes):
     """Write the first `count` of four pixels, their values of `nbytes` bytes side by side."""
     if channels == 1:
         _store(at, (p[0], q[0], r[0], s[0]), count, nbytes)
@@ -256,7 +260,7 @@ def own_window(kind: int, pixel: PixelFunction) -> DeviceKernel:
             values = load64(step + _WEIGHTS)
             levels = make(src, src_pitch, height, width, channels, top, left, values)
             to, pitch = load64(step + _DST), _I64(load64(step + _DST_PITCH))
-            _store_pixels(
+            store_pixels(
                 pixel_address(to, y, pitch, x * channels),
                 levels,
                 levels,
@@ -268,18 +272,16 @@ def own_window(kind: int, pixel: PixelFunction) -> DeviceKernel:
             )
 
     signature = types.void(_ADDRESS, _INT)
-    return DeviceKernel("own_window", body, signature, _BLOCK, key=(kind,), kept=False)
+    return DeviceKernel("own_window", body, signature, BLOCK, key=(kind,), kept=False)
 
 
 def window_grid(kernel, table):
     """Blocks along x, y and z of a launch that serves all of a table.
 
     Args:
-        kernel: Of `window` or `own_window`.
+        kernel: Of `window`, `own_window` or `strips`.
         table: (N,) STEP, on the host; N is at least 1, and at most 65535.
     """
     rows, cols = (int(table[side].max()) for side in ("rows", "cols"))
-    width, height, _ = kernel.block
-    if kernel.kept:
-        width *= _AT_ONCE
+    width, height = kernel.block[0] * kernel.pixels[0], kernel.block[1] * kernel.pixels[1]
     return max(1, -(-cols // width)), max(1, -(-rows // height)), len(table)

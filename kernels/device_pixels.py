@@ -13,26 +13,18 @@ from numba import njit, types
 
 from gpuio.kernels.arithmetic import (
     FAR,
-    area_term,
     block_level,
     block_reciprocal,
-    cubic_term,
-    cubic_weight,
-    fixed_level,
-    fixed_term,
-    in_cubic_vector,
     level,
     linear_across,
     linear_down,
     mirrored,
-    nearest,
-    saturate,
     warp_fraction,
     warp_level,
     warp_linear_level,
 )
 from gpuio.kernels.native import device_function, load8, load32, load64, load_float, mul_rn, store8
-from gpuio.kernels.steps import AREA_EXTRA, STEP, StepKind
+from gpuio.kernels.steps import STEP, StepKind
 
 _F32, _I32, _I64, _U64 = np.float32, np.int32, np.int64, np.uint64
 _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
@@ -102,104 +94,6 @@ def _linear(src, pitch, taps, y, x, rows, cols, channels):
         _I32(linear_down(a[1], b[1], s, t)),
         _I32(linear_down(a[2], b[2], s, t)),
         _I32(linear_down(a[3], b[3], s, t)),
-    )
-
-
-@device_function(FOUR_LEVELS(_ADDRESS, _ADDRESS, *[_INT] * 4))
-def _fixed_across(at, taps, count, cols, x, channels):
-    """A row along x with `count` taps, in 1/2048, in four int32."""
-    first, second, third, fourth = _I32(0), _I32(0), _I32(0), _I32(0)
-    weights = _column(taps, cols, count, 0)
-    for k in range(count):
-        weight = load32(_column(weights, cols, k, x))
-        pixel = load_pixel(at + _U64(load32(_column(taps, cols, k, x))), channels)
-        first = _I32(first + fixed_term(pixel[0], weight))
-        second = _I32(second + fixed_term(pixel[1], weight))
-        third = _I32(third + fixed_term(pixel[2], weight))
-        fourth = _I32(fourth + fixed_term(pixel[3], weight))
-    return first, second, third, fourth
-
-
-@device_function(_INT(_INT, _INT, _INT, types.boolean, types.float32, _INT))
-def _cubic_value(at, whole, channels, in_order, real, total):
-    """A value of a cubic resize: of the float32 sum `real`, or of the int32 sum `total`."""
-    if in_cubic_vector(at, whole, channels, in_order):
-        return saturate(_I32(nearest(real)))
-    return fixed_level(total)
-
-
-@device_function(FOUR_LEVELS(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
-def _cubic(step, src, pitch, taps, y, x, rows, cols, channels):
-    """A pixel of a cubic resize: both sums for each value, of which `_cubic_value` takes one."""
-    a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
-    e, f, g, h = _F32(0), _F32(0), _F32(0), _F32(0)
-    down = _column(taps, cols, 8, 0)
-    for j in range(4):
-        weight = load32(_column(down, rows, 4 + j, y))
-        real = cubic_weight(weight)
-        at = pixel_address(src, load32(_column(down, rows, j, y)), pitch, 0)
-        line = _fixed_across(at, taps, 4, cols, x, channels)
-        a, b = _I32(a + fixed_term(line[0], weight)), _I32(b + fixed_term(line[1], weight))
-        c, d = _I32(c + fixed_term(line[2], weight)), _I32(d + fixed_term(line[3], weight))
-        e, f = e + cubic_term(line[0], real), f + cubic_term(line[1], real)
-        g, h = g + cubic_term(line[2], real), h + cubic_term(line[3], real)
-    in_order = load32(step + _FILL) == 1
-    whole = load32(step + _DST_WIDTH) * channels
-    at = (load32(step + _X) + x) * channels
-    return (
-        _cubic_value(at, whole, channels, in_order, e, a),
-        _cubic_value(at + 1, whole, channels, in_order, f, b),
-        _cubic_value(at + 2, whole, channels, in_order, g, c),
-        _cubic_value(at + 3, whole, channels, in_order, h, d),
-    )
-
-
-@device_function(FOUR_LEVELS(_ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
-def _lanczos(src, pitch, taps, y, x, rows, cols, channels):
-    """A pixel of a Lanczos resize."""
-    a, b, c, d = _I32(0), _I32(0), _I32(0), _I32(0)
-    down = _column(taps, cols, 16, 0)
-    for j in range(8):
-        weight = load32(_column(down, rows, 8 + j, y))
-        at = pixel_address(src, load32(_column(down, rows, j, y)), pitch, 0)
-        line = _fixed_across(at, taps, 8, cols, x, channels)
-        a, b = _I32(a + fixed_term(line[0], weight)), _I32(b + fixed_term(line[1], weight))
-        c, d = _I32(c + fixed_term(line[2], weight)), _I32(d + fixed_term(line[3], weight))
-    return fixed_level(a), fixed_level(b), fixed_level(c), fixed_level(d)
-
-
-@device_function(types.UniTuple(_INT, 2)(_ADDRESS))
-def _area_taps(step):
-    """Taps along y and x of an AREA row, as `tabulate` has them."""
-    down = np.uint32(load32(step + _SRC_HEIGHT)) // np.uint32(load32(step + _DST_HEIGHT))
-    across = np.uint32(load32(step + _SRC_WIDTH)) // np.uint32(load32(step + _DST_WIDTH))
-    return _I32(down) + AREA_EXTRA, _I32(across) + AREA_EXTRA
-
-
-@device_function(FOUR_LEVELS(_ADDRESS, _ADDRESS, _LONG, _ADDRESS, *[_INT] * 5))
-def _area(step, src, pitch, taps, y, x, rows, cols, channels):
-    """A pixel of an area average over shrinking axes."""
-    a, b, c, d = _F32(0), _F32(0), _F32(0), _F32(0)
-    row_taps, column_taps = _area_taps(step)
-    weights = _column(taps, cols, column_taps, 0)
-    down = _column(weights, cols, column_taps, 0)
-    for j in range(row_taps):
-        beta = load_float(_column(down, rows, row_taps + j, y))
-        if beta != _F32(0):
-            at = pixel_address(src, load32(_column(down, rows, j, y)), pitch, 0)
-            e, f, g, h = _F32(0), _F32(0), _F32(0), _F32(0)
-            for k in range(column_taps):
-                weight = load_float(_column(weights, cols, k, x))
-                pixel = load_pixel(at + _U64(load32(_column(taps, cols, k, x))), channels)
-                e, f = e + area_term(pixel[0], weight), f + area_term(pixel[1], weight)
-                g, h = g + area_term(pixel[2], weight), h + area_term(pixel[3], weight)
-            a, b = a + area_term(e, beta), b + area_term(f, beta)
-            c, d = c + area_term(g, beta), d + area_term(h, beta)
-    return (
-        saturate(_I32(nearest(a))),
-        saturate(_I32(nearest(b))),
-        saturate(_I32(nearest(c))),
-        saturate(_I32(nearest(d))),
     )
 
 
@@ -325,7 +219,7 @@ def step_pixel(step, kind, y, x, rows, cols, channels):
 
     Args:
         step: Address of the row.
-        kind: Its StepKind.
+        kind: Its StepKind, none of STRIPS.
         y: Row in the window.
         x: Column in the window.
         rows: Rows of the window.
@@ -347,12 +241,6 @@ def step_pixel(step, kind, y, x, rows, cols, channels):
         return load_pixel(
             pixel_address(src, line, pitch, load32(_column(taps, cols, 0, x))), channels
         )
-    if kind == StepKind.CUBIC:
-        return _cubic(step, src, pitch, taps, y, x, rows, cols, channels)
-    if kind == StepKind.LANCZOS:
-        return _lanczos(src, pitch, taps, y, x, rows, cols, channels)
-    if kind == StepKind.AREA:
-        return _area(step, src, pitch, taps, y, x, rows, cols, channels)
     return _blocks(step, src, pitch, load32(step + _Y) + y, load32(step + _X) + x, channels)
 
 

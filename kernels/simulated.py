@@ -33,6 +33,8 @@ _IN_PYTHON = (
     "device_pixels",
     "device_output",
     "device_taps",
+    "device_target",
+    "device_resize",
     "device_color",
 )  # in the order of their imports
 

@@ -17,9 +17,9 @@ from gpuio.kernels.device_output import (
     PLANES,
     SCRATCH,
     own_window,
-    window,
     window_grid,
 )
+from gpuio.kernels.device_resize import window_kernel
 from gpuio.kernels.device_taps import TAPS, TAPS_ON_DEVICE, taps_grid
 from gpuio.kernels.parallel import run_program
 from gpuio.kernels.pixels import pixel_function
@@ -122,7 +122,7 @@ class Launches:
         for kind, rows in zip(kinds.tolist(), np.split(table, firsts[1:]), strict=True):
             args: tuple[int, ...] = (address,)
             if kind < FIRST_PIXEL_STEP:
-                kernel = window(kind, channels, output, layout, mean_image)
+                kernel = window_kernel(kind, channels, output, layout, mean_image)
             else:
                 kernel, args = _own_kernel(kind), (*args, channels)
             launches.append((kernel, window_grid(kernel, rows), args))

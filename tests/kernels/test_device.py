@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import numpy.testing as npt
@@ -15,6 +16,7 @@ pytest.importorskip("numba.cuda")
 
 from gpuio.kernels import device_output, simulated
 from gpuio.kernels.device_output import PIXELS, PLANES, SCRATCH, window, window_grid
+from gpuio.kernels.device_resize import STRIPS, window_kernel
 from gpuio.kernels.device_taps import TAPS_ON_DEVICE, taps_grid
 from gpuio.kernels.resample import finish, lend_memory, resample
 from gpuio.kernels.steps import NORM, STEP, OutputType, StepKind
@@ -48,7 +50,7 @@ CHANNELS = pytest.mark.parametrize("channels", [1, 3, 4])
 def run(memory, table, *key, block=(2, 4, 1)):
     """Launch the kernel of each kind of rows in Python, its tables made before."""
     modules = simulated.load(memory).modules
-    output = modules["gpuio.kernels.device_output"]
+    resize = modules["gpuio.kernels.device_resize"]
     channels, mean_image = key[0], int(table["mean_image"].any())
     table = table[table["kind"] != StepKind.SKIP]
     nbytes = tap_bytes(table, channels)
@@ -64,7 +66,7 @@ def run(memory, table, *key, block=(2, 4, 1)):
         simulated.simulate(kernel, taps_grid(kernel, table), (table.ctypes.data, channels))
     for kind in np.unique(table["kind"]).tolist():
         rows = memory.add(table[table["kind"] == kind])
-        kernel = replace(output.window(kind, *key, mean_image), block=block)
+        kernel = replace(resize.window_kernel(kind, *key, mean_image), block=block)
         simulated.simulate(kernel, window_grid(kernel, rows), (rows.ctypes.data,))
 
 
@@ -323,13 +325,43 @@ def test_rows_of_any_length_begin_at_any_address(channels, layout, output):
     npt.assert_array_equal(got, pictures.finish("cpu", output, interleaved=interleaved))
 
 
+@pytest.mark.parametrize("kind", STRIPS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((70, 9), (37, 6)),
+        ((40, 7), (39, 7)),
+        ((9, 5), (41, 8)),
+        ((1, 1), (35, 3)),
+        ((2, 2), (34, 3)),
+        ((400, 60), (20, 3)),
+    ],
+    ids=str,
+)
+@CHANNELS
+def test_strips_of_a_column_join(kind, before, after, channels):
+    """Windows of more rows than a thread makes, from the first row on and from the second."""
+    for y in range(2):
+        pictures = Pictures((kind,), channels, before, after, box=(y, 0, 99, 3))
+        npt.assert_array_equal(pictures.sample("device"), pictures.sample("cpu"))
+
+
+def test_a_thread_of_strips_makes_16_rows():
+    table = np.zeros(2, STEP)
+    table["rows"], table["cols"] = [64, 65], [33, 32]
+    kernel = window_kernel(StepKind.CUBIC, *KEY[1:])
+    assert window_grid(kernel, table) == (2, 2, 2)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
 @pytest.mark.slow
 def test_compiles_to_single_precision_that_rounds_each_operation(kind, capability, tmp_path):
-    kernel = window(kind, 3, OutputType.FLOAT16, PLANES, 0)
+    kernel = window_kernel(kind, 3, OutputType.FLOAT16, PLANES, 0)
     few = kind in (StepKind.COPY, StepKind.LINEAR) and capability in FOR_TRAINING
-    check_code(kernel, capability, tmp_path, registers=48 if few else 72)
+    # Eight rows of a Lanczos resize wait in registers.
+    most = 96 if kind == StepKind.LANCZOS else 72
+    check_code(kernel, capability, tmp_path, registers=48 if few else most)
 
 
 @pytest.mark.parametrize("output", OutputType, ids=lambda output: output.name)
@@ -337,15 +369,17 @@ def test_compiles_to_single_precision_that_rounds_each_operation(kind, capabilit
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.slow
 def test_every_output_compiles(channels, layout, output, tmp_path):
-    for mean_image in 0, 1:
-        kernel = window(StepKind.LINEAR, channels, output, layout, mean_image)
-        folder = tmp_path / str(mean_image)
+    for kind, mean_image in product((StepKind.LINEAR, StepKind.CUBIC), (0, 1)):
+        kernel = window_kernel(kind, channels, output, layout, mean_image)
+        folder = tmp_path / f"{kind} {mean_image}"
         folder.mkdir()
         check_code(kernel, (9, 0), folder, registers=80)
 
 
 def test_the_code_of_a_kernel_is_found_on_disk_by_its_key():
     """Numba looks for it by what a function's closure holds, which must be plain numbers."""
-    for cell in window(*KEY).body.__closure__:
-        assert type(cell.cell_contents) is int
-    assert window(*KEY) is window(*KEY)
+    for key in KEY, (StepKind.CUBIC, *KEY[1:]):
+        kernel = window_kernel(*key)
+        for cell in kernel.body.__closure__:
+            assert type(cell.cell_contents) is int
+        assert window_kernel(*key) is kernel
