@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -161,3 +164,57 @@ def test_it_can_be_imported_however_it_is_installed(environment, place, tmp_path
         f"assert folder.is_relative_to({str(source.parent.resolve())!r}), folder"
     )
     run(str(python), "-c", code, cwd=folder)
+
+
+def requirements(extra):
+    """What an extra asks for, those of gpuio that it names included."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = list(extras["dependencies"])
+    for each in extras["optional-dependencies"][extra]:
+        inner = re.fullmatch(r"gpuio\[(\w+)\]", each)
+        found += requirements(inner[1]) if inner else [each]
+    return found
+
+
+def resolved(extra, python, folder, *more):
+    """What pip would install for an extra on a version of Python: versions by name.
+
+    It is an error of pip's where there is no such set of versions.
+    """
+    report = folder / "report.json"
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed"]
+    command += ["--only-binary=:all:", "--python-version", python, "--target", str(folder)]
+    command += ["--report", str(report), *requirements(extra), *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "No matching distribution found for numpy" in done.stderr:
+        pytest.skip("pip reaches no package index")
+    if done.returncode:
+        raise ValueError(done.stderr)
+    found = [item["metadata"] for item in json.loads(report.read_text())["install"]]
+    return {item["name"]: tuple(map(int, item["version"].split(".")[:3])) for item in found}
+
+
+COMPILERS = {
+    "cuda13": ("nvidia-nvvm", "nvidia-nvjitlink"),
+    "cuda12": ("nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink-cu12"),
+}
+EXTRAS = pytest.mark.parametrize("extra", COMPILERS)
+
+
+@EXTRAS
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_a_gpus_packages_fit_together(extra, python, tmp_path):
+    versions = resolved(extra, python, tmp_path)
+    assert versions["numpy"] < (2, 5)  # has np.row_stack, which numba-cuda 0.30 needs
+    assert (0, 30) <= versions["numba-cuda"] < (0, 31)
+    assert versions[f"nvidia-nvimgcodec-cu{extra[-2:]}"][:2] == (0, 9)
+    compiler, linker = COMPILERS[extra]
+    assert versions[linker] >= versions[compiler]
+
+
+@EXTRAS
+def test_an_older_linker_gets_an_older_compiler_with_it(extra, tmp_path):
+    """A linker does not know the code of a newer compiler."""
+    compiler, linker = COMPILERS[extra]
+    versions = resolved(extra, "3.12", tmp_path, f"{linker}<={extra[-2:]}.4")
+    assert versions[linker][:2] >= versions[compiler][:2]
