@@ -12,7 +12,6 @@ from gpuio.devices.base import KernelCall
 from gpuio.devices.simulated import OrderError, SimulatedDriver
 from gpuio.errors import BackendError, ProgramError
 from gpuio.kernels.resample import resample
-from gpuio.kernels.steps import STEP
 
 pytest.importorskip("numba.cuda")
 
@@ -74,7 +73,7 @@ def test_tables_are_made_while_the_step_runs(device, monkeypatch):
         return []
 
     monkeypatch.setattr("gpuio.devices.gpu.Launches.of", make)
-    running = start(device, wait, KernelCall(resample, np.zeros(len(SIZES), STEP), (3,)))
+    running = start(device, wait, KernelCall(resample, np.zeros(len(SIZES), np.uint8), (3,)))
     assert seen == [resample]
     go.set()
     running.join()
