@@ -1,125 +1,73 @@
-"""Bare nvImageCodec: decoding alone, as fast as this GPU can, and the bound for gpuio.
+"""Decoding alone, from memory and with nothing behind it: the bound for gpuio.
 
-python gpu_bare.py Bare SETTINGS     # SETTINGS is JSON
+    python gpu_bare.py SIDE SETTINGS     # SETTINGS is JSON
+
+`Bare` is nvImageCodec as it is, `Stage` is gpuio's decoder.
 """
 
 from __future__ import annotations
 
 import itertools
-import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
+import numpy as np
 import sides
+from gpu_chain import Chain
 from gpu_sides import CHANNELS, encoded
 from sides import Clock, Side
 
-WAYS = {
-    "default": "",
-    "legacy": "nvjpeg_hw_decoder:force_legacy_batch=1",
-    "single": "nvjpeg_hw_decoder:force_batch_single=1",
-}
-"""nvImageCodec's ways to give a batch to the engines, and its option for each."""
-
-PLAIN = ":fancy_upsampling=0"
+from gpuio.devices import make_device
+from gpuio.pipeline.decode.base import DecoderOptions
+from gpuio.pipeline.decode.jobs import DecodeJobs
+from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
+from gpuio.pipeline.read.reader import RecordBatch, Samples
+from gpuio.sources.recordio.source import RecordIOSource
 
 
-class Lane:
-    """A decoder with a device of its own, and a thread that reads headers ahead, as gpuio does.
+class Decoding(Side):
+    """Base: whole batches from memory, their headers read in a second thread, as gpuio does.
 
-    Args:
-        name: Of the device.
-        threads: CPU threads.
-        rec: Any .rec, for messages.
-        batch_size: Images.
-        options: Of the decoder.
-    """
-
-    def __init__(self, name, threads, rec, batch_size, options):
-        from gpuio.devices import make_device
-        from gpuio.pipeline.decode.base import DecoderOptions
-        from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
-        from gpuio.sources.recordio.source import RecordIOSource
-
-        self.device = make_device(name, threads)
-        told = DecoderOptions(self.device, CHANNELS, RecordIOSource.open(rec, ""))
-        self.decoder = NvImageCodecGpuDecoder(told, **options)
-        self.pool = ThreadPoolExecutor(1)
-        self.failed = 0
-        with self.device.scope():
-            self.decoder.prepare(batch_size)
-
-    def run(self, turns):
-        """Decode batches until there are none, and wait for the device."""
-        with self.device.scope():
-            waiting = None
-            for batch in turns:
-                headers, waiting = waiting, self.pool.submit(self.decoder.open, batch)
-                if headers is not None:
-                    self.decode(headers.result())
-            if waiting is not None:
-                self.decode(waiting.result())
-            self.device.record().synchronize()
-
-    def decode(self, headers):
-        """One batch, on its way when this returns."""
-        import numpy as np
-
-        from gpuio.pipeline.decode.jobs import DecodeJobs
-
-        box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
-        box[list(headers.pixels)] = 0
-        jobs = DecodeJobs(headers, box, CHANNELS)
-        self.device.work().start(self.decoder.decode(jobs), jobs.nbytes).join()
-        self.failed += int(((box[:, 2] > 0) & ~self.decoder.decoded(jobs)).sum())
-        self.decoder.release(headers)
-
-    def close(self):
-        """Give the decoder back."""
-        self.pool.shutdown()
-        self.decoder.close()
-
-
-class Bare(Side):
-    """Bare nvImageCodec: its C API for whole batches from memory, called by gpuio's decode stage.
-
-    `options`: `decoders`, how many work at once, each in a thread with its part of the CPU threads;
-    `way`, one of `WAYS`; `fancy`, whether colours are smoothed; `pinned`, whether images are in
-    pinned memory; and the decoders' own. `images` among the settings says how many different images
-    are taken in turn.
+    `options`: `decoders`, how many batches are decoded at once; `pinned`, whether images are in
+    pinned memory; and those of the decoder. `images` among the settings says how many different
+    images are taken in turn.
     """
 
     def __init__(self, settings):
         super().__init__(settings)
-        import numpy as np
-
-        from gpuio.pipeline.read.reader import RecordBatch, Samples
-
         given = dict(settings["options"])
-        pinned, count = given.pop("pinned", True), given.pop("decoders", 1)
-        way = WAYS[given.pop("way", "default")]
-        plain = "" if given.pop("fancy", True) else PLAIN
-        given["settings"] = " ".join(filter(None, (way, plain, given.get("settings"))))
-        threads = max(1, self.threads // count)
-        self.lanes = []
-        for _ in range(count):
-            lane = Lane(settings["device"], threads, settings["rec"], self.batch_size, given)
-            self.lanes.append(lane)
+        self.at_once, pinned = given.pop("decoders", 2), given.pop("pinned", True)
+        self.device = make_device(settings["device"], self.threads)
+        source = RecordIOSource.open(settings["rec"], "")
+        self.decoder = self.make(DecoderOptions(self.device, CHANNELS, source), given)
+        self.memory, self.batches = self.load(settings, pinned)
+        self.pool = ThreadPoolExecutor(1)
+        self.failed = 0
+        with self.device.scope():
+            self.decoder.prepare(self.batch_size)
+        self.time(2 * self.batch_size)  # the first batch fixes what engines take at once
+
+    def make(self, told, given):
+        """The decoder."""
+        raise NotImplementedError
+
+    def load(self, settings, pinned):
+        """Memory with encoded images, and batches of them."""
         images = encoded(settings["rec"], settings["images"])
-        images = [images[k % len(images)] for k in range(max(len(images), self.batch_size))]
+        different = len(images)
+        images = [images[k % different] for k in range(max(different, self.batch_size))]
         nbytes = np.array([len(image) for image in images], np.int64)
         starts, total = np.cumsum(nbytes) - nbytes, int(nbytes.sum())
-        make = self.lanes[0].device.empty_host
-        self.memory = make(total) if pinned else np.empty(total, np.uint8)
-        self.memory[:] = np.frombuffer(b"".join(images), np.uint8)
-        self.batches = []
+        memory = self.device.empty_host(total) if pinned else np.empty(total, np.uint8)
+        memory[:] = np.frombuffer(b"".join(images), np.uint8)
+        batches = []
         for first in range(0, len(images) - self.batch_size + 1, self.batch_size):
             part = slice(first, first + self.batch_size)
-            ids = np.arange(first, first + self.batch_size)
+            ids = np.arange(first, first + self.batch_size) % different
             samples = Samples(ids, ids, np.zeros((len(ids), 1), np.float32), 0)
-            address = (self.memory.ctypes.data + starts[part]).astype(np.uint64)
-            self.batches.append(RecordBatch(samples, address, nbytes[part], None))
-        self.pool = ThreadPoolExecutor(count)
+            address = (memory.ctypes.data + starts[part]).astype(np.uint64)
+            batches.append(RecordBatch(samples, address, nbytes[part], None))
+        return memory, batches
 
     def check(self, count):
         self.time(count)
@@ -127,39 +75,65 @@ class Bare(Side):
 
     def time(self, count):
         needed = -(-count // self.batch_size)
-        turns = Turns(itertools.islice(itertools.cycle(self.batches), needed))
+        turns = itertools.islice(itertools.cycle(self.batches), needed)
         clock = Clock()
-        for done in [self.pool.submit(lane.run, turns) for lane in self.lanes]:
-            done.result()
+        with self.device.scope():
+            self.run(turns)
+            self.device.record().synchronize()
         result = clock.result(needed * self.batch_size)
-        return {**result, "failed": sum(lane.failed for lane in self.lanes), "stats": self.stats()}
+        self.device.rest()
+        return {**result, "failed": self.failed, "stats": self.decoder.stats()}
 
-    def stats(self):
-        """The decoders' figures: counts added up, all else as the first one has it."""
-        first, *others = [lane.decoder.stats() for lane in self.lanes]
-        counts = {"hardware", "hybrid", "cpu", "portable", "unwritten"} & first.keys()
-        return first | {k: first[k] + sum(other[k] for other in others) for k in counts}
+    def run(self, turns):
+        """Decode batches, `at_once` of them at the same time."""
+        running = deque()
+        opening = deque([self.pool.submit(self.decoder.open, next(turns))])
+        while opening:
+            headers = opening.popleft().result()
+            opening += [self.pool.submit(self.decoder.open, batch) for batch in [*_one(turns)]]
+            if len(running) == self.at_once:
+                self.finish(*running.popleft())
+            running.append(self.start(headers))
+        while running:
+            self.finish(*running.popleft())
+
+    def start(self, headers):
+        """Begin to decode a batch."""
+        box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
+        box[list(headers.pixels)] = 0
+        jobs = DecodeJobs(headers, box, CHANNELS)
+        return self.device.work().start(self.decoder.decode(jobs), jobs.nbytes), jobs
+
+    def finish(self, work, jobs):
+        """Wait until the host has done its part of a batch."""
+        work.join()
+        self.failed += int(((jobs.box[:, 2] > 0) & ~self.decoder.decoded(jobs)).sum())
+        self.decoder.release(jobs.headers)
 
     def close(self):
-        """Give the decoders back."""
+        """Give the decoder back."""
         self.pool.shutdown()
-        for lane in self.lanes:
-            lane.close()
+        self.decoder.close()
 
 
-class Turns:
-    """An iterator that several threads take from."""
+class Bare(Decoding):
+    """nvImageCodec as it is; the decoders of batches at once have the CPU threads together."""
 
-    def __init__(self, of):
-        self.lock, self.of = threading.Lock(), of
+    def make(self, told, given):
+        return Chain(told, threads=max(1, self.threads // self.at_once), **given)
 
-    def __iter__(self):
-        with suppress(StopIteration):
-            while True:
-                with self.lock:
-                    item = next(self.of)
-                yield item
+
+class Stage(Decoding):
+    """gpuio's decoder."""
+
+    def make(self, told, given):
+        return NvImageCodecGpuDecoder(told, **given)
+
+
+def _one(items):
+    """The next item, if there is one."""
+    return itertools.islice(items, 1)
 
 
 if __name__ == "__main__":
-    sides.main({"Bare": Bare})
+    sides.main({side.__name__: side for side in (Bare, Stage)})

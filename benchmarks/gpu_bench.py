@@ -99,11 +99,12 @@ class Bench:
             )
 
         few = {"batch_size": min(64, self.args.batch_size)}
-        some = self.settings["loads"][::2]
+        some, fewer = self.settings["loads"][::2], self.settings["shares"][1::2]
         return [
             Part("hardware", 60, self._hardware),
             Part("paths", 60, measure("gpu_decode", "paths")),
             Part("shares", 70, lambda limit: self._shares("large", limit)),
+            Part("pinned", 50, measure("gpu_sides", "pinned")),
             Part("DALI", 70, measure("gpu_peers", "dali")),
             Part("large", 130, lambda limit: self._compare("large", limit)),
             Part("kernels, large", 60, measure("gpu_kernels", "kernels", kinds=self.args.kinds)),
@@ -111,6 +112,7 @@ class Bench:
             Part("first batch, cold", 90, measure("gpu_loop", "first", environment=fresh)),
             Part("first batch, warm", 30, measure("gpu_loop", "first", environment=fresh)),
             Part("shares, small", 50, lambda limit: self._shares("small", limit)),
+            Part("pinned, small", 30, measure("gpu_sides", "pinned", "small", shares=fewer)),
             Part("DALI, small", 50, measure("gpu_peers", "dali", "small", loads=some)),
             Part("small", 100, lambda limit: self._compare("small", limit)),
             Part("kernels, small", 20, measure("gpu_kernels", "kernels", "small", kinds=["crop"])),
@@ -146,31 +148,33 @@ class Bench:
         more: Row = {"way": way, "decoders": [1, 2]}
         if data == "small":
             shares = self.settings["shares"][-1::-2][::-1]
-            more |= {"shares": shares, "decoders": [self.bare("large").get("decoders", 2)]}
+            more |= {
+                "shares": shares,
+                "decoders": [self.best("shares", "large").get("decoders", 2)],
+            }
         return collect("gpu_decode.py", "shares", self.given(data) | more, limit)
 
-    def bare(self, data: str) -> Row:
-        """The fastest settings of bare decoding with smooth colours: a row of `shares`."""
-        name = "shares" if data == "large" else f"shares, {data}"
-        rows = self.found.get(name, {}).get("rows", [])
-        return best(rows, fancy=True)
+    def best(self, part: str, data: str, **where: object) -> Row:
+        """The fastest row of a sweep over these data; empty if there is none."""
+        name = part if data == "large" else f"{part}, {data}"
+        return best(self.found.get(name, {}).get("rows", []), **where)
 
     def sides(self, data: str) -> list[SideOf]:
         """What is compared; what is not installed says so when it starts."""
-        bare = self.bare(data)
+        bare = self.best("shares", data, fancy=True)
         options = {k: bare[k] for k in ("way", "share", "decoders") if k in bare}
-        pinned = {"engine_share": bare["share"]} if bare else {}
-        dali = self.found.get("DALI" if data == "large" else f"DALI, {data}", {}).get("rows", [])
+        own = self.best("pinned", data)
+        pinned = {"engine_share": own["share"]} if own else {}
         loads = {
             fancy: {"hw_decoder_load": row["share"]} if row else {}
             for fancy in (True, False)
-            for row in [best(dali, fancy=fancy)]
+            for row in [self.best("DALI", data, fancy=fancy)]
         }
         peers = "gpu_peers.py"
         return [
             SideOf(BARE, "gpu_bare.py", "Bare", options),
             SideOf(OURS, "gpu_sides.py", "Gpuio"),
-            SideOf(PINNED, "gpu_sides.py", "Gpuio", pinned),
+            *([SideOf(PINNED, "gpu_sides.py", "Gpuio", pinned)] if pinned else []),
             SideOf(SMOOTH, peers, "Dali", {"jpeg_fancy_upsampling": True} | loads[True]),
             SideOf(PLAIN, peers, "Dali", {"jpeg_fancy_upsampling": False} | loads[False]),
             SideOf(TORCHVISION, peers, "Torchvision"),

@@ -12,7 +12,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from gpu_bare import WAYS, Bare
+from gpu_bare import Bare, Decoding, Stage
+from gpu_chain import WAYS
 from gpu_child import Row, answer
 from gpu_sides import Binding, rate
 from gpu_slots import CHAIN, kinds_of
@@ -22,6 +23,9 @@ from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
 from gpuio.sources.recordio.source import RecordIOSource
+
+WHO = (*CHAIN, "portable", "unwritten")
+"""What a decoder of gpuio's counts; nvImageCodec does not say which codec decoded."""
 
 OPTIONS = {
     "preallocated": "nvjpeg_hw_decoder:preallocate_batch_size={batch} "
@@ -64,23 +68,22 @@ def _properties(device_id: int) -> Row:
     }
 
 
-def _row(settings: Row, /, **options: Any) -> Row:
-    """The rate of bare decoding with some options of the decoder, and who decoded."""
-    side = Bare(settings | {"options": options})
+def _row(settings: Row, /, *, side: type[Decoding] = Bare, **options: Any) -> Row:
+    """The rate of decoding with some options of the decoder, and who decoded."""
+    decoding = side(settings | {"options": options})
     try:
-        found = rate(side, settings["seconds"])
-        stats = side.stats()
+        found = rate(decoding, settings["seconds"])
+        stats = decoding.decoder.stats()
     finally:
-        side.close()
-    return found | {
-        kind: stats[kind] for kind in (*CHAIN, "portable", "unwritten") if kind in stats
-    }
+        decoding.close()
+    return found | {kind: stats[kind] for kind in WHO if kind in stats}
 
 
 def paths(settings: Row) -> Iterator[Row]:
     """Every way of nvImageCodec, with smooth colours and without, and two decoders at once.
 
-    The last rows are nvImageCodec by its own Python module, and each kind of codec alone.
+    The last rows are nvImageCodec by its own Python module, gpuio's decoder, and that with each
+    kind of codec alone.
     """
     ways = [*WAYS] if settings["engines"] else ["default"]
     for (count, fancy), way in itertools.product(((1, True), (1, False), (2, True)), ways):
@@ -88,8 +91,9 @@ def paths(settings: Row) -> Iterator[Row]:
         yield {**options, "share": 1.0, **_row(settings, **options)}
     module = Binding(settings | {"options": {}})
     yield {"way": "its Python module", "fancy": True} | rate(module, settings["seconds"])
+    yield {"way": "gpuio's decoder", "fancy": True} | _row(settings, side=Stage)
     for kind, kinds in kinds_of(settings).items():
-        yield {"way": f"{kind} alone", "fancy": True} | _row(settings, kinds=kinds)
+        yield {"way": f"gpuio, {kind}", "fancy": True} | _row(settings, side=Stage, kinds=kinds)
 
 
 def shares(settings: Row) -> Iterator[Row]:
@@ -111,7 +115,6 @@ def sizes(settings: Row) -> Iterator[Row]:
     for threads in settings["fewer_threads"]:
         yield {"what": f"{threads} CPU threads"} | _row(settings | {"threads": threads})
     yield {"what": "pageable memory"} | _row(settings, pinned=False)
-    yield {"what": f"chunks of {usual // 2}"} | _row(settings, chunk=max(1, usual // 2))
     for what, options in OPTIONS.items() if settings["engines"] else ():
         yield {"what": what} | _row(settings, settings=options.format(batch=usual))
 

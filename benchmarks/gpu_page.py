@@ -169,6 +169,8 @@ def _sweep(parts: dict[str, Row], suffix: str) -> Row:
         f"{BARE}, {count} at once": [row for row in bare if row["decoders"] == count]
         for count in sorted({row["decoders"] for row in bare})
     }
+    own = parts.get(f"pinned{suffix}", {}).get("rows", [])
+    curves["gpuio, share pinned"] = own
     for fancy, name in ((True, "DALI, fancy"), (False, "DALI, plain")):
         curves[name] = [row for row in dali if row["fancy"] is fancy]
     return {name: rows for name, rows in curves.items() if rows}
@@ -177,7 +179,7 @@ def _sweep(parts: dict[str, Row], suffix: str) -> Row:
 def _shares(axes: Any, curves: Row) -> None:
     if not curves:
         return _nothing(axes)
-    for (name, rows), line in zip(curves.items(), ("-", "-", "--", ":"), strict=False):
+    for (name, rows), line in zip(curves.items(), ("-", "-", "-.", "--", ":"), strict=False):
         points = sorted((row["share"], row["images_per_second"]) for row in rows)
         axes.plot(*zip(*points, strict=True), marker="o", linestyle=line, label=name)
     axes.margins(y=0.1)

@@ -11,9 +11,11 @@ where the others use the CPU.
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 
 import sides
+from gpu_child import answer
 from sides import MEAN, STD, Clock, Side
 
 CHANNELS = 3
@@ -118,6 +120,10 @@ class Gpuio(OnDevice):
     def time(self, count):
         return {**super().time(count), "stats": self.loader.stats()}
 
+    def close(self):
+        """Give the loader back."""
+        self.loader.close()
+
 
 class Binding(Side):
     """Bare nvImageCodec through its own Python module, which allocates what it decodes to."""
@@ -171,5 +177,18 @@ def rate(side, seconds):
     }
 
 
+def pinned(settings):
+    """Images per second of gpuio, by the part that the engines are pinned to."""
+    for share in settings["shares"]:
+        side = Gpuio(settings | {"options": {"engine_share": share}})
+        try:
+            yield {"share": share, **rate(side, settings["seconds"])}
+        finally:
+            side.close()
+
+
 if __name__ == "__main__":
-    sides.main({side.__name__: side for side in (Gpuio, Binding)})
+    if sys.argv[1] == "pinned":
+        answer({"pinned": pinned})
+    else:
+        sides.main({side.__name__: side for side in (Gpuio, Binding)})
