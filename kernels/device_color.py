@@ -144,9 +144,9 @@ def _colored(step, rest, p, q, r, s):
     return p, q, r, s
 
 
-@device_function(_INT(_ADDRESS, _INT, *[_ADDRESS] * 2, _FLOAT))
-def _color_pixels(at, count, step, end, rest):
-    """Take up to four pixels at an address through colour steps; the sum of their grays.
+@device_function(_INT(_ADDRESS, _INT, *[_ADDRESS] * 2, _FLOAT, types.boolean))
+def _color_pixels(at, count, step, end, rest, sums):
+    """Take up to four pixels at an address through colour steps; the sum of their grays, or 0.
 
     Args:
         at: Address of the first pixel.
@@ -154,6 +154,7 @@ def _color_pixels(at, count, step, end, rest):
         step: Address of the first COLOR_STEP row that applies.
         end: Address behind the last one.
         rest: float32 that CONTRAST adds.
+        sums: Whether the sum is wanted.
     """
     nbytes = _I32(3 * min(count, 4))
     u = _load_word(at, nbytes)
@@ -170,13 +171,15 @@ def _color_pixels(at, count, step, end, rest):
         _store_word(at, _word_of(p[0], p[1], p[2], q[0]), nbytes)
         _store_word(at + _WORD, _word_of(q[1], q[2], r[0], r[1]), nbytes - 4)
         _store_word(at + _TWO_WORDS, _word_of(r[2], s[0], s[1], s[2]), nbytes - 8)
-    total = _gray(p)
-    if count > 1:
-        total += _gray(q)
-    if count > 2:
-        total += _gray(r)
-    if count > 3:
-        total += _gray(s)
+    total = _I32(0)
+    if sums:
+        total = _gray(p)
+        if count > 1:
+            total += _gray(q)
+        if count > 2:
+            total += _gray(r)
+        if count > 3:
+            total += _gray(s)
     return total
 
 
@@ -236,7 +239,9 @@ def _color(table, totals, run):
     for _ in range(_TURNS):
         left = _I32(pixels - 4 * place)
         if left > 0:
-            total += _color_pixels(picture + _U64(12 * place), left, first, behind, rest)
+            total += _color_pixels(
+                picture + _U64(12 * place), left, first, behind, rest, end < count
+            )
         place = _I32(place + cuda.gridDim.x * cuda.blockDim.x)
     if end < count:  # the same for all threads of a picture
         total = _warp_sum(total)

@@ -108,13 +108,13 @@ def _reals(sums):
     return _F32(sums[0]), _F32(sums[1]), _F32(sums[2]), _F32(sums[3])
 
 
-@device_function(_INT(*[_FLOAT] * 4, FOUR_LEVELS, types.boolean))
-def _cubic_level(a, b, c, d, weights, in_vector):
+@device_function(_INT(*[_FLOAT] * 4, FOUR_LEVELS, _FOUR_REALS, types.boolean))
+def _cubic_level(a, b, c, d, weights, reals, in_vector):
     """Four sums along x into a level: in float32, or in integers where OpenCV's tail has them."""
     if in_vector:
-        real = cubic_term(a, cubic_weight(weights[0])) + cubic_term(b, cubic_weight(weights[1]))
-        real = real + cubic_term(c, cubic_weight(weights[2]))
-        real = real + cubic_term(d, cubic_weight(weights[3]))
+        real = cubic_term(a, reals[0]) + cubic_term(b, reals[1])
+        real = real + cubic_term(c, reals[2])
+        real = real + cubic_term(d, reals[3])
         return saturate(_I32(nearest(real)))
     return fixed_level(_fixed_sum(_I32(a), _I32(b), _I32(c), _I32(d), weights))
 
@@ -144,11 +144,17 @@ def _cubic_strip(step, x, first, last, form):
             a, b, c, d = b, c, d, _reals(_across(at_row, places, weights, channels))
             line = _I32(line + 1)
         down = _four(lines, rows, 4, y)
+        reals = (
+            cubic_weight(down[0]),
+            cubic_weight(down[1]),
+            cubic_weight(down[2]),
+            cubic_weight(down[3]),
+        )
         pixel = (
-            _cubic_level(a[0], b[0], c[0], d[0], down, p),
-            _cubic_level(a[1], b[1], c[1], d[1], down, q),
-            _cubic_level(a[2], b[2], c[2], d[2], down, r),
-            _cubic_level(a[3], b[3], c[3], d[3], down, s),
+            _cubic_level(a[0], b[0], c[0], d[0], down, reals, p),
+            _cubic_level(a[1], b[1], c[1], d[1], down, reals, q),
+            _cubic_level(a[2], b[2], c[2], d[2], down, reals, r),
+            _cubic_level(a[3], b[3], c[3], d[3], down, reals, s),
         )
         write_pixel(target, pixel, y, x, rows, cols, form)
 
