@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from gpu_child import Row, answer
 from gpu_marks import Marks
 from gpu_sides import encoded, make_loader
@@ -81,7 +82,7 @@ def bandwidth(device: Any, nbytes: int) -> tuple[float, float]:
     driver, marks = device._driver, Marks(device)
     with device.scope():
         stream = driver.new_stream()
-        one, other = driver.empty_alone(nbytes), driver.empty_alone(nbytes)
+        one, other = (driver.empty((nbytes,), np.uint8) for _ in range(2))
         host = device.empty_host(max(nbytes // 8, 1))
         one_at, other_at = driver.address(one), driver.address(other)
 

@@ -65,7 +65,7 @@ class _Reader:
         self._kept = self._driver.empty((65,), np.uint8)
         self._on_gpu = slots.device.device_id is not None
         if self._on_gpu:
-            with self._driver.scope(self._stream):
+            with self._driver.scope():
                 self._compiled = cuda.jit(READ_LATE)(read_late)
             self._turns = 1 << 16
             for _ in range(2):  # the first run also loads the code
@@ -79,7 +79,7 @@ class _Reader:
         """Read from an address, later."""
         to = self._driver.address(self._kept)
         if self._on_gpu:
-            with self._driver.scope(self._stream):
+            with self._driver.scope():
                 stream = cuda.external_stream(self._driver.handle(self._stream))
                 self._compiled[1, 1, stream](address, self._turns, to)
         else:

@@ -46,7 +46,7 @@ class Slots:
         driver = self.device._driver
         self.lane = Lane(driver, 0)
         self.stream = self.lane._stream
-        self.arena = driver.empty_alone(self.nbytes * len(images))
+        self.arena = driver.empty((self.nbytes * len(images),), np.uint8)
         start = np.uint64(driver.address(self.arena))
         self.bases = start + np.arange(len(images), dtype=np.uint64) * np.uint64(self.nbytes)
 
@@ -71,7 +71,7 @@ class Slots:
         self.box = box
         jobs = DecodeJobs(headers, box, 3)
         (call,) = self.decoder.decode(jobs)
-        with self.device._driver.scope(self.stream):
+        with self.device._driver.scope():
             call.kernel(call.table, self.bases, self.lane)
         done = self.decoder.decoded(jobs)
         self.decoder.release(headers)

@@ -101,6 +101,6 @@ class BatchBuffers:
     def __init__(self, driver: Driver) -> None:
         self.tables = BatchTables(driver)
         self.scratch = DeviceScratch(driver)
-        self.arena = Slot(driver.empty_alone)
+        self.arena = Slot(lambda nbytes: driver.empty((nbytes,), np.uint8))
         self.fence: Event = DONE
         self.at_work = False

@@ -30,8 +30,9 @@ class OrderedArray(cupy.ndarray):  # type: ignore[misc]
     _lease: Lease | None = None
 
     def __array_finalize__(self, origin: Any) -> None:
-        self._ready = getattr(origin, "_ready", None)
-        self._lease = getattr(origin, "_lease", None)
+        # CuPy gives results of calculations the array as origin, too; only views have its memory.
+        if isinstance(origin, OrderedArray) and self.data.mem is origin.data.mem:
+            self._ready, self._lease = origin._ready, origin._lease
 
     def __dlpack__(self, *, stream: int | None = None, **kwargs: Any) -> Any:
         """CuPy's capsule, once `stream` waits for the batch.
@@ -76,7 +77,7 @@ class OrderedArray(cupy.ndarray):  # type: ignore[misc]
         if self._ready is None or self._lease is None:
             return
         stream = _current(self.device) if stream is None else stream
-        _wait(self.device, stream, self._ready)
+        self._ready.wait(stream.ptr)
         if all(stream.ptr != known.ptr for known in self._lease.readers):
             self._lease.readers.append(stream)
 
@@ -110,17 +111,12 @@ def _current(device: Any) -> Any:
         return cupy.cuda.get_current_stream()
 
 
-def _wait(device: Any, stream: Any, event: Any) -> None:
-    with device:  # handles such as that of the default stream mean the current device's
-        cupy.cuda.runtime.streamWaitEvent(stream.ptr, event.ptr)
-
-
 def export(data: Any, ready: Any, lease: Lease) -> OrderedArray:
     """A batch's array, in order with the current stream.
 
     Args:
         data: `cupy.ndarray`, the batch.
-        ready: CuPy event after which it is written.
+        ready: `CudaEvent` after which it is written.
         lease: Lease of its memory.
     """
     array: OrderedArray = data.view(type=OrderedArray)

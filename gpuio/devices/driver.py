@@ -59,14 +59,10 @@ class Driver(ABC):
 
     @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Device memory."""
+        """Device memory that no work queued on any stream still uses.
 
-    @abstractmethod
-    def empty_alone(self, nbytes: int) -> Array:
-        """Device memory, uint8, that no work queued on any stream still uses.
-
-        Memory from a pool may have been given back while work on it was still queued, which is safe
-        only for users that keep to streams.
+        Memory that a pool recycles in order of a stream would not do: libraries such as the decoder
+        of a Hopper GPU write when they are called, whatever a stream waits for.
         """
 
     @abstractmethod
@@ -116,8 +112,8 @@ class Driver(ABC):
         """
 
     @abstractmethod
-    def scope(self, stream: Stream) -> AbstractContextManager[None]:
-        """Make the device, and `stream`, current in the calling thread."""
+    def scope(self) -> AbstractContextManager[None]:
+        """Make the device current in the calling thread, and then what was current before."""
 
     @contextmanager
     def lane_scope(self, stream: Stream, known: Mark) -> Generator[None]:
@@ -127,6 +123,6 @@ class Driver(ABC):
             stream: The lane's stream.
             known: From `hand_over` in the thread that has given the work.
         """
-        with self.scope(stream):
+        with self.scope():
             self.take_over(known)
             yield

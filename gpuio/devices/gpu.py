@@ -167,7 +167,7 @@ class GpuDevice(Device):
         return self._driver.empty(shape, dtype)
 
     def upload(self, host: HostArray) -> Array:
-        with self.scope():  # memory comes from a pool, in order with the stream that is current
+        with self.scope():
             array, pinned = self.empty(host.shape, host.dtype), self.empty_host(host.nbytes)
             pinned[:] = np.ascontiguousarray(host).view(np.uint8).reshape(-1)
             self._driver.copy(self.address(array), pinned.ctypes.data, host.nbytes, self._stream)
@@ -200,6 +200,7 @@ class GpuDevice(Device):
             elif source != place:
                 at = start + source * nbytes
                 self._driver.copy(to + place * nbytes, at, nbytes, self._stream)
+        self.record().synchronize()  # `before` is given back now
 
     def record(self) -> Event:
         return _Event(self._driver, self._stream, [self._driver.record(self._stream)])
@@ -216,7 +217,7 @@ class GpuDevice(Device):
         self._lanes.rest()
 
     def scope(self) -> AbstractContextManager[None]:
-        return self._driver.scope(self._stream)
+        return self._driver.scope()
 
 
 def _finish(driver: Driver, stream: Stream) -> None:

@@ -16,7 +16,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import ModuleType
@@ -281,9 +281,6 @@ class SimulatedDriver(Driver):
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return self.memory.allocate(nbytes, "device memory").view(dtype).reshape(shape)
 
-    def empty_alone(self, nbytes: int) -> Array:
-        return self.memory.allocate(nbytes, "device memory")
-
     def address(self, array: Array) -> int:
         return int(array.ctypes.data)
 
@@ -335,8 +332,12 @@ class SimulatedDriver(Driver):
         array.order()
         return array
 
+    def scope(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     @contextmanager
-    def scope(self, stream: SimulatedStream) -> Generator[None]:
+    def use_stream(self, stream: SimulatedStream) -> Generator[None]:
+        """Make a stream current in the calling thread, as a consumer does with CuPy's."""
         before = self.current_stream()
         self.memory.current.stream = stream
         try:
@@ -346,7 +347,7 @@ class SimulatedDriver(Driver):
 
     @contextmanager
     def lane_scope(self, stream: SimulatedStream, known: Clock) -> Generator[None]:
-        with self.scope(stream), self.memory.host_thread(-stream.number, known):
+        with self.use_stream(stream), self.memory.host_thread(-stream.number, known):
             yield
 
 

@@ -191,7 +191,7 @@ def test_memory_is_not_written_before_the_consumers_stream_has_read_it(rec):
     with gpuio.ImageRecordIter(rec, SHAPE, 1, device="simulated", prefetch_buffer=1) as loader:
         driver = loader._device._driver
         slow = driver.new_stream()
-        with driver.scope(slow):
+        with driver.use_stream(slow):
             for _ in range(3):
                 for batch in loader:
                     read_by(driver, batch.data[0], slow)  # a kernel that is queued, and takes long
@@ -209,7 +209,7 @@ def test_without_the_wait_for_the_consumer_that_fails(rec, monkeypatch):
     with gpuio.ImageRecordIter(rec, SHAPE, 1, device="simulated", prefetch_buffer=1) as loader:
         driver = loader._device._driver
         slow = driver.new_stream()
-        with driver.scope(slow), pytest.raises(OrderError, match="has yet to read"):
+        with driver.use_stream(slow), pytest.raises(OrderError, match="has yet to read"):
             read_all(loader, driver, slow)
 
 

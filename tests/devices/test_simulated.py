@@ -116,7 +116,7 @@ def test_exported_arrays_are_in_order_with_the_readers_stream(driver, memory):
     own, users = driver.new_stream(), driver.new_stream()
     copy(driver, device, pinned, own)
     lease = Lease(device)
-    with driver.scope(users):
+    with driver.use_stream(users):
         array = driver.export(device, driver.record(own), lease)
     assert lease.readers == [users]
     assert array[2:4].to_host().tolist() == [3, 4]
@@ -126,6 +126,6 @@ def test_exported_arrays_are_in_order_with_the_readers_stream(driver, memory):
 def test_each_threads_stream_is_its_own(driver):
     stream = driver.new_stream()
     default = driver.current_stream()
-    with driver.scope(stream):
+    with driver.use_stream(stream):
         assert driver.current_stream() is stream
     assert driver.current_stream() is default

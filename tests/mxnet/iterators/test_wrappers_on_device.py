@@ -32,7 +32,7 @@ def test_the_readers_stream_waits_for_a_batch_and_the_next_ones_wait_for_it(rec,
     stream = driver.new_stream()
     source = gpuio.ImageRecordIter(rec, (3, 8, 8), 2, device="simulated", dtype="uint8")
     seen = 0
-    with wrapper(source) as batches, driver.scope(stream):
+    with wrapper(source) as batches, driver.use_stream(stream):
         for _ in range(4):  # so often that memory is used again
             for batch in batches:
                 read(driver, stream, batch.data[0])
@@ -50,7 +50,7 @@ def test_a_stream_that_no_one_knows_of_is_an_error(rec):
         batch = next(batches)  # for the stream that is current here
         with pytest.raises(OrderError, match="has yet to write"):
             read(driver, stream, batch.data[0])
-        with driver.scope(stream):
+        with driver.use_stream(stream):
             batch.data[0].order()
         read(driver, stream, batch.data[0])
         assert np.isfinite(batch.data[0].asnumpy()).all()

@@ -86,7 +86,7 @@ class Memory:
     def empty(self, nbytes):
         driver = self.device._driver
         with self.device.scope():
-            array = driver.empty_alone(max(nbytes, 1))
+            array = driver.empty((max(nbytes, 1),), np.uint8)
             stream = driver.new_stream()
             driver.fill(driver.address(array), 0xAA, nbytes, stream)
             driver.synchronize(driver.record(stream))
