@@ -36,6 +36,7 @@ _IN_PYTHON = (
     "device_target",
     "device_resize",
     "device_color",
+    "device_canary",
 )  # in the order of their imports
 
 

@@ -51,6 +51,10 @@ class Lane:
         """Queue a copy of bytes from address `start`, of the device or of pinned memory."""
         self._driver.copy(to, start, nbytes, self._stream)
 
+    def host_writes(self, start: int) -> None:
+        """Note that the host now writes to pinned memory."""
+        self._driver.host_writes(start)
+
     def library_writes(self, start: int) -> None:
         """Note that a library that is given the stream now writes to memory.
 

@@ -18,6 +18,8 @@ Known behaviour, and what is done about it:
 * Engines and nvJPEG never warn, as libjpeg does. A JPEG without the markers of a complete one goes
   to the portable codec: it was truncated or overwritten. Bytes that are missing or changed inside
   of pixel data may give wrong pixels without an error.
+* Engines may skip images and report them as decoded. Canaries in the memory of each image show
+  that, and the image is decoded again.
 * With four channels, nvJPEG writes CMYK as three, and reports success. The portable codec gets it.
 
 On a device whose memory is the host's (one without `device_id`), the same code runs with the CPU
@@ -29,6 +31,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -39,9 +42,10 @@ from gpuio.errors import BackendError
 from gpuio.formats.encoding import imencode
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
+from gpuio.pipeline.decode.canaries import Canaries, CanaryCheck
 from gpuio.pipeline.decode.engine_health import EngineHealth
 from gpuio.pipeline.decode.hardware import Engines, find_engines, load_nvjpeg, warn_if_hidden
-from gpuio.pipeline.decode.jobs import DecodeJobs
+from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.nvimgcodec_base import (
     CPU_MODULES,
     NvImageCodec,
@@ -51,6 +55,7 @@ from gpuio.pipeline.decode.nvimgcodec_base import (
 )
 from gpuio.pipeline.decode.nvimgcodec_messages import Messages
 from gpuio.pipeline.decode.nvimgcodec_native import KINDS, LEGACY, NativeDecoder
+from gpuio.pipeline.read.reader import RecordBatch
 
 if TYPE_CHECKING:
     from gpuio.devices.lanes import Lane
@@ -117,6 +122,9 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self._lock = threading.Lock()  # of all figures: lanes write them
         self._health = EngineHealth()
         self._decoded = dict.fromkeys(KINDS, 0)
+        self._unwritten = 0
+        self._canaries = [Canaries(device) for _ in range(device.max_in_flight)]
+        self._checks: dict[int, CanaryCheck] = {}  # by id of the headers
         with device.scope():
             self._lanes = [
                 [self._native(kind) for kind in wanted] for _ in range(device.max_in_flight)
@@ -132,7 +140,26 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         table = jobs.headers.table
         table["y"], table["x"], table["rows"], table["cols"] = jobs.box.T
         table["dst"], table["pitch"] = 0, jobs.pitch
-        return [KernelCall(self._step, table)]
+        return [KernelCall(partial(self._step, id(jobs.headers)), table)]
+
+    def decoded(self, jobs: DecodeJobs) -> npt.NDArray[np.bool_]:
+        """As for every decoder; waits until the device has looked for canaries."""
+        decoded = super().decoded(jobs)
+        check = self._checks.get(id(jobs.headers))
+        if check is not None:
+            decoded[check.unwritten()] = False
+        return decoded
+
+    def retry(self, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
+        if not jobs.retried:
+            claimed = int(super().decoded(jobs).sum())
+            with self._lock:
+                self._unwritten += claimed - int(self.decoded(jobs).sum())
+        return super().retry(records, jobs)
+
+    def release(self, headers: Headers) -> None:
+        self._checks.pop(id(headers), None)
+        super().release(headers)
 
     def prepare(self, count: int) -> None:
         """Decode a batch of small JPEGs in each lane, with each kind of codec.
@@ -160,7 +187,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
 
         `engines` is the number of JPEG engines in use; if it is 0, `engines_unavailable_reason`
         says why. `hardware`, `hybrid` and `cpu` count images by kind of codec. `engine_failures`
-        counts batches that the engines failed to decode. `decoder_messages` holds the last
+        counts batches that the engines failed to decode, `unwritten` images that were reported as
+        decoded, were not written, and have been decoded again. `decoder_messages` holds the last
         few warnings and errors of nvImageCodec, in its own words.
         """
         with self._lock:
@@ -171,6 +199,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
                 "engines_unavailable_reason": failed or self.engines.reason,
                 **self._decoded,
                 "portable": self.fallback_count,
+                "unwritten": self._unwritten,
                 "engine_failures": self._health.failures,
                 "decoder_messages": self._messages.recent(),
             }
@@ -186,10 +215,32 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         finally:
             release(self._instance, table)
 
-    def _step(self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], lane: Lane) -> None:
-        """A `HostStep`: each kind of codec gets the images that those before it did not decode."""
+    def _step(
+        self,
+        batch: int,
+        table: npt.NDArray[np.void],
+        bases: npt.NDArray[np.uint64],
+        lane: Lane,
+    ) -> None:
+        """A `HostStep`, but for the number of the batch, under which its check is kept."""
         wanted = (table["rows"] > 0) & (table["stream"] != 0)
         table["status"][table["rows"] > 0] = abi.FAILED
+        places, canaries = np.flatnonzero(wanted), self._canaries[lane.number]
+        if not len(places):
+            return
+        canaries.write(bases[places], (table["rows"] * table["pitch"])[places], lane)
+        lane.library_writes(int(bases[places[0]]))
+        self._decode_kinds(table, wanted, bases, lane)
+        self._checks[batch] = canaries.check(places, lane)
+
+    def _decode_kinds(
+        self,
+        table: npt.NDArray[np.void],
+        wanted: npt.NDArray[np.bool_],
+        bases: npt.NDArray[np.uint64],
+        lane: Lane,
+    ) -> None:
+        """Give each kind of codec the wanted images that those before it did not decode."""
         jpeg = is_jpeg(table)
         taken = decoded = np.zeros(len(table), bool)  # by the engines
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import gc
 import subprocess
@@ -22,6 +23,7 @@ from gpuio.devices import make_device
 from gpuio.devices.cpu import CpuDevice
 from gpuio.devices.lanes import Lane
 from gpuio.devices.ring import Ring
+from gpuio.devices.simulated import OrderError
 from gpuio.errors import BackendError, DecodeError
 from gpuio.formats.codec import imdecode
 from gpuio.pipeline.decode import hardware, make_decoder, nvimgcodec_abi, nvimgcodec_gpu
@@ -348,6 +350,48 @@ def test_images_are_counted_by_the_codec_that_decoded_them(dataset, opened):
         assert stats["portable"] == times
         assert (stats["hardware"], stats["hybrid"], stats["engines"]) == (0, 0, 0)
         assert stats["engines_unavailable_reason"] == "the device is the CPU"
+
+
+def skip(native, skipped, part):
+    """Let a native decoder report images as decoded of which it writes only a part."""
+    decode = native.decode
+
+    def claim(table, places, bases, stream):
+        decode(table, np.setdiff1d(places, skipped), bases, stream)
+        for place in set(skipped) & set(places.tolist()):
+            row = table[place]
+            nbytes = int(row["rows"] * row["pitch"] * part)
+            ctypes.memset(int(bases[place]), 0, nbytes)
+            row["status"] = nvimgcodec_abi.SUCCESS
+
+    native.decode = claim
+
+
+@pytest.mark.parametrize("part", [0, 0.5, 0.9])
+def test_images_that_are_claimed_but_not_written_are_decoded_again_and_counted(
+    dataset, opened, part
+):
+    small = "jpeg 4:2:2" if part else "jpeg of one pixel"
+    names = ["jpeg 4:2:0", "jpeg gray", small, "png", "jpeg 4:4:4"]
+    data = dataset([PICTURES[name] for name in names])
+    decoder = opened(data)
+    for lane in decoder._lanes:
+        skip(lane[0], [1, 2, 3], part)
+    images, faults = run(decoder, data)
+    assert not faults
+    for name, got in zip(names, images, strict=True):
+        npt.assert_array_equal(got, imdecode(PICTURES[name], order="RGB"), name)
+    stats = decoder.stats()
+    assert (stats["unwritten"], stats["portable"]) == (3, 3)
+
+
+def test_engines_never_write_before_the_canaries_are_there(dataset, opened, monkeypatch):
+    """The host waits for them: else an engine's pixels would be overwritten, as on Hopper."""
+    data = dataset([PICTURES["jpeg 4:2:0"]] * 2)
+    decoder = opened(data)
+    monkeypatch.setattr(Lane, "synchronize", lambda self, event=None: None)
+    with pytest.raises(OrderError, match=r"the host writes device memory that stream \d+ has yet"):
+        run(decoder, data)
 
 
 def test_decoders_count_each_for_itself(dataset, opened):
