@@ -52,7 +52,8 @@ def noted(loader: Any) -> list[Launch]:
     launch = driver.launch
 
     def note(kernel: Any, *rest: Any) -> None:
-        launches.append(Launch(kernel.name, (kernel, *rest)))
+        if rest[-1] is loader._device._stream:  # not those of a lane, which belong to decoding
+            launches.append(Launch(kernel.name, (kernel, *rest)))
         launch(kernel, *rest)
 
     driver.launch = note
