@@ -1,0 +1,219 @@
+"""Which images of a batch each of several decoders gets, by the rates at which they work.
+
+A GPU's JPEG engines, its multiprocessors and the CPU's cores decode at the same time, and a batch
+is done when the slowest of them is. How fast each is depends on the device, on the images and on
+what else runs there, so it is measured with every batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+_KEPT = 6  # measurements of a worker
+_STALE = 16  # batches after which a new measurement makes an older one worthless
+_PROBE_AFTER = 32  # batches without an image for a worker, after which it is tried again
+_PROBE_PART = 0.02  # of the time, at most, that trying a slow worker may take
+_SHARE_DECAY = 0.9
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One decoder.
+
+    Attributes:
+        expected: Work in a second before anything was measured.
+        measured: Number of the batch, work and busy seconds of late.
+        until: Up to when the worker is known to have been busy.
+        ahead: Seconds that it is expected to need for earlier batches when the others are done.
+        share: Part of the work of late.
+        idle: Batches since it had an image.
+    """
+
+    expected: float
+    measured: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    until: float = -np.inf
+    ahead: float = 0.0
+    share: float = 0.0
+    idle: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Work in a second."""
+        if not self.measured:
+            return self.expected
+        _, work, busy = map(sum, zip(*self.measured, strict=True))
+        return max(work, 1e-9) / max(busy, 1e-9)
+
+
+class WorkSplit:
+    """Assigns the images of batches to workers so that all of them end at the same time.
+
+    Each image goes to the worker that would be done with it first, the largest images before the
+    others. It has no clock and no thread of its own; calls must not overlap.
+
+    Source: R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969 (largest first); for
+    workers of different speed, T. Gonzalez, O. H. Ibarra and S. Sahni, "Bounds for LPT schedules on
+    uniform processors", 1977.
+
+    Args:
+        rates: By name, the work in a second that is expected of each worker before the first
+            measurement; only their ratios matter.
+        pinned: By name, the part of the work that a worker always gets, 0 to 1; the others share
+            the rest. At most one name.
+    """
+
+    def __init__(
+        self, rates: Mapping[str, float], pinned: Mapping[str, float] | None = None
+    ) -> None:
+        self.names = tuple(rates)
+        self._workers = [_Worker(rate) for rate in rates.values()]
+        self._batch = 0
+        self._pinned = {self.names.index(name): part for name, part in (pinned or {}).items()}
+        self._owed = 0.0  # work that the pinned worker should have had besides
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """By name, the part of the work that each worker had of late."""
+        return {name: each.share for name, each in zip(self.names, self._workers, strict=True)}
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """By name, the work that each worker does in a second; 0 before it was measured."""
+        pairs = zip(self.names, self._workers, strict=True)
+        return {name: each.rate if each.measured else 0.0 for name, each in pairs}
+
+    def assign(
+        self, work: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int64]:
+        """Who decodes each image of a batch.
+
+        Args:
+            work: (N,) work of each image, at least 0, in any unit, such as pixels.
+            allowed: (N, workers) whether a worker can decode an image.
+
+        Returns:
+            (N,) number of the worker, in the order of `names`; -1 for images that none can decode.
+        """
+        chosen = np.full(len(work), -1)
+        loads = np.zeros(len(self._workers))
+        left = np.asarray(allowed.any(axis=1))
+        for number, part in self._pinned.items():
+            own = self._pin(work, allowed[:, number] & left, part, float(work[left].sum()))
+            chosen[own] = number
+            loads[number] = work[own].sum()
+            left &= ~own
+            allowed = allowed.copy()
+            only = left & (allowed.sum(axis=1) == 1)  # nobody else can
+            allowed[left & ~only, number] = False
+        self._probe(work, allowed, left, chosen, loads)
+        self._fill(work, allowed, left, chosen, loads)
+        self._note(loads)
+        return chosen
+
+    def report(self, worker: int, work: float, begin: float, end: float) -> None:
+        """Take in what was measured.
+
+        Intervals of a worker may overlap, as those of batches that are in flight together; they
+        come in the order of their ends.
+
+        Args:
+            worker: Number of the worker.
+            work: What it did, in the unit of `assign`.
+            begin: When it was given the work, in seconds.
+            end: When it was done.
+        """
+        each = self._workers[worker]
+        busy = max(0.0, end - max(begin, each.until))
+        each.until = max(each.until, end)
+        while each.measured and each.measured[0][0] < self._batch - _STALE:
+            each.measured.popleft()
+        each.measured.append((self._batch, work, busy))
+
+    def _pin(
+        self, work: npt.NDArray[np.float64], can: npt.NDArray[np.bool_], part: float, total: float
+    ) -> npt.NDArray[np.bool_]:
+        """(N,) bool, images of a pinned worker; what is over or missing is made up for later."""
+        own = np.zeros(len(work), bool)
+        if part >= 1.0:
+            return can.copy()
+        if part <= 0.0:
+            return own
+        wanted = self._owed + part * total
+        for place in np.flatnonzero(can)[np.argsort(-work[can], kind="stable")].tolist():
+            if work[place] / 2 <= wanted:
+                own[place] = True
+                wanted -= work[place]
+        self._owed = min(max(wanted, -total), total)
+        return own
+
+    def _probe(
+        self,
+        work: npt.NDArray[np.float64],
+        allowed: npt.NDArray[np.bool_],
+        left: npt.NDArray[np.bool_],
+        chosen: npt.NDArray[np.int64],
+        loads: npt.NDArray[np.float64],
+    ) -> None:
+        """Give a worker that had no image for long the smallest that it can decode."""
+        for number, each in enumerate(self._workers):
+            can = np.flatnonzero(left & allowed[:, number])
+            if each.idle < _PROBE_AFTER or not len(can):
+                continue
+            place = can[work[can].argmin()]
+            seconds = float(work[place]) / each.rate
+            if seconds <= _PROBE_PART * each.idle * self._seconds(work):
+                chosen[place], left[place] = number, False
+                loads[number] += work[place]
+
+    def _seconds(self, work: npt.NDArray[np.float64]) -> float:
+        """What all workers together need for some work."""
+        return float(work.sum()) / sum(each.rate for each in self._workers)
+
+    def _fill(
+        self,
+        work: npt.NDArray[np.float64],
+        allowed: npt.NDArray[np.bool_],
+        left: npt.NDArray[np.bool_],
+        chosen: npt.NDArray[np.int64],
+        loads: npt.NDArray[np.float64],
+    ) -> None:
+        """Give each image that is left to the worker that is done with it first."""
+        rates = [each.rate for each in self._workers]
+        ends = [
+            each.ahead + load / rate
+            for each, load, rate in zip(self._workers, loads.tolist(), rates, strict=True)
+        ]
+        places = np.flatnonzero(left)
+        # Images that few workers can decode come first, as the others can make up for them.
+        order = np.lexsort((-work[places], allowed[places].sum(axis=1)))
+        for place in places[order].tolist():
+            amount, row = float(work[place]), allowed[place].tolist()
+            best, end = -1, np.inf
+            for number, can in enumerate(row):
+                if can and ends[number] + amount / rates[number] < end:
+                    best, end = number, ends[number] + amount / rates[number]
+            chosen[place], ends[best] = best, end
+            loads[best] += amount
+
+    def _note(self, loads: npt.NDArray[np.float64]) -> None:
+        """Take down what was assigned, and how far each worker will be behind the others."""
+        total = float(loads.sum())
+        if not total:
+            return
+        ends = [
+            each.ahead + load / each.rate
+            for each, load in zip(self._workers, loads.tolist(), strict=True)
+        ]
+        usual = self._seconds(loads)
+        self._batch += 1
+        for each, load, end in zip(self._workers, loads.tolist(), ends, strict=True):
+            each.ahead = min(max(0.0, end - min(ends)), usual)
+            each.idle = 0 if load else each.idle + 1
+            each.share += (
+                (1 - _SHARE_DECAY) * (load / total - each.share) if each.share else load / total
+            )
