@@ -13,7 +13,7 @@ import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.codec_messages import listen
-from gpuio.kernels.markers import PNG_HEAD, ends_well, has_plain_frame, is_jpeg_head, is_still
+from gpuio.kernels.markers import PNG_HEAD, ends_well, is_jpeg_head, is_still, plain_frame
 from gpuio.kernels.native import address, call, cut, load32, load64, pointer, stack, store64
 from gpuio.kernels.parallel import Task
 
@@ -34,6 +34,7 @@ IMAGE_JOB = np.dtype(
         ("cols", np.int32),
         ("status", np.int32),  # 1 is success, as in nvimgcodecProcessingStatus_t
         ("head", np.int32),  # its first four bytes: see kernels/markers.py
+        ("frame", np.int32),  # of a JPEG: 0 baseline, 1 extended, 2 progressive
         ("ended", np.int32),  # whether the markers of a JPEG lead to its end marker
         ("decoded_by", np.int32),  # for decoders that have several kinds of codecs
     ],
@@ -149,7 +150,11 @@ def probe(args, item, worker, base):
     if not jpeg and row.head != PNG_HEAD:
         return
     data = carray(pointer(row.data), row.nbytes, np.uint8)
-    if not (has_plain_frame(data) if jpeg else is_still(data)):
+    if jpeg:
+        row.frame = plain_frame(data)
+        if row.frame < 0:
+            return
+    elif not is_still(data):
         return
     if jpeg and arg.check_end != 0:
         row.ended = ends_well(data)

@@ -75,10 +75,11 @@ def ends_well(data):
 
 
 @njit(inline="always")
-def has_plain_frame(data):
-    """Whether the head of a JPEG leads to a frame that libjpeg-turbo alone decodes: SOF0 to SOF2.
+def plain_frame(data):
+    """The kind of a JPEG's frame if libjpeg-turbo alone decodes it: 0 to 2 for SOF0 to SOF2.
 
-    Of others (arithmetic coding, no loss) it declines some, and another codec would take them.
+    0 is baseline and 2 progressive. Others are -1 (arithmetic coding, no loss): libjpeg-turbo
+    declines some of them, and another codec would take them.
     """
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
@@ -86,12 +87,12 @@ def has_plain_frame(data):
         if marker == 0xFF:  # a fill byte
             at += 1
         elif 0xC0 <= marker <= 0xC2:
-            return True
+            return int(marker) - 0xC0
         elif marker < 0xC4 or (0xC4 < marker < 0xDB):  # another frame, or what ends a head
-            return False
+            return -1
         else:
             at += 2 + _big16(data, at + 2)
-    return False
+    return -1
 
 
 @njit(inline="always")

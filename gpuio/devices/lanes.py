@@ -9,7 +9,7 @@ where a batch's kernels begin.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import numpy as np
@@ -40,6 +40,8 @@ class Lane:
         self._driver, self.number = driver, number
         self._stream = driver.new_stream()
         self.handle = driver.handle(self._stream)
+        self._branches: list[Lane] = []
+        self._pool: WorkerPool | None = None
 
     def launch(
         self, kernel: DeviceKernel, grid: tuple[int, int, int], args: tuple[int, ...]
@@ -71,6 +73,50 @@ class Lane:
     def synchronize(self, event: Mark | None = None) -> None:
         """Make the calling thread wait for an event, or for all work that was queued so far."""
         self._driver.synchronize(self.record() if event is None else event)
+
+    def together(self, calls: Sequence[Callable[[Lane], None]]) -> None:
+        """Make calls at the same time, each in a thread and with a lane of its own.
+
+        This lane comes after all that they have queued.
+
+        Args:
+            calls: They get their lanes.
+
+        Raises:
+            Exception: What one of them has raised, after all have ended.
+        """
+        while len(self._branches) < len(calls):
+            self._branches.append(Lane(self._driver, self.number))
+        if self._pool is None:
+            self._pool = WorkerPool(len(calls), _THREADS)
+        known, begun = self._driver.hand_over(), self.record()
+        futures: list[Future[tuple[Mark, Mark]]] = []
+        try:
+            for branch, call in zip(self._branches, calls, strict=False):
+                futures.append(self._pool.submit(branch._branch, call, begun, known))
+        finally:
+            errors = [future.exception() for future in futures]
+            for future, error in zip(futures, errors, strict=True):
+                if error is None:
+                    done, handed_over = future.result()
+                    self._driver.take_over(handed_over)
+                    self._driver.wait(self._stream, done)
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def _branch(self, call: Callable[[Lane], None], begun: Mark, known: Mark) -> tuple[Mark, Mark]:
+        """Make a call behind an event; the end of its work, and what its thread knows then."""
+        with self._driver.lane_scope(self._stream, known):
+            self._driver.wait(self._stream, begun)
+            call(self)
+            return self.record(), self._driver.hand_over()
+
+    def rest(self) -> None:
+        """Join the threads of `together`, until there is work again."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
 
     def run(
         self,
@@ -178,3 +224,5 @@ class Lanes:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown()
+        for lane in self._free:
+            lane.rest()

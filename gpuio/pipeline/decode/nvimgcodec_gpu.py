@@ -29,8 +29,9 @@ codecs alone: that is how it is tested without a GPU.
 from __future__ import annotations
 
 import threading
+import time
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +43,7 @@ from gpuio.errors import BackendError
 from gpuio.formats.encoding import imencode
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
+from gpuio.pipeline.decode.batch_split import BatchSplit, pixels_of, takes
 from gpuio.pipeline.decode.canaries import Canaries, CanaryCheck
 from gpuio.pipeline.decode.engine_health import EngineHealth
 from gpuio.pipeline.decode.hardware import Engines, find_engines, load_nvjpeg, warn_if_hidden
@@ -72,7 +74,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             picture always has the same codec, and the same pixels on one kind of GPU with one
             version of nvJPEG; the engines' pixels differ a little from those of other codecs.
         kinds: The `KINDS` of codecs that may be used. The portable codec decodes what they do not.
-        share: The part of a batch's JPEGs that the engines may get, 0 to 1.
+        share: The part of the pixels that the engines get, 0 to 1; None to go by the rates at which
+            engines, CUDA and CPU are seen to work.
         chunk: The most images in one call of nvImageCodec; None for whole batches.
         settings: More options of nvImageCodec, `module:name=value` with blanks between them.
         windowed: Decode only the part of an image that is wanted. nvImageCodec 0.9 fails with error
@@ -92,7 +95,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         options: DecoderOptions,
         *,
         kinds: Collection[str] = tuple(KINDS),
-        share: float = 1.0,
+        share: float | None = None,
         chunk: int | None = None,
         settings: str = LEGACY,
         windowed: bool = False,
@@ -101,11 +104,10 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         if unknown or not kinds:
             raise ValueError(f"kinds must be some of {', '.join(KINDS)}, got {kinds!r}")
         device, library = options.device, abi.load()
-        self.engines, modules = _find_engines(options, library)
-        if device.device_id is None:
-            kinds = ("cpu",)
+        self.engines, modules, there = _find_engines(options, library)
+        kinds = there if device.device_id is None else kinds
         without = () if self.engines.count and not options.deterministic else ("hardware",)
-        wanted = [kind for kind in KINDS if kind in kinds and kind not in without]
+        wanted = [kind for kind in there if kind in kinds and kind not in without]
         if not wanted:
             reason = "deterministic" if options.deterministic else self.engines.reason
             raise BackendError(f"hardware alone was asked to decode, but: {reason}")
@@ -115,7 +117,14 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         for problem in self._instance.problems:
             self._messages.add(problem)
         self.windowed = windowed
-        self._share, self._chunk, self._settings = share, chunk, settings
+        self._chunk, self._settings = chunk, settings
+        self._split = BatchSplit(
+            wanted,
+            self.engines.count,
+            device.threads,
+            engine_share=share,
+            measured=not options.deterministic,
+        )
         picture = np.zeros((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), np.uint8)
         self._small = np.frombuffer(imencode(".jpg", picture), np.uint8)  # for `prepare`
         self._warm = False
@@ -186,10 +195,11 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         """The figures of every decoder, and how many images each kind of codec has decoded.
 
         `engines` is the number of JPEG engines in use; if it is 0, `engines_unavailable_reason`
-        says why. `hardware`, `hybrid` and `cpu` count images by kind of codec. `engine_failures`
-        counts batches that the engines failed to decode, `unwritten` images that were reported as
-        decoded, were not written, and have been decoded again. `decoder_messages` holds the last
-        few warnings and errors of nvImageCodec, in its own words.
+        says why. `hardware`, `hybrid` and `cpu` count images by kind of codec; `split` has the part
+        of the pixels that each had of late, and `rates` the pixels that each decodes in a second.
+        `engine_failures` counts batches that the engines failed to decode, `unwritten` images that
+        were reported as decoded, were not written, and have been decoded again. `decoder_messages`
+        holds the last few warnings and errors of nvImageCodec, in its own words.
         """
         with self._lock:
             failed = self._health.reason
@@ -198,6 +208,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
                 "engines": 0 if failed else self.engines.count,
                 "engines_unavailable_reason": failed or self.engines.reason,
                 **self._decoded,
+                **self._split.stats(),
                 "portable": self.fallback_count,
                 "unwritten": self._unwritten,
                 "engine_failures": self._health.failures,
@@ -240,44 +251,63 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         bases: npt.NDArray[np.uint64],
         lane: Lane,
     ) -> None:
-        """Give each kind of codec the wanted images that those before it did not decode."""
-        jpeg = is_jpeg(table)
-        taken = decoded = np.zeros(len(table), bool)  # by the engines
+        """Let all kinds of codecs decode at once; what one fails with goes to those behind it."""
+        natives, engines = self._lanes[lane.number], not self._health.reason
         try:
-            for native in self._lanes[lane.number]:
-                left = wanted & (table["status"] != abi.SUCCESS)
-                left &= jpeg | (native.kind == "cpu")
-                if native.kind == "hardware":
-                    part = 0.0 if self._health.reason else self._share
-                    left[np.flatnonzero(left)[round(part * left.sum()) :]] = False
-                if not left.any():
-                    continue
-                self._decode_kind(native, table, np.flatnonzero(left), bases, lane)
-                if native.kind == "hardware":
-                    taken = left & np.isin(table["status"], abi.TAKEN)
-                    decoded = left & (table["status"] == abi.SUCCESS)
+            parts = self._split.parts(table, np.flatnonzero(wanted), engines=engines)
+            self._decode_parts(
+                [(n, parts[n.kind]) for n in natives if n.kind in parts], table, bases, lane
+            )
+            taken = np.zeros(len(table), bool)  # by the engines
+            taken[parts.get("hardware", [])] = True
+            taken &= np.isin(table["status"], abi.TAKEN)
+            decoded = taken & (table["status"] == abi.SUCCESS)
+            for native in natives:
+                left = wanted & (table["status"] != abi.SUCCESS) & takes(native.kind, table)
+                left[parts.get(native.kind, [])] = False
+                if native.kind != "hardware" and left.any():
+                    self._decode_parts([(native, np.flatnonzero(left))], table, bases, lane)
         finally:
             release(self._instance, table)
         if taken.any():
             rescued = taken & ~decoded & (table["status"] == abi.SUCCESS)
             self._note_engines(decoded=bool(decoded.any()), rescued=bool(rescued.any()))
 
-    def _decode_kind(
+    def _decode_parts(
         self,
-        native: NativeDecoder,
+        parts: Sequence[tuple[NativeDecoder, npt.NDArray[np.int64]]],
         table: npt.NDArray[np.void],
-        places: npt.NDArray[np.int64],
         bases: npt.NDArray[np.uint64],
         lane: Lane,
     ) -> None:
-        """Decode the images at `places` with one kind of codec, and count what it has decoded."""
-        before = self._warning_count
+        """Decode the images at some places with each kind of codec, all at the same time."""
+        calls = [partial(self._decode_part, *part, table, bases) for part in parts]
+        if len(calls) == 1:
+            calls[0](lane)
+        elif calls:
+            lane.together(calls)
+
+    def _decode_part(
+        self,
+        native: NativeDecoder,
+        places: npt.NDArray[np.int64],
+        table: npt.NDArray[np.void],
+        bases: npt.NDArray[np.uint64],
+        lane: Lane,
+    ) -> None:
+        """Decode images with one kind of codec, count them, and measure how fast it is."""
+        before, begin = self._warning_count, time.perf_counter()
         native.decode(table, places, bases, lane.handle)
         if native.kind == "cpu" and self._warning_count != before:
             # It is not known of which image: all are tried again.
             table["status"][places[is_jpeg(table)[places]]] = abi.FAILED
+        lane.synchronize()  # the device is done only now
+        done = table[places[table["status"][places] == abi.SUCCESS]]
+        if len(done):  # a failure says nothing of the rate; others judge it
+            pixels = float(pixels_of(done).sum())
+            self._split.report(native.kind, pixels, begin, time.perf_counter())
         with self._lock:
-            self._decoded[native.kind] += int((table["status"][places] == abi.SUCCESS).sum())
+            self._decoded[native.kind] += len(done)
 
     def _note_engines(self, *, decoded: bool, rescued: bool) -> None:
         """Take down how the engines did with a batch; warn when they are given up."""
@@ -317,16 +347,18 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             raise BackendError(f"{error} ({words})" if words else str(error)) from error
 
 
-def _find_engines(options: DecoderOptions, library: abi.Library) -> tuple[Engines, tuple[str, ...]]:
-    """The engines of the device, and the codec modules for it."""
+def _find_engines(
+    options: DecoderOptions, library: abi.Library
+) -> tuple[Engines, tuple[str, ...], tuple[str, ...]]:
+    """The engines of the device, the codec modules for it, and the kinds of codecs that it has."""
     device = options.device
     if device.device_id is None:
-        return Engines(0, "the device is the CPU"), CPU_MODULES
+        return Engines(0, "the device is the CPU"), CPU_MODULES, ("cpu",)
     nvjpeg = load_nvjpeg(library.cuda)
     with device.scope():
         engines = find_engines(nvjpeg)
     warn_if_hidden(engines, _capability(device.device_id))
-    return engines, (*CPU_MODULES, _GPU_MODULE)
+    return engines, (*CPU_MODULES, _GPU_MODULE), tuple(KINDS)
 
 
 def _capability(device_id: int) -> tuple[int, int]:

@@ -1,0 +1,89 @@
+"""Which kinds of codecs of a GPU decode which images of a batch, at the same time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.pipeline.decode.nvimgcodec_base import is_jpeg
+from gpuio.pipeline.decode.work_split import WorkSplit
+
+_OF_AN_ENGINE: Final = 4.0
+"""What an engine decodes in the time of a CPU core, before anything was measured."""
+
+
+def takes(kind: str, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """(N,) bool, images of an IMAGE_JOB table that a kind of codec may be able to decode."""
+    if kind == "hardware":
+        return is_jpeg(table) & (table["frame"] == 0)
+    return is_jpeg(table) if kind == "hybrid" else np.ones(len(table), bool)
+
+
+class BatchSplit:
+    """Shares batches out; several threads may use it.
+
+    Args:
+        kinds: The kinds of codecs, in the order in which they are tried.
+        engines: JPEG engines of the GPU.
+        threads: CPU threads that decode.
+        engine_share: The part of the pixels that the engines get, 0 to 1; None to go by measured
+            rates.
+        measured: Whether rates may decide; if not, each image has the first kind that takes it.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[str],
+        engines: int,
+        threads: int,
+        *,
+        engine_share: float | None = None,
+        measured: bool = True,
+    ) -> None:
+        self._kinds, self._measured = tuple(kinds), measured and len(kinds) > 1
+        self._lock = threading.Lock()
+        expected = {"hardware": _OF_AN_ENGINE * engines, "hybrid": threads, "cpu": threads}
+        rates = {kind: float(max(expected[kind], 1)) for kind in kinds}
+        pinned = {} if engine_share is None else {"hardware": engine_share}
+        self._split = WorkSplit(rates, {k: part for k, part in pinned.items() if k in rates})
+
+    def parts(
+        self, table: npt.NDArray[np.void], places: npt.NDArray[np.int64], *, engines: bool = True
+    ) -> dict[str, npt.NDArray[np.int64]]:
+        """By kind, the places of the images that it decodes first.
+
+        Args:
+            table: (N,) IMAGE_JOB.
+            places: (M,) the images to decode.
+            engines: Whether the engines may be used.
+        """
+        rows = table[places]
+        allowed = np.stack([takes(kind, rows) for kind in self._kinds], axis=1)
+        if not engines:
+            allowed[:, [kind == "hardware" for kind in self._kinds]] = False
+        if self._measured:
+            with self._lock:
+                chosen = self._split.assign(pixels_of(rows), allowed)
+        else:
+            chosen = np.where(allowed.any(axis=1), allowed.argmax(axis=1), -1)
+        parts = {kind: places[chosen == number] for number, kind in enumerate(self._kinds)}
+        return {kind: part for kind, part in parts.items() if len(part)}
+
+    def report(self, kind: str, pixels: float, begin: float, end: float) -> None:
+        """Take in how long a kind of codec took, in seconds, for images of so many pixels."""
+        with self._lock:
+            self._split.report(self._kinds.index(kind), pixels, begin, end)
+
+    def stats(self) -> dict[str, Mapping[str, float]]:
+        """By kind, `split`: the part of the pixels of late; `rates`: pixels in a second."""
+        with self._lock:
+            return {"split": self._split.shares, "rates": self._split.rates}
+
+
+def pixels_of(table: npt.NDArray[np.void]) -> npt.NDArray[np.float64]:
+    """(N,) pixels of each image of an IMAGE_JOB table."""
+    return table["height"].astype(np.float64) * table["width"]
