@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from device_code import CAPABILITIES, GUARD, POISON, Memory, check_code, guarded, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ptx import run as run_ptx
 
 pytest.importorskip("numba.cuda")
 
-from gpuio.kernels import device_output, simulated
+from gpuio.kernels import device_output, device_resize, device_taps, simulated
+from gpuio.kernels.device import ptx
 from gpuio.kernels.device_output import PIXELS, PLANES, SCRATCH, window, window_grid
 from gpuio.kernels.device_resize import STRIPS, window_kernel
 from gpuio.kernels.device_taps import TAPS_ON_DEVICE, taps_grid
@@ -47,27 +50,44 @@ FOR_TRAINING = [(8, 0), (9, 0)]  # devices
 CHANNELS = pytest.mark.parametrize("channels", [1, 3, 4])
 
 
-def run(memory, table, *key, block=(2, 4, 1)):
-    """Launch the kernel of each kind of rows in Python, its tables made before."""
-    modules = simulated.load(memory).modules
-    resize = modules["gpuio.kernels.device_resize"]
+@cache
+def code(kernel):
+    return ptx(kernel, (9, 0))
+
+
+def launch(kernel, table, arguments, memory, block, grid_of, *, compiled):
+    """Run a kernel over a table in Python, or as it was compiled."""
+    kernel = replace(kernel, block=block)
+    grid, arguments = grid_of(kernel, table), (table.ctypes.data, *arguments)
+    if compiled:
+        run_ptx(code(kernel), grid, block, arguments, memory)
+    else:
+        simulated.simulate(kernel, grid, arguments)
+
+
+def run(memory, table, *key, block=(2, 4, 1), compiled=False):
+    """Launch the kernel of each kind of rows, its tables made before."""
+    taps, resize = device_taps, device_resize
+    if not compiled:
+        modules = simulated.load(memory).modules
+        taps, resize = (modules[f"gpuio.kernels.device_{name}"] for name in ("taps", "resize"))
     channels, mean_image = key[0], int(table["mean_image"].any())
     table = table[table["kind"] != StepKind.SKIP]
     nbytes = tap_bytes(table, channels)
-    taps = memory.add(np.full(int(nbytes.sum()) + 16, POISON, np.uint8), writable=True)
-    at = -(-taps.ctypes.data // 16) * 16
+    space = memory.add(np.full(int(nbytes.sum()) + 16, POISON, np.uint8), writable=True)
+    at = -(-space.ctypes.data // 16) * 16
     table["taps"] = np.uint64(at) + (np.cumsum(nbytes) - nbytes).astype(np.uint64)
     on_host = table[~np.isin(table["kind"], TAPS_ON_DEVICE)]
     on_host["taps"] -= np.uint64(4096)  # as if the tables of the device were elsewhere
     tabulate(len(on_host), 1, on_host.ctypes.data, channels, 4096)
     if len(table):
         memory.add(table)
-        kernel = replace(modules["gpuio.kernels.device_taps"].TAPS, block=(16, 1, 1))
-        simulated.simulate(kernel, taps_grid(kernel, table), (table.ctypes.data, channels))
+        args = (channels,), memory, (32, 1, 1), taps_grid
+        launch(taps.TAPS, table, *args, compiled=compiled)
     for kind in np.unique(table["kind"]).tolist():
         rows = memory.add(table[table["kind"] == kind])
-        kernel = replace(resize.window_kernel(kind, *key, mean_image), block=block)
-        simulated.simulate(kernel, window_grid(kernel, rows), (rows.ctypes.data,))
+        kernel = resize.window_kernel(kind, *key, mean_image)
+        launch(kernel, rows, (), memory, block, window_grid, compiled=compiled)
 
 
 def sizes(kind, before, after):
@@ -141,7 +161,8 @@ class Pictures:
             del lent
         else:
             self.memory.add(out, writable=True)
-            run(self.memory, table, self.channels, OutputType.UINT8, SCRATCH)
+            key = self.channels, OutputType.UINT8, SCRATCH
+            run(self.memory, table, *key, compiled=how == "compiled")
         return whole
 
     def finish(self, how, output, *, interleaved=False):
@@ -159,7 +180,8 @@ class Pictures:
             del lent
         else:
             self.memory.add(out, writable=True)
-            run(self.memory, table, *args[:2], PIXELS if interleaved else PLANES)
+            key = self.channels, kind, PIXELS if interleaved else PLANES
+            run(self.memory, table, *key, compiled=how == "compiled")
         return whole
 
 
@@ -351,6 +373,44 @@ def test_a_thread_of_strips_makes_16_rows():
     table["rows"], table["cols"] = [64, 65], [33, 32]
     kernel = window_kernel(StepKind.CUBIC, *KEY[1:])
     assert window_grid(kernel, table) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.slow
+def test_compiled_code_makes_the_pixels_of_the_cpu(kind):
+    """Its PTX, run in Python: with the widths of integers that Numba has chosen."""
+    for seed, (before, after) in enumerate([((7, 9), (6, 5)), ((31, 40), (19, 13))]):
+        box = (1, 2, 19, 10) if seed else None
+        pictures = Pictures((kind,), 3, before, after, box, seed=seed)
+        npt.assert_array_equal(pictures.sample("compiled"), pictures.sample("cpu"))
+
+
+@pytest.mark.parametrize("kind", [StepKind.LINEAR, *STRIPS], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.slow
+def test_compiled_code_of_other_channels_makes_the_pixels_of_the_cpu(kind, channels):
+    pictures = Pictures((kind,), channels, (31, 40), (19, 13), (0, 0, 19, 10))
+    npt.assert_array_equal(pictures.sample("compiled"), pictures.sample("cpu"))
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("interleaved", [False, True], ids=["NCHW", "NHWC"])
+@pytest.mark.slow
+def test_compiled_code_makes_the_batch_of_the_cpu(output, interleaved):
+    for kind in StepKind.LINEAR, StepKind.AREA:
+        pictures = Pictures((kind,) * 2, 3, (21, 17), (9, 12), (0, 1, 7, 11), mirror=[0, 1])
+        if output == "int8":
+            pictures.norm[:] = np.rint(pictures.norm)
+        got = pictures.finish("compiled", output, interleaved=interleaved)
+        npt.assert_array_equal(got, pictures.finish("cpu", output, interleaved=interleaved))
+
+
+@pytest.mark.slow
+def test_compiled_code_far_out_does_not_come_round():
+    for matrix in ((1e9, 0, 0, 0, 1, 0), (1, 0, 1e14, 0, 1e5, -1e8)):
+        pictures = Pictures([StepKind.WARP_LINEAR], 3)
+        pictures.matrix[:] = matrix
+        npt.assert_array_equal(pictures.sample("compiled"), pictures.sample("cpu"))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 from device_code import CAPABILITIES, Memory, check_code, noise
+from ptx import run as run_ptx
 
 pytest.importorskip("numba.cuda")
 
 from gpuio.devices.launches import contrasts
 from gpuio.kernels import device_color, simulated
 from gpuio.kernels.color import color_image
+from gpuio.kernels.device import ptx
 from gpuio.kernels.steps import COLOR_STEP, STEP, ColorKind, StepKind
 
 BRIGHT, PLAIN, VIVID = (
@@ -76,23 +78,29 @@ class Pictures:
                 color_image(row[: self.pixels.shape[1]], steps)
         return whole
 
-    def run(self, *, backwards=False, threads=32):
+    def run(self, *, backwards=False, threads=32, compiled=False):
         """`whole` after the device's."""
-        namespace = simulated.load(self.memory)
-        table = self.memory.add(self.table)
-        color = namespace.modules["gpuio.kernels.device_color"]
+        table, color = self.memory.add(self.table), device_color
+        if not compiled:
+            color = simulated.load(self.memory).modules["gpuio.kernels.device_color"]
         kernel = color.COLOR if self.channels == 3 else color.BRIGHTEN
         kernel = replace(kernel, block=(threads, 1, 1))
         grid = device_color.color_grid(kernel, table, self.channels)
+
+        def launch(*args):
+            if compiled:
+                run_ptx(ptx(kernel, (9, 0)), grid, kernel.block, args, self.memory)
+            else:
+                simulated.simulate(kernel, grid, args, backwards=backwards)
+
         if self.channels != 3:
-            simulated.simulate(kernel, grid, (table.ctypes.data, self.channels))
+            launch(table.ctypes.data, self.channels)
             return self.whole
         used = table[(table["color"] != 0) & (table["kind"] != StepKind.SKIP)]
         count = contrasts(used, [(self.colors.ctypes.data, self.colors)])
         totals = self.memory.add(np.zeros((count, len(table)), np.int64), writable=True)
         for run in range(count + 1):
-            args = (table.ctypes.data, totals.ctypes.data, run)
-            simulated.simulate(kernel, grid, args, backwards=backwards)
+            launch(table.ctypes.data, totals.ctypes.data, run)
         return self.whole
 
 
@@ -135,6 +143,17 @@ def test_brightness_is_of_all_channels(channels, skew):
     )
     expected = pictures.expected()
     npt.assert_array_equal(pictures.run(), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.slow
+def test_compiled_code_has_the_colours_of_the_cpu(channels):
+    """Its PTX, run in Python: many pictures of one block, and one of three."""
+    colors = COLORS if channels == 3 else [[BRIGHT]]
+    for lists, size in (colors, (5, 7)), (colors[:1], (36, 41)):
+        pictures = Pictures(lists, size, channels)
+        expected = pictures.expected()
+        npt.assert_array_equal(pictures.run(compiled=True), expected)
 
 
 @pytest.mark.parametrize(
