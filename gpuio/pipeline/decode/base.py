@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +18,7 @@ from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.sources.base import RecordSource
 
+Decoded = TypeVar("Decoded")
 NO_MEMORY = "there is not enough memory to decode it"
 """Why an image has no pixels."""
 
@@ -92,30 +96,48 @@ class Decoder(ABC):
         Images that cannot be decoded become faults of their samples.
 
         Returns:
-            Places of the images that are decoded now. Call again until there are none: one call
-            stops when its pixels take much memory.
+            Places of the images that are decoded now. Call again until there are none: the pixels
+            of one call take 64 MiB at most, or are those of one image.
         """
         again = (jobs.box[:, 2] > 0) & ~self.decoded(jobs)
         again[[*jobs.headers.later]] = True
         again[[*records.samples.faults, *jobs.retried]] = False
-        done, nbytes = [], 0
-        for place in np.flatnonzero(again).tolist():
-            if nbytes > LARGE:
-                break
-            jobs.retried.add(place)
-            try:
-                pixels = decode_at(self, records, place, records.encoded(place))
-                check_size(pixels, *jobs.headers.size[place].tolist())
-                jobs.put(place, pixels)
-            except DecodeError as error:
-                self.reject(records, place, str(error))
-            except MemoryError:
-                self.reject(records, place, NO_MEMORY)
-            else:
-                done.append(place)
-                nbytes += pixels.nbytes
+        left = np.flatnonzero(again)
+        nbytes = jobs.headers.size[left].astype(np.int64).prod(axis=1) * self.channels
+        done: list[int] = []
+        while len(left) and not done:
+            count = max(1, int(np.searchsorted(np.cumsum(nbytes), LARGE, "right")))
+            places, left, nbytes = left[:count].tolist(), left[count:], nbytes[count:]
+            jobs.retried.update(places)
+            found = self.map(partial(self._decode_again, records, jobs), places)
+            for place, pixels in zip(places, found, strict=True):
+                if isinstance(pixels, str):
+                    self.reject(records, place, pixels)
+                else:
+                    jobs.put(place, pixels)
+                    done.append(place)
         self.fallback_count += len(done)
         return done
+
+    def map(self, decode: Callable[[int], Decoded], places: Sequence[int]) -> Iterator[Decoded]:
+        """What `decode` makes of the image at each place, in their order.
+
+        A decoder whose `decode_image` may be called in several threads at once uses them.
+        """
+        return map(decode, places)
+
+    def _decode_again(
+        self, records: RecordBatch, jobs: DecodeJobs, place: int
+    ) -> npt.NDArray[np.uint8] | str:
+        """The pixels of the image at `place`, or why there are none."""
+        try:
+            pixels = decode_at(self, records, place, records.encoded(place))
+            check_size(pixels, *jobs.headers.size[place].tolist())
+        except DecodeError as error:
+            return str(error)
+        except MemoryError:
+            return NO_MEMORY
+        return pixels
 
     def decode_image(self, data: bytes) -> npt.NDArray[np.uint8]:
         """(H, W, C) pixels of one image on the host, for `retry`.

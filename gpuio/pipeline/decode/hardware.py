@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gpuio.devices.base import Device
 from gpuio.errors import BackendError
 
 _HARDWARE: Final = 3  # nvjpegBackend_t
@@ -37,6 +38,33 @@ class Engines:
 
     count: int
     reason: str = ""
+
+
+def engines_of(device: Device, cuda: int) -> Engines:
+    """The engines of a device; a warning where there should be some.
+
+    Args:
+        device: The device; the CPU has none.
+        cuda: Major version of CUDA that nvImageCodec was built for.
+
+    Raises:
+        BackendError: The device is a GPU, and nvJPEG is not installed.
+    """
+    if device.device_id is None:
+        return Engines(0, "the device is the CPU")
+    nvjpeg = load_nvjpeg(cuda)
+    with device.scope():
+        engines = find_engines(nvjpeg)
+    warn_if_hidden(engines, _capability(device.device_id))
+    return engines
+
+
+def _capability(device_id: int) -> tuple[int, int]:
+    """Compute capability of a GPU."""
+    import cupy
+
+    number = int(cupy.cuda.Device(device_id).compute_capability)
+    return number // 10, number % 10
 
 
 def load_nvjpeg(cuda: int) -> Any:
@@ -94,9 +122,12 @@ def warn_if_hidden(engines: Engines, capability: tuple[int, int]) -> None:
             known to have engines; there is no warning for other GPUs.
     """
     if not engines.count and capability in _WITH_ENGINES:
-        warnings.warn(
-            f"JPEGs are decoded without the GPU's JPEG engines: {engines.reason}", stacklevel=2
-        )
+        warn_without_engines(engines.reason)
+
+
+def warn_without_engines(reason: str) -> None:
+    """Warn that JPEGs are decoded without engines that the GPU seems to have."""
+    warnings.warn(f"JPEGs are decoded without the GPU's JPEG engines: {reason}", stacklevel=3)
 
 
 def _why_none() -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from gpuio.errors import BackendError
 from gpuio.kernels import codec_calls
 from gpuio.kernels.markers import JPEG_HEAD
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
-from gpuio.pipeline.decode.base import Decoder, DecoderOptions
+from gpuio.pipeline.decode.base import Decoded, Decoder, DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.libjpeg_warnings import listener
 from gpuio.pipeline.decode.portable import decode_places
@@ -105,6 +106,9 @@ class NvImageCodec(Decoder):
         valid[done] = True
         self._valid[records.samples.ids[valid]] = True
         return done
+
+    def map(self, decode: Callable[[int], Decoded], places: Sequence[int]) -> Iterator[Decoded]:
+        return self._pool.map(decode, places)
 
     def release(self, headers: Headers) -> None:
         release(self._instance, headers.table)

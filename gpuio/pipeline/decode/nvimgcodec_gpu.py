@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -46,7 +45,7 @@ from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.batch_split import BatchSplit, pixels_of, takes
 from gpuio.pipeline.decode.canaries import Canaries, CanaryCheck
 from gpuio.pipeline.decode.engine_health import EngineHealth
-from gpuio.pipeline.decode.hardware import Engines, find_engines, load_nvjpeg, warn_if_hidden
+from gpuio.pipeline.decode.hardware import Engines, engines_of, warn_without_engines
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.nvimgcodec_base import (
     CPU_MODULES,
@@ -112,8 +111,9 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             reason = "deterministic" if options.deterministic else self.engines.reason
             raise BackendError(f"hardware alone was asked to decode, but: {reason}")
         self._messages = Messages()
+        listener = self._messages.listener
         # An instance for this decoder alone, so that its messages are about this decoder.
-        super().__init__(options, abi.Instance(library, modules, self._messages.listener))
+        super().__init__(options, abi.Instance(library, modules, listener))
         for problem in self._instance.problems:
             self._messages.add(problem)
         self.windowed = windowed
@@ -135,9 +135,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self._canaries = [Canaries(device) for _ in range(device.max_in_flight)]
         self._checks: dict[int, CanaryCheck] = {}  # by id of the headers
         with device.scope():
-            self._lanes = [
-                [self._native(kind) for kind in wanted] for _ in range(device.max_in_flight)
-            ]
+            self._lanes = self._natives(wanted)
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -252,7 +250,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         lane: Lane,
     ) -> None:
         """Let all kinds of codecs decode at once; what one fails with goes to those behind it."""
-        natives, engines = self._lanes[lane.number], not self._health.reason
+        natives = self._lanes[lane.number]
+        engines = self.engines.count > 0 and not self._health.reason
         try:
             parts = self._split.parts(table, np.flatnonzero(wanted), engines=engines)
             self._decode_parts(
@@ -316,14 +315,27 @@ class NvImageCodecGpuDecoder(NvImageCodec):
                 decoded=decoded, rescued=rescued, words=self._messages.recent()
             )
         if given_up:
-            warnings.warn(
-                f"JPEGs are decoded without the GPU's JPEG engines: {self._health.reason}",
-                stacklevel=2,
-            )
+            warn_without_engines(self._health.reason)
 
     def _needs_fallback(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
         fallback = super()._needs_fallback(table)
         return fallback | (is_jpeg(table) & (table["channels"] == 4))
+
+    def _natives(self, kinds: list[str]) -> list[list[NativeDecoder]]:
+        """For each lane, a decoder of each kind; engines that do not start are done without.
+
+        Raises:
+            BackendError: nvImageCodec has no decoder of a kind.
+        """
+        try:
+            lanes = range(self.device.max_in_flight)
+            return [[self._native(kind) for kind in kinds] for _ in lanes]
+        except BackendError as error:
+            if kinds[0] != "hardware" or len(kinds) == 1:
+                raise
+            self.engines = Engines(0, str(error))
+        warn_without_engines(self.engines.reason)
+        return self._natives(kinds[1:])
 
     def _native(self, kind: str) -> NativeDecoder:
         """A decoder of a kind.
@@ -351,19 +363,7 @@ def _find_engines(
     options: DecoderOptions, library: abi.Library
 ) -> tuple[Engines, tuple[str, ...], tuple[str, ...]]:
     """The engines of the device, the codec modules for it, and the kinds of codecs that it has."""
-    device = options.device
-    if device.device_id is None:
-        return Engines(0, "the device is the CPU"), CPU_MODULES, ("cpu",)
-    nvjpeg = load_nvjpeg(library.cuda)
-    with device.scope():
-        engines = find_engines(nvjpeg)
-    warn_if_hidden(engines, _capability(device.device_id))
+    engines = engines_of(options.device, library.cuda)
+    if options.device.device_id is None:
+        return engines, CPU_MODULES, ("cpu",)
     return engines, (*CPU_MODULES, _GPU_MODULE), tuple(KINDS)
-
-
-def _capability(device_id: int) -> tuple[int, int]:
-    """Compute capability of a GPU."""
-    import cupy
-
-    number = int(cupy.cuda.Device(device_id).compute_capability)
-    return number // 10, number % 10

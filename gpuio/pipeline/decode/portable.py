@@ -5,7 +5,7 @@ It decodes where nvImageCodec has no wheel, and the images that are not given to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from gpuio.devices.base import LARGE
 from gpuio.devices.out_of_memory import give_back
 from gpuio.errors import DecodeError
 from gpuio.formats.codec import opened
-from gpuio.pipeline.decode.base import Decoder, DecoderOptions, decode_at
+from gpuio.pipeline.decode.base import Decoded, Decoder, DecoderOptions, decode_at
 from gpuio.pipeline.decode.jobs import Headers
 from gpuio.pipeline.read.reader import RecordBatch
 
@@ -90,3 +90,6 @@ class PortableDecoder(Decoder):
     def open(self, records: RecordBatch) -> Headers:
         places = range(len(records.nbytes))
         return decode_places(self, self._pool, records, places)
+
+    def map(self, decode: Callable[[int], Decoded], places: Sequence[int]) -> Iterator[Decoded]:
+        return self._pool.map(decode, places)

@@ -26,7 +26,13 @@ from gpuio.devices.ring import Ring
 from gpuio.devices.simulated import OrderError
 from gpuio.errors import BackendError, DecodeError
 from gpuio.formats.codec import imdecode
-from gpuio.pipeline.decode import hardware, make_decoder, nvimgcodec_abi, nvimgcodec_gpu
+from gpuio.pipeline.decode import (
+    hardware,
+    make_decoder,
+    nvimgcodec_abi,
+    nvimgcodec_gpu,
+    nvimgcodec_native,
+)
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.hardware import Engines
 from gpuio.pipeline.decode.jobs import DecodeJobs
@@ -385,6 +391,152 @@ def test_images_that_are_claimed_but_not_written_are_decoded_again_and_counted(
     assert (stats["unwritten"], stats["portable"]) == (3, 3)
 
 
+CPU_AS_ENGINES = {"hardware": KINDS["cpu"], "cpu": KINDS["cpu"]}
+
+
+@pytest.fixture
+def with_engines(dataset, opened, monkeypatch):
+    """A function that makes decoders with engines, which are played by codecs for the CPU."""
+    monkeypatch.setattr(nvimgcodec_native, "KINDS", CPU_AS_ENGINES)
+    found = Engines(7), nvimgcodec_gpu.CPU_MODULES, tuple(CPU_AS_ENGINES)
+    monkeypatch.setattr(nvimgcodec_gpu, "_find_engines", lambda options, library: found)
+    return lambda data: opened(data, share=1.0)
+
+
+def break_engines(decoder, status, broken):
+    """Let engines report a status for all images while `broken` holds something."""
+    for lane in decoder._lanes:
+        engines, decode = lane[0], lane[0].decode
+        assert engines.kind == "hardware"
+
+        def fail(table, places, bases, stream, decode=decode):
+            if not broken:
+                decode(table, places, bases, stream)
+            else:
+                broken.pop()
+                table["status"][places] = status
+
+        engines.decode = fail
+
+
+def jpegs(count):
+    return [encode(draw(30, 40, seed=n), "JPEG", subsampling=n % 3) for n in range(count)]
+
+
+def test_a_batch_that_engines_fail_with_is_decoded_without_them(dataset, with_engines):
+    data = dataset(jpegs(6))
+    decoder = with_engines(data)
+    break_engines(decoder, nvimgcodec_abi.FAILED, [1])
+    for decoded in 0, 6:
+        images, faults = run(decoder, data)
+        assert not faults
+        stats = decoder.stats()
+        assert (stats["engine_failures"], stats["hardware"], stats["cpu"]) == (1, decoded, 6)
+        for got, image in zip(images, by_item(data)[0], strict=True):
+            npt.assert_array_equal(got, image)
+
+
+def test_engines_that_fail_twice_in_a_row_are_given_up_with_a_warning(dataset, with_engines):
+    data = dataset(jpegs(6))
+    decoder = with_engines(data)
+    decoder._messages.add("nvjpegDecodeBatchedEx: status 8")
+    break_engines(decoder, nvimgcodec_abi.FAILED, [1, 1])
+    run(decoder, data)
+    with pytest.warns(UserWarning, match=r"without the GPU's JPEG engines: .* status 8"):
+        run(decoder, data)
+    for _ in range(2):
+        run(decoder, data)
+    stats = decoder.stats()
+    assert (stats["engines"], stats["engine_failures"], stats["hardware"]) == (0, 2, 0)
+    assert "nvjpegDecodeBatchedEx: status 8" in stats["engines_unavailable_reason"]
+    assert stats["cpu"] == 24
+
+
+def test_engines_that_do_not_start_are_done_without_and_the_reason_is_told(
+    dataset, with_engines, monkeypatch
+):
+    data, made = dataset(jpegs(3)), nvimgcodec_abi.Instance.decoder
+    left = [0]
+
+    def fail(self, execution, options=""):
+        left[0] += 1
+        if left[0] == 1:
+            raise BackendError("nvImageCodec: no decoder for GPU 0, status 5")
+        return made(self, execution, options)
+
+    monkeypatch.setattr(nvimgcodec_abi.Instance, "decoder", fail)
+    with pytest.warns(UserWarning, match="without the GPU's JPEG engines: .* status 5"):
+        decoder = with_engines(data)
+    _, faults = run(decoder, data)
+    stats = decoder.stats()
+    assert not faults
+    assert (stats["engines"], stats["hardware"], stats["cpu"]) == (0, 0, 3)
+    assert "status 5" in stats["engines_unavailable_reason"]
+
+
+def test_images_that_engines_do_not_take_are_no_failure(dataset, with_engines):
+    """Progressive JPEGs, for example: 0x21 says that their sampling is not supported."""
+    data = dataset(jpegs(6))
+    decoder = with_engines(data)
+    break_engines(decoder, 0x21, [1, 1, 1])
+    for _ in range(4):
+        run(decoder, data)
+    stats = decoder.stats()
+    assert (stats["engine_failures"], stats["cpu"], stats["hardware"]) == (0, 18, 6)
+
+
+def test_damaged_images_are_no_failure_of_engines(dataset, with_engines):
+    whole = PICTURES["jpeg 4:2:0"]
+    middle = len(whole) // 2
+    data = dataset([whole[:middle] + whole[middle + 100 :]])
+    decoder = with_engines(data)
+    break_engines(decoder, nvimgcodec_abi.FAILED, [1, 1, 1])
+    for _ in range(3):
+        _, faults = run(decoder, data)
+        assert list(faults) == [0]
+    assert decoder.stats()["engine_failures"] == 0
+
+
+def test_what_no_codec_of_the_gpu_decodes_is_decoded_by_several_threads(dataset, opened):
+    data = dataset(jpegs(8))
+    decoder = opened(data)
+    for (native,) in decoder._lanes:
+        native.decode = lambda table, places, bases, stream: None
+    both, decode = threading.Barrier(2), decoder.decode_image
+
+    def meet(encoded):
+        both.wait(60)
+        return decode(encoded)
+
+    decoder.decode_image = meet
+    images, faults = run(decoder, data)
+    assert not faults
+    for got, image in zip(images, by_item(data)[0], strict=True):
+        npt.assert_array_equal(got, image)
+    assert decoder.stats()["portable"] == 8
+
+
+def test_what_nvimagecodec_says_of_damage_is_in_the_stats(dataset, opened):
+    whole = PICTURES["jpeg 4:2:0"]
+    data = dataset([whole[:300] + b"\xff\xc4\x00\x04\xff\xff" + whole[300:]])
+    decoder = opened(data)
+    run(decoder, data)
+    run(decoder, data)
+    assert decoder.stats()["decoder_messages"] == ["Invalid marker"]
+
+
+def test_a_codec_module_that_does_not_start_is_in_the_stats(dataset, opened, monkeypatch):
+    made = nvimgcodec_abi.Instance.__init__
+
+    def start(self, *args):
+        made(self, *args)
+        self.problems.append("libnvjpeg_ext.so does not start, status 4")
+
+    monkeypatch.setattr(nvimgcodec_abi.Instance, "__init__", start)
+    decoder = opened(dataset([PICTURES["png"]]))
+    assert "libnvjpeg_ext.so does not start, status 4" in decoder.stats()["decoder_messages"]
+
+
 def test_engines_never_write_before_the_canaries_are_there(dataset, opened, monkeypatch):
     """The host waits for them: else an engine's pixels would be overwritten, as on Hopper."""
     data = dataset([PICTURES["jpeg 4:2:0"]] * 2)
@@ -538,14 +690,14 @@ def test_the_hardware_alone_is_refused_where_it_may_not_be_used(dataset, monkeyp
     class Gpu(CpuDevice):
         device_id = 0
 
-    monkeypatch.setattr(nvimgcodec_gpu, "load_nvjpeg", lambda cuda: None)
-    monkeypatch.setattr(nvimgcodec_gpu, "_capability", lambda device_id: (7, 5))
+    monkeypatch.setattr(hardware, "load_nvjpeg", lambda cuda: None)
+    monkeypatch.setattr(hardware, "_capability", lambda device_id: (7, 5))
     data = dataset([PICTURES["png"]])
     for engines, deterministic, reason in (
         (Engines(7), True, "deterministic"),
         (Engines(0, "none in this slice"), False, "none in this slice"),
     ):
-        monkeypatch.setattr(nvimgcodec_gpu, "find_engines", lambda nvjpeg, found=engines: found)
+        monkeypatch.setattr(hardware, "find_engines", lambda nvjpeg, found=engines: found)
         with pytest.raises(BackendError, match=reason):
             NvImageCodecGpuDecoder(
                 DecoderOptions(Gpu(1), 3, data, deterministic), kinds=("hardware",)
