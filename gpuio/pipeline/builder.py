@@ -78,6 +78,8 @@ class PipelineBuilder:
             self.source,
             deterministic=runtime.deterministic,
             tolerant=runtime.tolerate == "warnings",
+            engine_share=runtime.engine_share,
+            decode_threads=runtime.decode_threads,
         )
         decoder = make_decoder(runtime.decoder, options)
         with ExitStack() as undo:

@@ -113,6 +113,11 @@ class RuntimeConfig:
         "(simplejpeg and Pillow), or a name that `gpuio.register_decoder` was given.")
     deterministic: bool = option(False, "On a GPU, use only decoders that give the same pixels in "
         "every run; the GPU's JPEG engines are not among them.")
+    engine_share: float | None = option(None, "The part of the pixels of JPEGs that a GPU's JPEG "
+        "engines decode, from 0 to 1. None shares images out by the rates at which engines, CUDA "
+        "and CPU cores are seen to work.", reader=optional(p.number))
+    decode_threads: int | None = option(None, "The number of CPU threads that decode beside a GPU, "
+        "from 0 to 1024. With 0 the CPU decodes only what the GPU cannot. None takes up to 16.")
     on_error: OnError = option("raise", "What becomes of an image that could not be read or "
         'decoded. "raise" raises the error, "skip" leaves the image out and fills up the batch, '
         '"replace" puts another image of the batch in its place, and "zero" sets its pixels to 0. '
@@ -124,6 +129,10 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         if (threads := self.preprocess_threads) is not None:
             p.integer("preprocess_threads", threads, least=1, most=_MAX_THREADS)
+        if (threads := self.decode_threads) is not None:
+            p.integer("decode_threads", threads, least=0, most=_MAX_THREADS)
+        if self.engine_share is not None and not 0 <= self.engine_share <= 1:
+            raise ValueError(f"engine_share must be in [0, 1], got {self.engine_share}")
         p.integer("prefetch_buffer", self.prefetch_buffer, least=1)
         p.choice("on_error", self.on_error, POLICIES)
         if self.tolerate not in (None, "", "warnings"):

@@ -33,6 +33,10 @@ class DecoderOptions:
         source: The records; it says in messages where one lies.
         deterministic: Use only codecs that give the same pixels each time, on a GPU too.
         tolerant: Take the pixels that libjpeg makes up where a JPEG is damaged.
+        engine_share: The part of the pixels that a GPU's JPEG engines get, 0 to 1; None to go by
+            measured rates.
+        decode_threads: CPU threads that decode beside a GPU; 0 for what it cannot decode alone;
+            None for up to 16.
     """
 
     device: Device
@@ -40,6 +44,8 @@ class DecoderOptions:
     source: RecordSource
     deterministic: bool = False
     tolerant: bool = False
+    engine_share: float | None = None
+    decode_threads: int | None = None
 
 
 class Decoder(ABC):

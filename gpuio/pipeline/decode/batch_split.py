@@ -29,9 +29,8 @@ class BatchSplit:
     Args:
         kinds: The kinds of codecs, in the order in which they are tried.
         engines: JPEG engines of the GPU.
-        threads: CPU threads that decode.
-        engine_share: The part of the pixels that the engines get, 0 to 1; None to go by measured
-            rates.
+        threads: CPU threads that decode; 0 for a CPU that decodes what no other kind takes.
+        engine_share: As in `DecoderOptions`.
         measured: Whether rates may decide; if not, each image has the first kind that takes it.
     """
 
@@ -45,6 +44,7 @@ class BatchSplit:
         measured: bool = True,
     ) -> None:
         self._kinds, self._measured = tuple(kinds), measured and len(kinds) > 1
+        self._rest_only = [kind == "cpu" and not threads for kind in kinds]
         self._lock = threading.Lock()
         expected = {"hardware": _OF_AN_ENGINE * engines, "hybrid": threads, "cpu": threads}
         rates = {kind: float(max(expected[kind], 1)) for kind in kinds}
@@ -65,6 +65,8 @@ class BatchSplit:
         allowed = np.stack([takes(kind, rows) for kind in self._kinds], axis=1)
         if not engines:
             allowed[:, [kind == "hardware" for kind in self._kinds]] = False
+        takers = allowed.sum(axis=1, keepdims=True)
+        allowed &= ~np.array(self._rest_only) | (takers == 1)
         if self._measured:
             with self._lock:
                 chosen = self._split.assign(pixels_of(rows), allowed)

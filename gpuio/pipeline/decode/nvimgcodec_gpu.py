@@ -55,7 +55,7 @@ from gpuio.pipeline.decode.nvimgcodec_base import (
     release,
 )
 from gpuio.pipeline.decode.nvimgcodec_messages import Messages
-from gpuio.pipeline.decode.nvimgcodec_native import KINDS, LEGACY, NativeDecoder
+from gpuio.pipeline.decode.nvimgcodec_native import KINDS, LEGACY, MAX_THREADS, NativeDecoder
 from gpuio.pipeline.read.reader import RecordBatch
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
 _GPU_MODULE: Final = "nvjpeg_ext"
 _WARM_UP_SIZE: Final = 64  # pixels
+_ENGINE_THREADS: Final = 2  # they read headers
 
 
 class NvImageCodecGpuDecoder(NvImageCodec):
@@ -73,8 +74,6 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             picture always has the same codec, and the same pixels on one kind of GPU with one
             version of nvJPEG; the engines' pixels differ a little from those of other codecs.
         kinds: The `KINDS` of codecs that may be used. The portable codec decodes what they do not.
-        share: The part of the pixels that the engines get, 0 to 1; None to go by the rates at which
-            engines, CUDA and CPU are seen to work.
         chunk: The most images in one call of nvImageCodec; None for whole batches.
         settings: More options of nvImageCodec, `module:name=value` with blanks between them.
         windowed: Decode only the part of an image that is wanted. nvImageCodec 0.9 fails with error
@@ -94,7 +93,6 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         options: DecoderOptions,
         *,
         kinds: Collection[str] = tuple(KINDS),
-        share: float | None = None,
         chunk: int | None = None,
         settings: str = LEGACY,
         windowed: bool = False,
@@ -118,11 +116,12 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             self._messages.add(problem)
         self.windowed = windowed
         self._chunk, self._settings = chunk, settings
+        self._threads = _threads(options)
         self._split = BatchSplit(
             wanted,
             self.engines.count,
-            device.threads,
-            engine_share=share,
+            self._threads["cpu"],
+            engine_share=options.engine_share,
             measured=not options.deterministic,
         )
         picture = np.zeros((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), np.uint8)
@@ -350,13 +349,21 @@ class NvImageCodecGpuDecoder(NvImageCodec):
                 kind,
                 self.device.device_id,
                 pixel_info(self.channels, on_host=on_host),
-                threads=self.device.threads,
+                threads=self._threads[kind],
                 settings=self._settings,
                 chunk=self._chunk,
             )
         except BackendError as error:
             words = "; ".join(self._messages.recent())
             raise BackendError(f"{error} ({words})" if words else str(error)) from error
+
+
+def _threads(options: DecoderOptions) -> dict[str, int]:
+    """CPU threads of a decoder of each kind, of which each lane has one."""
+    device, beside = options.device, options.decode_threads
+    usual = max(1, min(device.threads, MAX_THREADS) // device.max_in_flight)
+    cpu = usual if beside is None else -(-beside // device.max_in_flight)
+    return {"hardware": min(device.threads, _ENGINE_THREADS), "hybrid": usual, "cpu": cpu}
 
 
 def _find_engines(

@@ -110,6 +110,36 @@ def test_deterministic_decoding_goes_by_the_picture_alone(rec, all_kinds):
     assert [stats[kind] for kind in KINDS] == [0, COUNT - 4, 4]
 
 
+BASELINE = sum(number % 4 != 0 for number in range(COUNT - 4))
+
+
+@pytest.mark.parametrize(
+    ("options", "counts"),
+    [
+        ({"engine_share": 1.0, "decode_threads": 0}, [BASELINE, COUNT - 4 - BASELINE, 4]),
+        ({"engine_share": 0.0, "decode_threads": 0}, [0, COUNT - 4, 4]),
+    ],
+)
+def test_options_pin_who_decodes(rec, all_kinds, options, counts):
+    images, stats = epoch(rec, "simulated", **options)
+    assert [stats[kind] for kind in KINDS] == counts
+    npt.assert_array_equal(images, epoch(rec, "cpu", **options)[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine_share": 1.5}, r"engine_share must be in \[0, 1\], got 1.5"),
+        ({"engine_share": "most"}, "engine_share must be a number, got 'most'"),
+        ({"decode_threads": -1}, "decode_threads must be at least 0, got -1"),
+        ({"decode_threads": 5000}, "decode_threads must be at most 1024, got 5000"),
+    ],
+)
+def test_options_that_cannot_be_are_errors(rec, options, message):
+    with pytest.raises(ValueError, match=message):
+        gpuio.ImageRecordIter(rec, (3, 20, 20), SIZE, **options)
+
+
 def test_what_the_engines_fail_with_goes_to_the_kinds_behind_them(rec, all_kinds, monkeypatch):
     decode = nvimgcodec_native.NativeDecoder.decode
 
