@@ -69,8 +69,10 @@ class GpuContext:
     def __enter__(self) -> None:
         self.call(driver.cuCtxPushCurrent, self._handle)
 
-    def __exit__(self, *exception: object) -> None:
-        self.call(driver.cuCtxPopCurrent)
+    def __exit__(self, kind: object, *rest: object) -> None:
+        popped = driver.cuCtxPopCurrent()
+        if kind is None:  # otherwise the first error is the one to report
+            _check(self.name, driver.cuCtxPopCurrent, popped)
 
     @contextmanager
     def relaxed(self) -> Generator[None]:
@@ -82,8 +84,10 @@ class GpuContext:
             before = self.call(driver.cuThreadExchangeStreamCaptureMode, _RELAXED)
             try:
                 yield
-            finally:
-                self.call(driver.cuThreadExchangeStreamCaptureMode, before)
+            except BaseException:
+                driver.cuThreadExchangeStreamCaptureMode(before)
+                raise
+            self.call(driver.cuThreadExchangeStreamCaptureMode, before)
 
     def destroy(self, function: Callable[[int], Any], ptr: int) -> None:
         """Destroy what the context has; a forked process leaves it to the one that made it.

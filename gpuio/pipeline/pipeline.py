@@ -156,9 +156,11 @@ class Pipeline:
     def close(self) -> None:
         """End everything and close the decoders."""
         self.stop()
-        self.device.record().synchronize()
-        for each in self._inputs:
-            each.field.decoder.close()
+        try:
+            self.device.record().synchronize()
+        finally:  # also when the device has failed
+            for each in self._inputs:
+                each.field.decoder.close()
 
     def accounts(self) -> dict[str, PipelineStats]:
         """What was done since the pipeline was made, and how long it took.

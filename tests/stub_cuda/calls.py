@@ -72,14 +72,26 @@ def alive() -> dict[str, int]:
     return {kind: _STUB.stub_alive(number) for number, kind in enumerate(KINDS)}
 
 
-def fail(name: str, after: int, code: int) -> None:
-    """Let call number `after`, from 0, of a function fail; of any function for ""."""
-    _STUB.stub_fail(name.encode(), ctypes.c_long(after), code)
+def fail(name: str, after: int, code: int, *, stays: bool = False) -> None:
+    """Let a call of the driver fail.
+
+    Args:
+        name: The function; "" for any.
+        after: Which of its calls, from 0.
+        code: What it returns then.
+        stays: Whether all later ones fail too, as those of a device that is lost.
+    """
+    _STUB.stub_fail(name.encode(), ctypes.c_long(after), code, int(stays))
 
 
 def pending() -> bool:
     """Whether the call that is to fail has yet to come."""
     return bool(_STUB.stub_pending())
+
+
+def depth() -> int:
+    """How many contexts are current in the calling thread, one above the other."""
+    return int(_STUB.stub_depth())
 
 
 def capture(*, running: bool) -> None:

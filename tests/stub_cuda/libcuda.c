@@ -48,7 +48,7 @@ static const char *calls[MOST_CALLS];
 static int launched, called, retained[DEVICES], owner_pid;
 static char context[DEVICES], fail_name[NAME];
 static long fail_after;
-static int fail_code;
+static int fail_code, fail_stays;
 static __thread int stack[DEPTH], depth, mode;
 static int capturing;
 
@@ -59,7 +59,7 @@ static int enter(const char *name, int needs_init)
     if (called < MOST_CALLS) calls[called++] = name;
     if (fail_code && (!fail_name[0] || !strcmp(fail_name, name)) && fail_after-- <= 0) {
         code = fail_code;
-        fail_code = OK;
+        if (!fail_stays) fail_code = OK;
     }
     if (needs_init && owner_pid != getpid()) code = NO_INIT;
     pthread_mutex_unlock(&lock);
@@ -323,16 +323,18 @@ int cuGetProcAddress(const char *symbol, void **function, int version, uint64_t 
 
 /* ---- for the tests ---- */
 
-/* Of the calls of `name` from now on, or of all for "", number `after` (from 0) returns `code`. */
-void stub_fail(const char *name, long after, int code)
+/* Of the calls of `name` from now on, or of all for "", number `after` (from 0) returns `code`; and
+ * all after it, if that stays. */
+void stub_fail(const char *name, long after, int code, int stays)
 {
     pthread_mutex_lock(&lock);
     snprintf(fail_name, NAME, "%s", name);
-    fail_after = after, fail_code = code;
+    fail_after = after, fail_code = code, fail_stays = stays;
     pthread_mutex_unlock(&lock);
 }
 void stub_capture(int running) { capturing = running; }
 int stub_pending(void) { return fail_code != OK; }
+int stub_depth(void) { return depth; }
 int stub_called(void) { return called; }
 const char *stub_call(int number) { return calls[number]; }
 int stub_launched(void) { return launched; }
