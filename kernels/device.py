@@ -1,8 +1,9 @@
 """What a kernel of a CUDA device is, and how it is compiled, cached and launched.
 
 The kernels take STEP tables in device memory, and do together what the CPU's `resample` and
-`finish` do: those of `device_pixels.py` make the pixels of steps and write them into the batch or
-into scratch memory, COLOR of `device_color.py` changes the colours of pictures in scratch memory.
+`finish` do. TAPS of `device_taps.py` makes the tables of resizes; `window` of `device_output.py`
+and `strips` of `device_resize.py` make the pixels of steps and write them into the batch or into
+scratch memory; COLOR of `device_color.py` changes the colours of pictures in scratch memory.
 
 Only devices import this; it needs numba-cuda, but no driver before `compile_device`.
 """
@@ -55,3 +56,16 @@ def ptx(kernel, capability):
     """A `DeviceKernel` as PTX for a compute capability such as (9, 0); this takes no driver."""
     text, _ = cuda.compile_ptx(kernel.body, kernel.signature, cc=capability)
     return text
+
+
+def machine_code(kernel, capability):
+    """A `DeviceKernel` for a compute capability as it is launched; this takes no driver.
+
+    Returns:
+        The code, an ELF file in bytes, and what the linker says of registers and memory.
+    """
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
+    options = LinkerOptions(arch=f"sm_{capability[0]}{capability[1]}", ptxas_options=["-v"])
+    linker = Linker(ObjectCode.from_ptx(ptx(kernel, capability).encode()), options=options)
+    return bytes(linker.link("cubin").code), linker.get_info_log()

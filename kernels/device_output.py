@@ -140,15 +140,16 @@ def window(kind, channels, output, layout, mean_image):
         step = table + _U64(cuda.blockIdx.z) * _U64(_STEP_BYTES)
         rows, cols = load32(step + _ROWS), load32(step + _COLS)
         if y < rows and first < cols:
-            count, last = _I32(min(cols - first, _AT_ONCE)), _I32(cols - 1)
+            count, last = min(_I32(cols - first), _I32(_AT_ONCE)), _I32(cols - 1)
             # Where the four are before they are mirrored; one behind the last is made twice.
-            j, k, m, n = first, min(first + 1, last), min(first + 2, last), min(first + 3, last)
+            j, k = first, min(_I32(first + 1), last)
+            m, n = min(_I32(first + 2), last), min(_I32(first + 3), last)
             if layout != SCRATCH and load32(step + _MIRROR) != 0:
-                j, k, m, n = last - j, last - k, last - m, last - n
-            p = step_pixel(step, kind, y, _I32(j), rows, cols, channels)
-            q = step_pixel(step, kind, y, _I32(k), rows, cols, channels)
-            r = step_pixel(step, kind, y, _I32(m), rows, cols, channels)
-            s = step_pixel(step, kind, y, _I32(n), rows, cols, channels)
+                j, k, m, n = _I32(last - j), _I32(last - k), _I32(last - m), _I32(last - n)
+            p = step_pixel(step, kind, y, j, rows, cols, channels)
+            q = step_pixel(step, kind, y, k, rows, cols, channels)
+            r = step_pixel(step, kind, y, m, rows, cols, channels)
+            s = step_pixel(step, kind, y, n, rows, cols, channels)
             out = load64(step + _DST)
             if layout == SCRATCH:
                 out = pixel_address(out, y, _I64(load64(step + _DST_PITCH)), first * channels)

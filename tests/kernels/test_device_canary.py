@@ -79,5 +79,5 @@ def test_the_last_canary_is_there_where_the_end_is_missing(missing):
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
 @pytest.mark.parametrize("kernel", [WRITE_CANARIES, CHECK_CANARIES], ids=lambda kernel: kernel.name)
-def test_their_code_is_small(kernel, capability, tmp_path):
-    check_code(kernel, capability, tmp_path, registers=32)
+def test_their_code_is_small(kernel, capability):
+    check_code(kernel, capability, registers=32)
