@@ -22,6 +22,10 @@ _OUT_OF_MEMORY = driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY
 _NO_CONTEXT = driver.CUresult.CUDA_ERROR_INVALID_CONTEXT
 _NOT_INITIALIZED = driver.CUresult.CUDA_ERROR_NOT_INITIALIZED
 _RELAXED = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+_CAPABILITY = (
+    driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+    driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+)
 
 
 class Owned:
@@ -56,6 +60,14 @@ class GpuContext:
         self.device_id, self.name = device_id, f"cuda:{device_id}"
         self._process = os.getpid()
         self._handle = int(self.call(driver.cuDevicePrimaryCtxRetain, device_id))
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        """Compute capability of the GPU."""
+        major, minor = (
+            self.call(driver.cuDeviceGetAttribute, each, self.device_id) for each in _CAPABILITY
+        )
+        return int(major), int(minor)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """The result of a function of `cuda.bindings.driver`, None where it has none.

@@ -142,6 +142,16 @@ def test_cuda_is_the_current_device_of_the_thread():
     assert stub_cuda.run(_current) == ["cuda:0", "cuda:1", "cuda:0"]
 
 
+def _capability():
+    from gpuio.pipeline.decode import hardware
+
+    return hardware._capability(1)
+
+
+def test_the_compute_capability_is_the_drivers():
+    assert stub_cuda.run(_capability) == [9, 0]
+
+
 def _copies():
     from gpuio.devices.cuda import CudaDriver
 

@@ -103,11 +103,7 @@ class DaliDecoder(NvImageCodec):
                 return
             nbytes = int(row["rows"]) * int(row["cols"]) * self.channels
             if self._on_gpu:
-                import cupy
-
-                runtime = cupy.cuda.runtime
-                kind = runtime.memcpyDeviceToDevice
-                runtime.memcpyAsync(to, image.data_ptr(), nbytes, kind, lane.handle)
+                lane.copy(to, image.data_ptr(), nbytes)
             else:
                 ctypes.memmove(to, np.array(image).ctypes.data, nbytes)
             row["status"] = abi.SUCCESS

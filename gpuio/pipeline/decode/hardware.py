@@ -61,10 +61,9 @@ def engines_of(device: Device, cuda: int) -> Engines:
 
 def _capability(device_id: int) -> tuple[int, int]:
     """Compute capability of a GPU."""
-    import cupy
+    from gpuio.devices.cuda_context import open_context
 
-    number = int(cupy.cuda.Device(device_id).compute_capability)
-    return number // 10, number % 10
+    return open_context(device_id).capability
 
 
 def load_nvjpeg(cuda: int) -> Any:
