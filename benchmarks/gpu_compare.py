@@ -22,7 +22,8 @@ TORCHVISION = "torchvision"
 START = 90.0  # seconds that a side may take to start
 TURN = 60.0  # and to answer
 CHECK = 0.1  # how far means and deviations may be apart: crops are random
-COUNTS = ("hardware", "hybrid", "cpu", "portable", "unwritten", "engines", "faults")
+FIGURES = ("hardware", "hybrid", "cpu", "portable", "unwritten", "engine_failures", "faults")
+FIGURES += ("engines", "engines_unavailable_reason", "split", "rates", "decoder_messages")
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def compare(settings: Row, wanted: list[SideOf], turn: float, rounds: int, limit
         "median": {name: round(median(values), 1) for name, values in rates.items()},
         "cores": {n: _median(r["cpu"] / r["seconds"] for r in rows) for n, rows in found.items()},
         "gpu_megabytes": comparison.memory,
-        "last": {name: _counts(rows[-1]) for name, rows in found.items()},
+        "last": {name: _figures(rows[-1]) for name, rows in found.items()},
         "checks": comparison.checks,
         "missing": comparison.missing,
         "disagree": disagree(comparison.checks),
@@ -168,9 +169,9 @@ def _median(values: Iterable[float]) -> float:
     return round(median(values), 2)
 
 
-def _counts(row: Row) -> Row:
-    """Who decoded, and how many could not be."""
+def _figures(row: Row) -> Row:
+    """Who decoded, in which parts, and what went wrong."""
     stats = row.get("stats", {})
-    return {k: stats[k] for k in COUNTS if k in stats} | {
+    return {k: stats[k] for k in FIGURES if k in stats} | {
         k: row[k] for k in ("failed",) if k in row
     }

@@ -158,9 +158,17 @@ def _bars(axes: Any, part: Row) -> None:
     ]
     axes.bar_label(bars, labels, label_type="edge", fontsize=8.5)
     axes.set_xlim(0, 1.45 * max(values))
+    axes.set_xlabel(_decoded(part.get("last", {}).get(OURS, {})), fontsize=8.5, color=DIM)
     axes.tick_params(labelsize=8.5)
     _tidy(axes)
     return None
+
+
+def _decoded(last: Row) -> str:
+    """Which parts of the pixels gpuio's codecs had, and what none of them has written."""
+    parts = [f"{kind} {100 * part:.0f} %" for kind, part in last.get("split", {}).items()]
+    parts += [f"{last['unwritten']} unwritten"] if "unwritten" in last else []
+    return f"{OURS}: {', '.join(parts)}" if parts else ""
 
 
 def _sweep(parts: dict[str, Row], suffix: str) -> Row:

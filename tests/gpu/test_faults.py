@@ -156,6 +156,15 @@ def test_many_damaged_images_leave_the_gpu_usable(tmp_path, scale, kinds, pictur
     assert_alike(found, load(rec, scale, "cpu")[0], "good ones")
 
 
+def test_images_that_a_codec_claimed_and_did_not_write_are_decoded_again(rec, scale, kinds, figure):
+    with gpuio.ImageRecordIter(
+        rec, scale.shape, GOOD // 2, device=scale.device, decoder="nvimgcodec"
+    ) as loader:
+        found = [(b.data[0].asnumpy(), b.label[0].asnumpy(), b.pad) for b in loader]
+        figure(f"{'+'.join(kinds)}: unwritten", loader.stats()["unwritten"])
+    assert_alike(found, load(rec, scale, "cpu")[0], "good ones")
+
+
 def assert_alike(found, wanted, name):
     """The same batches, but for how decoders round."""
     assert len(found) == len(wanted), name

@@ -264,6 +264,8 @@ def test_the_report_is_one_command(few, tmp_path):
         assert parts[name].get("rows") or parts[name]["median"], name
     assert parts["large"]["checks"]["gpuio"]["shape"] == [2, 3, 5, 5]
     assert report["benchmark"]["left_out"] == []
+    last = parts["large"]["last"]["gpuio"]
+    assert (last["split"].keys(), last["unwritten"]) == ({"cpu"}, 0)
     measured = {row["name"] for row in report["benchmark"]["targets"] if row["value"] is not None}
     assert {"large: gpuio / bare nvImageCodec", "large: kernels, of a batch's time"} <= measured
     pytest.importorskip("matplotlib")
