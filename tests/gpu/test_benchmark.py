@@ -73,6 +73,12 @@ def test_shares_are_swept_with_one_decoder_and_with_two(scripts, settings):
     assert all(row["images_per_second"] > 0 for row in found)
 
 
+def test_gpuio_is_swept_with_its_share_of_the_engines_pinned(scripts, settings):
+    found = list(scripts["gpu_sides"].pinned(settings))
+    assert [row["share"] for row in found] == [0.5, 1.0]
+    assert all(row["images_per_second"] > 0 for row in found)
+
+
 def test_other_batches_threads_and_memory(scripts, settings):
     found = rows(scripts["gpu_decode"], "sizes", settings | {"engines": 7})
     assert [row["what"] for row in found] == [

@@ -258,7 +258,16 @@ def test_the_report_is_one_command(few, tmp_path):
     assert "3 epochs of 4 images" in report["tests"]["soak"]["figures"]
     assert report["warm_up"]["failures"] == []
     parts = report["benchmark"]["parts"]
-    wanted = ["hardware", "paths", "shares", "large", "kernels, large", "small", "difference"]
+    wanted = [
+        "hardware",
+        "paths",
+        "shares",
+        "pinned",
+        "large",
+        "kernels, large",
+        "small",
+        "difference",
+    ]
     for name in wanted:
         assert not parts[name].get("error"), parts[name]
         assert parts[name].get("rows") or parts[name]["median"], name
