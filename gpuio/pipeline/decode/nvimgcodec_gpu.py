@@ -44,6 +44,7 @@ from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.batch_split import BatchSplit, pixels_of, takes
 from gpuio.pipeline.decode.canaries import Canaries, CanaryCheck
+from gpuio.pipeline.decode.codec_memory import open_codec_memory
 from gpuio.pipeline.decode.engine_health import EngineHealth
 from gpuio.pipeline.decode.hardware import Engines, engines_of, warn_without_engines
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
@@ -133,6 +134,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self._unwritten = 0
         self._canaries = [Canaries(device) for _ in range(device.max_in_flight)]
         self._checks: dict[int, CanaryCheck] = {}  # by id of the headers
+        ordinal = device.device_id
+        self._memory = None if ordinal is None else open_codec_memory(ordinal)
         with device.scope():
             self._lanes = self._natives(wanted)
 
@@ -141,6 +144,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         for lane in self._lanes:
             for native in lane:
                 native.close()
+        if self._memory is not None:
+            self._memory.close()
 
     def decode(self, jobs: DecodeJobs) -> list[KernelCall]:
         table = jobs.headers.table
@@ -352,6 +357,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
                 threads=self._threads[kind],
                 settings=self._settings,
                 chunk=self._chunk,
+                memory=self._memory,
             )
         except BackendError as error:
             words = "; ".join(self._messages.recent())

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gpuio.core.threads import available_cores
 from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
+from gpuio.pipeline.decode.codec_memory import CodecMemory
 
 KINDS: Final[dict[str, tuple[int, ...]]] = {
     "hardware": (abi.HARDWARE_BACKEND,),
@@ -44,7 +45,7 @@ class NativeDecoder:
         threads: CPU threads, of which `MAX_THREADS` are used at most.
         settings: Options of nvImageCodec, `module:name=value` with blanks between them.
         chunk: The most images in one call of nvImageCodec; None for whole batches.
-        allocators: The allocators of device memory and of pinned memory; None for the library's.
+        memory: Gives nvImageCodec memory for its own work; None to let it allocate.
 
     Attributes:
         kind: As given.
@@ -63,7 +64,7 @@ class NativeDecoder:
         threads: int,
         settings: str = "",
         chunk: int | None = None,
-        allocators: tuple[abi.DeviceAllocator, abi.PinnedAllocator] | None = None,
+        memory: CodecMemory | None = None,
     ) -> None:
         self.kind = kind
         self._instance, self._pixels, self._chunk = instance, pixels, chunk
@@ -79,7 +80,7 @@ class NativeDecoder:
         codecs = (abi.Backend * len(backends))(*backends)
         # nvImageCodec takes one core less than there are.
         threads = max(1, min(threads, available_cores() - 1, MAX_THREADS))
-        device, pinned = (0, 0) if allocators is None else map(ctypes.addressof, allocators)
+        device, pinned = (0, 0) if memory is None else map(ctypes.addressof, memory.allocators)
         execution = abi.ExecutionParams.new(
             device_allocator=device,
             pinned_allocator=pinned,
@@ -93,7 +94,7 @@ class NativeDecoder:
         # Colours are upsampled as by libjpeg-turbo; each thread has a stream of its own.
         options = f":fancy_upsampling=1 :num_cuda_streams={threads} {settings}".rstrip()
         self._decoder = instance.decoder(execution, options)
-        owners = (codecs, allocators)
+        owners = (codecs, memory)
         self._finalizer = weakref.finalize(self, _destroy, instance, self._decoder, owners)
 
     def close(self) -> None:
