@@ -178,9 +178,9 @@ def opened():
     """A function that makes decoders, which are closed at the end."""
     made = []
 
-    def make(dataset, channels=3, device=None, *, deterministic=False, tolerant=False, **options):
+    def make(dataset, channels=3, device=None, *, told=None, **options):
         device = device or open_device("simulated")
-        told = DecoderOptions(device, channels, dataset, deterministic, tolerant)
+        told = DecoderOptions(device, channels, dataset, **(told or {}))
         made.append(NvImageCodecGpuDecoder(told, **options))
         return made[-1]
 
@@ -286,7 +286,7 @@ def test_a_jpeg_that_libjpeg_warns_of_is_left_to_the_portable_codec(dataset, ope
     images, faults = run(opened(data := dataset([whole, lost, PICTURES["png"]])), data)
     assert list(faults) == [1]
     npt.assert_array_equal(images[0], imdecode(whole, order="RGB"))
-    images, faults = run(opened(data, tolerant=True), data)
+    images, faults = run(opened(data, told={"tolerant": True}), data)
     assert not faults
     npt.assert_array_equal(images[1], imdecode(lost, order="RGB", tolerant=True))
 
@@ -400,7 +400,7 @@ def with_engines(dataset, opened, monkeypatch):
     monkeypatch.setattr(nvimgcodec_native, "KINDS", CPU_AS_ENGINES)
     found = Engines(7), nvimgcodec_gpu.CPU_MODULES, tuple(CPU_AS_ENGINES)
     monkeypatch.setattr(nvimgcodec_gpu, "_find_engines", lambda options, library: found)
-    return lambda data: opened(data, share=1.0)
+    return lambda data: opened(data, told={"engine_share": 1.0})
 
 
 def break_engines(decoder, status, broken):
@@ -791,7 +791,7 @@ def test_gpu_each_codec_gets_its_pictures(dataset, gpu, opened):
 def test_gpu_engines_take_the_share_of_the_warm_up(dataset, gpu, opened):
     count = 64
     data = dataset(photographs(count))
-    decoder = opened(data, device=gpu)
+    decoder = opened(data, device=gpu, told={"engine_share": 1.0})
     if not decoder.engines.count:
         pytest.skip(f"no JPEG engine: {decoder.engines.reason}")
     with gpu.scope():
@@ -841,11 +841,11 @@ def test_gpu_survives_random_damage(dataset, on_gpu):
 def test_gpu_deterministic_pictures_do_not_depend_on_the_batch(dataset, gpu, opened):
     images = photographs(48, seed=3)
     data = dataset(images)
-    decoder = opened(data, device=gpu, deterministic=True)
+    decoder = opened(data, device=gpu, told={"deterministic": True})
     first, _ = run(decoder, data)
-    again, _ = run(opened(data, device=gpu, deterministic=True, chunk=5), data)
+    again, _ = run(opened(data, device=gpu, told={"deterministic": True}, chunk=5), data)
     turned = dataset(images[::-1], "turned")
-    last, _ = run(opened(turned, device=gpu, deterministic=True), turned)
+    last, _ = run(opened(turned, device=gpu, told={"deterministic": True}), turned)
     for one, two, three in zip(first, again, last[::-1], strict=True):
         npt.assert_array_equal(one, two)
         npt.assert_array_equal(one, three)
