@@ -174,7 +174,10 @@ def shifted(value, mean):
 
 @njit(inline="always")
 def float16_bits(value):
-    """The bits of the nearest binary16, ties to even; what is out of range becomes infinite."""
+    """The bits of the nearest binary16, ties to even; what is out of range becomes infinite.
+
+    A NaN is 0x7FFF, as CUDA has it.
+    """
     word = bits(value)
     sign = (word >> _U32(16)) & _U32(0x8000)
     word &= _U32(0x7FFFFFFF)
@@ -183,15 +186,18 @@ def float16_bits(value):
     tiny = _I64(bits(abs(value) + _F32(0.5))) - 0x3F000000
     half = tiny if word < _U32(0x38800000) else half
     half = 0x7C00 if word >= _U32(0x477FF000) else half
-    half = 0x7E00 if word > _U32(0x7F800000) else half
-    return np.uint16(half | _I64(sign))
+    half |= _I64(sign)
+    return np.uint16(0x7FFF if word > _U32(0x7F800000) else half)
 
 
 @njit(inline="always")
 def bfloat16_bits(value):
-    """The bits of the nearest bfloat16, ties to even: the upper half of a float32's."""
+    """The bits of the nearest bfloat16, ties to even: the upper half of a float32's.
+
+    A NaN is 0x7FFF, as CUDA has it.
+    """
     word = bits(value)
     even = (word >> _U32(16)) & _U32(1)
     upper = (_I64(word) + 0x7FFF + _I64(even)) >> 16
-    upper = 0x7FC0 if (word & _U32(0x7FFFFFFF)) > _U32(0x7F800000) else upper
+    upper = 0x7FFF if (word & _U32(0x7FFFFFFF)) > _U32(0x7F800000) else upper
     return np.uint16(upper)

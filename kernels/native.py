@@ -191,7 +191,7 @@ def _capability():
 
 
 # What they are given besides the value are its bits as arithmetic.py computes them, which they
-# return where there is no such instruction. The bits of a NaN may differ.
+# return where there is no such instruction.
 narrow_float16 = _narrowed("narrow_float16", "cvt.rn.f16.f32", (5, 0))
 narrow_bfloat16 = _narrowed("narrow_bfloat16", "cvt.rn.bf16.f32", (8, 0))
 

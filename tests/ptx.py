@@ -36,7 +36,13 @@ def _truncated(value, width):
     return 0 if np.isnan(value) else int(min(max(float(np.trunc(value)), -edge), edge - 1))
 
 
+def _float16(value):
+    return 0x7FFF if np.isnan(value) else int(np.float16(value).view(np.uint16))
+
+
 def _bfloat16(value):
+    if np.isnan(value):
+        return 0x7FFF
     word = int(np.float32(value).view(np.uint32))
     return (word + 0x7FFF + (word >> 16 & 1)) >> 16
 
@@ -183,7 +189,7 @@ class _Function:
         if after == "bf16":
             return f"bfloat16({value})"
         if after == "f16":
-            return f"int(np.float16({value}).view(np.uint16))"
+            return f"float16({value})"
         if after[0] == "f":
             wide = f"np.{'uint64' if before == 'u64' else 'int64'}({value})"
             return f"np.float{after[1:]}({value if before[0] == 'f' else wide})"
@@ -234,7 +240,7 @@ def _fetch_add(memory, address, amount):
 def _compiled(text):
     scope = {
         "np": np, "struct": struct, "signed": _signed, "truncated": _truncated,
-        "bfloat16": _bfloat16, "permuted": _permuted, "quotient": _quotient,
+        "float16": _float16, "bfloat16": _bfloat16, "permuted": _permuted, "quotient": _quotient,
         "fetch_add": _fetch_add,
     }  # fmt: skip
     exec(compile(_Function(text).source, "<ptx>", "exec"), scope)

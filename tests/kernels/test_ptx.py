@@ -66,6 +66,8 @@ NAN, MANY = word(float("nan")), word(2.0**24)
         (REAL + "add.f32 %f2, %f1, 0f3F800000; mov.b32 %r9, %f2;", MANY, MANY),
         (REAL + "cvt.rn.f16.f32 %rs1, %f1; cvt.u32.u16 %r9, %rs1;", word(1.0), 0x3C00),
         (REAL + "cvt.rn.bf16.f32 %rs1, %f1; cvt.u32.u16 %r9, %rs1;", 0x3F808001, 0x3F81),
+        (REAL + "cvt.rn.f16.f32 %rs1, %f1; cvt.u32.u16 %r9, %rs1;", 0xFFC00000, 0x7FFF),
+        (REAL + "cvt.rn.bf16.f32 %rs1, %f1; cvt.u32.u16 %r9, %rs1;", 0xFFC00000, 0x7FFF),
         (REAL + "setp.gtu.f32 %p1, %f1, 0f00000000; selp.u32 %r9, 1, 0, %p1;", NAN, 1),
         (REAL + "setp.gt.f32 %p1, %f1, 0f3F800000; selp.u32 %r9, 1, 0, %p1;", NAN, 0),
     ],
