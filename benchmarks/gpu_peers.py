@@ -24,6 +24,7 @@ class Dali(OnDevice):
     def __init__(self, settings):
         super().__init__(settings)
         import nvidia.dali
+        from nvidia import nvimgcodec  # noqa: F401  DALI looks for it beside itself alone
         from nvidia.dali import fn, pipeline_def, types
 
         self.versions = {"dali": nvidia.dali.__version__}
