@@ -293,3 +293,47 @@ def _two(path):
 
 def test_two_loaders_in_two_threads_keep_to_their_devices(rec):
     assert stub_cuda.run(_two, rec) == [[0] * 4 + [1] * 4, NOTHING]
+
+
+def _second_epoch(path):
+    from stub_cuda import calls, loading
+
+    import gpuio
+
+    loading.use_default_stream()
+    made = []
+    options = {"device": "cuda:1", "decoder": "portable", "contrast": 0.3}
+    with gpuio.ImageRecordIter(path, loading.SHAPE, 1, **options) as loader:
+        users = loader._device._driver.new_stream()
+        for _ in range(3):
+            for batch in loader:
+                batch.data[0].record_stream(users.ptr)
+            del batch
+            loader.reset()
+            made.append(sum("Alloc" in name for name in calls.calls()))
+    return made
+
+
+def test_no_memory_is_allocated_once_the_buffers_are_there(rec):
+    first, second, third = stub_cuda.run(_second_epoch, rec)
+    assert first > 0
+    assert second == third
+
+
+def _damaged(path):
+    from stub_cuda import calls, loading
+
+    before = len(calls.calls())
+    loading.read(path, "cuda:1", on_error="skip")
+    done = calls.calls()[before:]
+    return [done.count("cuMemcpyAsync"), calls.alive()]
+
+
+def test_a_damaged_image_is_replaced_on_the_device(rec, tmp_path):
+    images = [encode(draw(20 + k, 24, seed=k), "PNG") for k in range(4)]
+    images[2] = images[2][:60]
+    write_rec(tmp_path / "some.rec", images)
+    sound, _ = stub_cuda.run(_damaged, rec)
+    copies, alive = stub_cuda.run(_damaged, str(tmp_path / "some.rec"))
+    assert copies > sound
+    assert alive == NOTHING

@@ -15,15 +15,17 @@ COUNT = 4
 """Images of a batch, and of the file."""
 
 
-def read(path: str, device: str, look: Any = lambda loader, batch: None) -> Any:
-    """Read a file of `COUNT` images as one batch and close the loader; what `look` says of it.
-
-    The consumer's stream is the legacy default one, as CuPy's own is not known without CUDA.
-    """
+def use_default_stream() -> None:
+    """Let the consumer's stream be the default one: CuPy does not know its own without CUDA."""
     cuda_array._current = lambda device: SimpleNamespace(ptr=0)
-    options = {"device": device, "decoder": "portable", "contrast": 0.3, "mean_r": 3}
+
+
+def read(path: str, device: str, look: Any = lambda loader, batch: None, **options: object) -> Any:
+    """Read a file of `COUNT` images as one batch and close the loader; what `look` says of it."""
+    use_default_stream()
+    options = {"decoder": "portable", "contrast": 0.3, "mean_r": 3, **options}
     try:
-        with gpuio.ImageRecordIter(Path(path), SHAPE, COUNT, **options) as loader:
+        with gpuio.ImageRecordIter(Path(path), SHAPE, COUNT, device=device, **options) as loader:
             for batch in loader:
                 found = look(loader, batch)
             del batch
