@@ -123,6 +123,10 @@ class Work(ABC):
             self._colors.append((address, host))
         return address
 
+    def upload_all(self, hosts: Sequence[HostArray]) -> npt.NDArray[np.uint64]:
+        """(len(hosts),) addresses of copies of pictures, each as of `upload`; it takes no tables."""
+        return np.array([self.upload(host) for host in hosts], np.uint64)
+
     @abstractmethod
     def keep(self, host: HostArray) -> int:
         """The address of `host` itself, which only the host reads and which is kept alive."""

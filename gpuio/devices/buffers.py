@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.devices.base import DONE, Array, Event, HostArray, Stream
 from gpuio.devices.driver import Driver
 from gpuio.devices.ring import Slot
+from gpuio.kernels.copies import COPY_JOB, copy_items
+from gpuio.kernels.parallel import run_program
 
 ALIGNMENT = 256
 """Bytes: of memory for an item or a table, as of CUDA's own allocations."""
@@ -41,7 +47,7 @@ class BatchTables:
                 self._driver.host_writes(pinned.ctypes.data)
                 return pinned[begin : begin + nbytes], self._driver.address(memory) + begin
             self._at += 1
-        total = max(_CHUNK, 2 * size)
+        total = max(_CHUNK, size + size // 4)
         pinned = self._driver.empty_host(total)
         self._chunks.append((pinned, self._driver.empty((total,), np.uint8)))
         self._used.append(0)
@@ -52,6 +58,24 @@ class BatchTables:
         pinned, address = self.reserve(host.nbytes)
         pinned[:] = np.ascontiguousarray(host).view(np.uint8).reshape(-1)
         return address
+
+    def put_all(self, hosts: Sequence[HostArray], threads: int) -> npt.NDArray[np.uint64]:
+        """(len(hosts),) addresses at which the device will find copies, which lie side by side.
+
+        Args:
+            hosts: Contiguous arrays, such as the pixels of a batch that the host has decoded.
+            threads: Threads that copy them to pinned memory.
+        """
+        nbytes = np.array([host.nbytes for host in hosts], np.int64)
+        sizes = -(-nbytes // ALIGNMENT) * ALIGNMENT
+        begins = (np.cumsum(sizes) - sizes).astype(np.uint64)
+        pinned, address = self.reserve(int(sizes.sum()))
+        jobs = np.zeros(len(hosts), COPY_JOB)
+        jobs["dst"] = np.uint64(pinned.ctypes.data) + begins
+        jobs["src"] = [host.ctypes.data for host in hosts]
+        jobs["nbytes"] = nbytes
+        run_program([(copy_items, (jobs.ctypes.data, _memcpy()))], len(hosts), threads)
+        return np.uint64(address) + begins
 
     def send(self, stream: Stream) -> None:
         """Queue the copies to the device, one for each chunk."""
@@ -104,3 +128,9 @@ class BatchBuffers:
         self.arena = Slot(lambda nbytes: driver.empty((nbytes,), np.uint8))
         self.fence: Event = DONE
         self.at_work = False
+
+
+@cache
+def _memcpy() -> int:
+    """Address of the C library's function."""
+    return ctypes.cast(ctypes.CDLL(None).memcpy, ctypes.c_void_p).value or 0

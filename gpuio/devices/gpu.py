@@ -101,6 +101,9 @@ class _Work(Work):
     def _upload(self, host: HostArray) -> int:
         return self._buffers.tables.put(host)
 
+    def upload_all(self, hosts: Sequence[HostArray]) -> npt.NDArray[np.uint64]:
+        return self._buffers.tables.put_all(hosts, self._device.threads)
+
     def keep(self, host: HostArray) -> int:
         self._kept.append(host)
         return int(host.ctypes.data)

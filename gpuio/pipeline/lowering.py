@@ -62,9 +62,10 @@ class Program:
         self._used = self.nbytes.copy()  # bytes of scratch memory that are still needed
         self._plan, self._work, self._places, self._weights_of = plan, work, places, weights_of
         origin = jobs.origin[places]
-        for number, place in enumerate(places.tolist()):
-            if place in jobs.pixels:
-                origin[number] = work.upload(jobs.pixels[place])
+        on_host = [number for number, place in enumerate(places) if int(place) in jobs.pixels]
+        if on_host:
+            pixels = [jobs.pixels[place] for place in places[on_host].tolist()]
+            origin[on_host] = work.upload_all(pixels)
         self._table = _copies(origin, jobs.pitch[places], self._batch.geometry.window[places])
         self._table["src_in_scratch"] = jobs.in_scratch[places]
         later = jobs.headers.later - jobs.pixels.keys()

@@ -9,7 +9,7 @@ import pytest
 from harness import open_device
 
 from gpuio.devices.base import DONE, KernelCall
-from gpuio.devices.simulated import OrderError
+from gpuio.devices.simulated import OrderError, SimulatedDriver
 
 pytest.importorskip("numba.cuda")
 pytest.importorskip("gpuio.devices.gpu")
@@ -87,6 +87,26 @@ def test_tables_grow_with_what_they_hold(device):
     assert len(set(places)) == len(places)
     for array, place in zip(arrays, places, strict=True):
         assert ctypes.string_at(place, array.size) == array.tobytes()
+
+
+@pytest.mark.parametrize("sizes", [[], [3], [1, 256, 257, 0, 5000], [700_000] * 9])
+def test_the_pictures_of_a_batch_go_to_the_device_in_one_copy(device, sizes, monkeypatch):
+    pictures = [np.random.default_rng(n).bytes(size) for n, size in enumerate(sizes)]
+    copies, copy = [], SimulatedDriver.copy
+
+    def note(self, to, start, nbytes, stream):
+        copies.append(nbytes)
+        copy(self, to, start, nbytes, stream)
+
+    monkeypatch.setattr(SimulatedDriver, "copy", note)
+    with device.scope():
+        work = device.work()
+        places = work.upload_all([np.frombuffer(picture, np.uint8) for picture in pictures])
+        work.start([], np.zeros(0, np.int64)).join()
+    for picture, place in zip(pictures, places.tolist(), strict=True):
+        assert place % 256 == places[0] % 256
+        assert ctypes.string_at(place, len(picture)) == picture
+    assert len(copies) == (sum(sizes) > 0)
 
 
 @pytest.mark.parametrize("places", [[0, 1, 2], [2, -1, 0], [1, 2, 2], [-1, -1, 1]])
