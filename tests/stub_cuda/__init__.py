@@ -25,13 +25,13 @@ _SECONDS = 240  # for a child; a hang is a failure
 
 
 @functools.cache
-def _folder() -> str:
-    """A folder with the stub, compiled once for a run of the tests."""
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder with the stub, compiled once for a run of the tests, and removed at its end."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("no C compiler for the stub of the CUDA driver, which is for Linux")
-    folder = tempfile.mkdtemp(prefix="stub_cuda")
-    library = Path(folder) / "libcuda.so.1"
+    folder = tempfile.TemporaryDirectory(prefix="stub_cuda")
+    library = Path(folder.name) / "libcuda.so.1"
     options = ["-shared", "-fPIC", "-O1", "-pthread"]
     subprocess.run([compiler, *options, "-o", library, _SOURCE, "-ldl"], check=True)
     return folder
@@ -56,7 +56,9 @@ def run(function: Callable[..., Any], *args: Any) -> Any:
         "print(json.dumps(found))\n"
     )
     env = {key: value for key, value in os.environ.items() if not key.startswith("CUDA_")}
-    env |= {"LD_LIBRARY_PATH": _folder(), "PYTHONPATH": str(_TESTS), "NUMBA_CUDA_LOG_LEVEL": "50"}
+    before = os.environ.get("LD_LIBRARY_PATH")
+    libraries = _folder().name if not before else f"{_folder().name}:{before}"
+    env |= {"LD_LIBRARY_PATH": libraries, "PYTHONPATH": str(_TESTS)}
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(args)],
         env=env,

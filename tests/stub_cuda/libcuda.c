@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OK = 0, BAD_VALUE = 1, NO_MEMORY = 2, NO_INIT = 3, BAD_DEVICE = 101, BAD_CONTEXT = 201,
+enum { OK = 0, BAD_VALUE = 1, NO_MEMORY = 2, NO_INIT = 3, BAD_CONTEXT = 201,
        BAD_HANDLE = 400, NOT_FOUND = 500, UNSUPPORTED = 900 };
 enum { DEVICES = 2, DEPTH = 64, WORDS = 16, NAME = 256, MOST_CALLS = 1 << 16 };
 enum { DEVICE_MEMORY, PINNED_MEMORY, STREAM, EVENT, LIBRARY, KERNEL, KINDS };
@@ -45,7 +45,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static Object *objects;
 static Launch *launches;
 static const char *calls[MOST_CALLS];
-static int launched, called, retained[DEVICES], owner_pid;
+static int launched, called, owner_pid;
 static char context[DEVICES], fail_name[NAME];
 static long fail_after;
 static int fail_code, fail_stays;
@@ -125,10 +125,8 @@ static int known(const void *start, size_t nbytes)
 int cuInit(unsigned flags) { CALL_(0); if (!owner_pid) owner_pid = getpid(); return owner_pid == getpid() ? OK : NO_INIT; }
 int cuDriverGetVersion(int *version) { CALL_(0); *version = 13020; return OK; }
 int cuDeviceGetCount(int *count) { CALL; *count = DEVICES; return OK; }
-int cuDeviceGet(int *device, int number) { CALL; *device = number; return number >= 0 && number < DEVICES ? OK : BAD_DEVICE; }
 int cuDeviceGetName(char *name, int length, int device) { CALL; snprintf(name, length, "Stub %d", device); return OK; }
 int cuDeviceGetUuid_v2(char *uuid, int device) { CALL; memset(uuid, device + 1, 16); return OK; }
-int cuDeviceTotalMem_v2(size_t *nbytes, int device) { CALL; *nbytes = (size_t)1 << 34; return OK; }
 int cuDeviceGetAttribute(int *value, int attribute, int device)
 {
     CALL;
@@ -143,9 +141,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device)
     }
     return OK;
 }
-int cuDevicePrimaryCtxRetain(void **ctx, int device) { CALL; retained[device]++; *ctx = &context[device]; return OK; }
-int cuDevicePrimaryCtxRelease_v2(int device) { CALL; retained[device]--; return OK; }
-int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) { CALL; *flags = 0; *active = retained[device] > 0; return OK; }
+int cuDevicePrimaryCtxRetain(void **ctx, int device) { CALL; *ctx = &context[device]; return OK; }
 int cuCtxGetCurrent(void **ctx) { CALL; *ctx = CURRENT < 0 ? NULL : &context[CURRENT]; return OK; }
 int cuCtxGetDevice(int *device) { CALL; NEEDS_CONTEXT; *device = CURRENT; return OK; }
 int cuCtxGetDevice_v2(int *device, void *ctx) { CALL; *device = (int)((char *)ctx - context); return OK; }
@@ -160,7 +156,6 @@ int cuCtxSetCurrent(void *ctx)
     return OK;
 }
 int cuCtxSynchronize(void) { CALL; NEEDS_CONTEXT; return OK; }
-int cuCtxGetStreamPriorityRange(int *least, int *greatest) { CALL; NEEDS_CONTEXT; *least = *greatest = 0; return OK; }
 
 int cuThreadExchangeStreamCaptureMode(int *wanted) { CALL; int before = mode; mode = *wanted; *wanted = before; return OK; }
 
@@ -188,28 +183,14 @@ int cuMemsetD8Async(void *to, unsigned char value, size_t nbytes, void *stream)
     memset(to, value, nbytes);
     return OK;
 }
-int cuPointerGetAttribute(void *value, int attribute, void *start)
-{
-    CALL;
-    Object *object = find(DEVICE_MEMORY, start, 1);
-    if (!object) return BAD_VALUE;
-    if (attribute == 9) *(int *)value = object->device;
-    else if (attribute == 2) *(int *)value = 2;
-    else return BAD_VALUE;
-    return OK;
-}
 
 /* ---- streams and events ---- */
-int cuStreamCreateWithPriority(void **stream, unsigned flags, int priority) { CALL; NEEDS_CONTEXT; *stream = make(STREAM, CURRENT, 0); return OK; }
 int cuStreamCreate(void **stream, unsigned flags) { CALL; NEEDS_CONTEXT; *stream = make(STREAM, CURRENT, 0); return OK; }
 int cuStreamDestroy_v2(void *stream) { CALL; return destroy(STREAM, stream); }
-int cuStreamSynchronize(void *stream) { CALL; return device_of(stream) < 0 ? BAD_HANDLE : OK; }
-int cuStreamGetCtx(void *stream, void **ctx) { CALL; int device = device_of(stream); if (device < 0) return BAD_HANDLE; *ctx = &context[device]; return OK; }
 int cuStreamWaitEvent(void *stream, void *event, unsigned flags) { CALL; return device_of(stream) < 0 || !find(EVENT, event, 0) ? BAD_HANDLE : OK; }
 int cuEventCreate(void **event, unsigned flags) { CALL; NEEDS_CONTEXT; *event = make(EVENT, CURRENT, 0); return OK; }
 int cuEventDestroy_v2(void *event) { CALL; return destroy(EVENT, event); }
 int cuEventSynchronize(void *event) { CALL; NO_CAPTURE; return find(EVENT, event, 0) ? OK : BAD_HANDLE; }
-int cuEventQuery(void *event) { CALL; return find(EVENT, event, 0) ? OK : BAD_HANDLE; }
 int cuEventRecord(void *event, void *stream)
 {
     CALL;
@@ -267,14 +248,6 @@ int cuLibraryGetKernel(void **kernel, void *library, const char *name)
     return read_parameters(object, owner->start);
 }
 int cuKernelGetAttribute(int *value, int attribute, void *kernel, int device) { CALL; *value = 0; return find(KERNEL, kernel, 0) ? OK : BAD_HANDLE; }
-int cuKernelGetParamInfo(void *kernel, size_t index, size_t *offset, size_t *size)
-{
-    CALL;
-    Object *object = find(KERNEL, kernel, 0);
-    if (!object || index >= (size_t)object->count) return BAD_VALUE;
-    *offset = 0, *size = object->sizes[index];
-    return OK;
-}
 static int launch(Object *kernel, const unsigned *sizes, void *stream, void **parameters)
 {
     int device = device_of(stream);
@@ -298,8 +271,6 @@ int cuLaunchKernel(void *kernel, unsigned gx, unsigned gy, unsigned gz, unsigned
     unsigned sizes[7] = {gx, gy, gz, bx, by, bz, shared};
     return launch(kernel, sizes, stream, parameters);
 }
-typedef struct { unsigned sizes[7]; void *stream, *attributes; unsigned count; } Config;
-int cuLaunchKernelEx(const Config *config, void *kernel, void **parameters, void **extra) { CALL; return launch(kernel, config->sizes, config->stream, parameters); }
 
 /* ---- for cuda-bindings, and errors ---- */
 int cuGetErrorString(int code, const char **text) { *text = "said by the stub"; return OK; }
