@@ -93,7 +93,9 @@ def _title(figure: Any, report: Row) -> None:
         ", ".join(f"{100 * part:.0f} % {kind}" for kind, part in mixture.items()),
     ]
     versions = ", ".join(f"{k} {machine[k]}" for k in VERSIONS if k in machine)
+    absent = ", ".join(report.get("not_compared", []))
     lines = ["; ".join(filter(None, facts)), *textwrap.wrap(versions, 150)]
+    lines += [f"not compared with: {absent}"] if absent else []
     figure.text(0.04, 0.963, "\n".join(lines), fontsize=8.5, va="top", color="#333333")
 
 
@@ -157,7 +159,7 @@ def _bars(axes: Any, part: Row) -> None:
         f" {v:,.0f}  ({part['cores'][n]:.1f} cores)" for n, v in zip(names, values, strict=True)
     ]
     axes.bar_label(bars, labels, label_type="edge", fontsize=8.5)
-    axes.set_xlim(0, 1.45 * max(values))
+    axes.set_xlim(0, 1.4 * max(max(part["images_per_second"][n]) for n in names))
     axes.set_xlabel(_decoded(part.get("last", {}).get(OURS, {})), fontsize=8.5, color=DIM)
     axes.tick_params(labelsize=8.5)
     _tidy(axes)
