@@ -546,6 +546,15 @@ def test_engines_never_write_before_the_canaries_are_there(dataset, opened, monk
         run(decoder, data)
 
 
+def test_cmyk_with_four_channels_is_left_to_the_portable_codec(dataset, opened):
+    """nvJPEG writes pixels of three bytes there, and reports success; the CPU refuses them."""
+    decoder = opened(data := dataset([PICTURES["jpeg cmyk"], PICTURES["png rgba"]]), channels=4)
+    _, faults = run(decoder, data)
+    assert list(faults) == list(by_item(data, 4)[1]) == [0]
+    assert str(faults[0]).endswith("image has 3 channels, not 4")
+    assert decoder.stats()["cpu"] == 1
+
+
 def test_decoders_count_each_for_itself(dataset, opened):
     data = dataset([PICTURES["jpeg 4:2:0"]] * 5)
     first, second = opened(data), opened(data)
