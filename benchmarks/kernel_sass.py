@@ -16,7 +16,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from cuda.pathfinder import find_nvidia_binary_utility
 from sass import CLASSES, blocks_of, class_of, least_counts
 
 from gpuio.kernels.device import machine_code
+from gpuio.kernels.device_color import COLOR
 from gpuio.kernels.device_output import NBYTES, PIXELS, PLANES
 from gpuio.kernels.device_resize import window_kernel
 from gpuio.kernels.steps import TAPS, OutputType, StepKind
@@ -146,15 +148,39 @@ def count(usual: Usual, arch: int) -> Counted:
     columns, rows = kernel.pixels
     stored = columns * rows * usual.channels * NBYTES[usual.output]
     opcodes = least_counts(blocks_of(disassembled(code)), usual.loads(rows), stored)
-    per_pixel = dict.fromkeys([*CLASSES, "other"], 0.0)
-    for opcode, times in opcodes.items():
-        per_pixel[class_of(opcode)] += times / (columns * rows)
-    pixels = IMAGES * CROP**2
-    warps, seconds = pixels / _WARP, SMS * CLOCK
     scale = 1.0 if usual.kind == StepKind.COPY else _SCALE
     nbytes = usual.channels * (scale**2 + NBYTES[usual.output])
+    return _counted(usual.name, arch, told, opcodes, columns * rows, nbytes)
+
+
+def count_colors(arch: int) -> Counted:
+    """What the code of COLOR says of brightness, contrast and saturation, in two launches.
+
+    The first one brightens, and adds up the grays that contrast needs. A step turns each level of
+    a float32 into a whole number once.
+    """
+    code, told = machine_code(COLOR, divmod(arch, 10))
+    blocks = blocks_of(disassembled(code))
+    turns, levels = 4, 12  # of a thread: how often it takes four pixels
+    opcodes = Counter[str]()
+    for steps in 1, 2:
+        loads = {"LDG.E": turns * levels / 4, "F2I.TRUNC.NTZ": turns * levels * steps}
+        opcodes += least_counts(blocks, loads, turns * levels)
+    name = "brightness, contrast, saturation"
+    return _counted(name, arch, told, opcodes, turns * levels // 3, nbytes=2 * 2 * 3)
+
+
+def _counted(
+    name: str, arch: int, told: str, opcodes: Mapping[str, float], pixels: int, nbytes: float
+) -> Counted:
+    """What the opcodes of a thread that makes `pixels` pixels come to."""
+    per_pixel = dict.fromkeys([*CLASSES, "other"], 0.0)
+    for opcode, times in opcodes.items():
+        per_pixel[class_of(opcode)] += times / pixels
+    pixels = IMAGES * CROP**2
+    warps, seconds = pixels / _WARP, SMS * CLOCK
     return Counted(
-        usual.name,
+        name,
         arch,
         registers=_told(told, r"Used (\d+) registers"),
         spilled=_told(told, r"(\d+) bytes spill stores"),
@@ -199,7 +225,9 @@ def main() -> None:
     parser.add_argument("--arch", type=int, nargs="+", default=[90], help="such as 80 90 100")
     parser.add_argument("--out", type=Path, help="write the counts as JSON")
     given = parser.parse_args()
-    rows = [count(usual, arch) for arch in given.arch for usual in USUAL]
+    rows = []
+    for arch in given.arch:
+        rows += [*(count(usual, arch) for usual in USUAL), count_colors(arch)]
     print(table(rows))
     if given.out:
         given.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")

@@ -13,6 +13,7 @@ from scipy.optimize import LinearConstraint, milp
 _LABEL = re.compile(r"^(\.L_x_\d+):")
 _LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:(@!?U?P\w+)\s+)?([A-Z0-9_.]+)\s*([^;]*);")
 _TARGET = re.compile(r"\((\.L_x_\d+)\)")
+_TARGETS = re.compile(r"[ ,](\.L_x_\d+)")  # of a jump by a table
 _PREDICATE = re.compile(r"^!?U?P\d")
 _STORE = re.compile(r"^STG\.E(?:\.(U8|U16|64|128))?$")
 _STORE_BYTES = {"U8": 1, "U16": 2, None: 4, "64": 8, "128": 16}
@@ -58,13 +59,17 @@ def class_of(opcode: str) -> str:
 
 
 def blocks_of(text: str) -> list[Block]:
-    """The blocks of the one function in what nvdisasm prints.
+    """The blocks of the one kernel in what nvdisasm prints.
+
+    Functions that it calls and that return, such as a division, are no part of its ways.
 
     Raises:
         ValueError: It jumps to a place that is found only as it runs.
     """
     blocks, labels, jumps = [Block()], dict[str, int](), list[tuple[int, str]]()
     falls = True  # whether the block before runs into this one
+    functions = text.split(".section\t.text.")
+    text = next((function for function in functions if " EXIT" in function), text)
 
     def begin() -> None:
         nonlocal falls
@@ -84,15 +89,16 @@ def blocks_of(text: str) -> list[Block]:
                 begin()
             blocks[-1].opcodes.append(opcode)
             name, always = opcode.split(".")[0], guard is None and not _PREDICATE.match(operands)
+            # A call of a place in the kernel leads to where all goes on.
+            targets = _TARGET.findall(operands) if name in ("BRA", "CALL") else []
             if name in ("BRX", "JMX", "RET"):
-                raise ValueError(f"{opcode}: where it leads is not in the text")
-            if name in ("BRA", "CALL"):  # a function that returns would have RET
-                target = _TARGET.search(operands)
-                assert target
-                jumps.append((len(blocks) - 1, target[1]))
+                targets = _TARGETS.findall(operands)
+                if not targets:
+                    raise ValueError(f"{opcode}: where it leads is not in the text")
+            jumps += [(len(blocks) - 1, target) for target in targets]
             if name == "EXIT":
                 blocks[-1].next.append(_END)
-            if name in ("BRA", "CALL", "EXIT"):
+            if targets or name == "EXIT":
                 falls = not always
                 if falls:
                     begin()

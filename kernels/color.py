@@ -28,7 +28,8 @@ def scaled(value, factor, rest):
 @njit(inline="always")
 def gray_of(red, green, blue):
     """MXNet's gray: a formula for RGB applied to BGR, so red and blue change their weights."""
-    return (4899 * _I32(blue) + 9617 * _I32(green) + 1868 * _I32(red) + 8192) >> 14
+    total = _I32(_I32(4899 * _I32(blue)) + _I32(9617 * _I32(green)))
+    return _I32(_I32(total + _I32(1868 * _I32(red)) + 8192) >> 14)
 
 
 @njit(inline="always")
@@ -125,9 +126,9 @@ def hls_moved(red, green, blue, hue, lightness, saturation):
     """A pixel with hue, lightness and saturation shifted, each clamped: 0..180, 0..255, 0..255."""
     half_degrees, light, satur = _to_hls(red, green, blue)
     return _from_hls(
-        min(max(half_degrees + hue, 0), 180),
-        min(max(light + lightness, 0), 255),
-        min(max(satur + saturation, 0), 255),
+        _I32(min(max(_I32(half_degrees + hue), _I32(0)), _I32(180))),
+        _I32(min(max(_I32(light + lightness), _I32(0)), _I32(255))),
+        _I32(min(max(_I32(satur + saturation), _I32(0)), _I32(255))),
     )
 
 

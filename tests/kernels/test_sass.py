@@ -79,6 +79,23 @@ def test_a_jump_to_an_unknown_place_is_an_error():
         sass.blocks_of(CODE.replace("MOV R1, RZ", "BRX R2 -0x60"))
 
 
+def test_a_jump_by_a_table_leads_to_all_of_its_places():
+    sass = script("sass")
+    jump = 'BRX R2 -0x60 (*"BRANCH_TARGETS .L_x_0,.L_x_1"*)'
+    blocks = sass.blocks_of(CODE.replace("MOV R1, RZ", jump))
+    assert sum(sass.least_counts(blocks, {}, 8).values()) == 5
+
+
+def test_functions_that_return_are_no_part_of_the_ways():
+    sass = script("sass")
+    function = "\t.section\t.text.division\n  /*0000*/  RET.ABS.NODEC R20 0x0 ;\n"
+    code = CODE.replace("MOV R1, RZ", "CALL.ABS.NOINC `(division)")
+    blocks = sass.blocks_of(function + "\t.section\t.text.kernel\n" + code)
+    counts = sass.least_counts(blocks, {"LDG.E.U8": 5}, 8)
+    assert counts["CALL.ABS.NOINC"] == 1
+    assert "RET.ABS.NODEC" not in counts
+
+
 def test_opcodes_belong_to_classes():
     sass = script("sass")
     assert sass.class_of("LDG.E.U8") == "load"
@@ -103,3 +120,14 @@ def test_a_batch_of_each_kind_can_be_issued_in_microseconds(arch, kind, register
     assert 10 < found.issue_us <= most
     assert 10 < found.memory_us <= 60
     assert kind.name.lower() in counts.table([found])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [80, 90, 100])
+def test_colour_jitter_can_be_issued_in_80_microseconds(arch):
+    counts = script("kernel_sass")
+    if counts.disassembler() is None:
+        pytest.skip("nvdisasm is missing: pip install nvidia-cuda-nvdisasm")
+    found = counts.count_colors(arch)
+    assert found.spilled == 0
+    assert 10 < found.issue_us <= 80
