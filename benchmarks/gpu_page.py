@@ -168,7 +168,8 @@ def _bars(axes: Any, part: Row) -> None:
 
 def _decoded(last: Row) -> str:
     """Which parts of the pixels gpuio's codecs had, and what none of them has written."""
-    parts = [f"{kind} {100 * part:.0f} %" for kind, part in last.get("split", {}).items()]
+    split = {kind: part for kind, part in last.get("split", {}).items() if part}
+    parts = [f"{kind} {100 * part:.0f} %" for kind, part in split.items()]
     parts += [f"{last['unwritten']} unwritten"] if "unwritten" in last else []
     return f"{OURS}: {', '.join(parts)}" if parts else ""
 
