@@ -85,10 +85,12 @@ class Lane:
         Raises:
             Exception: What one of them has raised, after all have ended.
         """
+        if len(self._branches) < len(calls):
+            self.rest()  # the threads are as many as the branches
         while len(self._branches) < len(calls):
             self._branches.append(Lane(self._driver, self.number))
         if self._pool is None:
-            self._pool = WorkerPool(len(calls), _THREADS)
+            self._pool = WorkerPool(len(self._branches), _THREADS)
         known, begun = self._driver.hand_over(), self.record()
         futures: list[Future[tuple[Mark, Mark]]] = []
         try:

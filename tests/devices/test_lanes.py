@@ -175,6 +175,19 @@ def test_threads_of_a_forgotten_device_end(device):
     assert not our_threads()
 
 
+def test_calls_run_together_though_there_were_fewer_before(device):
+    def meet(count):
+        both = threading.Barrier(count)
+
+        def together(table, bases, lane):
+            lane.together([lambda branch: both.wait(WAIT)] * count)
+
+        return together
+
+    for count in 2, 3, 2:
+        start(device, meet(count)).join()
+
+
 def test_a_lane_without_a_thread_is_an_error_and_works_later(device, fail_start):
     fail_start(1)
     with pytest.raises(BackendError, match="gpuio-lane"):

@@ -265,11 +265,12 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             taken[parts.get("hardware", [])] = True
             taken &= np.isin(table["status"], abi.TAKEN)
             decoded = taken & (table["status"] == abi.SUCCESS)
+            had = np.zeros(len(table), bool)  # by a kind in front
             for native in natives:
-                left = wanted & (table["status"] != abi.SUCCESS) & takes(native.kind, table)
-                left[parts.get(native.kind, [])] = False
-                if native.kind != "hardware" and left.any():
+                left = had & (table["status"] != abi.SUCCESS) & takes(native.kind, table)
+                if left.any():
                     self._decode_parts([(native, np.flatnonzero(left))], table, bases, lane)
+                had[parts.get(native.kind, [])] = True
         finally:
             release(self._instance, table)
         if taken.any():

@@ -7,6 +7,7 @@ import numpy.testing as npt
 import pytest
 
 import gpuio
+from gpuio.errors import DecodeError
 from gpuio.kernels.codec_calls import IMAGE_JOB
 from gpuio.kernels.markers import JPEG_HEAD, PNG_HEAD
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
@@ -155,6 +156,17 @@ def test_what_the_engines_fail_with_goes_to_the_kinds_behind_them(rec, all_kinds
     assert stats["hardware"] == 0
     assert stats["hybrid"] + stats["cpu"] == COUNT
     assert stats["engine_failures"] == 2
+
+
+def test_a_jpeg_that_libjpeg_warns_of_goes_to_no_codec_that_never_warns(
+    tmp_path, all_kinds, monkeypatch
+):
+    whole = encode(draw(90, 120, seed=1), "JPEG")
+    middle = len(whole) // 2
+    write_rec(tmp_path / "some.rec", [PICTURES[2], whole[:middle] + whole[middle + 100 :]])
+    monkeypatch.setattr(BatchSplit, "parts", lambda self, table, places, **_: {"cpu": places})
+    with pytest.raises(DecodeError, match=r"some\.rec"):
+        epoch(tmp_path / "some.rec", "simulated")
 
 
 def test_an_error_of_one_kind_ends_the_epoch_once_all_have_ended(rec, all_kinds, monkeypatch):
