@@ -187,6 +187,7 @@ int cuMemsetD8Async(void *to, unsigned char value, size_t nbytes, void *stream)
 /* ---- streams and events ---- */
 int cuStreamCreate(void **stream, unsigned flags) { CALL; NEEDS_CONTEXT; *stream = make(STREAM, CURRENT, 0); return OK; }
 int cuStreamDestroy_v2(void *stream) { CALL; return destroy(STREAM, stream); }
+int cuStreamSynchronize(void *stream) { CALL; return device_of(stream) < 0 ? BAD_HANDLE : OK; }
 int cuStreamWaitEvent(void *stream, void *event, unsigned flags) { CALL; return device_of(stream) < 0 || !find(EVENT, event, 0) ? BAD_HANDLE : OK; }
 int cuEventCreate(void **event, unsigned flags) { CALL; NEEDS_CONTEXT; *event = make(EVENT, CURRENT, 0); return OK; }
 int cuEventDestroy_v2(void *event) { CALL; return destroy(EVENT, event); }

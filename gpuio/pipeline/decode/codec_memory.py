@@ -125,9 +125,8 @@ def open_codec_memory(device_id: int) -> CodecMemory:
         driver = ctypes.CDLL(_DRIVER)
     except OSError as error:
         raise BackendError(f"device 'cuda:{device_id}': {error}") from error
-    device, context = ctypes.c_int(), c_void_p()
-    status = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), device_id)
-    status = status or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
+    context = c_void_p()
+    status = driver.cuInit(0) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device_id)
     if status or not context.value:
         raise BackendError(f"device 'cuda:{device_id}': no context, CUDA error {status}")
     names = (*DEVICE_FUNCTIONS, *PINNED_FUNCTIONS, *OTHER_FUNCTIONS)
