@@ -13,7 +13,14 @@ import numpy as np
 from numba import carray, njit
 
 from gpuio.kernels.codec_messages import listen
-from gpuio.kernels.markers import PNG_HEAD, ends_well, is_jpeg_head, is_still, plain_frame
+from gpuio.kernels.markers import (
+    PNG_HEAD,
+    ends_well,
+    holds_rgb,
+    is_jpeg_head,
+    is_still,
+    plain_frame,
+)
 from gpuio.kernels.native import address, call, cut, load32, load64, pointer, stack, store64
 from gpuio.kernels.parallel import Task
 
@@ -35,6 +42,12 @@ IMAGE_JOB = np.dtype(
         ("status", np.int32),  # 1 is success, as in nvimgcodecProcessingStatus_t
         ("head", np.int32),  # its first four bytes: see kernels/markers.py
         ("frame", np.int32),  # of a JPEG: 0 baseline, 1 extended, 2 progressive
+        ("color", np.int32),  # stored in the file, as in nvimgcodecColorSpec_t
+        ("sampling", np.int32),  # of its chroma, as in nvimgcodecChromaSubsampling_t
+        ("planar", np.int32),  # 1: decode to planes of luma and chroma; 0: to pixels
+        ("planes", np.int64),  # bytes from the item's memory to its planes, which are contiguous
+        ("chroma_rows", np.int32),
+        ("chroma_cols", np.int32),
         ("ended", np.int32),  # whether the markers of a JPEG lead to its end marker
         ("decoded_by", np.int32),  # for decoders that have several kinds of codecs
     ],
@@ -54,6 +67,18 @@ def _structure(nbytes, **fields):
     return np.dtype(layout)
 
 
+def _plane(number):
+    """The fields of a plane of an ImageInfo; those of the first one have no number."""
+    at, name = 344 + 56 * number, f"_{number}" if number else ""
+    return {
+        f"width{name}": (at + 24, np.int32),
+        f"height{name}": (at + 28, np.int32),
+        f"pitch{name}": (at + 32, np.uint64),
+        f"channels{name}": (at + 40, np.int32),
+        f"type{name}": (at + 44, np.int32),
+    }
+
+
 FUNCTIONS = _words("create info sub_stream destroy image image_end decode wait status future_end")
 """Addresses of functions of the library, in the order of `FUNCTIONS` of the decoder."""
 
@@ -63,11 +88,13 @@ _INFO = _structure(
     rotation=(320, np.int32),
     flip_x=(324, np.int32),
     flip_y=(328, np.int32),
+    color=(280, np.int32),
+    sampling=(284, np.int32),
+    format=(288, np.int32),
     planes=(336, np.int32),
-    width=(368, np.int32),  # of the first plane, as the rest
-    height=(372, np.int32),
-    pitch=(376, np.uint64),
-    channels=(384, np.int32),
+    **_plane(0),
+    **_plane(1),
+    **_plane(2),
     buffer=(2136, np.uint64),
 )
 """nvimgcodecImageInfo_t."""
@@ -79,6 +106,8 @@ _VIEW = _structure(
     x_end=(84, np.int32),
 )
 """nvimgcodecCodeStreamView_t."""
+_PLANAR_YUV = 11  # of nvimgcodecSampleFormat_t
+_SRGB, _SYCC = 1, 3  # of nvimgcodecColorSpec_t
 _FAILED = 3  # of nvimgcodecProcessingStatus_t
 _ZERO = np.uint64(0)
 
@@ -104,6 +133,35 @@ def _set_target(info, row, base):
     """Set in an ImageInfo where the window of a row is to be written."""
     info.width, info.height = row.cols, row.rows
     info.pitch, info.buffer = np.uint64(row.pitch), row.dst + base
+
+
+@njit(inline="always")
+def _set_planes(info, pixels, row, base):
+    """Set in an ImageInfo where the planes of a row are to be written.
+
+    Args:
+        info: The ImageInfo.
+        pixels: That of pixels.
+        row: The IMAGE_JOB row.
+        base: Address of the item's memory.
+    """
+    _set_target(info, row, base + np.uint64(row.planes))
+    info.planes, info.channels = 3, 1
+    info.pitch = np.uint64(row.cols)
+    info.width_1, info.height_1 = row.chroma_cols, row.chroma_rows
+    info.width_2, info.height_2 = row.chroma_cols, row.chroma_rows
+    info.pitch_1 = info.pitch_2 = np.uint64(row.chroma_cols)
+    info.channels_1 = info.channels_2 = 1
+    info.type_1 = info.type_2 = pixels.type
+    info.format, info.color, info.sampling = _PLANAR_YUV, _SYCC, row.sampling
+
+
+@njit(inline="always")
+def _set_pixels(info, pixels, row, base):
+    """Set in an ImageInfo where the pixels of a row are to be written, as in ImageInfo `pixels`."""
+    _set_target(info, row, base)
+    info.planes, info.channels = pixels.planes, pixels.channels
+    info.format, info.color, info.sampling = pixels.format, pixels.color, pixels.sampling
 
 
 @njit(inline="always")
@@ -173,6 +231,9 @@ def probe(args, item, worker, base):
         if info.rotation == 90 or info.rotation == 270:
             row.orientation = 2
             row.height, row.width = info.width, info.height
+        row.color, row.sampling = info.color, info.sampling
+        if jpeg and holds_rgb(data):  # the library takes these for luma and chroma
+            row.color = _SRGB
         row.channels = info.planes if info.planes > 1 else info.channels
     else:
         call(functions.destroy, (load64(handle), _ZERO))
@@ -279,6 +340,7 @@ def decode_batch(rows, places, batch):
     bases = carray(pointer(arg.bases), len(rows), np.uint64)
     for_info, for_view = stack(_INFO_BYTES), stack(_VIEW_BYTES)
     info = _copy(arg.info, for_info, _INFO, _INFO_BYTES)
+    pixels = _structure_at(arg.info, _INFO)
     view = _copy(arg.region, for_view, _VIEW, _VIEW_BYTES)
     ready, for_streams = cut(arg.scratch, chunk, np.int64)
     streams, for_images = cut(for_streams, chunk, np.uint64)
@@ -298,7 +360,10 @@ def decode_batch(rows, places, batch):
             stream = for_streams + np.uint64(8 * used)
             is_open = call(functions.sub_stream, (row.stream, stream, for_view)) == 0
         if is_open:
-            _set_target(info, row, bases[item])
+            if row.planar != 0:
+                _set_planes(info, pixels, row, bases[item])
+            else:
+                _set_pixels(info, pixels, row, bases[item])
             image = for_images + np.uint64(8 * used)
             if call(functions.image, (arg.instance, image, for_info)) == 0:
                 ready[used] = item

@@ -96,6 +96,41 @@ def plain_frame(data):
 
 
 @njit(inline="always")
+def _begins_with(data, at, a, b, c, d):
+    """Whether four bytes stand at index `at` of (N,) uint8."""
+    if at + 4 > len(data):
+        return False
+    return data[at] == a and data[at + 1] == b and data[at + 2] == c and data[at + 3] == d
+
+
+@njit(inline="always")
+def holds_rgb(data):
+    """Whether the three components of a JPEG are red, green and blue, and not luma and chroma.
+
+    Source: libjpeg-turbo, jdapimin.c, `default_decompress_parms`.
+    """
+    at, jfif, adobe = 2, False, -1  # Adobe's transform
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        length = _big16(data, at + 2)
+        if marker == 0xE0 and length >= 16 and _begins_with(data, at + 4, 0x4A, 0x46, 0x49, 0x46):
+            jfif = True
+        elif marker == 0xEE and length >= 14 and _begins_with(data, at + 4, 0x41, 0x64, 0x6F, 0x62):
+            adobe = int(data[at + 15]) if at + 15 < len(data) else -1
+        elif 0xC0 <= marker <= 0xC2:
+            if at + 18 > len(data) or data[at + 9] != 3 or jfif:
+                return False
+            if adobe >= 0:
+                return adobe == 0
+            return data[at + 10] == 0x52 and data[at + 13] == 0x47 and data[at + 16] == 0x42
+        at += 2 + length
+    return False
+
+
+@njit(inline="always")
 def is_still(data):
     """Whether no chunk of a PNG before its pixels is one of animation."""
     at = 8

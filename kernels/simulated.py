@@ -37,6 +37,7 @@ _IN_PYTHON = (
     "device_resize",
     "device_color",
     "device_canary",
+    "device_yuv",
 )  # in the order of their imports
 
 

@@ -62,11 +62,15 @@ class Canaries:
         lane.launch(WRITE_CANARIES, canary_grid(count), (rows.ctypes.data, count))
         lane.synchronize()
 
-    def check(self, places: npt.NDArray[np.int64], lane: Lane) -> CanaryCheck:
+    def check(
+        self, places: npt.NDArray[np.int64], elsewhere: npt.NDArray[np.bool_], lane: Lane
+    ) -> CanaryCheck:
         """Look for the canaries after all work of the lane so far.
 
         Args:
             places: (M,) the images' places in their batch.
+            elsewhere: (M,) whether an image was written elsewhere after all, so that its canary
+                says nothing.
             lane: The lane that has decoded them.
         """
         rows, flags = self._rows[: len(places)], self._flags[: SPOTS * len(places)]
@@ -74,7 +78,7 @@ class Canaries:
         args = (rows.ctypes.data, len(flags), flags.ctypes.data)
         lane.launch(CHECK_CANARIES, canary_grid(len(flags)), args)
         self._read = lane.record()
-        return CanaryCheck(places, flags, lane, self._read)
+        return CanaryCheck(places, elsewhere, flags, lane, self._read)
 
 
 class CanaryCheck:
@@ -82,6 +86,7 @@ class CanaryCheck:
 
     Args:
         places: (M,) places of images in the batch.
+        elsewhere: (M,) images that were written elsewhere.
         flags: (M * SPOTS,) pinned, whether a canary is still there.
         lane: Of the batch.
         event: When the flags are written.
@@ -90,11 +95,13 @@ class CanaryCheck:
     def __init__(
         self,
         places: npt.NDArray[np.int64],
+        elsewhere: npt.NDArray[np.bool_],
         flags: npt.NDArray[np.uint8],
         lane: Lane,
         event: Mark,
     ) -> None:
-        self._places, self._flags, self._lane, self._event = places, flags, lane, event
+        self._places, self._elsewhere, self._flags = places, elsewhere, flags
+        self._lane, self._event = lane, event
         self._unwritten: npt.NDArray[np.int64] | None = None
 
     def unwritten(self) -> npt.NDArray[np.int64]:
@@ -102,5 +109,5 @@ class CanaryCheck:
         if self._unwritten is None:
             self._lane.synchronize(self._event)
             there = self._flags.reshape(-1, SPOTS).any(axis=1)
-            self._unwritten = self._places[there]
+            self._unwritten = self._places[there & ~self._elsewhere]
         return self._unwritten

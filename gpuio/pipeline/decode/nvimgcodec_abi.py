@@ -27,6 +27,7 @@ SUPPORTED: Final = (0, 9)
 """Major and minor version of nvImageCodec whose structures stand here; those of 0.8 differ."""
 SRGB: Final = 1
 GRAY: Final = 2
+SYCC: Final = 3
 FORMAT_UNCHANGED: Final = 2
 FORMAT_Y: Final = 4
 FORMAT_RGB: Final = 8

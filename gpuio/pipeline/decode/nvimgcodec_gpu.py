@@ -30,9 +30,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,7 @@ from gpuio.pipeline.decode.nvimgcodec_base import (
 )
 from gpuio.pipeline.decode.nvimgcodec_messages import Messages
 from gpuio.pipeline.decode.nvimgcodec_native import KINDS, LEGACY, MAX_THREADS, NativeDecoder
+from gpuio.pipeline.decode.yuv import PlaneConverter, plan_planes, plane_bytes
 from gpuio.pipeline.read.reader import RecordBatch
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         kinds: The `KINDS` of codecs that may be used. The portable codec decodes what they do not.
         chunk: The most images in one call of nvImageCodec; None for whole batches.
         settings: More options of nvImageCodec, `module:name=value` with blanks between them.
+        output: "rgb", or "yuv" to decode JPEGs to planes, which a kernel makes pixels of. What is
+            quicker, no device has shown yet.
         windowed: Decode only the part of an image that is wanted. nvImageCodec 0.9 fails with error
             8 on A100 and GB200, and crashes on H100 and B200 (its issue 55).
 
@@ -96,6 +99,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         kinds: Collection[str] = tuple(KINDS),
         chunk: int | None = None,
         settings: str = LEGACY,
+        output: Literal["rgb", "yuv"] = "rgb",
         windowed: bool = False,
     ) -> None:
         unknown = [kind for kind in kinds if kind not in KINDS]
@@ -133,6 +137,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self._decoded = dict.fromkeys(KINDS, 0)
         self._unwritten = 0
         self._canaries = [Canaries(device) for _ in range(device.max_in_flight)]
+        planar = output == "yuv" and self.channels == 3
+        self._converters = [PlaneConverter(device) for _ in self._canaries] if planar else []
         self._checks: dict[int, CanaryCheck] = {}  # by id of the headers
         ordinal = device.device_id
         self._memory = None if ordinal is None else open_codec_memory(ordinal)
@@ -151,6 +157,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         table = jobs.headers.table
         table["y"], table["x"], table["rows"], table["cols"] = jobs.box.T
         table["dst"], table["pitch"] = 0, jobs.pitch
+        if self._converters:
+            plan_planes(table, jobs)
         return [KernelCall(partial(self._step, id(jobs.headers)), table)]
 
     def decoded(self, jobs: DecodeJobs) -> npt.NDArray[np.bool_]:
@@ -241,23 +249,30 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         places, canaries = np.flatnonzero(wanted), self._canaries[lane.number]
         if not len(places):
             return
-        canaries.write(bases[places], (table["rows"] * table["pitch"])[places], lane)
+        engines = self.engines.count > 0 and not self._health.reason
+        parts = self._split.parts(table, places, engines=engines)
+        table["planar"][parts.get("cpu", [])] = 0  # it knows 4:4:4 alone
+        planar = table["planar"][places] != 0
+        start = bases + np.where(table["planar"] != 0, table["planes"], 0).astype(np.uint64)
+        nbytes = np.where(table["planar"] != 0, plane_bytes(table), table["rows"] * table["pitch"])
+        canaries.write(start[places], nbytes[places], lane)
         lane.library_writes(int(bases[places[0]]))
-        self._decode_kinds(table, wanted, bases, lane)
-        self._checks[batch] = canaries.check(places, lane)
+        self._decode_kinds(table, parts, bases, lane)
+        elsewhere = planar & (table["planar"][places] == 0)
+        self._checks[batch] = canaries.check(places, elsewhere, lane)
+        if self._converters:
+            self._converters[lane.number].convert(table, bases, lane)
 
     def _decode_kinds(
         self,
         table: npt.NDArray[np.void],
-        wanted: npt.NDArray[np.bool_],
+        parts: Mapping[str, npt.NDArray[np.int64]],
         bases: npt.NDArray[np.uint64],
         lane: Lane,
     ) -> None:
         """Let all kinds of codecs decode at once; what one fails with goes to those behind it."""
         natives = self._lanes[lane.number]
-        engines = self.engines.count > 0 and not self._health.reason
         try:
-            parts = self._split.parts(table, np.flatnonzero(wanted), engines=engines)
             self._decode_parts(
                 [(n, parts[n.kind]) for n in natives if n.kind in parts], table, bases, lane
             )
@@ -269,6 +284,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             for native in natives:
                 left = had & (table["status"] != abi.SUCCESS) & takes(native.kind, table)
                 if left.any():
+                    table["planar"][left] = 0  # pixels are what all of them know
                     self._decode_parts([(native, np.flatnonzero(left))], table, bases, lane)
                 had[parts.get(native.kind, [])] = True
         finally:
