@@ -124,6 +124,7 @@ static int known(const void *start, size_t nbytes)
 /* ---- the driver: devices and contexts ---- */
 int cuInit(unsigned flags) { CALL_(0); if (!owner_pid) owner_pid = getpid(); return owner_pid == getpid() ? OK : NO_INIT; }
 int cuDriverGetVersion(int *version) { CALL_(0); *version = 13020; return OK; }
+int cuDeviceGet(int *device, int number) { CALL; *device = number; return number >= 0 && number < DEVICES ? OK : BAD_VALUE; }
 int cuDeviceGetCount(int *count) { CALL; *count = DEVICES; return OK; }
 int cuDeviceGetName(char *name, int length, int device) { CALL; snprintf(name, length, "Stub %d", device); return OK; }
 int cuDeviceGetUuid_v2(char *uuid, int device) { CALL; memset(uuid, device + 1, 16); return OK; }
