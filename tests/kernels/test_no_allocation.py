@@ -37,7 +37,7 @@ def code_of(compiled):
 def test_tasks_are_found():
     names = {
         "resample", "finish", "linear_pixels", "color_pixels", "decode", "read_spans",
-        "hear", "warned", "emit_pixels[0]",
+        "report", "warned", "emit_pixels[0]",
     }  # fmt: skip
     assert names <= set(tasks())
 
