@@ -39,7 +39,7 @@ class Slots:
         self.device: Any = make_device(device, None)
         told = DecoderOptions(self.device, 3, RecordIOSource.open(rec, ""))
         self.decoder = NvImageCodecGpuDecoder(told, **options)
-        self.decoder._warnings = None  # what codecs report is looked at, not what libjpeg prints
+        self.decoder._codecs._warnings = None  # what codecs report counts, not what libjpeg prints
         self.put(images)
         sizes = [decode_rgb(image, 3).nbytes for image in images]
         self.nbytes = -(-max(sizes) // 256) * 256 + 256

@@ -10,6 +10,7 @@ Source of the functions: cuda.h of CUDA 13.
 from __future__ import annotations
 
 import ctypes
+import os
 import weakref
 from collections.abc import Mapping
 from ctypes import c_void_p
@@ -98,14 +99,21 @@ class _Pool:
             "context": pool.ctypes.data,
         }
         self._owners = (mutex, pool)
-        self.close = weakref.finalize(self, _free_all, functions, names[1], context, self._blocks)
+        self.close = weakref.finalize(
+            self, _free_all, functions, names[1], context, self._blocks, os.getpid()
+        )
 
     def nbytes(self) -> int:
         """Bytes that are allocated."""
         return int(self._blocks["nbytes"][self._blocks["address"] != 0].sum())
 
 
-def _free_all(functions: Functions, name: str, context: int, blocks: npt.NDArray[np.void]) -> None:
+def _free_all(
+    functions: Functions, name: str, context: int, blocks: npt.NDArray[np.void], process: int
+) -> None:
+    """Free all blocks; a forked process, which cannot use CUDA, leaves them to the one before."""
+    if os.getpid() != process:
+        return
     take = ctypes.CFUNCTYPE(ctypes.c_int, c_void_p)
     take(functions["cuCtxPushCurrent_v2"])(context)
     for block in blocks:

@@ -26,6 +26,7 @@ from gpuio.errors import BackendError
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
+from gpuio.pipeline.decode.libjpeg_warnings import warning_count
 from gpuio.pipeline.decode.nvimgcodec import cpu_instance
 from gpuio.pipeline.decode.nvimgcodec_base import NvImageCodec
 from gpuio.pipeline.read.reader import RecordBatch
@@ -150,9 +151,9 @@ class DaliDecoder(NvImageCodec):
             )
             for row in rows
         ]
-        before = self._warning_count
+        before = warning_count(self._warnings)
         (images,) = self._pipeline.run(stream if self._on_gpu else None, encoded=data)
-        if self._warning_count != before:
+        if warning_count(self._warnings) != before:
             raise RuntimeError("libjpeg warned of an image")
         return images
 

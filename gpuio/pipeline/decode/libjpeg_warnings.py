@@ -63,6 +63,11 @@ _RELOCATION.names = ("offset", "type", "symbol", "addend")
 _once: Final = threading.Lock()  # one thread changes the module, once
 
 
+def warning_count(warnings: npt.NDArray[np.void] | None) -> int:
+    """How often libjpeg has warned a `listener` so far; 0 where there is none."""
+    return 0 if warnings is None else int(warnings["heard"][0])
+
+
 def listener(extensions: Path) -> npt.NDArray[np.void]:
     """What `codec_calls.decode` needs to see warnings; the module is changed once in a process.
 

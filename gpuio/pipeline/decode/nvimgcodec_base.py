@@ -122,11 +122,6 @@ class NvImageCodec(Decoder):
             return fallback | (table["channels"] != 4)
         return fallback | (table["orientation"] != 0) | (is_jpeg(table) & (table["channels"] == 4))
 
-    @property
-    def _warning_count(self) -> int:
-        """How often libjpeg has warned in threads of nvImageCodec; 0 if that cannot be seen."""
-        return 0 if self._warnings is None else int(self._warnings["heard"][0])
-
     def _probe(
         self, address: npt.NDArray[np.uint64], nbytes: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.void]:

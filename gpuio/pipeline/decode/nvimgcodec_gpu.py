@@ -1,10 +1,9 @@
 """nvImageCodec on a GPU: hardware engines, CUDA and CPU, a whole batch in one call of each.
 
-Pictures are offered to kinds of codecs in turn, until one decodes them: the JPEG engines (baseline
-JPEG of one scan, not 4:1:1 or 4:1:0), nvJPEG's hybrid of CPU and CUDA (other JPEGs), the CPU (other
-formats; the pixels are copied over). All of them write into memory that we own, and work that is
-queued later on the same stream finds the pixels there. Each lane of the device has its own decoder
-of each kind: two batches are decoded at once.
+Kinds of codecs decode at the same time (`gpu_codecs.py`): the JPEG engines (baseline JPEG of one
+scan, not 4:1:1 or 4:1:0), nvJPEG's hybrid of CPU and CUDA (JPEGs), the CPU (JPEGs and PNGs; pixels
+are copied over). All of them write into memory that we own, and work that is queued later on the
+same stream finds the pixels there.
 
 Known behaviour, and what is done about it:
 
@@ -28,9 +27,7 @@ codecs alone: that is how it is tested without a GPU.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -42,21 +39,17 @@ from gpuio.errors import BackendError
 from gpuio.formats.encoding import imencode
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
-from gpuio.pipeline.decode.batch_split import BatchSplit, pixels_of, takes
 from gpuio.pipeline.decode.canaries import Canaries, CanaryCheck
-from gpuio.pipeline.decode.codec_memory import open_codec_memory
-from gpuio.pipeline.decode.engine_health import EngineHealth
-from gpuio.pipeline.decode.hardware import Engines, engines_of, warn_without_engines
+from gpuio.pipeline.decode.gpu_codecs import GpuCodecs
+from gpuio.pipeline.decode.hardware import Engines, engines_of
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.decode.nvimgcodec_base import (
     CPU_MODULES,
     NvImageCodec,
     is_jpeg,
-    pixel_info,
-    release,
 )
 from gpuio.pipeline.decode.nvimgcodec_messages import Messages
-from gpuio.pipeline.decode.nvimgcodec_native import KINDS, LEGACY, MAX_THREADS, NativeDecoder
+from gpuio.pipeline.decode.nvimgcodec_native import KINDS, LEGACY
 from gpuio.pipeline.decode.yuv import PlaneConverter, plan_planes, plane_bytes
 from gpuio.pipeline.read.reader import RecordBatch
 
@@ -65,7 +58,6 @@ if TYPE_CHECKING:
 
 _GPU_MODULE: Final = "nvjpeg_ext"
 _WARM_UP_SIZE: Final = 64  # pixels
-_ENGINE_THREADS: Final = 2  # they read headers
 
 
 class NvImageCodecGpuDecoder(NvImageCodec):
@@ -106,12 +98,12 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         if unknown or not kinds:
             raise ValueError(f"kinds must be some of {', '.join(KINDS)}, got {kinds!r}")
         device, library = options.device, abi.load()
-        self.engines, modules, there = _find_engines(options, library)
+        engines, modules, there = _find_engines(options, library)
         kinds = there if device.device_id is None else kinds
-        without = () if self.engines.count and not options.deterministic else ("hardware",)
+        without = () if engines.count and not options.deterministic else ("hardware",)
         wanted = [kind for kind in there if kind in kinds and kind not in without]
         if not wanted:
-            reason = "deterministic" if options.deterministic else self.engines.reason
+            reason = "deterministic" if options.deterministic else engines.reason
             raise BackendError(f"hardware alone was asked to decode, but: {reason}")
         self._messages = Messages()
         listener = self._messages.listener
@@ -120,38 +112,36 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         for problem in self._instance.problems:
             self._messages.add(problem)
         self.windowed = windowed
-        self._chunk, self._settings = chunk, settings
-        self._threads = _threads(options)
-        self._split = BatchSplit(
-            wanted,
-            self.engines.count,
-            self._threads["cpu"],
-            engine_share=options.engine_share,
-            measured=not options.deterministic,
-        )
         picture = np.zeros((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), np.uint8)
         self._small = np.frombuffer(imencode(".jpg", picture), np.uint8)  # for `prepare`
         self._warm = False
-        self._lock = threading.Lock()  # of all figures: lanes write them
-        self._health = EngineHealth()
-        self._decoded = dict.fromkeys(KINDS, 0)
         self._unwritten = 0
         self._canaries = [Canaries(device) for _ in range(device.max_in_flight)]
-        planar = output == "yuv" and self.channels == 3
-        self._converters = [PlaneConverter(device) for _ in self._canaries] if planar else []
+        planar, fancy = (
+            output == "yuv" and self.channels == 3,
+            ":fancy_upsampling=0" not in settings,
+        )
+        self._converters = [PlaneConverter(device, fancy=fancy) for _ in self._canaries if planar]
         self._checks: dict[int, CanaryCheck] = {}  # by id of the headers
-        ordinal = device.device_id
-        self._memory = None if ordinal is None else open_codec_memory(ordinal)
-        with device.scope():
-            self._lanes = self._natives(wanted)
+        self._codecs = GpuCodecs(
+            options,
+            self._instance,
+            self._messages,
+            engines,
+            wanted,
+            self._warnings,
+            chunk=chunk,
+            settings=settings,
+        )
 
     def close(self) -> None:
         self._pool.shutdown()
-        for lane in self._lanes:
-            for native in lane:
-                native.close()
-        if self._memory is not None:
-            self._memory.close()
+        self._codecs.close()
+
+    @property
+    def engines(self) -> Engines:
+        """JPEG engines in use."""
+        return self._codecs.engines
 
     def decode(self, jobs: DecodeJobs) -> list[KernelCall]:
         table = jobs.headers.table
@@ -172,8 +162,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
     def retry(self, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
         if not jobs.retried:
             claimed = int(super().decoded(jobs).sum())
-            with self._lock:
-                self._unwritten += claimed - int(self.decoded(jobs).sum())
+            self._unwritten += claimed - int(self.decoded(jobs).sum())
         return super().retry(records, jobs)
 
     def release(self, headers: Headers) -> None:
@@ -191,12 +180,14 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         sizes = np.full(count, _WARM_UP_SIZE * _WARM_UP_SIZE * self.channels, np.int64)
         works = []
         try:
-            for _ in self._lanes:  # at the same time, so that each lane has one
+            for _ in self._codecs.lanes:  # at the same time, so that each lane has one
                 address = np.full(count, self._small.ctypes.data, np.uint64)
                 table = self._probe(address, np.full(count, self._small.size))
                 table["rows"], table["cols"] = _WARM_UP_SIZE, _WARM_UP_SIZE
                 table["pitch"] = _WARM_UP_SIZE * self.channels
-                works.append(self.device.work().start([KernelCall(self._warm_up, table)], sizes))
+                works.append(
+                    self.device.work().start([KernelCall(self._codecs.warm_up, table)], sizes)
+                )
         finally:
             for work in works:
                 work.join()
@@ -211,30 +202,12 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         were reported as decoded, were not written, and have been decoded again. `decoder_messages`
         holds the last few warnings and errors of nvImageCodec, in its own words.
         """
-        with self._lock:
-            failed = self._health.reason
-            return {
-                **super().stats(),
-                "engines": 0 if failed else self.engines.count,
-                "engines_unavailable_reason": failed or self.engines.reason,
-                **self._decoded,
-                **self._split.stats(),
-                "portable": self.fallback_count,
-                "unwritten": self._unwritten,
-                "engine_failures": self._health.failures,
-                "decoder_messages": self._messages.recent(),
-            }
-
-    def _warm_up(
-        self, table: npt.NDArray[np.void], bases: npt.NDArray[np.uint64], lane: Lane
-    ) -> None:
-        """A `HostStep` of images that nobody wants."""
-        places = np.flatnonzero(table["stream"])
-        try:
-            for native in self._lanes[lane.number]:
-                native.decode(table, places, bases, lane.handle)
-        finally:
-            release(self._instance, table)
+        return {
+            **super().stats(),
+            **self._codecs.stats(),
+            "portable": self.fallback_count,
+            "unwritten": self._unwritten,
+        }
 
     def _step(
         self,
@@ -249,144 +222,22 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         places, canaries = np.flatnonzero(wanted), self._canaries[lane.number]
         if not len(places):
             return
-        engines = self.engines.count > 0 and not self._health.reason
-        parts = self._split.parts(table, places, engines=engines)
+        parts = self._codecs.parts(table, places)
         table["planar"][parts.get("cpu", [])] = 0  # it knows 4:4:4 alone
         planar = table["planar"][places] != 0
         start = bases + np.where(table["planar"] != 0, table["planes"], 0).astype(np.uint64)
         nbytes = np.where(table["planar"] != 0, plane_bytes(table), table["rows"] * table["pitch"])
         canaries.write(start[places], nbytes[places], lane)
         lane.library_writes(int(bases[places[0]]))
-        self._decode_kinds(table, parts, bases, lane)
+        self._codecs.decode(table, parts, bases, lane)
         elsewhere = planar & (table["planar"][places] == 0)
         self._checks[batch] = canaries.check(places, elsewhere, lane)
         if self._converters:
             self._converters[lane.number].convert(table, bases, lane)
 
-    def _decode_kinds(
-        self,
-        table: npt.NDArray[np.void],
-        parts: Mapping[str, npt.NDArray[np.int64]],
-        bases: npt.NDArray[np.uint64],
-        lane: Lane,
-    ) -> None:
-        """Let all kinds of codecs decode at once; what one fails with goes to those behind it."""
-        natives = self._lanes[lane.number]
-        try:
-            self._decode_parts(
-                [(n, parts[n.kind]) for n in natives if n.kind in parts], table, bases, lane
-            )
-            taken = np.zeros(len(table), bool)  # by the engines
-            taken[parts.get("hardware", [])] = True
-            taken &= np.isin(table["status"], abi.TAKEN)
-            decoded = taken & (table["status"] == abi.SUCCESS)
-            had = np.zeros(len(table), bool)  # by a kind in front
-            for native in natives:
-                left = had & (table["status"] != abi.SUCCESS) & takes(native.kind, table)
-                if left.any():
-                    table["planar"][left] = 0  # pixels are what all of them know
-                    self._decode_parts([(native, np.flatnonzero(left))], table, bases, lane)
-                had[parts.get(native.kind, [])] = True
-        finally:
-            release(self._instance, table)
-        if taken.any():
-            rescued = taken & ~decoded & (table["status"] == abi.SUCCESS)
-            self._note_engines(decoded=bool(decoded.any()), rescued=bool(rescued.any()))
-
-    def _decode_parts(
-        self,
-        parts: Sequence[tuple[NativeDecoder, npt.NDArray[np.int64]]],
-        table: npt.NDArray[np.void],
-        bases: npt.NDArray[np.uint64],
-        lane: Lane,
-    ) -> None:
-        """Decode the images at some places with each kind of codec, all at the same time."""
-        calls = [partial(self._decode_part, *part, table, bases) for part in parts]
-        if len(calls) == 1:
-            calls[0](lane)
-        elif calls:
-            lane.together(calls)
-
-    def _decode_part(
-        self,
-        native: NativeDecoder,
-        places: npt.NDArray[np.int64],
-        table: npt.NDArray[np.void],
-        bases: npt.NDArray[np.uint64],
-        lane: Lane,
-    ) -> None:
-        """Decode images with one kind of codec, count them, and measure how fast it is."""
-        before, begin = self._warning_count, time.perf_counter()
-        native.decode(table, places, bases, lane.handle)
-        if native.kind == "cpu" and self._warning_count != before:
-            # It is not known of which image: all are tried again.
-            table["status"][places[is_jpeg(table)[places]]] = abi.FAILED
-        lane.synchronize()  # the device is done only now
-        done = table[places[table["status"][places] == abi.SUCCESS]]
-        if len(done):  # a failure says nothing of the rate; others judge it
-            pixels = float(pixels_of(done).sum())
-            self._split.report(native.kind, pixels, begin, time.perf_counter())
-        with self._lock:
-            self._decoded[native.kind] += len(done)
-
-    def _note_engines(self, *, decoded: bool, rescued: bool) -> None:
-        """Take down how the engines did with a batch; warn when they are given up."""
-        with self._lock:
-            given_up = self._health.note(
-                decoded=decoded, rescued=rescued, words=self._messages.recent()
-            )
-        if given_up:
-            warn_without_engines(self._health.reason)
-
     def _needs_fallback(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
         fallback = super()._needs_fallback(table)
         return fallback | (is_jpeg(table) & (table["channels"] == 4))
-
-    def _natives(self, kinds: list[str]) -> list[list[NativeDecoder]]:
-        """For each lane, a decoder of each kind; engines that do not start are done without.
-
-        Raises:
-            BackendError: nvImageCodec has no decoder of a kind.
-        """
-        try:
-            lanes = range(self.device.max_in_flight)
-            return [[self._native(kind) for kind in kinds] for _ in lanes]
-        except BackendError as error:
-            if kinds[0] != "hardware" or len(kinds) == 1:
-                raise
-            self.engines = Engines(0, str(error))
-        warn_without_engines(self.engines.reason)
-        return self._natives(kinds[1:])
-
-    def _native(self, kind: str) -> NativeDecoder:
-        """A decoder of a kind.
-
-        Raises:
-            BackendError: nvImageCodec has none; the message has its own words.
-        """
-        on_host = self.device.device_id is None
-        try:
-            return NativeDecoder(
-                self._instance,
-                kind,
-                self.device.device_id,
-                pixel_info(self.channels, on_host=on_host),
-                threads=self._threads[kind],
-                settings=self._settings,
-                chunk=self._chunk,
-                memory=self._memory,
-            )
-        except BackendError as error:
-            words = "; ".join(self._messages.recent())
-            raise BackendError(f"{error} ({words})" if words else str(error)) from error
-
-
-def _threads(options: DecoderOptions) -> dict[str, int]:
-    """CPU threads of a decoder of each kind, of which each lane has one."""
-    device, beside = options.device, options.decode_threads
-    usual = max(1, min(device.threads, MAX_THREADS) // device.max_in_flight)
-    cpu = usual if beside is None else -(-beside // device.max_in_flight)
-    return {"hardware": min(device.threads, _ENGINE_THREADS), "hybrid": usual, "cpu": cpu}
 
 
 def _find_engines(

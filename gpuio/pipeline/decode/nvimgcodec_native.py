@@ -7,6 +7,7 @@ that one kind has failed to decode go to another one by our decision.
 from __future__ import annotations
 
 import ctypes
+import os
 import weakref
 from typing import Final
 
@@ -95,7 +96,9 @@ class NativeDecoder:
         options = f":fancy_upsampling=1 :num_cuda_streams={threads} {settings}".rstrip()
         self._decoder = instance.decoder(execution, options)
         owners = (codecs, memory)
-        self._finalizer = weakref.finalize(self, _destroy, instance, self._decoder, owners)
+        self._finalizer = weakref.finalize(
+            self, _destroy, instance, self._decoder, owners, os.getpid()
+        )
 
     def close(self) -> None:
         """Destroy the decoder."""
@@ -132,6 +135,10 @@ class NativeDecoder:
         codec_calls.decode_batch(table, np.ascontiguousarray(places, np.int64), batch)
 
 
-def _destroy(instance: abi.Instance, decoder: int, _owners: object) -> None:
-    """Destroy a decoder; what it refers to is kept alive until then."""
-    instance.destroy([decoder])
+def _destroy(instance: abi.Instance, decoder: int, _owners: object, process: int) -> None:
+    """Destroy a decoder; what it refers to is kept alive until then.
+
+    A forked process leaves it to the one that made it: it has neither CUDA nor a decoder's threads.
+    """
+    if os.getpid() == process:
+        instance.destroy([decoder])

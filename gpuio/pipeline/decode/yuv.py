@@ -57,7 +57,7 @@ def plane_bytes(table: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
 
 
 class PlaneConverter:
-    """Makes pixels of the planes of one lane; its table is in pinned memory, which kernels read.
+    """Makes pixels of the planes of one lane.
 
     Args:
         device: Gives the memory.
@@ -66,7 +66,7 @@ class PlaneConverter:
 
     def __init__(self, device: Device, *, fancy: bool = True) -> None:
         self._device, self._fancy = device, fancy
-        self._rows = device.empty_host(YUV_JOB.itemsize).view(YUV_JOB)
+        self._reserve(1)
         self._read: Mark = None
 
     def convert(
@@ -86,7 +86,7 @@ class PlaneConverter:
         if self._read is not None:
             lane.synchronize(self._read)
         if len(self._rows) < len(images):
-            self._rows = self._device.empty_host(YUV_JOB.itemsize * len(images)).view(YUV_JOB)
+            self._reserve(len(images))
         rows = self._rows[: len(images)]
         lane.host_writes(rows.ctypes.data)
         for name in ("rows", "cols", "chroma_rows", "chroma_cols"):
@@ -101,5 +101,13 @@ class PlaneConverter:
         steps = np.array([_SAMPLINGS[each] for each in images["sampling"].tolist()], np.int32)
         rows["down"], rows["across"] = steps.T
         rows["fancy"] = self._fancy
-        lane.launch(YUV_TO_RGB, yuv_grid(YUV_TO_RGB, rows), (rows.ctypes.data,))
+        address = self._device.address(self._table)
+        lane.copy(address, rows.ctypes.data, rows.nbytes)
+        lane.launch(YUV_TO_RGB, yuv_grid(YUV_TO_RGB, rows), (address,))
         self._read = lane.record()
+
+    def _reserve(self, count: int) -> None:
+        """Have memory for the rows of `count` images, pinned and on the device."""
+        nbytes = YUV_JOB.itemsize * count
+        self._rows = self._device.empty_host(nbytes).view(YUV_JOB)
+        self._table = self._device.empty((nbytes,), np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -381,7 +382,7 @@ def test_images_that_are_claimed_but_not_written_are_decoded_again_and_counted(
     names = ["jpeg 4:2:0", "jpeg gray", small, "png", "jpeg 4:4:4"]
     data = dataset([PICTURES[name] for name in names])
     decoder = opened(data)
-    for lane in decoder._lanes:
+    for lane in decoder._codecs.lanes:
         skip(lane[0], [1, 2, 3], part)
     images, faults = run(decoder, data)
     assert not faults
@@ -405,7 +406,7 @@ def with_engines(dataset, opened, monkeypatch):
 
 def break_engines(decoder, status, broken):
     """Let engines report a status for all images while `broken` holds something."""
-    for lane in decoder._lanes:
+    for lane in decoder._codecs.lanes:
         engines, decode = lane[0], lane[0].decode
         assert engines.kind == "hardware"
 
@@ -497,10 +498,25 @@ def test_damaged_images_are_no_failure_of_engines(dataset, with_engines):
     assert decoder.stats()["engine_failures"] == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked on POSIX alone")
+def test_a_forked_process_leaves_decoders_to_the_one_that_made_them(dataset, opened, monkeypatch):
+    decoder, destroyed = opened(dataset(jpegs(2))), []
+    monkeypatch.setattr(
+        nvimgcodec_abi.Instance, "destroy", lambda self, decoders: destroyed.extend(decoders)
+    )
+    child = os.fork()
+    if child == 0:
+        decoder.close()
+        os._exit(len(destroyed))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    decoder.close()
+    assert len(destroyed) == 2  # one for each lane
+
+
 def test_what_no_codec_of_the_gpu_decodes_is_decoded_by_several_threads(dataset, opened):
     data = dataset(jpegs(8))
     decoder = opened(data)
-    for (native,) in decoder._lanes:
+    for (native,) in decoder._codecs.lanes:
         native.decode = lambda table, places, bases, stream: None
     both, decode = threading.Barrier(2), decoder.decode_image
 
@@ -652,7 +668,7 @@ def test_others_run_while_a_batch_is_decoded(dataset, opened):
     thread = threading.Thread(target=spin)
     began = time.perf_counter()
     thread.start()
-    (native,) = decoder._lanes[0]
+    (native,) = decoder._codecs.lanes[0]
     decode = native.decode
     took = []
 
