@@ -143,6 +143,8 @@ int cuDeviceGetAttribute(int *value, int attribute, int device)
     return OK;
 }
 int cuDevicePrimaryCtxRetain(void **ctx, int device) { CALL; *ctx = &context[device]; return OK; }
+/* cuda.core calls it as a thread ends, and crashes where it is missing. */
+int cuDevicePrimaryCtxRelease_v2(int device) { CALL; return device >= 0 && device < DEVICES ? OK : BAD_VALUE; }
 int cuCtxGetCurrent(void **ctx) { CALL; *ctx = CURRENT < 0 ? NULL : &context[CURRENT]; return OK; }
 int cuCtxGetDevice(int *device) { CALL; NEEDS_CONTEXT; *device = CURRENT; return OK; }
 int cuCtxGetDevice_v2(int *device, void *ctx) { CALL; *device = (int)((char *)ctx - context); return OK; }
