@@ -82,8 +82,8 @@ def _row(settings: Row, /, *, side: type[Decoding] = Bare, **options: Any) -> Ro
 def paths(settings: Row) -> Iterator[Row]:
     """Every way of nvImageCodec, with smooth colours and without, and two decoders at once.
 
-    The last rows are nvImageCodec by its own Python module, gpuio's decoder, and that with each
-    kind of codec alone.
+    The last rows are nvImageCodec by its own Python module, gpuio's decoder, that to planes of luma
+    and chroma, and that with each kind of codec alone.
     """
     ways = [*WAYS] if settings["engines"] else ["default"]
     for (count, fancy), way in itertools.product(((1, True), (1, False), (2, True)), ways):
@@ -92,6 +92,8 @@ def paths(settings: Row) -> Iterator[Row]:
     module = Binding(settings | {"options": {}})
     yield {"way": "its Python module", "fancy": True} | rate(module, settings["seconds"])
     yield {"way": "gpuio's decoder", "fancy": True} | _row(settings, side=Stage)
+    planes = _row(settings, side=Stage, output="yuv")
+    yield {"way": "gpuio's decoder, planes", "fancy": True} | planes
     for kind, kinds in kinds_of(settings).items():
         yield {"way": f"gpuio, {kind}", "fancy": True} | _row(settings, side=Stage, kinds=kinds)
 

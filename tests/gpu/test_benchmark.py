@@ -40,6 +40,7 @@ def test_every_path_decodes_at_some_rate(scripts, settings):
         ("default", 2, True),
         ("its Python module", None, True),
         ("gpuio's decoder", None, True),
+        ("gpuio's decoder, planes", None, True),
         ("gpuio, cpu", None, True),
     ]
     for row in found:
