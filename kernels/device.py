@@ -3,7 +3,8 @@
 The kernels take STEP tables in device memory, and do together what the CPU's `resample` and
 `finish` do. TAPS of `device_taps.py` makes the tables of resizes; `window` of `device_output.py`
 and `strips` of `device_resize.py` make the pixels of steps and write them into the batch or into
-scratch memory; COLOR of `device_color.py` changes the colours of pictures in scratch memory.
+scratch memory; COLOR of `device_color.py` changes the colours of pictures in scratch memory. For
+decoders, `device_canary.py` checks what was written, and `device_yuv.py` makes pixels of planes.
 
 Only devices import this; it needs numba-cuda, but no driver before `compile_device`.
 """

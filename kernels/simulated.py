@@ -1,4 +1,4 @@
-"""The kernels of kernels/device.py in Python, on memory of the caller, for tests without a GPU.
+"""The kernels of kernels/device*.py in Python, on memory of the caller, for tests without a GPU.
 
 `load` gives a namespace of its own: what `numba` compiles elsewhere is plain Python there, and
 loads and stores go to the caller's memory, which can check every one of them. Nothing outside of
@@ -52,7 +52,7 @@ class Memory(Protocol):
 
 
 def load(memory: Memory) -> ModuleType:
-    """kernels/device.py in Python, its loads and stores those of `memory`.
+    """kernels/device*.py in Python; loads and stores are those of `memory`.
 
     Its attribute `modules` holds, by name, all modules that are in Python.
     """
@@ -163,9 +163,6 @@ def _native(memory: Memory) -> Any:
         before = load_long(at)
         store_long(at, before + amount)
         return before
-
-    def store_words(at: Any, *words: Any) -> None:
-        memory.store(int(at), b"".join(struct.pack("<I", int(word) & 0xFFFFFFFF) for word in words))
 
     return SimpleNamespace(
         fetch_add=fetch_add,

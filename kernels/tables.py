@@ -26,12 +26,11 @@ ALIGNMENT = 16
 """The tables of a row take a multiple of this many bytes."""
 
 
-def tap_bytes(table, channels):
+def tap_bytes(table):
     """(N,) int64 bytes that the tables of each row take, a multiple of ALIGNMENT.
 
     Args:
         table: (N,) STEP, on the host.
-        channels: 1, 3 or 4; tables are of one size for all of them.
     """
     kind = table["kind"]
     rows, cols = table["rows"].astype(np.int64), table["cols"].astype(np.int64)

@@ -124,7 +124,7 @@ class Work(ABC):
         return address
 
     def upload_all(self, hosts: Sequence[HostArray]) -> npt.NDArray[np.uint64]:
-        """(N,) addresses of copies of N pictures, each as of `upload`; it takes no tables."""
+        """(N,) addresses at which the kernels find copies of N pictures, which must not change."""
         return np.array([self.upload(host) for host in hosts], np.uint64)
 
     @abstractmethod

@@ -16,7 +16,7 @@ from gpuio.kernels.copies import COPY_JOB, copy_items
 from gpuio.kernels.parallel import run_program
 
 ALIGNMENT = 256
-"""Bytes: of memory for an item or a table, as of CUDA's own allocations."""
+"""Bytes to which items and tables are aligned, as CUDA aligns its own allocations."""
 _CHUNK = 1 << 20
 
 
@@ -30,7 +30,7 @@ class BatchTables:
         self.clear()
 
     def clear(self) -> None:
-        """Remove all tables, and large chunks that were not used; no copy may be under way."""
+        """Remove all tables and free large chunks that were not used; no copy may be under way."""
         used = zip(self._chunks, self._used, strict=True)
         self._chunks = [chunk for chunk, used in used if used or len(chunk[0]) == _CHUNK]
         self._used = [0] * len(self._chunks)

@@ -31,8 +31,14 @@ _CAPABILITY = (
 class Owned:
     """A stream, an event or memory of a device, which is destroyed when nothing refers to it.
 
-    Attributes:
+    Args:
+        context: Context in which it was made.
         ptr: Its handle or address.
+        destroy: Function of `cuda.bindings.driver` that destroys it.
+
+    Attributes:
+        context: As given.
+        ptr: As given.
     """
 
     __slots__ = ("__weakref__", "context", "ptr")
@@ -88,9 +94,9 @@ class GpuContext:
 
     @contextmanager
     def relaxed(self) -> Generator[None]:
-        """As `with` on the context itself, also while any thread captures a CUDA graph.
+        """Make the context current, also while another thread captures a CUDA graph.
 
-        By default, such a capture makes calls such as an allocation errors in all threads.
+        By default, calls such as an allocation fail in all threads during a capture.
         """
         with self:
             before = self.call(driver.cuThreadExchangeStreamCaptureMode, _RELAXED)
@@ -102,9 +108,9 @@ class GpuContext:
             self.call(driver.cuThreadExchangeStreamCaptureMode, before)
 
     def destroy(self, function: Callable[[int], Any], ptr: int) -> None:
-        """Destroy what the context has; a forked process leaves it to the one that made it.
+        """Destroy an object of the context; a forked process leaves it to the one that made it.
 
-        An error here is that of earlier work, which the next other call reports.
+        An error here is one of earlier work, which the next call reports again.
         """
         if os.getpid() == self._process:
             with suppress(BackendError), self.relaxed():

@@ -108,7 +108,7 @@ class Lane:
                 raise error
 
     def _branch(self, call: Callable[[Lane], None], begun: Mark, known: Mark) -> tuple[Mark, Mark]:
-        """Make a call behind an event; the end of its work, and what its thread knows then."""
+        """Make a call after an event; return the end of its work and what its thread knows then."""
         with self._driver.lane_scope(self._stream, known):
             self._driver.wait(self._stream, begun)
             call(self)
@@ -127,7 +127,14 @@ class Lane:
         known: Mark,
         done: StepsDone,
     ) -> None:
-        """Run host steps in the calling thread; `done` gets what is known afterwards."""
+        """Run host steps in the calling thread.
+
+        Args:
+            steps: Their numbers in their program, and the steps.
+            bases: (N,) addresses of the items' memory, which no other work still uses.
+            known: From `Driver.hand_over` in the thread that has given the steps.
+            done: Gets times, the end of the work, and what this thread knows then.
+        """
         with self._driver.lane_scope(self._stream, known):
             try:
                 for number, call in steps:

@@ -91,7 +91,7 @@ class Launches:
         return [*launches, *self._windows(table, channels, OutputType(output), layout)]
 
     def _paint(self, table: npt.NDArray[np.void], channels: int) -> list[DeviceLaunch]:
-        """Windows of pixels, then their colours."""
+        """Launches that make windows of pixels in scratch memory, then those for their colours."""
         launches = self._windows(table, channels, OutputType.UINT8, SCRATCH)
         colored = table[table["color"] != 0]
         if len(colored):
@@ -135,7 +135,7 @@ class Launches:
         Returns:
             Whether the device has some to make.
         """
-        sizes = tap_bytes(table, channels)
+        sizes = tap_bytes(table)
         by_device = np.isin(table["kind"], TAPS_ON_DEVICE)
         there, here = np.where(by_device, sizes, 0), np.where(by_device, 0, sizes)
         if by_device.any():
@@ -154,7 +154,7 @@ class Launches:
 def contrasts(
     table: npt.NDArray[np.void], colors: Sequence[tuple[int, npt.NDArray[np.void]]]
 ) -> int:
-    """How many CONTRAST steps the row of a table has that has the most of them.
+    """The largest number of CONTRAST steps in a row of a table.
 
     Args:
         table: (N,) STEP, all of whose rows have colours.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpuio.mxnet.iterators.record_iter import RecordIter
 
 _MOST_HELD: Final = 4
-"""Batches of which JAX has yet to make a copy; more are waited for."""
+"""Most batches that wait for JAX's copy; beyond them the caller waits for the oldest."""
 
 
 class JaxLoader(Loader):
@@ -103,7 +103,7 @@ class _Copies:
         self._lock = threading.Lock()  # threads may share a loader
 
     def make(self, array: Any) -> jax.Array:
-        """JAX's copy of an array of the device, made by and by."""
+        """JAX's copy of an array of the device, which may still be under way."""
         copied = jax.dlpack.from_dlpack(array, copy=True)
         with self._lock:
             self._held.append((copied, array))

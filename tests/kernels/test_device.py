@@ -73,7 +73,7 @@ def run(memory, table, *key, block=(2, 4, 1), compiled=False):
         taps, resize = (modules[f"gpuio.kernels.device_{name}"] for name in ("taps", "resize"))
     channels, mean_image = key[0], int(table["mean_image"].any())
     table = table[table["kind"] != StepKind.SKIP]
-    nbytes = tap_bytes(table, channels)
+    nbytes = tap_bytes(table)
     space = memory.add(np.full(int(nbytes.sum()) + 16, POISON, np.uint8), writable=True)
     at = -(-space.ctypes.data // 16) * 16
     table["taps"] = np.uint64(at) + (np.cumsum(nbytes) - nbytes).astype(np.uint64)

@@ -25,7 +25,7 @@ CHANNELS = 3
 def tables(table, how):
     """The tables of all rows, as bytes."""
     table, memory = table.copy(), Memory()
-    nbytes = tap_bytes(table, CHANNELS)
+    nbytes = tap_bytes(table)
     room = memory.add(np.full(int(nbytes.sum()) // 8, POISON, np.uint64), writable=True)
     table["taps"] = room.ctypes.data + np.cumsum(nbytes) - nbytes
     if how == "host":
@@ -65,7 +65,7 @@ def test_rows_of_other_kinds_are_left_alone():
         table[name] = 9
     for name in ("dst_height", "dst_width", "rows", "cols"):
         table[name] = 5
-    lanczos = int(tap_bytes(table, CHANNELS)[0]) // 8
+    lanczos = int(tap_bytes(table)[0]) // 8
     got, wanted = tables(table, "device"), tables(table, "host")
     assert (got[:lanczos] == POISON).all()
     npt.assert_array_equal(got[lanczos:], wanted[lanczos:])

@@ -35,8 +35,8 @@ class DecoderOptions:
         tolerant: Take the pixels that libjpeg makes up where a JPEG is damaged.
         engine_share: The part of the pixels that a GPU's JPEG engines get, 0 to 1; None to go by
             measured rates.
-        decode_threads: CPU threads that decode beside a GPU; 0 for what it cannot decode alone;
-            None for up to 16.
+        decode_threads: CPU threads that decode beside a GPU; with 0 the CPU decodes only what the
+            GPU cannot; None for up to 16.
     """
 
     device: Device

@@ -1,4 +1,4 @@
-"""Which kinds of codecs of a GPU decode which images of a batch, at the same time."""
+"""Which kind of codec of a GPU decodes which images of a batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpuio.pipeline.decode.nvimgcodec_base import is_jpeg
 from gpuio.pipeline.decode.work_split import WorkSplit
 
 _OF_AN_ENGINE: Final = 4.0
-"""What an engine decodes in the time of a CPU core, before anything was measured."""
+"""The rate of an engine over that of a CPU core, expected before the first measurement."""
 
 
 def takes(kind: str, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
@@ -24,12 +24,12 @@ def takes(kind: str, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
 
 
 class BatchSplit:
-    """Shares batches out; several threads may use it.
+    """Shares out the images of batches; several threads may use it.
 
     Args:
         kinds: The kinds of codecs, in the order in which they are tried.
         engines: JPEG engines of the GPU.
-        threads: CPU threads that decode; 0 for a CPU that decodes what no other kind takes.
+        threads: CPU threads that decode; with 0 the CPU decodes only what no other kind takes.
         engine_share: As in `DecoderOptions`.
         measured: Whether rates may decide; if not, each image has the first kind that takes it.
     """
@@ -76,12 +76,12 @@ class BatchSplit:
         return {kind: part for kind, part in parts.items() if len(part)}
 
     def report(self, kind: str, pixels: float, begin: float, end: float) -> None:
-        """Take in how long a kind of codec took, in seconds, for images of so many pixels."""
+        """Record when a kind of codec began and ended, in seconds, to decode so many pixels."""
         with self._lock:
             self._split.report(self._kinds.index(kind), pixels, begin, end)
 
     def stats(self) -> dict[str, Mapping[str, float]]:
-        """By kind, `split`: the part of the pixels of late; `rates`: pixels in a second."""
+        """By kind, `split`: its recent part of the pixels; `rates`: pixels per second."""
         with self._lock:
             return {"split": self._split.shares, "rates": self._split.rates}
 

@@ -82,14 +82,14 @@ class Canaries:
 
 
 class CanaryCheck:
-    """A look for the canaries of a batch, which must be read before its lane takes another one.
+    """The canaries of a batch that are still there; read it before its lane takes another batch.
 
     Args:
         places: (M,) places of images in the batch.
-        elsewhere: (M,) images that were written elsewhere.
+        elsewhere: (M,) bool, images that were written elsewhere.
         flags: (M * SPOTS,) pinned, whether a canary is still there.
-        lane: Of the batch.
-        event: When the flags are written.
+        lane: The lane of the batch.
+        event: The point at which the flags are written.
     """
 
     def __init__(

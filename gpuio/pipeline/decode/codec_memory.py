@@ -26,7 +26,7 @@ from gpuio.pipeline.decode import nvimgcodec_abi as abi
 _DEVICE_PADDING: Final = 16 << 20  # bytes, of which allocations are multiples
 _PINNED_PADDING: Final = 8 << 20
 _PORTABLE: Final = 1  # CU_MEMHOSTALLOC_PORTABLE: pinned for all devices
-_MUTEX_BYTES: Final = 64  # of a pthread_mutex_t, and more; zeros are an unlocked one
+_MUTEX_BYTES: Final = 64  # at least those of a pthread_mutex_t; zeros are an unlocked one
 _ALIGNMENT: Final = 16
 _DRIVER: Final = "libcuda.so.1"
 
@@ -44,14 +44,14 @@ OTHER_FUNCTIONS: Final = (
 
 
 class CodecMemory:
-    """The allocators that decoders of one device are given; decoders must be gone before it.
+    """The allocators for the decoders of one device, which must be closed before it.
 
     Args:
         functions: The driver's functions.
         context: The device's CUcontext.
 
     Attributes:
-        allocators: Of device memory, and of pinned memory.
+        allocators: One for device memory, and one for pinned memory.
     """
 
     def __init__(self, functions: Functions, context: int) -> None:
@@ -111,7 +111,7 @@ class _Pool:
 def _free_all(
     functions: Functions, name: str, context: int, blocks: npt.NDArray[np.void], process: int
 ) -> None:
-    """Free all blocks; a forked process, which cannot use CUDA, leaves them to the one before."""
+    """Free all blocks; a forked process, which cannot use CUDA, leaves them to its parent."""
     if os.getpid() != process:
         return
     take = ctypes.CFUNCTYPE(ctypes.c_int, c_void_p)

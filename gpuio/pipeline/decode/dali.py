@@ -1,11 +1,11 @@
 """DALI as the decoder: for those who have it, and to compare with.
 
 DALI decodes with nvImageCodec, too, but with its own threads, memory and choice of codecs. On a GPU
-it smooths enlarged colours, as libjpeg does, only where it is told to, so it is told to; pixels are
-then as close to the CPU's as those of each codec are. One damaged image fails its whole batch: the
-batch is then halved until the image is alone, and the portable codec decodes that one. The same
-happens if libjpeg warns, which can be seen on the CPU if DALI loads the codec modules that we have
-loaded.
+it upsamples chroma smoothly, as libjpeg does, only with `jpeg_fancy_upsampling`, which is therefore
+set; pixels are then as close to the CPU's as those of each codec are. One damaged image fails its
+whole batch: the batch is then halved until the image is alone, and the portable codec decodes that
+one. The same happens if libjpeg warns, which can be seen on the CPU if DALI loads the codec modules
+that we have loaded.
 
 Source: DALI 2.4, `nvidia.dali.fn.decoders.image` (`device="cpu"` and `"mixed"`).
 """

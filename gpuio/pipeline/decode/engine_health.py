@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-_MOST: Final = 2  # failures in a row
+_MOST: Final = 2  # failures in a row before the engines are given up
 
 
 class EngineHealth:
@@ -22,13 +22,13 @@ class EngineHealth:
         self._in_a_row = 0
 
     def note(self, *, decoded: bool, rescued: bool, words: Sequence[str] = ()) -> bool:
-        """Take down a batch of which the engines took images.
+        """Record a batch of which the engines took images.
 
         Args:
             decoded: Whether they decoded any of these.
             rescued: Whether other codecs then decoded any: where these failed too, the images are
                 damaged, and not the engines.
-            words: What the library says.
+            words: Messages of the library.
 
         Returns:
             Whether the engines are given up now.

@@ -1,8 +1,8 @@
 """All kinds of codecs that a GPU has in nvImageCodec, at work on a batch at the same time.
 
 Each lane has a decoder of each kind. A kind gets the part of the batch that it decodes while the
-others are at work; what it fails with goes to the kinds behind it. Engines that fail with two
-batches in a row are done without from then on.
+others are at work; images that it cannot decode go to the kinds after it. Engines that fail with
+two batches in a row are not used again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class GpuCodecs:
     Args:
         options: As for every decoder.
         instance: nvImageCodec, started.
-        messages: What the library says.
+        messages: Messages of the library.
         engines: JPEG engines of the GPU.
         kinds: Some of `KINDS`, in their order.
         warnings: The listener of libjpeg's warnings; None where they cannot be seen.
@@ -137,7 +137,7 @@ class GpuCodecs:
 
         Args:
             table: (N,) IMAGE_JOB.
-            parts: Those of `parts`.
+            parts: From `parts`.
             bases: (N,) addresses of the items' memory, which no other work still uses.
             lane: The lane that the batch is in.
         """
@@ -150,11 +150,11 @@ class GpuCodecs:
             taken[parts.get("hardware", [])] = True
             taken &= np.isin(table["status"], abi.TAKEN)
             decoded = taken & (table["status"] == abi.SUCCESS)
-            had = np.zeros(len(table), bool)  # by a kind in front
+            had = np.zeros(len(table), bool)  # by a kind before this one
             for native in natives:
                 left = had & (table["status"] != abi.SUCCESS) & takes(native.kind, table)
                 if left.any():
-                    table["planar"][left] = 0  # pixels are what all of them know
+                    table["planar"][left] = 0  # all kinds can decode to pixels
                     self._decode_parts([(native, np.flatnonzero(left))], table, bases, lane)
                 had[parts.get(native.kind, [])] = True
         finally:
@@ -189,18 +189,18 @@ class GpuCodecs:
         before, begin = warning_count(self._warnings), time.perf_counter()
         native.decode(table, places, bases, lane.handle)
         if native.kind == "cpu" and warning_count(self._warnings) != before:
-            # It is not known of which image: all are tried again.
+            # The warning does not name its image: all are tried again.
             table["status"][places[is_jpeg(table)[places]]] = abi.FAILED
         lane.synchronize()  # the device is done only now
         done = table[places[table["status"][places] == abi.SUCCESS]]
-        if len(done):  # a failure says nothing of the rate; others judge it
+        if len(done):  # failures say nothing about the rate
             pixels = float(pixels_of(done).sum())
             self._split.report(native.kind, pixels, begin, time.perf_counter())
         with self._lock:
             self._decoded[native.kind] += len(done)
 
     def _note_engines(self, *, decoded: bool, rescued: bool) -> None:
-        """Take down how the engines did with a batch; warn when they are given up."""
+        """Record whether the engines decoded a batch; warn when they are given up."""
         with self._lock:
             given_up = self._health.note(
                 decoded=decoded, rescued=rescued, words=self._messages.recent()
@@ -209,7 +209,7 @@ class GpuCodecs:
             warn_without_engines(self._health.reason)
 
     def _natives(self, kinds: list[str]) -> list[list[NativeDecoder]]:
-        """For each lane, a decoder of each kind; engines that do not start are done without.
+        """For each lane, a decoder of each kind; engines that do not start are left out.
 
         Raises:
             BackendError: nvImageCodec has no decoder of a kind.

@@ -70,8 +70,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         kinds: The `KINDS` of codecs that may be used. The portable codec decodes what they do not.
         chunk: The most images in one call of nvImageCodec; None for whole batches.
         settings: More options of nvImageCodec, `module:name=value` with blanks between them.
-        output: "rgb", or "yuv" to decode JPEGs to planes, which a kernel makes pixels of. What is
-            quicker, no device has shown yet.
+        output: "rgb", or "yuv" to decode JPEGs to planes, which a kernel makes pixels of. Which
+            is faster has not been measured on a device.
         windowed: Decode only the part of an image that is wanted. nvImageCodec 0.9 fails with error
             8 on A100 and GB200, and crashes on H100 and B200 (its issue 55).
 
@@ -117,10 +117,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self._warm = False
         self._unwritten = 0
         self._canaries = [Canaries(device) for _ in range(device.max_in_flight)]
-        planar, fancy = (
-            output == "yuv" and self.channels == 3,
-            ":fancy_upsampling=0" not in settings,
-        )
+        planar = output == "yuv" and self.channels == 3
+        fancy = ":fancy_upsampling=0" not in settings
         self._converters = [PlaneConverter(device, fancy=fancy) for _ in self._canaries if planar]
         self._checks: dict[int, CanaryCheck] = {}  # by id of the headers
         self._codecs = GpuCodecs(
@@ -196,8 +194,8 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         """The figures of every decoder, and how many images each kind of codec has decoded.
 
         `engines` is the number of JPEG engines in use; if it is 0, `engines_unavailable_reason`
-        says why. `hardware`, `hybrid` and `cpu` count images by kind of codec; `split` has the part
-        of the pixels that each had of late, and `rates` the pixels that each decodes in a second.
+        says why. `hardware`, `hybrid` and `cpu` count images by kind of codec; `split` has the
+        recent part of the pixels of each, and `rates` the pixels that each decodes per second.
         `engine_failures` counts batches that the engines failed to decode, `unwritten` images that
         were reported as decoded, were not written, and have been decoded again. `decoder_messages`
         holds the last few warnings and errors of nvImageCodec, in its own words.
@@ -223,7 +221,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         if not len(places):
             return
         parts = self._codecs.parts(table, places)
-        table["planar"][parts.get("cpu", [])] = 0  # it knows 4:4:4 alone
+        table["planar"][parts.get("cpu", [])] = 0  # its planes can only be 4:4:4
         planar = table["planar"][places] != 0
         start = bases + np.where(table["planar"] != 0, table["planes"], 0).astype(np.uint64)
         nbytes = np.where(table["planar"] != 0, plane_bytes(table), table["rows"] * table["pitch"])

@@ -1,4 +1,4 @@
-"""What nvImageCodec says about its work: warnings and errors, in its own words."""
+"""Warnings and errors of nvImageCodec, in its own words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A decoder of nvImageCodec's for one kind of codec: what a batch decoder on a GPU is made of.
+"""One decoder of nvImageCodec for one kind of codec; a batch decoder on a GPU has several.
 
 With one kind in each, it is known who decodes a picture, kinds can work side by side, and pictures
 that one kind has failed to decode go to another one by our decision.
@@ -27,12 +27,10 @@ KINDS: Final[dict[str, tuple[int, ...]]] = {
 """Kinds of codecs, in the order in which they are tried: JPEG engines; CPU and CUDA; CPU."""
 
 MAX_THREADS: Final = 16
-"""CPU threads of a decoder: each has a stream and memory of nvJPEG's."""
+"""CPU threads of a decoder: nvJPEG keeps a stream and memory for each."""
 
 LEGACY: Final = "nvjpeg_hw_decoder:force_legacy_batch=1"
-"""An option: engines get all images in one call, whatever their colours' sampling."""
-BATCH_SINGLE: Final = "nvjpeg_hw_decoder:force_batch_single=1"
-"""The other way: each engine gets one image at a time, in a call that waits for nearly all."""
+"""Option of nvImageCodec: engines get all images in one call, whatever their subsampling."""
 
 
 class NativeDecoder:
@@ -42,7 +40,7 @@ class NativeDecoder:
         instance: nvImageCodec, started.
         kind: One of `KINDS`.
         device_id: Number of the GPU; None to decode on the CPU, into host memory.
-        pixels: What images in memory are; their memory and size are set by `decode`.
+        pixels: Format of images in memory; `decode` sets their addresses and sizes.
         threads: CPU threads, of which `MAX_THREADS` are used at most.
         settings: Options of nvImageCodec, `module:name=value` with blanks between them.
         chunk: The most images in one call of nvImageCodec; None for whole batches.

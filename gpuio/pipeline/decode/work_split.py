@@ -26,11 +26,11 @@ class _Worker:
     """One decoder.
 
     Attributes:
-        expected: Work in a second before anything was measured.
-        measured: Number of the batch, work and busy seconds of late.
-        until: Up to when the worker is known to have been busy.
+        expected: Work per second, before the first measurement.
+        measured: The last measurements: number of the batch, work, busy seconds.
+        until: End of the last interval in which the worker was busy, in seconds.
         ahead: Seconds that it is expected to need for earlier batches when the others are done.
-        share: Part of the work of late.
+        share: Moving average of its part of the work.
         idle: Batches since it had an image.
     """
 
@@ -43,7 +43,7 @@ class _Worker:
 
     @property
     def rate(self) -> float:
-        """Work in a second."""
+        """Work per second."""
         if not self.measured:
             return self.expected
         _, work, busy = map(sum, zip(*self.measured, strict=True))
@@ -61,7 +61,7 @@ class WorkSplit:
     uniform processors", 1977.
 
     Args:
-        rates: By name, the work in a second that is expected of each worker before the first
+        rates: By name, the work per second that is expected of each worker before the first
             measurement; only their ratios matter.
         pinned: By name, the part of the work that a worker always gets, 0 to 1; the others share
             the rest. At most one name.
@@ -78,19 +78,19 @@ class WorkSplit:
 
     @property
     def shares(self) -> dict[str, float]:
-        """By name, the part of the work that each worker had of late."""
+        """By name, each worker's recent part of the work."""
         return {name: each.share for name, each in zip(self.names, self._workers, strict=True)}
 
     @property
     def rates(self) -> dict[str, float]:
-        """By name, the work that each worker does in a second; 0 before it was measured."""
+        """By name, each worker's work per second; 0 before the first measurement."""
         pairs = zip(self.names, self._workers, strict=True)
         return {name: each.rate if each.measured else 0.0 for name, each in pairs}
 
     def assign(
         self, work: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.int64]:
-        """Who decodes each image of a batch.
+        """Choose the worker for each image of a batch.
 
         Args:
             work: (N,) work of each image, at least 0, in any unit, such as pixels.
@@ -116,16 +116,16 @@ class WorkSplit:
         return chosen
 
     def report(self, worker: int, work: float, begin: float, end: float) -> None:
-        """Take in what was measured.
+        """Record a measurement.
 
         Intervals of a worker may overlap, as those of batches that are in flight together; they
         come in the order of their ends.
 
         Args:
             worker: Number of the worker.
-            work: What it did, in the unit of `assign`.
-            begin: When it was given the work, in seconds.
-            end: When it was done.
+            work: Amount of work that it did, in the unit of `assign`.
+            begin: Time at which it was given the work, in seconds.
+            end: Time at which it was done, in seconds.
         """
         each = self._workers[worker]
         busy = max(0.0, end - max(begin, each.until))
@@ -137,7 +137,7 @@ class WorkSplit:
     def _pin(
         self, work: npt.NDArray[np.float64], can: npt.NDArray[np.bool_], part: float, total: float
     ) -> npt.NDArray[np.bool_]:
-        """(N,) bool, images of a pinned worker; what is over or missing is made up for later."""
+        """(N,) bool, images of a pinned worker; later batches make up for a surplus or deficit."""
         own = np.zeros(len(work), bool)
         if part >= 1.0:
             return can.copy()
@@ -171,7 +171,7 @@ class WorkSplit:
                 loads[number] += work[place]
 
     def _seconds(self, work: npt.NDArray[np.float64]) -> float:
-        """What all workers together need for some work."""
+        """Seconds that all workers together need for some work."""
         return float(work.sum()) / sum(each.rate for each in self._workers)
 
     def _fill(
@@ -201,7 +201,7 @@ class WorkSplit:
             loads[best] += amount
 
     def _note(self, loads: npt.NDArray[np.float64]) -> None:
-        """Take down what was assigned, and how far each worker will be behind the others."""
+        """Record what was assigned, and how far each worker will be behind the others."""
         total = float(loads.sum())
         if not total:
             return

@@ -1,7 +1,7 @@
-"""JPEGs on a GPU decoded to planes of luma and chroma, which a kernel of ours makes pixels of.
+"""JPEGs on a GPU decoded to planes of luma and chroma, which a kernel of gpuio makes pixels of.
 
-A JPEG engine then writes half as much for colours that are stored at half the size, and the pixels
-are those of libjpeg-turbo wherever the engine's samples are.
+A JPEG engine then writes half as many bytes for 4:2:0, and the pixels are those of libjpeg-turbo
+wherever the engine's samples are.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class PlaneConverter:
 
     Args:
         device: Gives the memory.
-        fancy: Whether chroma is enlarged smoothly, as libjpeg-turbo does by default.
+        fancy: Whether chroma is upsampled smoothly, as libjpeg-turbo does by default.
     """
 
     def __init__(self, device: Device, *, fancy: bool = True) -> None:
