@@ -35,11 +35,11 @@ class Decoding(Side):
 
     def __init__(self, settings):
         super().__init__(settings)
-        given = dict(settings["options"])
-        self.at_once, pinned = given.pop("decoders", 2), given.pop("pinned", True)
+        overrides = dict(settings["options"])
+        self.at_once, pinned = overrides.pop("decoders", 2), overrides.pop("pinned", True)
         self.device = make_device(settings["device"], self.threads)
         source = RecordIOSource.open(settings["rec"], "")
-        self.decoder = self.make(DecoderOptions(self.device, CHANNELS, source), given)
+        self.decoder = self.make(DecoderOptions(self.device, CHANNELS, source), overrides)
         self.memory, self.batches = self.load(settings, pinned)
         self.pool = ThreadPoolExecutor(1)
         self.failed = 0
@@ -47,7 +47,7 @@ class Decoding(Side):
             self.decoder.prepare(self.batch_size)
         self.time(2 * self.batch_size)  # the first batch fixes what engines take at once
 
-    def make(self, told, given):
+    def make(self, options, overrides):
         """The decoder."""
         raise NotImplementedError
 
@@ -119,15 +119,15 @@ class Decoding(Side):
 class Bare(Decoding):
     """nvImageCodec as it is; the decoders of batches at once have the CPU threads together."""
 
-    def make(self, told, given):
-        return Chain(told, threads=max(1, self.threads // self.at_once), **given)
+    def make(self, options, overrides):
+        return Chain(options, threads=max(1, self.threads // self.at_once), **overrides)
 
 
 class Stage(Decoding):
     """gpuio's decoder."""
 
-    def make(self, told, given):
-        return NvImageCodecGpuDecoder(told, **given)
+    def make(self, options, overrides):
+        return NvImageCodecGpuDecoder(options, **overrides)
 
 
 def _one(items):

@@ -40,10 +40,10 @@ KINDS: dict[str, Row] = {
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch of a batch: what the driver was told, and the kernel's name."""
+    """One launch of a batch: arguments of `Driver.launch`, and the kernel's name."""
 
     name: str
-    told: tuple[Any, ...]
+    args: tuple[Any, ...]
 
 
 def noted(loader: Any) -> list[Launch]:
@@ -67,13 +67,13 @@ def noted(loader: Any) -> list[Launch]:
 def repeat(device: Any, launches: list[Launch], count: int) -> tuple[float, float]:
     """Seconds of the device, and of the host, for the launches: `count` times without a gap."""
     driver, marks = device._driver, Marks(device)
-    stream = launches[0].told[-1]
+    stream = launches[0].args[-1]
     with device.scope():
         for launch in launches:  # the first time, the device may still be asleep
-            driver.launch(*launch.told)
+            driver.launch(*launch.args)
         begin, start = marks.mark(stream), time.perf_counter()
         for launch in launches * count:
-            driver.launch(*launch.told)
+            driver.launch(*launch.args)
         host = time.perf_counter() - start
         return marks.seconds(begin, marks.mark(stream)) / count, host / count
 

@@ -29,16 +29,16 @@ class Slots:
     """Pictures, each with a place of its own in the device's memory, decoded there in one call.
 
     Args:
-        device: Of gpuio.
-        images: Encoded.
+        device: Name of gpuio's device.
+        images: Encoded images.
         rec: Any .rec, for messages.
-        options: Of the decoder.
+        options: Options of the decoder.
     """
 
     def __init__(self, device: str, images: list[bytes], rec: str, **options: Any) -> None:
         self.device: Any = make_device(device, None)
-        told = DecoderOptions(self.device, 3, RecordIOSource.open(rec, ""))
-        self.decoder = NvImageCodecGpuDecoder(told, **options)
+        decoder_options = DecoderOptions(self.device, 3, RecordIOSource.open(rec, ""))
+        self.decoder = NvImageCodecGpuDecoder(decoder_options, **options)
         self.decoder._codecs._warnings = None  # what codecs report counts, not what libjpeg prints
         self.put(images)
         sizes = [decode_rgb(image, 3).nbytes for image in images]

@@ -144,13 +144,13 @@ def disassembled(code: bytes) -> str:
 def count(usual: Usual, arch: int) -> Counted:
     """What the code of a kernel for a compute capability, as 90, says."""
     kernel = window_kernel(usual.kind, usual.channels, usual.output, usual.layout, 0)
-    code, told = machine_code(kernel, divmod(arch, 10))
+    code, linker_info = machine_code(kernel, divmod(arch, 10))
     columns, rows = kernel.pixels
     stored = columns * rows * usual.channels * NBYTES[usual.output]
     opcodes = least_counts(blocks_of(disassembled(code)), usual.loads(rows), stored)
     scale = 1.0 if usual.kind == StepKind.COPY else _SCALE
     nbytes = usual.channels * (scale**2 + NBYTES[usual.output])
-    return _counted(usual.name, arch, told, opcodes, columns * rows, nbytes)
+    return _counted(usual.name, arch, linker_info, opcodes, columns * rows, nbytes)
 
 
 def count_colors(arch: int) -> Counted:
@@ -159,7 +159,7 @@ def count_colors(arch: int) -> Counted:
     The first one brightens, and adds up the grays that contrast needs. A step turns each level of
     a float32 into a whole number once.
     """
-    code, told = machine_code(COLOR, divmod(arch, 10))
+    code, linker_info = machine_code(COLOR, divmod(arch, 10))
     blocks = blocks_of(disassembled(code))
     turns, levels = 4, 12  # of a thread: how often it takes four pixels
     opcodes = Counter[str]()
@@ -167,11 +167,11 @@ def count_colors(arch: int) -> Counted:
         loads = {"LDG.E": turns * levels / 4, "F2I.TRUNC.NTZ": turns * levels * steps}
         opcodes += least_counts(blocks, loads, turns * levels)
     name = "brightness, contrast, saturation"
-    return _counted(name, arch, told, opcodes, turns * levels // 3, nbytes=2 * 2 * 3)
+    return _counted(name, arch, linker_info, opcodes, turns * levels // 3, nbytes=2 * 2 * 3)
 
 
 def _counted(
-    name: str, arch: int, told: str, opcodes: Mapping[str, float], pixels: int, nbytes: float
+    name: str, arch: int, linker_info: str, opcodes: Mapping[str, float], pixels: int, nbytes: float
 ) -> Counted:
     """What the opcodes of a thread that makes `pixels` pixels come to."""
     per_pixel = dict.fromkeys([*CLASSES, "other"], 0.0)
@@ -182,9 +182,9 @@ def _counted(
     return Counted(
         name,
         arch,
-        registers=_told(told, r"Used (\d+) registers"),
-        spilled=_told(told, r"(\d+) bytes spill stores"),
-        shared=_told(told, r"(\d+) bytes smem"),
+        registers=_reported(linker_info, r"Used (\d+) registers"),
+        spilled=_reported(linker_info, r"(\d+) bytes spill stores"),
+        shared=_reported(linker_info, r"(\d+) bytes smem"),
         per_pixel=per_pixel,
         issue_us=1e6 * warps * sum(per_pixel.values()) / (seconds * SLOTS),
         memory_us=1e6 * warps * (per_pixel["load"] + per_pixel["store"]) / seconds,
@@ -193,8 +193,8 @@ def _counted(
     )
 
 
-def _told(told: str, pattern: str) -> int:
-    found = re.search(pattern, told)
+def _reported(linker_info: str, pattern: str) -> int:
+    found = re.search(pattern, linker_info)
     return int(found[1]) if found else 0
 
 

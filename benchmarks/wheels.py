@@ -4,7 +4,7 @@
     python benchmarks/wheels.py collect .whl --dali
     python benchmarks/wheels.py install .whl build/site  # there, for PYTHONPATH
 
-A load is a folder of at most 50 MB, for doors that let no more through at a time; larger wheels are
+A load is a folder of at most 50 MB, for machines that take no more at a time; larger wheels are
 cut into pieces. `install` takes the loads that have arrived, joins the pieces, and puts a tree of
 links to this checkout beside the packages: gpuio is not built there, and nothing of the machine's
 own Python is changed. Only the standard library and pip are needed.

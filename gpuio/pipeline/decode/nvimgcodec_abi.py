@@ -193,7 +193,7 @@ class Backend(Struct):
 
 
 class DebugMessengerDesc(Struct):
-    """Who is told what the library does."""
+    """The callback for what the library reports."""
 
     TYPE = 25
     _fields_ = _header(
