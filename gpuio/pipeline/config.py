@@ -113,12 +113,13 @@ class RuntimeConfig:
         "(simplejpeg and Pillow), or a name that `gpuio.register_decoder` was given.")
     deterministic: bool = option(False, "On a GPU, use only decoders that give the same pixels in "
         "every run; the GPU's JPEG engines are not among them.")
-    engine_share: float | None = option(None, "The part of the pixels of JPEGs that a GPU's JPEG "
-        "engines decode, from 0 to 1. None shares images out by the rates at which engines, CUDA "
-        "and CPU cores are seen to work.", reader=optional(p.number))
+    engine_share: float | None = option(None, "The part that a GPU's JPEG engines decode of "
+        "the pixels of baseline JPEGs, from 0 to 1. None shares images out by the rates at which "
+        "engines, CUDA and CPU cores are seen to work.", reader=optional(p.number))
     decode_threads: int | None = option(None, "The number of CPU threads that decode whole images "
-        "beside a GPU, from 0 to 1024. With 0 the CPU decodes only what the GPU cannot. None takes "
-        "up to 16.")
+        "beside a GPU, from 0 to 1024. Half of them are for each of the two batches in flight, so "
+        "an odd number counts as one more. With 0 the CPU decodes only what the GPU cannot. None "
+        "takes up to 16.")
     on_error: OnError = option("raise", "What becomes of an image that could not be read or "
         'decoded. "raise" raises the error, "skip" leaves the image out and fills up the batch, '
         '"replace" puts another image of the batch in its place, and "zero" sets its pixels to 0. '

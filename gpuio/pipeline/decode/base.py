@@ -33,8 +33,8 @@ class DecoderOptions:
         source: The records; it says in messages where one lies.
         deterministic: Use only codecs that give the same pixels each time, on a GPU too.
         tolerant: Take the pixels that libjpeg makes up where a JPEG is damaged.
-        engine_share: The part of the pixels that a GPU's JPEG engines get, 0 to 1; None to go by
-            measured rates.
+        engine_share: The part that a GPU's JPEG engines get of the pixels that they can decode, 0
+            to 1; None to go by measured rates.
         decode_threads: CPU threads that decode beside a GPU; with 0 the CPU decodes only what the
             GPU cannot; None for up to 16.
     """

@@ -63,8 +63,8 @@ class WorkSplit:
     Args:
         rates: By name, the work per second that is expected of each worker before the first
             measurement; only their ratios matter.
-        pinned: By name, the part of the work that a worker always gets, 0 to 1; the others share
-            the rest. At most one name.
+        pinned: By name, the part that a worker always gets of the work that it can do, 0 to 1; the
+            others share the rest. At most one name.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class WorkSplit:
         loads = np.zeros(len(self._workers))
         left = np.asarray(allowed.any(axis=1))
         for number, part in self._pinned.items():
-            own = self._pin(work, allowed[:, number] & left, part, float(work[left].sum()))
+            own = self._pin(work, allowed[:, number], part)
             chosen[own] = number
             loads[number] = work[own].sum()
             left &= ~own
@@ -135,7 +135,7 @@ class WorkSplit:
         each.measured.append((self._batch, work, busy))
 
     def _pin(
-        self, work: npt.NDArray[np.float64], can: npt.NDArray[np.bool_], part: float, total: float
+        self, work: npt.NDArray[np.float64], can: npt.NDArray[np.bool_], part: float
     ) -> npt.NDArray[np.bool_]:
         """(N,) bool, images of a pinned worker; later batches make up for a surplus or deficit."""
         own = np.zeros(len(work), bool)
@@ -143,12 +143,12 @@ class WorkSplit:
             return can.copy()
         if part <= 0.0:
             return own
-        wanted = self._owed + part * total
+        wanted = self._owed + part * float(work[can].sum())
         for place in np.flatnonzero(can)[np.argsort(-work[can], kind="stable")].tolist():
             if work[place] / 2 <= wanted:
                 own[place] = True
                 wanted -= work[place]
-        self._owed = min(max(wanted, -total), total)
+        self._owed = wanted  # half an image at most
         return own
 
     def _probe(
@@ -211,9 +211,8 @@ class WorkSplit:
         ]
         usual = self._seconds(loads)
         self._batch += 1
+        new = 1 - _SHARE_DECAY if self._batch > 1 else 1.0
         for each, load, end in zip(self._workers, loads.tolist(), ends, strict=True):
             each.ahead = min(max(0.0, end - min(ends)), usual)
             each.idle = 0 if load else each.idle + 1
-            each.share += (
-                (1 - _SHARE_DECAY) * (load / total - each.share) if each.share else load / total
-            )
+            each.share += new * (load / total - each.share)

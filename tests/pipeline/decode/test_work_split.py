@@ -174,6 +174,23 @@ def test_a_pinned_part_is_kept_and_the_others_share_the_rest(part):
     assert split.shares["engines"] == pytest.approx(part, abs=0.05)
 
 
+def test_a_pinned_part_is_one_of_what_the_decoder_can_do():
+    split = WorkSplit({"engines": 1.0, "cpu": 1.0}, {"engines": 0.5})
+    photographs, drawings = [[True, True]] * 8, [[False, True]] * 8
+    counts = [
+        int((split.assign(np.ones(len(can)), np.array(can)) == 0).sum())
+        for can in (photographs, drawings, photographs + drawings, photographs)
+    ]
+    assert counts == [4, 0, 4, 4]
+
+
+def test_shares_are_parts_of_one_whole_when_a_decoder_gets_its_first_image():
+    split = WorkSplit({"engines": 1.0, "cpu": 1.0})
+    split.assign(np.ones(4), np.array([[True, False]] * 4))
+    split.assign(np.ones(4), np.array([[False, True]] * 4))
+    assert split.shares == pytest.approx({"engines": 0.9, "cpu": 0.1})
+
+
 def test_images_that_only_the_pinned_decoder_takes_go_to_it():
     split = WorkSplit({"engines": 1.0, "cpu": 1.0}, {"engines": 0.0})
     allowed = np.array([[True, False], [True, True], [False, True], [False, False]])
