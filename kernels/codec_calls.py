@@ -49,7 +49,6 @@ IMAGE_JOB = np.dtype(
         ("chroma_rows", np.int32),
         ("chroma_cols", np.int32),
         ("ended", np.int32),  # whether the markers of a JPEG lead to its end marker
-        ("decoded_by", np.int32),  # for decoders that have several kinds of codecs
     ],
     align=True,
 )
