@@ -29,7 +29,8 @@ class BatchSplit:
     Args:
         kinds: The kinds of codecs, in the order in which they are tried.
         engines: JPEG engines of the GPU.
-        threads: CPU threads that decode; with 0 the CPU decodes only what no other kind takes.
+        threads: By kind, its CPU threads for each batch in flight; with 0 for "cpu" the CPU decodes
+            only what no other kind takes.
         engine_share: As in `DecoderOptions`.
         measured: Whether rates may decide; if not, each image has the first kind that takes it.
     """
@@ -38,18 +39,22 @@ class BatchSplit:
         self,
         kinds: Sequence[str],
         engines: int,
-        threads: int,
+        threads: Mapping[str, int],
         *,
         engine_share: float | None = None,
         measured: bool = True,
     ) -> None:
         self._kinds, self._measured = tuple(kinds), measured and len(kinds) > 1
-        self._rest_only = [kind == "cpu" and not threads for kind in kinds]
+        self._rest_only = [kind == "cpu" and not threads["cpu"] for kind in kinds]
         self._lock = threading.Lock()
-        expected = {"hardware": _OF_AN_ENGINE * engines, "hybrid": threads, "cpu": threads}
-        rates = {kind: float(max(expected[kind], 1)) for kind in kinds}
+        slots = {kind: max(engines if kind == "hardware" else threads[kind], 1) for kind in kinds}
+        rates = {
+            kind: count * (_OF_AN_ENGINE if kind == "hardware" else 1.0)
+            for kind, count in slots.items()
+        }
         pinned = {} if engine_share is None else {"hardware": engine_share}
-        self._split = WorkSplit(rates, {k: part for k, part in pinned.items() if k in rates})
+        pinned = {kind: part for kind, part in pinned.items() if kind in rates}
+        self._split = WorkSplit(rates, pinned, slots=slots, apart=("hybrid", "cpu"))
 
     def parts(
         self, table: npt.NDArray[np.void], places: npt.NDArray[np.int64], *, engines: bool = True
@@ -75,8 +80,8 @@ class BatchSplit:
         parts = {kind: places[chosen == number] for number, kind in enumerate(self._kinds)}
         return {kind: part for kind, part in parts.items() if len(part)}
 
-    def report(self, kind: str, pixels: float, begin: float, end: float) -> None:
-        """Record when a kind of codec began and ended, in seconds, to decode so many pixels."""
+    def report(self, kind: str, pixels: npt.NDArray[np.float64], begin: float, end: float) -> None:
+        """Record when a kind of codec began and ended, in seconds, with (M,) pixels of images."""
         with self._lock:
             self._split.report(self._kinds.index(kind), pixels, begin, end)
 

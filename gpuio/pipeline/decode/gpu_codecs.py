@@ -75,7 +75,7 @@ class GpuCodecs:
         self._split = BatchSplit(
             kinds,
             engines.count,
-            self._threads["cpu"],
+            self._threads,
             engine_share=options.engine_share,
             measured=not options.deterministic,
         )
@@ -194,8 +194,7 @@ class GpuCodecs:
         lane.synchronize()  # the device is done only now
         done = table[places[table["status"][places] == abi.SUCCESS]]
         if len(done):  # failures say nothing about the rate
-            pixels = float(pixels_of(done).sum())
-            self._split.report(native.kind, pixels, begin, time.perf_counter())
+            self._split.report(native.kind, pixels_of(done), begin, time.perf_counter())
         with self._lock:
             self._decoded[native.kind] += len(done)
 

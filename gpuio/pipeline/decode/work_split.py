@@ -7,8 +7,9 @@ what else runs there, so it is measured with every batch.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,7 @@ _STALE = 16  # batches after which a new measurement makes an older one worthles
 _PROBE_AFTER = 32  # batches without an image for a worker, after which it is tried again
 _PROBE_PART = 0.02  # of the time, at most, that trying a slow worker may take
 _SHARE_DECAY = 0.9
+_IN_FLIGHT = 2  # batches
 
 
 @dataclass(slots=True)
@@ -26,16 +28,23 @@ class _Worker:
     """One decoder.
 
     Attributes:
-        expected: Work per second, before the first measurement.
-        measured: The last measurements: number of the batch, work, busy seconds.
+        prior: Work per second of a slot, as it was expected.
+        unit: How many times as much others were measured to do.
+        slots: Images that it decodes at once.
+        apart: Whether batches that are in flight together have slots of their own.
+        measured: The last measurements: number of the batch, work of the slot that had the
+            most, busy seconds.
         until: End of the last interval in which the worker was busy, in seconds.
         ahead: Seconds that it is expected to need for earlier batches when the others are done.
         share: Moving average of its part of the work.
         idle: Batches since it had an image.
     """
 
-    expected: float
+    prior: float
+    slots: int
+    apart: bool
     measured: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    unit: float = 1.0
     until: float = -np.inf
     ahead: float = 0.0
     share: float = 0.0
@@ -43,11 +52,16 @@ class _Worker:
 
     @property
     def rate(self) -> float:
-        """Work per second."""
+        """Work per second of a slot."""
         if not self.measured:
-            return self.expected
+            return self.prior * self.unit
         _, work, busy = map(sum, zip(*self.measured, strict=True))
         return max(work, 1e-9) / max(busy, 1e-9)
+
+    @property
+    def pace(self) -> float:
+        """`rate`, times the batches in flight if each of these has such slots."""
+        return self.rate * (_IN_FLIGHT if self.apart else 1)
 
 
 class WorkSplit:
@@ -63,15 +77,27 @@ class WorkSplit:
     Args:
         rates: By name, the work per second that is expected of each worker before the first
             measurement; only their ratios matter.
+        slots: By name, the images that a worker decodes at once; 1 where it is left out. An image
+            takes one of them, and a batch takes as long as the slot that has the most to do.
+        apart: Names of workers that have so many slots for each batch in flight; the others queue.
         pinned: By name, the part that a worker always gets of the work that it can do, 0 to 1; the
             others share the rest. At most one name.
     """
 
     def __init__(
-        self, rates: Mapping[str, float], pinned: Mapping[str, float] | None = None
+        self,
+        rates: Mapping[str, float],
+        pinned: Mapping[str, float] | None = None,
+        *,
+        slots: Mapping[str, int] | None = None,
+        apart: Collection[str] = (),
     ) -> None:
         self.names = tuple(rates)
-        self._workers = [_Worker(rate) for rate in rates.values()]
+        counts = [max(1, (slots or {}).get(name, 1)) for name in rates]
+        self._workers = [
+            _Worker(rate / count, count, name in apart)
+            for (name, rate), count in zip(rates.items(), counts, strict=True)
+        ]
         self._batch = 0
         self._pinned = {self.names.index(name): part for name, part in (pinned or {}).items()}
         self._owed = 0.0  # work that the pinned worker should have had besides
@@ -85,7 +111,7 @@ class WorkSplit:
     def rates(self) -> dict[str, float]:
         """By name, each worker's work per second; 0 before the first measurement."""
         pairs = zip(self.names, self._workers, strict=True)
-        return {name: each.rate if each.measured else 0.0 for name, each in pairs}
+        return {name: each.rate * each.slots if each.measured else 0.0 for name, each in pairs}
 
     def assign(
         self, work: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_]
@@ -100,22 +126,20 @@ class WorkSplit:
             (N,) number of the worker, in the order of `names`; -1 for images that none can decode.
         """
         chosen = np.full(len(work), -1)
-        loads = np.zeros(len(self._workers))
         left = np.asarray(allowed.any(axis=1))
         for number, part in self._pinned.items():
             own = self._pin(work, allowed[:, number], part)
             chosen[own] = number
-            loads[number] = work[own].sum()
             left &= ~own
             allowed = allowed.copy()
             only = left & (allowed.sum(axis=1) == 1)  # nobody else can
             allowed[left & ~only, number] = False
-        self._probe(work, allowed, left, chosen, loads)
-        self._fill(work, allowed, left, chosen, loads)
-        self._note(loads)
+        self._probe(work, allowed, left, chosen)
+        ends = self._fill(work, allowed, left, chosen)
+        self._note(work, chosen, ends)
         return chosen
 
-    def report(self, worker: int, work: float, begin: float, end: float) -> None:
+    def report(self, worker: int, work: npt.NDArray[np.float64], begin: float, end: float) -> None:
         """Record a measurement.
 
         Intervals of a worker may overlap, as those of batches that are in flight together; they
@@ -123,16 +147,20 @@ class WorkSplit:
 
         Args:
             worker: Number of the worker.
-            work: Amount of work that it did, in the unit of `assign`.
+            work: (M,) work of the images that it decoded, in the unit of `assign`.
             begin: Time at which it was given the work, in seconds.
             end: Time at which it was done, in seconds.
         """
         each = self._workers[worker]
-        busy = max(0.0, end - max(begin, each.until))
+        busy = max(0.0, end - (begin if each.apart else max(begin, each.until)))
         each.until = max(each.until, end)
         while each.measured and each.measured[0][0] < self._batch - _STALE:
             each.measured.popleft()
-        each.measured.append((self._batch, work, busy))
+        each.measured.append((self._batch, max(_slot_loads(work.tolist(), each.slots)), busy))
+        known = [other for other in self._workers if other.measured]
+        unit = sum(other.rate for other in known) / sum(other.prior for other in known)
+        for other in self._workers:
+            other.unit = unit
 
     def _pin(
         self, work: npt.NDArray[np.float64], can: npt.NDArray[np.bool_], part: float
@@ -157,7 +185,6 @@ class WorkSplit:
         allowed: npt.NDArray[np.bool_],
         left: npt.NDArray[np.bool_],
         chosen: npt.NDArray[np.int64],
-        loads: npt.NDArray[np.float64],
     ) -> None:
         """Give a worker that had no image for long the smallest that it can decode."""
         for number, each in enumerate(self._workers):
@@ -168,11 +195,10 @@ class WorkSplit:
             seconds = float(work[place]) / each.rate
             if seconds <= _PROBE_PART * each.idle * self._seconds(work):
                 chosen[place], left[place] = number, False
-                loads[number] += work[place]
 
     def _seconds(self, work: npt.NDArray[np.float64]) -> float:
         """Seconds that all workers together need for some work."""
-        return float(work.sum()) / sum(each.rate for each in self._workers)
+        return float(work.sum()) / sum(each.pace * each.slots for each in self._workers)
 
     def _fill(
         self,
@@ -180,13 +206,16 @@ class WorkSplit:
         allowed: npt.NDArray[np.bool_],
         left: npt.NDArray[np.bool_],
         chosen: npt.NDArray[np.int64],
-        loads: npt.NDArray[np.float64],
-    ) -> None:
-        """Give each image that is left to the worker that is done with it first."""
-        rates = [each.rate for each in self._workers]
-        ends = [
-            each.ahead + load / rate
-            for each, load, rate in zip(self._workers, loads.tolist(), rates, strict=True)
+    ) -> list[float]:
+        """Give each image that is left to the worker that is done with it first.
+
+        Returns:
+            Seconds until each worker is done with all that it has.
+        """
+        rates = [each.pace for each in self._workers]
+        slots = [
+            _slot_loads((work[chosen == number] / each.pace).tolist(), each.slots, each.ahead)
+            for number, each in enumerate(self._workers)
         ]
         places = np.flatnonzero(left)
         # Images that few workers can decode come first, as the others can make up for them.
@@ -195,24 +224,41 @@ class WorkSplit:
             amount, row = float(work[place]), allowed[place].tolist()
             best, end = -1, np.inf
             for number, can in enumerate(row):
-                if can and ends[number] + amount / rates[number] < end:
-                    best, end = number, ends[number] + amount / rates[number]
-            chosen[place], ends[best] = best, end
-            loads[best] += amount
+                if can and slots[number][0] + amount / rates[number] < end:
+                    best, end = number, slots[number][0] + amount / rates[number]
+            chosen[place] = best
+            heapq.heapreplace(slots[best], end)
+        return [max(each) for each in slots]
 
-    def _note(self, loads: npt.NDArray[np.float64]) -> None:
+    def _note(
+        self, work: npt.NDArray[np.float64], chosen: npt.NDArray[np.int64], ends: list[float]
+    ) -> None:
         """Record what was assigned, and how far each worker will be behind the others."""
+        taken = chosen >= 0
+        loads = np.bincount(chosen[taken], work[taken], len(self._workers)).astype(np.float64)
         total = float(loads.sum())
         if not total:
             return
-        ends = [
-            each.ahead + load / each.rate
-            for each, load in zip(self._workers, loads.tolist(), strict=True)
-        ]
         usual = self._seconds(loads)
+        queues = [end for each, end in zip(self._workers, ends, strict=True) if not each.apart]
+        first = min(queues, default=0.0)
         self._batch += 1
         new = 1 - _SHARE_DECAY if self._batch > 1 else 1.0
         for each, load, end in zip(self._workers, loads.tolist(), ends, strict=True):
-            each.ahead = min(max(0.0, end - min(ends)), usual)
+            each.ahead = 0.0 if each.apart else min(end - first, usual)
             each.idle = 0 if load else each.idle + 1
             each.share += new * (load / total - each.share)
+
+
+def _slot_loads(loads: Iterable[float], slots: int, begin: float = 0.0) -> list[float]:
+    """What each of several slots has, the least first, where the largest loads are given out first.
+
+    Args:
+        loads: They are given to the slot that has the least.
+        slots: Number of slots.
+        begin: What each has at first.
+    """
+    heap = [begin] * slots
+    for load in sorted(loads, reverse=True):
+        heapq.heapreplace(heap, heap[0] + load)
+    return heap

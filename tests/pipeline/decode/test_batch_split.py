@@ -18,6 +18,7 @@ from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES
 from gpuio.testing import draw, encode, write_rec
 
 KINDS = "hardware", "hybrid", "cpu"
+THREADS = {"hybrid": 4, "cpu": 4}
 COUNT, SIZE = 48, 16
 PICTURES = [
     encode(draw(24 + number, 40, seed=number), "JPEG", progressive=number % 4 == 0)
@@ -45,7 +46,7 @@ def test_each_kind_takes_what_it_may_decode():
 
 @pytest.mark.parametrize("engines", [True, False])
 def test_without_measuring_the_first_kind_that_takes_an_image_gets_it(engines):
-    split = BatchSplit(KINDS, 7, 4, measured=False)
+    split = BatchSplit(KINDS, 7, THREADS, measured=False)
     for _ in range(3):
         parts = split.parts(table(), np.arange(3), engines=engines)
         found = {kind: places.tolist() for kind, places in parts.items()}
@@ -54,17 +55,17 @@ def test_without_measuring_the_first_kind_that_takes_an_image_gets_it(engines):
             if engines
             else {"hybrid": [0, 1], "cpu": [2]}
         )
-        split.report("hybrid", 1.0, 0.0, 1e9)
+        split.report("hybrid", np.ones(1), 0.0, 1e9)
 
 
 def test_engines_that_may_not_be_used_get_nothing():
-    split = BatchSplit(KINDS, 7, 4, engine_share=1.0)
+    split = BatchSplit(KINDS, 7, THREADS, engine_share=1.0)
     assert "hardware" in split.parts(table(), np.arange(3))
     assert "hardware" not in split.parts(table(), np.arange(3), engines=False)
 
 
 def test_places_are_those_of_the_batch():
-    parts = BatchSplit(KINDS, 7, 4, engine_share=1.0).parts(table(), np.array([0, 2]))
+    parts = BatchSplit(KINDS, 7, THREADS, engine_share=1.0).parts(table(), np.array([0, 2]))
     assert {kind: places.tolist() for kind, places in parts.items()} == {
         "hardware": [0],
         "cpu": [2],

@@ -21,19 +21,28 @@ class Decoders:
         call: Seconds that each call takes besides.
         noise: Deviation of the time of a call, as a part of it.
         cores: How much longer "gpu" takes if all work is that of "cpu", which needs the same cores.
+        slots: Images that each decodes at once; the rate is that of all together.
+        apart: Those that have so many for each batch in flight.
     """
 
-    def __init__(self, rates, *, call=0.0, noise=0.0, cores=0.0, seed=0):
+    def __init__(self, rates, *, call=0.0, noise=0.0, cores=0.0, slots=(1, 1, 1), apart=()):
         self.rates = rates if callable(rates) else lambda batch: rates
         self.call, self.noise, self.cores = call, noise, cores
-        self.random = np.random.default_rng(seed)
+        self.slots, self.apart = slots, np.isin(NAMES, apart)
+        self.random = np.random.default_rng(0)
 
-    def seconds(self, batch, works):
-        """How long each decoder takes for its part of a batch."""
-        longer = 1 + self.noise * self.random.standard_normal(len(works))
-        times = self.call + works / self.rates(batch) * np.maximum(longer, 0.1)
-        times[1] *= 1 + self.cores * works[2] / works.sum()
-        return np.where(works > 0, times, 0.0)
+    def seconds(self, batch, parts):
+        """How long each decoder takes for its images of a batch."""
+        longest = np.zeros(len(parts))
+        for number, (part, slots) in enumerate(zip(parts, self.slots, strict=True)):
+            loads = np.zeros(slots)
+            for amount in np.sort(part)[::-1]:
+                loads[loads.argmin()] += amount
+            longest[number] = loads.max() * slots
+        longer = 1 + self.noise * self.random.standard_normal(len(parts))
+        times = self.call + longest / self.rates(batch) * np.maximum(longer, 0.1)
+        times[1] *= 1 + self.cores * parts[2].sum() / sum(part.sum() for part in parts)
+        return np.where(longest > 0, times, 0.0)
 
 
 class Fixed:
@@ -59,19 +68,20 @@ def run(split, decoders, batches, allowed=None):
     free, done, shares, measured = np.zeros(len(NAMES)), [], [], []
     for number, work in enumerate(batches):
         begin = done[number - IN_FLIGHT] if number >= IN_FLIGHT else 0.0
-        for row in sorted(row for row in measured if row[0] <= begin):
-            measured.remove(row)
-            end, worker, amount, given = row
-            split.report(worker, amount, given, end)
+        over = sorted((row for row in measured if row[0] <= begin), key=lambda row: row[:2])
+        measured = [row for row in measured if row[0] > begin]
+        for end, worker, part, given in over:
+            split.report(worker, part, given, end)
         can = np.ones((len(work), len(NAMES)), bool) if allowed is None else allowed(number, work)
         chosen = split.assign(work, can)
         assert can[np.arange(len(work)), chosen].all()
-        works = np.bincount(chosen, work, len(NAMES))
-        times = decoders.seconds(number, works)
-        ends = np.where(works > 0, np.maximum(free, begin) + times, free)
+        parts = [work[chosen == worker] for worker in range(len(NAMES))]
+        works = np.array([part.sum() for part in parts])
+        start = np.where(decoders.apart, begin, np.maximum(free, begin))
+        ends = np.where(works > 0, start + decoders.seconds(number, parts), free)
         free = ends
         measured += [
-            (float(ends[worker]), int(worker), float(works[worker]), float(begin))
+            (float(ends[worker]), int(worker), parts[worker], float(begin))
             for worker in np.flatnonzero(works)
         ]
         done.append(max([begin, *done[-1:], *ends[works > 0]]))
@@ -120,6 +130,38 @@ def test_it_is_as_good_as_the_best_fixed_split(rates, cores, call):
     )
     done, _ = run(equal_start(), Decoders(rates, call=call, cores=cores), batches)
     assert throughput(done, batches) > 0.95 * best
+
+
+SLOTS, APART = (7, 8, 8), ("gpu", "cpu")
+
+
+def with_slots():
+    slots = dict(zip(NAMES, SLOTS, strict=True))
+    return WorkSplit(dict.fromkeys(NAMES, 1.0), slots=slots, apart=APART)
+
+
+@pytest.mark.parametrize("noise", [0, 0.1])
+@pytest.mark.parametrize("size", [32, 64, 256])
+@pytest.mark.parametrize("rates", [(30, 11, 16), (5, 11, 16), (30, 1, 16)], ids=str)
+def test_decoders_of_several_threads_are_used_as_well_as_by_the_best_fixed_split(
+    rates, size, noise
+):
+    batches = batches_of(size, 50)
+    options = {"noise": noise, "slots": SLOTS, "apart": APART}
+    ways = [(a / 8, b / 8, (8 - a - b) / 8) for a in range(9) for b in range(9 - a)]
+    best = max(
+        throughput(run(Fixed(*way), Decoders(rates, **options), batches)[0], batches)
+        for way in ways
+    )
+    done, _ = run(with_slots(), Decoders(rates, **options), batches)
+    assert throughput(done, batches) > 0.95 * best
+
+
+def test_rates_are_those_of_all_slots_together():
+    split = with_slots()
+    split.report(1, np.ones(16), 0.0, 2.0)  # two images in each of eight slots
+    split.report(1, np.ones(8), 1.0, 2.0)  # in slots of their own
+    assert split.rates == {"engines": 0.0, "gpu": pytest.approx(8.0), "cpu": 0.0}
 
 
 def test_images_that_the_engines_cannot_decode_move_the_rest_to_them():
@@ -209,8 +251,15 @@ def test_images_without_work_have_a_decoder_too():
     assert (chosen >= 0).all()
 
 
+def test_what_is_expected_of_a_worker_keeps_its_ratio_to_what_is_measured_of_others():
+    split = WorkSplit({"engines": 3.0, "cpu": 1.0})
+    split.report(1, np.array([1e6]), 0.0, 0.5)
+    chosen = split.assign(np.ones(40), np.ones((40, 2), bool))
+    assert np.bincount(chosen).tolist() == [30, 10]
+
+
 def test_calls_that_overlap_count_once():
     split = equal_start()
-    split.report(0, 10.0, 0.0, 2.0)
-    split.report(0, 10.0, 1.0, 4.0)  # given while the one before was at work
+    split.report(0, np.array([4.0, 6.0]), 0.0, 2.0)
+    split.report(0, np.array([10.0]), 1.0, 4.0)  # given while the one before was at work
     npt.assert_allclose(list(split.rates.values()), [20 / 4, 0, 0])
