@@ -14,9 +14,9 @@ from gpuio.devices import make_device
 from gpuio.devices.lanes import Lane
 from gpuio.formats.codec import decode_rgb
 from gpuio.pipeline.decode.base import DecoderOptions
+from gpuio.pipeline.decode.batch_split import KINDS
 from gpuio.pipeline.decode.jobs import DecodeJobs
 from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
-from gpuio.pipeline.decode.nvimgcodec_native import KINDS
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.sources.recordio.source import RecordIOSource
 

@@ -15,9 +15,9 @@ from harness import our_threads
 import gpuio
 from gpuio.errors import BackendError, GpuioError
 from gpuio.pipeline.decode import registry
+from gpuio.pipeline.decode.batch_split import KINDS
 from gpuio.pipeline.decode.nvimgcodec import NvImageCodecDecoder
 from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
-from gpuio.pipeline.decode.nvimgcodec_native import KINDS
 from gpuio.testing import draw, encode, write_rec
 
 NOISE = np.random.default_rng(3)

@@ -12,6 +12,9 @@ import numpy.typing as npt
 from gpuio.pipeline.decode.nvimgcodec_base import is_jpeg
 from gpuio.pipeline.decode.work_split import WorkSplit
 
+KINDS: Final = "hardware", "hybrid", "cpu"
+"""Kinds of codecs, in the order in which they are tried: JPEG engines; CPU and CUDA; CPU."""
+
 _OF_AN_ENGINE: Final = 4.0
 """The rate of an engine over that of a CPU core, expected before the first measurement."""
 

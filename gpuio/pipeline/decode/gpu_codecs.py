@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,19 +20,22 @@ import numpy.typing as npt
 from gpuio.errors import BackendError
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
-from gpuio.pipeline.decode.batch_split import BatchSplit, pixels_of, takes
+from gpuio.pipeline.decode.batch_split import KINDS, BatchSplit, pixels_of, takes
 from gpuio.pipeline.decode.codec_memory import open_codec_memory
+from gpuio.pipeline.decode.cpu_codecs import CpuCodecs, StagedDecoder
 from gpuio.pipeline.decode.engine_health import EngineHealth
 from gpuio.pipeline.decode.hardware import Engines, warn_without_engines
-from gpuio.pipeline.decode.libjpeg_warnings import warning_count
-from gpuio.pipeline.decode.nvimgcodec_base import is_jpeg, pixel_info, release
+from gpuio.pipeline.decode.nvimgcodec_base import pixel_info, release
 from gpuio.pipeline.decode.nvimgcodec_messages import Messages
-from gpuio.pipeline.decode.nvimgcodec_native import KINDS, MAX_THREADS, NativeDecoder
+from gpuio.pipeline.decode.nvimgcodec_native import MAX_THREADS, NativeDecoder
 
 if TYPE_CHECKING:
     from gpuio.devices.lanes import Lane
 
 _ENGINE_THREADS: Final = 2  # they read headers
+
+KindDecoder: TypeAlias = NativeDecoder | StagedDecoder
+"""A decoder of one kind."""
 
 
 class GpuCodecs:
@@ -122,7 +125,8 @@ class GpuCodecs:
         places = np.flatnonzero(table["stream"])
         try:
             for native in self.lanes[lane.number]:
-                native.decode(table, places, bases, lane.handle)
+                native.decode(table, places, bases, lane)
+                lane.synchronize()
         finally:
             release(self._instance, table)
 
@@ -165,7 +169,7 @@ class GpuCodecs:
 
     def _decode_parts(
         self,
-        parts: Sequence[tuple[NativeDecoder, npt.NDArray[np.int64]]],
+        parts: Sequence[tuple[KindDecoder, npt.NDArray[np.int64]]],
         table: npt.NDArray[np.void],
         bases: npt.NDArray[np.uint64],
         lane: Lane,
@@ -179,18 +183,15 @@ class GpuCodecs:
 
     def _decode_part(
         self,
-        native: NativeDecoder,
+        native: KindDecoder,
         places: npt.NDArray[np.int64],
         table: npt.NDArray[np.void],
         bases: npt.NDArray[np.uint64],
         lane: Lane,
     ) -> None:
         """Decode images with one kind of codec, count them, and measure how fast it is."""
-        before, begin = warning_count(self._warnings), time.perf_counter()
-        native.decode(table, places, bases, lane.handle)
-        if native.kind == "cpu" and warning_count(self._warnings) != before:
-            # The warning does not name its image: all are tried again.
-            table["status"][places[is_jpeg(table)[places]]] = abi.FAILED
+        begin = time.perf_counter()
+        native.decode(table, places, bases, lane)
         lane.synchronize()  # the device is done only now
         done = table[places[table["status"][places] == abi.SUCCESS]]
         if len(done):  # failures say nothing about the rate
@@ -207,13 +208,13 @@ class GpuCodecs:
         if given_up:
             warn_without_engines(self._health.reason)
 
-    def _natives(self, kinds: list[str]) -> list[list[NativeDecoder]]:
+    def _natives(self, kinds: list[str]) -> list[list[KindDecoder]]:
         """For each lane, a decoder of each kind; engines that do not start are left out.
 
         Raises:
             BackendError: nvImageCodec has no decoder of a kind.
         """
-        made: list[list[NativeDecoder]] = [[] for _ in range(self._device.max_in_flight)]
+        made: list[list[KindDecoder]] = [[] for _ in range(self._device.max_in_flight)]
         try:
             for lane in made:
                 for kind in kinds:
@@ -229,20 +230,24 @@ class GpuCodecs:
         warn_without_engines(self.engines.reason)
         return self._natives(kinds[1:])
 
-    def _native(self, kind: str) -> NativeDecoder:
+    def _native(self, kind: str) -> KindDecoder:
         """A decoder of a kind.
 
         Raises:
             BackendError: nvImageCodec has none; the message has its own words.
         """
-        on_host = self._device.device_id is None
+        on_host, threads = self._device.device_id is None, self._threads[kind]
         try:
+            if kind == "cpu":
+                threads = max(1, threads)  # for what no other kind takes
+                codecs = CpuCodecs(self._instance, self._channels, threads, self._warnings)
+                return StagedDecoder(self._device, codecs, threads)
             return NativeDecoder(
                 self._instance,
                 kind,
                 self._device.device_id,
                 pixel_info(self._channels, on_host=on_host),
-                threads=self._threads[kind],
+                threads=threads,
                 settings=self._settings,
                 chunk=self._chunk,
                 memory=self._memory,

@@ -12,6 +12,7 @@ import ctypes
 import importlib.util
 import os
 import weakref
+from collections.abc import Callable
 from ctypes import c_char, c_float, c_int, c_size_t, c_uint8, c_uint32, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
@@ -371,6 +372,25 @@ class Instance:
         """Destroy decoders, before the instance ends."""
         for decoder in decoders:
             self.library.dll.nvimgcodecDecoderDestroy(c_void_p(decoder))
+
+    def destroy_with(
+        self, owner: object, decoders: list[int], *kept: object
+    ) -> Callable[[], object]:
+        """Destroy decoders when their owner is garbage, or when what is returned is called.
+
+        A forked process leaves them to the one that made them: it has neither CUDA nor threads.
+
+        Args:
+            owner: Uses the decoders.
+            decoders: Their handles, also those that are added later.
+            kept: What they refer to, kept alive until then.
+        """
+        return weakref.finalize(owner, _destroy, self, decoders, kept, os.getpid())
+
+
+def _destroy(instance: Instance, decoders: list[int], _kept: object, process: int) -> None:
+    if os.getpid() == process:
+        instance.destroy(decoders)
 
 
 def _end(library: Library, instance: c_void_p, *_listener: object) -> None:

@@ -1,9 +1,9 @@
 """nvImageCodec on a GPU: hardware engines, CUDA and CPU, a whole batch in one call of each.
 
 Kinds of codecs decode at the same time (`gpu_codecs.py`): the JPEG engines (baseline JPEG of one
-scan, not 4:1:1 or 4:1:0), nvJPEG's hybrid of CPU and CUDA (JPEGs), the CPU (JPEGs and PNGs; pixels
-are copied over). All of them write into memory that we own, and work that is queued later on the
-same stream finds the pixels there.
+scan, not 4:1:1 or 4:1:0), nvJPEG's hybrid of CPU and CUDA (JPEGs), the CPU (JPEGs and PNGs, into
+pinned memory from which they are copied). All of them write into memory that we own, and work that
+is queued later on the same stream finds the pixels there.
 
 Known behaviour, and what is done about it:
 
@@ -39,6 +39,7 @@ from gpuio.errors import BackendError
 from gpuio.formats.encoding import imencode
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.base import DecoderOptions
+from gpuio.pipeline.decode.batch_split import KINDS
 from gpuio.pipeline.decode.canaries import Canaries, CanaryCheck
 from gpuio.pipeline.decode.gpu_codecs import GpuCodecs
 from gpuio.pipeline.decode.hardware import Engines, engines_of
@@ -49,7 +50,7 @@ from gpuio.pipeline.decode.nvimgcodec_base import (
     is_jpeg,
 )
 from gpuio.pipeline.decode.nvimgcodec_messages import Messages
-from gpuio.pipeline.decode.nvimgcodec_native import KINDS, LEGACY
+from gpuio.pipeline.decode.nvimgcodec_native import LEGACY
 from gpuio.pipeline.decode.yuv import PlaneConverter, plan_planes, plane_bytes
 from gpuio.pipeline.read.reader import RecordBatch
 
@@ -88,7 +89,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
         self,
         options: DecoderOptions,
         *,
-        kinds: Collection[str] = tuple(KINDS),
+        kinds: Collection[str] = KINDS,
         chunk: int | None = None,
         settings: str = LEGACY,
         output: Literal["rgb", "yuv"] = "rgb",
@@ -245,4 +246,4 @@ def _find_engines(
     engines = engines_of(options.device, library.cuda)
     if options.device.device_id is None:
         return engines, CPU_MODULES, ("cpu",)
-    return engines, (*CPU_MODULES, _GPU_MODULE), tuple(KINDS)
+    return engines, (*CPU_MODULES, _GPU_MODULE), KINDS

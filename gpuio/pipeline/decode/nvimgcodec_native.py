@@ -1,4 +1,4 @@
-"""One decoder of nvImageCodec for one kind of codec; a batch decoder on a GPU has several.
+"""One decoder of nvImageCodec for one kind of codec of a GPU; a batch decoder has several.
 
 With one kind in each, it is known who decodes a picture, kinds can work side by side, and pictures
 that one kind has failed to decode go to another one by our decision.
@@ -7,9 +7,7 @@ that one kind has failed to decode go to another one by our decision.
 from __future__ import annotations
 
 import ctypes
-import os
-import weakref
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +17,14 @@ from gpuio.kernels import codec_calls
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode.codec_memory import CodecMemory
 
-KINDS: Final[dict[str, tuple[int, ...]]] = {
+if TYPE_CHECKING:
+    from gpuio.devices.lanes import Lane
+
+BACKENDS: Final[dict[str, tuple[int, ...]]] = {
     "hardware": (abi.HARDWARE_BACKEND,),
     "hybrid": (abi.GPU_ONLY_BACKEND, abi.HYBRID_BACKEND),
-    "cpu": (abi.CPU_ONLY_BACKEND,),
 }
-"""Kinds of codecs, in the order in which they are tried: JPEG engines; CPU and CUDA; CPU."""
+"""Backends of nvImageCodec by kind of codec: JPEG engines; CPU and CUDA."""
 
 MAX_THREADS: Final = 16
 """CPU threads of a decoder: nvJPEG keeps a stream and memory for each."""
@@ -38,7 +38,7 @@ class NativeDecoder:
 
     Args:
         instance: nvImageCodec, started.
-        kind: One of `KINDS`.
+        kind: One of `BACKENDS`.
         device_id: Number of the GPU; None to decode on the CPU, into host memory.
         pixels: Format of images in memory; `decode` sets their addresses and sizes.
         threads: CPU threads, of which `MAX_THREADS` are used at most.
@@ -74,7 +74,7 @@ class NativeDecoder:
                 kind=backend,
                 params=abi.BackendParams.new(load_hint=1.0, load_hint_policy=abi.FIXED_LOAD),
             )
-            for backend in KINDS[kind]
+            for backend in BACKENDS[kind]
         ]
         codecs = (abi.Backend * len(backends))(*backends)
         # nvImageCodec takes one core less than there are.
@@ -93,10 +93,7 @@ class NativeDecoder:
         # Colours are upsampled as by libjpeg-turbo; each thread has a stream of its own.
         options = f":fancy_upsampling=1 :num_cuda_streams={threads} {settings}".rstrip()
         self._decoder = instance.decoder(execution, options)
-        owners = (codecs, memory)
-        self._finalizer = weakref.finalize(
-            self, _destroy, instance, self._decoder, owners, os.getpid()
-        )
+        self._finalizer = instance.destroy_with(self, [self._decoder], codecs, memory)
 
     def close(self) -> None:
         """Destroy the decoder."""
@@ -107,7 +104,7 @@ class NativeDecoder:
         table: npt.NDArray[np.void],
         places: npt.NDArray[np.int64],
         bases: npt.NDArray[np.uint64],
-        stream: int,
+        lane: Lane,
     ) -> None:
         """Decode some images of a batch, and write their `status`; it holds no GIL.
 
@@ -115,7 +112,7 @@ class NativeDecoder:
             table: (N,) IMAGE_JOB, images with a code stream and a window.
             places: (M,) rows of the table to decode.
             bases: (N,) addresses of the images' memory, which no other work still uses.
-            stream: Handle of the stream with which the pixels are in order.
+            lane: With its stream the pixels are in order.
         """
         chunk = self._chunk or max(1, len(places))
         scratch = np.empty(codec_calls.batch_bytes(chunk), np.uint8)
@@ -129,14 +126,5 @@ class NativeDecoder:
             scratch.ctypes.data,
             chunk,
         )
-        self._pixels.cuda_stream = stream
+        self._pixels.cuda_stream = lane.handle
         codec_calls.decode_batch(table, np.ascontiguousarray(places, np.int64), batch)
-
-
-def _destroy(instance: abi.Instance, decoder: int, _owners: object, process: int) -> None:
-    """Destroy a decoder; what it refers to is kept alive until then.
-
-    A forked process leaves it to the one that made it: it has neither CUDA nor a decoder's threads.
-    """
-    if os.getpid() == process:
-        instance.destroy([decoder])

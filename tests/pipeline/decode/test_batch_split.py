@@ -82,7 +82,7 @@ def rec(tmp_path):
 def all_kinds(monkeypatch):
     """Codecs of the CPU play all kinds, on the simulated device."""
     played = dict.fromkeys(KINDS, (abi.CPU_ONLY_BACKEND,))
-    monkeypatch.setattr(nvimgcodec_native, "KINDS", played)
+    monkeypatch.setattr(nvimgcodec_native, "BACKENDS", played)
     found = Engines(7), CPU_MODULES, KINDS
     monkeypatch.setattr(nvimgcodec_gpu, "_find_engines", lambda options, library: found)
 
@@ -156,7 +156,7 @@ def test_what_the_engines_fail_with_goes_to_the_kinds_behind_them(rec, all_kinds
     npt.assert_array_equal(images, epoch(rec, "cpu")[0])
     assert stats["hardware"] == 0
     assert stats["hybrid"] + stats["cpu"] == COUNT
-    assert stats["engine_failures"] == 2
+    assert stats["engine_failures"] in (2, 3)  # a third may have been in flight
 
 
 def test_a_jpeg_that_libjpeg_warns_of_goes_to_no_codec_that_never_warns(
@@ -168,6 +168,9 @@ def test_a_jpeg_that_libjpeg_warns_of_goes_to_no_codec_that_never_warns(
     monkeypatch.setattr(BatchSplit, "parts", lambda self, table, places, **_: {"cpu": places})
     with pytest.raises(DecodeError, match=r"some\.rec"):
         epoch(tmp_path / "some.rec", "simulated")
+    _, stats = epoch(tmp_path / "some.rec", "simulated", on_error="zero")
+    assert stats["cpu"] == stats["faults"] == SIZE // 2  # the batch is filled up with both
+    assert stats["hybrid"] == 0
 
 
 def test_an_error_of_one_kind_ends_the_epoch_once_all_have_ended(rec, all_kinds, monkeypatch):

@@ -35,10 +35,10 @@ from gpuio.pipeline.decode import (
     nvimgcodec_native,
 )
 from gpuio.pipeline.decode.base import DecoderOptions
+from gpuio.pipeline.decode.batch_split import KINDS
 from gpuio.pipeline.decode.hardware import Engines
 from gpuio.pipeline.decode.jobs import DecodeJobs
 from gpuio.pipeline.decode.nvimgcodec_gpu import NvImageCodecGpuDecoder
-from gpuio.pipeline.decode.nvimgcodec_native import KINDS
 from gpuio.pipeline.decode.windows import decode_jobs, open_headers
 from gpuio.pipeline.read.reader import RecordReader
 from gpuio.samplers import Order
@@ -221,9 +221,9 @@ def test_pixels_are_those_of_opencv(dataset, opened):
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 20, 100, None])
-def test_chunks_change_nothing(dataset, opened, chunk):
+def test_chunks_change_nothing(dataset, with_engines, chunk):
     data = dataset(list(PICTURES.values()))
-    images, faults = run(opened(data, chunk=chunk), data)
+    images, faults = run(with_engines(data, chunk=chunk), data)
     assert not faults
     for got, image in zip(images, by_item(data)[0], strict=True):
         npt.assert_array_equal(got, image)
@@ -392,16 +392,16 @@ def test_images_that_are_claimed_but_not_written_are_decoded_again_and_counted(
     assert (stats["unwritten"], stats["portable"]) == (3, 3)
 
 
-CPU_AS_ENGINES = {"hardware": KINDS["cpu"], "cpu": KINDS["cpu"]}
+CPU_AS_ENGINES = {"hardware": (nvimgcodec_abi.CPU_ONLY_BACKEND,)}
 
 
 @pytest.fixture
 def with_engines(dataset, opened, monkeypatch):
     """A function that makes decoders with engines, which are played by codecs for the CPU."""
-    monkeypatch.setattr(nvimgcodec_native, "KINDS", CPU_AS_ENGINES)
-    found = Engines(7), nvimgcodec_gpu.CPU_MODULES, tuple(CPU_AS_ENGINES)
+    monkeypatch.setattr(nvimgcodec_native, "BACKENDS", CPU_AS_ENGINES)
+    found = Engines(7), nvimgcodec_gpu.CPU_MODULES, ("hardware", "cpu")
     monkeypatch.setattr(nvimgcodec_gpu, "_find_engines", lambda options, library: found)
-    return lambda data: opened(data, told={"engine_share": 1.0})
+    return lambda data, **options: opened(data, told={"engine_share": 1.0}, **options)
 
 
 def break_engines(decoder, status, broken):
@@ -500,7 +500,7 @@ def test_damaged_images_are_no_failure_of_engines(dataset, with_engines):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked on POSIX alone")
 def test_a_forked_process_leaves_decoders_to_the_one_that_made_them(dataset, opened, monkeypatch):
-    decoder, destroyed = opened(dataset(jpegs(2))), []
+    decoder, destroyed = opened(dataset(jpegs(2)), told={"decode_threads": 2}), []
     monkeypatch.setattr(
         nvimgcodec_abi.Instance, "destroy", lambda self, decoders: destroyed.extend(decoders)
     )
@@ -744,7 +744,7 @@ def test_without_nvjpeg_there_is_no_decoder_for_a_gpu(dataset, monkeypatch):
 # From here on: what only a GPU can show. Pictures are compared with those of libjpeg-turbo, as
 # other decoders round differently.
 
-CHAIN = tuple(KINDS)
+CHAIN = KINDS
 
 
 @pytest.fixture

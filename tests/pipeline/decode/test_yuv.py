@@ -89,7 +89,7 @@ def rec(tmp_path):
 def planar(monkeypatch):
     """A decoder that is registered as "planar", whose engines are played by codecs for the CPU."""
     played = dict.fromkeys(KINDS, (abi.CPU_ONLY_BACKEND,))
-    monkeypatch.setattr(nvimgcodec_native, "KINDS", played)
+    monkeypatch.setattr(nvimgcodec_native, "BACKENDS", played)
     found = Engines(7), CPU_MODULES, KINDS
     monkeypatch.setattr(nvimgcodec_gpu, "_find_engines", lambda options, library: found)
     make = partial(NvImageCodecGpuDecoder, output="yuv")
