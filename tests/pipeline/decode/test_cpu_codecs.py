@@ -1,4 +1,7 @@
-"""The CPU's part of decoding for a GPU: into pinned memory, and from there to the device."""
+"""The CPU's part of decoding for a GPU: into pinned memory, and from there to the device.
+
+`_on_stub` runs in a child that has a stub of the CUDA driver.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import ctypes
 import numpy as np
 import numpy.testing as npt
 import pytest
+import stub_cuda
 
+from gpuio.devices import make_device
 from gpuio.devices.gpu import GpuDevice
 from gpuio.devices.lanes import Lane
 from gpuio.devices.simulated import OrderError, SimulatedDriver
@@ -28,24 +33,27 @@ PICTURES = [encode(draw(20 + 7 * n, 31, seed=n), "JPEG" if n % 2 else "PNG") for
 
 
 class Bench:
-    """A decoder in a lane of the simulated device, and images in the device's memory."""
+    """A decoder in a lane of a device, and images in the device's memory."""
 
-    def __init__(self, pictures):
-        self.driver = SimulatedDriver()
-        self.device = GpuDevice(self.driver, THREADS)
-        self.lane = Lane(self.driver, 0)
+    def __init__(self, pictures, device):
+        driver = device._driver
+        self.lane = Lane(driver, 0)
         self.instance = cpu_instance()
         warnings = listener(self.instance.library.extensions)
         codecs = CpuCodecs(self.instance, 3, THREADS, warnings)
-        self.decoder = StagedDecoder(self.device, codecs, THREADS)
+        self.decoder = StagedDecoder(device, codecs, THREADS)
         self.files = [np.frombuffer(picture, np.uint8) for picture in pictures]
         with_headers = self.table()
         release(self.instance, with_headers)
         heights, widths = with_headers["height"].tolist(), with_headers["width"].tolist()
         self.shapes = [(*size, 3) for size in zip(heights, widths, strict=True)]
         sizes = [int(np.prod(shape)) for shape in self.shapes]
-        self.items = [self.driver.empty((size,), np.uint8) for size in sizes]
-        self.bases = np.array([self.driver.address(item) for item in self.items], np.uint64)
+        self.kept = [driver.empty((size,), np.uint8) for size in sizes]
+        self.bases = np.array([driver.address(item) for item in self.kept], np.uint64)
+        self.items = [
+            np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(base))
+            for size, base in zip(sizes, self.bases.tolist(), strict=True)
+        ]
 
     def table(self):
         table = np.zeros(len(self.files), codec_calls.IMAGE_JOB)
@@ -79,7 +87,7 @@ def bench():
     made = []
 
     def make(pictures):
-        made.append(Bench(pictures))
+        made.append(Bench(pictures, GpuDevice(SimulatedDriver(), THREADS)))
         return made[-1]
 
     yield make
@@ -91,6 +99,27 @@ def test_pixels_are_on_the_device_after_the_lanes_work(bench):
     made = bench(PICTURES)
     assert made.decode() == [abi.SUCCESS] * len(PICTURES)
     for got, picture in zip(made.images(), PICTURES, strict=True):
+        npt.assert_array_equal(got, imdecode(picture, order="RGB"))
+
+
+def _on_stub():
+    from stub_cuda import calls
+
+    device = make_device("cuda:1", THREADS)
+    with device.scope():
+        made = Bench(PICTURES, device)
+        before = len(calls.calls())
+        decoded = made.decode()
+        images = [image.tolist() for image in made.images()]
+        made.decoder.close()
+    return [decoded, images, calls.calls()[before:].count("cuMemcpyAsync")]
+
+
+def test_a_cuda_device_gets_them_by_one_copy_for_each_image():
+    decoded, images, copies = stub_cuda.run(_on_stub)
+    assert decoded == [abi.SUCCESS] * len(PICTURES)
+    assert copies == len(PICTURES)
+    for got, picture in zip(images, PICTURES, strict=True):
         npt.assert_array_equal(got, imdecode(picture, order="RGB"))
 
 
