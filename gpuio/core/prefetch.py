@@ -103,6 +103,10 @@ class Prefetch(Generic[T]):
         self._check_process()
         return self._exchange.is_over()
 
+    def is_spent(self) -> bool:
+        """Whether no item and no failure is left, as far as is known without waiting."""
+        return self._exchange.is_spent()
+
     def _check_process(self) -> None:
         if os.getpid() != self._end.pid:
             raise left_behind_error()
@@ -168,7 +172,11 @@ class _Exchange(Generic[T]):
     def is_over(self) -> bool:
         with self._changed:
             self._await_news()
-            return not self._items and self._failure is None
+            return self.is_spent()
+
+    def is_spent(self) -> bool:
+        with self._changed:
+            return self._ended and not self._items and self._failure is None
 
     def take(self) -> T:
         with self._changed:

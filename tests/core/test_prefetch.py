@@ -211,9 +211,20 @@ def test_whether_it_is_over_is_known_without_taking_anything():
     assert ahead.is_over()
     broken = Prefetch(failing(0, RuntimeError("broken")), 1, name=NAME)
     assert not broken.is_over()
+    assert not broken.is_spent()
     with pytest.raises(RuntimeError, match="broken"):
         next(broken)
     assert broken.is_over()
+    assert broken.is_spent()
+
+
+def test_whether_it_is_spent_is_told_without_waiting():
+    release = threading.Event()
+    slow = Prefetch(iter(release.wait, True), 1, name=NAME)
+    assert not slow.is_spent()
+    release.set()
+    assert slow.is_over()
+    assert slow.is_spent()
 
 
 def test_a_thread_that_cannot_be_started_is_one_error_and_leaves_nothing(fail_start):

@@ -53,6 +53,10 @@ class EpochIter(BatchIter):
         """Whether an epoch that was begun has no other batch; in any thread, at any time."""
         raise NotImplementedError
 
+    def _is_spent(self) -> bool:
+        """Whether a thread that makes the batches has ended, and all that it left was taken."""
+        return False
+
     def _interrupt(self) -> None:
         """Wake every thread that waits for a batch; in any thread, at any time."""
 
@@ -100,8 +104,10 @@ class EpochIter(BatchIter):
             except StopIteration:
                 self._ended = True
                 return False
-            except Exception:
-                self._ended = self._error_ends_epoch
+            except BaseException as error:
+                # After a KeyboardInterrupt while this waited, the batch may be asked for again.
+                if isinstance(error, Exception) or self._is_spent():
+                    self._ended = self._error_ends_epoch
                 raise
             return True
 
@@ -173,6 +179,9 @@ class FileIter(EpochIter):
 
     def _is_over(self) -> bool:
         return self._batch_count >= len(self)
+
+    def _is_spent(self) -> bool:
+        return self._ahead is not None and self._ahead.is_spent()
 
     def _begin(self) -> None:
         self._batch_count = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from gpuio.core import parameters as p
 from gpuio.core.options import Group
+from gpuio.core.prefetch import Prefetch
 from gpuio.core.timing import BatchCounter
 from gpuio.devices import make_device
 from gpuio.errors import FormatError
@@ -81,7 +82,7 @@ class RecordIter(EpochIter, Conversions):
         self.pipeline = self._builder.build(self.plan, self._device, masks)
         self.faults = self.pipeline.faults
         self.faults.note(dataset.losses.count, dataset.losses.faults)
-        self._batches: Iterator[Batch] | None = None
+        self._batches: Prefetch[Batch] | None = None
         self.taken = self._before = BatchCounter()
         self._began = self._last = 0.0  # first and last batch of the epoch, by time.perf_counter
         self._position = Position()
@@ -114,6 +115,9 @@ class RecordIter(EpochIter, Conversions):
 
     def _is_over(self) -> bool:
         return not self.left
+
+    def _is_spent(self) -> bool:
+        return self._batches is not None and self._batches.is_spent()
 
     def hard_reset(self) -> None:
         """Begin epoch 0 again."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
 
 import gpuio as mx
+from gpuio.core.prefetch import Prefetch
 from gpuio.errors import FormatError
+from gpuio.pipeline.decode.portable import PortableDecoder
 
 COUNT, LENGTH = 20, 4
 ALL = list(range(COUNT))
@@ -112,3 +115,42 @@ def test_after_a_failure_a_loop_begins_the_next_epoch(tmp_path):
         with pytest.raises(FormatError, match="'x' is no float32"):
             list(it)
         assert next(iter(it)).data[0].ravel().tolist() == [0, 1]
+
+
+class OutOfLuck(BaseException):
+    """No Exception."""
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OutOfLuck, SystemExit])
+@pytest.mark.parametrize("again", [mx.ImageRecordIter.reset, iter])
+def test_after_what_a_decoder_has_raised_comes_the_next_epoch(twenty, monkeypatch, error, again):
+    """Its threads end, whatever it was."""
+
+    def fail(*_):
+        raise error("out of luck")
+
+    with mx.ImageRecordIter(twenty / "a.rec", (3, 8, 8), 5, decoder="portable") as it:
+        with monkeypatch.context() as patched:
+            patched.setattr(PortableDecoder, "open", fail)
+            with pytest.raises(error, match="out of luck"):
+                it.next()
+        again(it)
+        assert it.epoch == 1
+        assert [int(n) for batch in it for n in batch.label[0]] == ALL
+
+
+def test_a_batch_can_be_asked_for_again_after_an_interrupt_of_the_wait(twenty, monkeypatch):
+    following = Prefetch.__next__
+
+    def interrupt(self):
+        if threading.current_thread() is threading.main_thread():
+            raise OutOfLuck
+        return following(self)
+
+    with mx.ImageRecordIter(twenty / "a.rec", (3, 8, 8), 5) as it:
+        with monkeypatch.context() as patched:
+            patched.setattr(Prefetch, "__next__", interrupt)
+            with pytest.raises(OutOfLuck):
+                it.next()
+        assert [int(n) for batch in it for n in batch.label[0]] == ALL
+        assert it.epoch == 0
