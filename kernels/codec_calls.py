@@ -14,9 +14,12 @@ from numba import carray, njit
 
 from gpuio.kernels.codec_messages import listen
 from gpuio.kernels.markers import (
+    LUMA_CHROMA,
     PNG_HEAD,
+    RED_GREEN_BLUE,
+    UNKNOWN_COLOR,
+    components_of,
     ends_well,
-    holds_rgb,
     is_jpeg_head,
     is_still,
     plain_frame,
@@ -48,7 +51,7 @@ IMAGE_JOB = np.dtype(
         ("planes", np.int64),  # bytes from the item's memory to its planes, which are contiguous
         ("chroma_rows", np.int32),
         ("chroma_cols", np.int32),
-        ("ended", np.int32),  # whether the markers of a JPEG lead to its end marker
+        ("ended", np.int32),  # whether the markers of a JPEG lead to its end and tell its colours
     ],
     align=True,
 )
@@ -213,8 +216,9 @@ def probe(args, item, worker, base):
             return
     elif not is_still(data):
         return
+    components = components_of(data) if jpeg else LUMA_CHROMA
     if jpeg and arg.check_end != 0:
-        row.ended = ends_well(data)
+        row.ended = ends_well(data) and components != UNKNOWN_COLOR
     functions, handle = _structure_at(arg.functions, FUNCTIONS), stack(8)
     store64(handle, _ZERO)  # a handle that is not null would be used again
     nbytes = np.uint64(row.nbytes)
@@ -231,7 +235,7 @@ def probe(args, item, worker, base):
             row.orientation = 2
             row.height, row.width = info.width, info.height
         row.color, row.sampling = info.color, info.sampling
-        if jpeg and holds_rgb(data):  # the library takes these for luma and chroma
+        if components == RED_GREEN_BLUE:  # the library takes these for luma and chroma
             row.color = _SRGB
         row.channels = info.planes if info.planes > 1 else info.channels
     else:

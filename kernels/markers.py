@@ -95,39 +95,53 @@ def plain_frame(data):
     return -1
 
 
+LUMA_CHROMA, RED_GREEN_BLUE, UNKNOWN_COLOR = 0, 1, 2
+"""What the three components of a JPEG may be."""
+
+
 @njit(inline="always")
-def _begins_with(data, at, a, b, c, d):
-    """Whether four bytes stand at index `at` of (N,) uint8."""
-    if at + 4 > len(data):
+def _begins_with(data, at, a, b, c, d, e):
+    """Whether five bytes stand at index `at` of (N,) uint8."""
+    if at + 5 > len(data) or data[at + 4] != e:
         return False
     return data[at] == a and data[at + 1] == b and data[at + 2] == c and data[at + 3] == d
 
 
 @njit(inline="always")
-def holds_rgb(data):
-    """Whether the three components of a JPEG are red, green and blue, and not luma and chroma.
+def components_of(data):
+    """What the components of a JPEG with three of them are: one of the values above.
 
-    Source: libjpeg-turbo, jdapimin.c, `default_decompress_parms`.
+    They are unknown where Adobe's marker has a transform that is not defined for three components:
+    libjpeg-turbo warns, and takes them for luma and chroma. Other JPEGs are LUMA_CHROMA.
+
+    Source: libjpeg-turbo 3, jdapimin.c (default_decompress_parms), jdmarker.c (examine_app0,
+    examine_app14).
     """
     at, jfif, adobe = 2, False, -1  # Adobe's transform
+    three = named = False
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # a fill byte
             at += 1
             continue
-        length = _big16(data, at + 2)
-        if marker == 0xE0 and length >= 16 and _begins_with(data, at + 4, 0x4A, 0x46, 0x49, 0x46):
-            jfif = True
-        elif marker == 0xEE and length >= 14 and _begins_with(data, at + 4, 0x41, 0x64, 0x6F, 0x62):
-            adobe = int(data[at + 15]) if at + 15 < len(data) else -1
-        elif 0xC0 <= marker <= 0xC2:
-            if at + 18 > len(data) or data[at + 9] != 3 or jfif:
-                return False
+        if marker == 0xDA:  # all markers before the first scan count
+            if not three or jfif:
+                return LUMA_CHROMA
             if adobe >= 0:
-                return adobe == 0
-            return data[at + 10] == 0x52 and data[at + 13] == 0x47 and data[at + 16] == 0x42
+                known = RED_GREEN_BLUE if adobe == 0 else LUMA_CHROMA
+                return known if adobe <= 1 else UNKNOWN_COLOR
+            return RED_GREEN_BLUE if named else LUMA_CHROMA
+        length, to = _big16(data, at + 2), at + 4
+        if marker == 0xE0 and length >= 16:
+            jfif |= _begins_with(data, to, 0x4A, 0x46, 0x49, 0x46, 0)
+        elif marker == 0xEE and length >= 14 and to + 12 <= len(data):
+            if _begins_with(data, to, 0x41, 0x64, 0x6F, 0x62, 0x65):
+                adobe = int(data[to + 11])
+        elif 0xC0 <= marker <= 0xC2 and to + 14 <= len(data):
+            three = data[to + 5] == 3
+            named = data[to + 6] == 0x52 and data[to + 9] == 0x47 and data[to + 12] == 0x42
         at += 2 + length
-    return False
+    return LUMA_CHROMA
 
 
 @njit(inline="always")
