@@ -135,6 +135,9 @@ class RuntimeConfig:
             p.integer("decode_threads", threads, least=0, most=_MAX_THREADS)
         if self.engine_share is not None and not 0 <= self.engine_share <= 1:
             raise ValueError(f"engine_share must be in [0, 1], got {self.engine_share}")
+        if self.engine_share and self.deterministic:
+            raise ValueError("deterministic=True does without the JPEG engines; engine_share must "
+                f"be 0 or None then, got {self.engine_share}")
         p.integer("prefetch_buffer", self.prefetch_buffer, least=1)
         p.choice("on_error", self.on_error, POLICIES)
         if self.tolerate not in (None, "", "warnings"):

@@ -47,7 +47,7 @@ class BatchSplit:
         engine_share: float | None = None,
         measured: bool = True,
     ) -> None:
-        self._kinds, self._measured = tuple(kinds), measured and len(kinds) > 1
+        self._kinds, self._measured = tuple(kinds), measured
         self._rest_only = [kind == "cpu" and not threads["cpu"] for kind in kinds]
         self._lock = threading.Lock()
         slots = {kind: max(engines if kind == "hardware" else threads[kind], 1) for kind in kinds}
@@ -75,11 +75,10 @@ class BatchSplit:
             allowed[:, [kind == "hardware" for kind in self._kinds]] = False
         takers = allowed.sum(axis=1, keepdims=True)
         allowed &= ~np.array(self._rest_only) | (takers == 1)
-        if self._measured:
-            with self._lock:
-                chosen = self._split.assign(pixels_of(rows), allowed)
-        else:
-            chosen = np.where(allowed.any(axis=1), allowed.argmax(axis=1), -1)
+        if not self._measured:
+            allowed &= allowed.cumsum(axis=1) == 1  # the first one
+        with self._lock:
+            chosen = self._split.assign(pixels_of(rows), allowed)
         parts = {kind: places[chosen == number] for number, kind in enumerate(self._kinds)}
         return {kind: part for kind, part in parts.items() if len(part)}
 

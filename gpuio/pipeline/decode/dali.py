@@ -41,7 +41,8 @@ class DaliDecoder(NvImageCodec):
     """Decodes whole images in a pipeline of DALI's.
 
     Args:
-        options: As for every decoder; `deterministic` does without the JPEG engines of the GPU.
+        options: As for every decoder; `engine_share` is DALI's `hw_decoder_load`, and
+            `deterministic` does without the JPEG engines of the GPU.
 
     Raises:
         BackendError: DALI or nvImageCodec is not installed.
@@ -62,7 +63,8 @@ class DaliDecoder(NvImageCodec):
         super().__init__(options, cpu_instance())
         self._dali = nvidia.dali
         self._on_gpu = self.device.device_id is not None
-        self._hints = {"hw_decoder_load": 0.0} if options.deterministic else {}
+        load = 0.0 if options.deterministic else options.engine_share
+        self._hints = {} if load is None else {"hw_decoder_load": load}
         self._pipeline: Any = None
         self._most = 0
         self._lock = threading.Lock()  # lanes have one pipeline in common

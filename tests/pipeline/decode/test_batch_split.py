@@ -110,6 +110,7 @@ def test_all_kinds_decode_at_once_and_the_batch_is_the_cpus(rec, all_kinds):
 def test_deterministic_decoding_goes_by_the_picture_alone(rec, all_kinds):
     _, stats = epoch(rec, "simulated", deterministic=True)
     assert [stats[kind] for kind in KINDS] == [0, COUNT - 4, 4]
+    assert sum(stats["split"].values()) == pytest.approx(1)
 
 
 BASELINE = sum(number % 4 != 0 for number in range(COUNT - 4))
@@ -132,6 +133,8 @@ def test_options_pin_who_decodes(rec, all_kinds, options, counts):
     ("options", "message"),
     [
         ({"engine_share": 1.5}, r"engine_share must be in \[0, 1\], got 1.5"),
+        ({"engine_share": float("nan")}, "engine_share must be finite in float32, got nan"),
+        ({"engine_share": 0.5, "deterministic": True}, "engine_share must be 0 or None then, got"),
         ({"engine_share": "most"}, "engine_share must be a number, got 'most'"),
         ({"decode_threads": -1}, "decode_threads must be at least 0, got -1"),
         ({"decode_threads": 5000}, "decode_threads must be at most 1024, got 5000"),

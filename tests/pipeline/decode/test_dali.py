@@ -43,15 +43,17 @@ def dali(monkeypatch):
     monkeypatch.setattr(nvidia, "dali", module, raising=False)
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
-def test_colours_are_smoothed_and_engines_left_out_where_pixels_must_not_vary(
-    dali, rec, deterministic
-):
+@pytest.mark.parametrize(
+    ("options", "load"),
+    [({}, None), ({"deterministic": True}, 0.0), ({"engine_share": 0.7}, 0.7)],
+    ids=str,
+)
+def test_colours_are_smoothed_and_engines_get_their_share(dali, rec, options, load):
     source = RecordIOSource.open(str(rec), "")
-    decoder = DaliDecoder(DecoderOptions(make_device("cpu", 1), 3, source, deterministic))
+    decoder = DaliDecoder(DecoderOptions(make_device("cpu", 1), 3, source, **options))
     decoder._most = 4
     told = decoder._build().decoding
     decoder.close()
     assert told["jpeg_fancy_upsampling"] is True
     assert told["adjust_orientation"] is False
-    assert told.get("hw_decoder_load") == (0.0 if deterministic else None)
+    assert told.get("hw_decoder_load") == load
