@@ -13,6 +13,7 @@ from __future__ import annotations
 import bisect
 import ctypes
 import itertools
+import os
 import threading
 import weakref
 from collections.abc import Generator
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.core.guard import SharedLock
 from gpuio.devices.base import Array, HostArray
 from gpuio.devices.cpu import wrapped
 from gpuio.devices.driver import Driver
@@ -99,7 +101,7 @@ class SimulatedMemory:
         self._starts: list[int] = []
         self._blocks: list[_Block] = []
         self._touched: dict[int, tuple[_Block, bool]] = {}
-        self._lock = threading.RLock()
+        self._lock = SharedLock()
 
     @property
     def host(self) -> SimulatedStream:
@@ -355,3 +357,8 @@ class SimulatedDriver(Driver):
 def simulated_device() -> SimulatedMemory:
     """The one simulated device of this process."""
     return SimulatedMemory()
+
+
+if hasattr(os, "register_at_fork"):
+    # A thread of the parent may have been in the middle of a step.
+    os.register_at_fork(after_in_child=simulated_device.cache_clear)

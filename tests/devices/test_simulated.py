@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
+import threading
 
 import numpy as np
 import pytest
 
+from gpuio.devices import make_device
 from gpuio.devices.pool import Lease
-from gpuio.devices.simulated import OrderError, SimulatedDriver
+from gpuio.devices.simulated import OrderError, SimulatedDriver, simulated_device
 from gpuio.errors import BackendError
 
 pytest.importorskip("numba.cuda")
@@ -129,3 +133,28 @@ def test_each_threads_stream_is_its_own(driver):
     with driver.use_stream(stream):
         assert driver.current_stream() is stream
     assert driver.current_stream() is default
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked on POSIX alone")
+def test_a_forked_process_has_a_device_of_its_own_whatever_threads_were_doing():
+    before, within, over = make_device("simulated", 1), threading.Event(), threading.Event()
+    kept = before.empty_host(16)
+
+    def step():
+        with simulated_device().step(None):
+            within.set()
+            over.wait()
+
+    thread = threading.Thread(target=step)
+    thread.start()
+    within.wait()
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(30)  # instead of a hang
+        del kept  # the memory of the parent's device
+        made = make_device("simulated", 1)
+        os._exit(made.upload(np.arange(3)).tolist() != [0, 1, 2])
+    over.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
