@@ -18,7 +18,7 @@ import numpy.typing as npt
 _KEPT = 6  # measurements of a worker
 _STALE = 16  # batches after which a new measurement makes an older one worthless
 _PROBE_AFTER = 32  # batches without an image for a worker, after which it is tried again
-_PROBE_PART = 0.02  # of the time, at most, that trying a slow worker may take
+_PROBE_PART = 0.02  # of the time, at most, that trying a worker again is hoped to take
 _SHARE_DECAY = 0.9
 _IN_FLIGHT = 2  # batches
 
@@ -35,7 +35,9 @@ class _Worker:
         measured: The last measurements: number of the batch, work of the slot that had the
             most, busy seconds.
         until: End of the last interval in which the worker was busy, in seconds.
-        ahead: Seconds that it is expected to need for earlier batches when the others are done.
+        hoped: Work per second of a slot that it may reach again: the most that was measured,
+            halved by each trial.
+        free: When a queue can begin with the next batch, on the clock of `WorkSplit`.
         share: Moving average of its part of the work.
         idle: Batches since it had an image.
     """
@@ -46,7 +48,8 @@ class _Worker:
     measured: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=_KEPT))
     unit: float = 1.0
     until: float = -np.inf
-    ahead: float = 0.0
+    hoped: float = 0.0
+    free: float = 0.0
     share: float = 0.0
     idle: int = 0
 
@@ -59,16 +62,19 @@ class _Worker:
         return max(work, 1e-9) / max(busy, 1e-9)
 
     @property
-    def pace(self) -> float:
-        """`rate`, times the batches in flight if each of these has such slots."""
-        return self.rate * (_IN_FLIGHT if self.apart else 1)
+    def throughput(self) -> float:
+        """Work per second of all its slots, over all batches in flight."""
+        return self.rate * self.slots * (_IN_FLIGHT if self.apart else 1)
 
 
 class WorkSplit:
     """Assigns the images of batches to workers so that all of them end at the same time.
 
     Each image goes to the worker that would be done with it first, the largest images before the
-    others. It has no clock and no thread of its own; calls must not overlap.
+    others. A batch begins when the second before it is done, and queues go on with it when they are
+    done with the one before. That is computed, not timed: the clock is the work that all workers
+    together could have done, which means the same when their rates turn out to be others than
+    expected. There is no thread here; calls must not overlap.
 
     Source: R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969 (largest first); for
     workers of different speed, T. Gonzalez, O. H. Ibarra and S. Sahni, "Bounds for LPT schedules on
@@ -99,6 +105,7 @@ class WorkSplit:
             for (name, rate), count in zip(rates.items(), counts, strict=True)
         ]
         self._batch = 0
+        self._done = deque([0.0] * _IN_FLIGHT, _IN_FLIGHT)  # ends of those in flight
         self._pinned = {self.names.index(name): part for name, part in (pinned or {}).items()}
         self._owed = 0.0  # work that the pinned worker should have had besides
 
@@ -157,6 +164,7 @@ class WorkSplit:
         while each.measured and each.measured[0][0] < self._batch - _STALE:
             each.measured.popleft()
         each.measured.append((self._batch, max(_slot_loads(work.tolist(), each.slots)), busy))
+        each.hoped = max(each.hoped, each.rate)
         known = [other for other in self._workers if other.measured]
         unit = sum(other.rate for other in known) / sum(other.prior for other in known)
         for other in self._workers:
@@ -192,13 +200,14 @@ class WorkSplit:
             if each.idle < _PROBE_AFTER or not len(can):
                 continue
             place = can[work[can].argmin()]
-            seconds = float(work[place]) / each.rate
-            if seconds <= _PROBE_PART * each.idle * self._seconds(work):
+            seconds = float(work[place]) / max(each.rate, each.hoped)
+            if seconds <= _PROBE_PART * each.idle * float(work.sum()) / self._together():
                 chosen[place], left[place] = number, False
+                each.hoped /= 2
 
-    def _seconds(self, work: npt.NDArray[np.float64]) -> float:
-        """Seconds that all workers together need for some work."""
-        return float(work.sum()) / sum(each.pace * each.slots for each in self._workers)
+    def _together(self) -> float:
+        """Work per second of all workers."""
+        return sum(each.throughput for each in self._workers)
 
     def _fill(
         self,
@@ -210,11 +219,16 @@ class WorkSplit:
         """Give each image that is left to the worker that is done with it first.
 
         Returns:
-            Seconds until each worker is done with all that it has.
+            When each worker is done with all that it has.
         """
-        rates = [each.pace for each in self._workers]
+        together, begin = self._together(), self._done[0]
+        rates = [each.rate / together for each in self._workers]
         slots = [
-            _slot_loads((work[chosen == number] / each.pace).tolist(), each.slots, each.ahead)
+            _slot_loads(
+                (work[chosen == number] / rates[number]).tolist(),
+                each.slots,
+                begin if each.apart else max(begin, each.free),
+            )
             for number, each in enumerate(self._workers)
         ]
         places = np.flatnonzero(left)
@@ -233,19 +247,21 @@ class WorkSplit:
     def _note(
         self, work: npt.NDArray[np.float64], chosen: npt.NDArray[np.int64], ends: list[float]
     ) -> None:
-        """Record what was assigned, and how far each worker will be behind the others."""
+        """Record what was assigned, when it will be done, and when queues can go on."""
         taken = chosen >= 0
         loads = np.bincount(chosen[taken], work[taken], len(self._workers)).astype(np.float64)
         total = float(loads.sum())
         if not total:
             return
-        usual = self._seconds(loads)
-        queues = [end for each, end in zip(self._workers, ends, strict=True) if not each.apart]
-        first = min(queues, default=0.0)
         self._batch += 1
+        self._done.append(max(self._done[-1], *np.array(ends)[loads > 0].tolist()))
+        queues = [end for each, end in zip(self._workers, ends, strict=True) if not each.apart]
+        # Queues that end before the batch, for want of images that they can decode, count as if
+        # they ended with it: to make up for it with the next batch would have the shares swing.
+        early = self._done[-1] - max(queues, default=0.0)
         new = 1 - _SHARE_DECAY if self._batch > 1 else 1.0
         for each, load, end in zip(self._workers, loads.tolist(), ends, strict=True):
-            each.ahead = 0.0 if each.apart else min(end - first, usual)
+            each.free = end + early
             each.idle = 0 if load else each.idle + 1
             each.share += new * (load / total - each.share)
 
