@@ -34,6 +34,7 @@ class CpuCodecs:
         channels: Of the pixels: 1 (gray), 3 (RGB) or 4 (as stored).
         threads: Number of decoders.
         warnings: The listener of libjpeg's warnings; None to take what libjpeg makes up.
+        settings: Options of nvImageCodec, `module:name=value` with blanks between them.
 
     Attributes:
         warnings: As given.
@@ -48,6 +49,7 @@ class CpuCodecs:
         channels: int,
         threads: int,
         warnings: npt.NDArray[np.void] | None,
+        settings: str = "",
     ) -> None:
         self.warnings = warnings
         self._instance = instance
@@ -57,7 +59,7 @@ class CpuCodecs:
         made: list[int] = []
         self._finalizer = instance.destroy_with(self, made)
         while len(made) < threads:
-            made.append(_new_decoder(instance))
+            made.append(_new_decoder(instance, settings))
         self._decoders = np.array(made, np.uint64)
 
     def close(self) -> None:
@@ -137,7 +139,7 @@ class StagedDecoder:
                 lane.copy(to, int(job["dst"]), size)
 
 
-def _new_decoder(instance: abi.Instance) -> int:
+def _new_decoder(instance: abi.Instance, settings: str) -> int:
     codecs = abi.Backend.new(kind=abi.CPU_ONLY_BACKEND, params=abi.BackendParams.new(load_hint=1.0))
     execution = abi.ExecutionParams.new(
         max_num_cpu_threads=1,  # it decodes in the calling thread
@@ -146,4 +148,4 @@ def _new_decoder(instance: abi.Instance) -> int:
         num_backends=1,
         backends=ctypes.addressof(codecs),
     )
-    return instance.decoder(execution)
+    return instance.decoder(execution, settings)

@@ -240,7 +240,9 @@ class GpuCodecs:
         try:
             if kind == "cpu":
                 threads = max(1, threads)  # for what no other kind takes
-                codecs = CpuCodecs(self._instance, self._channels, threads, self._warnings)
+                codecs = CpuCodecs(
+                    self._instance, self._channels, threads, self._warnings, self._settings
+                )
                 return StagedDecoder(self._device, codecs, threads)
             return NativeDecoder(
                 self._instance,
