@@ -274,6 +274,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_running.clear)
 
 
+# At exit, functions are called in reverse order, and `weakref` registers its own with the first
+# finalizer. That one destroys what our threads use, so it has to come after `_close_all`.
+weakref.finalize(Prefetch, bool).detach()
+
+
 @atexit.register
 def _close_all() -> None:
     for end in list(_running.values()):

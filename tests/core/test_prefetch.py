@@ -451,3 +451,27 @@ def until(condition):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_at_exit_threads_end_before_what_they_use_is_finalized():
+    code = """if True:
+        import weakref
+        from gpuio.core.prefetch import Prefetch
+
+        def source():
+            try:
+                while True:
+                    yield decoder
+            finally:
+                print("ended")
+
+        class Decoder:
+            pass
+
+        decoder = Decoder()
+        weakref.finalize(decoder, print, "finalized")
+        ahead = Prefetch(source(), 1, name="ahead")
+        next(ahead)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["ended", "finalized"]
