@@ -114,8 +114,9 @@ class RuntimeConfig:
     deterministic: bool = option(False, "On a GPU, use only decoders that give the same pixels in "
         "every run; the GPU's JPEG engines are not among them.")
     engine_share: float | None = option(None, "The part that a GPU's JPEG engines decode of "
-        "the pixels of baseline JPEGs, from 0 to 1. None shares images out by the rates at which "
-        "engines, CUDA and CPU cores are seen to work.", reader=optional(p.number))
+        "the pixels of baseline JPEGs, from 0 to 1; 0 or None with `deterministic`. None shares "
+        "images out by the rates at which engines, CUDA and CPU cores are seen to work.",
+        reader=optional(p.number))
     decode_threads: int | None = option(None, "The number of CPU threads that decode whole images "
         "beside a GPU, from 0 to 1024. Half of them are for each of the two batches in flight, so "
         "an odd number counts as one more. With 0 the CPU decodes only what the GPU cannot. None "

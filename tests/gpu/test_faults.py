@@ -22,7 +22,7 @@ from gpuio.testing import draw, encode, write_rec
 
 NOISE = np.random.default_rng(3)
 GOOD, LEVELS = 6, 8
-CHAIN = "chain", tuple(KINDS)
+CHAIN = "chain", KINDS
 UNREADABLE = (
     "empty",
     "text",

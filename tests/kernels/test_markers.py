@@ -98,9 +98,10 @@ def test_components_are_what_libjpeg_turbo_takes_them_for(names, progressive):
 
 
 @pytest.mark.parametrize("length", range(0, 200, 3))
-def test_a_jpeg_that_ends_in_its_head_is_no_other_memory(length):
+def test_of_a_truncated_head_only_the_bytes_that_are_there_are_read(length):
+    """Python raises an IndexError where compiled code would read other memory."""
     head, frame, tables, scans = parts(progressive=False)
     data = head + APPS["long adobe"] + frame + tables + APPS["jfif"] + scans
     start = data.index(b"Adobe") - 10
     cut = np.frombuffer(data[: start + length], np.uint8)
-    assert components_of.py_func(cut) in (LUMA_CHROMA, RED_GREEN_BLUE, UNKNOWN_COLOR)
+    assert components_of.py_func(cut) == LUMA_CHROMA

@@ -15,7 +15,7 @@ from gpuio.pipeline.decode.work_split import WorkSplit
 KINDS: Final = "hardware", "hybrid", "cpu"
 """Kinds of codecs, in the order in which they are tried: JPEG engines; CPU and CUDA; CPU."""
 
-_OF_AN_ENGINE: Final = 4.0
+_ENGINE_RATE: Final = 4.0
 """The rate of an engine over that of a CPU core, expected before the first measurement."""
 
 
@@ -52,11 +52,12 @@ class BatchSplit:
         self._lock = threading.Lock()
         slots = {kind: max(engines if kind == "hardware" else threads[kind], 1) for kind in kinds}
         rates = {
-            kind: count * (_OF_AN_ENGINE if kind == "hardware" else 1.0)
+            kind: count * (_ENGINE_RATE if kind == "hardware" else 1.0)
             for kind, count in slots.items()
         }
-        pinned = {} if engine_share is None else {"hardware": engine_share}
-        pinned = {kind: part for kind, part in pinned.items() if kind in rates}
+        pinned = {}
+        if engine_share is not None and "hardware" in kinds:
+            pinned["hardware"] = engine_share
         self._split = WorkSplit(rates, pinned, slots=slots, apart=("hybrid", "cpu"))
 
     def parts(

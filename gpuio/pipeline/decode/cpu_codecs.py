@@ -21,9 +21,8 @@ from gpuio.pipeline.decode.nvimgcodec_base import pixel_info
 if TYPE_CHECKING:
     from gpuio.devices.lanes import Lane
 
-_SPACING: Final = (
-    64  # bytes: images begin at multiples of it, and codecs may write a little too far
-)
+_SPACING: Final = 64
+"""Bytes: images begin at multiples of it, and codecs may write a little too far."""
 
 
 class CpuCodecs:
@@ -32,11 +31,12 @@ class CpuCodecs:
     Args:
         instance: nvImageCodec, started.
         channels: Of the pixels: 1 (gray), 3 (RGB) or 4 (as stored).
-        threads: Number of decoders.
+        threads: The most threads that decode at the same time.
         warnings: The listener of libjpeg's warnings; None to take what libjpeg makes up.
         settings: Options of nvImageCodec, `module:name=value` with blanks between them.
 
     Attributes:
+        threads: As given.
         warnings: As given.
 
     Raises:
@@ -51,7 +51,7 @@ class CpuCodecs:
         warnings: npt.NDArray[np.void] | None,
         settings: str = "",
     ) -> None:
-        self.warnings = warnings
+        self.threads, self.warnings = threads, warnings
         self._instance = instance
         self._pixels = pixel_info(channels, on_host=True)
         self._view = abi.CodeStreamView.new(region=abi.Region.new(ndim=2))
@@ -88,8 +88,7 @@ class StagedDecoder:
 
     Args:
         device: Gives the pinned memory.
-        codecs: As many decoders as threads.
-        threads: Most threads that decode.
+        codecs: The decoders, for this object alone; `close` destroys them.
 
     Attributes:
         kind: "cpu".
@@ -97,8 +96,8 @@ class StagedDecoder:
 
     kind = "cpu"
 
-    def __init__(self, device: Device, codecs: CpuCodecs, threads: int) -> None:
-        self._codecs, self._threads = codecs, threads
+    def __init__(self, device: Device, codecs: CpuCodecs) -> None:
+        self._codecs = codecs
         self._pinned = Slot(device.empty_host)
 
     def close(self) -> None:
@@ -115,8 +114,8 @@ class StagedDecoder:
     ) -> None:
         """Decode some images of a batch without the GIL, and queue the copies of their pixels.
 
-        Code streams of the images are closed, and their `status` is written. The caller waits for
-        the copies before it decodes again.
+        The images' `status` is written, and their code streams are closed: no other kind can
+        decode them after this one. The caller waits for the copies before it decodes again.
 
         Args:
             table: (N,) IMAGE_JOB, images with a code stream and a window.
@@ -132,7 +131,7 @@ class StagedDecoder:
         lane.host_writes(pinned.ctypes.data)
         jobs = table[places]
         jobs["dst"] = np.uint64(pinned.ctypes.data) + (np.cumsum(spaced) - spaced).astype(np.uint64)
-        run_program([self._codecs.call(jobs).call], len(jobs), self._threads)
+        run_program([self._codecs.call(jobs).call], len(jobs), self._codecs.threads)
         table["status"][places], table["stream"][places] = jobs["status"], jobs["stream"]
         for to, job, size in zip(bases[places].tolist(), jobs, nbytes.tolist(), strict=True):
             if job["status"] == abi.SUCCESS:

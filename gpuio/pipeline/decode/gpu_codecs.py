@@ -48,7 +48,7 @@ class GpuCodecs:
         engines: JPEG engines of the GPU.
         kinds: Some of `KINDS`, in their order.
         warnings: The listener of libjpeg's warnings; None where they cannot be seen.
-        chunk: The most images in one call of nvImageCodec; None for whole batches.
+        chunk: The most images in one call of codecs of the GPU; None for all of a kind's part.
         settings: More options of nvImageCodec.
 
     Attributes:
@@ -88,13 +88,13 @@ class GpuCodecs:
         ordinal = self._device.device_id
         self._memory = None if ordinal is None else open_codec_memory(ordinal)
         with self._device.scope():
-            self.lanes = self._natives(list(kinds))
+            self.lanes = self._make_decoders(list(kinds))
 
     def close(self) -> None:
         """Destroy all decoders, and free their memory."""
         for lane in self.lanes:
-            for native in lane:
-                native.close()
+            for decoder in lane:
+                decoder.close()
         if self._memory is not None:
             self._memory.close()
 
@@ -124,8 +124,8 @@ class GpuCodecs:
         """A `HostStep`: decode all images of an IMAGE_JOB table with each kind."""
         places = np.flatnonzero(table["stream"])
         try:
-            for native in self.lanes[lane.number]:
-                native.decode(table, places, bases, lane)
+            for decoder in self.lanes[lane.number]:
+                decoder.decode(table, places, bases, lane)
                 lane.synchronize()
         finally:
             release(self._instance, table)
@@ -145,22 +145,25 @@ class GpuCodecs:
             bases: (N,) addresses of the items' memory, which no other work still uses.
             lane: The lane that the batch is in.
         """
-        natives = self.lanes[lane.number]
+        decoders = self.lanes[lane.number]
         try:
             self._decode_parts(
-                [(n, parts[n.kind]) for n in natives if n.kind in parts], table, bases, lane
+                [(each, parts[each.kind]) for each in decoders if each.kind in parts],
+                table,
+                bases,
+                lane,
             )
             taken = np.zeros(len(table), bool)  # by the engines
             taken[parts.get("hardware", [])] = True
             taken &= np.isin(table["status"], abi.TAKEN)
             decoded = taken & (table["status"] == abi.SUCCESS)
             had = np.zeros(len(table), bool)  # by a kind before this one
-            for native in natives:
-                left = had & (table["status"] != abi.SUCCESS) & takes(native.kind, table)
+            for decoder in decoders:
+                left = had & (table["status"] != abi.SUCCESS) & takes(decoder.kind, table)
                 if left.any():
                     table["planar"][left] = 0  # all kinds can decode to pixels
-                    self._decode_parts([(native, np.flatnonzero(left))], table, bases, lane)
-                had[parts.get(native.kind, [])] = True
+                    self._decode_parts([(decoder, np.flatnonzero(left))], table, bases, lane)
+                had[parts.get(decoder.kind, [])] = True
         finally:
             release(self._instance, table)
         if taken.any():
@@ -183,7 +186,7 @@ class GpuCodecs:
 
     def _decode_part(
         self,
-        native: KindDecoder,
+        decoder: KindDecoder,
         places: npt.NDArray[np.int64],
         table: npt.NDArray[np.void],
         bases: npt.NDArray[np.uint64],
@@ -191,13 +194,13 @@ class GpuCodecs:
     ) -> None:
         """Decode images with one kind of codec, count them, and measure how fast it is."""
         begin = time.perf_counter()
-        native.decode(table, places, bases, lane)
+        decoder.decode(table, places, bases, lane)
         lane.synchronize()  # the device is done only now
         done = table[places[table["status"][places] == abi.SUCCESS]]
         if len(done):  # failures say nothing about the rate
-            self._split.report(native.kind, pixels_of(done), begin, time.perf_counter())
+            self._split.report(decoder.kind, pixels_of(done), begin, time.perf_counter())
         with self._lock:
-            self._decoded[native.kind] += len(done)
+            self._decoded[decoder.kind] += len(done)
 
     def _note_engines(self, *, decoded: bool, rescued: bool) -> None:
         """Record whether the engines decoded a batch; warn when they are given up."""
@@ -208,7 +211,7 @@ class GpuCodecs:
         if given_up:
             warn_without_engines(self._health.reason)
 
-    def _natives(self, kinds: list[str]) -> list[list[KindDecoder]]:
+    def _make_decoders(self, kinds: list[str]) -> list[list[KindDecoder]]:
         """For each lane, a decoder of each kind; engines that do not start are left out.
 
         Raises:
@@ -218,19 +221,19 @@ class GpuCodecs:
         try:
             for lane in made:
                 for kind in kinds:
-                    lane.append(self._native(kind))
+                    lane.append(self._make_decoder(kind))
         except BackendError as error:
-            for native in chain.from_iterable(made):
-                native.close()
+            for decoder in chain.from_iterable(made):
+                decoder.close()
             if kinds[0] != "hardware" or len(kinds) == 1:
                 raise
             self.engines = Engines(0, str(error))
         else:
             return made
         warn_without_engines(self.engines.reason)
-        return self._natives(kinds[1:])
+        return self._make_decoders(kinds[1:])
 
-    def _native(self, kind: str) -> KindDecoder:
+    def _make_decoder(self, kind: str) -> KindDecoder:
         """A decoder of a kind.
 
         Raises:
@@ -243,7 +246,7 @@ class GpuCodecs:
                 codecs = CpuCodecs(
                     self._instance, self._channels, threads, self._warnings, self._settings
                 )
-                return StagedDecoder(self._device, codecs, threads)
+                return StagedDecoder(self._device, codecs)
             return NativeDecoder(
                 self._instance,
                 kind,

@@ -64,7 +64,7 @@ _once: Final = threading.Lock()  # one thread changes the module, once
 
 
 def warning_count(warnings: npt.NDArray[np.void] | None) -> int:
-    """How often libjpeg has warned a `listener` so far; 0 where there is none."""
+    """How often libjpeg has warned in threads that do not `listen`; 0 without a `listener`."""
     return 0 if warnings is None else int(warnings["heard"][0])
 
 

@@ -51,7 +51,7 @@ class NvImageCodec(Decoder):
         BackendError: libjpeg's warnings cannot be seen, and damage is not tolerated.
     """
 
-    markers = False  # whether JPEGs without an end marker go to the portable codec
+    markers = False  # whether JPEGs that are not `ended` go to the portable codec
 
     def __init__(self, options: DecoderOptions, instance: abi.Instance) -> None:
         super().__init__(options)

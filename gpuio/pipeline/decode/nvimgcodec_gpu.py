@@ -1,4 +1,4 @@
-"""nvImageCodec on a GPU: hardware engines, CUDA and CPU, a whole batch in one call of each.
+"""nvImageCodec on a GPU: hardware engines, CUDA and CPU share out the images of a batch.
 
 Kinds of codecs decode at the same time (`gpu_codecs.py`): the JPEG engines (baseline JPEG of one
 scan, not 4:1:1 or 4:1:0), nvJPEG's hybrid of CPU and CUDA (JPEGs), the CPU (JPEGs and PNGs, into
@@ -14,9 +14,10 @@ Known behaviour, and what is done about it:
 * A batch of one image hangs in 0.9 if threads share a CUDA stream. Each thread gets its own.
 * If the engines fail with one picture, all pictures of that call go to the next kind. That is
   slower, and the pixels are right. Engines that fail with two batches in a row are not used again.
-* Engines and nvJPEG never warn, as libjpeg does. A JPEG without the markers of a complete one goes
-  to the portable codec: it was truncated or overwritten. Bytes that are missing or changed inside
-  of pixel data may give wrong pixels without an error.
+* Engines and nvJPEG never warn, as libjpeg does. A JPEG without the markers of a complete one was
+  truncated or overwritten, and goes to the portable codec, as one does whose markers do not define
+  its colours. Bytes that are missing or changed inside of pixel data may give wrong pixels without
+  an error.
 * Engines may skip images and report them as decoded. Canaries in the memory of each image show
   that, and the image is decoded again.
 * With four channels, nvJPEG writes CMYK as three, and reports success. The portable codec gets it.
@@ -44,11 +45,7 @@ from gpuio.pipeline.decode.canaries import Canaries, CanaryCheck
 from gpuio.pipeline.decode.gpu_codecs import GpuCodecs
 from gpuio.pipeline.decode.hardware import Engines, engines_of
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
-from gpuio.pipeline.decode.nvimgcodec_base import (
-    CPU_MODULES,
-    NvImageCodec,
-    is_jpeg,
-)
+from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES, NvImageCodec, is_jpeg
 from gpuio.pipeline.decode.nvimgcodec_messages import Messages
 from gpuio.pipeline.decode.nvimgcodec_native import LEGACY
 from gpuio.pipeline.decode.yuv import PlaneConverter, plan_planes, plane_bytes
@@ -69,7 +66,7 @@ class NvImageCodecGpuDecoder(NvImageCodec):
             picture always has the same codec, and the same pixels on one kind of GPU with one
             version of nvJPEG; the engines' pixels differ a little from those of other codecs.
         kinds: The `KINDS` of codecs that may be used. The portable codec decodes what they do not.
-        chunk: The most images in one call of nvImageCodec; None for whole batches.
+        chunk: The most images in one call of codecs of the GPU; None for all of a kind's part.
         settings: More options of nvImageCodec, `module:name=value` with blanks between them.
         output: "rgb", or "yuv" to decode JPEGs to planes, which a kernel makes pixels of. Which
             is faster has not been measured on a device.

@@ -43,7 +43,7 @@ class NativeDecoder:
         pixels: Format of images in memory; `decode` sets their addresses and sizes.
         threads: CPU threads, of which `MAX_THREADS` are used at most.
         settings: Options of nvImageCodec, `module:name=value` with blanks between them.
-        chunk: The most images in one call of nvImageCodec; None for whole batches.
+        chunk: The most images in one call of nvImageCodec; None for all.
         memory: Gives nvImageCodec memory for its own work; None to let it allocate.
 
     Attributes:

@@ -118,14 +118,12 @@ def test_after_a_failure_a_loop_begins_the_next_epoch(tmp_path):
 
 
 class OutOfLuck(BaseException):
-    """No Exception."""
+    """An error that `except Exception` does not catch."""
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OutOfLuck, SystemExit])
 @pytest.mark.parametrize("again", [mx.ImageRecordIter.reset, iter])
-def test_after_what_a_decoder_has_raised_comes_the_next_epoch(twenty, monkeypatch, error, again):
-    """Its threads end, whatever it was."""
-
+def test_an_error_of_any_kind_in_a_decoder_ends_the_epoch(twenty, monkeypatch, error, again):
     def fail(*_):
         raise error("out of luck")
 

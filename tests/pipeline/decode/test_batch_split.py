@@ -12,12 +12,11 @@ from gpuio.kernels.codec_calls import IMAGE_JOB
 from gpuio.kernels.markers import JPEG_HEAD, PNG_HEAD
 from gpuio.pipeline.decode import nvimgcodec_abi as abi
 from gpuio.pipeline.decode import nvimgcodec_gpu, nvimgcodec_native
-from gpuio.pipeline.decode.batch_split import BatchSplit, takes
+from gpuio.pipeline.decode.batch_split import KINDS, BatchSplit, takes
 from gpuio.pipeline.decode.hardware import Engines
 from gpuio.pipeline.decode.nvimgcodec_base import CPU_MODULES
 from gpuio.testing import draw, encode, write_rec
 
-KINDS = "hardware", "hybrid", "cpu"
 THREADS = {"hybrid": 4, "cpu": 4}
 COUNT, SIZE = 48, 16
 PICTURES = [
@@ -81,7 +80,7 @@ def rec(tmp_path):
 @pytest.fixture
 def all_kinds(monkeypatch):
     """Codecs of the CPU play all kinds, on the simulated device."""
-    played = dict.fromkeys(KINDS, (abi.CPU_ONLY_BACKEND,))
+    played = dict.fromkeys(nvimgcodec_native.BACKENDS, (abi.CPU_ONLY_BACKEND,))
     monkeypatch.setattr(nvimgcodec_native, "BACKENDS", played)
     found = Engines(7), CPU_MODULES, KINDS
     monkeypatch.setattr(nvimgcodec_gpu, "_find_engines", lambda options, library: found)

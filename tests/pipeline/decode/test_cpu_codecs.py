@@ -41,7 +41,7 @@ class Bench:
         self.instance = cpu_instance()
         warnings = listener(self.instance.library.extensions)
         codecs = CpuCodecs(self.instance, 3, THREADS, warnings)
-        self.decoder = StagedDecoder(device, codecs, THREADS)
+        self.decoder = StagedDecoder(device, codecs)
         self.files = [np.frombuffer(picture, np.uint8) for picture in pictures]
         with_headers = self.table()
         release(self.instance, with_headers)

@@ -392,13 +392,12 @@ def test_images_that_are_claimed_but_not_written_are_decoded_again_and_counted(
     assert (stats["unwritten"], stats["portable"]) == (3, 3)
 
 
-CPU_AS_ENGINES = {"hardware": (nvimgcodec_abi.CPU_ONLY_BACKEND,)}
-
-
 @pytest.fixture
 def with_engines(dataset, opened, monkeypatch):
     """A function that makes decoders with engines, which are played by codecs for the CPU."""
-    monkeypatch.setattr(nvimgcodec_native, "BACKENDS", CPU_AS_ENGINES)
+    monkeypatch.setattr(
+        nvimgcodec_native, "BACKENDS", {"hardware": (nvimgcodec_abi.CPU_ONLY_BACKEND,)}
+    )
     found = Engines(7), nvimgcodec_gpu.CPU_MODULES, ("hardware", "cpu")
     monkeypatch.setattr(nvimgcodec_gpu, "_find_engines", lambda options, library: found)
     return lambda data, **options: opened(data, told={"engine_share": 1.0}, **options)
@@ -744,20 +743,18 @@ def test_without_nvjpeg_there_is_no_decoder_for_a_gpu(dataset, monkeypatch):
 # From here on: what only a GPU can show. Pictures are compared with those of libjpeg-turbo, as
 # other decoders round differently.
 
-CHAIN = KINDS
-
 
 @pytest.fixture
 def gpu():
     return open_device("cuda:0")
 
 
-@pytest.fixture(params=[("hardware",), ("hybrid",), ("cpu",), CHAIN], ids="+".join)
+@pytest.fixture(params=[("hardware",), ("hybrid",), ("cpu",), KINDS], ids="+".join)
 def on_gpu(request, gpu, opened):
     """A function that makes decoders of one kind of codec, or of all."""
 
     def make(dataset, channels=3, **options):
-        decoder = opened(dataset, channels, gpu, kinds=CHAIN)
+        decoder = opened(dataset, channels, gpu, kinds=KINDS)
         if request.param == ("hardware",) and not decoder.engines.count:
             pytest.skip(f"no JPEG engine: {decoder.engines.reason}")
         return opened(dataset, channels, gpu, kinds=request.param, **options)

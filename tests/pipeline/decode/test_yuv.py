@@ -88,7 +88,7 @@ def rec(tmp_path):
 @pytest.fixture
 def planar(monkeypatch):
     """A decoder that is registered as "planar", whose engines are played by codecs for the CPU."""
-    played = dict.fromkeys(KINDS, (abi.CPU_ONLY_BACKEND,))
+    played = dict.fromkeys(nvimgcodec_native.BACKENDS, (abi.CPU_ONLY_BACKEND,))
     monkeypatch.setattr(nvimgcodec_native, "BACKENDS", played)
     found = Engines(7), CPU_MODULES, KINDS
     monkeypatch.setattr(nvimgcodec_gpu, "_find_engines", lambda options, library: found)
