@@ -314,7 +314,7 @@ def _later_epochs(path):
     return made
 
 
-def test_no_epoch_allocates_memory_once_the_buffers_are_there(rec):
+def test_later_epochs_allocate_no_memory_but_for_batches_of_output(rec):
     made = stub_cuda.run(_later_epochs, rec)
     # How many batches of output exist at once, six at most, is a matter of time.
     assert 0 < made[0] <= made[-1] <= made[0] + 6

@@ -30,7 +30,7 @@ class CpuCodecs:
 
     Args:
         instance: nvImageCodec, started.
-        channels: Of the pixels: 1 (gray), 3 (RGB) or 4 (as stored).
+        channels: Channels of the pixels: 1 (gray), 3 (RGB) or 4 (as stored).
         threads: The most threads that decode at the same time.
         warnings: The listener of libjpeg's warnings; None to take what libjpeg makes up.
         settings: Options of nvImageCodec, `module:name=value` with blanks between them.
@@ -67,9 +67,13 @@ class CpuCodecs:
         self._finalizer()
 
     def call(self, table: npt.NDArray[np.void]) -> KernelCall:
-        """Decode the windows of an IMAGE_JOB table, and close its code streams.
+        """What decodes the windows of an IMAGE_JOB table and closes its code streams.
 
-        A JPEG that libjpeg warns of is one that was not decoded.
+        Each worker has a decoder, so `threads` workers may run it. The `status` of an image that
+        libjpeg warned of is a failure.
+
+        Args:
+            table: (N,) IMAGE_JOB.
         """
         args = (
             self._instance.library.functions.ctypes.data,

@@ -384,6 +384,9 @@ class Instance:
             owner: Uses the decoders.
             decoders: Their handles, also those that are added later.
             kept: What they refer to, kept alive until then.
+
+        Returns:
+            A function that destroys them now; a second call does nothing.
         """
         return weakref.finalize(owner, _destroy, self, decoders, kept, os.getpid())
 

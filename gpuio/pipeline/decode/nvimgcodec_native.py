@@ -39,7 +39,8 @@ class NativeDecoder:
     Args:
         instance: nvImageCodec, started.
         kind: One of `BACKENDS`.
-        device_id: Number of the GPU; None to decode on the CPU, into host memory.
+        device_id: Number of the GPU; None where the device's memory is the host's, and tests have
+            the CPU's codecs play those of a GPU.
         pixels: Format of images in memory; `decode` sets their addresses and sizes.
         threads: CPU threads, of which `MAX_THREADS` are used at most.
         settings: Options of nvImageCodec, `module:name=value` with blanks between them.
