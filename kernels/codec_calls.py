@@ -51,7 +51,10 @@ IMAGE_JOB = np.dtype(
         ("planes", np.int64),  # bytes from the item's memory to its planes, which are contiguous
         ("chroma_rows", np.int32),
         ("chroma_cols", np.int32),
-        ("ended", np.int32),  # whether the markers of a JPEG lead to its end and tell its colours
+        (
+            "whole",
+            np.int32,
+        ),  # whether a JPEG has all its markers, and colours are told
     ],
     align=True,
 )
@@ -187,7 +190,7 @@ def _close(functions, row):
         row.stream = _ZERO
 
 
-_PROBE = _words("jobs functions instance info check_end")
+_PROBE = _words("jobs functions instance info check_whole")
 
 
 @Task
@@ -217,8 +220,8 @@ def probe(args, item, worker, base):
     elif not is_still(data):
         return
     components = components_of(data) if jpeg else LUMA_CHROMA
-    if jpeg and arg.check_end != 0:
-        row.ended = ends_well(data) and components != UNKNOWN_COLOR
+    if jpeg and arg.check_whole != 0:
+        row.whole = ends_well(data) and components != UNKNOWN_COLOR
     functions, handle = _structure_at(arg.functions, FUNCTIONS), stack(8)
     store64(handle, _ZERO)  # a handle that is not null would be used again
     nbytes = np.uint64(row.nbytes)

@@ -13,11 +13,11 @@ LISTENER = np.dtype(
         ("get", np.uint64),  # address of pthread_getspecific
         ("set", np.uint64),  # address of pthread_setspecific
         ("key", np.uint64),  # the key of both
-        ("heard", np.int64),  # warnings so far in threads that do not listen
+        ("unheard", np.int64),  # warnings so far in threads that do not listen
     ]
 )
 """What `warned` reads."""
-_HEARD = np.uint64(LISTENER.itemsize - 8)  # where `heard` is
+_UNHEARD = np.uint64(LISTENER.itemsize - 8)  # where `unheard` is
 
 REPORTS = np.dtype([("texts", np.uint64), ("count", np.int64)])
 """What `report` reads: the address of (SLOTS, TEXT_BYTES) bytes, and how many messages came."""
@@ -59,7 +59,7 @@ def _warned(listener, template, text):
     if cell != 0:
         store64(cell, np.uint64(1))
     else:
-        fetch_add(listener + _HEARD, np.int64(1))
+        fetch_add(listener + _UNHEARD, np.int64(1))
     return 0
 
 

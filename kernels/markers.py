@@ -118,7 +118,7 @@ def components_of(data):
     examine_app14).
     """
     at, jfif, adobe = 2, False, -1  # Adobe's transform
-    three = named = False
+    three = named_rgb = False
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # a fill byte
@@ -130,16 +130,18 @@ def components_of(data):
             if adobe >= 0:
                 known = RED_GREEN_BLUE if adobe == 0 else LUMA_CHROMA
                 return known if adobe <= 1 else UNKNOWN_COLOR
-            return RED_GREEN_BLUE if named else LUMA_CHROMA
-        length, to = _big16(data, at + 2), at + 4
+            return RED_GREEN_BLUE if named_rgb else LUMA_CHROMA
+        length, body = _big16(data, at + 2), at + 4
         if marker == 0xE0 and length >= 16:
-            jfif |= _begins_with(data, to, 0x4A, 0x46, 0x49, 0x46, 0)
-        elif marker == 0xEE and length >= 14 and to + 12 <= len(data):
-            if _begins_with(data, to, 0x41, 0x64, 0x6F, 0x62, 0x65):
-                adobe = int(data[to + 11])
-        elif 0xC0 <= marker <= 0xC2 and to + 14 <= len(data):
-            three = data[to + 5] == 3
-            named = data[to + 6] == 0x52 and data[to + 9] == 0x47 and data[to + 12] == 0x42
+            jfif |= _begins_with(data, body, 0x4A, 0x46, 0x49, 0x46, 0)
+        elif marker == 0xEE and length >= 14 and body + 12 <= len(data):
+            if _begins_with(data, body, 0x41, 0x64, 0x6F, 0x62, 0x65):
+                adobe = int(data[body + 11])
+        elif 0xC0 <= marker <= 0xC2 and body + 14 <= len(data):
+            three = data[body + 5] == 3
+            named_rgb = (
+                data[body + 6] == 0x52 and data[body + 9] == 0x47 and data[body + 12] == 0x42
+            )
         at += 2 + length
     return LUMA_CHROMA
 

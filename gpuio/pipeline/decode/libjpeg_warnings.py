@@ -65,7 +65,7 @@ _once: Final = threading.Lock()  # one thread changes the module, once
 
 def warning_count(warnings: npt.NDArray[np.void] | None) -> int:
     """How often libjpeg has warned in threads that do not `listen`; 0 without a `listener`."""
-    return 0 if warnings is None else int(warnings["heard"][0])
+    return 0 if warnings is None else int(warnings["unheard"][0])
 
 
 def listener(extensions: Path) -> npt.NDArray[np.void]:

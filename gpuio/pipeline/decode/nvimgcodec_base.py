@@ -115,7 +115,7 @@ class NvImageCodec(Decoder):
 
     def _needs_fallback(self, table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
         """(N,) bool, images that the portable codec decodes: see the module."""
-        fallback = (table["stream"] == 0) | (is_jpeg(table) & (table["ended"] == 0) & self.markers)
+        fallback = (table["stream"] == 0) | (is_jpeg(table) & (table["whole"] == 0) & self.markers)
         if self._instance.library.is_inherited:
             fallback |= ~is_jpeg(table)
         if self.channels == 4:

@@ -319,7 +319,7 @@ def test_markers_tell_a_whole_jpeg(dataset, opened):
         ring = Ring(decoder.device.empty_host, 1)
         (records,) = RecordReader(data)(Order(len(data), len(data)).batches(0), ring)
         images = decoder.open(records)
-        found = dict(zip(pictures, images.table["ended"].tolist(), strict=True))
+        found = dict(zip(pictures, images.table["whole"].tolist(), strict=True))
         assert found == dict.fromkeys(pictures, ended)
         decoder.release(images)
 
