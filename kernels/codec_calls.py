@@ -51,10 +51,7 @@ IMAGE_JOB = np.dtype(
         ("planes", np.int64),  # bytes from the item's memory to its planes, which are contiguous
         ("chroma_rows", np.int32),
         ("chroma_cols", np.int32),
-        (
-            "whole",
-            np.int32,
-        ),  # whether a JPEG has all its markers, and colours are told
+        ("whole", np.int32),  # whether a JPEG has all its markers, and colours are told
     ],
     align=True,
 )
