@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.core.threads import WorkerPool
-from gpuio.devices.base import KernelCall
+from gpuio.devices.base import KernelCall, Stream
 from gpuio.devices.driver import Driver, Mark
 from gpuio.kernels.device import DeviceKernel
 from gpuio.kernels.parallel import Task
@@ -77,7 +77,7 @@ class Lane:
     def together(self, calls: Sequence[Callable[[Lane], None]]) -> None:
         """Make calls at the same time, each in a thread and with a lane of its own.
 
-        This lane comes after all that they have queued.
+        This lane comes after all that they have queued, also those that have raised.
 
         Args:
             calls: They get their lanes.
@@ -92,27 +92,29 @@ class Lane:
         if self._pool is None:
             self._pool = WorkerPool(len(self._branches), _THREADS)
         known, begun = self._driver.hand_over(), self.record()
-        futures: list[Future[tuple[Mark, Mark]]] = []
+        futures: list[Future[None]] = []
+        ends = [StepsDone() for _ in calls]
         try:
-            for branch, call in zip(self._branches, calls, strict=False):
-                futures.append(self._pool.submit(branch._branch, call, begun, known))
+            for branch, call, done in zip(self._branches, calls, ends, strict=False):
+                futures.append(self._pool.submit(branch._branch, call, begun, known, done))
         finally:
             errors = [future.exception() for future in futures]
-            for future, error in zip(futures, errors, strict=True):
-                if error is None:
-                    done, handed_over = future.result()
-                    self._driver.take_over(handed_over)
-                    self._driver.wait(self._stream, done)
+            for done in ends:
+                done.come_before(self._driver, self._stream)
         for error in errors:
             if error is not None:
                 raise error
 
-    def _branch(self, call: Callable[[Lane], None], begun: Mark, known: Mark) -> tuple[Mark, Mark]:
-        """Make a call after an event; return the end of its work and what its thread knows then."""
+    def _branch(
+        self, call: Callable[[Lane], None], begun: Mark, known: Mark, done: StepsDone
+    ) -> None:
+        """Make a call after an event; `done` gets the end of its work."""
         with self._driver.lane_scope(self._stream, known):
             self._driver.wait(self._stream, begun)
-            call(self)
-            return self.record(), self._driver.hand_over()
+            try:
+                call(self)
+            finally:
+                done.event, done.known = self.record(), self._driver.hand_over()
 
     def rest(self) -> None:
         """Join the threads of `together`, until there is work again."""
@@ -161,6 +163,12 @@ class StepsDone:
         self.spent: dict[int, int] = {}
         self.event: Mark = None
         self.known: Mark = None
+
+    def come_before(self, driver: Driver, stream: Stream) -> None:
+        """Order a stream behind the work, and tell the calling thread what the lane's knows."""
+        driver.take_over(self.known)
+        if self.event is not None:  # the first step has begun
+            driver.wait(stream, self.event)
 
 
 class LaneRun:
@@ -224,9 +232,7 @@ class Lanes:
     def take_back(self, lane: Lane, done: StepsDone) -> None:
         """Make the device's stream wait for a lane's work, and the lane free for other steps."""
         self._free.append(lane)
-        self._driver.take_over(done.known)
-        if done.event is not None:  # the step has begun
-            self._driver.wait(self._stream, done.event)
+        done.come_before(self._driver, self._stream)
 
     def rest(self) -> None:
         """Join all threads, until there is work again."""

@@ -188,6 +188,22 @@ def test_calls_run_together_though_there_were_fewer_before(device):
         start(device, meet(count)).join()
 
 
+def test_the_lane_comes_after_the_work_of_calls_that_fail(device):
+    """The simulated device fails where memory is used before that work is done."""
+    source = device.empty_host(64)
+
+    def fail(table, bases, lane):
+        def copy(branch):
+            branch.copy(int(bases[0]), source.ctypes.data, 64)
+            raise ValueError("after the copy")
+
+        lane.together([copy, lambda branch: None])
+
+    with pytest.raises(ValueError, match="after the copy"):
+        start(device, fail).join()
+    read_arenas(device)
+
+
 def test_a_lane_without_a_thread_is_an_error_and_works_later(device, fail_start):
     fail_start(1)
     with pytest.raises(BackendError, match="gpuio-lane"):

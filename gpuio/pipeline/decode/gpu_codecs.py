@@ -194,8 +194,10 @@ class GpuCodecs:
     ) -> None:
         """Decode images with one kind of codec, count them, and measure how fast it is."""
         begin = time.perf_counter()
-        decoder.decode(table, places, bases, lane)
-        lane.synchronize()  # the device is done only now
+        try:
+            decoder.decode(table, places, bases, lane)
+        finally:  # its memory is used by the next batch, also after an error
+            lane.synchronize()  # the device is done only now
         done = table[places[table["status"][places] == abi.SUCCESS]]
         if len(done):  # failures say nothing about the rate
             self._split.report(decoder.kind, pixels_of(done), begin, time.perf_counter())

@@ -577,6 +577,27 @@ def test_decoders_count_each_for_itself(dataset, opened):
     assert (first.stats()["cpu"], second.stats()["cpu"]) == (5, 0)
 
 
+def test_pinned_memory_is_not_written_while_copies_before_a_failed_one_are_under_way(
+    dataset, opened, monkeypatch
+):
+    """The simulated device fails where it is."""
+    data = dataset(jpegs(4))
+    decoder, copy, left = opened(data), Lane.copy, [1, 1]
+
+    def copy_two(self, *args):
+        if not left:
+            raise BackendError("the third copy fails")
+        left.pop()
+        copy(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lane, "copy", copy_two)
+        with pytest.raises(BackendError, match="the third copy fails"):
+            run(decoder, data)
+    _images, faults = run(decoder, data)
+    assert not faults
+
+
 def test_a_batch_of_nothing_to_decode_is_no_call(dataset, opened):
     data = dataset([b"", PICTURES["tiff"]])
     images, faults = run(opened(data), data)
