@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -250,9 +250,12 @@ class Executor:
 
     def _end(self, launched: _Launched, hosts: Sequence[Ring]) -> None:
         """Wait for a batch, wanted or not, and give back what it holds."""
-        if not launched.joined:
-            launched.running.join()
-        self._release(launched.parts[0].planned, hosts)
+        try:
+            if not launched.joined:
+                with suppress(Exception):  # of a batch that nobody wants: not instead of another's
+                    launched.running.join()
+        finally:
+            self._release(launched.parts[0].planned, hosts)
 
     def _release(self, planned: PlannedBatch, hosts: Sequence[Ring]) -> None:
         for each, part, host in zip(self.fields, planned.fields, hosts, strict=True):

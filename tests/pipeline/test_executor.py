@@ -133,3 +133,18 @@ def test_no_kernel_is_left_at_work_where_a_release_fails(run):
         next(batches)
     assert decoder.released == 2
     assert len(given.device._free) == given.device.max_in_flight
+
+
+def test_a_batch_that_nobody_wants_any_more_fails_silently_and_gives_back_what_it_holds(
+    run, monkeypatch
+):
+    class NoMemory:
+        def join(self):
+            raise MemoryError("none is left")
+
+    batches, decoder, given, executor = run(IMAGES[:4], Failing)
+    assert given.device.max_in_flight == 2
+    monkeypatch.setattr(executor, "_start", lambda parts, places: NoMemory())
+    with pytest.raises(BackendError, match="batch of 2 samples with keys 0 to 1: none is left"):
+        next(batches)
+    assert (decoder.released, given.ring._free.qsize()) == (2, 2)
