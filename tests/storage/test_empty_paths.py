@@ -9,7 +9,6 @@ import pytest
 
 from gpuio.cli import main
 from gpuio.image import ImageIter, imread
-from gpuio.interop.record_dataset import RecordDataset
 from gpuio.mxnet.iterators.csv_iter import CSVIter
 from gpuio.mxnet.iterators.det_record import ImageDetRecordIter
 from gpuio.mxnet.iterators.image_record import ImageRecordIter
@@ -18,6 +17,15 @@ from gpuio.mxnet.iterators.mnist_iter import MNISTIter
 from gpuio.recordio import MXIndexedRecordIO, MXRecordIO
 from gpuio.testing import encode, write_rec
 
+
+def record_dataset(*args, **keywords):
+    """A RecordDataset, which is for those who have PyTorch."""
+    pytest.importorskip("torch")
+    from gpuio.interop.record_dataset import RecordDataset
+
+    return RecordDataset(*args, **keywords)
+
+
 IMAGES = {"data_shape": (3, 8, 8), "batch_size": 1, "path_imgrec": "a.rec"}
 ROWS = {"data_shape": (2,), "batch_size": 1}
 IDX = {"idx_path": "a.idx", "uri": "a.rec", "flag": "r"}
@@ -25,7 +33,7 @@ FILES = {"image": "a.rec", "label": "a.rec"}
 DOORS = [
     (ImageRecordIter, IMAGES, "path_imgrec"),
     (ImageDetRecordIter, IMAGES, "path_imgrec"),
-    (RecordDataset, {}, "path_imgrec"),
+    (record_dataset, {}, "path_imgrec"),
     (CSVIter, ROWS, "data_csv"),
     (LibSVMIter, ROWS, "data_libsvm"),
     (MNISTIter, FILES, "image"),
@@ -40,7 +48,7 @@ SEVERAL = [
     (ImageRecordIter, IMAGES, "path_imgidx"),
     (ImageRecordIter, IMAGES, "masks"),
     (ImageDetRecordIter, IMAGES, "path_imgidx"),
-    (RecordDataset, {"path_imgrec": "a.rec"}, "path_imgidx"),
+    (record_dataset, {"path_imgrec": "a.rec"}, "path_imgidx"),
     (CSVIter, ROWS | {"data_csv": "a.csv"}, "label_csv"),
     (LibSVMIter, ROWS | {"data_libsvm": "a.csv", "label_shape": (2,)}, "label_libsvm"),
 ]
@@ -104,7 +112,6 @@ def test_no_path_is_not_given(value):
     keywords = "path_imgidx", "path_imglist", "masks", "mean_img", "cache_dir"
     with ImageRecordIter(**IMAGES, **dict.fromkeys(keywords, value)) as batches:
         assert len(batches) == 3
-    assert len(RecordDataset("a.rec", value)) == 3
     with CSVIter("a.csv", (2,), 1, label_csv=value) as rows:
         assert next(rows).label[0].tolist() == [0]
     keywords = "path_imgidx", "path_imglist"
@@ -141,3 +148,8 @@ def test_an_empty_argument_is_status_2(folder, capsys, command, name):
     assert exit_.value.code == 2
     assert f"argument {name}: must be a path, got " in capsys.readouterr().err
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_no_path_of_an_index_is_not_given(value):
+    assert len(record_dataset("a.rec", value)) == 3
