@@ -2,7 +2,7 @@
 
 Compiled code is kept on disk. Numba looks only at the file of the outermost function to see
 whether that is still good, and these call and inline each other across files: so whenever any
-file of this package changes, all of its cached code is dropped here.
+file of this package or of a folder in it changes, all of its cached code is dropped here.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pathlib import Path
 
 
 def _drop_stale_code(folder: Path) -> None:
-    sources = sorted(folder.glob("*.py"))
+    sources = sorted(folder.rglob("*.py"))
     stats = [source.stat() for source in sources]
     state = "\n".join(
-        f"{s.name} {t.st_mtime_ns} {t.st_size}" for s, t in zip(sources, stats, strict=True)
+        f"{s.relative_to(folder)} {t.st_mtime_ns} {t.st_size}"
+        for s, t in zip(sources, stats, strict=True)
     )
     cache = folder / "__pycache__"
     stamp = cache / "sources.txt"
@@ -23,7 +24,7 @@ def _drop_stale_code(folder: Path) -> None:
         if stamp.exists() and stamp.read_text() == state:
             return
         for kind in ("*.nbi", "*.nbc"):
-            for cached in cache.glob(kind):
+            for cached in folder.rglob(f"__pycache__/{kind}"):
                 cached.unlink(missing_ok=True)
         cache.mkdir(exist_ok=True)
         stamp.write_text(state)

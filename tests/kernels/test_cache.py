@@ -26,6 +26,24 @@ def test_code_goes_when_a_source_changes(tmp_path):
     assert not any((cache / name).exists() for name in CACHED)
 
 
+def test_code_of_a_folder_within_goes_with_the_rest(tmp_path):
+    cache = tmp_path / "jpeg" / "__pycache__"
+    cache.mkdir(parents=True)
+    (tmp_path / "jpeg" / "encode.py").write_text("a = 1\n")
+    (tmp_path / "color.py").write_text("a = 1\n")
+    _drop_stale_code(tmp_path)
+    (cache / CACHED[0]).touch()
+    _drop_stale_code(tmp_path)
+    assert (cache / CACHED[0]).exists()
+    (tmp_path / "color.py").write_text("a = 1234\n")
+    _drop_stale_code(tmp_path)
+    assert not (cache / CACHED[0]).exists()
+    (cache / CACHED[0]).touch()
+    (tmp_path / "jpeg" / "encode.py").write_text("a = 1234\n")
+    _drop_stale_code(tmp_path)
+    assert not (cache / CACHED[0]).exists()
+
+
 def test_code_of_a_device_lies_beside_that_of_the_cpu_under_the_same_endings(monkeypatch):
     dispatcher = pytest.importorskip("numba.cuda.dispatcher")
     from gpuio.kernels import device_color
