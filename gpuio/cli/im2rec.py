@@ -31,6 +31,9 @@ list in PREFIX if that is a folder. With --num-shards or --ray each list becomes
 PREFIX-00000-of-00128.rec and .idx and so on: neighbouring lines of the list, the same with and
 without Ray. A set is read as one data set, by its pattern: "PREFIX-*.rec".
 
+A JPEG that --baseline or --optimize cannot transcode, as it is damaged or coded in an unusual way,
+is stored as it is and reported.
+
 Exit status: 0 if all images were packed, 1 if some were left out because they cannot be read (each
 is reported). 2 for wrong arguments, a missing folder or list, a list that cannot be parsed or of
 which no image could be packed, and while another process writes the same files; old files stay.
@@ -102,7 +105,20 @@ def _configure_packing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--pass-through",
         action="store_true",
-        help="store the files unchanged; the options below are ignored",
+        help="store the files unchanged; of the options below, only --baseline, --optimize and "
+        "--pack-label change anything then",
+    )
+    group.add_argument(
+        "--baseline",
+        action="store_true",
+        help="with --pass-through: turn progressive JPEGs into baseline ones, which are faster to "
+        "decode. Nothing is lost: coefficients, pixels and metadata stay the same",
+    )
+    group.add_argument(
+        "--optimize",
+        action="store_true",
+        help="with --pass-through: make Huffman tables for each JPEG that is not progressive, "
+        "where that saves bytes. Nothing is lost",
     )
     group.add_argument(
         "--resize",
@@ -203,6 +219,8 @@ def _pack(args: argparse.Namespace) -> int:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     options = PackOptions(
         pass_through=args.pass_through,
+        baseline=args.baseline,
+        optimize=args.optimize,
         center_crop=args.center_crop,
         resize=args.resize,
         color=args.color,
@@ -242,11 +260,14 @@ def _pack_one(path: str, args: argparse.Namespace, options: PackOptions) -> Pack
         )
     for image in report.skipped:
         print(f"skipped {image.path}: {image.reason}", file=sys.stderr)
+    for kept in report.not_transcoded:
+        print(f"stored as it is {kept.path}: {kept.reason}", file=sys.stderr)
     shards = "" if count is None else f"-*-of-{count:05d}"
     rate = report.packed / max(time.perf_counter() - start, 1e-9)
+    transcoded = f"{report.transcoded} transcoded, " if options.baseline or options.optimize else ""
     print(
         f"{prefix}{shards}.rec: {report.packed} images, {len(report.skipped)} skipped, "
-        f"{report.nbytes / 1e6:.1f} MB, {rate:.0f} images/s"
+        f"{transcoded}{report.nbytes / 1e6:.1f} MB, {rate:.0f} images/s"
     )
     return report
 

@@ -18,7 +18,7 @@ import struct
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.core.extras import explained
 from gpuio.core.parallel_map import in_order
 from gpuio.core.threads import available_cores
 from gpuio.errors import DecodeError, FormatError
@@ -49,7 +50,10 @@ class PackOptions:
     """How images are stored in records.
 
     Attributes:
-        pass_through: Store the bytes of the file as they are; only `pack_label` applies then.
+        pass_through: Store the bytes of the file as they are; only `pack_label`, `baseline` and
+            `optimize` apply then.
+        baseline: Turn progressive JPEGs into baseline ones without loss; see `transcode_jpeg`.
+        optimize: Make Huffman tables for each JPEG, where that saves bytes; see `transcode_jpeg`.
         center_crop: Cut to a square, before resizing.
         resize: Length of the shorter side in pixels; 0 leaves the size.
         color: 1 stores colour, 0 gray, -1 the channels of the file.
@@ -59,6 +63,8 @@ class PackOptions:
     """
 
     pass_through: bool = False
+    baseline: bool = False
+    optimize: bool = False
     center_crop: bool = False
     resize: int = 0
     color: int = 1
@@ -67,6 +73,12 @@ class PackOptions:
     pack_label: bool = False
 
     def __post_init__(self) -> None:
+        if (self.baseline or self.optimize) and not self.pass_through:
+            name = "baseline" if self.baseline else "optimize"
+            raise ValueError(
+                f"{name} is for files that are stored without decoding: it needs pass_through "
+                "(--pass-through)"
+            )
         if self.resize < 0:
             raise ValueError(f"resize must be 0 or a number of pixels, got {self.resize}")
         if self.color not in (-1, 0, 1):
@@ -86,6 +98,14 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class NotTranscoded:
+    """A JPEG that was to be transcoded and was stored as it is: its path and the reason."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PackReport:
     """The result of packing a list.
 
@@ -93,11 +113,15 @@ class PackReport:
         packed: Number of records that were written.
         nbytes: Size of the .rec in bytes.
         skipped: The images that were left out, in the order of the list.
+        transcoded: Number of JPEGs whose coefficients were coded anew.
+        not_transcoded: JPEGs of which that was not possible, in the order of the list.
     """
 
     packed: int
     nbytes: int
     skipped: list[Skipped]
+    transcoded: int = 0
+    not_transcoded: list[NotTranscoded] = field(default_factory=list)
 
 
 class NothingPackedError(FormatError):
@@ -111,7 +135,7 @@ class NothingPackedError(FormatError):
 
 
 def encode_image(path: Path_, options: PackOptions) -> bytes:
-    """The bytes to store for the image file at `path`.
+    """The bytes to store for the image file at `path`, before JPEGs are transcoded.
 
     Raises:
         OSError: The file cannot be read.
@@ -168,6 +192,7 @@ def pack_list(
     rec, idx = f"{os.fspath(prefix)}.rec", f"{os.fspath(prefix)}.idx"
     keys, offsets = array("q"), array("q")
     skipped: list[Skipped] = []
+    transcoded, not_transcoded = 0, list[NotTranscoded]()
     with committed(rec, idx, lock=lock) as (partial_rec, partial_idx):
         old = 0 if overwrite else count_images(rec)
         check_enough(rec, old, len(images))
@@ -181,10 +206,13 @@ def pack_list(
                 else:
                     keys.append(number)
                     offsets.append(file.tell())
-                    file.write(record)
+                    file.write(record.framed)
+                    transcoded += record.transcoded
+                    if record.reason:
+                        not_transcoded.append(NotTranscoded(record.path, record.reason))
                 progress(1)
             nbytes = file.tell()
-        report = PackReport(len(keys), nbytes, skipped)
+        report = PackReport(len(keys), nbytes, skipped, transcoded, not_transcoded)
         check_some(rec, root, report)
         check_enough(rec, old, len(keys))
         with partial_idx.open() as file:
@@ -251,19 +279,44 @@ def _lines(images: ImageList) -> Iterator[tuple[int, npt.NDArray[np.float32], st
         yield int(images.ids[line]), images.values[starts[line] : starts[line + 1]], path
 
 
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A framed record, of which file, and whether its JPEG was transcoded or why it was not."""
+
+    framed: bytes
+    path: str
+    transcoded: bool
+    reason: str
+
+
 def _record(
     line: tuple[int, npt.NDArray[np.float32], str], root: str, options: PackOptions
-) -> bytes | Skipped:
+) -> _Record | Skipped:
     """The framed record of one line, or the reason why there is none."""
     number, labels, path = line
     full = os.path.join(root, path)  # noqa: PTH118  a Path takes ten times as long
     label = labels if options.pack_label and len(labels) > 1 else float(labels[0])
     try:
-        return frame(pack(IRHeader(0, label, number, 0), encode_image(full, options)))
+        read = encode_image(full, options)
+        data, reason = _transcoded(read, options)
+        framed = frame(pack(IRHeader(0, label, number, 0), data))
     except OSError as error:
         return Skipped(full, error.strerror or str(error).removeprefix(f"{full}: "))
     except (DecodeError, ValueError, struct.error) as error:
         return Skipped(full, str(error))
+    return _Record(framed, full, data is not read, reason)
+
+
+def _transcoded(data: bytes, options: PackOptions) -> tuple[bytes, str]:
+    """The bytes to store for those of a file, and why a JPEG was not transcoded if it was not."""
+    if not (options.baseline or options.optimize):
+        return data, ""
+    with explained("transcoding JPEGs"):
+        from gpuio.pack.transcode import transcode_jpeg
+    try:
+        return transcode_jpeg(data, baseline=options.baseline, optimize=options.optimize), ""
+    except DecodeError as error:
+        return data, str(error)
 
 
 def _center(image: npt.NDArray[Any]) -> npt.NDArray[Any]:

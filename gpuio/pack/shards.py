@@ -111,7 +111,13 @@ def complete_shards(
     """
     parts = reports.values()
     skipped = [image for part in parts for image in part.skipped]
-    report = PackReport(sum(p.packed for p in parts), sum(p.nbytes for p in parts), skipped)
+    report = PackReport(
+        sum(p.packed for p in parts),
+        sum(p.nbytes for p in parts),
+        skipped,
+        sum(p.transcoded for p in parts),
+        [image for part in parts for image in part.not_transcoded],
+    )
     check_some(f"{next(iter(reports))}.rec", root, report)
     for name, part in reports.items():
         if part.skipped and not part.packed:

@@ -17,6 +17,7 @@ from gpuio.formats.image_record import unpack
 from gpuio.formats.index import Index
 from gpuio.formats.recordio import RecordFile
 from gpuio.sources.recordio.source import RecordIOSource
+from gpuio.testing import draw, encode
 
 
 @pytest.fixture
@@ -67,6 +68,19 @@ def test_every_flag_of_the_pack_stage_is_understood(work):
     assert sizes("data") == [(30, 20), (31, 20)]
     assert main(["im2rec", "data", "images", "--resize", "10"]) == 0
     assert sizes("data") == [(15, 10), (15, 10)]
+
+
+def test_transcoding_is_reported(work, capsys):
+    whole = encode(draw(40, 60), "JPEG", progressive=True)
+    for number, data in enumerate((whole, whole[:-40])):
+        (work / f"{number}.jpg").write_bytes(data)
+    (work / "data.lst").write_text("0\t1\t0.jpg\n1\t1\t1.jpg\n")
+    assert main(["im2rec", "data", ".", "--pass-through", "--baseline", "--optimize"]) == 0
+    out, err = capsys.readouterr()
+    assert ": 2 images, 0 skipped, 1 transcoded, 0.0 MB, " in out
+    assert "stored as it is ./1.jpg: JPEG: " in err
+    assert main(["im2rec", "data", ".", "--optimize"]) == 2
+    assert "it needs pass_through (--pass-through)" in capsys.readouterr().err
 
 
 def test_all_lists_of_a_prefix_are_packed(work):

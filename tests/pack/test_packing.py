@@ -31,7 +31,7 @@ from gpuio.pack.packing import (
     pack_list,
 )
 from gpuio.pack.shards import pack_shards, shards
-from gpuio.testing import encode
+from gpuio.testing import draw, encode
 
 SIZES = [(40, 60), (60, 40), (50, 50), (33, 77), (90, 31), (64, 64), (20, 21)]
 IDS = [30, 2, 7, 11, 5, 0, 19]
@@ -366,3 +366,39 @@ def test_a_shard_has_at_least_one_image(count, tmp_path, root):
 def test_wrong_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         PackOptions(**options)
+
+
+@pytest.fixture
+def jpegs(tmp_path) -> Path:
+    """0 is progressive, 1 baseline, 2 progressive and damaged, and 3 a PNG."""
+    folder = tmp_path / "jpegs"
+    folder.mkdir()
+    progressive = encode(draw(40, 60), "JPEG", progressive=True)
+    files = progressive, encode(draw(40, 60), "JPEG"), progressive[:-40], encode(draw(40, 60))
+    for number, data in enumerate(files):
+        (folder / f"{number}.jpg").write_bytes(data)
+    return folder
+
+
+def test_files_are_transcoded_without_loss(tmp_path, jpegs):
+    images = image_list(range(4), [0] * 4, [f"{n}.jpg" for n in range(4)])
+    options = PackOptions(pass_through=True, baseline=True, optimize=True)
+    one_file = pack_list(images, jpegs, tmp_path / "data", options)
+    shards = pack_shards(images, jpegs, tmp_path / "data", 2, options)
+    for report in (one_file, shards):
+        assert (report.packed, report.skipped, report.transcoded) == (4, [], 2)
+        (kept,) = report.not_transcoded
+        assert kept.path == str(jpegs / "2.jpg")
+        assert kept.reason.startswith("JPEG: ")
+    found = [image for _, _, image in records(tmp_path / "data")]
+    sources = [(jpegs / f"{n}.jpg").read_bytes() for n in range(4)]
+    assert found[2:] == sources[2:]
+    for image, source in zip(found[:2], sources[:2], strict=True):
+        assert image != source
+        assert np.array_equal(imdecode(image), imdecode(source))
+
+
+@pytest.mark.parametrize("option", ["baseline", "optimize"])
+def test_only_files_that_are_not_decoded_are_transcoded(option):
+    with pytest.raises(ValueError, match=f"{option} is for files that are stored without decoding"):
+        PackOptions(**{option: True})
