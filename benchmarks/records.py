@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 
-from gpuio.formats.codec import decode_rgb
+from gpuio.formats.codec import decode_rgb, opened
 from gpuio.formats.encoding import imencode
+from gpuio.formats.exif import jpeg_orientation
 from gpuio.formats.image_record import IRHeader, pack, unpack
 from gpuio.kernels.resample import resize
 from gpuio.recordio import MXIndexedRecordIO, MXRecordIO
@@ -69,8 +69,11 @@ def load(rec: Path | None, folder: Path) -> list[Picture]:
 
 
 def measure(data: bytes) -> Picture:
-    """A picture whose header was read."""
-    height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    """A picture whose header was read: the size is that of the picture as it is shown."""
+    with opened(data) as picture:
+        width, height = picture.size
+    if jpeg_orientation(data) >= 5:
+        height, width = width, height
     return Picture(data, height, width)
 
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 MEAN = (123.68, 116.28, 103.53)
@@ -183,28 +184,43 @@ class Bare(Side):
 
 
 class BareSimplejpeg(Bare):
-    """libjpeg-turbo through simplejpeg, in Python threads, each with a buffer that stays warm."""
+    """libjpeg-turbo through simplejpeg, in Python threads, each with a buffer that stays warm.
+
+    Images that it does not decode to colours, such as CMYK, are decoded by gpuio's portable codec.
+    """
 
     def __init__(self, settings):
         super().__init__(settings)
         import simplejpeg
 
-        self.decode = simplejpeg.decode_jpeg
-        sizes = [simplejpeg.decode_jpeg_header(data)[:2] for data in self.images]
-        largest = 3 * max(height * width for height, width in sizes)
-        self.buffers = [bytearray(largest) for _ in range(self.threads)]
+        from gpuio.formats.codec import decode_rgb
+
+        self.decode, self.decode_other = simplejpeg.decode_jpeg, decode_rgb
+        nbytes = [self.nbytes(data) for data in self.images]
+        self.images = [(data, size > 0) for data, size in zip(self.images, nbytes)]  # noqa: B905
+        self.buffers = [bytearray(max(nbytes)) for _ in range(self.threads)]
+        self.pool = ThreadPoolExecutor(self.threads)
+
+    def nbytes(self, data):
+        """Bytes of the pixels of an image; 0 if simplejpeg does not decode it to colours."""
+        import simplejpeg
+
+        try:
+            height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+        except (ValueError, KeyError):  # as its binding fails: for subsampled CMYK, for one
+            return 0
+        return 0 if space in ("CMYK", "YCCK") else 3 * height * width
 
     def all(self):
-        threads = [threading.Thread(target=self.some, args=(k,)) for k in range(self.threads)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        list(self.pool.map(self.some, range(self.threads)))
 
     def some(self, number):
         decode, buffer = self.decode, self.buffers[number]
-        for data in self.images[number :: self.threads]:
-            decode(data, buffer=buffer)
+        for data, plain in self.images[number :: self.threads]:
+            if plain:
+                decode(data, buffer=buffer, strict=False)
+            else:
+                self.decode_other(data, 3)
 
 
 class BareNvimgcodec(Bare):
@@ -238,9 +254,16 @@ class BareNvimgcodec(Bare):
 
         headers = self.decoder.open(self.records)
         box = np.concatenate([np.zeros_like(headers.size), headers.size], axis=1)
+        box[[*headers.pixels, *headers.later]] = 0  # `open` has decoded these, or `retry` will
         jobs = DecodeJobs(headers, box, 3)
         self.device.work().start(self.decoder.decode(jobs), jobs.nbytes).join()
-        assert self.decoder.decoded(jobs).all()
+        while again := self.decoder.retry(self.records, jobs):
+            jobs.drop(again)
+        done = self.decoder.decoded(jobs)
+        done[[*headers.pixels, *jobs.retried]] = True
+        faults = [*map(str, self.records.samples.faults.values())]
+        assert not faults, faults
+        assert done.all()
         self.decoder.release(headers)
 
 
