@@ -9,15 +9,21 @@ import platform
 import time
 from typing import Any, Final
 
+import numpy as np
+
 from gpuio import __version__
 from gpuio.cli import arguments, loader
 from gpuio.mxnet.iterators.image_record import ImageRecordIter
 from gpuio.observe.profile import profile
 from gpuio.observe.report import Report
+from gpuio.observe.slow_images import SlowImages
+from gpuio.sources.registry import open_source
 from gpuio.storage.atomic import write_file
 
 _SHAPE: Final = (3, 224, 224)
 _BATCH: Final = 128
+_SAMPLE: Final = 1000  # images whose headers are looked at
+_LOOK_SECONDS: Final = 1.0  # that this may take: records of a remote file come slowly
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"The default of --data-shape is {_SHAPE}, that of --batch-size {_BATCH}. Batches are "
         "dropped at once, so the rate is the most that a training loop can get. Files that the "
         "system has cached are read from memory. A stage is starved while the stage before it "
-        "has nothing ready, and blocked while the stage after it takes nothing more. Example: "
+        "has nothing ready, and blocked while the stage after it takes nothing more. Up to "
+        f"{_SAMPLE} images are looked at as well: how many take long to load, and what makes them "
+        "faster. Example: "
         "gpuio bench train.rec --shuffle --resize 256 --rand-crop --rand-mirror. Exit status: 0, "
         "or 2 for a wrong parameter or a file that cannot be used."
     )
@@ -52,6 +60,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"first batch after {first_batch:.2f} s")
     if faults:
         print(f"{faults} images could not be read or decoded")
+    slow = look_for_slow_images(args.file, parameters.get("path_imgidx", ""))
+    for line in slow.describe():
+        print(f"slow images: {line}")
     print(report)
     if args.json:
         figures = {
@@ -63,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
             "parameters": parameters,
             "first_batch": first_batch,
             "faults": faults,
+            "slow_images": slow.to_dict(),
             **report.to_dict(),
         }
         write_file(args.json, json.dumps(figures, indent=1).encode())
@@ -92,3 +104,23 @@ def measure(file: str, parameters: dict[str, Any], seconds: float) -> tuple[Repo
                 while batches.iter_next() and time.perf_counter() < end:
                     pass
         return report, first_batch, batches.faults.count
+
+
+def look_for_slow_images(file: str, path_imgidx: str) -> SlowImages:
+    """Look at the headers of some images, spread over the records, for a second at most.
+
+    Args:
+        file: As for `measure`.
+        path_imgidx: As for ImageRecordIter.
+    """
+    source, slow = open_source(file, path_imgidx, on_error="skip"), SlowImages()
+    places = np.linspace(0, len(source) - 1, min(len(source), _SAMPLE)).astype(np.int64)
+    end = time.perf_counter() + _LOOK_SECONDS
+    for record in np.random.default_rng(0).permutation(places).tolist():
+        if time.perf_counter() > end:
+            break
+        try:
+            slow.add(source.read(record).image)
+        except (OSError, ValueError):
+            continue  # a fault, which is counted apart
+    return slow

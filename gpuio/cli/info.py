@@ -19,6 +19,7 @@ from gpuio.formats.index import Index
 from gpuio.formats.label_hint import face_keys
 from gpuio.formats.object_label import HEADER_WIDTH, OBJECT_WIDTH, holds_objects, unpack_objects
 from gpuio.formats.recordio import RecordFile
+from gpuio.observe.slow_images import SlowImages
 from gpuio.storage.shards import beside, exist, sizes_of
 
 Numbers = npt.NDArray[Any]
@@ -39,8 +40,8 @@ _FORMATS: Final = {
     b"\x93NUM": "NumPy array",
 }
 _EPILOG: Final = f"""\
-All headers are read, but no image is decoded; `gpuio verify` decodes them all. Widths, heights and
-objects come from {_SAMPLE} images that are spread over the file.
+All headers are read, but no image is decoded; `gpuio verify` decodes them all. Widths, heights,
+objects and slow images come from {_SAMPLE} images that are spread over the file.
 
 JSON has for each file: file and error, or
   file, bytes, records, without_image, no_image_records; damage, a number of places
@@ -52,6 +53,8 @@ JSON has for each file: file and error, or
   objects, of a detection set: images (looked at), count, classes, least_class, largest_class,
     fewest and most (in an image); else null
   image_bytes, width, height: min, 10 %, median, 90 %, max; sizes: images that were measured
+  slow: images looked_at, and of them the numbers that take long to load for being progressive,
+    cmyk, turned by EXIF, other than JPEG and PNG, or huge
 
 Exit status: 0, or 2 if a FILE cannot be read or is no RecordIO file.
 """
@@ -66,6 +69,7 @@ _OF_IMAGES: Final = (
     "sizes",
     "width",
     "height",
+    "slow",
 )
 
 
@@ -85,13 +89,15 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             print("\n".join(describe(facts)))
         del facts["histogram"]
+        if facts["slow"]:
+            facts["slow"] = facts["slow"].to_dict()
         return facts, 0
 
     return files.run(args, report)
 
 
 def inspect(path: str, offsets: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Facts about a .rec, as the JSON output has them.
+    """Facts about a .rec, as the JSON output has them; `slow` is a `SlowImages`.
 
     Args:
         path: The .rec.
@@ -112,7 +118,7 @@ def inspect(path: str, offsets: npt.NDArray[np.int64]) -> dict[str, Any]:
     if images.any():
         ids, nbytes = headers["id"][images], headers["nbytes"][images]
         widths, counts = _counted(headers["flag"][images].clip(min=1))
-        sizes = _sizes(path, _sample(offsets[images]))
+        sizes, slow = _look(path, _sample(offsets[images]))
         facts |= {
             "ids": (int(ids.min()), int(ids.max())),
             "label_widths": dict(zip(widths, counts, strict=True)),
@@ -124,6 +130,7 @@ def inspect(path: str, offsets: npt.NDArray[np.int64]) -> dict[str, Any]:
             "sizes": len(sizes),
             "width": _spread(sizes[:, 0]) if len(sizes) else None,
             "height": _spread(sizes[:, 1]) if len(sizes) else None,
+            "slow": slow,
         }
     return facts
 
@@ -160,6 +167,8 @@ def describe(facts: Mapping[str, Any]) -> Iterator[str]:
         for name in ("width", "height"):
             if facts[name]:
                 yield f"{name:<10}{_written(facts[name])}{some}"
+        for number, line in enumerate(facts["slow"].describe()):
+            yield f"{'' if number else 'slow':<10}{line}"
     if facts["damage"]:
         places = "1 place" if facts["damage"] == 1 else f"{facts['damage']} places"
         yield f"damage    {places}; list them with: gpuio verify {path}"
@@ -272,20 +281,26 @@ def _sample(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return offsets[:: -(-len(offsets) // _SAMPLE)]
 
 
-def _sizes(path: str, offsets: npt.NDArray[np.int64]) -> Numbers:
-    """(N, 2) widths and heights of the images at the byte `offsets` whose headers are readable."""
+def _look(path: str, offsets: npt.NDArray[np.int64]) -> tuple[Numbers, SlowImages]:
+    """What the headers of the images at the byte `offsets` say.
+
+    Returns:
+        (N, 2) widths and heights of the images whose headers are readable, none without Pillow;
+        and how many images take long to load.
+    """
     found: list[tuple[int, int]] = []
-    if find_spec("PIL") is None:
-        return np.zeros((0, 2), np.int64)
+    slow, has_pillow = SlowImages(), find_spec("PIL") is not None
     with RecordFile(path) as file:
         for offset in offsets.tolist():
             try:
                 _, image = unpack(file.read(offset)[0])
-                with opened(image[:_HEAD_NBYTES]) as picture:
-                    found.append(picture.size)
+                slow.add(bytes(image))
+                if has_pillow:
+                    with opened(image[:_HEAD_NBYTES]) as picture:
+                        found.append(picture.size)
             except (GpuioError, OSError):
                 continue  # `gpuio verify` reports it
-    return np.array(found, np.int64).reshape(-1, 2)
+    return np.array(found, np.int64).reshape(-1, 2), slow
 
 
 def _spread(values: Numbers) -> dict[str, int]:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gpuio import ImageRecordIter
-from gpuio.cli import main
+from gpuio.cli import bench, main
 from gpuio.cli.bench import measure
 from gpuio.testing import draw, encode, write_rec
 
@@ -43,7 +43,8 @@ def test_the_report_ends_in_a_verdict(rec, tmp_path, capsys):
     assert main(["bench", str(rec), *arguments, "--json", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("first batch after ")
-    assert lines[1].endswith(" images/s")
+    assert lines[1].startswith("slow images: 13 of 13 images are neither JPEG nor PNG; ")
+    assert lines[2].endswith(" images/s")
     assert "limit" in lines[-1]
     figures = json.loads(path.read_text())
     assert figures["images_per_second"] == pytest.approx(figures["images"] / figures["seconds"])
@@ -58,6 +59,27 @@ def test_faults_are_reported(tmp_path, capsys):
     arguments = ["--seconds", "0.1", "--data-shape", "3,16,16", "--batch-size", "4"]
     assert main(["bench", str(path), *arguments, "--on-error", "skip"]) == 0
     assert " images could not be read or decoded" in capsys.readouterr().out
+
+
+def test_images_that_load_slowly_are_reported(tmp_path, capsys):
+    path, figures = tmp_path / "slow.rec", tmp_path / "bench.json"
+    plain, progressive = (encode(draw(16, 16), "JPEG", progressive=p) for p in (False, True))
+    write_rec(path, [plain, progressive] * 4)
+    arguments = ["--seconds", "0.1", "--data-shape", "3,16,16", "--batch-size", "4"]
+    assert main(["bench", str(path), *arguments, "--json", str(figures)]) == 0
+    assert "slow images: 4 of 8 images are progressive or in several scans; " in (
+        capsys.readouterr().out
+    )
+    assert json.loads(figures.read_text())["slow_images"]["progressive"] == 4
+
+
+def test_few_images_are_looked_at(tmp_path, monkeypatch):
+    path = tmp_path / "many.rec"
+    write_rec(path, [b"no picture"] * 50)
+    monkeypatch.setattr(bench, "_SAMPLE", 20)
+    assert bench.look_for_slow_images(str(path), "").looked_at == 20
+    monkeypatch.setattr(bench, "_LOOK_SECONDS", -1)
+    assert bench.look_for_slow_images(str(path), "").looked_at == 0
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from gpuio.cli import main
 from gpuio.formats.image_record import IRHeader, pack
 from gpuio.formats.index import Index
 from gpuio.formats.recordio import MAGIC, frame
+from gpuio.testing import draw, encode
 
 
 def image(kind: str, width: int = 30, height: int = 20) -> bytes:
@@ -163,3 +164,29 @@ def test_json_has_an_object_for_each_file(tmp_path, capsys):
     assert found[2]["records"] == 0
     assert found[2]["ids"] is None
     assert "not a RecordIO file" in found[3]["error"]
+
+
+def test_images_that_load_slowly_are_counted_with_what_to_run(info, tmp_path, capsys):
+    pixels = draw(20, 30)
+    files = [
+        *[encode(pixels, "JPEG", progressive=True)] * 2,
+        encode(pixels, "JPEG", "CMYK"),
+        encode(pixels, "JPEG"),
+    ]
+    out = info([pack(IRHeader(0, 0, n, 0), data) for n, data in enumerate(files)])
+    first, second = out.splitlines()[-2:]
+    assert first == (
+        "slow      2 of 4 images are progressive or in several scans; "
+        "gpuio im2rec --pass-through --baseline makes them baseline without loss"
+    )
+    assert second.startswith("          1 of 4 images are CMYK; gpuio im2rec --quality 95 ")
+    assert main(["info", "--json", str(tmp_path / "a.rec")]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["slow"] == {
+        "looked_at": 4,
+        "progressive": 2,
+        "cmyk": 1,
+        "turned": 0,
+        "other": 0,
+        "huge": 0,
+    }
+    assert "\nslow" not in info([pack(IRHeader(0, 0, 0, 0), files[-1])])
