@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gpuio.devices import make_device
 from gpuio.devices.base import Device
 from gpuio.formats import saved_array
+from gpuio.pipeline.cache.opening import make_cache
 from gpuio.pipeline.config import LoaderConfig
 from gpuio.pipeline.decode import make_decoder
 from gpuio.pipeline.decode.base import DecoderOptions
@@ -66,12 +67,6 @@ class PipelineBuilder:
             masks: The masks of the images and what is done to them; None without masks.
         """
         labels, runtime = self.labels, self.config.runtime
-        read = RecordReader(
-            self.source,
-            label_width=labels.width,
-            relabel=labels.relabel,
-            ragged=labels.ragged,
-        )
         options = DecoderOptions(
             device,
             plan.shape[0],
@@ -84,6 +79,15 @@ class PipelineBuilder:
         decoder = make_decoder(runtime.decoder, options)
         with ExitStack() as undo:
             undo.callback(decoder.close)
+            storage = self.config.source.storage
+            cache = make_cache(plan, decoder, options, labels.width, storage)
+            read = RecordReader(
+                self.source,
+                label_width=labels.width,
+                relabel=labels.relabel,
+                ragged=labels.ragged,
+                cache=cache,
+            )
             field = None if masks is None else MaskField(masks, device, plan.shape[1:])
             executor = Executor(
                 plan,
@@ -94,10 +98,13 @@ class PipelineBuilder:
                 # Batches that wait, two at work, the consumer's, and the one it has just freed.
                 keep=runtime.prefetch_buffer + 4,
                 masks=field,
+                cache=cache,
             )
-            planner = Planner(plan, decoder, seed=self.config.sampling.augmentation_seed)
-            depth = runtime.prefetch_buffer
-            pipeline = Pipeline(read, planner, executor, device, depth=depth, masks=field)
+            seed, depth = self.config.sampling.augmentation_seed, runtime.prefetch_buffer
+            planner = Planner(plan, decoder, seed=seed, cache=cache)
+            pipeline = Pipeline(
+                read, planner, executor, device, depth=depth, masks=field, cache=cache
+            )
             undo.pop_all()  # the pipeline closes its decoder itself
         return pipeline
 
@@ -116,7 +123,9 @@ class PipelineBuilder:
         """
         if path.exists():
             return saved_array.load_mean(path, plan.shape)
-        plain = replace(plan, dtype="float32", layout="NCHW", normalization=Normalization())
+        plain = replace(
+            plan, dtype="float32", layout="NCHW", normalization=Normalization(), cache=None
+        )
         pipeline = self.build(plain, make_device("cpu", threads))  # which decodes to exact pixels
         order = self.config.sampling.order(len(self.source))
         order = replace(order, num_parts=1, part_index=0, last_batch="pad")

@@ -13,6 +13,7 @@ from typing import ClassVar, Final, Literal, get_args
 
 from gpuio.core import parameters as p
 from gpuio.core.options import option, optional
+from gpuio.pipeline.cache.limit import CacheLimit
 from gpuio.pipeline.error_policy import POLICIES, OnError
 from gpuio.samplers import SamplingConfig
 from gpuio.sources.base import RecordSource
@@ -51,10 +52,11 @@ class SourceConfig:
     storage_options: Mapping[str, object] | None = option(None, "Options for paths that are URLs, "
         "such as credentials and endpoint, as fsspec takes them.",
         reader=p.mapping)
-    cache_dir: PathLike = option("", "A folder on a local disk that keeps the data read from URLs; "
-        "several processes may share it.")
-    cache_size: int | None = option(None, "The size limit of `cache_dir` in bytes, at least 1 GiB. "
-        "The data that was not used for the longest time is deleted first. None sets no limit.")
+    cache_dir: PathLike = option("", "A folder on a local disk that keeps the data read from URLs, "
+        "and decoded images that `cache` has no RAM for; several processes may share it.")
+    cache_size: int | None = option(None, "The size limit of `cache_dir` in bytes, at least 1 GiB, "
+        "of data and as much of decoded images. The data that was not used for the longest time is "
+        "deleted first. None sets no limit.")
     storage: Storage = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,7 +101,11 @@ class OutputConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
-    """What does the work, and what happens where it fails."""
+    """What does the work, and what happens where it fails.
+
+    Attributes:
+        cache_limit: What `cache` stands for.
+    """
 
     section: ClassVar[str] = "Running"
     device: str | None = option(None, 'Where batches are made: "cpu", "cuda" for the current GPU, '
@@ -128,6 +134,12 @@ class RuntimeConfig:
     tolerate: Literal["warnings"] | None = option(None, '"warnings" accepts the pixels that '
         "libjpeg makes up where a JPEG is damaged, as MXNet does. By default, such an image is an "
         "error.", reader=optional(p.text))
+    cache: str | None = option(None, "Keep decoded images, so that later epochs do not read and "
+        'decode them again: "8GB" of RAM, which the processes of a machine share. Images are kept '
+        "after the resize that a plan begins with, or else as they are decoded, and what does not "
+        "fit is decoded in every epoch. Pixels, order and random numbers are those without a "
+        "cache.", reader=optional(p.text))
+    cache_limit: CacheLimit | None = field(init=False)
 
     def __post_init__(self) -> None:
         if (threads := self.preprocess_threads) is not None:
@@ -143,6 +155,8 @@ class RuntimeConfig:
         p.choice("on_error", self.on_error, POLICIES)
         if self.tolerate not in (None, "", "warnings"):
             raise ValueError(f"tolerate must be 'warnings' or None, got {self.tolerate!r}")
+        limit = CacheLimit.parse(self.cache) if self.cache else None
+        object.__setattr__(self, "cache_limit", limit)
 # fmt: on
 
 

@@ -19,6 +19,7 @@ from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, GpuioError
 from gpuio.kernels.steps import STEPS, StepKind
 from gpuio.kernels.warp import weight_table
+from gpuio.pipeline.cache.image_cache import ImageCache
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.error_policy import FaultLog, OnError, apply_error_policy
 from gpuio.pipeline.lowering import Program
@@ -145,6 +146,7 @@ class Executor:
         on_error: What happens to samples that could not be read or decoded.
         keep: How many output batches are kept for use again.
         masks: The masks of the images, if they have any.
+        cache: Keeps pixels of the images.
 
     Attributes:
         fields: Images, then masks, if there are any.
@@ -161,6 +163,7 @@ class Executor:
         on_error: OnError = "raise",
         keep: int = 4,
         masks: MaskField | None = None,
+        cache: ImageCache | None = None,
     ) -> None:
         if batch_size > device.most_items:
             raise ValueError(
@@ -176,6 +179,7 @@ class Executor:
         self._on_error: OnError = on_error
         self._device = device
         self._weights: dict[int, Array] = {}
+        self._cache = cache
 
     def __call__(
         self, batches: Iterable[PlannedBatch], *hosts: Ring
@@ -244,6 +248,8 @@ class Executor:
                                 f"{sorted(strays)} of a batch, and put no pixels there"
                             )
                         self._redo(part, np.array(again))
+                if self._cache is not None and (cached := parts[0].planned.cached) is not None:
+                    self._cache.settle(cached, [*samples.faults])
         finally:
             self._end(launched, hosts)
         return self._deliver(parts)

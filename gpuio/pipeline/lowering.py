@@ -17,11 +17,12 @@ from gpuio.core.parameters import as_dtype
 from gpuio.devices.base import KernelCall, Work
 from gpuio.kernels.resample import finish, resample
 from gpuio.kernels.steps import COLOR_STEP, STEP, STEPS, ColorKind, StepKind, table_bytes
+from gpuio.pipeline.cache.image_cache import CachedBatch
 from gpuio.pipeline.decode.jobs import aligned
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.planner import PlannedBatch
-from gpuio.transforms.geometry import Boxes, Step
-from gpuio.transforms.normalize import OUTPUTS
+from gpuio.transforms.geometry import Boxes, Sizes, Step, whole
+from gpuio.transforms.normalize import OUTPUTS, Normalization
 
 Rows = npt.NDArray[np.int64]
 """(M,) rows of the tables."""
@@ -75,12 +76,18 @@ class Program:
         self._colors = np.zeros((len(places), count), COLOR_STEP)  # that follow `_table`
         self._color_count = 0
         self._colored = np.zeros(len(places), bool)
+        self._cached: Step | None = None  # what the pixels in the cache are the result of
+        self._in_cache = np.zeros(len(places), bool)
+        if planned.cached is not None:
+            self._use_cache(planned.cached)
 
     def add(self, step: Step) -> None:
         """Add a step of the images, behind those that were added before."""
         places, table = self._places, self._table
         self._shift += step.offset[places]
         moves = step.moves[places] & self._valid
+        if step is self._cached:
+            moves &= ~self._in_cache
         if self._color_count:
             self._cut(step.needed[places], self._colored & ~moves)
         if moves.any():
@@ -116,6 +123,43 @@ class Program:
         args = (plan.shape[0], OUTPUTS[plan.dtype], plan.layout == "NHWC")
         self.calls.append(KernelCall(finish, table, args))
 
+    def _use_cache(self, cached: CachedBatch) -> None:
+        """Put pixels into the cache that are to be there, and go on from those in the cache."""
+        places, geometry = self._places, self._batch.geometry
+        self._cached, address = cached.step, cached.address[places]
+        self._in_cache = address != 0
+        fill = cached.fill[places] & self._valid
+        if fill.any():
+            self._fill(address, fill, cached.size[places])
+        box = geometry.window if cached.step is None else cached.step.box
+        pitch = cached.size[places, 1] * self._plan.shape[0]
+        there = _copies(address, pitch, box[places])
+        self._table[self._in_cache] = there[self._in_cache]
+
+    def _fill(
+        self, address: npt.NDArray[np.uint64], where: npt.NDArray[np.bool_], size: Sizes
+    ) -> None:
+        """Add the kernel that puts decoded images, or what their first step makes, into the cache.
+
+        Args:
+            address: (N,) where the pixels of an image go.
+            where: (N,) images that are put there.
+            size: (N, 2) their heights and widths there.
+        """
+        places, channels, table = self._places, self._plan.shape[0], self._table
+        original = whole(self._batch.geometry.original[places])
+        decoded = _copies(table["src"], table["src_pitch"], original)
+        decoded["src_in_scratch"] = table["src_in_scratch"]
+        if self._cached is not None:
+            _set_step(decoded, self._cached, places, whole(size))
+        decoded["kind"][~where] = StepKind.SKIP
+        one, none = np.ones(len(places), np.float32), np.zeros(len(places), np.float32)
+        decoded["norm"] = self._addresses(Normalization().table("uint8", one, none))
+        decoded["dst"], decoded["scratch"] = address, self._used
+        nbytes = np.where(where, aligned(size.prod(axis=1) * channels), 0)
+        decoded["taps"] = self._reserve(decoded, self._used + nbytes)
+        self.calls.append(KernelCall(finish, decoded, (channels, OUTPUTS["uint8"], True)))
+
     def _cut(self, needed: Boxes, where: npt.NDArray[np.bool_]) -> None:
         """Leave the windows `needed` of coloured images, `where` that is less than they have now.
 
@@ -135,10 +179,7 @@ class Program:
         part, shift = self._table[rows], self._shift[rows]
         skipped = shift[:, 0] * part["src_pitch"] + shift[:, 1] * channels
         part["src"] += skipped.astype(np.uint64)
-        part["kind"], part["margin"], part["fill"] = step.kind[places], step.margin, step.fill
-        part["src_height"], part["src_width"] = step.source[places].T
-        part["dst_height"], part["dst_width"] = step.size[places].T
-        part["y"], part["x"], part["rows"], part["cols"] = step.box[places].T
+        _set_step(part, step, places, step.box[places])
         if step.matrix is not None:
             matrix = np.ascontiguousarray(step.matrix[places])
             part["matrix"] = _each(self._work.keep(matrix), matrix)
@@ -191,6 +232,14 @@ class Program:
     def _addresses(self, values: Values) -> npt.NDArray[np.uint64]:
         """(N,) addresses, for kernels, of the N rows of `values`."""
         return _each(self._work.upload(values), values)
+
+
+def _set_step(table: npt.NDArray[np.void], step: Step, places: Rows, box: Boxes) -> None:
+    """Let (M,) STEP rows make windows `box` of what `step` makes of the images at `places`."""
+    table["kind"], table["margin"], table["fill"] = step.kind[places], step.margin, step.fill
+    table["src_height"], table["src_width"] = step.source[places].T
+    table["dst_height"], table["dst_width"] = step.size[places].T
+    table["y"], table["x"], table["rows"], table["cols"] = box.T
 
 
 def _each(address: int, values: Values) -> npt.NDArray[np.uint64]:

@@ -36,6 +36,7 @@ from gpuio.core.timing import BatchCounter, Meter, PipelineStats, ProfilerRange,
 from gpuio.devices.base import Device
 from gpuio.devices.ring import Ring
 from gpuio.errors import BackendError, PipelineClosedError
+from gpuio.pipeline.cache.image_cache import ImageCache
 from gpuio.pipeline.error_policy import FaultLog
 from gpuio.pipeline.executor import Batch, Executor, Field
 from gpuio.pipeline.masks import MaskField
@@ -54,6 +55,7 @@ class Pipeline:
         device: Where images and batches live.
         depth: Batches that may wait between two stages, and for the consumer.
         masks: Reads and plans the masks of the images, if they have any.
+        cache: Keeps pixels; the stages have it, too.
     """
 
     def __init__(
@@ -65,12 +67,13 @@ class Pipeline:
         *,
         depth: int = 2,
         masks: MaskField | None = None,
+        cache: ImageCache | None = None,
     ) -> None:
         self.planner = planner
         self.executor = executor
         self.device = device
         self.depth = depth
-        self._masks = masks
+        self._masks, self._cache = masks, cache
         readers = [read] if masks is None else [read, masks.read]
         self._inputs = [
             _Input(each, field, device, executor.batch_size)
@@ -104,6 +107,8 @@ class Pipeline:
             PipelineClosedError: `interrupt` was called.
         """
         self.stop()
+        if self._cache is not None:
+            self._cache.begin()
         self._before = self.accounts()
         self._epochs += 1
         planned = self._planned(selections, epoch, overrides)
@@ -161,6 +166,8 @@ class Pipeline:
         finally:  # also when the device has failed
             for each in self._inputs:
                 each.field.decoder.close()
+            if self._cache is not None:
+                self._cache.close()
 
     def accounts(self) -> dict[str, PipelineStats]:
         """What was done since the pipeline was made, and how long it took.
@@ -218,6 +225,8 @@ class Pipeline:
                 **each.field.decoder.stats(),
             }
         stats = figures.pop("")
+        if self._cache is not None:
+            figures["cache"] = {**self._cache.stats()}
         return {**stats, **figures, "faults": self.faults.count}
 
 

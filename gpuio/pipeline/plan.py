@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gpuio.pipeline.cache.limit import CacheLimit
 from gpuio.transforms.normalize import Normalization
 from gpuio.transforms.op import Op, format_value
 
@@ -25,6 +26,7 @@ class Plan:
         dtype: float32, float16, bfloat16, int8 or uint8.
         layout: NCHW or NHWC.
         normalization: Normalisation of levels to values.
+        cache: Where pixels are kept that are the same in every epoch; None to keep none.
 
     Raises:
         ValueError: An op cannot apply after another.
@@ -35,6 +37,7 @@ class Plan:
     dtype: str = "float32"
     layout: str = "NCHW"
     normalization: Normalization = field(default_factory=Normalization)
+    cache: CacheLimit | None = None
 
     def __post_init__(self) -> None:
         for number, op in enumerate(self.ops):
@@ -44,6 +47,11 @@ class Plan:
                         f"{type(later).__name__} {_PROBLEMS[later.changes]} and cannot follow "
                         f"{type(op).__name__}: put it before"
                     )
+
+    @property
+    def cached_after(self) -> int:
+        """How many ops the images in the cache have been through: 1 if the first one is fixed."""
+        return int(bool(self.ops) and self.ops[0].is_fixed)
 
     def output_shape(self, count: int) -> tuple[int, int, int, int]:
         """The shape of a batch of `count` images."""
@@ -57,6 +65,9 @@ class Plan:
         n = self.normalization
         lines = [f"decode to {channels} channels, only the window that is needed"]
         lines += [f"{op}: {op.cost}" for op in self.ops]
+        if self.cache is not None:
+            lines[0] = f"decode to {channels} channels, all of an image that goes into the cache"
+            lines.insert(1 + self.cached_after, f"cache of {self.cache}: later epochs begin here")
         if self.dtype != "uint8":
             mean, std = (format_value(of_each[:channels]) for of_each in (n.mean, n.std))
             if n.image is not None:

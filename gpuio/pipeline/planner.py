@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from gpuio.devices.out_of_memory import naming_batch
 from gpuio.errors import GpuioError
+from gpuio.pipeline.cache.image_cache import CachedBatch, ImageCache
 from gpuio.pipeline.decode.base import Decoder
 from gpuio.pipeline.decode.jobs import DecodeJobs
 from gpuio.pipeline.decode.windows import decode_jobs, open_headers
 from gpuio.pipeline.plan import Plan
 from gpuio.pipeline.read.reader import RecordBatch, Samples
+from gpuio.transforms.geometry import whole
 from gpuio.transforms.op import BatchPlan, Column
 from gpuio.transforms.random import Draws
 
@@ -31,12 +33,14 @@ class PlannedBatch:
         batch_plan: What each image gets.
         jobs: What is to be decoded of each image.
         masks: The same for the masks of the images; None where there are none.
+        cached: Which images are made of pixels in the cache; None without a cache.
     """
 
     records: RecordBatch
     batch_plan: BatchPlan
     jobs: DecodeJobs
     masks: PlannedBatch | None = None
+    cached: CachedBatch | None = None
 
     @property
     def samples(self) -> Samples:
@@ -64,12 +68,16 @@ class Planner:
         plan: What is done to every image.
         decoder: Reads the headers.
         seed: Seed of all random numbers.
+        cache: Keeps pixels, those that the reader did not have to read and those of this epoch.
     """
 
-    def __init__(self, plan: Plan, decoder: Decoder, *, seed: int = 0) -> None:
+    def __init__(
+        self, plan: Plan, decoder: Decoder, *, seed: int = 0, cache: ImageCache | None = None
+    ) -> None:
         self.plan = plan
         self._decoder = decoder
         self._seed = seed
+        self._cache = cache
 
     def __call__(
         self, batches: Iterable[RecordBatch], *, epoch: int = 0, overrides: Overrides | None = None
@@ -96,8 +104,13 @@ class Planner:
         for place, reason in batch_plan.rejected.items():
             if headers.size[place].all():
                 decoder.reject(records, place, reason)
-        jobs = decode_jobs(decoder, records, headers, batch_plan.geometry.window)
-        return PlannedBatch(records, batch_plan, jobs)
+        window, cached = batch_plan.geometry.window, None
+        if self._cache is not None and records.found is not None:
+            geometry = batch_plan.geometry
+            cached = self._cache.plan(samples.ids, records.found, [*samples.faults], geometry)
+            window = np.where(cached.fill[:, None], whole(geometry.original), window)
+        jobs = decode_jobs(decoder, records, headers, window)
+        return PlannedBatch(records, batch_plan, jobs, cached=cached)
 
     def plan_batch(
         self,

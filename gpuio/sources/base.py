@@ -75,6 +75,15 @@ class RecordSource(ABC):
         It should not depend on the folder that the files lie in.
         """
 
+    def versions(self, ids: Int64s) -> npt.NDArray[np.uint64] | None:
+        """(N,) a number for each of (N,) records that changes with its bytes; None for unknown.
+
+        It decides whether what a cache has of a record is still that of the record, and is asked in
+        every epoch, before the record is read. So it should be cheap: the size, time and inode of a
+        file, or its ETag.
+        """
+        return None
+
     def __str__(self) -> str:
         """What messages call the source."""
         return type(self).__name__

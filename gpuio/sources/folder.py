@@ -93,8 +93,20 @@ class FolderSource(RecordSource):
     def nbytes(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return np.array([self._size(record) for record in ids.tolist()], np.int64)
 
+    def versions(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        return np.array([self._version(record) for record in ids.tolist()], np.uint64)
+
     def label_counts(self) -> npt.NDArray[np.int64]:
         return np.full(len(self), self.labels.shape[1])
+
+    def _version(self, record: int) -> int:
+        try:
+            status = os.stat(self.where(record))  # noqa: PTH116
+        except (OSError, ValueError):  # a fault of this record, once it is read
+            return 0
+        place = status.st_dev, status.st_ino
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return hash((status.st_size, times, place)) % 2**64
 
     def _size(self, record: int) -> int:
         try:

@@ -35,6 +35,11 @@ class FileIdentity:
     place: tuple[int, int]
     edges: bytes
 
+    @property
+    def version(self) -> int:
+        """A 64-bit number for this content of the file, another one after it has changed."""
+        return version_of(repr(self))
+
     @classmethod
     def of(cls, path: str) -> Self:
         """The identity of the file at `path`.
@@ -80,6 +85,11 @@ def identity_of(path: str) -> FileIdentity | None:
         OSError: The file cannot be opened or read, or is no plain file.
     """
     return None if is_url(path) else FileIdentity.of(path)
+
+
+def version_of(text: str) -> int:
+    """A 64-bit number for what a text tells of a file, such as its size and ETag."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
 
 
 def _edges(file: LocalBytes) -> bytes:

@@ -47,7 +47,9 @@ LARGEST = 1 << 20
 MOST_PIXELS = 1 << 28
 """Pixels of the largest window that a step may make: one image must not take all memory."""
 INTER_METHODS = (0, 1, 2, 3, 4, 9, 10)
-_AUTO, _RANDOM = 9, 10
+_AUTO = 9
+RANDOM = 10
+"""The `inter_method` that is another one each time."""
 
 
 @dataclass(slots=True)
@@ -283,7 +285,7 @@ def choose(method: int, source: Sizes, size: Sizes, draws: Draws, draw: Draw) ->
     if method == _AUTO:
         grows, shrinks = (size > source).all(axis=1), (size < source).all(axis=1)
         return np.where(grows, 2, np.where(shrinks, 3, 1))
-    if method == _RANDOM:
+    if method == RANDOM:
         return draws.integers(draw, 0, 4)
     return np.full(len(source), method)
 

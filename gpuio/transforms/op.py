@@ -212,6 +212,11 @@ class Op(ABC):
     changes: ClassVar[Changes] = "geometry"
     last_of: ClassVar[tuple[Changes, ...]] = ()
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it adds one step alone, a resize of whole images that is the same each time."""
+        return False
+
     @abstractmethod
     def __call__(self, batch: BatchPlan) -> None:
         """Add to `batch` what happens to each of its images."""

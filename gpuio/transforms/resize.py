@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from gpuio.transforms.geometry import RANDOM
 from gpuio.transforms.op import BatchPlan, Op
 from gpuio.transforms.random import Draw
 
@@ -32,6 +33,10 @@ class ResizeShorterEdge(Op):
     def __post_init__(self) -> None:
         if self.edge < 1:
             raise ValueError(f"resize must be at least 1, or -1 for none, got {self.edge}")
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.inter_method != RANDOM
 
     def __call__(self, batch: BatchPlan) -> None:
         source = batch.geometry.size

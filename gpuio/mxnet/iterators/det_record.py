@@ -70,6 +70,7 @@ class ImageDetRecordIter(RecordIter):
         device: str | None = None, preprocess_threads: int | None = None, prefetch_buffer: int = 2,
         decoder: str = "auto", deterministic: bool = False, engine_share: float | None = None,
         decode_threads: int | None = None, on_error: str = "raise", tolerate: str | None = None,
+        cache: str | None = None,
         resize: int = -1, inter_method: int = 1, aug_seq: str = "det_aug_default",
         rand_mirror_prob: float = 0, rand_pad_prob: float = 0, max_pad_scale: float = 1,
         fill_value: int = 127, rand_crop_prob: float = 0, num_crop_sampler: int = 1,

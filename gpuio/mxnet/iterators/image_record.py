@@ -79,6 +79,7 @@ class ImageRecordIter(RecordIter):
         device: str | None = None, preprocess_threads: int | None = None, prefetch_buffer: int = 2,
         decoder: str = "auto", deterministic: bool = False, engine_share: float | None = None,
         decode_threads: int | None = None, on_error: str = "raise", tolerate: str | None = None,
+        cache: str | None = None,
         resize: int = -1, inter_method: int = 1, aug_seq: str = "aug_default",
         max_rotate_angle: int = 0, rotate: int = -1, rotate_list: Sequence[int] | str = (),
         max_shear_ratio: float = 0, max_aspect_ratio: float = 0,

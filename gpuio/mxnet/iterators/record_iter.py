@@ -72,7 +72,7 @@ class RecordIter(EpochIter, Conversions):
         self.num_records = len(dataset)
         self._fingerprint = p.integer("fingerprint", dataset.fingerprint())
         self._order = config.sampling.order(len(dataset))
-        self.plan = plan
+        self.plan = plan = replace(plan, cache=runtime.cache_limit)
         if mean_img:
             image = self._builder.mean_image(Path(mean_img), plan, self._device.threads)
             try:
@@ -190,7 +190,7 @@ class RecordIter(EpochIter, Conversions):
         ids, overrides = _replayed(augmentation, self.num_records)
         # The device of the epoch under way has memory for one pipeline only.
         device = make_device(self._device.name, self._device.threads)
-        pipeline = self._builder.build(self.plan, device, self._masks)
+        pipeline = self._builder.build(replace(self.plan, cache=None), device, self._masks)
         try:
             batches = pipeline.batches([Selection(ids, 0)], epoch=self.epoch, overrides=overrides)
             return self._wrap(next(batches))
@@ -232,7 +232,8 @@ class RecordIter(EpochIter, Conversions):
 
         These count from the making of the iterator: `decoded_in_part`, images of which only a
         window was decoded; `decoded_by_portable`, images that the decoder left to the portable
-        codec; `faults`. `part` is the part of the data set that the iterator reads.
+        codec; `faults`; and in `cache`, its `hits` and `misses`, and how many `entries` of `nbytes`
+        all who share it have put there. `part` is the part of the data set that the iterator reads.
         """
         images = self.taken.images - self._before.images
         seconds = max(self._last - self._began, 0.0)

@@ -17,6 +17,9 @@ def open_headers(decoder: Decoder, records: RecordBatch) -> Headers:
     """The headers of a batch; images that cannot be decoded are faults from here on."""
     headers = decoder.open(records)
     _check_form(decoder, headers, len(records.nbytes))
+    cached = records.cached
+    if records.found is not None:
+        headers.size[cached] = records.found.size[cached]
     for place in np.flatnonzero(_is_unusable(headers.size)).tolist():
         height, width = headers.size[place].tolist()
         try:
@@ -33,7 +36,7 @@ def open_headers(decoder: Decoder, records: RecordBatch) -> Headers:
         except DecodeError as error:
             decoder.reject(records, place, str(error))
             _leave_out(headers, place)
-    unreadable = (headers.size[:, 0] == 0) | (records.nbytes == 0)
+    unreadable = (headers.size[:, 0] == 0) | ((records.nbytes == 0) & ~cached)
     for place in np.flatnonzero(unreadable).tolist():
         if place in records.samples.faults:
             continue
@@ -51,7 +54,7 @@ def decode_jobs(
     headers: Headers,
     window: npt.NDArray[np.int64] | npt.NDArray[np.int32],
 ) -> DecodeJobs:
-    """What `decoder` is asked to decode; samples that are at fault are left out.
+    """What `decoder` is asked to decode; samples at fault or in the cache are left out.
 
     Args:
         decoder: The one that read the headers.
@@ -67,6 +70,7 @@ def decode_jobs(
     box[column, 3] = np.minimum(2, headers.size[column, 1])
     decoder.widen(box, headers, records.samples)
     box[[*records.samples.faults, *headers.pixels, *headers.later], 2:] = 0
+    box[records.cached, 2:] = 0
     decoder.windows += int(((box[:, 2] > 0) & (box[:, 2:] != headers.size).any(axis=1)).sum())
     return DecodeJobs(headers, box, decoder.channels)
 

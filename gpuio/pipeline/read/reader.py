@@ -15,6 +15,8 @@ from gpuio.devices.out_of_memory import naming_batch
 from gpuio.devices.ring import Ring, Slot
 from gpuio.errors import GpuioError, LabelError
 from gpuio.formats.index import LARGEST_KEY
+from gpuio.pipeline.cache.entries import Found
+from gpuio.pipeline.cache.image_cache import ImageCache
 from gpuio.samplers import Selection
 from gpuio.sources.base import RecordSource
 from gpuio.sources.labels import Relabel
@@ -56,12 +58,19 @@ class RecordBatch:
         address: (N,) uint64, where each encoded image starts.
         nbytes: (N,) int64; 0 where the record is at fault.
         slot: Owns the memory; given back once the images are decoded.
+        found: What the cache has of the records; None without a cache.
     """
 
     samples: Samples
     address: npt.NDArray[np.uint64]
     nbytes: npt.NDArray[np.int64]
     slot: Slot
+    found: Found | None = None
+
+    @property
+    def cached(self) -> npt.NDArray[np.bool_]:
+        """(N,) bool, images that are in the cache; they were not read."""
+        return np.zeros(len(self.nbytes), bool) if self.found is None else self.found.hit
 
     def encoded(self, place: int) -> bytes:
         """The encoded image at `place`, copied."""
@@ -80,6 +89,7 @@ class RecordReader:
         label_width: W, labels that every record must have.
         relabel: Gives labels by the ids of the images, instead of the stored ones.
         ragged: Allows records with fewer labels, and says which of them are wrong.
+        cache: Has records that need not be read.
     """
 
     def __init__(
@@ -89,11 +99,13 @@ class RecordReader:
         label_width: int = 1,
         relabel: Relabel | None = None,
         ragged: LabelCheck | None = None,
+        cache: ImageCache | None = None,
     ) -> None:
         self.source = source
         self.label_width = label_width
         self._relabel = relabel
         self._ragged = ragged
+        self._cache = cache
         self._reader: SourceReader | None = None
 
     def ahead(self, count: int) -> int:
@@ -124,12 +136,12 @@ class RecordReader:
     def _run(
         self, batches: Iterable[Selection], ring: Ring, ahead: int, reader: SourceReader
     ) -> Generator[RecordBatch, None, None]:
-        begun: deque[tuple[Selection, Slot, PendingBatch]] = deque()
+        begun: deque[tuple[Selection, Slot, PendingBatch, Found | None]] = deque()
         try:
             reader.open()
             for selection in batches:
                 slot = ring.acquire()
-                begun.append((selection, slot, self._begin(selection, slot, reader)))
+                begun.append((selection, slot, *self._begin(selection, slot, reader)))
                 if len(begun) > ahead:
                     yield self._finish(*begun.popleft())
             while begun:
@@ -137,14 +149,30 @@ class RecordReader:
         finally:
             reader.close()
 
-    def _begin(self, selection: Selection, slot: Slot, reader: SourceReader) -> PendingBatch:
+    def _begin(
+        self, selection: Selection, slot: Slot, reader: SourceReader
+    ) -> tuple[PendingBatch, Found | None]:
+        """Begin to read the records of a batch that the cache does not have."""
+        ids, found = selection.ids, None
+        if self._cache is not None:
+            found = self._cache.find(ids)
+            ids = ids[found.missing]
         with naming_batch("record numbers", selection.ids):
-            return reader.begin(selection.ids, slot)
+            pending = reader.begin(ids, slot) if len(ids) else self._no_records
+        return pending, found
 
-    def _finish(self, selection: Selection, slot: Slot, pending: PendingBatch) -> RecordBatch:
+    def _no_records(self) -> EncodedBatch:
+        none, labels = np.zeros(0, np.int64), np.zeros((0, self.label_width), np.float32)
+        return EncodedBatch(none.astype(np.uint64), none, labels, none, none.astype(np.uint64))
+
+    def _finish(
+        self, selection: Selection, slot: Slot, pending: PendingBatch, found: Found | None
+    ) -> RecordBatch:
         """The batch, once its records were read."""
         with naming_batch("record numbers", selection.ids):
             batch = pending()
+        if found is not None:
+            batch = found.completed(batch)
         keys = self.source.keys
         samples = Samples(
             selection.ids,
@@ -161,7 +189,7 @@ class RecordReader:
         if self._ragged is not None and samples.widths is not None:
             self._check_ragged(samples, self._ragged, samples.widths)
         batch.nbytes[list(samples.faults)] = 0
-        return RecordBatch(samples, batch.address, batch.nbytes, slot)
+        return RecordBatch(samples, batch.address, batch.nbytes, slot, found)
 
     def _check_counts(self, samples: Samples, batch: EncodedBatch) -> None:
         """Note a fault for every record that has another number of labels."""

@@ -27,11 +27,13 @@ from gpuio.sources.reading import SourceReader
 from gpuio.sources.recordio.entries import find_records
 from gpuio.sources.recordio.spacing import EXACT, Spacing, look_at_spacing
 from gpuio.sources.recordio.table import RecordTable
-from gpuio.storage.identity import FileIdentity, identity_of
+from gpuio.storage.identity import FileIdentity, identity_of, version_of
+from gpuio.storage.location import Location
 from gpuio.storage.paths import PathLike, absolute, is_url
 from gpuio.storage.shards import beside, exist, find_files, sizes_of
 
 _SAMPLE: Final = 10_000  # records whose sizes are looked at
+_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, so offsets stay different
 _COUNTED: Final = 1 << 16  # records at a time whose labels are counted
 
 
@@ -54,6 +56,7 @@ class RecordIOSource(RecordSource):
     spacing: Spacing = EXACT
     losses: Losses = field(default_factory=Losses)
     keys: npt.NDArray[np.int64] | None = field(init=False)
+    _file_versions: list[int] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", self.table.keys)
@@ -172,6 +175,19 @@ class RecordIOSource(RecordSource):
     def fingerprint(self) -> int:
         return self.table.fingerprint()
 
+    def versions(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64] | None:
+        """As for every source; None if a store tells no version of one of the files.
+
+        A reader looks whether files have changed, so those of an open source are looked at once.
+        """
+        if not self._file_versions:
+            known = zip(self.table.paths, self.identities, strict=True)
+            self._file_versions.extend(_file_version(path, identity) for path, identity in known)
+        if 0 in self._file_versions:
+            return None
+        files = np.array(self._file_versions, np.uint64)[self.table.file_of(ids)]
+        return files ^ (self.table.offsets[ids].astype(np.uint64) * _SPREAD)
+
     def nbytes(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return self.table.distances(ids)
 
@@ -196,6 +212,14 @@ class RecordIOSource(RecordSource):
         from gpuio.sources.recordio.reading import RecordIOReader  # which imports Numba
 
         return RecordIOReader(self, label_width, ragged=ragged)
+
+
+def _file_version(path: str, identity: FileIdentity | None) -> int:
+    """A 64-bit number that changes with a file; 0 for one at a URL whose store tells no version."""
+    if identity is not None:
+        return identity.version
+    size, version = Location.of(path).storage.seen.get(path, (0, ""))
+    return version_of(f"{path} {size} {version}") if version else 0
 
 
 def _label_counts(

@@ -1,0 +1,165 @@
+"""`ImageCache`: the stores of one pipeline, and what planner and executor do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.pipeline.cache.entries import Found, entry_dtype
+from gpuio.pipeline.cache.store import ALIGNMENT, Store
+from gpuio.sources.base import RecordSource
+from gpuio.transforms.geometry import MOST_PIXELS, ResampleChain, Sizes, Step
+
+Int64s = npt.NDArray[np.int64]
+UInt64s = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CachedBatch:
+    """Where the images of a planned batch lie in a cache, or are put.
+
+    Attributes:
+        address: (N,) uint64, where the pixels of each image begin; 0 where the cache has none.
+        fill: (N,) bool, images that are put there first.
+        size: (N, 2) heights and widths of the pixels there.
+        step: The step whose results they are; None for decoded images.
+        claims: Stores that have given memory, with the places of the images that are put there,
+            and their records.
+    """
+
+    address: UInt64s
+    fill: npt.NDArray[np.bool_]
+    size: Sizes
+    step: Step | None
+    claims: list[tuple[Store, Int64s, Int64s]]
+
+
+class ImageCache:
+    """The cache of one pipeline.
+
+    One thread reads and plans (`find`, `plan`), and another one decodes (`settle`). `begin` and
+    `close` are called when neither is at work.
+
+    Args:
+        source: The records.
+        label_width: Labels of a record, as they are read.
+        channels: Channels of the pixels.
+        resized: Whether pixels are kept after the first step of the plan, not right after decoding.
+        open_stores: Opens the stores, those that are filled first before others. It is called when
+            the first epoch begins, so that a process forked before has stores of its own.
+
+    Attributes:
+        hits: Images that were found in the cache.
+        misses: Images that were not.
+    """
+
+    def __init__(
+        self,
+        source: RecordSource,
+        label_width: int,
+        channels: int,
+        *,
+        resized: bool,
+        open_stores: Callable[[np.dtype[np.void]], Sequence[Store]],
+    ) -> None:
+        self.hits = self.misses = 0
+        self._source, self._label_width, self._channels = source, label_width, channels
+        self._resized, self._open = resized, open_stores
+        self._entry = entry_dtype(label_width)
+        self._stores: Sequence[Store] | None = None
+        self._planned: list[CachedBatch] = []  # whose claims are still to be settled
+
+    def begin(self) -> None:
+        """Get ready for an epoch: what batches of the last one have claimed, others may have."""
+        if self._stores is None:
+            self._stores = self._open(self._entry)
+        for batch in self._planned:
+            for store, _, records in batch.claims:
+                store.abandon(records)
+        self._planned.clear()
+
+    def find(self, records: Int64s) -> Found:
+        """What is known of (N,) records, by number."""
+        versions = self._source.versions(records)
+        assert versions is not None
+        found = Found.nothing(versions, self._label_width)
+        for store in self._stores or ():
+            store.find(records, found)
+        hits = int(np.count_nonzero(found.address))
+        self.hits, self.misses = self.hits + hits, self.misses + len(records) - hits
+        return found
+
+    def plan(
+        self, records: Int64s, found: Found, faults: Sequence[int], geometry: ResampleChain
+    ) -> CachedBatch:
+        """Decide which images of a batch are made of cached pixels, and claim memory for others.
+
+        Args:
+            records: (N,) record numbers.
+            found: What was found of them, and what was read.
+            faults: Places of images that are not made.
+            geometry: What happens to the images, finished.
+        """
+        step = geometry.steps[0] if self._resized else None
+        size = geometry.original if step is None else step.size
+        address, fill = found.address.copy(), found.address == 0
+        address[[*faults]], fill[[*faults]] = 0, False
+        fill &= size.prod(axis=1) <= MOST_PIXELS
+        places = np.flatnonzero(fill)
+        _, first = np.unique(records[places], return_index=True)  # a record may be there twice
+        places = places[np.sort(first)]
+        rows = self._entries(places, found, geometry.original, size)
+        claims: list[tuple[Store, Int64s, Int64s]] = []
+        for store in self._stores or ():
+            if not len(places):
+                break
+            where = store.claim(records[places], rows)
+            there = where != 0
+            address[places[there]] = where[there]
+            claims.append((store, places[there], records[places[there]]))
+            places, rows = places[~there], rows[~there]
+        fill &= address != 0
+        batch = CachedBatch(address, fill, size, step, claims)
+        self._planned.append(batch)
+        return batch
+
+    def settle(self, batch: CachedBatch, faults: Sequence[int]) -> None:
+        """Keep the images that a batch has put into the cache, but for those at places `faults`."""
+        self._planned.remove(batch)
+        for store, places, records in batch.claims:
+            failed = np.isin(places, [*faults])
+            store.settle(records[~failed])
+            if failed.any():
+                store.abandon(records[failed])
+
+    def close(self) -> None:
+        """Leave the stores; the last one that does removes the pixels."""
+        if self._stores is not None:
+            self.begin()
+            for store in self._stores:
+                store.close()
+
+    def stats(self) -> dict[str, int]:
+        """`hits` and `misses` so far; `entries` that all who share the cache have, and `nbytes`."""
+        headers = [store.header for store in self._stores or ()]
+        return {
+            "hits": self.hits,
+            "misses": self.misses,
+            "entries": sum(int(header["entries"][0]) for header in headers),
+            "nbytes": sum(int(header["nbytes"][0]) for header in headers),
+        }
+
+    def _entries(
+        self, places: Int64s, found: Found, original: Sizes, size: Sizes
+    ) -> npt.NDArray[np.void]:
+        """(M,) entries for the images at (M,) places."""
+        rows = np.zeros(len(places), self._entry)
+        nbytes = size[places].prod(axis=1) * self._channels
+        rows["nbytes"] = -(-nbytes // ALIGNMENT) * ALIGNMENT
+        rows["height"], rows["width"] = original[places].T
+        rows["version"], rows["id"] = found.versions[places], found.ids[places]
+        rows["labels"], rows["label_count"] = found.labels[places], found.label_counts[places]
+        return rows

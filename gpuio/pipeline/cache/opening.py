@@ -1,0 +1,92 @@
+"""From options to the cache of a pipeline."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from gpuio.pipeline.cache.image_cache import ImageCache
+from gpuio.pipeline.cache.key import cache_key
+from gpuio.pipeline.cache.limit import CacheLimit
+from gpuio.pipeline.cache.store import Store
+from gpuio.pipeline.decode.base import Decoder, DecoderOptions
+from gpuio.pipeline.plan import Plan
+from gpuio.storage.location import Storage
+
+_SHARED_MEMORY: Final = Path("/dev/shm")
+_SPARE: Final = 0.05  # of the disk of `cache_dir`, that stays free
+
+
+def make_cache(
+    plan: Plan, decoder: Decoder, options: DecoderOptions, label_width: int, storage: Storage
+) -> ImageCache | None:
+    """The cache that a plan asks for; None if it asks for none.
+
+    Args:
+        plan: What is done to every image.
+        decoder: Makes the pixels.
+        options: What it was told.
+        label_width: Labels of a record, as they are read.
+        storage: Has the folder for what RAM is too small for.
+
+    Raises:
+        ValueError: The device, the system or the records cannot have such a cache.
+    """
+    limit, source, device = plan.cache, options.source, options.device
+    if limit is None:
+        return None
+    if limit.on_gpu or device.name != "cpu":
+        raise ValueError(
+            f"cache={limit.text!r} must be in the memory of the device, and that is {device.name!r}"
+        )
+    if not hasattr(os, "posix_fallocate"):
+        raise ValueError(f"cache={limit.text!r} needs posix_fallocate, which this system lacks")
+    if source.versions(np.zeros(1, np.int64)) is None:
+        raise ValueError(
+            f"cache={limit.text!r} needs records that tell when they change, and `versions` of "
+            f"{source} returns None"
+        )
+    key = cache_key(plan, decoder, options, source, label_width)
+    files = _SharedFiles(key, len(source), limit, storage)
+    resized = plan.cached_after > 0
+    return ImageCache(source, label_width, plan.shape[0], resized=resized, open_stores=files)
+
+
+@dataclass(frozen=True, slots=True)
+class _SharedFiles:
+    """Opens the stores of a cache in RAM, and on the disk of `cache_dir` if there is one.
+
+    Attributes:
+        key: Names the files.
+        count: Number of records.
+        limit: Of the file in RAM.
+        storage: Has `cache_dir` and `cache_size`.
+    """
+
+    key: str
+    count: int
+    limit: CacheLimit
+    storage: Storage
+
+    def __call__(self, entry: np.dtype[np.void]) -> Sequence[Store]:
+        from gpuio.pipeline.cache.shared import SharedStore  # which Windows does not have
+
+        memory = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
+        user = os.geteuid()
+        stores = [
+            SharedStore(memory / f"gpuio-{user}", self.key, self.count, entry, self.limit.nbytes)
+        ]
+        if self.storage.cache_dir:
+            root = Path(self.storage.cache_dir)
+            root.mkdir(parents=True, exist_ok=True)
+            status = os.statvfs(root)
+            size = self.storage.cache_size or status.f_blocks * status.f_frsize
+            folder = root / f"decoded-{user}"
+            stores.append(SharedStore(folder, self.key, self.count, entry, size, spare=_SPARE))
+        return stores
