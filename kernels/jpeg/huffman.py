@@ -1,0 +1,121 @@
+"""Huffman tables of a JPEG, made ready for decoding.
+
+Source: ITU-T T.81, annex C and F.2.2.3; libjpeg-turbo 3, jdhuff.c (jpeg_make_d_derived_tbl).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit
+
+from gpuio.kernels.native import pointer
+
+LOOKUP_BITS = 10
+"""Codes up to this length are decoded with one look-up."""
+ENTRIES = 1 << LOOKUP_BITS
+
+TOTAL, SIZE, ADVANCE, LENGTH = 0, 5, 9, 17
+"""First bit of each part of an entry.
+
+TOTAL: 5 bits, those of the code and of the value behind it. SIZE: 4 bits, those of the value.
+ADVANCE: 8 bits, by how many places of the block to go on. LENGTH: 5 bits, those of the code. An
+entry of 0 means that the code is longer than LOOKUP_BITS, or that there is no such code.
+"""
+END_OF_BLOCK = 128
+"""The ADVANCE of a code behind which a block has no coefficients."""
+
+TABLE = np.dtype(
+    [
+        ("entries", np.uint32, (ENTRIES,)),
+        ("largest", np.int32, (17,)),  # code of each length, -1 where there is none
+        ("shift", np.int32, (17,)),  # from a code of each length to the index of its symbol
+        ("symbols", np.uint8, (256,)),
+        ("counts", np.uint8, (16,)),  # codes of each length, as they stand in the file
+        ("is_ac", np.int32),
+        ("made", np.int32),  # whether the table is whole
+    ],
+    align=True,
+)
+
+
+@njit(nogil=True, error_model="numpy")
+def entry(symbol, length, is_ac):
+    """What to do for a symbol whose code has `length` bits."""
+    size, advance = symbol & 15, (symbol >> 4) + 1
+    if is_ac and size == 0 and advance != 16:
+        advance = END_OF_BLOCK
+    return (length + size) << TOTAL | size << SIZE | advance << ADVANCE | length << LENGTH
+
+
+@njit(nogil=True, error_model="numpy")
+def _is_made_of(table, data, at, is_ac):
+    """Whether a table has been made of the same definition as the one at index `at`."""
+    if table.made == 0 or table.is_ac != is_ac:
+        return False
+    count = 0
+    for k in range(16):
+        if table.counts[k] != data[at + k]:
+            return False
+        count += data[at + k]
+    for k in range(count):
+        if table.symbols[k] != data[at + 16 + k]:
+            return False
+    return True
+
+
+@njit(nogil=True, error_model="numpy")
+def make_table(address, data, at, is_ac):
+    """Make a table of its definition in a file, unless it is the one that was made last.
+
+    Args:
+        address: Of a TABLE.
+        data: (N,) uint8, the file.
+        at: Index of the counts of its codes; the definition is known to be whole.
+        is_ac: 1 for coefficients, 0 for differences of the first ones.
+
+    Returns:
+        Whether libjpeg accepts the definition.
+    """
+    table = carray(pointer(np.uint64(address)), 1, TABLE)[0]
+    if _is_made_of(table, data, at, is_ac):
+        return True
+    table.made, table.is_ac = 0, is_ac
+    entries, symbols = table.entries, table.symbols
+    entries[:] = 0
+    code = index = 0
+    for k in range(16):
+        length, count = k + 1, np.int64(data[at + k])
+        table.counts[k] = count
+        table.shift[length] = index - code
+        table.largest[length] = code + count - 1 if count else -1
+        for _ in range(count):
+            symbol = np.int64(data[at + 16 + index])
+            symbols[index] = symbol
+            if not is_ac and symbol > 15:
+                return False
+            if length <= LOOKUP_BITS and code < 1 << length:
+                first, last = code << (LOOKUP_BITS - length), (code + 1) << (LOOKUP_BITS - length)
+                entries[first:last] = entry(symbol, length, is_ac)
+            code, index = code + 1, index + 1
+        if count and code >= 1 << length:  # no code may be all ones
+            return False
+        code <<= 1
+    table.made = 1
+    return True
+
+
+@njit(nogil=True, error_model="numpy")
+def long_entry(address, bits):
+    """The entry for a code of more than LOOKUP_BITS bits, or 0 where there is no such code.
+
+    Args:
+        address: Of a TABLE.
+        bits: uint64, the code first.
+    """
+    table = carray(pointer(np.uint64(address)), 1, TABLE)[0]
+    for length in range(LOOKUP_BITS + 1, 17):
+        code = np.int64(bits >> np.uint64(64 - length))
+        if code <= table.largest[length]:
+            symbol = np.int64(table.symbols[(code + table.shift[length]) & 255])
+            return entry(symbol, length, table.is_ac)
+    return np.int64(0)
