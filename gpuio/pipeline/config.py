@@ -115,8 +115,9 @@ class RuntimeConfig:
         "takes all cores that this process may use.")
     prefetch_buffer: int = option(2, "The number of finished batches that may wait for the "
         "consumer, at least 1.")
-    decoder: str = option("auto", 'The image decoder: "auto", "nvimgcodec", "dali", "portable" '
-        "(simplejpeg and Pillow), or a name that `gpuio.register_decoder` was given.")
+    decoder: str = option("auto", 'The image decoder: "auto", "jpeg" (gpuio\'s own, on the CPU, '
+        'for baseline JPEGs; "nvimgcodec" or "portable" for other images), "nvimgcodec", "dali", '
+        '"portable" (simplejpeg and Pillow), or a name that `gpuio.register_decoder` was given.')
     deterministic: bool = option(False, "On a GPU, use only decoders that give the same pixels in "
         "every run; the GPU's JPEG engines are not among them.")
     engine_share: float | None = option(None, "The part that a GPU's JPEG engines decode of "

@@ -26,7 +26,7 @@ from gpuio.kernels.jpeg.entropy import (
     start_reading,
     unstuff,
 )
-from gpuio.kernels.jpeg.header import GRAY, JOB, MOST_BLOCKS, read_header
+from gpuio.kernels.jpeg.header import JOB, MOST_BLOCKS, read_header
 from gpuio.kernels.jpeg.huffman import TABLE, make_table
 from gpuio.kernels.jpeg.planes import (
     ACROSS,
@@ -65,11 +65,10 @@ STATE = np.dtype(
 )
 """Memory of a thread that decodes. It is all 0 before the first picture; Huffman tables are kept
 for the next one, which often has the same."""
-_OFFSETS = {name: int(STATE.fields[name][1]) for name in STATE.names}
+_OFFSETS = {name: int(place[1]) for name, place in dict(STATE.fields or {}).items()}
 _COEFFICIENTS, _SPARE, _LASTS = _OFFSETS["coefficients"], _OFFSETS["spare"], _OFFSETS["lasts"]
 _QUANTISATION, _TABLES = _OFFSETS["quantisation"], _OFFSETS["tables"]
 _PREDICTORS, _TABLE_BYTES, _STATE_BYTES = _OFFSETS["predictors"], TABLE.itemsize, STATE.itemsize
-_GRAY, _BLOCKS = int(GRAY), int(BLOCKS)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -299,9 +298,7 @@ def _decode(row, state, at, channels, reverse, base):
                     first, second = blue + row.x - x * wide, red + row.x - x * wide
             out = pixels + (y - row.y) * row_bytes
             rows = (luma, first, second)
-            store_row(
-                rows, row.color, channels, reverse, row.cols, out, pixels_end, at + _SPARE
-            )
+            store_row(rows, row.color, channels, reverse, row.cols, out, pixels_end, at + _SPARE)
         if mixes_rows:
             copy_row(p0 + (high0 - 1) * pitch0, p0 - pitch0, pitch0 - MARGIN)
             copy_row(p1 + (high1 - 1) * pitch1 - MARGIN, p1 - pitch1 - MARGIN, pitch1)
@@ -344,3 +341,8 @@ def decode(args, item, worker, base):
         at = np.int64(arg[1]) + worker * _STATE_BYTES
         state = carray(pointer(np.uint64(at)), 1, STATE)[0]
         row.status = _decode(row, state, at, np.int64(arg[2]), np.int64(arg[3]), base)
+
+
+def new_states(count):
+    """(count,) STATE, for that many threads."""
+    return np.zeros(count, STATE)

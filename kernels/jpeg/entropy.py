@@ -11,7 +11,7 @@ variant with look-ahead.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import njit
 
 from gpuio.kernels.jpeg.header import MOST_BLOCKS
 from gpuio.kernels.jpeg.huffman import (
@@ -34,7 +34,6 @@ from gpuio.kernels.jpeg.words import (
     store_16,
     store_64,
 )
-from gpuio.kernels.native import pointer
 
 ZIGZAG = (
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,

@@ -106,8 +106,14 @@ def _is_upright(data, at, end):
 
 @njit(nogil=True, error_model="numpy")
 def _note_tables(data, at, end, tables):
-    """Note where the Huffman tables of a segment start, by 4 * class + identifier; whether it is
-    well formed."""
+    """Note where the Huffman tables of a segment start; whether it is well formed.
+
+    Args:
+        data: (N,) uint8, the encoded picture.
+        at: Index of the first byte of the segment's content.
+        end: Index behind its last byte.
+        tables: (8,) int64, indices by 4 * class + identifier.
+    """
     while at < end:
         if end - at < 17 or data[at] & 0xEC:
             return False

@@ -57,10 +57,10 @@ def _is_made_of(table, data, at, is_ac):
         if table.counts[k] != data[at + k]:
             return False
         count += data[at + k]
+    same = True
     for k in range(count):
-        if table.symbols[k] != data[at + 16 + k]:
-            return False
-    return True
+        same &= table.symbols[k] == data[at + 16 + k]
+    return same
 
 
 @njit(nogil=True, error_model="numpy")

@@ -9,7 +9,6 @@ Source: libjpeg-turbo 3, jdsample.c, jdcolor.c, jdmainct.c (rows at the edges of
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 from gpuio.kernels.jpeg.header import RGB, YCBCR

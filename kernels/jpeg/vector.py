@@ -131,10 +131,10 @@ def _spread(builder, value, word, count):
 
 
 def _in_columns(kept):
-    """An intrinsic: the samples of `BLOCKS` blocks of which coefficients may differ from 0 only in
-    the first `kept` rows and columns.
+    """An intrinsic as `samples_of_8`, for blocks with few coefficients.
 
-    See `samples_of_8`, which keeps all.
+    Args:
+        kept: All coefficients but those in so many rows and columns, the first ones, are 0.
     """
 
     def samples(typingctx, coefficients, quantisation, out, pitch):

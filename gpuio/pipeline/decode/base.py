@@ -105,7 +105,8 @@ class Decoder(ABC):
             Places of the images that are decoded now. Call again until there are none: the pixels
             of one call take 64 MiB at most, or are those of one image.
         """
-        again = (jobs.box[:, 2] > 0) & ~self.decoded(jobs)
+        valid = self.decoded(jobs)
+        again = (jobs.box[:, 2] > 0) & ~valid
         again[[*jobs.headers.later]] = True
         again[[*records.samples.faults, *jobs.retried]] = False
         left = np.flatnonzero(again)
@@ -123,7 +124,12 @@ class Decoder(ABC):
                     jobs.put(place, pixels)
                     done.append(place)
         self.fallback_count += len(done)
+        valid[done] = True
+        self.confirm(records.samples.ids[valid])
         return done
+
+    def confirm(self, ids: npt.NDArray[np.int64]) -> None:  # noqa: B027  most find damage anywhere
+        """Remember that the images of these records were decoded, and are not damaged."""
 
     def map(self, decode: Callable[[int], Decoded], places: Sequence[int]) -> Iterator[Decoded]:
         """What `decode` makes of the image at each place, in their order.

@@ -35,12 +35,15 @@ class Headers:
         table: (N,) rows of the decoder's own; empty where it keeps none.
         later: Places of images that `Decoder.retry` decodes, a few at a time, since the pixels of
             all of them would take too much memory at once.
+        scratch: (N,) int64, bytes of scratch memory that decoding takes besides the pixels; empty
+            where it takes none.
     """
 
     size: npt.NDArray[np.int32]
     pixels: dict[int, npt.NDArray[np.uint8]]
     table: npt.NDArray[np.void] = field(default_factory=_no_table)
     later: frozenset[int] = frozenset()
+    scratch: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(slots=True)
@@ -57,7 +60,8 @@ class DecodeJobs:
         pitch: (N,) int64, bytes between rows.
         origin: (N,) uint64, where pixel (0, 0) of each image would be if all of it were decoded.
         in_scratch: (N,) bool, images whose origin is an offset into the item's scratch memory.
-        nbytes: (N,) int64, bytes of scratch memory that each window takes.
+        nbytes: (N,) int64, bytes of scratch memory that each window takes, and its decoding.
+        scratch: (N,) int64, offset in an item's scratch memory of what only decoding takes.
         pixels: By place in the batch, flat uint8 of images in host memory.
         retried: Places that `Decoder.retry` has tried.
     """
@@ -69,6 +73,7 @@ class DecodeJobs:
     origin: npt.NDArray[np.uint64] = field(init=False)
     in_scratch: npt.NDArray[np.bool_] = field(init=False)
     nbytes: npt.NDArray[np.int64] = field(init=False)
+    scratch: npt.NDArray[np.int64] = field(init=False)
     pixels: dict[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
     retried: set[int] = field(default_factory=set)
 
@@ -78,7 +83,9 @@ class DecodeJobs:
         start = box[:, 0] * self.pitch + box[:, 1].astype(np.int64) * self.channels
         self.origin = np.uint64(0) - start.astype(np.uint64)
         self.in_scratch = np.ones(len(box), bool)
-        self.nbytes = aligned(self.pitch * box[:, 2] + _OVERRUN)
+        self.nbytes = self.scratch = aligned(self.pitch * box[:, 2] + _OVERRUN)
+        if len(self.headers.scratch):
+            self.nbytes = self.scratch + aligned(self.headers.scratch)
         for place, pixels in self.headers.pixels.items():
             self.put(place, pixels)
 

@@ -100,12 +100,8 @@ class NvImageCodec(Decoder):
         table = jobs.headers.table
         return (table["rows"] > 0) & (table["status"] == abi.SUCCESS)
 
-    def retry(self, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
-        valid = self.decoded(jobs)
-        done = super().retry(records, jobs)
-        valid[done] = True
-        self._valid[records.samples.ids[valid]] = True
-        return done
+    def confirm(self, ids: npt.NDArray[np.int64]) -> None:
+        self._valid[ids] = True
 
     def map(self, decode: Callable[[int], Decoded], places: Sequence[int]) -> Iterator[Decoded]:
         return self._pool.map(decode, places)

@@ -88,7 +88,7 @@ class PortableDecoder(Decoder):
         self._pool.shutdown()
 
     def open(self, records: RecordBatch) -> Headers:
-        places = range(len(records.nbytes))
+        places = np.flatnonzero(records.nbytes > 0).tolist()
         return decode_places(self, self._pool, records, places)
 
     def map(self, decode: Callable[[int], Decoded], places: Sequence[int]) -> Iterator[Decoded]:

@@ -66,11 +66,32 @@ def make_decoder(name: str, options: DecoderOptions) -> Decoder:
 
 
 def _auto(options: DecoderOptions) -> Decoder:
-    """NvImageCodec where it is installed, else the portable codec, with a warning."""
+    """The best decoder for the device that is installed."""
+    if options.device.name == "cpu":
+        return _jpeg(options)
+    return _library(options, "")
+
+
+def _jpeg(options: DecoderOptions) -> Decoder:
+    """The decoder of gpuio itself for JPEGs, and a library for all other images."""
+    from gpuio.pipeline.decode.jpeg import JpegDecoder
+
+    if options.device.name != "cpu":
+        raise BackendError(f"decoder 'jpeg' works on the CPU, not on {options.device.name}")
+    return JpegDecoder(options, _library(options, " all but baseline JPEGs"))
+
+
+def _library(options: DecoderOptions, images: str) -> Decoder:
+    """NvImageCodec where it is installed, else the portable codec, with a warning.
+
+    Args:
+        options: As for every decoder.
+        images: What it decodes, for the warning.
+    """
     try:
         return _nvimgcodec(options)
     except BackendError as error:
-        warnings.warn(f"decoding with simplejpeg and Pillow: {error}", stacklevel=3)
+        warnings.warn(f"decoding{images} with simplejpeg and Pillow: {error}", stacklevel=3)
     return _portable(options)
 
 
@@ -98,6 +119,7 @@ def _portable(options: DecoderOptions) -> Decoder:
 
 _factories: dict[str, DecoderFactory] = {
     "auto": _auto,
+    "jpeg": _jpeg,
     "nvimgcodec": _nvimgcodec,
     "dali": _dali,
     "portable": _portable,

@@ -28,7 +28,7 @@ from gpuio.pipeline.decode.base import DecoderOptions
 from gpuio.sources.recordio.source import RecordIOSource
 from gpuio.testing import draw, encode, write_rec
 
-DECODERS = ("nvimgcodec", "portable")
+DECODERS = ("jpeg", "nvimgcodec", "portable")
 
 COLOR = draw(40, 52)
 RGBA = draw(40, 52, 4, seed=1)
@@ -317,9 +317,10 @@ def test_another_version_of_nvimagecodec_is_refused(tmp_path, monkeypatch):
         nvimgcodec_abi.load()
 
 
-def test_auto_takes_nvimagecodec_where_it_is(tmp_path, rec):
+def test_auto_takes_the_own_decoder_and_nvimagecodec_where_it_is(tmp_path, rec):
     decoder = make_decoder("auto", DecoderOptions(CpuDevice(1), 3, RecordIOSource.open(rec)))
-    assert decoder.name == "nvimgcodec"
+    assert decoder.name == "jpeg"
+    assert decoder.stats()["decoder_of_others"] == "nvimgcodec"
     decoder.close()
 
 
@@ -520,10 +521,10 @@ def test_without_a_way_to_hear_warnings_the_portable_decoder_is_used(tmp_path, m
     dataset = RecordIOSource.open(tmp_path / "a.rec")
     with pytest.warns(UserWarning, match="simplejpeg and Pillow: what libjpeg warns of cannot"):
         decoder = make_decoder("auto", DecoderOptions(CpuDevice(1), 3, dataset))
-    assert decoder.name == "portable"
+    assert decoder.stats()["decoder_of_others"] == "portable"
     decoder.close()
     decoder = make_decoder("auto", DecoderOptions(CpuDevice(1), 3, dataset, tolerant=True))
-    assert decoder.name == "nvimgcodec"
+    assert decoder.stats()["decoder_of_others"] == "nvimgcodec"
     decoder.close()
 
 

@@ -1,0 +1,125 @@
+"""gpuio's own JPEG decoder on the CPU, and another decoder for the images that it does not take.
+
+Pixels are libjpeg-turbo's. See `gpuio.kernels.jpeg` for what is taken; what is progressive, CMYK or
+unusual, and other formats, go to the other decoder by their headers alone. A JPEG that turns out to
+be damaged is decoded once more by itself, with the portable codec, which decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuio.devices.base import KernelCall
+from gpuio.kernels.jpeg import decode as kernels
+from gpuio.kernels.jpeg.header import JOB, RGB
+from gpuio.pipeline.decode.base import Decoded, Decoder, DecoderOptions
+from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
+from gpuio.pipeline.read.reader import RecordBatch, Samples
+
+
+@dataclass(slots=True, kw_only=True)
+class JpegHeaders(Headers):
+    """Headers of a batch, of which some images are another decoder's.
+
+    Attributes:
+        rest: What the other decoder has opened; None where it has nothing to do.
+        rest_jobs: What it was asked to decode.
+    """
+
+    rest: Headers | None = None
+    rest_jobs: DecodeJobs | None = field(default=None, repr=False)
+
+
+class JpegDecoder(Decoder):
+    """Decodes baseline JPEGs with compiled code of gpuio's own.
+
+    Args:
+        options: As for every decoder; the device is the CPU.
+        rest: Decodes all other images; closed with this decoder.
+    """
+
+    name = "jpeg"
+
+    def __init__(self, options: DecoderOptions, rest: Decoder) -> None:
+        super().__init__(options)
+        self._rest = rest
+        count = self.device.threads * self.device.max_in_flight
+        self._states = kernels.new_states(count)
+
+    def prepare(self, count: int) -> None:
+        self._rest.prepare(count)
+
+    def close(self) -> None:
+        self._rest.close()
+
+    def open(self, records: RecordBatch) -> Headers:
+        table = np.zeros(len(records.nbytes), JOB)
+        table["data"], table["nbytes"] = records.address, records.nbytes
+        if self.channels != 4:  # RGBA is not made of JPEGs
+            self.device.run(KernelCall(kernels.probe, table))
+        if self.channels == 1:
+            table["taken"] &= table["color"] != RGB
+        taken = table["taken"] != 0
+        size = np.stack([table["height"], table["width"]], axis=1)
+        headers = JpegHeaders(size, {}, table, scratch=np.where(taken, table["scratch_nbytes"], 0))
+        if taken.all():
+            return headers
+        rest = self._rest.open(replace(records, nbytes=np.where(taken, 0, records.nbytes)))
+        size[~taken] = rest.size[~taken]
+        headers.rest, headers.pixels, headers.later = rest, rest.pixels, rest.later
+        return headers
+
+    def widen(self, box: npt.NDArray[np.int32], headers: Headers, samples: Samples) -> None:
+        if (rest := _own(headers).rest) is not None:
+            self._rest.widen(box, rest, samples)
+
+    def decode(self, jobs: DecodeJobs) -> list[KernelCall]:
+        headers = _own(jobs.headers)
+        table = headers.table
+        table["y"], table["x"], table["rows"], table["cols"] = jobs.box.T
+        table["dst"], table["scratch"] = 0, jobs.scratch
+        calls = [KernelCall(kernels.decode, table, (self._states.ctypes.data, self.channels, 0))]
+        if headers.rest is not None:
+            taken = table["taken"] != 0
+            box = np.where(taken[:, None], np.int32(0), jobs.box)
+            headers.rest_jobs = DecodeJobs(headers.rest, box, self.channels)
+            calls += self._rest.decode(headers.rest_jobs)
+        return calls
+
+    def decoded(self, jobs: DecodeJobs) -> npt.NDArray[np.bool_]:
+        headers = _own(jobs.headers)
+        table = headers.table
+        done: npt.NDArray[np.bool_] = (table["rows"] > 0) & (table["status"] == kernels.SUCCESS)
+        if headers.rest_jobs is not None:
+            done |= self._rest.decoded(headers.rest_jobs)
+        return done
+
+    def confirm(self, ids: npt.NDArray[np.int64]) -> None:
+        self._rest.confirm(ids)
+
+    def map(self, decode: Callable[[int], Decoded], places: Sequence[int]) -> Iterator[Decoded]:
+        return self._rest.map(decode, places)
+
+    def decode_image(self, data: bytes) -> npt.NDArray[np.uint8]:
+        return self._rest.decode_image(data)
+
+    def release(self, headers: Headers) -> None:
+        if (rest := _own(headers).rest) is not None:
+            self._rest.release(rest)
+
+    def stats(self) -> dict[str, object]:
+        portable = self.fallback_count + self._rest.fallback_count
+        return {
+            **super().stats(),
+            "decoder_of_others": self._rest.name,
+            "decoded_by_portable": portable,
+        }
+
+
+def _own(headers: Headers) -> JpegHeaders:
+    assert isinstance(headers, JpegHeaders)
+    return headers
