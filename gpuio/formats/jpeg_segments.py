@@ -81,7 +81,9 @@ def next_segment(data: bytes, at: int) -> Segment:
     Raises:
         DecodeError: There is no marker, or the data ends within the segment.
     """
-    if data[at : at + 1] != b"\xff":
+    if at >= len(data):
+        raise DecodeError(f"JPEG: it ends at byte {len(data)}, without an end marker")
+    if data[at] != 0xFF:
         raise DecodeError(f"JPEG: no marker at byte {at}")
     while data[at + 1 : at + 2] == b"\xff":  # a fill byte
         at += 1

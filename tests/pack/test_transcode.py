@@ -234,7 +234,8 @@ def test_damage_is_refused():
         "more than one frame": baseline[:2] + frame_of(baseline) + baseline[2:],
         "segment of the restart": baseline[:2] + b"\xff\xdd\0\5\0\0\1" + baseline[2:],
         "no scan in it": progressive[:2] + b"\xff\xd9",
-        "it ends at byte": progressive[:2] + b"\xff",
+        "it ends at byte 3, within a marker": progressive[:2] + b"\xff",
+        "without an end marker": progressive[:-2],
         "damaged data of scan 1": cut(progressive, scan_starts(progressive)[0] + 40),
     }
     for message, data in cases.items():
