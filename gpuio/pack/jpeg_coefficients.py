@@ -107,12 +107,23 @@ def read_coefficients(data: bytes) -> JpegCoefficients:
 
 @dataclass(slots=True)
 class _Reader:
+    """Goes through the segments of a JPEG, and decodes each scan as it comes.
+
+    Attributes:
+        data: The file.
+        codes: (8,) CODES, the Huffman tables: 4 for DC and 4 for AC.
+        defined: Rows of `codes` that a segment has defined.
+        restart: MCUs between restart markers, as the last segment about it says; 0 for none.
+        image: What is known since the frame header.
+        known: (C, 64) int64, the lowest bit that is known of each coefficient of each component; -1
+            before its first scan.
+    """
+
     data: bytes
     codes: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(2 * _TABLES, CODES))
     defined: set[int] = field(default_factory=set)
     restart: int = 0
     image: JpegCoefficients | None = None
-    # (C, 64), the lowest bit that is known of each coefficient; -1 before its first scan
     known: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 64), np.int64))
 
     def read(self) -> JpegCoefficients:

@@ -6,10 +6,15 @@ import contextlib
 import io
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from gpuio.cli import main
-from gpuio.errors import GpuioError
+from gpuio.errors import DecodeError, GpuioError
+from gpuio.formats.codec import imdecode
+from gpuio.formats.image_record import unpack
 from gpuio.formats.index import Index
-from gpuio.formats.recordio import scan
+from gpuio.formats.recordio import RecordFile, scan
 
 from .case import Case, Door, Wrong
 from .formats import damage_image
@@ -150,6 +155,7 @@ class Im2Rec(Door):
             (
                 (),
                 ("--pass-through",),
+                ("--pass-through", "--baseline", "--optimize"),
                 ("--resize", "20"),
                 ("--encoding", ".png"),
                 ("--center-crop",),
@@ -174,6 +180,28 @@ class Im2Rec(Door):
                 starts, index = scan(rec).tolist(), Index.load(folder / "a.idx")
                 if index.offsets.tolist() != starts:
                     raise Wrong("the .idx is not that of the .rec")
+                if "--baseline" in case.choices["options"] and self.count not in case.damaged:
+                    self._check_pixels(case, rec)
+
+    @staticmethod
+    def _check_pixels(case: Case, rec: Path) -> None:
+        """Check that images which were coded anew have the pixels of their files."""
+        with RecordFile(rec) as file:
+            for offset in scan(rec).tolist():
+                header, stored = unpack(file.read(offset)[0])
+                source = case.parts[header.id]
+                if stored == source:
+                    continue
+                if not np.array_equal(_pixels(source), _pixels(stored)):
+                    raise Wrong(f"image {header.id} was transcoded to other pixels")
+
+
+def _pixels(data: bytes) -> npt.NDArray[np.uint8]:
+    """What libjpeg makes of a JPEG, whatever it warns of."""
+    try:
+        return imdecode(data, tolerant=True)
+    except DecodeError:
+        return np.zeros(0, np.uint8)
 
 
 DOORS: tuple[type[Door], ...] = (Verify, Info, Show, Rec2Idx, Im2Rec)
