@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from gpuio.devices.base import Device
+from gpuio.pipeline.cache.device_store import DeviceStore
 from gpuio.pipeline.cache.image_cache import ImageCache
 from gpuio.pipeline.cache.key import cache_key
 from gpuio.pipeline.cache.limit import CacheLimit
@@ -41,52 +43,59 @@ def make_cache(
     limit, source, device = plan.cache, options.source, options.device
     if limit is None:
         return None
-    if limit.on_gpu or device.name != "cpu":
+    if limit.on_gpu == (device.name == "cpu"):
+        other = f"{limit.nbytes // 10**6}MB"
         raise ValueError(
-            f"cache={limit.text!r} must be in the memory of the device, and that is {device.name!r}"
+            f"cache must be in the memory of the device, {device.name!r}, and {limit.text!r} is "
+            f"not: write cache={other if limit.on_gpu else f'gpu:{other}'!r}"
         )
-    if not hasattr(os, "posix_fallocate"):
+    if not limit.on_gpu and not hasattr(os, "posix_fallocate"):
         raise ValueError(f"cache={limit.text!r} needs posix_fallocate, which this system lacks")
     if source.versions(np.zeros(1, np.int64)) is None:
         raise ValueError(
             f"cache={limit.text!r} needs records that tell when they change, and `versions` of "
             f"{source} returns None"
         )
-    key = cache_key(plan, decoder, options, source, label_width)
-    files = _SharedFiles(key, len(source), limit, storage)
+    if limit.on_gpu:
+        stores: Callable[[np.dtype[np.void]], Sequence[Store]]
+        stores = partial(_device_stores, device, len(source), limit)
+    else:
+        key = cache_key(plan, decoder, options, source, label_width)
+        stores = partial(_shared_stores, key, len(source), limit, storage)
     resized = plan.cached_after > 0
-    return ImageCache(source, label_width, plan.shape[0], resized=resized, open_stores=files)
+    return ImageCache(source, label_width, plan.shape[0], resized=resized, open_stores=stores)
 
 
-@dataclass(frozen=True, slots=True)
-class _SharedFiles:
-    """Opens the stores of a cache in RAM, and on the disk of `cache_dir` if there is one.
+def _device_stores(
+    device: Device, count: int, limit: CacheLimit, entry: np.dtype[np.void]
+) -> list[Store]:
+    """The store in the memory of a GPU, for entries of a type of `count` records."""
+    return [DeviceStore(device, count, entry, limit.nbytes)]
 
-    Attributes:
+
+def _shared_stores(
+    key: str, count: int, limit: CacheLimit, storage: Storage, entry: np.dtype[np.void]
+) -> list[Store]:
+    """The store in RAM, and the one on the disk of `cache_dir` if there is one.
+
+    Args:
         key: Names the files.
         count: Number of records.
         limit: Of the file in RAM.
         storage: Has `cache_dir` and `cache_size`.
+        entry: The type of an entry.
     """
+    from gpuio.pipeline.cache.shared import SharedStore  # which Windows does not have
 
-    key: str
-    count: int
-    limit: CacheLimit
-    storage: Storage
-
-    def __call__(self, entry: np.dtype[np.void]) -> Sequence[Store]:
-        from gpuio.pipeline.cache.shared import SharedStore  # which Windows does not have
-
-        memory = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
-        user = os.geteuid()
-        stores = [
-            SharedStore(memory / f"gpuio-{user}", self.key, self.count, entry, self.limit.nbytes)
-        ]
-        if self.storage.cache_dir:
-            root = Path(self.storage.cache_dir)
-            root.mkdir(parents=True, exist_ok=True)
-            status = os.statvfs(root)
-            size = self.storage.cache_size or status.f_blocks * status.f_frsize
-            folder = root / f"decoded-{user}"
-            stores.append(SharedStore(folder, self.key, self.count, entry, size, spare=_SPARE))
-        return stores
+    memory = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else Path(tempfile.gettempdir())
+    user = os.geteuid()
+    stores: list[Store] = []
+    stores.append(SharedStore(memory / f"gpuio-{user}", key, count, entry, limit.nbytes))
+    if storage.cache_dir:
+        root = Path(storage.cache_dir)
+        root.mkdir(parents=True, exist_ok=True)
+        status = os.statvfs(root)
+        size = storage.cache_size or status.f_blocks * status.f_frsize
+        folder = root / f"decoded-{user}"
+        stores.append(SharedStore(folder, key, count, entry, size, spare=_SPARE))
+    return stores

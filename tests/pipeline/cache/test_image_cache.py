@@ -249,11 +249,6 @@ def test_records_that_cannot_tell_when_they_change_are_refused(opened, tmp_path,
         opened(tmp_path / "images")
 
 
-def test_a_cache_of_a_gpu_needs_one(opened):
-    with pytest.raises(ValueError, match=r"cache='gpu:1GB'.*'cpu'"):
-        opened(cache="gpu:1GB")
-
-
 def test_the_plan_says_where_the_cache_is(opened):
     lines = str(opened().plan).splitlines()
     assert lines[0] == "1. decode to 3 channels, all of an image that goes into the cache"
