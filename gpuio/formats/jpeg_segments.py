@@ -17,9 +17,13 @@ DHT, EOI, SOS, DQT, DRI = 0xC4, 0xD9, 0xDA, 0xDB, 0xDD
 FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, 0xCC}
 """Markers of frame headers, of every kind of coding."""
 
+HUFFMAN_TABLES: Final = 4
+"""Huffman tables of each class, for DC and for AC."""
+
 _FRAME_NBYTES: Final = 6  # of a frame header up to its components
 _COMPONENT_NBYTES: Final = 3
 _LARGEST_SAMPLING: Final = 4
+_MOST_BLOCKS: Final = 10  # of an MCU
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,27 @@ class Frame:
     height: int
     width: int
     components: tuple[FrameComponent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanHeader:
+    """What the header of a scan says.
+
+    Attributes:
+        places: The components, by their places in the frame.
+        codes: For each of them its Huffman tables, for DC and AC.
+        first: First coefficient, by the zigzag.
+        last: Last coefficient.
+        high: The bit above the lowest one that is known before the scan; 0 for none.
+        low: The lowest bit that is known after it.
+    """
+
+    places: tuple[int, ...]
+    codes: tuple[tuple[int, int], ...]
+    first: int
+    last: int
+    high: int
+    low: int
 
 
 def next_segment(data: bytes, at: int) -> Segment:
@@ -138,3 +163,27 @@ def read_frame(data: bytes, segment: Segment) -> Frame:
                 raise DecodeError(f"JPEG: sampling factor {factor}, not 1 to {_LARGEST_SAMPLING}")
     height, width = (int.from_bytes(body[at : at + 2], "big") for at in (1, 3))
     return Frame(segment.marker, body[0], height, width, components)
+
+
+def read_scan(data: bytes, segment: Segment, frame: Frame) -> ScanHeader:
+    """What the header of a scan says.
+
+    Raises:
+        DecodeError: It has not the length of its components, or values that are not allowed.
+    """
+    body = data[segment.body : segment.stop]
+    count = body[0] if body else 0
+    if not 1 <= count <= len(frame.components) or len(body) != 4 + 2 * count:
+        raise DecodeError(f"JPEG: scan header of {len(body)} bytes for {count} components")
+    by_id = {component.id: place for place, component in enumerate(frame.components)}
+    places = tuple(by_id.get(body[1 + 2 * k], -1) for k in range(count))
+    if -1 in places or sorted(set(places)) != list(places):
+        raise DecodeError("JPEG: a scan of components that are not those of the frame in order")
+    blocks = sum(frame.components[k].across * frame.components[k].down for k in places)
+    if count > 1 and blocks > _MOST_BLOCKS:
+        raise DecodeError(f"JPEG: {blocks} blocks in an MCU, more than {_MOST_BLOCKS}")
+    codes = tuple(divmod(body[2 + 2 * k], 16) for k in range(count))
+    if max(max(pair) for pair in codes) >= HUFFMAN_TABLES:
+        raise DecodeError("JPEG: a scan with a Huffman table that cannot be")
+    first, last, bits = body[-3:]
+    return ScanHeader(places, codes, first, last, *divmod(bits, 16))

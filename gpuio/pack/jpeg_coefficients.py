@@ -22,15 +22,18 @@ from gpuio.formats.jpeg_segments import (
     DRI,
     EOI,
     FRAMES,
+    HUFFMAN_TABLES,
     SOF0,
     SOF1,
     SOF2,
     SOS,
     START_OF_IMAGE,
     Frame,
+    ScanHeader,
     Segment,
     next_segment,
     read_frame,
+    read_scan,
 )
 from gpuio.kernels.jpeg.scan_bits import SPARE_WORDS, scan_end, unstuff
 from gpuio.kernels.jpeg.scan_codes import CODES, LONGEST, derive
@@ -41,34 +44,11 @@ from gpuio.kernels.jpeg.scan_sequential import decode_sequential
 Coefficients = npt.NDArray[np.int16]
 
 _BLOCK: Final = 8  # pixels along a block
-_TABLES: Final = 4  # Huffman tables of a class
 _MOST_COMPONENTS: Final = 4
-_MOST_BLOCKS: Final = 10  # of an MCU
 _LARGEST_SHIFT: Final = 13  # the lowest bit that a progressive scan may begin at
 _LARGEST_DC: Final = 15  # symbol of a DC table
 _ALL: Final = (0, 63, 0, 0)  # first and last coefficient, high and low bit of a sequential scan
 _APPS_AND_COMMENTS: Final = frozenset([*range(0xE0, 0xF0), 0xFE])
-
-
-@dataclass(frozen=True, slots=True)
-class ScanHeader:
-    """What the header of a scan says.
-
-    Attributes:
-        places: The components, by their places in the frame.
-        codes: For each of them its Huffman tables, for DC and AC.
-        first: First coefficient, by the zigzag.
-        last: Last coefficient.
-        high: The bit above the lowest one that is known before the scan; 0 for none.
-        low: The lowest bit that is known after it.
-    """
-
-    places: tuple[int, ...]
-    codes: tuple[tuple[int, int], ...]
-    first: int
-    last: int
-    high: int
-    low: int
 
 
 @dataclass(slots=True)
@@ -120,7 +100,7 @@ class _Reader:
     """
 
     data: bytes
-    codes: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(2 * _TABLES, CODES))
+    codes: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(2 * HUFFMAN_TABLES, CODES))
     defined: set[int] = field(default_factory=set)
     restart: int = 0
     image: JpegCoefficients | None = None
@@ -162,9 +142,9 @@ class _Reader:
             at += 1 + LONGEST
             symbols = self.data[at : at + sum(counts)]
             at += len(symbols)
-            if kind > 1 or number >= _TABLES or at > segment.stop:
+            if kind > 1 or number >= HUFFMAN_TABLES or at > segment.stop:
                 raise DecodeError("JPEG: damaged segment of Huffman tables")
-            row = _TABLES * kind + number
+            row = HUFFMAN_TABLES * kind + number
             fits = kind == 1 or max(symbols, default=0) <= _LARGEST_DC
             table = self.codes[row : row + 1]
             if not fits or not derive(_bytes(counts), _bytes(symbols), table):
@@ -218,7 +198,7 @@ class _Reader:
         """Decode a scan; the offset behind it."""
         if self.image is None:
             raise DecodeError("JPEG: a scan before the frame header")
-        header = self._scan_header(segment)
+        header = read_scan(self.data, segment, self.image.frame)
         if self.image.frame.marker == SOF2:
             self._check_progression(header)
         elif (header.first, header.last, header.high, header.low) != _ALL or (
@@ -233,26 +213,6 @@ class _Reader:
         if not self._decode(header, _bytes(self.data)[segment.stop : stop]):
             raise DecodeError(f"JPEG: damaged data of scan {self.image.scans}")
         return stop
-
-    def _scan_header(self, segment: Segment) -> ScanHeader:
-        assert self.image is not None
-        components = self.image.frame.components
-        body = self.data[segment.body : segment.stop]
-        count = body[0] if body else 0
-        if not 1 <= count <= len(components) or len(body) != 4 + 2 * count:
-            raise DecodeError(f"JPEG: scan header of {len(body)} bytes for {count} components")
-        by_id = {component.id: place for place, component in enumerate(components)}
-        places = tuple(by_id.get(body[1 + 2 * k], -1) for k in range(count))
-        if -1 in places or sorted(set(places)) != list(places):
-            raise DecodeError("JPEG: a scan of components that are not those of the frame in order")
-        blocks = sum(components[place].across * components[place].down for place in places)
-        if count > 1 and blocks > _MOST_BLOCKS:
-            raise DecodeError(f"JPEG: {blocks} blocks in an MCU, more than {_MOST_BLOCKS}")
-        codes = tuple(divmod(body[2 + 2 * k], 16) for k in range(count))
-        if max(max(pair) for pair in codes) >= _TABLES:
-            raise DecodeError("JPEG: a scan with a Huffman table that cannot be")
-        first, last, bits = body[-3:]
-        return ScanHeader(places, codes, first, last, *divmod(bits, 16))
 
     def _check_progression(self, header: ScanHeader) -> None:
         """Check that a progressive scan goes on where those before it ended."""
@@ -278,7 +238,7 @@ class _Reader:
         else:
             layout, mcus = self.image.layout[list(header.places)], self.image.mcus
         layout["dc"] = [dc for dc, _ in header.codes]
-        layout["ac"] = [_TABLES + ac for _, ac in header.codes]
+        layout["ac"] = [HUFFMAN_TABLES + ac for _, ac in header.codes]
         needs_dc = header.first == 0 and header.high == 0
         needs_ac = header.last > 0
         used = {*layout["dc"].tolist()} if needs_dc else set()
