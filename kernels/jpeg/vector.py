@@ -346,3 +346,18 @@ def clear(typingctx, address, count):
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 2), codegen
+
+
+@intrinsic
+def copy(typingctx, source, to, nbytes):
+    """Copy bytes from one address to another; the two do not overlap."""
+
+    def codegen(context, builder, signature, args):
+        source, to, nbytes = args
+        kind = _I8.as_pointer()
+        memcpy = builder.module.declare_intrinsic("llvm.memcpy", [kind, kind, _I64])
+        places = builder.inttoptr(to, kind), builder.inttoptr(source, kind)
+        builder.call(memcpy, [*places, nbytes, ir.Constant(ir.IntType(1), 0)])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), codegen
