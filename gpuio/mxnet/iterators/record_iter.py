@@ -231,9 +231,11 @@ class RecordIter(EpochIter, Conversions):
         seconds over all `threads`.
 
         These count from the making of the iterator: `decoded_in_part`, images of which only a
-        window was decoded; `decoded_by_portable`, images that the decoder left to the portable
-        codec; `faults`; and in `cache`, its `hits` and `misses`, and how many `entries` of `nbytes`
-        all who share it have put there. `part` is the part of the data set that the iterator reads.
+        window was decoded; `decoded_from_checkpoints`, those of these whose other rows were not
+        even read, and `checkpoint_nbytes`, the memory for that; `decoded_by_portable`, images that
+        the decoder left to the portable codec; `faults`; and in `cache`, its `hits` and `misses`,
+        and how many `entries` of `nbytes` all who share it have put there. `part` is the part of
+        the data set that the iterator reads.
         """
         images = self.taken.images - self._before.images
         seconds = max(self._last - self._began, 0.0)

@@ -8,7 +8,7 @@ be damaged is decoded once more by itself, with the portable codec, which decide
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from gpuio.devices.base import KernelCall
 from gpuio.kernels.jpeg import decode as kernels
 from gpuio.kernels.jpeg.header import JOB, RGB
 from gpuio.pipeline.decode.base import Decoded, Decoder, DecoderOptions
+from gpuio.pipeline.decode.checkpoints import Checkpoints
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 
@@ -28,10 +29,12 @@ class JpegHeaders(Headers):
     Attributes:
         rest: What the other decoder has opened; None where it has nothing to do.
         rest_jobs: What it was asked to decode.
+        ids: (N,) record numbers.
     """
 
     rest: Headers | None = None
-    rest_jobs: DecodeJobs | None = field(default=None, repr=False)
+    rest_jobs: DecodeJobs | None = None
+    ids: npt.NDArray[np.int64]
 
 
 class JpegDecoder(Decoder):
@@ -49,6 +52,7 @@ class JpegDecoder(Decoder):
         self._rest = rest
         count = self.device.threads * self.device.max_in_flight
         self._states = kernels.new_states(count)
+        self._checkpoints = Checkpoints(len(self.source))
 
     def prepare(self, count: int) -> None:
         self._rest.prepare(count)
@@ -65,8 +69,9 @@ class JpegDecoder(Decoder):
             table["taken"] &= table["color"] != RGB
         taken = table["taken"] != 0
         size = np.stack([table["height"], table["width"]], axis=1)
-        headers = JpegHeaders(size, {}, table, scratch=np.where(taken, table["scratch_nbytes"], 0))
-        if taken.all():
+        scratch, ids = np.where(taken, table["scratch_nbytes"], 0), records.samples.ids
+        headers = JpegHeaders(size, {}, table, scratch=scratch, ids=ids)
+        if not ((records.nbytes > 0) & ~taken).any():
             return headers
         rest = self._rest.open(replace(records, nbytes=np.where(taken, 0, records.nbytes)))
         size[~taken] = rest.size[~taken]
@@ -82,6 +87,10 @@ class JpegDecoder(Decoder):
         table = headers.table
         table["y"], table["x"], table["rows"], table["cols"] = jobs.box.T
         table["dst"], table["scratch"] = 0, jobs.scratch
+        in_part = (table["rows"] > 0) & (jobs.box[:, 2:] != headers.size).any(axis=1)
+        mcus_high = -(-table["height"] // (8 * np.maximum(table["down"][:, 0], 1)))
+        rows = np.where(in_part & (table["taken"] != 0), mcus_high, 0).astype(np.int64)
+        table["checkpoints"], table["known"] = self._checkpoints.addresses(headers.ids, rows)
         calls = [KernelCall(kernels.decode, table, (self._states.ctypes.data, self.channels, 0))]
         if headers.rest is not None:
             taken = table["taken"] != 0
@@ -97,6 +106,11 @@ class JpegDecoder(Decoder):
         if headers.rest_jobs is not None:
             done |= self._rest.decoded(headers.rest_jobs)
         return done
+
+    def retry(self, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
+        table = jobs.headers.table
+        self._checkpoints.confirm(records.samples.ids[table["known"] != 0])
+        return super().retry(records, jobs)
 
     def confirm(self, ids: npt.NDArray[np.int64]) -> None:
         self._rest.confirm(ids)
@@ -117,6 +131,8 @@ class JpegDecoder(Decoder):
             **super().stats(),
             "decoder_of_others": self._rest.name,
             "decoded_by_portable": portable,
+            "decoded_from_checkpoints": self._checkpoints.hits,
+            "checkpoint_nbytes": self._checkpoints.nbytes,
         }
 
 

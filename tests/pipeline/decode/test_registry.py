@@ -97,7 +97,7 @@ def test_a_name_is_registered_again(toy_rec):
 
 
 def test_a_name_that_is_not_registered_is_answered_with_those_that_are(toy_rec):
-    names = "auto, nvimgcodec, dali, portable, toy"
+    names = "auto, jpeg, nvimgcodec, dali, portable, toy"
     with pytest.raises(ValueError, match=f"decoder must be one of {names}, got 'fast'"):
         read(toy_rec, "fast")
 
