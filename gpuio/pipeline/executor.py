@@ -240,19 +240,24 @@ class Executor:
                 launched.joined = True
                 self._wait(launched.running, parts, np.arange(len(samples.ids)))
                 for part in parts:
-                    planned, decoder = part.planned, part.field.decoder
-                    while again := decoder.retry(planned.records, planned.jobs):
-                        if strays := set(again) - planned.jobs.pixels.keys():
-                            raise BackendError(
-                                f"the decoder {decoder.name!r} has retried the images at places "
-                                f"{sorted(strays)} of a batch, and put no pixels there"
-                            )
-                        self._redo(part, np.array(again))
+                    if not part.planned.records.is_cached:
+                        self._retry(part)
                 if self._cache is not None and (cached := parts[0].planned.cached) is not None:
                     self._cache.settle(cached, [*samples.faults])
         finally:
             self._end(launched, hosts)
         return self._deliver(parts)
+
+    def _retry(self, part: _Part) -> None:
+        """Let the decoder of a field retry what failed."""
+        planned, decoder = part.planned, part.field.decoder
+        while again := decoder.retry(planned.records, planned.jobs):
+            if strays := set(again) - planned.jobs.pixels.keys():
+                raise BackendError(
+                    f"the decoder {decoder.name!r} has retried the images at places "
+                    f"{sorted(strays)} of a batch, and put no pixels there"
+                )
+            self._redo(part, np.array(again))
 
     def _end(self, launched: _Launched, hosts: Sequence[Ring]) -> None:
         """Wait for a batch, wanted or not, and give back what it holds."""
@@ -265,7 +270,8 @@ class Executor:
 
     def _release(self, planned: PlannedBatch, hosts: Sequence[Ring]) -> None:
         for each, part, host in zip(self.fields, planned.fields, hosts, strict=True):
-            each.decoder.release(part.jobs.headers)
+            if not part.records.is_cached:
+                each.decoder.release(part.jobs.headers)
             host.release(part.records.slot, after=self._device.record())
 
     def _redo(self, part: _Part, places: npt.NDArray[np.int64]) -> None:
@@ -333,7 +339,8 @@ class Executor:
         nbytes = np.zeros(len(places), np.int64)
         for part in parts:
             each, planned = part.field, part.planned
-            decoding = each.decoder.decode(planned.jobs) if decode else []
+            decodes = decode and not planned.records.is_cached
+            decoding = each.decoder.decode(planned.jobs) if decodes else []
             program = Program(each.plan, work, planned, places, self._weights_of)
             for step in planned.batch_plan.geometry.steps:
                 program.add(step)

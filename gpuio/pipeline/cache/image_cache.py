@@ -107,6 +107,8 @@ class ImageCache:
         size = geometry.original if step is None else step.size
         address, fill = found.address.copy(), found.address == 0
         address[[*faults]], fill[[*faults]] = 0, False
+        if not fill.any():
+            return self._noted(CachedBatch(address, fill, size, step, []))
         fill &= size.prod(axis=1) <= MOST_PIXELS
         places = np.flatnonzero(fill)
         _, first = np.unique(records[places], return_index=True)  # a record may be there twice
@@ -122,7 +124,9 @@ class ImageCache:
             claims.append((store, places[there], records[places[there]]))
             places, rows = places[~there], rows[~there]
         fill &= address != 0
-        batch = CachedBatch(address, fill, size, step, claims)
+        return self._noted(CachedBatch(address, fill, size, step, claims))
+
+    def _noted(self, batch: CachedBatch) -> CachedBatch:
         self._planned.append(batch)
         return batch
 

@@ -52,7 +52,8 @@ class Decoder(ABC):
     """Reads headers and decodes windows of images, a batch at a time.
 
     It knows nothing of augmentation. One batch goes through `open`, `decode` (the executor runs the
-    kernels that it returns), `retry` until that returns no place, and `release`. A decoder may do
+    kernels that it returns), `retry` until that returns no place, and `release`; one whose images
+    are all in a cache does not go through it. A decoder may do
     all of its work in `open`; then only `open` has to be written.
 
     Args:

@@ -15,7 +15,10 @@ from gpuio.transforms.geometry import LARGEST
 
 def open_headers(decoder: Decoder, records: RecordBatch) -> Headers:
     """The headers of a batch; images that cannot be decoded are faults from here on."""
-    headers = decoder.open(records)
+    if records.is_cached:
+        headers = Headers(np.zeros((len(records.nbytes), 2), np.int32), {})
+    else:
+        headers = decoder.open(records)
     _check_form(decoder, headers, len(records.nbytes))
     cached = records.cached
     if records.found is not None:
@@ -68,7 +71,8 @@ def decode_jobs(
     # libjpeg-turbo does not smooth the colours of the first column, if that is all it gets.
     column = (box[:, 1] == 0) & (box[:, 3] == 1)
     box[column, 3] = np.minimum(2, headers.size[column, 1])
-    decoder.widen(box, headers, records.samples)
+    if not records.is_cached:
+        decoder.widen(box, headers, records.samples)
     box[[*records.samples.faults, *headers.pixels, *headers.later], 2:] = 0
     box[records.cached, 2:] = 0
     decoder.windows += int(((box[:, 2] > 0) & (box[:, 2:] != headers.size).any(axis=1)).sum())

@@ -72,6 +72,11 @@ class RecordBatch:
         """(N,) bool, images that are in the cache; they were not read."""
         return np.zeros(len(self.nbytes), bool) if self.found is None else self.found.hit
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether all images are in the cache: the decoder has nothing to do with the batch."""
+        return self.found is not None and bool(self.found.address.all())
+
     def encoded(self, place: int) -> bytes:
         """The encoded image at `place`, copied."""
         return ctypes.string_at(int(self.address[place]), int(self.nbytes[place]))
