@@ -1,10 +1,11 @@
-"""What transcoding JPEGs without loss costs and buys: bytes, and CPU time of decoding.
+"""What transcoding JPEGs without loss costs and buys: bytes, and CPU time of decoding and loading.
 
     python benchmarks/transcode.py
     python benchmarks/transcode.py --rec train.rec --jpegtran jpegtran --out transcode.json
 
 Each image is decoded and encoded once, progressive and with the usual tables, so that there is a
-file to begin with. Before and after take turns image by image in one thread, whose CPU time counts.
+file to begin with. CPU time counts: in decoding and transcoding that of one thread, with turns
+image by image; in loading that of the process, with turns epoch by epoch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,11 +27,13 @@ import numpy as np
 import records
 import simplejpeg
 
+import gpuio
 from gpuio.formats.codec import decode_rgb
 from gpuio.pack.transcode import transcode_jpeg
-from gpuio.testing import encode
+from gpuio.testing import encode, write_rec
 
 QUALITY = 95
+SHAPE, BATCH = (3, 224, 224), 32
 LARGE = 40  # images that are joined for jpegtran, so that starting it does not count
 
 
@@ -68,6 +72,29 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.thread_time() - begin
 
 
+def loading_ratio(files: tuple[list[bytes], list[bytes]], rounds: int) -> float:
+    """CPU time of epochs of the files before / after, cropped to SHAPE: a median of rounds."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        loaders = []
+        for name, images in zip(("before", "after"), files, strict=True):
+            rec = Path(folder) / f"{name}.rec"
+            write_rec(rec, images)
+            loader = gpuio.ImageRecordIter(rec, SHAPE, BATCH, resize=records.EDGE, device="cpu")
+            loaders.append(stack.enter_context(loader))
+        ratios = []
+        for number in range(rounds + 1):
+            spent = []
+            for loader in loaders:
+                loader.reset()
+                begin = time.process_time()
+                for _ in loader:
+                    pass
+                spent.append(time.process_time() - begin)
+            if number:  # the first one compiles
+                ratios.append(spent[0] / spent[1])
+    return median(ratios)
+
+
 def measure(case: Case, images: list, rounds: int) -> dict[str, float]:
     """Figures of one case, medians of the rounds."""
     before = [case.source(pixels) for pixels in images]
@@ -84,6 +111,7 @@ def measure(case: Case, images: list, rounds: int) -> dict[str, float]:
     return {
         "bytes": sum(map(len, after)) / sum(map(len, before)),
         "decoding": median(ratios),
+        "loading": loading_ratio((before, after), rounds),
         "megabytes_per_second": median(speeds),
     }
 
@@ -128,7 +156,7 @@ def main() -> None:
     }
     device, figures = machine.describe(), {}
     print(f"{device['cpu']}, {len(pictures)} images, {args.rounds} rounds")
-    print(f"{'':44} {'bytes':>6} {'decoding':>9} {'MB/s':>6} {'/ jpegtran':>11}")
+    print(f"{'':44} {'bytes':>6} {'decoding':>9} {'loading':>8} {'MB/s':>6} {'/ jpegtran':>11}")
     for name, images in sets.items():
         for case in CASES:
             found = measure(case, images, args.rounds)
@@ -138,6 +166,7 @@ def main() -> None:
             beside = f"{found['beside_jpegtran']:11.2f}" if args.jpegtran else f"{'-':>11}"
             print(
                 f"{name + ', ' + case.name:44} {found['bytes']:6.3f} {found['decoding']:8.2f}x "
+                f"{found['loading']:7.2f}x "
                 f"{found['megabytes_per_second']:6.1f} {beside}",
                 flush=True,
             )

@@ -317,6 +317,8 @@ def _transcoded(data: bytes, options: PackOptions) -> tuple[bytes, str]:
         return transcode_jpeg(data, baseline=options.baseline, optimize=options.optimize), ""
     except DecodeError as error:
         return data, str(error)
+    except MemoryError:
+        return data, "there is not enough memory to transcode it"
 
 
 def _center(image: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -22,6 +22,7 @@ from gpuio.formats.image_list import ImageList
 from gpuio.formats.image_record import IRHeader, unpack
 from gpuio.formats.index import Index
 from gpuio.formats.recordio import MAGIC, RecordFile
+from gpuio.pack import transcode
 from gpuio.pack.packing import (
     NothingPackedError,
     PackOptions,
@@ -396,6 +397,20 @@ def test_files_are_transcoded_without_loss(tmp_path, jpegs):
     for image, source in zip(found[:2], sources[:2], strict=True):
         assert image != source
         assert np.array_equal(imdecode(image), imdecode(source))
+
+
+def test_a_jpeg_too_large_to_be_transcoded_is_stored_as_it_is(tmp_path, jpegs, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(transcode, "read_coefficients", fail)
+    images = image_list([0], [0], ["0.jpg"])
+    options = PackOptions(pass_through=True, baseline=True)
+    report = pack_list(images, jpegs, tmp_path / "data", options)
+    assert [kept.reason for kept in report.not_transcoded] == [
+        "there is not enough memory to transcode it"
+    ]
+    assert records(tmp_path / "data")[0][2] == (jpegs / "0.jpg").read_bytes()
 
 
 @pytest.mark.parametrize("option", ["baseline", "optimize"])
