@@ -35,11 +35,11 @@ from gpuio.formats.jpeg_segments import (
     read_frame,
     read_scan,
 )
-from gpuio.kernels.jpeg.scan_bits import SPARE_WORDS, scan_end, unstuff
-from gpuio.kernels.jpeg.scan_codes import CODES, LONGEST, derive
-from gpuio.kernels.jpeg.scan_layout import SCAN_COMPONENT
-from gpuio.kernels.jpeg.scan_progressive import decode_ac_first, decode_ac_more, decode_dc
-from gpuio.kernels.jpeg.scan_sequential import decode_sequential
+from gpuio.kernels.transcode.bits import SPARE_WORDS, scan_end, unstuff
+from gpuio.kernels.transcode.codes import CODES, LONGEST, derive
+from gpuio.kernels.transcode.layout import SCAN_COMPONENT
+from gpuio.kernels.transcode.progressive import decode_ac_first, decode_ac_more, decode_dc
+from gpuio.kernels.transcode.sequential import decode_sequential
 
 Coefficients = npt.NDArray[np.int16]
 

@@ -30,8 +30,8 @@ from gpuio.formats.jpeg_segments import (
     head_segments,
     read_frame,
 )
-from gpuio.kernels.jpeg import encode
-from gpuio.kernels.jpeg.optimal_codes import optimal_codes
+from gpuio.kernels.transcode import encode
+from gpuio.kernels.transcode.optimal_codes import optimal_codes
 from gpuio.pack.jpeg_coefficients import JpegCoefficients, read_coefficients
 
 _JPEG: Final = START_OF_IMAGE + b"\xff"

@@ -15,7 +15,7 @@ from slow_jpeg import segments, slow_coefficients
 
 from gpuio.errors import DecodeError
 from gpuio.formats.jpeg_segments import SOF0, SOF1, SOF2
-from gpuio.kernels.jpeg import encode as encoder
+from gpuio.kernels.transcode import encode as encoder
 from gpuio.pack import transcode
 from gpuio.pack.jpeg_coefficients import read_coefficients
 from gpuio.pack.transcode import transcode_jpeg

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gpuio.kernels.jpeg.scan_layout import block_of
+from gpuio.kernels.transcode.layout import block_of
 
 TABLES = 4
 """Huffman tables: 0 and 1 for DC, 2 and 3 for AC."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gpuio.kernels.jpeg.scan_bits import leading, peek, signed
-from gpuio.kernels.jpeg.scan_codes import decode_symbol
-from gpuio.kernels.jpeg.scan_layout import block_of
+from gpuio.kernels.transcode.bits import leading, peek, signed
+from gpuio.kernels.transcode.codes import decode_symbol
+from gpuio.kernels.transcode.layout import block_of
 
 _LARGEST = 32767  # of int16
 _MOST_COMPONENTS = 4
@@ -23,7 +23,7 @@ def decode_dc(words, intervals, restart, scan, size, codes, first, low, coeffici
     """Decode a scan of DC coefficients.
 
     Args:
-        words: Bits of the scan, as `scan_bits.unstuff` has them.
+        words: Bits of the scan, as `bits.unstuff` has them.
         intervals: (K, 2) int64, first bit of each restart interval and the bit behind its last.
         restart: MCUs in an interval.
         scan: (C,) SCAN_COMPONENT, 4 at most.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from gpuio.kernels.jpeg.encode import assign_codes
-from gpuio.kernels.jpeg.optimal_codes import optimal_codes
-from gpuio.kernels.jpeg.scan_codes import CODES, decode_symbol, derive
+from gpuio.kernels.transcode.codes import CODES, decode_symbol, derive
+from gpuio.kernels.transcode.encode import assign_codes
+from gpuio.kernels.transcode.optimal_codes import optimal_codes
 
 
 @njit

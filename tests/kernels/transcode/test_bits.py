@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from gpuio.kernels.jpeg.scan_bits import SPARE_WORDS, scan_end, unstuff
+from gpuio.kernels.transcode.bits import SPARE_WORDS, scan_end, unstuff
 
 
 def bytes_of(data):

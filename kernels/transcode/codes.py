@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gpuio.kernels.jpeg.scan_bits import leading
+from gpuio.kernels.transcode.bits import leading
 
 LONGEST = 16
 """Bits of the longest code."""

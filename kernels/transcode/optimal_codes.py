@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gpuio.kernels.jpeg.scan_codes import LONGEST
+from gpuio.kernels.transcode.codes import LONGEST
 
 SYMBOLS = 256
 
