@@ -125,13 +125,11 @@ class SharedStore(Store):
 
     def _extend(self, begin: int, end: int) -> bool:
         """Allocate space of the file; False where there is not enough left."""
-        reason = f"{self._spare:.0%} of it is to stay free"
         try:
-            status = os.statvfs(self._file)
-            free = status.f_bavail * status.f_frsize - (end - begin)
-            if free >= self._spare * status.f_blocks * status.f_frsize:
+            if not self._spare or _free_part(self._file, end - begin) >= self._spare:
                 os.posix_fallocate(self._file, begin, end - begin)
                 return True
+            reason = f"{self._spare:.0%} of it stay free"
         except OSError as error:
             if error.errno not in _FULL:
                 raise
@@ -143,6 +141,12 @@ class SharedStore(Store):
             stacklevel=2,
         )
         return False
+
+
+def _free_part(file: int, nbytes: int) -> float:
+    """The part of a file's disk that is free once `nbytes` more are taken."""
+    status = os.statvfs(file)
+    return (status.f_bavail - nbytes / status.f_frsize) / status.f_blocks
 
 
 def _advice(folder: Path) -> str:

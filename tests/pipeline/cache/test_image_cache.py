@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.testing as npt
@@ -116,6 +117,16 @@ def test_parts_fill_one_cache(opened):
     whole = opened()
     epoch(whole)
     assert cache(whole)["hits"] == COUNT
+
+
+def test_iterators_that_fill_one_cache_at_the_same_time_make_the_same_batches(opened):
+    kinds = [{"shuffle": True, "seed": seed} for seed in range(4)]
+    expected = [epoch(opened(cache=None, **kind)) for kind in kinds]
+    iterators = [opened(preprocess_threads=1, **kind) for kind in kinds]
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        found = list(pool.map(epoch, iterators))
+    npt.assert_array_equal(found, expected)
+    assert cache(iterators[0])["entries"] == COUNT
 
 
 def test_nothing_is_left_behind(opened, memory):
