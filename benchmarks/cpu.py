@@ -118,7 +118,7 @@ def kinds(args: argparse.Namespace, *, windows: bool) -> tuple[list[Kind], list[
     sides = [Kind(bare[0], "BareSimplejpeg"), Kind(bare[1], "BareNvimgcodec")]
     if windows:
         sides.append(Kind("gpuio", "Gpuio"))
-        return sides, [Target("gpuio / whole images decoded", "gpuio", bare, 1.2)]
+        return sides, [Target("gpuio / whole images decoded", "gpuio", bare, 1.7)]
     thread, process = "gpuio beside a Python thread", "gpuio beside a Python process"
     sides += [
         Kind("gpuio", "Gpuio"),
@@ -126,8 +126,8 @@ def kinds(args: argparse.Namespace, *, windows: bool) -> tuple[list[Kind], list[
         Kind(process, "GpuioBesideProcess"),
     ]
     targets = [
-        Target("gpuio / whole images decoded", "gpuio", bare, 0.95),
-        Target("gpuio beside a Python thread / gpuio", thread, ("gpuio",), 0.7),
+        Target("gpuio / whole images decoded", "gpuio", bare, 1.3),
+        Target("gpuio beside a Python thread / gpuio", thread, ("gpuio",), 0.75),
         Target("gpuio beside a Python process / gpuio", process, ("gpuio",), None),
     ]
     if args.mxnet:
@@ -140,10 +140,10 @@ def kinds(args: argparse.Namespace, *, windows: bool) -> tuple[list[Kind], list[
             Kind(names[1], "MXNet", args.mxnet, threads, openmp),
             Kind(names[2], "MXNet", args.mxnet),
         ]
-        targets.append(Target("gpuio / MXNet, best setting", "gpuio", names, 1.3))
+        targets.append(Target("gpuio / MXNet, best setting", "gpuio", names, 2.5))
     if args.dali:
         sides.append(Kind("DALI", "Dali", args.dali))
-        targets.append(Target("gpuio / DALI", "gpuio", ("DALI",), 1.8))
+        targets.append(Target("gpuio / DALI", "gpuio", ("DALI",), 1.9))
     return sides, targets
 
 
