@@ -91,7 +91,7 @@ def test_only_the_package_is_at_top_level(names):
 
 
 def test_every_module_is_in_the_wheel(names):
-    kernels = {f"gpuio/kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")}
+    kernels = {f"gpuio/{path.relative_to(ROOT)}" for path in (ROOT / "kernels").rglob("*.py")}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "gpuio").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == kernels | modules
 
