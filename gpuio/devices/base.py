@@ -186,6 +186,10 @@ class Device(ABC):
         """`host` in device memory, there when this returns."""
 
     @abstractmethod
+    def download(self, array: Array) -> HostArray:
+        """`array` in host memory after all work that was queued so far, until the next call."""
+
+    @abstractmethod
     def address(self, array: Array) -> int:
         """Where `array` starts, as kernels take it."""
 

@@ -223,6 +223,9 @@ class CpuDevice(Device):
     def upload(self, host: HostArray) -> Array:
         return host
 
+    def download(self, array: Array) -> HostArray:
+        return np.asarray(array)
+
     def address(self, array: Array) -> int:
         return int(array.ctypes.data)
 

@@ -36,6 +36,7 @@ from gpuio.devices.driver import Driver, Mark
 from gpuio.devices.lanes import LaneRun, Lanes
 from gpuio.devices.launches import DeviceLaunch, Launches
 from gpuio.devices.pool import Lease
+from gpuio.devices.ring import Slot
 from gpuio.kernels.parallel import Task
 
 _IN_TURN = 3  # sets of buffers: two are at work, and one is filled, also while a batch is retried
@@ -160,6 +161,7 @@ class GpuDevice(Device):
         self._stream = driver.new_stream()
         self._lanes = Lanes(driver, self._stream, self.max_in_flight)
         self._buffers = [BatchBuffers(driver) for _ in range(_IN_TURN)]
+        self._downloads = Slot(driver.empty_host)
         # Memory that is given back may be used by others at once.
         weakref.finalize(self, _finish, driver, self._stream).atexit = False
 
@@ -176,6 +178,12 @@ class GpuDevice(Device):
             self._driver.copy(self.address(array), pinned.ctypes.data, host.nbytes, self._stream)
             self.record().synchronize()
         return array
+
+    def download(self, array: Array) -> HostArray:
+        pinned: npt.NDArray[np.uint8] = self._downloads.reserve(array.nbytes)[: array.nbytes]
+        self._driver.copy(pinned.ctypes.data, self.address(array), array.nbytes, self._stream)
+        self.record().synchronize()
+        return pinned.view(array.dtype).reshape(array.shape)
 
     def address(self, array: Array) -> int:
         return self._driver.address(array)

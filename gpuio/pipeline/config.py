@@ -136,8 +136,8 @@ class RuntimeConfig:
         "libjpeg makes up where a JPEG is damaged, as MXNet does. By default, such an image is an "
         "error.", reader=optional(p.text))
     cache: str | None = option(None, "Keep decoded images, so that later epochs do not read and "
-        'decode them again: "8GB" of RAM, which the processes of a machine share, for batches made '
-        'on the CPU, or "gpu:20GB" of the memory of the GPU that makes them. Images are kept after '
+        'decode them again: "8GB" of RAM, which the processes of a machine share, or "gpu:20GB" '
+        "of the memory of the GPU that makes the batches. Images are kept after "
         "the resize that a plan begins with, or else as they are decoded, and what does not fit is "
         "decoded in every epoch. Pixels, order and random numbers are those without a cache.",
         reader=optional(p.text))

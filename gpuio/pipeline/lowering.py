@@ -7,6 +7,7 @@ pixels must be in memory in between costs one `resample` for each such point. No
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable
 
@@ -131,10 +132,24 @@ class Program:
         fill = cached.fill[places] & self._valid
         if fill.any():
             self._fill(address, fill, cached.size[places])
-        box = geometry.window if cached.step is None else cached.step.box
+        box = (geometry.window if cached.step is None else cached.step.box)[places]
         pitch = cached.size[places, 1] * self._plan.shape[0]
-        there = _copies(address, pitch, box[places])
+        if cached.on_host:
+            hits = np.flatnonzero(self._in_cache & ~cached.fill[places])
+            address[hits] = self._upload_rows(address[hits], pitch[hits], box[hits])
+        there = _copies(address, pitch, box)
         self._table[self._in_cache] = there[self._in_cache]
+
+    def _upload_rows(
+        self, address: npt.NDArray[np.uint64], pitch: npt.NDArray[np.int64], box: Boxes
+    ) -> npt.NDArray[np.uint64]:
+        """(M,) addresses of pictures on the device; of those on the host rows of `box` are sent."""
+        skipped, nbytes = (box[:, 0] * pitch).astype(np.uint64), box[:, 2] * pitch
+        rows = [
+            np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(at))
+            for at, size in zip((address + skipped).tolist(), nbytes.tolist(), strict=True)
+        ]
+        return self._work.upload_all(rows) - skipped if rows else address
 
     def _fill(
         self, address: npt.NDArray[np.uint64], where: npt.NDArray[np.bool_], size: Sizes

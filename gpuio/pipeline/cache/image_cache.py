@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.devices.base import Device
 from gpuio.pipeline.cache.entries import Found, entry_dtype
-from gpuio.pipeline.cache.store import ALIGNMENT, Store
+from gpuio.pipeline.cache.staged import Staged
+from gpuio.pipeline.cache.store import Store, spaced
 from gpuio.sources.base import RecordSource
 from gpuio.transforms.geometry import MOST_PIXELS, ResampleChain, Sizes, Step
 
@@ -26,15 +28,20 @@ class CachedBatch:
         fill: (N,) bool, images that are put there first.
         size: (N, 2) heights and widths of the pixels there.
         step: The step whose results they are; None for decoded images.
+        on_host: Whether those of images that are in the cache lie where only the host reads them.
         claims: Stores that have given memory, with the places of the images that are put there,
             and their records.
+        staged: Device memory that `address` of images to be put there leads to; None where kernels
+            write to the cache itself.
     """
 
     address: UInt64s
     fill: npt.NDArray[np.bool_]
     size: Sizes
     step: Step | None
+    on_host: bool
     claims: list[tuple[Store, Int64s, Int64s]]
+    staged: Staged | None = None
 
 
 class ImageCache:
@@ -48,6 +55,7 @@ class ImageCache:
         label_width: Labels of a record, as they are read.
         channels: Channels of the pixels.
         resized: Whether pixels are kept after the first step of the plan, not right after decoding.
+        staging: The device that makes the pixels, if its kernels cannot use the memory of stores.
         open_stores: Opens the stores, those that are filled first before others. It is called when
             the first epoch begins, so that a process forked before has stores of its own.
 
@@ -63,11 +71,12 @@ class ImageCache:
         channels: int,
         *,
         resized: bool,
+        staging: Device | None,
         open_stores: Callable[[np.dtype[np.void]], Sequence[Store]],
     ) -> None:
         self.hits = self.misses = 0
         self._source, self._label_width, self._channels = source, label_width, channels
-        self._resized, self._open = resized, open_stores
+        self._resized, self._staging, self._open = resized, staging, open_stores
         self._entry = entry_dtype(label_width)
         self._stores: Sequence[Store] | None = None
         self._planned: list[CachedBatch] = []  # whose claims are still to be settled
@@ -77,8 +86,9 @@ class ImageCache:
         if self._stores is None:
             self._stores = self._open(self._entry)
         for batch in self._planned:
-            for store, _, records in batch.claims:
-                store.abandon(records)
+            _abandon(batch.claims)
+        if self._staging is not None and self._planned:
+            self._staging.record().synchronize()  # kernels may still write to staged memory
         self._planned.clear()
 
     def find(self, records: Int64s) -> Found:
@@ -107,14 +117,14 @@ class ImageCache:
         size = geometry.original if step is None else step.size
         address, fill = found.address.copy(), found.address == 0
         address[[*faults]], fill[[*faults]] = 0, False
+        on_host, claims = self._staging is not None, list[tuple[Store, Int64s, Int64s]]()
         if not fill.any():
-            return self._noted(CachedBatch(address, fill, size, step, []))
+            return self._noted(CachedBatch(address, fill, size, step, on_host, claims))
         fill &= size.prod(axis=1) <= MOST_PIXELS
         places = np.flatnonzero(fill)
         _, first = np.unique(records[places], return_index=True)  # a record may be there twice
         places = places[np.sort(first)]
         rows = self._entries(places, found, geometry.original, size)
-        claims: list[tuple[Store, Int64s, Int64s]] = []
         for store in self._stores or ():
             if not len(places):
                 break
@@ -124,7 +134,24 @@ class ImageCache:
             claims.append((store, places[there], records[places[there]]))
             places, rows = places[~there], rows[~there]
         fill &= address != 0
-        return self._noted(CachedBatch(address, fill, size, step, claims))
+        batch = CachedBatch(address, fill, size, step, on_host, claims)
+        if self._staging is not None:
+            batch = self._staged(batch, self._staging)
+        return self._noted(batch)
+
+    def _staged(self, batch: CachedBatch, device: Device) -> CachedBatch:
+        """The batch with memory on a device for its pixels; nothing is kept where there is none."""
+        nbytes = np.where(batch.fill, batch.size.prod(axis=1) * self._channels, 0)
+        address = batch.address.copy()
+        try:
+            staged = Staged.of(device, nbytes, batch.address)
+        except MemoryError:
+            _abandon(batch.claims)
+            address[batch.fill] = 0
+            return replace(batch, address=address, fill=np.zeros_like(batch.fill), claims=[])
+        start = np.uint64(device.address(staged.memory))
+        address[batch.fill] = (start + staged.starts.astype(np.uint64))[batch.fill]
+        return replace(batch, address=address, staged=staged)
 
     def _noted(self, batch: CachedBatch) -> CachedBatch:
         self._planned.append(batch)
@@ -135,6 +162,8 @@ class ImageCache:
         self._planned.remove(batch)
         for store, places, records in batch.claims:
             failed = np.isin(places, [*faults])
+            if batch.staged is not None:
+                batch.staged.keep(places[~failed])
             store.settle(records[~failed])
             if failed.any():
                 store.abandon(records[failed])
@@ -161,9 +190,14 @@ class ImageCache:
     ) -> npt.NDArray[np.void]:
         """(M,) entries for the images at (M,) places."""
         rows = np.zeros(len(places), self._entry)
-        nbytes = size[places].prod(axis=1) * self._channels
-        rows["nbytes"] = -(-nbytes // ALIGNMENT) * ALIGNMENT
+        rows["nbytes"] = spaced(size[places].prod(axis=1) * self._channels)
         rows["height"], rows["width"] = original[places].T
         rows["version"], rows["id"] = found.versions[places], found.ids[places]
         rows["labels"], rows["label_count"] = found.labels[places], found.label_counts[places]
         return rows
+
+
+def _abandon(claims: Sequence[tuple[Store, Int64s, Int64s]]) -> None:
+    """Let others have memory that was claimed."""
+    for store, _, records in claims:
+        store.abandon(records)

@@ -37,7 +37,8 @@ def cache_key(
     some = np.linspace(0, len(source) - 1, min(len(source), _SAMPLE)).astype(np.int64)
     versions = source.versions(some)
     told = {each.name: getattr(options, each.name) for each in fields(options)}
-    told |= {"device": options.device.name, "source": None}
+    kind = options.device.name.partition(":")[0]  # GPUs of one machine share a cache
+    told |= {"device": kind, "source": None}
     parts = [
         plan.cache,
         plan.ops[: plan.cached_after],

@@ -43,11 +43,10 @@ def make_cache(
     limit, source, device = plan.cache, options.source, options.device
     if limit is None:
         return None
-    if limit.on_gpu == (device.name == "cpu"):
-        other = f"{limit.nbytes // 10**6}MB"
+    if limit.on_gpu and device.name == "cpu":
+        ram = limit.text.partition(":")[2].strip()
         raise ValueError(
-            f"cache must be in the memory of the device, {device.name!r}, and {limit.text!r} is "
-            f"not: write cache={other if limit.on_gpu else f'gpu:{other}'!r}"
+            f"cache={limit.text!r} needs a GPU, and device is 'cpu': write cache={ram!r} for RAM"
         )
     if not limit.on_gpu and not hasattr(os, "posix_fallocate"):
         raise ValueError(f"cache={limit.text!r} needs posix_fallocate, which this system lacks")
@@ -62,8 +61,15 @@ def make_cache(
     else:
         key = cache_key(plan, decoder, options, source, label_width)
         stores = partial(_shared_stores, key, len(source), limit, storage)
-    resized = plan.cached_after > 0
-    return ImageCache(source, label_width, plan.shape[0], resized=resized, open_stores=stores)
+    direct = limit.on_gpu or device.name == "cpu"
+    return ImageCache(
+        source,
+        label_width,
+        plan.shape[0],
+        resized=plan.cached_after > 0,
+        staging=None if direct else device,
+        open_stores=stores,
+    )
 
 
 def _device_stores(

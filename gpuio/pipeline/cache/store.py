@@ -18,6 +18,11 @@ ALIGNMENT: Final = 64
 """Bytes: the pixels of an image begin at a multiple of this, and take a multiple of it."""
 
 
+def spaced(nbytes: Int64s) -> Int64s:
+    """(N,) bytes of memory that (N,) `nbytes` of pixels take."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
 class Store(ABC):
     """The pixels of some of the records, each at one place for good.
 
