@@ -119,3 +119,9 @@ def test_settling_moves_whole_items(device, places):
     for item, place in zip(data, places, strict=True):
         wanted = np.full(4, 255, np.uint8).repeat(4).view(np.float32)
         np.testing.assert_array_equal(item, before[place] if place >= 0 else wanted[:4])
+
+
+def test_a_download_comes_after_the_work_that_was_queued(device):
+    array = device.upload(np.arange(6, dtype=np.int32).reshape(2, 3))
+    device._driver.fill(device.address(array), 1, 4, device._stream)
+    assert device.download(array).tolist() == [[0x01010101, 1, 2], [3, 4, 5]]

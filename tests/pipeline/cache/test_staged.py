@@ -8,7 +8,6 @@ import pytest
 from harness import open_device
 
 import gpuio as mx
-from gpuio.devices.simulated import SimulatedDriver
 from gpuio.testing import draw, encode, write_rec
 
 COUNT = 7
@@ -82,12 +81,3 @@ def test_without_memory_for_it_nothing_is_kept_and_batches_are_the_same(rec, mon
 
 def _no_memory(*_):
     raise MemoryError("2 bytes are free")
-
-
-def test_a_download_comes_after_the_work_that_was_queued():
-    device = open_device("simulated")
-    array = device.upload(np.arange(6, dtype=np.int32).reshape(2, 3))
-    driver = device._driver
-    assert isinstance(driver, SimulatedDriver)
-    driver.fill(device.address(array), 1, 4, device._stream)
-    assert device.download(array).tolist() == [[0x01010101, 1, 2], [3, 4, 5]]
