@@ -12,6 +12,7 @@ import os
 import threading
 import warnings
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -277,6 +278,27 @@ def test_a_forked_process_is_told_to_be_spawned_and_frees_nothing():
     found = stub_cuda.run(_fork)
     assert found.startswith("0 device 'cuda:0': cuInit: ")
     assert "start it with multiprocessing.get_context('spawn')" in found
+
+
+def _cached(path, folder, cache):
+    from stub_cuda import calls, loading
+
+    from gpuio.pipeline.cache import opening
+
+    opening._SHARED_MEMORY = Path(folder)
+
+    def again(loader, batch):
+        loader.reset()
+        loader.next()
+        return loader.stats()["cache"]
+
+    figures = loading.read(path, "cuda:1", again, cache=cache)
+    return [figures["hits"], figures["entries"], calls.alive(), [*Path(folder).iterdir()]]
+
+
+@pytest.mark.parametrize("cache", ["gpu:1MB", "1MB"])
+def test_nothing_is_left_of_a_cache(rec, tmp_path, cache):
+    assert stub_cuda.run(_cached, rec, str(tmp_path), cache) == [4, 4, NOTHING, []]
 
 
 def _two(path):

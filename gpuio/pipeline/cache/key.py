@@ -43,6 +43,7 @@ def cache_key(
         plan.cache,
         plan.ops[: plan.cached_after],
         f"{type(decoder).__module__}.{type(decoder).__qualname__} {decoder.name}",
+        decoder.stats().get("decoder_of_others"),
         told,
         [(name, _version(name)) for name in _PACKAGES],
         (len(source), source.fingerprint(), label_width),
