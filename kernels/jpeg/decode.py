@@ -129,8 +129,8 @@ def _prepare(row, state, at):
 
 @njit(nogil=True, error_model="numpy")
 def _make_samples(row, state, at, group):
-    """Make the samples of a group of MCUs from its coefficients."""
-    layout, number = state.layout, 0
+    """Make the samples of a group of MCUs from its coefficients; whether they are libjpeg's."""
+    layout, number, above = state.layout, 0, np.int64(0)
     for c in range(layout.count):
         across, pitch = np.int64(row.across[c]), layout.pitches[c]
         quantisation = at + _QUANTISATION + 128 * c
@@ -139,12 +139,13 @@ def _make_samples(row, state, at, group):
             out = layout.planes[c] + y * pitch + x
             coefficients, last = at + _COEFFICIENTS + number * GROUP_BYTES, state.lasts[number]
             if last == 0:
-                samples_of_1(coefficients, quantisation, out, pitch)
+                above |= samples_of_1(coefficients, quantisation, out, pitch)
             elif last <= _IN_CORNER:
-                samples_of_4(coefficients, quantisation, out, pitch)
+                above |= samples_of_4(coefficients, quantisation, out, pitch)
             else:
-                samples_of_8(coefficients, quantisation, out, pitch)
+                above |= samples_of_8(coefficients, quantisation, out, pitch)
             number += 1
+    return above == 0
 
 
 @njit(nogil=True, error_model="numpy")
@@ -172,8 +173,8 @@ def _decode_row(row, state, at, blocks, my, makes):
         count = min(BLOCKS, mcus - group * BLOCKS)
         if not read_group(scan, row, blocks, offsets, my, count):
             return False
-        if wanted:
-            _make_samples(row, state, at, group)
+        if wanted and not _make_samples(row, state, at, group):
+            return False
     return row_is_good(scan)
 
 

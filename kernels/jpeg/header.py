@@ -88,7 +88,7 @@ def _is_upright(data, at, end):
     start = at + 6
     little = _big16(data, start) == 0x4949
     if not little and _big16(data, start) != 0x4D4D:
-        return True
+        return False  # others may find it further on
     entry = start + _number(data, start + 4, 4, little)
     if entry + 2 > end:
         return True
@@ -156,7 +156,7 @@ def _read_frame(data, at, end, row):
         factors = np.int64(data[at + 7 + 3 * c])
         row.across[c], row.down[c] = factors >> 4, factors & 15
         row.quantisation[c] = data[at + 8 + 3 * c]  # the table's number, for now
-        if row.quantisation[c] > 3:
+        if not (1 <= row.across[c] <= 4 and 1 <= row.down[c] <= 4 and row.quantisation[c] <= 3):
             return False
     if count == 1:
         row.across[0] = row.down[0] = 1  # one component's blocks follow each other
@@ -169,10 +169,7 @@ def _takes_sampling(row):
     """Whether chroma is sampled in one of the usual ways: 4:4:4, 4:2:2, 4:4:0, 4:2:0 or 4:1:1."""
     blocks = 0
     for c in range(3):
-        across, down = row.across[c], row.down[c]
-        if not (1 <= across <= 4 and 1 <= down <= 4):
-            return False
-        blocks += across * down
+        blocks += row.across[c] * row.down[c]
     if row.across[1] != row.across[2] or row.down[1] != row.down[2] or blocks > MOST_BLOCKS:
         return False
     if row.across[0] % row.across[1] or row.down[0] % row.down[1]:

@@ -10,13 +10,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from gpuio.kernels.jpeg.idct import COLUMN_SHIFT, ROW_SHIFT, inverse_dct_pass
+from gpuio.kernels.jpeg.idct import COLUMN_SHIFT, PASS1_BITS, ROW_SHIFT, inverse_dct_pass
 
 BLOCKS = 8
 """Blocks of coefficients that lie side by side, one in each lane."""
 STRIP = 32
 """Samples of a row that are made of full chroma at a time, or of which chroma is made."""
 
+_LARGEST = 0x8000 >> PASS1_BITS  # from -_LARGEST to _LARGEST - 1 nothing overflows in pass 1
 _I8, _I16, _I32, _I64 = (ir.IntType(size) for size in (8, 16, 32, 64))
 
 
@@ -60,6 +61,19 @@ class Lanes:
     def _as(self, name, word):
         kind = ir.VectorType(word, self.value.type.count)
         return Lanes(self.builder, getattr(self.builder, name)(self.value, kind))
+
+    def __or__(self, other):
+        return self._apply("or_", other)
+
+    def __and__(self, other):
+        return self._apply("and_", other)
+
+    def is_any(self):
+        """1 if any lane is not 0, else 0: an int64."""
+        kind = self.value.type
+        whole = self.builder.bitcast(self.value, ir.IntType(kind.count * kind.element.width))
+        found = self.builder.icmp_unsigned("!=", whole, ir.Constant(whole.type, 0))
+        return self.builder.zext(found, _I64)
 
     def clip(self, low, high):
         """Values below `low` or above `high` become these."""
@@ -149,11 +163,12 @@ def _in_columns(kept):
                 factor.align = 2
                 return value * _spread(builder, builder.zext(factor, _I64), _I16, BLOCKS)
 
-            columns = []
+            columns, above = [], zero
             for x in range(8):
                 if x < kept:
                     c = [dequantised(y, x) if y < kept else zero for y in range(8)]
                     columns.append(inverse_dct_pass(c, COLUMN_SHIFT))
+                    above |= c[0] + _LARGEST
                 else:
                     columns.append([zero] * 8)
             for y in range(8):
@@ -163,9 +178,9 @@ def _in_columns(kept):
                 odd = x[1].zipped(x[5]).zipped(x[3].zipped(x[7]))
                 _store(even.zipped(odd), out)
                 out = builder.add(out, pitch)
-            return context.get_dummy_value()
+            return (above & ~(2 * _LARGEST - 1)).is_any()
 
-        return types.void(*[types.int64] * 4), codegen
+        return types.int64(*[types.int64] * 4), codegen
 
     samples.__name__ = f"samples_of_{kept}"
     return intrinsic(samples)
@@ -180,6 +195,11 @@ Args:
     quantisation: Address of (64,) int16.
     out: Address of 8 rows of 8 * BLOCKS uint8.
     pitch: Bytes between these rows.
+
+Returns:
+    1 if a coefficient of the first row, multiplied, is so large that libjpeg's samples may be
+    others, else 0. Where the other rows are 0, its vector code takes a short cut in the first pass,
+    in which such values wrap around and do not saturate.
 """
 samples_of_4 = _in_columns(4)
 """As `samples_of_8`, where all but the first four rows and columns of coefficients are 0."""

@@ -7,14 +7,15 @@ the process, so all of it runs in one of its own, which says what it was about t
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import mmap
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from fences import Fences
 
 from gpuio.kernels.resample import finish, resample
 from gpuio.kernels.steps import NORM, STEP, OutputType, StepKind, table_bytes
@@ -27,26 +28,7 @@ WINDOWS = ((36, 36), (7, 53), (1, 1))
 """Heights and widths of windows; not all are whole vectors."""
 TAPS = {StepKind.WARP_CUBIC: 4, StepKind.WARP_LANCZOS: 8}
 POISON = 0xA5
-PAGE = mmap.PAGESIZE
-FENCE = 256 * PAGE  # column 0 may lie far before a window
-
-
-class Fences:
-    """Memory between pages without access, used again and again."""
-
-    def __init__(self, nbytes):
-        self.inner = -(-nbytes // PAGE) * PAGE
-        self.pages = mmap.mmap(-1, self.inner + 2 * FENCE)
-        whole = np.frombuffer(self.pages, np.uint8)
-        for fence in (whole[:FENCE], whole[FENCE + self.inner :]):
-            address = ctypes.c_void_p(fence.ctypes.data)
-            assert ctypes.CDLL(None).mprotect(address, ctypes.c_size_t(FENCE), 0) == 0
-        self.memory = whole[FENCE : FENCE + self.inner]
-
-    def at(self, nbytes, *, at_end):
-        """(nbytes,) uint8 that end, or begin, at a fence."""
-        assert nbytes <= self.inner
-        return self.memory[self.inner - nbytes :] if at_end else self.memory[:nbytes]
+TESTS = Path(__file__).parents[1]
 
 
 def turned(size, canvas):
@@ -200,7 +182,8 @@ def main():
 @pytest.mark.skipif(sys.platform != "linux", reason="needs mprotect")
 def test_no_kernel_touches_a_byte_outside_of_its_window():
     command = [sys.executable, "-X", "faulthandler", __file__]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    env = {**os.environ, "PYTHONPATH": str(TESTS)}
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     last = found.stdout.splitlines()[-1:]
     assert found.returncode == 0, f"{last}: {found.stderr[-3000:]}"
     assert last == ["all"]
