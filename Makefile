@@ -14,7 +14,8 @@ help:
 	@echo 'make format    put the code into its format'
 	@echo 'make docs      build the documentation, in build/site'
 	@echo 'make bench     measure how fast images come on this machine'
-	@echo 'make fuzz      damaged files through every door for MINUTES=30, then stress'
+	@echo 'make fuzz      damaged files through every door for MINUTES=30, then stress; or INPUTS=1000000,'
+	@echo '               from SEED=0 on, through DOOR=jpeg alone'
 	@echo 'make test-gpu  test and measure a GPU, in under nine minutes; REC=train.rec: with these images'
 	@echo 'make wheels    fetch wheels into .whl, for test-gpu on a machine without network; DALI=1: and DALI'
 	@echo 'make clean     remove what the others made, $(VENV) included'
@@ -62,8 +63,10 @@ docs: $(VENV)/docs.stamp
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/cpu.py
 
+FUZZ = $(if $(INPUTS),--inputs $(INPUTS),--minutes $(or $(MINUTES),30)) \
+	$(if $(SEED),--seed $(SEED)) $(addprefix --door ,$(DOOR))
 fuzz: $(VENV)/test.stamp
-	cd tests && $(abspath $(BIN))/python -m robustness --stress --minutes $(or $(MINUTES),30)
+	cd tests && $(abspath $(BIN))/python -m robustness --stress $(FUZZ)
 
 $(VENV)/gpu.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,bench,torch,jax,dali]' \

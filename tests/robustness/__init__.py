@@ -7,6 +7,7 @@
 | `pictures.py` | valid images in every format that Pillow writes |
 | `mutate.py` | damage to any bytes, to records, to lines of text, to saved arrays |
 | `formats.py` | damage to an image that leaves its format's structure readable |
+| `jpeg_seeds.py`, `jpeg_damage.py` | the same for gpuio's own JPEG decoder |
 | `case.py` | one damaged input of a door, and what came of it |
 | `doors.py`, and `iterator_doors.py` and so on | the ways into gpuio |
 | `judge.py` | runs one case and says what came of it |

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
-from . import command_doors, file_doors, iterator_doors, text_doors
+from . import command_doors, file_doors, iterator_doors, jpeg_door, text_doors
 from .case import Case, Door
 
 DOORS: dict[str, type[Door]] = {
     door.name: door
-    for door in (*iterator_doors.DOORS, *file_doors.DOORS, *command_doors.DOORS, *text_doors.DOORS)
+    for module in (iterator_doors, file_doors, command_doors, text_doors, jpeg_door)
+    for door in module.DOORS
 }
 
 
