@@ -11,8 +11,11 @@ import numpy as np
 
 from gpuio.cli import arguments
 from gpuio.cli.headers import read_headers
+from gpuio.cli.progress import progress_bar
+from gpuio.core.threads import available_cores
 from gpuio.errors import CorruptRecordError, FormatError
 from gpuio.formats.index import LARGEST_KEY, Index
+from gpuio.storage.paths import is_url
 from gpuio.storage.shards import beside, sizes_of
 
 _SHOWN: Final = 20  # damaged places that are listed
@@ -41,6 +44,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="key of each record: its position, counted from 0, as mxnet's rec2idx writes it, or "
         "the id in its header, as im2rec writes it (default: position)",
     )
+    parser.add_argument(
+        "--checkpoints",
+        action="store_true",
+        help="write RECORD's name with .checkpoints, too: where rows begin in each baseline JPEG, "
+        "so that crops are decoded in part from the first epoch on; all images are read for that",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
         index = Index(headers["id"].astype(np.int64), index.offsets)
     index.save(path)
     print(f"{path}: {len(index)} records")
+    if args.checkpoints and not damages:
+        _write_checkpoints(args.record, len(index))
     for damage in damages[:_SHOWN]:
         where = f"{args.record}: record at byte {damage.offset}"
         print(f"{where}: {damage.reason}; lost until byte {damage.resumed}", file=sys.stderr)
@@ -75,6 +86,17 @@ def run(args: argparse.Namespace) -> int:
     # end means that records are missing from the index.
     (size,) = sizes_of([args.record])
     return 1 if any(damage.resumed < size for damage in damages) else 0
+
+
+def _write_checkpoints(record: str, count: int) -> None:
+    """Write the checkpoints of a .rec, and say how many images have some."""
+    if is_url(record):
+        raise ValueError(f"{record}: checkpoints are written beside files on disk only")
+    from gpuio.pipeline.decode import checkpoint_file  # and the compiler: not for an index alone
+
+    with progress_bar(count, "images", "checkpoints") as advance:
+        known = checkpoint_file.write(record, available_cores(), advance)
+    print(f"{beside(record, checkpoint_file.SUFFIX)}: {known} images")
 
 
 def _is_same_file(index: str, record: str) -> bool:

@@ -111,7 +111,7 @@ def resume(scan, row, my, rows, place):
     for c in range(3):
         scan.predictors[c] = checkpoint.predictors[c]
     _start_interval(scan, start)
-    bit = np.int64(checkpoint.bit)
+    bit = np.int64(checkpoint.bit & 7)
     scan.reader[NEXT] = scan.bytes + 7
     scan.reader[BITS] = np.int64(load_big_endian(scan.bytes) << bit)
     scan.reader[COUNT] = 56 - bit

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuio.kernels.jpeg.scan import CHECKPOINT
+from gpuio.pipeline.decode.checkpoint_file import StoredCheckpoints
 
 LIMIT: Final = 256 << 20
 """Bytes of checkpoints that are kept: those of some 500,000 photographs of ImageNet."""
@@ -20,7 +21,8 @@ _CHUNK: Final = 1 << 20  # bytes that are allocated at a time
 class Checkpoints:
     """Memory for the checkpoints of the images of a data set.
 
-    Checkpoints of an image are written once, when the first window of it is decoded.
+    Checkpoints of an image are written once, when the first window of it is decoded; or they are
+    those stored beside its .rec.
 
     Args:
         count: Number of records.
@@ -38,6 +40,24 @@ class Checkpoints:
         self._known = np.zeros(count, bool)
         self._chunks: list[npt.NDArray[np.void]] = []
         self._free = 0  # rows at the end of the last chunk
+        self._stored: list[StoredCheckpoints] = []
+
+    def add(self, stored: StoredCheckpoints, first: int, offsets: npt.NDArray[np.int64]) -> None:
+        """Use what is stored beside a file of records.
+
+        Args:
+            stored: The checkpoints.
+            first: Number of the file's first record.
+            offsets: (M,) where its records begin.
+        """
+        if not len(stored.offsets):
+            return
+        places = np.searchsorted(stored.offsets, offsets)
+        places = np.minimum(places, len(stored.offsets) - 1)
+        found = np.flatnonzero(stored.offsets[places] == offsets)
+        self._address[first + found] = stored.addresses[places[found]]
+        self._known[first + found] = True
+        self._stored.append(stored)
 
     def addresses(
         self, ids: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]

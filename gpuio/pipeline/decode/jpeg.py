@@ -16,10 +16,13 @@ import numpy.typing as npt
 from gpuio.devices.base import KernelCall
 from gpuio.kernels.jpeg import decode as kernels
 from gpuio.kernels.jpeg.header import JOB, RGB
+from gpuio.pipeline.decode import checkpoint_file
 from gpuio.pipeline.decode.base import Decoded, Decoder, DecoderOptions
 from gpuio.pipeline.decode.checkpoints import Checkpoints
 from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.read.reader import RecordBatch, Samples
+from gpuio.sources.base import RecordSource
+from gpuio.sources.recordio.source import RecordIOSource
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +55,7 @@ class JpegDecoder(Decoder):
         self._rest = rest
         count = self.device.threads * self.device.max_in_flight
         self._states = kernels.new_states(count)
-        self._checkpoints = Checkpoints(len(self.source))
+        self._checkpoints = checkpoints_of(self.source)
 
     def prepare(self, count: int) -> None:
         self._rest.prepare(count)
@@ -134,6 +137,17 @@ class JpegDecoder(Decoder):
             "decoded_from_checkpoints": self._checkpoints.hits,
             "checkpoint_nbytes": self._checkpoints.nbytes,
         }
+
+
+def checkpoints_of(source: RecordSource) -> Checkpoints:
+    """Memory for the checkpoints of a source, with those that are stored beside its files."""
+    checkpoints = Checkpoints(len(source))
+    if isinstance(source, RecordIOSource):
+        table = source.table
+        for number, (path, identity) in enumerate(zip(table.paths, source.identities, strict=True)):
+            if (stored := checkpoint_file.find(path, identity)) is not None:
+                checkpoints.add(stored, int(table.first[number]), table.offsets_of(number))
+    return checkpoints
 
 
 def _own(headers: Headers) -> JpegHeaders:
