@@ -48,6 +48,7 @@ class Case:
 
 CASES = (
     Case("256 pixels, float32", True, NORMALIZED),
+    Case("256 pixels, float16", True, {"dtype": "float16"} | NORMALIZED),
     Case("256 pixels, uint8", True, {"dtype": "uint8", "layout": "NHWC"}),
     Case("resized to 256, float32", False, {"resize": records.EDGE} | NORMALIZED),
     Case("random resized crop, float32", False, {"random_resized_crop": True} | NORMALIZED),
@@ -112,7 +113,8 @@ def show(row: dict[str, Any]) -> None:
     cpus = [median(epoch["cpu"] for epoch in row[side]) for side in ("without", "with")]
     print(
         f"{row['name']:30} {rates[0]:8.0f} {row['filling']['rate']:8.0f} {rates[1]:8.0f} "
-        f"{row['ratio']:7.2f} {cpus[0]:9.3f} {cpus[1]:7.3f} {row['cpu_ratio']:7.2f}",
+        f"{row['ratio']:7.2f} {cpus[0]:9.3f} {row['filling']['cpu']:7.3f} {cpus[1]:7.3f} "
+        f"{row['cpu_ratio']:7.2f}",
         flush=True,
     )
 
@@ -127,7 +129,7 @@ def main() -> None:
     args = parser.parse_args()
     device = machine.describe()
     print(f"{device['cpu']}, {device['cores']} cores; batch {args.batch_size}")
-    print(f"{'':30} {'images per second':^26} {'':7} {'ms of CPU an image':^17}")
+    print(f"{'':30} {'images per second':^26} {'':7} {'ms of CPU an image':^25}")
     print(
         f"{'':30} {'without':>8} {'filling':>8} {'cached':>8} {'ratio':>7} {'without':>9} ", end=""
     )

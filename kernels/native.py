@@ -71,6 +71,20 @@ def fetch_add(typingctx, address, amount):
     return types.int64(types.uint64, types.int64), codegen
 
 
+@intrinsic
+def prefetch(typingctx, address):
+    """Begin to load the cache line at an address (uint64) of the host, which need not be valid."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, _INT32, _INT32, _INT32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, keep, data = (ir.Constant(_INT32, value) for value in (0, 3, 1))
+        builder.call(function, [builder.inttoptr(args[0], cgutils.voidptr_t), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64), codegen
+
+
 def _call(name, result, kind):
     """An intrinsic: what the C function at an address (uint64) returns.
 

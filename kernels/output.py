@@ -14,12 +14,14 @@ from numba import carray, njit, types
 from numba.extending import overload
 
 from gpuio.kernels.arithmetic import bfloat16_bits, float16_bits, normalized, shifted
-from gpuio.kernels.native import pointer
+from gpuio.kernels.native import pointer, prefetch
 from gpuio.kernels.parallel import Routine
 from gpuio.kernels.steps import NORM, STEP, OutputType
 
 _U32 = np.uint32
 _RGB = 3
+_AHEAD = 4  # rows: pixels of a cache come from memory, which takes as long as some rows do
+_LINE = 64  # bytes of the processor's cache
 _TYPES = {
     OutputType.FLOAT32: np.float32,
     OutputType.FLOAT16: np.uint16,
@@ -135,6 +137,13 @@ def _emit_row(row, norm, means, out, y, height, width, channels, mirror, interle
         _any_layout(row, norm, means, out, y, height, width, channels, mirror, interleaved)
 
 
+@njit(inline="always")
+def _prefetch_row(address, nbytes):
+    """Begin to load the `nbytes` of a row at an address."""
+    for k in range(0, nbytes, _LINE):
+        prefetch(address + np.uint64(k))
+
+
 def _pixel_emitter(dtype):
     def emit_pixels(at, first, pitch, channels, interleaved):
         """Write the window of a STEP row into the batch.
@@ -153,6 +162,8 @@ def _pixel_emitter(dtype):
         means = carray(pointer(step.mean_image), size if step.mean_image != 0 else 0, np.float32)
         out, mirror = carray(pointer(step.dst), size, dtype), step.mirror != 0
         for y in range(height):
+            if y + _AHEAD < height:
+                _prefetch_row(first + np.uint64((y + _AHEAD) * pitch), width * channels)
             row = carray(pointer(first + np.uint64(y * pitch)), width * channels, np.uint8)
             _emit_row(
                 row, norm, means, out, y, height, width, channels, mirror, interleaved != 0
