@@ -30,7 +30,12 @@ class JpegAlone:
 
     Args:
         place: Where the memory of each comes from.
+
+    Attributes:
+        checkpoints: Bytes of those of the last picture that has some.
     """
+
+    checkpoints: Bytes
 
     def __init__(self, place: Place = plain) -> None:
         self._place = place
@@ -76,8 +81,8 @@ class JpegAlone:
         scratch = self._place("scratch", int(job["scratch_nbytes"][0]))
         if saves and not job["known"][0]:
             count = -(-height // (8 * int(job["down"][0, 0])))
-            self._checkpoints = self._place("checkpoints", count * CHECKPOINT.itemsize)
-            job["checkpoints"] = self._checkpoints.ctypes.data
+            self.checkpoints = self._place("checkpoints", count * CHECKPOINT.itemsize)
+            job["checkpoints"] = self.checkpoints.ctypes.data
         job["dst"], job["scratch"], job["status"] = pixels.ctypes.data, scratch.ctypes.data, 0
         state = self._state.ctypes.data
         self._run(self._decode, job.ctypes.data, state, channels, int(reverse))

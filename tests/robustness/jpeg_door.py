@@ -121,7 +121,18 @@ class JpegKernels(Door):
                 _compare(part, wanted, other)
             elif window is None:
                 raise Wrong(f"window {other} was declined, and all of the picture was not")
+        if job["known"][0] and rng.random() < 0.5:
+            self._read_from_damaged_checkpoints(job, rng)
         return True
+
+    def _read_from_damaged_checkpoints(self, job: np.ndarray, rng: random.Random) -> None:
+        """Raise Wrong if memory beside its own is written; pixels may be any."""
+        stored = self._decoder.checkpoints
+        for _ in range(rng.choice((1, 2, 9))):
+            stored[rng.randrange(len(stored))] = rng.choice((0, 1, 0x7F, 0xFF, rng.randrange(256)))
+        size = int(job["height"][0]), int(job["width"][0])
+        self._decoder.decode(job, _part_of(rng, *size))
+        self._memory.check()
 
 
 @cache

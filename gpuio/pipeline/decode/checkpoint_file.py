@@ -47,11 +47,13 @@ class StoredCheckpoints:
     Attributes:
         offsets: (N,) int64, where the records of the images begin, ascending.
         addresses: (N,) int64, where the checkpoints of the images lie in memory.
+        counts: (N,) int64, how many each image has.
         data: Owns that memory: the file, mapped.
     """
 
     offsets: npt.NDArray[np.int64]
     addresses: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
     data: npt.NDArray[np.uint8]
 
 
@@ -92,10 +94,11 @@ def _load(name: str, identity: FileIdentity) -> StoredCheckpoints:
         raise FormatError("it was made of another .rec, or the .rec has changed since")
     start = rows * CHECKPOINT.itemsize
     table = np.frombuffer(data[start : start + entries * _ENTRY.itemsize], _ENTRY)
-    if (table["first"] + table["rows"] > rows).any():
+    if ((table["first"] > rows) | (table["rows"] > rows - table["first"])).any():
         raise FormatError("an entry names more checkpoints than there are")
-    addresses = data.ctypes.data + table["first"].astype(np.int64) * CHECKPOINT.itemsize
-    return StoredCheckpoints(table["offset"].astype(np.int64), addresses, data)
+    offsets, first, counts = (table[name].astype(np.int64) for name in _ENTRY.names or ())
+    addresses = data.ctypes.data + first * CHECKPOINT.itemsize
+    return StoredCheckpoints(offsets, addresses, counts, data)
 
 
 def write(path: str, threads: int, progress: Callable[[int], object]) -> int:

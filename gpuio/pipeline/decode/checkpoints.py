@@ -37,6 +37,7 @@ class Checkpoints:
         self.nbytes = self.hits = 0
         self._limit = limit
         self._address = np.zeros(count, np.int64)
+        self._count = np.zeros(count, np.int64)
         self._known = np.zeros(count, bool)
         self._chunks: list[npt.NDArray[np.void]] = []
         self._free = 0  # rows at the end of the last chunk
@@ -56,6 +57,7 @@ class Checkpoints:
         places = np.minimum(places, len(stored.offsets) - 1)
         found = np.flatnonzero(stored.offsets[places] == offsets)
         self._address[first + found] = stored.addresses[places[found]]
+        self._count[first + found] = stored.counts[places[found]]
         self._known[first + found] = True
         self._stored.append(stored)
 
@@ -69,10 +71,10 @@ class Checkpoints:
             rows: (N,) checkpoints of each image; 0 for images that are to have none.
 
         Returns:
-            (N,) addresses, 0 where an image has no checkpoints or another kernel may be writing
-            them, and (N,) whether they are known.
+            (N,) addresses, 0 where an image has no checkpoints, another number of them is stored,
+            or another kernel may be writing them, and (N,) whether they are known.
         """
-        known = self._known[ids] & (rows > 0)
+        known = self._known[ids] & (rows > 0) & (rows == self._count[ids])
         new = np.flatnonzero((self._address[ids] == 0) & (rows > 0))
         new = new[np.unique(ids[new], return_index=True)[1]]  # a batch may hold an image twice
         address = np.where(known, self._address[ids], 0)
@@ -81,6 +83,7 @@ class Checkpoints:
             if found == 0:
                 break
             address[place] = self._address[ids[place]] = found
+            self._count[ids[place]] = count
         self.hits += int(known.sum())
         return address, known
 

@@ -83,7 +83,17 @@ def _wrong_entry(rec):
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("change", [_other_time, _cut_off, _emptied, _wrong_entry])
+def _entry_that_wraps_around(rec):
+    """The last image has 2 ** 64 - 1 as its first checkpoint, and two of them."""
+    path = rec.with_suffix(".checkpoints")
+    data = bytearray(path.read_bytes())
+    data[-48:-32] = (2**64 - 1).to_bytes(8, "little") + (2).to_bytes(8, "little")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "change", [_other_time, _cut_off, _emptied, _wrong_entry, _entry_that_wraps_around]
+)
 def test_checkpoints_that_do_not_fit_are_left_alone_with_a_warning(rec, change):
     main(["rec2idx", str(rec), "--checkpoints"])
     change(rec)
@@ -103,6 +113,17 @@ def test_checkpoints_of_other_bytes_do_no_harm(rec):
         data[:-end] = rng.integers(0, 256, len(data) - end, dtype=np.uint8).tobytes()
         path.write_bytes(data)
         crops(rec)
+
+
+def test_an_image_with_fewer_checkpoints_than_rows_of_mcus_has_none(rec):
+    main(["rec2idx", str(rec), "--checkpoints"])
+    path = rec.with_suffix(".checkpoints")
+    data = bytearray(path.read_bytes())
+    data[-40:-32] = (1).to_bytes(8, "little")  # of the last image
+    path.write_bytes(data)
+    found, stats = crops(rec)
+    assert stats["decoded_from_checkpoints"] == IMAGES - 1
+    npt.assert_array_equal(found, crops(rec, decoder="portable")[0])
 
 
 def test_checkpoints_of_a_url_are_an_error():
