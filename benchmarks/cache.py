@@ -6,7 +6,8 @@
 Two iterators over one shuffled .rec take turns, an epoch each: one decodes, the other one has all
 images in RAM. Both crop at random and mirror. Ratios are taken within a round, and the table has
 their medians; it also has the milliseconds of all cores that an image took, which other programs
-disturb less. The epoch that fills the cache is measured once.
+disturb less. The epoch that fills the cache is measured once; it is the first one of its iterator,
+which also takes all other memory then.
 """
 
 from __future__ import annotations
