@@ -9,6 +9,7 @@ from robustness.doors import DOORS
 from robustness.stress import SCENES, run_scenes
 
 CASES = 120  # of each door
+JPEG_CASES = 1000  # of some 60 damaged JPEGs each
 
 
 @pytest.mark.slow
@@ -18,6 +19,15 @@ def test_damage_is_an_error_with_a_name_and_sound_images_are_right(tmp_path):
         campaign.run(list(DOORS), cases=CASES)
         print(campaign.table())
         assert not campaign.found, campaign.table()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_damaged_jpegs_have_libjpeg_s_pixels_or_are_declined_and_no_memory_is_overrun(tmp_path):
+    with Campaign(tmp_path) as campaign:
+        campaign.run(["jpeg"], seed=CASES, cases=JPEG_CASES)
+        assert not campaign.found, campaign.table()
+        assert campaign.inputs > 50 * JPEG_CASES
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 from jpeg_alone import JpegAlone, decoded
+from plain_jpeg import plain_jpeg
 from robustness.formats import join_jpeg, split_jpeg
 
 from gpuio.errors import DecodeError
@@ -118,6 +119,9 @@ def rows_claimed(count):
     return with_tables(0xC0, lambda body: body[:1] + count.to_bytes(2, "big") + body[3:])
 
 
+# The last coefficient has a code that comes for 14 zeros before it, and then for 15.
+TOO_LONG = plain_jpeg([[0] * 63 + [1]], [1] * 64).replace(b"\xe1\xe2", b"\xf1\xe2")
+
 SAME, OTHER, ERROR = "decoded", "declined, and libjpeg decodes it", "declined, and an error"
 DAMAGE = {
     "none": (SOUND, SAME),
@@ -130,6 +134,7 @@ DAMAGE = {
         HEAD + SCAN.replace(b"\xff\0", b"\xff\xff\0", 1), OTHER),
     "coefficients that are too large": (
         with_tables(0xDB, lambda body: body[:1] + b"\xff" * 64), OTHER),
+    "a block of more than 64 coefficients": (TOO_LONG, OTHER),
     "a version of JFIF": (SOUND.replace(b"JFIF\0\1", b"JFIF\0\2"), OTHER),
     "bytes between segments": (SOUND[:20] + b"junk" + SOUND[20:], OTHER),
     "cut in half": (SOUND[: len(SOUND) // 2], ERROR),
