@@ -8,6 +8,7 @@ import simplejpeg
 from jpeg_alone import JpegAlone, decoded
 from robustness.formats import join_jpeg, split_jpeg
 
+from gpuio.errors import DecodeError
 from gpuio.formats import codec
 from gpuio.kernels.jpeg.header import GRAY, RGB, YCBCR
 from gpuio.testing import draw, encode
@@ -163,6 +164,7 @@ NOT_TAKEN = {
     "successive approximation": put(SOS, -1, 1),
     "JFIF 2": put(APP0, 5, 2),
     "Adobe's YCCK": behind_start(adobe(2), image=PLAIN),
+    "an unknown transform of Adobe": behind_start(adobe(9), image=PLAIN),
     "turned by Exif": behind_start((APP1, EXIF % 6)),
     "Exif in no known order of bytes": behind_start((APP1, b"Exif\0\0" + EXIF % 6)),
     "bytes between segments": COLOR[:2] + b"\0" + COLOR[2:],
@@ -171,6 +173,15 @@ NOT_TAKEN = {
     "a segment of length 1": COLOR[:4] + b"\0\1" + COLOR[6:],
     "no scan": COLOR[: COLOR.index(b"\xff\xda")],
 }
+
+DECODED_BY_OTHERS = {
+    *("a PNG", "progressive", "CMYK", "arithmetic codes", "one of several scans"),
+    *("chroma of two kinds", "more chroma than luma", "codes that are missing"),
+    *("a scan from the second coefficient on", "a scan up to coefficient 62"),
+    *("successive approximation", "JFIF 2", "an unknown transform of Adobe", "a number of lines"),
+    *("turned by Exif", "Exif in no known order of bytes"),
+}
+"""Of what is not taken; the rest is an error."""
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +197,15 @@ def test_taken_are(decoder, name):
 @pytest.mark.parametrize("name", NOT_TAKEN)
 def test_left_to_others_are(decoder, name):
     assert decoder.open(NOT_TAKEN[name]) is None
+
+
+@pytest.mark.parametrize("name", NOT_TAKEN)
+def test_others_decode_some_of_what_is_left_to_them(name):
+    if name in DECODED_BY_OTHERS:
+        assert codec.decode_rgb(NOT_TAKEN[name], 3).shape[2] == 3
+    else:
+        with pytest.raises(DecodeError):
+            codec.decode_rgb(NOT_TAKEN[name], 3)
 
 
 @pytest.mark.parametrize("name", sorted(set(TAKEN) - CODED_OTHERWISE))
