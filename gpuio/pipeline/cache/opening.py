@@ -13,6 +13,7 @@ import numpy as np
 
 from gpuio.devices.base import Device
 from gpuio.pipeline.cache.device_store import DeviceStore
+from gpuio.pipeline.cache.entries import entry_dtype
 from gpuio.pipeline.cache.image_cache import ImageCache
 from gpuio.pipeline.cache.key import cache_key
 from gpuio.pipeline.cache.limit import CacheLimit
@@ -59,6 +60,9 @@ def make_cache(
         stores: Callable[[np.dtype[np.void]], Sequence[Store]]
         stores = partial(_device_stores, device, len(source), limit)
     else:
+        from gpuio.pipeline.cache.shared import check_limit  # which Windows does not have
+
+        check_limit(len(source), entry_dtype(label_width), limit.nbytes)
         key = cache_key(plan, decoder, options, source, label_width)
         stores = partial(_shared_stores, key, len(source), limit, storage)
     direct = limit.on_gpu or device.name == "cpu"

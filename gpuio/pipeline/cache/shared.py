@@ -65,20 +65,15 @@ class SharedStore(Store):
     ) -> None:
         self._folder, self._limit, self._spare = folder, limit, spare
         self._thread, self._full = threading.Lock(), False
-        start = HEADER.itemsize + count * dtype.itemsize
-        self._start = -(-start // ALIGNMENT) * ALIGNMENT
-        if self._start >= limit:
-            raise ValueError(
-                f"cache must be more than the {self._start} bytes that it takes to know {count} "
-                f"records, got {limit} bytes"
-            )
+        self._start = check_limit(count, dtype, limit)
         with _locked_folder(folder) as place:
             _remove_unused(place)
             self._file = self._open(place, name)
         pages = mmap.mmap(self._file, limit)
         memory = np.frombuffer(pages, np.uint8)
         self.header = memory[: HEADER.itemsize].view(HEADER)
-        self.index = memory[HEADER.itemsize : start].view(dtype)
+        entries = memory[HEADER.itemsize : HEADER.itemsize + count * dtype.itemsize]
+        self.index = entries.view(dtype)
         self.base = memory.ctypes.data
         self._finalizer = weakref.finalize(self, _leave, folder, self._file, name, os.getpid())
 
@@ -120,7 +115,8 @@ class SharedStore(Store):
         except OSError as error:
             os.unlink(name, dir_fd=place)
             os.close(file)
-            raise OSError(error.errno, error.strerror, str(self._folder / name)) from error
+            reason = f"{error.strerror}, so no images can be kept there; {_advice(self._folder)}"
+            raise OSError(error.errno, reason, str(self._folder / name)) from error
         return file
 
     def _extend(self, begin: int, end: int) -> bool:
@@ -141,6 +137,21 @@ class SharedStore(Store):
             stacklevel=2,
         )
         return False
+
+
+def check_limit(count: int, dtype: np.dtype[np.void], limit: int) -> int:
+    """Bytes of a file in front of the pixels, for `count` records with entries of `dtype`.
+
+    Raises:
+        ValueError: They are all that `limit` allows.
+    """
+    start = -(-(HEADER.itemsize + count * dtype.itemsize) // ALIGNMENT) * ALIGNMENT
+    if start < limit:
+        return start
+    raise ValueError(
+        f"cache must be more than the {start} bytes that it takes to know {count} records, got "
+        f"{limit} bytes"
+    )
 
 
 def _free_part(file: int, nbytes: int) -> float:

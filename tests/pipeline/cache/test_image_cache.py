@@ -260,6 +260,26 @@ def test_records_that_cannot_tell_when_they_change_are_refused(opened, tmp_path,
         opened(tmp_path / "images")
 
 
+def test_a_limit_too_small_for_its_entries_is_refused_at_once(opened):
+    with pytest.raises(ValueError, match=r"^cache must be more than the \d+ bytes"):
+        opened(cache="0.5KB")
+
+
+def test_nothing_is_left_behind_by_a_process_that_ends_without_close(rec, memory):
+    script = (
+        "import sys, pathlib, gpuio\n"
+        "from gpuio.pipeline.cache import opening\n"
+        "opening._SHARED_MEMORY = pathlib.Path(sys.argv[2])\n"
+        "it = gpuio.ImageRecordIter(sys.argv[1], (3, 24, 24), 4, cache='1MB', device='cpu')\n"
+        "it.next()\n"
+        "assert len(list(opening._SHARED_MEMORY.iterdir())) == 1\n"
+        "raise SystemExit(3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, rec, memory.parent], check=False)
+    assert done.returncode == 3
+    assert not memory.exists()
+
+
 def test_the_plan_says_where_the_cache_is(opened):
     lines = str(opened().plan).splitlines()
     assert lines[0] == "1. decode to 3 channels, all of an image that goes into the cache"
