@@ -170,8 +170,11 @@ class ImageCache:
 
     def close(self) -> None:
         """Leave the stores; the last one that does removes the pixels."""
-        if self._stores is not None:
+        if self._stores is None:
+            return
+        try:
             self.begin()
+        finally:  # also when the device has failed
             for store in self._stores:
                 store.close()
 

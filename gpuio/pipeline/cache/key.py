@@ -40,7 +40,7 @@ def cache_key(
     kind = options.device.name.partition(":")[0]  # GPUs of one machine share a cache
     told |= {"device": kind, "source": None}
     parts = [
-        plan.cache,
+        None if plan.cache is None else plan.cache.nbytes,
         plan.ops[: plan.cached_after],
         f"{type(decoder).__module__}.{type(decoder).__qualname__} {decoder.name}",
         decoder.stats().get("decoder_of_others"),

@@ -105,7 +105,9 @@ def test_what_makes_other_pixels_has_a_cache_of_its_own(opened, memory, other):
 
 def test_what_changes_only_later_steps_shares_it(opened):
     epoch(opened())
-    second = opened(rand_mirror=True, brightness=0.2, dtype="uint8", layout="NHWC", seed=5)
+    second = opened(
+        rand_mirror=True, brightness=0.2, dtype="uint8", layout="NHWC", seed=5, cache="1000 kb"
+    )
     epoch(second)
     assert cache(second)["misses"] == 0
 
