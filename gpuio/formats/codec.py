@@ -26,7 +26,7 @@ Source: OpenCV 4.8, modules/imgcodecs; libpng, pngrtran.c (png_do_rgb_to_gray).
 from __future__ import annotations
 
 import io
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import numpy as np
@@ -38,7 +38,7 @@ from gpuio.formats.jpeg import is_harmless, mended
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
     from _typeshed import ReadableBuffer
@@ -55,6 +55,7 @@ MAX_IMAGE_PIXELS: int | None = 178_956_970
 header may claim any number. Set `gpuio.formats.codec.MAX_IMAGE_PIXELS` for larger images,
 before the iterators are made; None is no limit."""
 
+_WHOLE: Final = 8  # eighths of the size of a JPEG
 _JPEG: Final = b"\xff\xd8\xff"
 _JPEG_KINDS: Final = ("JPEG", "MPO")
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
@@ -104,6 +105,7 @@ def imdecode(
     order: Order = "BGR",
     turn: bool = True,
     tolerant: bool = False,
+    scale: int = 8,
 ) -> Pixels:
     """An image as OpenCV decodes it.
 
@@ -114,6 +116,7 @@ def imdecode(
         order: Order of the colours. Alpha comes last.
         turn: False leaves a JPEG as it is stored, whatever its EXIF orientation.
         tolerant: Accept the pixels that libjpeg-turbo invents where a JPEG is damaged.
+        scale: Eighths of its size to which libjpeg-turbo decodes a JPEG: 8, 4, 2 or 1.
 
     Raises:
         DecodeError: `data` is not an image, of an unsupported format, damaged, or claims more
@@ -129,15 +132,17 @@ def imdecode(
         raise DecodeError("image of 0 bytes")
     if bytes(view[:3]) != _JPEG:
         return _decode_with_pillow(view, flag, order)
-    pixels = _decode_jpeg(view, flag, order, tolerant=tolerant)
+    pixels = _decode_jpeg(view, flag, order, tolerant=tolerant, scale=scale)
     return orient(pixels, jpeg_orientation(view)) if turn and flag >= 0 else pixels
 
 
-def decode_rgb(data: Data, channels: int, *, tolerant: bool = False) -> npt.NDArray[np.uint8]:
+def decode_rgb(
+    data: Data, channels: int, *, tolerant: bool = False, scale: int = 8
+) -> npt.NDArray[np.uint8]:
     """(H, W, channels) uint8 for training: RGB, gray or RGBA.
 
     4 channels come as stored, without the EXIF orientation; they are never made from fewer.
-    `tolerant` is as for `imdecode`.
+    `tolerant` and `scale` are as for `imdecode`.
 
     Raises:
         DecodeError: As in `imdecode`; or `channels` is 4 and the image has fewer.
@@ -146,7 +151,7 @@ def decode_rgb(data: Data, channels: int, *, tolerant: bool = False) -> npt.NDAr
     flag = {1: 0, 3: 1, 4: -1}.get(channels)
     if flag is None:
         raise ValueError(f"channels must be 1, 3 or 4, got {channels}")
-    pixels = imdecode(data, flag, order="RGB", tolerant=tolerant)
+    pixels = imdecode(data, flag, order="RGB", tolerant=tolerant, scale=scale)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.shape[2] != channels:
@@ -154,23 +159,29 @@ def decode_rgb(data: Data, channels: int, *, tolerant: bool = False) -> npt.NDAr
     return pixels
 
 
-def _decode_jpeg(data: memoryview, flag: int, order: Order, *, tolerant: bool) -> Pixels:
+def _decode_jpeg(
+    data: memoryview, flag: int, order: Order, *, tolerant: bool, scale: int
+) -> Pixels:
     turbo = _simplejpeg()
     if turbo is None:
-        return _decode_with_pillow(data, flag, order)
+        return _decode_with_pillow(data, flag, order, scale)
     try:
         height, width, stored, _ = turbo.decode_jpeg_header(data, strict=False)
     except (ValueError, KeyError) as error:  # KeyError: its own tables, without a description
         if "subsampling" in str(error):  # one it has no name for, such as 4:2:0 of CMYK
-            return _decode_with_pillow(data, flag, order)
+            return _decode_with_pillow(data, flag, order, scale)
         raise DecodeError(f"JPEG: damaged header: {error}") from error
     check_size(height, width, "JPEG")
+    decode: Callable[..., Pixels] = turbo.decode_jpeg
+    if scale < _WHOLE:  # the smallest size that is at least
+        height, width = _scaled(height, scale), _scaled(width, scale)
+        decode = partial(decode, min_height=height, min_width=width)
     if stored in ("CMYK", "YCCK"):
         colorspace = "CMYK"
     else:
         colorspace = "GRAY" if flag == 0 or (flag < 0 and stored == "Gray") else order
     try:
-        pixels = _turbo(turbo, data, colorspace, (height, width), tolerant=tolerant)
+        pixels = _turbo(decode, data, colorspace, (height, width), tolerant=tolerant)
     except MemoryError as error:
         raise DecodeError(f"JPEG: no memory for its {width} x {height} pixels") from error
     _check_delivered(pixels, height, width, "JPEG")
@@ -179,8 +190,13 @@ def _decode_jpeg(data: memoryview, flag: int, order: Order, *, tolerant: bool) -
     return pixels[..., 0] if colorspace == "GRAY" else pixels
 
 
+def _scaled(side: int, scale: int) -> int:
+    """The pixels of a side that libjpeg-turbo decodes to so many eighths."""
+    return -(-side * scale // _WHOLE)
+
+
 def _turbo(
-    turbo: types.ModuleType,
+    decode: Callable[..., Pixels],
     data: memoryview | bytes,
     colorspace: str,
     size: tuple[int, int],
@@ -190,23 +206,23 @@ def _turbo(
     """Decode with libjpeg-turbo, which only warns, of a stray byte as of a file cut in half."""
     for _ in range(_MENDS):
         try:
-            return turbo.decode_jpeg(data, colorspace=colorspace)
+            return decode(data, colorspace=colorspace)
         except (ValueError, KeyError) as error:
             reason = str(error)
         if is_harmless(reason):
-            return _turbo_in_spite_of(reason, turbo, data, colorspace, size)
+            return _turbo_in_spite_of(reason, decode, data, colorspace, size)
         better = mended(bytes(data), reason)
         if better is None:
             break
         data = better
     if tolerant:
-        return _turbo_in_spite_of(reason, turbo, data, colorspace, size)
+        return _turbo_in_spite_of(reason, decode, data, colorspace, size)
     raise DecodeError(f"JPEG: {reason}")
 
 
 def _turbo_in_spite_of(
     warning: str,
-    turbo: types.ModuleType,
+    decode: Callable[..., Pixels],
     data: memoryview | bytes,
     colorspace: str,
     size: tuple[int, int],
@@ -222,8 +238,8 @@ def _turbo_in_spite_of(
     nbytes = size[0] * size[1] * {"GRAY": 1, "CMYK": 4}.get(colorspace, 3)
     first, second = (np.full(nbytes, value, np.uint8) for value in (0, 255))
     try:
-        pixels = turbo.decode_jpeg(data, colorspace=colorspace, strict=False, buffer=first)
-        turbo.decode_jpeg(data, colorspace=colorspace, strict=False, buffer=second)
+        pixels = decode(data, colorspace=colorspace, strict=False, buffer=first)
+        decode(data, colorspace=colorspace, strict=False, buffer=second)
     except (ValueError, KeyError) as error:
         raise DecodeError(f"JPEG: {error}") from error
     if not np.array_equal(first, second):
@@ -231,13 +247,15 @@ def _turbo_in_spite_of(
     return pixels
 
 
-def _decode_with_pillow(data: memoryview, flag: int, order: Order) -> Pixels:
+def _decode_with_pillow(data: memoryview, flag: int, order: Order, scale: int = 8) -> Pixels:
     exif = b""
     with opened(data) as picture:
         kind, (width, height) = picture.format or "image", picture.size
         try:
-            if flag == 0 and kind in _JPEG_KINDS:
-                picture.draft("L", None)  # the luma itself
+            if kind in _JPEG_KINDS:
+                least = width * scale // _WHOLE, height * scale // _WHOLE
+                picture.draft("L" if flag == 0 else None, least)  # the luma itself
+                width, height = _scaled(width, scale), _scaled(height, scale)
             picture.load()
             if kind in ("PNG", "WEBP"):  # a TIFF is turned by Pillow, a JPEG by imdecode
                 exif = picture.info.get("exif", b"")

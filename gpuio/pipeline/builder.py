@@ -65,7 +65,13 @@ class PipelineBuilder:
             plan: What is done to every image.
             device: The device.
             masks: The masks of the images and what is done to them; None without masks.
+
+        Raises:
+            ValueError: The plan asks for images of another size than theirs, and the device or the
+                masks do not allow that.
         """
+        if plan.scaled_decode:
+            _check_scaled_decode(device, masks)
         labels, runtime = self.labels, self.config.runtime
         options = DecoderOptions(
             device,
@@ -75,6 +81,7 @@ class PipelineBuilder:
             tolerant=runtime.tolerate == "warnings",
             engine_share=runtime.engine_share,
             decode_threads=runtime.decode_threads,
+            least_edge=plan.least_edge,
         )
         decoder = make_decoder(runtime.decoder, options)
         with ExitStack() as undo:
@@ -140,3 +147,17 @@ class PipelineBuilder:
         image = (total / count).astype(np.float32)
         saved_array.save(path, {"mean_img": image})
         return image
+
+
+def _check_scaled_decode(device: Device, masks: Masks | None) -> None:
+    """Raise ValueError where images cannot be decoded to a smaller size than theirs."""
+    if device.name != "cpu":
+        raise ValueError(
+            f"scaled_decode=True works on the CPU, not on {device.name!r}: give device='cpu', or "
+            "leave it out"
+        )
+    if masks is not None:
+        raise ValueError(
+            "scaled_decode=True does not go with masks, which have the size of whole images: leave "
+            "it out"
+        )

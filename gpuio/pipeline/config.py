@@ -25,6 +25,7 @@ from gpuio.transforms.normalize import OUTPUTS
 
 Layout = Literal["NCHW", "NHWC"]
 _MAX_THREADS: Final = 1024
+_SCALING_DECODERS: Final = ("auto", "jpeg")
 _DTYPE: Final = partial(p.dtype_name, allowed=tuple(OUTPUTS))
 
 
@@ -118,6 +119,10 @@ class RuntimeConfig:
     decoder: str = option("auto", 'The image decoder: "auto", "jpeg" (gpuio\'s own, on the CPU, '
         'for baseline JPEGs; "nvimgcodec" or "portable" for other images), "nvimgcodec", "dali", '
         '"portable" (simplejpeg and Pillow), or a name that `gpuio.register_decoder` was given.')
+    scaled_decode: bool = option(False, "Decode baseline JPEGs that are at least twice as large as "
+        "`resize` needs to 1/2, 1/4 or 1/8 of their size, and resize from there: on the CPU, with "
+        'decoder "auto" or "jpeg". Pixels are those of libjpeg-turbo\'s scaled output, not of '
+        "MXNet.")
     deterministic: bool = option(False, "On a GPU, use only decoders that give the same pixels in "
         "every run; the GPU's JPEG engines are not among them.")
     engine_share: float | None = option(None, "The part that a GPU's JPEG engines decode of "
@@ -153,6 +158,9 @@ class RuntimeConfig:
         if self.engine_share and self.deterministic:
             raise ValueError("deterministic=True does without the JPEG engines; engine_share must "
                 f"be 0 or None then, got {self.engine_share}")
+        if self.scaled_decode and self.decoder not in _SCALING_DECODERS:
+            raise ValueError("scaled_decode=True needs gpuio's own JPEG decoder: decoder must be "
+                f'"auto" or "jpeg" then, got {self.decoder!r}')
         p.integer("prefetch_buffer", self.prefetch_buffer, least=1)
         p.choice("on_error", self.on_error, POLICIES)
         if self.tolerate not in (None, "", "warnings"):

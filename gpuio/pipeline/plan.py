@@ -27,9 +27,12 @@ class Plan:
         layout: NCHW or NHWC.
         normalization: Normalisation of levels to values.
         cache: Where pixels are kept that are the same in every epoch; None to keep none.
+        scaled_decode: Whether JPEGs may be decoded to a smaller size, if the first op makes a
+            smaller one of them.
 
     Raises:
-        ValueError: An op cannot apply after another.
+        ValueError: An op cannot apply after another; or the first one is no resize, and
+            `scaled_decode` is set.
     """
 
     ops: tuple[Op, ...]
@@ -38,6 +41,7 @@ class Plan:
     layout: str = "NCHW"
     normalization: Normalization = field(default_factory=Normalization)
     cache: CacheLimit | None = None
+    scaled_decode: bool = False
 
     def __post_init__(self) -> None:
         for number, op in enumerate(self.ops):
@@ -47,11 +51,29 @@ class Plan:
                         f"{type(later).__name__} {_PROBLEMS[later.changes]} and cannot follow "
                         f"{type(op).__name__}: put it before"
                     )
+        if self.scaled_decode and self.least_edge is None:
+            found = self._first_of_pixels
+            begin = "changes no pixels" if found is None else f"begins with {found}"
+            raise ValueError(
+                "scaled_decode=True needs a plan that begins with a resize of the shorter edge, "
+                f"and this one {begin}: give resize=256 or the like"
+            )
 
     @property
     def cached_after(self) -> int:
         """How many ops the images in the cache have been through: 1 if the first one is fixed."""
         return int(bool(self.ops) and self.ops[0].is_fixed)
+
+    @property
+    def least_edge(self) -> int | None:
+        """Pixels that the shorter edge of a decoded image needs; None to decode to full size."""
+        first = self._first_of_pixels
+        return first.least_edge if self.scaled_decode and first is not None else None
+
+    @property
+    def _first_of_pixels(self) -> Op | None:
+        """The op that decoded images are given to; None if they are the output."""
+        return next((op for op in self.ops if op.changes != "labels"), None)
 
     def output_shape(self, count: int) -> tuple[int, int, int, int]:
         """The shape of a batch of `count` images."""
@@ -68,6 +90,11 @@ class Plan:
         if self.cache is not None:
             lines[0] = f"decode to {channels} channels, all of an image that goes into the cache"
             lines.insert(1 + self.cached_after, f"cache of {self.cache}: later epochs begin here")
+        if self.scaled_decode:
+            smaller = (
+                f"1/2, 1/4 or 1/8 of its size, at least {self.least_edge} pixels wide and high"
+            )
+            lines[0] += f"; a baseline JPEG to {smaller}"
         if self.dtype != "uint8":
             mean, std = (format_value(of_each[:channels]) for of_each in (n.mean, n.std))
             if n.image is not None:

@@ -217,6 +217,14 @@ class Op(ABC):
         """Whether it adds one step alone, a resize of whole images that is the same each time."""
         return False
 
+    @property
+    def least_edge(self) -> int | None:
+        """What it makes of the shorter edge of images, in pixels, whatever their size; else None.
+
+        As the first op it may then be given images that were decoded to a smaller size than theirs.
+        """
+        return None
+
     @abstractmethod
     def __call__(self, batch: BatchPlan) -> None:
         """Add to `batch` what happens to each of its images."""

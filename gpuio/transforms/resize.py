@@ -38,6 +38,10 @@ class ResizeShorterEdge(Op):
     def is_fixed(self) -> bool:
         return self.inter_method != RANDOM
 
+    @property
+    def least_edge(self) -> int | None:
+        return self.edge
+
     def __call__(self, batch: BatchPlan) -> None:
         source = batch.geometry.size
         height, width = source.T

@@ -18,6 +18,7 @@ from gpuio.kernels.jpeg.entropy import (
     BLOCK,
     COEFFICIENT_BYTES,
     GROUP_BYTES,
+    IN_CORNER,
     LANE_OFFSETS,
     ZIGZAG,
 )
@@ -36,14 +37,11 @@ from gpuio.kernels.jpeg.scan import (
     start_scan,
 )
 from gpuio.kernels.jpeg.vector import BLOCKS, STRIP, clear, samples_of_1, samples_of_4, samples_of_8
-from gpuio.kernels.native import pointer
+from gpuio.kernels.native import call_long, pointer
 from gpuio.kernels.parallel import Task, arguments
 
 SUCCESS, DECLINED = 1, 2
 """Status of a picture."""
-
-_IN_CORNER = 9
-"""The last of the coefficients, as they are coded, that lie in the first four rows and columns."""
 
 STATE = np.dtype(
     [
@@ -132,15 +130,18 @@ def _make_samples(row, state, at, group):
     """Make the samples of a group of MCUs from its coefficients; whether they are libjpeg's."""
     layout, number, above = state.layout, 0, np.int64(0)
     for c in range(layout.count):
-        across, pitch = np.int64(row.across[c]), layout.pitches[c]
+        across, pitch, size = np.int64(row.across[c]), layout.pitches[c], layout.sizes[c]
         quantisation = at + _QUANTISATION + 128 * c
         for k in range(across * row.down[c]):
-            x, y = (group * across + k % across) * 8 * BLOCKS, 8 * (k // across)
+            x, y = (group * across + k % across) * size * BLOCKS, size * (k // across)
             out = layout.planes[c] + y * pitch + x
             coefficients, last = at + _COEFFICIENTS + number * GROUP_BYTES, state.lasts[number]
-            if last == 0:
+            if size < 8:
+                args = (coefficients, np.int64(last), quantisation, out, pitch, size)
+                above |= call_long(np.uint64(row.reduced), args)
+            elif last == 0:
                 above |= samples_of_1(coefficients, quantisation, out, pitch)
-            elif last <= _IN_CORNER:
+            elif last <= IN_CORNER:
                 above |= samples_of_4(coefficients, quantisation, out, pitch)
             else:
                 above |= samples_of_8(coefficients, quantisation, out, pitch)
@@ -226,6 +227,8 @@ def _decode_from_checkpoints(row, state, at, blocks, channels, reverse):
 def probe(args, item, worker, base):
     """Read the header of a row of a JOB table.
 
+    Its `scale` is 8, which the caller may change: smaller sizes take no more scratch memory.
+
     Args:
         args: Address of the table.
     """
@@ -235,6 +238,7 @@ def probe(args, item, worker, base):
         data = carray(pointer(np.uint64(row.data)), row.nbytes, np.uint8)
         row.taken = read_header(data, row)
         if row.taken:
+            row.scale = 8
             row.scratch_nbytes = scratch_bytes(row)
 
 

@@ -42,6 +42,9 @@ ZIGZAG = (
 )  # fmt: skip
 """Place in a block, 8 * row + column, of each coefficient as they are coded: T.81, figure A.6."""
 
+IN_CORNER = 9
+"""The last of the coefficients, as they are coded, that lie in the first four rows and columns."""
+
 GROUP_BYTES = 64 * BLOCKS * 2
 """Bytes of the coefficients of `BLOCKS` blocks: (64, BLOCKS) int16, each block in a lane."""
 

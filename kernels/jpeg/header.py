@@ -28,12 +28,14 @@ JOB = np.dtype(
         ("scratch", np.int64),  # address of memory for the decoder, from there on, too
         ("scratch_nbytes", np.int64),
         ("checkpoints", np.int64),  # address of a CHECKPOINT for each row of MCUs, or 0
+        ("reduced", np.int64),  # address of `reduced_samples`; needed where `scale` is not 8
         ("known", np.int32),  # 1: checkpoints are known; 0: they are to be written
         ("taken", np.int32),  # whether the decoder takes the picture
         ("status", np.int32),  # SUCCESS, or why it has no pixels
         ("height", np.int32),
         ("width", np.int32),
-        ("y", np.int32),  # window to decode
+        ("scale", np.int32),  # eighths of that size to decode it to: 8, 4, 2 or 1
+        ("y", np.int32),  # window to decode, of the picture in that size
         ("x", np.int32),
         ("rows", np.int32),  # 0: do not decode
         ("cols", np.int32),

@@ -14,13 +14,15 @@ from gpuio.kernels.jpeg.vector import BLOCKS, STRIP
 
 REPEATED, ACROSS, DOWN, BOTH, FOURTH, WHOLE = range(6)
 """How chroma is made whole: by repetition along x; smoothly along x, y or both; by repetition to
-four times along x; or not at all, as it is whole."""
+four times along x; or not at all, as its rows are whole."""
 
 MARGIN = 64
 """Bytes of a plane to the left and right of its samples, of which some are read."""
 
 LAYOUT = np.dtype(
     [
+        ("height", np.int64),  # of the picture, in the size to which it is decoded
+        ("width", np.int64),
         ("mcus_high", np.int64),  # MCUs of the picture
         ("mcus_wide", np.int64),
         ("groups", np.int64),  # of `BLOCKS` MCUs, side by side
@@ -36,8 +38,9 @@ LAYOUT = np.dtype(
         ("wide", np.int64),  # how many times more luma there is along x
         ("high", np.int64),
         ("reach", np.int64),  # rows of pixels beside its own that a row of MCUs has part in
-        ("chroma_height", np.int64),  # of the picture, as stored
+        ("chroma_height", np.int64),  # of the picture, before chroma is made whole
         ("chroma_width", np.int64),
+        ("sizes", np.int64, (3,)),  # samples that are made of a block, along each axis
         ("planes", np.int64, (3,)),  # address of the first sample of a row of MCUs
         ("pitches", np.int64, (3,)),
         ("heights", np.int64, (3,)),  # rows of a plane that belong to a row of MCUs
@@ -57,13 +60,28 @@ def _groups(row):
 
 
 @njit(nogil=True, error_model="numpy")
+def _size(row, component):
+    """Samples that are made of a block of a component, along each axis.
+
+    Where a picture is decoded to a smaller size, chroma that is sampled half as often along both
+    axes gets twice as many: then it is whole.
+
+    Source: libjpeg-turbo 3, jdmaster.c (jpeg_calc_output_dimensions).
+    """
+    across, down = row.across[component], row.down[component]
+    if row.scale < 8 and row.across[0] == 2 * across and row.down[0] == 2 * down:
+        return 2 * np.int64(row.scale)
+    return np.int64(row.scale)
+
+
+@njit(nogil=True, error_model="numpy")
 def _pitch(row, component):
-    return _groups(row) * 8 * BLOCKS * row.across[component] + 2 * MARGIN
+    return _groups(row) * _size(row, component) * BLOCKS * row.across[component] + 2 * MARGIN
 
 
 @njit(nogil=True, error_model="numpy")
 def _plane_bytes(row, component):
-    return _pitch(row, component) * (8 * row.down[component] + 2)
+    return _pitch(row, component) * (_size(row, component) * row.down[component] + 2)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -85,19 +103,24 @@ def scratch_bytes(row):
 
 
 @njit(nogil=True, error_model="numpy")
-def _way(row):
+def _way(width, wide, high, size):
     """How the chroma of a picture is made whole.
+
+    Args:
+        width: Of the picture.
+        wide: How many times more luma there is along x.
+        high: The same along y.
+        size: Samples that are made of a block of luma, along each axis.
 
     Source: libjpeg-turbo 3, jdsample.c (jinit_upsampler).
     """
-    wide, high = row.across[0] // row.across[1], row.down[0] // row.down[1]
     if wide == 4:
         return FOURTH
     if wide == 2:
-        if row.width <= 4:  # too narrow: two samples, or one
+        if width <= 4 or size == 1:  # too narrow: two samples, or one; or too small
             return REPEATED
         return BOTH if high == 2 else ACROSS
-    return DOWN if high == 2 else WHOLE
+    return DOWN if high == 2 and size > 1 else WHOLE
 
 
 @njit(nogil=True, error_model="numpy")
@@ -110,7 +133,8 @@ def lay_out(row, layout, channels, base):
         channels: 1 or 3, of the pixels.
         base: Address of the worker's memory.
     """
-    across, down = np.int64(row.across[0]), np.int64(row.down[0])
+    across, down, size = np.int64(row.across[0]), np.int64(row.down[0]), np.int64(row.scale)
+    layout.height, layout.width = -(-row.height * size // 8), -(-row.width * size // 8)
     layout.groups = _groups(row)
     layout.mcus_wide, layout.mcus_high = (
         -(-row.width // (8 * across)),
@@ -119,7 +143,8 @@ def lay_out(row, layout, channels, base):
     at = np.int64(base) + row.scratch
     for c in range(row.components):
         pitch = _pitch(row, c)
-        layout.pitches[c], layout.heights[c] = pitch, 8 * np.int64(row.down[c])
+        layout.sizes[c] = _size(row, c)
+        layout.pitches[c], layout.heights[c] = pitch, layout.sizes[c] * row.down[c]
         layout.planes[c] = at + pitch + MARGIN
         at += _plane_bytes(row, c)
     layout.chroma[0], layout.chroma[1] = at, at + _chroma_bytes(row)
@@ -127,18 +152,21 @@ def lay_out(row, layout, channels, base):
 
     layout.count, layout.way, layout.wide, layout.high = 1, WHOLE, 1, 1
     if row.components == 3 and channels == 3:
-        layout.count, layout.way = 3, _way(row)
-        layout.wide, layout.high = across // row.across[1], down // row.down[1]
-    layout.chroma_height = -(-row.height // layout.high)
-    layout.chroma_width = -(-row.width // layout.wide)
+        layout.count = 3
+        if layout.sizes[1] == size:
+            layout.wide, layout.high = across // row.across[1], down // row.down[1]
+        layout.way = _way(layout.width, layout.wide, layout.high, size)
+    layout.chroma_height = -(-layout.height // layout.high)
+    layout.chroma_width = -(-layout.width // layout.wide)
     layout.reach = 1 if layout.way == DOWN or layout.way == BOTH else 0
 
     layout.last_y, layout.last_x = row.y + row.rows - 1, row.x + row.cols - 1
-    layout.first_row = max(row.y - layout.reach, 0) // (8 * down)
-    layout.last_row = min(layout.last_y + layout.reach, row.height - 1) // (8 * down)
+    layout.first_row = max(row.y - layout.reach, 0) // (size * down)
+    layout.last_row = min(layout.last_y + layout.reach, layout.height - 1) // (size * down)
     first_x = max(row.x - 2 * layout.wide, 0)
-    last_x = min(layout.last_x + 2 * layout.wide, row.width - 1)
-    layout.first_group = first_x // (8 * BLOCKS * across)
-    layout.last_group, layout.last_mcu = last_x // (8 * BLOCKS * across), last_x // (8 * across)
+    last_x = min(layout.last_x + 2 * layout.wide, layout.width - 1)
+    layout.first_group = first_x // (size * BLOCKS * across)
+    layout.last_group = last_x // (size * BLOCKS * across)
+    layout.last_mcu = last_x // (size * across)
     layout.pixels, layout.pixels_pitch = np.int64(base) + row.dst, np.int64(row.cols) * channels
     layout.pixels_end = layout.pixels + layout.pixels_pitch * row.rows

@@ -10,7 +10,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from gpuio.kernels.jpeg.idct import COLUMN_SHIFT, PASS1_BITS, ROW_SHIFT, inverse_dct_pass
+from gpuio.kernels.jpeg.idct import (
+    COLUMN_SHIFT,
+    PASS1_BITS,
+    ROW_SHIFT,
+    inverse_dct_pass,
+    pass_to_2,
+    pass_to_4,
+)
 
 BLOCKS = 8
 """Blocks of coefficients that lie side by side, one in each lane."""
@@ -144,45 +151,70 @@ def _spread(builder, value, word, count):
     return Lanes(builder, first).shuffle([0] * count)
 
 
-def _in_columns(kept):
-    """An intrinsic as `samples_of_8`, for blocks with few coefficients.
+def _dequantised(builder, coefficients, quantisation, place):
+    """Coefficients of `BLOCKS` blocks at a place, 8 * row + column, with their scale."""
+    value = _load(builder, coefficients, _I16, BLOCKS, 2 * BLOCKS * place)
+    factor = builder.load(_at(builder, quantisation, 2 * place, _I16))
+    factor.align = 2
+    return value * _spread(builder, builder.zext(factor, _I64), _I16, BLOCKS)
+
+
+def _interleaved(lanes):
+    """The first lane of each vector, then the second of each, and so on."""
+    if len(lanes) == 1:
+        return lanes[0]
+    return _interleaved(lanes[::2]).zipped(_interleaved(lanes[1::2]))
+
+
+def _is_outside(values):
+    """1 if any of these, `_LARGEST` more than coefficients, belongs to one that is too large."""
+    return (values & ~(2 * _LARGEST - 1)).is_any()
+
+
+_PASSES = {
+    8: (inverse_dct_pass, range(8)),
+    4: (pass_to_4, (0, 1, 2, 3, 5, 6, 7)),
+    2: (pass_to_2, (0, 1, 3, 5, 7)),
+}
+"""By samples along an axis, how they are made, and of which coefficients."""
+
+
+def _in_columns(kept, size=8):
+    """An intrinsic as `samples_of_8`, for blocks with few coefficients or for few samples of them.
 
     Args:
         kept: All coefficients but those in so many rows and columns, the first ones, are 0.
+        size: Samples of a block along each axis.
     """
+    make, used = _PASSES[size]
 
     def samples(typingctx, coefficients, quantisation, out, pitch):
         def codegen(context, builder, signature, args):
             coefficients, quantisation, out, pitch = args
             zero = Lanes(builder, ir.Constant(ir.VectorType(_I16, BLOCKS), None))
 
-            def dequantised(row, column):
-                place = 8 * row + column
-                value = _load(builder, coefficients, _I16, BLOCKS, 2 * BLOCKS * place)
-                factor = builder.load(_at(builder, quantisation, 2 * place, _I16))
-                factor.align = 2
-                return value * _spread(builder, builder.zext(factor, _I64), _I16, BLOCKS)
+            def coefficient(row, column):
+                if row in used and row < kept:
+                    return _dequantised(builder, coefficients, quantisation, 8 * row + column)
+                return zero
 
             columns, above = [], zero
             for x in range(8):
-                if x < kept:
-                    c = [dequantised(y, x) if y < kept else zero for y in range(8)]
-                    columns.append(inverse_dct_pass(c, COLUMN_SHIFT))
+                if x in used and x < kept:
+                    c = [coefficient(y, x) for y in range(8)]
+                    columns.append(make(c, COLUMN_SHIFT))
                     above |= c[0] + _LARGEST
                 else:
-                    columns.append([zero] * 8)
-            for y in range(8):
-                row = inverse_dct_pass([column[y] for column in columns], ROW_SHIFT)
-                x = [(v.clip(-128, 127) + 128).as_levels() for v in row]
-                even = x[0].zipped(x[4]).zipped(x[2].zipped(x[6]))
-                odd = x[1].zipped(x[5]).zipped(x[3].zipped(x[7]))
-                _store(even.zipped(odd), out)
+                    columns.append([zero] * size)
+            for y in range(size):
+                row = make([column[y] for column in columns], ROW_SHIFT)
+                _store(_interleaved([(v.clip(-128, 127) + 128).as_levels() for v in row]), out)
                 out = builder.add(out, pitch)
-            return (above & ~(2 * _LARGEST - 1)).is_any()
+            return _is_outside(above)
 
         return types.int64(*[types.int64] * 4), codegen
 
-    samples.__name__ = f"samples_of_{kept}"
+    samples.__name__ = f"samples_of_{kept}" if size == 8 else f"square_{size}_of_{kept}"
     return intrinsic(samples)
 
 
@@ -205,6 +237,36 @@ samples_of_4 = _in_columns(4)
 """As `samples_of_8`, where all but the first four rows and columns of coefficients are 0."""
 samples_of_1 = _in_columns(1)
 """As `samples_of_8`, where all but the first coefficient are 0."""
+square_4_of_8, square_4_of_4, square_4_of_1 = (_in_columns(kept, 4) for kept in (8, 4, 1))
+"""As `samples_of_8`, `samples_of_4` and `samples_of_1`, to squares of 4 x 4 samples of each block:
+4 rows of 4 * BLOCKS uint8."""
+square_2_of_8 = _in_columns(8, 2)
+"""As `samples_of_8`, to squares of 2 x 2 samples of each block: 2 rows of 2 * BLOCKS uint8."""
+
+
+@intrinsic
+def mean_samples(typingctx, coefficients, quantisation, out):
+    """The mean of each of `BLOCKS` blocks.
+
+    Args:
+        coefficients: As for `samples_of_8`.
+        quantisation: As for `samples_of_8`.
+        out: Address of BLOCKS uint8.
+
+    Returns:
+        As `samples_of_8`.
+
+    Source: libjpeg-turbo 3, jidctred.c (jpeg_idct_1x1).
+    """
+
+    def codegen(context, builder, signature, args):
+        coefficients, quantisation, out = args
+        first = _dequantised(builder, coefficients, quantisation, 0)
+        mean = (first.as_int32() + 4) >> 3
+        _store((mean.clip(-128, 127) + 128).as_levels(), out)
+        return _is_outside(first + _LARGEST)
+
+    return types.int64(*[types.int64] * 3), codegen
 
 
 @intrinsic

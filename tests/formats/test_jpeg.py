@@ -7,6 +7,7 @@ import numpy.testing as npt
 import pytest
 
 from gpuio.errors import DecodeError
+from gpuio.formats import codec
 from gpuio.formats.codec import imdecode
 from gpuio.formats.jpeg import is_harmless, mended
 from gpuio.testing import draw, encode
@@ -124,3 +125,16 @@ def test_an_error_behind_a_warning_is_not_tolerated():
     for tolerant in (False, True):
         with pytest.raises(DecodeError, match="JPEG: Bogus Huffman table definition"):
             imdecode(broken, tolerant=tolerant)
+
+
+@pytest.mark.parametrize("flag", [0, 1])
+@pytest.mark.parametrize("scale", [4, 2, 1])
+def test_a_smaller_size_is_the_same_without_simplejpeg(monkeypatch, scale, flag):
+    found = imdecode(PLAIN, flag, scale=scale)
+    assert found.shape[:2] == (-(-101 * scale // 8), -(-133 * scale // 8))
+    npt.assert_array_equal(imdecode(HARMLESS["several of these"], flag, scale=scale), found)
+    npt.assert_array_equal(imdecode(HARMLESS["bytes behind it"], flag, scale=scale), found)
+    with pytest.raises(DecodeError, match="JPEG: "):
+        imdecode(DAMAGED["baseline: cut"], flag, scale=scale)
+    monkeypatch.setattr(codec, "_simplejpeg", lambda: None)
+    npt.assert_array_equal(imdecode(PLAIN, flag, scale=scale), found)

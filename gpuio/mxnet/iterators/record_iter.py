@@ -72,7 +72,9 @@ class RecordIter(EpochIter, Conversions):
         self.num_records = len(dataset)
         self._fingerprint = p.integer("fingerprint", dataset.fingerprint())
         self._order = config.sampling.order(len(dataset))
-        self.plan = plan = replace(plan, cache=runtime.cache_limit)
+        self.plan = plan = replace(
+            plan, cache=runtime.cache_limit, scaled_decode=runtime.scaled_decode
+        )
         if mean_img:
             image = self._builder.mean_image(Path(mean_img), plan, self._device.threads)
             try:

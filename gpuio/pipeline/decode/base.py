@@ -37,6 +37,9 @@ class DecoderOptions:
             to 1; None to go by measured rates.
         decode_threads: CPU threads that decode beside a GPU; with 0 the CPU decodes only what the
             GPU cannot; None for up to 16.
+        least_edge: Pixels of the shorter edge that are enough: a decoder may decode larger images
+            to 1/2, 1/4 or 1/8 of their size, which is then their size by their headers. None if
+            all pixels are wanted.
     """
 
     device: Device
@@ -46,6 +49,7 @@ class DecoderOptions:
     tolerant: bool = False
     engine_share: float | None = None
     decode_threads: int | None = None
+    least_edge: int | None = None
 
 
 class Decoder(ABC):

@@ -3,19 +3,25 @@
 Pixels are libjpeg-turbo's. See `gpuio.kernels.jpeg` for what is taken; what is progressive, CMYK or
 unusual, and other formats, go to the other decoder by their headers alone. A JPEG that turns out to
 be damaged is decoded once more by itself, with the portable codec, which decides.
+
+With `DecoderOptions.least_edge`, images that are taken and at least twice as large are decoded to
+1/2, 1/4 or 1/8 of their size, with the pixels of libjpeg-turbo's scaled output.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuio.devices.base import KernelCall
+from gpuio.formats import codec
 from gpuio.kernels.jpeg import decode as kernels
 from gpuio.kernels.jpeg.header import JOB, RGB
+from gpuio.kernels.jpeg.reduced import reduced_samples
 from gpuio.pipeline.decode import checkpoint_file
 from gpuio.pipeline.decode.base import Decoded, Decoder, DecoderOptions
 from gpuio.pipeline.decode.checkpoints import Checkpoints
@@ -23,6 +29,10 @@ from gpuio.pipeline.decode.jobs import DecodeJobs, Headers
 from gpuio.pipeline.read.reader import RecordBatch, Samples
 from gpuio.sources.base import RecordSource
 from gpuio.sources.recordio.source import RecordIOSource
+
+_WHOLE: Final = 8
+_SMALLER: Final = 4, 2, 1
+"""Eighths of their size to which images can be decoded."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +66,8 @@ class JpegDecoder(Decoder):
         count = self.device.threads * self.device.max_in_flight
         self._states = kernels.new_states(count)
         self._checkpoints = checkpoints_of(self.source)
+        self._least_edge = options.least_edge
+        self._smaller_count = 0  # images that were decoded to a smaller size than theirs
 
     def prepare(self, count: int) -> None:
         self._rest.prepare(count)
@@ -68,10 +80,10 @@ class JpegDecoder(Decoder):
         table["data"], table["nbytes"] = records.address, records.nbytes
         if self.channels != 4:  # RGBA is not made of JPEGs
             self.device.run(KernelCall(kernels.probe, table))
-        if self.channels == 1:
-            table["taken"] &= table["color"] != RGB
+        self._choose(table)
         taken = table["taken"] != 0
         size = np.stack([table["height"], table["width"]], axis=1)
+        size = -(-size * table["scale"][:, None] // _WHOLE)
         scratch, ids = np.where(taken, table["scratch_nbytes"], 0), records.samples.ids
         headers = JpegHeaders(size, {}, table, scratch=scratch, ids=ids)
         if not ((records.nbytes > 0) & ~taken).any():
@@ -94,6 +106,10 @@ class JpegDecoder(Decoder):
         mcus_high = -(-table["height"] // (8 * np.maximum(table["down"][:, 0], 1)))
         rows = np.where(in_part & (table["taken"] != 0), mcus_high, 0).astype(np.int64)
         table["checkpoints"], table["known"] = self._checkpoints.addresses(headers.ids, rows)
+        scaled = (table["rows"] > 0) & (table["taken"] != 0) & (table["scale"] < _WHOLE)
+        if scaled.any():
+            table["reduced"] = reduced_samples.address
+            self._smaller_count += int(scaled.sum())
         calls = [KernelCall(kernels.decode, table, (self._states.ctypes.data, self.channels, 0))]
         if headers.rest is not None:
             taken = table["taken"] != 0
@@ -122,7 +138,9 @@ class JpegDecoder(Decoder):
         return self._rest.map(decode, places)
 
     def decode_image(self, data: bytes) -> npt.NDArray[np.uint8]:
-        return self._rest.decode_image(data)
+        if self._least_edge is None or (scale := self._scale_of(data)) == _WHOLE:
+            return self._rest.decode_image(data)
+        return codec.decode_rgb(data, self.channels, tolerant=self.tolerant, scale=scale)
 
     def release(self, headers: Headers) -> None:
         if (rest := _own(headers).rest) is not None:
@@ -134,9 +152,34 @@ class JpegDecoder(Decoder):
             **super().stats(),
             "decoder_of_others": self._rest.name,
             "decoded_by_portable": portable,
+            "decoded_to_smaller_size": self._smaller_count,
             "decoded_from_checkpoints": self._checkpoints.hits,
             "checkpoint_nbytes": self._checkpoints.nbytes,
         }
+
+    def _scale_of(self, data: bytes) -> int:
+        """The eighths of its size to which an image is decoded, as `open` chooses them."""
+        table = np.zeros(1, JOB)
+        encoded = np.frombuffer(data, np.uint8)
+        table["data"], table["nbytes"] = encoded.ctypes.data, encoded.size
+        kernels.probe(1, 1, table.ctypes.data)
+        self._choose(table)
+        return int(table["scale"][0]) if table["taken"][0] else _WHOLE
+
+    def _choose(self, table: npt.NDArray[np.void]) -> None:
+        """Choose which images of a JOB table are taken, and the size to which they are decoded.
+
+        Images that are too large to be decoded at all keep their size, by which they are refused.
+        """
+        if self.channels == 1:
+            table["taken"] &= table["color"] != RGB
+        if self._least_edge is not None:
+            shorter = np.minimum(table["height"], table["width"])
+            pixels = table["height"].astype(np.int64) * table["width"]
+            allowed = pixels <= (codec.MAX_IMAGE_PIXELS or np.inf)
+            for scale in _SMALLER:
+                enough = shorter * scale >= _WHOLE * self._least_edge
+                table["scale"][enough & allowed] = scale
 
 
 def checkpoints_of(source: RecordSource) -> Checkpoints:
