@@ -1,8 +1,9 @@
 """Numba kernels, each written once for CPU and CUDA.
 
-Compiled code is kept on disk. Numba looks only at the file of the outermost function to see
-whether that is still good, and these call and inline each other across files: so whenever any
-file of this package or of a folder in it changes, all of its cached code is dropped here.
+Compiled code of the CPU is kept on disk as code_cache.py says. That of CUDA is kept by numba-cuda,
+which looks only at the file of the outermost function to see whether it is still good, while these
+call each other across files: so whenever any file of this package or of a folder in it changes, all
+of what numba-cuda has kept is dropped here.
 """
 
 from __future__ import annotations

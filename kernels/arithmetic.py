@@ -12,49 +12,50 @@ Source of the formulas: OpenCV 3.4, modules/imgproc/src/resize.cpp and imgwarp.c
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import types
 
-from gpuio.kernels.native import bits, mul_rn
+from gpuio.kernels.native import bits, device_function, mul_rn
 
 _F32, _I32, _I64, _U32 = np.float32, np.int32, np.int64, np.uint32
+_INT, _LONG, _FLOAT = types.int32, types.int64, types.float32
 _WHOLE = np.float32(12582912)  # 1.5 * 2**23: float32 near it have no fraction
 _CUBIC_UNIT = np.float32(1.0 / (2048.0 * 2048.0))
 FAR = 2**30
 """A place outside of any picture, in 1/1024 pixels."""
 
 
-@njit(inline="always")
+@device_function(_FLOAT(_FLOAT))
 def nearest(value):
     """The nearest whole number to a float32 below 2**22, halves to even; larger ones stay large."""
     return (value + _WHOLE) - _WHOLE
 
 
-@njit(inline="always")
+@device_function(_INT(_INT))
 def saturate(value):
     """An int32, cut to 0 to 255."""
     return min(max(value, _I32(0)), _I32(255))
 
 
-@njit(inline="always")
+@device_function(_INT(_FLOAT))
 def level(value):
     """float32 to int32: the nearest level, halves to even, cut to 0 to 255."""
     return _I32(min(max(nearest(value), _F32(0)), _F32(255)))
 
 
-@njit(inline="always")
+@device_function(_INT(*[_INT] * 4))
 def linear_across(a, b, u, v):
     """Two levels along x with int32 weights in 1/2048, less the four lowest bits."""
     return _I32(_I32(_I32(a) * u + _I32(b) * v) >> 4)
 
 
-@njit(inline="always")
+@device_function(_INT(*[_INT] * 4))
 def linear_down(upper, lower, u, v):
     """Two results of `linear_across` along y; a level."""
     total = (_I32(_I32(upper) * u) >> 16) + (_I32(_I32(lower) * v) >> 16)
     return _I32(_I32(total + 2) >> 2)
 
 
-@njit(inline="always")
+@device_function(_INT(_INT, _INT))
 def fixed_term(value, weight):
     """What a level, or a row's sum, adds to a sum with int32 weights in 1/2048.
 
@@ -63,31 +64,31 @@ def fixed_term(value, weight):
     return _I32(_I32(value) * weight)
 
 
-@njit(inline="always")
+@device_function(_INT(_INT))
 def fixed_level(total):
     """A sum of `fixed_term`s along both axes, as int32, to a level."""
     return saturate(_I32((total + _I32(2097152)) >> _I32(22)))
 
 
-@njit(inline="always")
+@device_function(_FLOAT(_INT))
 def cubic_weight(weight):
     """An int32 in 1/2048 along y, as the float32 that `cubic_term` takes."""
     return _F32(weight) * _CUBIC_UNIT
 
 
-@njit(inline="always")
+@device_function(_FLOAT(_INT, _FLOAT))
 def cubic_term(value, weight):
     """What a row resized along x, in 1/2048, adds to a cubic level."""
     return mul_rn(_F32(value), weight)
 
 
-@njit(inline="always")
+@device_function(_INT(_INT))
 def cubic_vector(whole):
     """How many values of a row of `whole` OpenCV's vector code computes, in float32."""
     return whole // 8 * 8
 
 
-@njit(inline="always")
+@device_function(types.boolean(*[_INT] * 3, types.boolean))
 def in_cubic_vector(at, whole, channels, in_order):
     """Whether value `at` of a row is one of `cubic_vector`; the rest are integers' work.
 
@@ -101,13 +102,13 @@ def in_cubic_vector(at, whole, channels, in_order):
     return at < vector - split + channels and at % channels >= channels - split
 
 
-@njit(inline="always")
+@device_function(_FLOAT(_FLOAT, _FLOAT))
 def area_term(value, weight):
     """What a level, or a row's sum, adds to an area average; the weight is float32."""
     return mul_rn(_F32(value), weight)
 
 
-@njit(inline="always")
+@device_function(_INT(*[_INT] * 3, _FLOAT), _INT(_LONG, _INT, _INT, _FLOAT))
 def block_level(total, height, width, reciprocal):
     """The mean level of a block.
 
@@ -122,13 +123,13 @@ def block_level(total, height, width, reciprocal):
     return saturate(_I32(nearest(mul_rn(_F32(total), reciprocal))))
 
 
-@njit(inline="always")
+@device_function(_FLOAT(_INT, _INT))
 def block_reciprocal(height, width):
     """1 / (height * width), in float32."""
     return _F32(1) / _F32(height * width)
 
 
-@njit(inline="always")
+@device_function(_LONG(_LONG, _LONG), _INT(_INT, _INT))
 def mirrored(place, count):
     """A place from 0 to count - 1 for any whole number: those outside are mirrored.
 
@@ -140,13 +141,13 @@ def mirrored(place, count):
     return place if last > 0 else last
 
 
-@njit(inline="always")
+@device_function(_INT(_INT))
 def warp_fraction(place):
     """The fraction, in 1/32 pixels, of a place in 1/1024 pixels."""
     return (place >> 5) & 31
 
 
-@njit(inline="always")
+@device_function(_INT(*[_INT] * 6))
 def warp_linear_level(a, b, c, d, fx, fy):
     """Four levels at a place: left and right above, left and right below; fractions in 1/32."""
     upper = _I32(_I32(a) * _I32(32 - fx) + _I32(b) * fx)
@@ -154,25 +155,25 @@ def warp_linear_level(a, b, c, d, fx, fy):
     return _I32(_I32(upper * _I32(32 - fy) + lower * fy + 512) >> 10)
 
 
-@njit(inline="always")
+@device_function(_INT(_INT))
 def warp_level(total):
     """A sum of levels with weights in 1/32768, as int32, to a level."""
     return saturate(_I32((total + _I32(16384)) >> _I32(15)))
 
 
-@njit(inline="always")
+@device_function(_FLOAT(_INT, *[_FLOAT] * 3))
 def normalized(value, mean, gain, bias):
     """A level as float32, rounded after each operation."""
     return mul_rn(_F32(value) - mean, gain) + bias
 
 
-@njit(inline="always")
+@device_function(_INT(_INT, _FLOAT))
 def shifted(value, mean):
     """A level less a whole mean, cut to what int8 holds, as int32."""
     return _I32(min(max(_F32(value) - mean, _F32(-128)), _F32(127)))
 
 
-@njit(inline="always")
+@device_function(types.uint16(_FLOAT))
 def float16_bits(value):
     """The bits of the nearest binary16, ties to even; what is out of range becomes infinite.
 
@@ -190,7 +191,7 @@ def float16_bits(value):
     return np.uint16(0x7FFF if word > _U32(0x7F800000) else half)
 
 
-@njit(inline="always")
+@device_function(types.uint16(_FLOAT))
 def bfloat16_bits(value):
     """The bits of the nearest bfloat16, ties to even: the upper half of a float32's.
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from numba import types
 
-from gpuio.kernels.native import mul_rn, mul_rn_double, store32, store_float
+from gpuio.kernels.native import device_function, mul_rn, mul_rn_double, store32, store_float
 from gpuio.kernels.steps import StepKind
 
 _F32 = np.float32
+_INT, _LONG, _FLOAT, _DOUBLE = types.int32, types.int64, types.float32, types.float64
+_PLACE = types.Tuple((types.int64, types.float32))
 _ONE = np.float32(1)
 
 
-@njit(inline="always")
+@device_function(types.UniTuple(_FLOAT, 4)(_FLOAT))
 def cubic_four(t):
     """The four weights of cubic convolution with A = -0.75 at fraction `t`, as float32."""
     a = _F32(-0.75)
@@ -31,7 +33,10 @@ def cubic_four(t):
     return first, second, third, _ONE - first - second - third
 
 
-@njit(inline="always")
+@device_function(
+    _PLACE(_LONG, _DOUBLE, _LONG, _LONG, types.boolean),
+    _PLACE(_INT, _DOUBLE, _INT, _INT, types.boolean),
+)
 def tap_place(kind, scale, src, place, horizontal):
     """Where a kind with a fixed number of taps reads for one position of the result.
 
@@ -63,7 +68,10 @@ def tap_place(kind, scale, src, place, horizontal):
     return i, t
 
 
-@njit(inline="always")
+@device_function(
+    types.void(_LONG, _DOUBLE, *[_LONG] * 5, *[types.uint64] * 2),
+    types.void(_INT, _DOUBLE, *[_INT] * 5, *[types.uint64] * 2),
+)
 def area_tap(src, scale, place, j, count, taps, step, index, weight):
     """Write the taps of an area average for one position of the result.
 

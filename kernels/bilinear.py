@@ -7,18 +7,21 @@ x are kept as planes, and go from there straight into the batch. Both give the s
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit, types
+from numba import types
 
 from gpuio.kernels.arithmetic import FAR, linear_across
-from gpuio.kernels.native import address, call, cut, pointer, stack
-from gpuio.kernels.parallel import Routine
+from gpuio.kernels.arrays import DOUBLES, INTS, SHORTS, address, array_at, cut
+from gpuio.kernels.native import call, device_function, stack
+from gpuio.kernels.pixels import STEP_ROW
 from gpuio.kernels.resize import blend_rows
+from gpuio.kernels.routine import Routine
 from gpuio.kernels.steps import STEP, StepKind
-from gpuio.kernels.taps import fixed_taps
+from gpuio.kernels.taps import two_taps
 from gpuio.kernels.vector import LANES, blend_pixels, warp_pixels
-from gpuio.kernels.warp import column_places, line_places, matrix_at, row_place, warp_linear
+from gpuio.kernels.warp import column_places, line_places, row_place, warp_linear
 
 CHANNELS = 3
+_LONG = types.int64
 _PLANES = types.void(types.uint64, types.uint64, types.uint64)
 
 
@@ -27,13 +30,13 @@ def _planes_routine(body):
     return Routine(body, _PLANES)
 
 
-@njit(inline="always")
+@device_function(_LONG(_LONG))
 def _padded(count):
     """`count`, rounded up to whole vectors."""
     return (count + LANES - 1) // LANES * LANES
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.void(types.uint64, INTS, INTS, _LONG, SHORTS, _LONG))
 def _across(source, index, weight, cols, line, stride):
     """One source row along x into three planes of int16, `stride` values from one to the next.
 
@@ -49,10 +52,10 @@ def _across(source, index, weight, cols, line, stride):
         )  # fmt: skip
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.void(types.uint64, INTS, INTS, _LONG, SHORTS, _LONG), inline=False)
 def _across_last(source, index, weight, cols, line, stride):
     """As `_across`, for the last row of a window: no byte behind a pixel is read."""
-    row = carray(pointer(source), 1, np.uint8)  # longer: places are those of `index`
+    row = array_at(source, 1, np.uint8)  # longer: places are those of `index`
     for x in range(cols):
         left, right = np.uint32(index[x]), np.uint32(index[cols + x])
         u, v = weight[x], weight[cols + x]
@@ -70,7 +73,7 @@ def resize_to_planes(at, emit, tables):
         emit: Address of the `emit_planes` of the batch.
         tables: Address of `table_bytes` bytes that may be used.
     """
-    step = carray(pointer(at), 1, STEP)[0]
+    step = array_at(at, 1, STEP)[0]
     cols, rows = np.int64(step.cols), np.int64(step.rows)
     stride = _padded(cols)
     size = CHANNELS * stride
@@ -83,15 +86,16 @@ def resize_to_planes(at, emit, tables):
     ring, free = cut(free, (2, size), np.int16)
     row, free = cut(free, size, np.uint8)
     width = (StepKind.LINEAR, step.src_width, step.dst_width, step.x, cols, CHANNELS, True)
-    fixed_taps(*width, part, part_weight)
+    two_taps(*width, part, part_weight)
     for k in range(2):
         for x in range(cols):
             index[k * stride + x] = part[k * cols + x]
             weight[k * stride + x] = part_weight[k * cols + x]
-        index[k * stride + cols : (k + 1) * stride] = part[(k + 1) * cols - 1]  # in the window
-        weight[k * stride + cols : (k + 1) * stride] = 0
+        for x in range(cols, stride):
+            index[k * stride + x] = part[(k + 1) * cols - 1]  # in the window
+            weight[k * stride + x] = 0
     height = (StepKind.LINEAR, step.src_height, step.dst_height, step.y, rows, 1, False)
-    fixed_taps(*height, places, share)
+    two_taps(*height, places, share)
     even = odd = np.int32(-1)  # rows of the source that are in the ring
     last = places[2 * rows - 1]
     for y in range(rows):
@@ -109,7 +113,7 @@ def resize_to_planes(at, emit, tables):
         call(emit, (at, address(row), stride, np.int64(y)))
 
 
-@njit(inline="always")
+@device_function(_LONG(STEP_ROW, DOUBLES, DOUBLES))
 def _last_line(step, matrix, column_ys):
     """The largest y, in whole pixels, at which a warp reads for its window."""
     first, last = row_place(matrix, step.y)[1], row_place(matrix, step.y + step.rows - 1)[1]
@@ -130,19 +134,20 @@ def warp_to_planes(at, emit, tables):
         emit: Address of the `emit_planes` of the batch.
         tables: Address of `table_bytes` bytes that may be used.
     """
-    step = carray(pointer(at), 1, STEP)[0]
+    step = array_at(at, 1, STEP)[0]
     cols = np.int64(step.cols)
     stride = _padded(cols)
-    matrix = matrix_at(step.matrix)
+    matrix = array_at(step.matrix, 6, np.float64)
     column_xs, free = cut(tables, stride, np.float64)
     column_ys, free = cut(free, stride, np.float64)
     xs, free = cut(free, stride, np.int32)
     ys, free = cut(free, stride, np.int32)
     row, free = cut(free, CHANNELS * stride, np.uint8)
-    pixel = carray(pointer(stack(4)), CHANNELS, np.uint8)
+    pixel = array_at(stack(4), CHANNELS, np.uint8)
     column_places(matrix, step.x, cols, column_xs, column_ys)
-    column_xs[cols:], column_ys[cols:] = column_xs[cols - 1], column_ys[cols - 1]
-    image = carray(pointer(step.src), 1, np.uint8)  # longer: places are checked one by one
+    for x in range(cols, stride):
+        column_xs[x], column_ys[x] = column_xs[cols - 1], column_ys[cols - 1]
+    image = array_at(step.src, 1, np.uint8)  # longer: places are checked one by one
     source, pitch = step.src, np.uint64(step.src_pitch)
     picture = (image, step.src_height, step.src_width, step.src_pitch, CHANNELS, step.fill)
     right = np.int64(step.src_width - 1) << 10

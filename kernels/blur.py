@@ -7,28 +7,29 @@ levels once, after both. device.py has the same for CUDA.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import types
 
 from gpuio.kernels.arithmetic import level, mirrored
-from gpuio.kernels.native import cut, mul_rn, pointer, stack
-from gpuio.kernels.pixels import pixel_routine, source_row, step_and_pixels
-from gpuio.kernels.steps import MOST_RADIUS
+from gpuio.kernels.arrays import BYTES, FLOATS, array_at, cut
+from gpuio.kernels.native import device_function, mul_rn, stack
+from gpuio.kernels.pixels import STEP_ROW, pixel_routine, row_address
+from gpuio.kernels.steps import MOST_RADIUS, STEP
 
 _MOST_TAPS = 2 * MOST_RADIUS + 1
 _HELD_BYTES = 4 * _MOST_TAPS
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.void(STEP_ROW, types.int64, types.int64, BYTES))
 def _mirror_row(step, y, channels, out):
     """Row `y` of the source with `margin` pixels more on both sides of the window's columns."""
-    source = source_row(step, y, channels)
+    source = array_at(row_address(step, y), 1, np.uint8)
     for k in range(step.cols + 2 * step.margin):
         x = mirrored(step.x - step.margin + k, step.src_width)
         for c in range(channels):
             out[k * channels + c] = source[np.uint32(x * channels + c)]
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.void(BYTES, FLOATS, types.int64, types.int64, FLOATS))
 def _across(source, weights, taps, channels, out):
     """A convolution along x; `source` is longer than `out` by `taps - 1` pixels."""
     for j in range(taps):
@@ -41,15 +42,17 @@ def _across(source, weights, taps, channels, out):
 @pixel_routine
 def blur_pixels(at, channels, to, pitch, tables):
     """Write the window of a STEP row of kind BLUR; arguments as `pixel_routine` says."""
-    step, out = step_and_pixels(at, to, pitch)
+    step = array_at(at, 1, STEP)[0]
+    out = array_at(to, step.rows * pitch, np.uint8)
     radius, size = np.int64(step.margin), np.int64(step.cols) * channels
     taps = 2 * radius + 1
-    weights = carray(pointer(step.weights), 2 * taps, np.float32)
+    weights = array_at(step.weights, 2 * taps, np.float32)
     source, free = cut(tables, size + 2 * radius * channels, np.uint8)
     sums, free = cut(free, size, np.float32)
-    ring = carray(pointer(free), (taps, size), np.float32)  # rows after the convolution along x
-    held = carray(pointer(stack(_HELD_BYTES)), _MOST_TAPS, np.int32)  # which rows they are
-    held[:] = -1
+    ring = array_at(free, (taps, size), np.float32)  # rows after the convolution along x
+    held = array_at(stack(_HELD_BYTES), _MOST_TAPS, np.int32)  # which rows they are
+    for k in range(taps):
+        held[k] = -1
     for y in range(step.rows):
         for j in range(taps):
             wanted = mirrored(step.y + y + j - radius, step.src_height)

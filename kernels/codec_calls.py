@@ -10,8 +10,9 @@ Source of the offsets: nvimgcodec.h of nvImageCodec 0.9.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import from_dtype, types
 
+from gpuio.kernels.arrays import INTS, LONGS, address, array_at, cut
 from gpuio.kernels.codec_messages import listen
 from gpuio.kernels.markers import (
     LUMA_CHROMA,
@@ -24,8 +25,9 @@ from gpuio.kernels.markers import (
     is_still,
     plain_frame,
 )
-from gpuio.kernels.native import address, call, cut, load32, load64, pointer, stack, store64
+from gpuio.kernels.native import call, device_function, load32, load64, stack, store64
 from gpuio.kernels.parallel import Task
+from gpuio.kernels.routine import Routine
 
 IMAGE_JOB = np.dtype(
     [
@@ -112,32 +114,26 @@ _PLANAR_YUV = 11  # of nvimgcodecSampleFormat_t
 _SRGB, _SYCC = 1, 3  # of nvimgcodecColorSpec_t
 _FAILED = 3  # of nvimgcodecProcessingStatus_t
 _ZERO = np.uint64(0)
+_ADDRESS = types.uint64
+_INFO_ROW, _IMAGE_ROW = from_dtype(_INFO), from_dtype(IMAGE_JOB)
+_IMAGES, _WORDS = types.Array(_IMAGE_ROW, 1, "C"), types.Array(types.uint64, 1, "C")
 
 
-@njit(inline="always")
-def _structure_at(at, dtype):
-    """The structure at address `at`."""
-    return carray(pointer(at), 1, dtype)[0]
+@device_function(types.void(*[types.uint64] * 2, types.int64))
+def _copy(template, to, nbytes):
+    """Copy a structure, of a multiple of 8 bytes, to address `to`."""
+    for k in range(0, nbytes, 8):
+        store64(to + np.uint64(k), load64(template + np.uint64(k)))
 
 
-@njit(inline="always")
-def _copy(template, to, dtype, nbytes):
-    """Copy a structure to address `to`; the copy."""
-    structure = carray(pointer(template), nbytes, np.uint8)
-    copy = carray(pointer(to), nbytes, np.uint8)
-    for k in range(nbytes):
-        copy[k] = structure[k]
-    return _structure_at(to, dtype)
-
-
-@njit(inline="always")
+@device_function(types.void(_INFO_ROW, _IMAGE_ROW, _ADDRESS))
 def _set_target(info, row, base):
     """Set in an ImageInfo where the window of a row is to be written."""
     info.width, info.height = row.cols, row.rows
     info.pitch, info.buffer = np.uint64(row.pitch), row.dst + base
 
 
-@njit(inline="always")
+@device_function(types.void(_INFO_ROW, _INFO_ROW, _IMAGE_ROW, _ADDRESS))
 def _set_planes(info, pixels, row, base):
     """Set in an ImageInfo where the planes of a row are to be written.
 
@@ -158,7 +154,7 @@ def _set_planes(info, pixels, row, base):
     info.format, info.color, info.sampling = _PLANAR_YUV, _SYCC, row.sampling
 
 
-@njit(inline="always")
+@device_function(types.void(_INFO_ROW, _INFO_ROW, _IMAGE_ROW, _ADDRESS))
 def _set_pixels(info, pixels, row, base):
     """Set in an ImageInfo where the pixels of a row are to be written, as in ImageInfo `pixels`."""
     _set_target(info, row, base)
@@ -166,20 +162,20 @@ def _set_pixels(info, pixels, row, base):
     info.format, info.color, info.sampling = pixels.format, pixels.color, pixels.sampling
 
 
-@njit(inline="always")
+@device_function(types.void(from_dtype(_VIEW), _IMAGE_ROW))
 def _set_window(view, row):
     """Set in a CodeStreamView the window of a row."""
     view.y, view.x = row.y, row.x
     view.y_end, view.x_end = row.y + row.rows, row.x + row.cols
 
 
-@njit(inline="always")
+@device_function(types.boolean(_IMAGE_ROW))
 def _partial(row):
     """Whether the window of a row is less than the image."""
     return row.rows != row.height or row.cols != row.width
 
 
-@njit(inline="always")
+@device_function(types.void(from_dtype(FUNCTIONS), _IMAGE_ROW))
 def _close(functions, row):
     """Destroy the code stream of a row, if there is one."""
     if row.stream != 0:
@@ -201,15 +197,15 @@ def probe(args, item, worker, base):
         args: Address of a _PROBE: the table; FUNCTIONS; an instance; an ImageInfo to copy; whether
             `ended` is wanted.
     """
-    arg = _structure_at(args, _PROBE)
-    row = carray(pointer(arg.jobs), item + 1, IMAGE_JOB)[item]
+    arg = array_at(args, 1, _PROBE)[0]
+    row = array_at(arg.jobs, item + 1, IMAGE_JOB)[item]
     if row.nbytes < 4:
         return
     row.head = load32(row.data)
     jpeg = is_jpeg_head(row.head)
     if not jpeg and row.head != PNG_HEAD:
         return
-    data = carray(pointer(row.data), row.nbytes, np.uint8)
+    data = array_at(row.data, row.nbytes, np.uint8)
     if jpeg:
         row.frame = plain_frame(data)
         if row.frame < 0:
@@ -219,13 +215,14 @@ def probe(args, item, worker, base):
     components = components_of(data) if jpeg else LUMA_CHROMA
     if jpeg and arg.check_whole != 0:
         row.whole = ends_well(data) and components != UNKNOWN_COLOR
-    functions, handle = _structure_at(arg.functions, FUNCTIONS), stack(8)
+    functions, handle = array_at(arg.functions, 1, FUNCTIONS)[0], stack(8)
     store64(handle, _ZERO)  # a handle that is not null would be used again
     nbytes = np.uint64(row.nbytes)
     if call(functions.create, (arg.instance, handle, row.data, nbytes, _ZERO)) != 0:
         return
     at = stack(_INFO_BYTES)
-    info = _copy(arg.info, at, _INFO, _INFO_BYTES)
+    _copy(arg.info, at, _INFO_BYTES)
+    info = array_at(at, 1, _INFO)[0]
     if call(functions.info, (load64(handle), at)) == 0:
         row.stream = load64(handle)
         turned = info.rotation != 0 or info.flip_x != 0 or info.flip_y != 0
@@ -257,28 +254,31 @@ def decode(args, item, worker, base):
             CodeStreamView and DecodeParams to copy or use; the decoders, one for each worker; a
             LISTENER of `warned`, or 0.
     """
-    arg = _structure_at(args, _DECODE)
-    row = carray(pointer(arg.jobs), item + 1, IMAGE_JOB)[item]
+    arg = array_at(args, 1, _DECODE)[0]
+    row = array_at(arg.jobs, item + 1, IMAGE_JOB)[item]
     if row.stream == 0 or row.rows == 0:
         return
-    functions = _structure_at(arg.functions, FUNCTIONS)
-    decoder = carray(pointer(arg.decoders), worker + 1, np.uint64)[worker]
+    functions = array_at(arg.functions, 1, FUNCTIONS)[0]
+    decoder = array_at(arg.decoders, worker + 1, np.uint64)[worker]
     at = stack(48)
-    carray(pointer(at), 6, np.uint64)[:] = 0  # a handle that is not null would be used again
-    handles = _structure_at(at, _HANDLES)
+    for k in range(6):
+        store64(at + np.uint64(8 * k), _ZERO)  # a handle that is not null would be used again
+    handles = array_at(at, 1, _HANDLES)[0]
     for_image, for_future, for_status = at + np.uint64(8), at + np.uint64(16), at + np.uint64(24)
     for_count, for_warning = at + np.uint64(32), at + np.uint64(40)
     row.status = _FAILED
     part = _partial(row)
     if part:
         for_view = stack(_VIEW_BYTES)
-        _set_window(_copy(arg.region, for_view, _VIEW, _VIEW_BYTES), row)
+        _copy(arg.region, for_view, _VIEW_BYTES)
+        _set_window(array_at(for_view, 1, _VIEW)[0], row)
         if call(functions.sub_stream, (row.stream, at, for_view)) != 0:
             return
     else:
         handles.stream = row.stream
     for_info = stack(_INFO_BYTES)
-    _set_target(_copy(arg.info, for_info, _INFO, _INFO_BYTES), row, base)
+    _copy(arg.info, for_info, _INFO_BYTES)
+    _set_target(array_at(for_info, 1, _INFO)[0], row, base)
     if call(functions.image, (arg.instance, for_image, for_info)) == 0:
         wanted = (decoder, at, for_image, np.uint64(1), arg.params, for_future)
         listen(arg.listener, for_warning)
@@ -306,9 +306,9 @@ def release(args, item, worker, base):
     Args:
         args: Address of a _RELEASE: the table; FUNCTIONS.
     """
-    arg = _structure_at(args, _RELEASE)
-    row = carray(pointer(arg.jobs), item + 1, IMAGE_JOB)[item]
-    _close(_structure_at(arg.functions, FUNCTIONS), row)
+    arg = array_at(args, 1, _RELEASE)[0]
+    row = array_at(arg.jobs, item + 1, IMAGE_JOB)[item]
+    _close(array_at(arg.functions, 1, FUNCTIONS)[0], row)
 
 
 BATCH = _words("bases functions instance info region params decoder scratch chunk")
@@ -325,32 +325,50 @@ def batch_bytes(chunk):
     return 28 * chunk + 4 * 64
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def decode_batch(rows, places, batch):
-    """Decode the windows of some images of a batch; their code streams stay open.
+@device_function(
+    types.void(
+        from_dtype(BATCH), from_dtype(FUNCTIONS), _IMAGES, LONGS, _WORDS, _WORDS, INTS, types.int64
+    )
+)
+def _decode_chunk(arg, functions, rows, places, streams, images, statuses, used):
+    """Decode the first `used` streams and images in one call of the decoder."""
+    future, size, count = stack(8), stack(8), np.uint64(used)
+    store64(future, _ZERO)  # a handle that is not null would be used again
+    statuses[:used] = 0
+    wanted = (arg.decoder, address(streams), address(images), count, arg.params, future)
+    failed = call(functions.decode, wanted)
+    if failed == 0:
+        failed = call(functions.wait, (load64(future), _ZERO))
+        call(functions.status, (load64(future), address(statuses), size))
+        call(functions.future_end, (load64(future), _ZERO))
+    for k in range(used):
+        row = rows[places[k]]
+        if failed == 0:
+            row.status = statuses[k]
+        call(functions.image_end, (images[k], _ZERO))
+        if streams[k] != row.stream:
+            call(functions.destroy, (streams[k], _ZERO))
 
-    It returns when the host has done its part: what a GPU still does is in order with the stream.
-    `status` of the rows is written.
 
-    Args:
-        rows: (N,) IMAGE_JOB.
-        places: (M,) int64, rows that have a code stream and a window.
-        batch: (1,) BATCH.
-    """
-    arg = batch[0]
+def _decode_batch(table, length, wanted, count, batch):
+    """As `decode_batch`, of addresses."""
+    arg = array_at(batch, 1, BATCH)[0]
+    rows, places = array_at(table, length, IMAGE_JOB), array_at(wanted, count, np.int64)
     chunk = int(arg.chunk)
-    functions = _structure_at(arg.functions, FUNCTIONS)
-    bases = carray(pointer(arg.bases), len(rows), np.uint64)
+    functions = array_at(arg.functions, 1, FUNCTIONS)[0]
+    bases = array_at(arg.bases, length, np.uint64)
     for_info, for_view = stack(_INFO_BYTES), stack(_VIEW_BYTES)
-    info = _copy(arg.info, for_info, _INFO, _INFO_BYTES)
-    pixels = _structure_at(arg.info, _INFO)
-    view = _copy(arg.region, for_view, _VIEW, _VIEW_BYTES)
+    _copy(arg.info, for_info, _INFO_BYTES)
+    info = array_at(for_info, 1, _INFO)[0]
+    pixels = array_at(arg.info, 1, _INFO)[0]
+    _copy(arg.region, for_view, _VIEW_BYTES)
+    view = array_at(for_view, 1, _VIEW)[0]
     ready, for_streams = cut(arg.scratch, chunk, np.int64)
     streams, for_images = cut(for_streams, chunk, np.uint64)
     images, for_statuses = cut(for_images, chunk, np.uint64)
-    statuses = carray(pointer(for_statuses), chunk, np.int32)
+    statuses = array_at(for_statuses, chunk, np.int32)
     used = 0
-    for k in range(len(places)):
+    for k in range(count):
         item = places[k]
         row = rows[item]
         row.status = _FAILED
@@ -373,27 +391,26 @@ def decode_batch(rows, places, batch):
                 used += 1
             elif _partial(row):
                 call(functions.destroy, (streams[used], _ZERO))
-        if used == chunk or (used != 0 and k == len(places) - 1):
+        if used == chunk or (used != 0 and k == count - 1):
             _decode_chunk(arg, functions, rows, ready, streams, images, statuses, used)
             used = 0
 
 
-@njit(nogil=True, error_model="numpy")
-def _decode_chunk(arg, functions, rows, places, streams, images, statuses, used):
-    """Decode the first `used` streams and images in one call of the decoder."""
-    future, size, count = stack(8), stack(8), np.uint64(used)
-    store64(future, _ZERO)  # a handle that is not null would be used again
-    statuses[:used] = 0
-    wanted = (arg.decoder, address(streams), address(images), count, arg.params, future)
-    failed = call(functions.decode, wanted)
-    if failed == 0:
-        failed = call(functions.wait, (load64(future), _ZERO))
-        call(functions.status, (load64(future), address(statuses), size))
-        call(functions.future_end, (load64(future), _ZERO))
-    for k in range(used):
-        row = rows[places[k]]
-        if failed == 0:
-            row.status = statuses[k]
-        call(functions.image_end, (images[k], _ZERO))
-        if streams[k] != row.stream:
-            call(functions.destroy, (streams[k], _ZERO))
+_batch_decoder = Routine(
+    _decode_batch,
+    types.void(types.uint64, types.int64, types.uint64, types.int64, types.uint64),
+)
+
+
+def decode_batch(rows, places, batch):
+    """Decode the windows of some images of a batch; their code streams stay open.
+
+    It returns when the host has done its part: what a GPU still does is in order with the stream.
+    `status` of the rows is written.
+
+    Args:
+        rows: (N,) IMAGE_JOB.
+        places: (M,) int64, rows that have a code stream and a window.
+        batch: (1,) BATCH.
+    """
+    _batch_decoder(rows.ctypes.data, len(rows), places.ctypes.data, len(places), batch.ctypes.data)

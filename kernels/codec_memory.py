@@ -8,10 +8,11 @@ of Hopper write when they are called, so being in order with the stream would no
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit, types
+from numba import from_dtype, types
 
-from gpuio.kernels.native import call, load64, pointer, stack, store32, store64
-from gpuio.kernels.parallel import Routine
+from gpuio.kernels.arrays import array_at
+from gpuio.kernels.native import call, device_function, load64, stack, store32, store64
+from gpuio.kernels.routine import Routine
 
 BLOCK = np.dtype([("address", np.uint64), ("nbytes", np.uint64), ("used", np.uint64)])
 """Memory that was allocated; address 0 where there is none."""
@@ -37,10 +38,12 @@ POOL = np.dtype(
 """What the functions here get as their context."""
 
 _ZERO = np.uint64(0)
+_POOL_ROW = from_dtype(POOL)
+_BLOCK_ROWS = types.Array(from_dtype(BLOCK), 1, "C")
 _RELAXED = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
 
 
-@njit(inline="always")
+@device_function(types.void(_POOL_ROW, types.uint64))
 def _enter(pool, mode):
     """Make the device current, and allow any call while another thread captures a CUDA graph.
 
@@ -53,14 +56,14 @@ def _enter(pool, mode):
     call(pool.capture, (mode,))
 
 
-@njit(inline="always")
+@device_function(types.void(_POOL_ROW, types.uint64))
 def _leave(pool, mode):
     """Put back what `_enter` has changed."""
     call(pool.capture, (mode,))
     call(pool.pop, (stack(8),))
 
 
-@njit(inline="always")
+@device_function(types.int64(_BLOCK_ROWS, types.uint64))
 def _best(blocks, nbytes):
     """The smallest free block of at least `nbytes` bytes, or -1."""
     best = -1
@@ -72,7 +75,7 @@ def _best(blocks, nbytes):
     return best
 
 
-@njit(inline="always")
+@device_function(types.int32(_POOL_ROW, _BLOCK_ROWS, types.uint64, types.uint64))
 def _allocate_anew(pool, blocks, where, nbytes):
     """Allocate memory, if need be in place of all that is kept; CUDA's status."""
     status = call(pool.allocate, (where, nbytes, pool.flags))
@@ -103,8 +106,8 @@ def _allocate(context, where, nbytes, stream):
     Returns:
         0, or CUDA's status.
     """
-    pool = carray(pointer(context), 1, POOL)[0]
-    blocks = carray(pointer(pool.blocks), BLOCKS, BLOCK)
+    pool = array_at(context, 1, POOL)[0]
+    blocks = array_at(pool.blocks, BLOCKS, BLOCK)
     call(pool.lock, (pool.mutex,))
     status, best = 0, _best(blocks, nbytes)
     if best < 0:
@@ -133,8 +136,8 @@ def _free(context, address, nbytes, stream):
     """
     if address == 0:
         return 0
-    pool = carray(pointer(context), 1, POOL)[0]
-    blocks = carray(pointer(pool.blocks), BLOCKS, BLOCK)
+    pool = array_at(context, 1, POOL)[0]
+    blocks = array_at(pool.blocks, BLOCKS, BLOCK)
     mode = stack(8)
     _enter(pool, mode)
     status = call(pool.synchronize, (stream,))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit, types
+from numba import types
 
-from gpuio.kernels.native import call, call_long, fetch_add, load64, pointer, store64
-from gpuio.kernels.parallel import Routine
+from gpuio.kernels.arrays import array_at
+from gpuio.kernels.native import call, call_long, device_function, fetch_add, load64, store64
+from gpuio.kernels.routine import Routine
 
 LISTENER = np.dtype(
     [
@@ -27,7 +28,7 @@ _COUNT = np.uint64(8)  # where the number stands in REPORTS
 _MESSAGE = np.uint64(24)  # where the text stands in an nvimgcodecDebugMessageData_t
 
 
-@njit(inline="always")
+@device_function(types.void(types.uint64, types.uint64))
 def listen(listener, cell):
     """Let warnings of this thread set the uint64 at address `cell` to 1; address 0 ends that.
 
@@ -36,7 +37,7 @@ def listen(listener, cell):
         cell: An address, or 0.
     """
     if listener != 0:
-        ways = carray(pointer(listener), 1, LISTENER)[0]
+        ways = array_at(listener, 1, LISTENER)[0]
         call(ways.set, (ways.key, cell))
 
 
@@ -54,7 +55,7 @@ def _warned(listener, template, text):
     Returns:
         0, the number of characters printed.
     """
-    ways = carray(pointer(listener), 1, LISTENER)[0]
+    ways = array_at(listener, 1, LISTENER)[0]
     cell = np.uint64(call_long(ways.get, (ways.key,)))
     if cell != 0:
         store64(cell, np.uint64(1))
@@ -79,9 +80,9 @@ def _report(severity, category, message, reports):
     Returns:
         1, which means that the message is handled.
     """
-    text = carray(pointer(load64(message + _MESSAGE)), TEXT_BYTES, np.uint8)
+    text = array_at(load64(message + _MESSAGE), TEXT_BYTES, np.uint8)
     slot = fetch_add(reports + _COUNT, np.int64(1)) % SLOTS
-    kept = carray(pointer(load64(reports)), (SLOTS, TEXT_BYTES), np.uint8)[slot]
+    kept = array_at(load64(reports), (SLOTS, TEXT_BYTES), np.uint8)[slot]
     at = 0
     while at < TEXT_BYTES - 1 and text[at] != 0:
         kept[at] = text[at]

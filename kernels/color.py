@@ -1,7 +1,7 @@
-"""The colour steps of one RGB picture, in place, each rounding to uint8 as MXNet's do.
+"""What colour steps make of a pixel on every device, each rounding to uint8 as MXNet's do.
 
-First what becomes of one pixel, on every device, then the loops of the CPU; device.py has those of
-CUDA. Which steps there are, `ColorKind` of steps.py says.
+The loops over pictures are in color_steps.py for the CPU, and in device_color.py for CUDA. Which
+steps there are, `ColorKind` of steps.py says.
 
 Source: MXNet 1.9.1, src/io/image_aug_default.cc; OpenCV 3.4, modules/imgproc/src/color_hsv.cpp.
 """
@@ -9,43 +9,44 @@ Source: MXNet 1.9.1, src/io/image_aug_default.cc; OpenCV 3.4, modules/imgproc/sr
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import types
 
 from gpuio.kernels.arithmetic import level
-from gpuio.kernels.native import mul_rn
-from gpuio.kernels.steps import ColorKind
+from gpuio.kernels.native import device_function, mul_rn
 
 _F32, _I32, _U64 = np.float32, np.int32, np.uint64
+_INT, _LONG, _FLOAT = types.int32, types.int64, types.float32
+_PIXEL = types.UniTuple(types.int32, 3)
 _EPSILON = np.float32(1.1920929e-7)
 
 
-@njit(inline="always")
+@device_function(_INT(_INT, _FLOAT, _FLOAT))
 def scaled(value, factor, rest):
     """A level times `factor`, plus `rest`."""
     return level(mul_rn(_F32(value), factor) + rest)
 
 
-@njit(inline="always")
+@device_function(_INT(*[_INT] * 3))
 def gray_of(red, green, blue):
     """MXNet's gray: a formula for RGB applied to BGR, so red and blue change their weights."""
     total = _I32(_I32(4899 * _I32(blue)) + _I32(9617 * _I32(green)))
     return _I32(_I32(total + _I32(1868 * _I32(red)) + 8192) >> 14)
 
 
-@njit(inline="always")
+@device_function(_INT(_INT, _FLOAT))
 def moved(value, shift):
     """A level plus `shift`, cut to a whole number."""
     return _I32(min(max(_F32(value) + shift, _F32(0)), _F32(255)))
 
 
-@njit(inline="always")
+@device_function(_INT(*[_INT] * 3))
 def luma(red, green, blue):
     """The level 0.21 R + 0.72 G + 0.07 B."""
     total = mul_rn(_F32(0.21), _F32(red)) + mul_rn(_F32(0.72), _F32(green))
     return level(total + mul_rn(_F32(0.07), _F32(blue)))
 
 
-@njit(inline="always")
+@device_function(_FLOAT(types.uint64, types.uint64))
 def mean_level(total, count):
     """float32 nearest to total / count, ties to even, by integers alone.
 
@@ -70,7 +71,7 @@ def mean_level(total, count):
     return mul_rn(_F32(kept), unit)
 
 
-@njit(inline="always")
+@device_function(_PIXEL(*[_INT] * 3))
 def _to_hls(red, green, blue):
     """Hue in half degrees, lightness and saturation in levels.
 
@@ -94,7 +95,7 @@ def _to_hls(red, green, blue):
     return level(mul_rn(h, _F32(0.5))), level(mul_rn(light, _F32(255))), level(mul_rn(s, _F32(255)))
 
 
-@njit(inline="always")
+@device_function(_PIXEL(*[_INT] * 3))
 def _from_hls(hue, lightness, saturation):
     """Red, green and blue of `_to_hls`."""
     unit = _F32(1) / _F32(255)
@@ -121,7 +122,7 @@ def _from_hls(hue, lightness, saturation):
     )
 
 
-@njit(inline="always")
+@device_function(_PIXEL(*[_INT] * 6))
 def hls_moved(red, green, blue, hue, lightness, saturation):
     """A pixel with hue, lightness and saturation shifted, each clamped: 0..180, 0..255, 0..255."""
     half_degrees, light, satur = _to_hls(red, green, blue)
@@ -130,98 +131,3 @@ def hls_moved(red, green, blue, hue, lightness, saturation):
         _I32(min(max(_I32(light + lightness), _I32(0)), _I32(255))),
         _I32(min(max(_I32(satur + saturation), _I32(0)), _I32(255))),
     )
-
-
-# Places in an image are unsigned: Numba would look for negative ones, and loops stay no vectors.
-_FIRST, _SECOND = np.uint32(1), np.uint32(2)
-
-
-@njit(inline="always")
-def _place(pixel):
-    return np.uint32(3 * pixel)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def brightness(image, factor):
-    """Every value times `factor`."""
-    for k in range(len(image)):
-        image[k] = scaled(image[k], factor, _F32(0))
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def contrast(image, factor):
-    """Every value times `factor`, plus what keeps the mean gray of the image where it is."""
-    total, count = np.int64(0), len(image) // 3
-    for pixel in range(count):
-        k = _place(pixel)
-        total += gray_of(image[k], image[k + _FIRST], image[k + _SECOND])
-    rest = mul_rn(_F32(1) - factor, mean_level(_U64(total), _U64(count)))
-    for k in range(len(image)):
-        image[k] = scaled(image[k], factor, rest)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def saturation(image, factor):
-    """Every value times `factor`, plus the rest of its pixel's gray."""
-    rest = _F32(1) - factor
-    for pixel in range(len(image) // 3):
-        k = _place(pixel)
-        red, green, blue = image[k], image[k + _FIRST], image[k + _SECOND]
-        gray = mul_rn(_F32(gray_of(red, green, blue)), rest)
-        image[k] = scaled(red, factor, gray)
-        image[k + _FIRST] = scaled(green, factor, gray)
-        image[k + _SECOND] = scaled(blue, factor, gray)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def shift_channels(image, red, green, blue):
-    """Each channel plus a shift of its own; the sum is cut to a whole number."""
-    for pixel in range(len(image) // 3):
-        k = _place(pixel)
-        image[k] = moved(image[k], red)
-        image[k + _FIRST] = moved(image[k + _FIRST], green)
-        image[k + _SECOND] = moved(image[k + _SECOND], blue)
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def hls_shift(image, hue, lightness, satur):
-    """Shifts of hue, lightness and saturation, each clamped: 0..180, 0..255, 0..255."""
-    for pixel in range(len(image) // 3):
-        k = _place(pixel)
-        red, green, blue = hls_moved(
-            image[k], image[k + _FIRST], image[k + _SECOND], hue, lightness, satur
-        )
-        image[k], image[k + _FIRST], image[k + _SECOND] = red, green, blue
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def make_gray(image):
-    """All channels 0.21 R + 0.72 G + 0.07 B, rounded."""
-    for pixel in range(len(image) // 3):
-        k = _place(pixel)
-        value = luma(image[k], image[k + _FIRST], image[k + _SECOND])
-        image[k], image[k + _FIRST], image[k + _SECOND] = value, value, value
-
-
-@njit(nogil=True, error_model="numpy", boundscheck=False)
-def color_image(image, steps):
-    """Change the colours of a picture in place, step by step.
-
-    Args:
-        image: (H * W * 3,) uint8 RGB, overwritten.
-        steps: (K,) COLOR_STEP, in the order in which they apply.
-    """
-    for k in range(len(steps)):
-        step = steps[k]
-        if step.kind == ColorKind.BRIGHTNESS:
-            brightness(image, step.a)
-        elif step.kind == ColorKind.CONTRAST:
-            contrast(image, step.a)
-        elif step.kind == ColorKind.SATURATION:
-            saturation(image, step.a)
-        elif step.kind == ColorKind.HLS:
-            hls_shift(image, _I32(step.a), _I32(step.b), _I32(step.c))
-        elif step.kind == ColorKind.SHIFT:
-            shift_channels(image, step.a, step.b, step.c)
-        elif step.kind == ColorKind.GRAY:
-            make_gray(image)

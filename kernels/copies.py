@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import carray
 
-from gpuio.kernels.native import call_long, pointer
-from gpuio.kernels.parallel import Task, arguments
+from gpuio.kernels.arrays import arguments, array_at
+from gpuio.kernels.native import call_long
+from gpuio.kernels.parallel import Task
 
 COPY_JOB = np.dtype([("dst", np.uint64), ("src", np.uint64), ("nbytes", np.uint64)])
 """Addresses, and how much is copied."""
@@ -20,5 +20,5 @@ def copy_items(args, item, worker, base):
         args: Address of two uint64: the table; the function memcpy.
     """
     table, memcpy = arguments(args, 2)
-    row = carray(pointer(table), item + 1, COPY_JOB)[item]
+    row = array_at(table, item + 1, COPY_JOB)[item]
     call_long(memcpy, (row.dst, row.src, row.nbytes))

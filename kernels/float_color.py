@@ -7,10 +7,11 @@ map `A v + B mean(v) + c`, where `v` is a pixel's colour and `mean(v)` that of i
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import types
 
-from gpuio.kernels.native import pointer
-from gpuio.kernels.parallel import Task, arguments
+from gpuio.kernels.arrays import BYTES, DOUBLES, FLOATS, arguments, array_at
+from gpuio.kernels.native import device_function
+from gpuio.kernels.parallel import Task
 
 MAP = 21
 """float64 values of a map: A and B, row by row, then c."""
@@ -19,7 +20,7 @@ _CHANNELS = 3
 _U32 = np.uint32
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.UniTuple(types.int64, 3)(BYTES, types.int64))
 def _sums(pixels, count):
     """Sums of the three channels of `count` pixels, int64."""
     red, green, blue = np.int64(0), np.int64(0), np.int64(0)
@@ -30,7 +31,7 @@ def _sums(pixels, count):
     return red, green, blue
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.void(BYTES, types.int64, DOUBLES, FLOATS))
 def _mapped(pixels, count, table, out):
     """Map `count` interleaved colours into three planes."""
     of_means = False
@@ -63,7 +64,7 @@ def map_colors(args, item, worker, base):
     arg = arguments(args, 4)
     count = np.int64(arg[3])
     size = _CHANNELS * count
-    pixels = carray(pointer(arg[0] + np.uint64(item * size)), size, np.uint8)
-    table = carray(pointer(arg[1] + np.uint64(item * MAP * 8)), MAP, np.float64)
-    out = carray(pointer(arg[2] + np.uint64(item * size * 4)), size, np.float32)
+    pixels = array_at(arg[0] + np.uint64(item * size), size, np.uint8)
+    table = array_at(arg[1] + np.uint64(item * MAP * 8), MAP, np.float64)
+    out = array_at(arg[2] + np.uint64(item * size * 4), size, np.float32)
     _mapped(pixels, count, table, out)

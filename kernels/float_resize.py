@@ -9,14 +9,18 @@ Source: OpenCV 3.4, modules/imgproc/src/resize.cpp.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import types
 
-from gpuio.kernels.native import pointer, stack
+from gpuio.kernels.arrays import array_at
+from gpuio.kernels.native import stack
+from gpuio.kernels.routine import Routine
 from gpuio.kernels.steps import AREA_EXTRA, TAPS, StepKind, resize_kinds
 from gpuio.kernels.taps import area_taps, tap_weights
 
+_F32 = np.float32
+_AXIS = types.uint64, types.uint64, types.int64, types.int64, types.uint64  # tables, and `out`
 
-@njit(cache=True, nogil=True, error_model="numpy")
+
 def _fixed_taps(kind, src, dst, count, index, weight):
     """Fill the tables of a kind with a fixed number of taps.
 
@@ -25,54 +29,91 @@ def _fixed_taps(kind, src, dst, count, index, weight):
         src: Source length, in pixels.
         dst: Output length, in pixels.
         count: Taps.
-        index: (count, dst) int32, overwritten with source positions, clamped.
-        weight: (count, dst) float32, overwritten.
+        index: Address of (count, dst) int32, overwritten with source positions, clamped.
+        weight: Address of (count, dst) float32, overwritten.
     """
+    places, shares = array_at(index, count * dst, np.int32), array_at(weight, count * dst, _F32)
     scale = 1.0 / (np.float64(dst) / np.float64(src))
-    real = carray(pointer(stack(32)), 8, np.float32)
+    real = array_at(stack(32), 8, np.float32)
     for d in range(dst):
         first = tap_weights(kind, scale, src, d, False, real)
         for k in range(count):
-            index[k, d] = min(max(first + k, 0), src - 1)
-            weight[k, d] = real[k]
+            places[k * dst + d] = min(max(first + k, 0), src - 1)
+            shares[k * dst + d] = real[k]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _across(image, index, weight, out):
-    """(H, W, C) resized along x into (H, width, C)."""
-    taps, width = index.shape
-    channels = image.shape[2]
-    for y in range(image.shape[0]):
-        for x in range(width):
-            for c in range(channels):
-                out[y, x, c] = image[y, index[0, x], c] * weight[0, x]
-            for k in range(1, taps):
+def _area_taps(kind, src, dst, count, index, weight):
+    """Fill the tables of AREA or AREA_INTEGER; arguments as `_fixed_taps`."""
+    places, shares = array_at(index, count * dst, np.int32), array_at(weight, count * dst, _F32)
+    area_taps(src, dst, 0, dst, count, 1, places, shares)
+
+
+_TABLES = types.void(*[types.int64] * 4, types.uint64, types.uint64)
+_fixed_tables, _area_tables = Routine(_fixed_taps, _TABLES), Routine(_area_taps, _TABLES)
+
+
+def _across_routine(dtype):
+    """The routine that resizes an image of a type along x."""
+    itemsize = np.dtype(dtype).itemsize
+
+    def across(image, rows, cols, channels, index, weight, taps, width, out):
+        """(rows, cols, channels) at address `image` into (rows, width, channels) at `out`."""
+        places, shares = (
+            array_at(index, taps * width, np.int32),
+            array_at(weight, taps * width, _F32),
+        )
+        for y in range(rows):
+            at = np.uint64(y * channels * itemsize)
+            line = array_at(image + at * np.uint64(cols), cols * channels, dtype)
+            to = array_at(out + at * np.uint64(width), width * channels, dtype)
+            for x in range(width):
                 for c in range(channels):
-                    out[y, x, c] += image[y, index[k, x], c] * weight[k, x]
+                    to[x * channels + c] = line[places[x] * channels + c] * shares[x]
+                for k in range(1, taps):
+                    for c in range(channels):
+                        value = line[places[k * width + x] * channels + c]
+                        to[x * channels + c] += value * shares[k * width + x]
+
+    return Routine(
+        across, types.void(types.uint64, *[types.int64] * 3, *_AXIS), np.dtype(dtype).name
+    )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
-def _down(image, index, weight, out):
-    """(H, size) resized along y into (height, size)."""
-    taps, height = index.shape
-    for y in range(height):
-        for k in range(taps):
-            row, factor = image[index[k, y]], weight[k, y]
-            for x in range(image.shape[1]):
-                out[y, x] = row[x] * factor + (out[y, x] if k else 0)
+def _down_routine(dtype):
+    """The routine that resizes an image of a type along y."""
+    itemsize = np.dtype(dtype).itemsize
+
+    def down(image, rows, size, index, weight, taps, height, out):
+        """(rows, size) values at address `image` into (height, size) at `out`."""
+        places, shares = (
+            array_at(index, taps * height, np.int32),
+            array_at(weight, taps * height, _F32),
+        )
+        for y in range(height):
+            to = array_at(out + np.uint64(y * size * itemsize), size, dtype)
+            for k in range(taps):
+                at = image + np.uint64(places[k * height + y] * size * itemsize)
+                line, factor = array_at(at, size, dtype), shares[k * height + y]
+                for x in range(size):
+                    to[x] = line[x] * factor + (to[x] if k else 0)
+
+    return Routine(
+        down, types.void(types.uint64, types.int64, types.int64, *_AXIS), np.dtype(dtype).name
+    )
 
 
 def _axis(kind, src, dst):
     """(taps, dst) source positions and weights of each output position along one axis."""
-    if kind in (StepKind.AREA, StepKind.AREA_INTEGER):
-        taps = src // dst + AREA_EXTRA
-        index, weight = np.empty(taps * dst, np.int32), np.empty(taps * dst, np.float32)
-        area_taps(src, dst, 0, dst, taps, 1, index, weight)
-        return index.reshape(taps, dst), weight.reshape(taps, dst)
-    taps = int(TAPS[kind])
+    area = kind in (StepKind.AREA, StepKind.AREA_INTEGER)
+    taps = src // dst + AREA_EXTRA if area else int(TAPS[kind])
     index, weight = np.empty((taps, dst), np.int32), np.empty((taps, dst), np.float32)
-    _fixed_taps(kind, src, dst, taps, index, weight)
+    fill = _area_tables if area else _fixed_tables
+    fill(int(kind), src, dst, taps, index.ctypes.data, weight.ctypes.data)
     return index, weight
+
+
+_ACROSS = {dtype: _across_routine(dtype) for dtype in (np.float32, np.float64)}
+_DOWN = {dtype: _down_routine(dtype) for dtype in (np.float32, np.float64)}
 
 
 def resize(image, height, width, inter=1):
@@ -92,9 +133,13 @@ def resize(image, height, width, inter=1):
     kind = resize_kinds(np.array([[rows, cols]]), np.array([[height, width]]), np.array([inter]))[0]
     if (rows, cols) == (height, width):
         return image.copy()
+    image_type = image.dtype.type
     middle = np.empty((rows, width, channels), image.dtype)
-    _across(image, *_axis(kind, cols, width), middle)
+    index, weight = _axis(kind, cols, width)
+    tables = (index.ctypes.data, weight.ctypes.data, len(index), width)
+    _ACROSS[image_type](image.ctypes.data, rows, cols, channels, *tables, middle.ctypes.data)
     out = np.empty((height, width, channels), image.dtype)
-    columns = width * channels
-    _down(middle.reshape(rows, columns), *_axis(kind, rows, height), out.reshape(height, columns))
+    index, weight = _axis(kind, rows, height)
+    tables = (index.ctypes.data, weight.ctypes.data, len(index), height)
+    _DOWN[image_type](middle.ctypes.data, rows, width * channels, *tables, out.ctypes.data)
     return out

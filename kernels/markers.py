@@ -5,33 +5,37 @@ Source: ITU-T T.81, annex B; PNG specification, sections 4 and 5.
 
 from __future__ import annotations
 
-from numba import njit
+from numba import types
 
+from gpuio.kernels.arrays import BYTES
+from gpuio.kernels.native import device_function
+
+_LONG = types.int64
 JPEG_HEAD, PNG_HEAD = 0xFFD8FF, 0x474E5089
 """The first bytes of a file as a little-endian number: three of a JPEG, four of a PNG."""
 
 _IDAT, _ACTL = 0x49444154, 0x6163544C  # chunks of a PNG: pixels, and what makes it an animation
 
 
-@njit(inline="always")
+@device_function(types.boolean(_LONG))
 def is_jpeg_head(head):
     """Whether a file whose first four bytes are `head` is a JPEG."""
     return head & 0xFFFFFF == JPEG_HEAD
 
 
-@njit(inline="always")
+@device_function(_LONG(BYTES, _LONG), inline=False)
 def _big16(data, at):
     """The big-endian 16-bit number at index `at` of (N,) uint8."""
     return int(data[at]) << 8 | int(data[at + 1])
 
 
-@njit(inline="always")
+@device_function(_LONG(BYTES, _LONG))
 def _big32(data, at):
     """The big-endian 32-bit number at index `at` of (N,) uint8."""
     return _big16(data, at) << 16 | _big16(data, at + 2)
 
 
-@njit(inline="always")
+@device_function(types.boolean(BYTES))
 def ends_well(data):
     """Whether the markers of a JPEG are those of a whole one, from its start to its end marker.
 
@@ -74,7 +78,7 @@ def ends_well(data):
     return False
 
 
-@njit(inline="always")
+@device_function(_LONG(BYTES))
 def plain_frame(data):
     """The kind of a JPEG's frame if libjpeg-turbo alone decodes it: 0 to 2 for SOF0 to SOF2.
 
@@ -99,7 +103,7 @@ LUMA_CHROMA, RED_GREEN_BLUE, UNKNOWN_COLOR = 0, 1, 2
 """What the three components of a JPEG may be."""
 
 
-@njit(inline="always")
+@device_function(types.boolean(BYTES, *[_LONG] * 6), inline=False)
 def _begins_with(data, at, a, b, c, d, e):
     """Whether five bytes stand at index `at` of (N,) uint8."""
     if at + 5 > len(data) or data[at + 4] != e:
@@ -107,7 +111,7 @@ def _begins_with(data, at, a, b, c, d, e):
     return data[at] == a and data[at + 1] == b and data[at + 2] == c and data[at + 3] == d
 
 
-@njit(inline="always")
+@device_function(_LONG(BYTES))
 def components_of(data):
     """What the components of a JPEG with three of them are: one of the values above.
 
@@ -146,7 +150,7 @@ def components_of(data):
     return LUMA_CHROMA
 
 
-@njit(inline="always")
+@device_function(types.boolean(BYTES))
 def is_still(data):
     """Whether no chunk of a PNG before its pixels is one of animation."""
     at = 8

@@ -9,13 +9,14 @@ functions in Python.
 
 from __future__ import annotations
 
+import functools
 import inspect
+from weakref import WeakKeyDictionary
 
-import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import types
+from numba.core import cgutils, compiler
+from numba.extending import _Intrinsic, intrinsic
 
 _INT8, _INT16, _INT32, _INT64 = (ir.IntType(size) for size in (8, 16, 32, 64))
 _FLOAT = ir.FloatType()
@@ -29,16 +30,6 @@ def _on_cuda(builder):
 def _pointer(builder, address, pointee):
     space = _GLOBAL if _on_cuda(builder) else 0
     return builder.inttoptr(address, pointee.as_pointer(space))
-
-
-@intrinsic
-def pointer(typingctx, address):
-    """`address` (uint64) as the void pointer that `numba.carray` takes."""
-
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], cgutils.voidptr_t)
-
-    return types.voidptr(address), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -246,40 +237,86 @@ mul_rn = _rounded_product("mul_rn", _FLOAT, types.float32, "f")
 mul_rn_double = _rounded_product("mul_rn_double", ir.DoubleType(), types.float64, "d")
 
 
-def device_function(signature):
-    """Let kernels of a device call a function, which is compiled by itself and then inlined.
+def device_function(*signatures, inline=True):
+    """Let kernels of every device call a function, whose code becomes part of theirs.
 
-    The time of Numba's own inlining grows with the square of a function's size, and Numba compiles
-    calls on a device only where there is a driver.
+    Numba's own `inline="always"` copies the function into each caller before types are inferred,
+    which takes long and grows with the square of its size; and calls of compiled functions would
+    each be optimised by themselves, and on a device take a driver to be compiled.
 
     Args:
-        signature: Numba's types of result and arguments.
+        signatures: Numba's types of result and arguments. Arguments of other types are converted
+            to those of the first signature that allows it.
+        inline: Whether the CPU's compiler must inline it. If not, that is for LLVM to decide.
     """
 
     def decorate(function):
         def typing(typingctx, *arguments):
             def codegen(context, builder, signature, args):
-                return context.compile_internal(builder, function, signature, args)
+                if _on_cuda(builder):
+                    return context.compile_internal(builder, function, signature, args)
+                made = _part(context, function, signature, inline)
+                # None raises: nothing has to look whether one has.
+                _, result = context.call_internal_no_propagate(builder, made, signature, args)
+                return result
 
-            return signature, codegen
+            return _best_signature(typingctx, signatures, arguments), codegen
 
         first = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         parameters = inspect.signature(function).parameters.values()
         typing.__signature__ = inspect.Signature([first, *parameters])
-        typing.__name__, typing.__doc__ = function.__name__, function.__doc__
-        return intrinsic(typing)
+        made = _DeviceFunction(function.__name__, typing)
+        made.py_func = function
+        functools.update_wrapper(made, function)
+        made._register()
+        return made
 
     return decorate
 
 
-@njit(inline="always")
-def cut(at, shape, dtype):
-    """An array at the address `at`, and the address behind it, a multiple of 64 bytes on."""
-    array = carray(pointer(at), shape, dtype)
-    return array, at + np.uint64((array.nbytes + 63) // 64 * 64)
+def _best_signature(typingctx, signatures, arguments):
+    """That of these very types; else the first one to whose types they can be converted."""
+    for signature in signatures:
+        if signature.args == arguments:
+            return signature
+    for signature in signatures:
+        pairs = zip(arguments, signature.args, strict=True)
+        if all(typingctx.can_convert(given, wanted) is not None for given, wanted in pairs):
+            return signature
+    return signatures[0]  # which says what does not fit
 
 
-@njit(inline="always")
-def address(array):
-    """Where the memory of an array of `carray` starts; Numba would free that of others too soon."""
-    return np.uint64(array.ctypes.data)
+class _DeviceFunction(_Intrinsic):  # type: ignore[misc]  # no library says that it is final
+    """What `device_function` returns: called from Python, it is the plain function."""
+
+    def __call__(self, *args):
+        return self.py_func(*args)
+
+
+# By library of code, then by function and signature, what Numba knows of a compiled function.
+_parts: WeakKeyDictionary[object, dict[object, object]] = WeakKeyDictionary()
+
+
+def kernel_flags(inline):
+    """How Numba compiles what kernels consist of: code for its library, and nothing for Python."""
+    flags = compiler.Flags()
+    flags.error_model, flags.forceinline = "numpy", inline
+    flags.no_compile = flags.no_cpython_wrapper = True
+    return flags
+
+
+def _part(context, function, signature, inline):
+    """Compile a function into the library of its caller, once; Numba's description of it."""
+    library = context.active_code_library
+    known = _parts.setdefault(library, {})
+    if (function, signature) not in known:
+        flags = kernel_flags(inline)
+        flags.no_cfunc_wrapper = True
+        types_ = (signature.args, signature.return_type)
+        made = compiler.compile_internal(
+            context.typing_context, context, library, function, *types_, flags, locals={}
+        )
+        known[function, signature] = made.fndesc
+        # Its code may go once all calls are inlined.
+        library.get_function(made.fndesc.llvm_func_name).linkage = "linkonce_odr"
+    return known[function, signature]

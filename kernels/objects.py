@@ -10,9 +10,11 @@ Source: MXNet 1.9.1, src/io/image_det_aug_default.cc.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import njit
 
-from gpuio.kernels.native import pointer, stack
+from gpuio.kernels.arrays import array_at
+from gpuio.kernels.cached import cached_njit
+from gpuio.kernels.native import stack
 
 SAMPLER = np.dtype(
     [
@@ -46,7 +48,7 @@ def _keep(row, at, to):
     return to + int(row[1])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@cached_njit(nogil=True, error_model="numpy")
 def drop_empty(labels, widths):
     """Drop objects of no width or height.
 
@@ -65,7 +67,7 @@ def drop_empty(labels, widths):
         widths[i] = to
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@cached_njit(nogil=True, error_model="numpy")
 def mirror_objects(labels, widths, where):
     """Mirror the objects of the rows `where`, (N,) bool, left to right."""
     for i in range(len(labels)):
@@ -85,7 +87,7 @@ def _project(row, at, x, y, width, height):
     row[at + BOTTOM] = min(_ONE, (row[at + BOTTOM] - y) / height)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@cached_njit(nogil=True, error_model="numpy")
 def project_objects(labels, widths, boxes):
     """Make places relative to boxes.
 
@@ -126,7 +128,7 @@ def _survives(row, at, box, mode, threshold):
     return box[0] <= x and x < box[0] + box[2] and box[1] <= y and y < box[1] + box[3]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@cached_njit(nogil=True, error_model="numpy")
 def crop_objects(labels, widths, boxes, mode, threshold):
     """Drop the objects that crops do not keep, and make the others relative to them.
 
@@ -148,7 +150,7 @@ def crop_objects(labels, widths, boxes, mode, threshold):
             widths[i] = to
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@cached_njit(nogil=True, error_model="numpy")
 def draw_crop(u, sampler, aspect, box):
     """A random crop.
 
@@ -178,7 +180,7 @@ def _within(value, limits):
     return limits[0] <= value and value <= limits[1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@cached_njit(nogil=True, error_model="numpy")
 def suits(row, width, box, sampler, mode, threshold):
     """Whether a crop is good for the objects of a picture, or there are none.
 
@@ -222,7 +224,7 @@ def _philox(counter, key, out):
     out[0], out[1], out[2], out[3] = a, b, c, d
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@cached_njit(nogil=True, error_model="numpy")
 def find_crops(
     labels, widths, aspects, where, ids, key, high, blocks, samplers, order, mode, threshold, boxes
 ):
@@ -243,7 +245,7 @@ def find_crops(
         threshold: See `crop_objects`.
         boxes: (N, 4) float32, overwritten with x, y, width, height; all 0 where no crop suits.
     """
-    words, u = carray(pointer(stack(32)), 4, _U64), carray(pointer(stack(16)), 4, _F32)
+    words, u = array_at(stack(32), 4, _U64), array_at(stack(16), 4, _F32)
     keys = (key[0], key[1])
     for i in range(len(labels)):
         boxes[i] = 0

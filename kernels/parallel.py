@@ -20,14 +20,16 @@ import os
 import time as clocks
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import carray, cfunc, njit, types
+from numba import types
 
-from gpuio.kernels.native import call, fetch_add, load64, pointer, stack
+from gpuio.kernels.arrays import array_at
+from gpuio.kernels.native import call, device_function, fetch_add, load64, stack
+from gpuio.kernels.routine import Routine
 
 _ITEM = types.void(types.uint64, types.int64, types.int64, types.uint64)
 _CALL = 2  # words that a call takes in a program: the addresses of kernel and arguments
@@ -50,13 +52,7 @@ JOB = np.dtype(
 )
 
 
-@njit(inline="always")
-def arguments(args, size):
-    """(size,) uint64 at address `args`: what a `Task` was called with."""
-    return carray(pointer(args), size, np.uint64)
-
-
-@njit(inline="always")
+@device_function(types.int64(*[types.uint64] * 3))
 def _now(clock, which, time):
     """Nanoseconds by a clock, or 0 where there is none; `time` is the address of a timespec."""
     if clock == 0:
@@ -65,10 +61,10 @@ def _now(clock, which, time):
     return np.int64(load64(time)) * 1_000_000_000 + np.int64(load64(time + np.uint64(8)))
 
 
-@njit(nogil=True, error_model="numpy")
 def _work(at):
-    job = carray(pointer(at), 1, JOB)[0]
-    spent = carray(pointer(job.spent), job.length, np.int64)
+    """What a thread runs: `at` is the address of a JOB."""
+    job = array_at(at, 1, JOB)[0]
+    spent = array_at(job.spent, job.length, np.int64)
     time = stack(16)
     cpu = _now(job.clock, _CPU, time)
     begin = before = _now(job.clock, _WALL, time)
@@ -93,69 +89,6 @@ def _work(at):
             spent[k] = np.int64(spent[k] * (cpu / (before - begin)))
 
 
-def _worker(at):
-    """What a thread runs: `at` is the address of a JOB."""
-    _work(at)
-
-
-@njit(cache=True)
-def _start_threads(create, worker, jobs, stride, threads, count):
-    """Run `worker` on rows of `stride` bytes from `jobs`, each on a POSIX thread.
-
-    Args:
-        create: Address of pthread_create.
-        worker: Address of what each thread runs.
-        jobs: Address of the rows.
-        stride: Bytes of a row.
-        threads: Address of `count` uint64, overwritten with the threads.
-        count: Number of rows.
-
-    Returns:
-        The number of threads started: fewer where no more can be had.
-    """
-    for k in range(count):
-        handle, row = threads + np.uint64(8 * k), jobs + np.uint64(stride * k)
-        if call(create, (handle, np.uint64(0), worker, row)) != 0:
-            return k
-    return count
-
-
-@njit(nogil=True, cache=True)
-def _join(join, threads, count, worker, jobs):
-    """Wait for `count` threads; where none could be started, do their work here."""
-    for k in range(count):
-        call(join, (load64(threads + np.uint64(8 * k)), np.uint64(0)))
-    if count == 0:
-        call(worker, (jobs,))
-
-
-class Routine:
-    """A function with machine code of its own, which kernels call by its address.
-
-    It is compiled when its address is first wanted. A kernel that
-    called it by name would contain its code, and all kernels that do would compile it again.
-
-    Args:
-        body: A module-level function.
-        signature: Numba's types of its result and arguments, 64 bits each.
-        cached: Whether the code is kept on disk.
-    """
-
-    def __init__(self, body: Any, signature: Any, *, cached: bool = True) -> None:
-        self.__doc__ = body.__doc__
-        self.__name__ = body.__name__
-        self._body, self._signature, self._cached = body, signature, cached
-
-    @cached_property
-    def address(self) -> int:
-        """Address of the compiled function."""
-        return int(self._compiled.address)
-
-    @cached_property
-    def _compiled(self) -> Any:
-        return cfunc(self._signature, cache=self._cached, error_model="numpy")(self._body)
-
-
 class Task(Routine):
     """A kernel over the items of a batch: `task(count, threads, *args)` takes every item once.
 
@@ -163,16 +96,17 @@ class Task(Routine):
         body: `body(args, item, worker, base)`, a module-level function that Numba compiles without
             the GIL. It gets the address of its arguments, the numbers of item and thread, and the
             address of the thread's memory (0 when there is none).
+        cached: Whether the code is kept on disk.
     """
 
-    def __init__(self, body: Any) -> None:
-        super().__init__(body, _ITEM)
+    def __init__(self, body: Any, *, cached: bool = True) -> None:
+        super().__init__(body, _ITEM, cached=cached)
 
     def prepare(self, args: Sequence[int], count: int) -> Sequence[int]:
         """Compile what `count` items need besides; the arguments to call the kernel with."""
         return args
 
-    def __call__(self, count: int, threads: int, *args: int) -> None:
+    def __call__(self, count: int, threads: int, *args: int) -> None:  # type: ignore[override]
         """Run over items 0 to count - 1 on at most `threads` OS threads.
 
         Args:
@@ -255,24 +189,18 @@ class Launch:
         jobs = self._jobs
         if os.name == "posix":
             create, _, jobs["clock"] = _posix()
-            rows = np.uint64(jobs.ctypes.data), jobs.strides[0]
-            handles = np.uint64(self._threads.ctypes.data)
-            self._started = _start_threads(create, self._worker, *rows, handles, workers)
+            rows, handles = (jobs.ctypes.data, jobs.strides[0]), self._threads.ctypes.data
+            self._started = _starter(create, _thread.address, *rows, handles, workers)
         elif workers:
             # Plain integers, as ctypes wants.
             at, size = int(jobs.ctypes.data), int(jobs.strides[0])
             self._pool = ThreadPoolExecutor(workers)  # ctypes lets the GIL go
-            work = _compiled_worker().ctypes
-            self._futures = [self._pool.submit(work, at + size * k) for k in range(workers)]
+            self._futures = [self._pool.submit(_thread, at + size * k) for k in range(workers)]
             self._started = workers
 
     def __del__(self) -> None:
         if self._started:  # the threads still use what is held here
             self.join()
-
-    @property
-    def _worker(self) -> np.uint64:
-        return np.uint64(_compiled_worker().address)
 
     def join(self) -> Any:
         """Wait until all is done; to be called once.
@@ -287,21 +215,56 @@ class Launch:
                 future.result()
             self._pool.shutdown()
         elif os.name == "posix":
-            threads = np.uint64(self._threads.ctypes.data), started
-            _join(_posix()[1], *threads, self._worker, np.uint64(self._jobs.ctypes.data))
+            threads = self._threads.ctypes.data, started
+            _joiner(_posix()[1], *threads, _thread.address, self._jobs.ctypes.data)
         else:
-            _compiled_worker().ctypes(int(self._jobs.ctypes.data))
+            _thread(self._jobs.ctypes.data)
         return self._spent.sum(axis=0)
 
 
 @cache
-def _compiled_worker() -> Any:
-    return cfunc(types.void(types.uint64), cache=True, error_model="numpy")(_worker)
-
-
-@cache
-def _posix() -> tuple[np.uint64, np.uint64, np.uint64]:
+def _posix() -> tuple[int, int, int]:
     process = ctypes.CDLL(None)
     functions = (process.pthread_create, process.pthread_join, process.clock_gettime)
     create, join, clock = (ctypes.cast(f, ctypes.c_void_p).value or 0 for f in functions)
-    return np.uint64(create), np.uint64(join), np.uint64(clock)
+    return create, join, clock
+
+
+def _start_threads(create, worker, jobs, stride, threads, count):
+    """Run `worker` on rows of `stride` bytes from `jobs`, each on a POSIX thread.
+
+    Args:
+        create: Address of pthread_create.
+        worker: Address of what each thread runs.
+        jobs: Address of the rows.
+        stride: Bytes of a row.
+        threads: Address of `count` uint64, overwritten with the threads.
+        count: Number of rows.
+
+    Returns:
+        The number of threads started: fewer where no more can be had.
+    """
+    for k in range(count):
+        handle, row = threads + np.uint64(8 * k), jobs + np.uint64(stride * k)
+        if call(create, (handle, np.uint64(0), worker, row)) != 0:
+            return k
+    return count
+
+
+def _join(join, threads, count, worker, jobs):
+    """Wait for `count` threads; where none could be started, do their work here."""
+    for k in range(count):
+        call(join, (load64(threads + np.uint64(8 * k)), np.uint64(0)))
+    if count == 0:
+        call(worker, (jobs,))
+
+
+_starter = Routine(
+    _start_threads,
+    types.int64(*[types.uint64] * 3, types.int64, types.uint64, types.int64),
+    nogil=False,  # waiting for the GIL would take longer
+)
+_joiner = Routine(
+    _join, types.void(types.uint64, types.uint64, types.int64, types.uint64, types.uint64)
+)
+_thread = Routine(_work, types.void(types.uint64))

@@ -5,44 +5,43 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import carray, njit, types
+from numba import from_dtype, njit, types
 from numba.core.errors import NumbaError
 
 from gpuio.errors import ProgramError
-from gpuio.kernels.native import pointer
-from gpuio.kernels.parallel import Routine
+from gpuio.kernels.arrays import array_at
+from gpuio.kernels.native import device_function
+from gpuio.kernels.routine import Routine
 from gpuio.kernels.steps import FIRST_PIXEL_STEP, PIXEL_STEPS, STEP
 
 _PIXEL_STEP = types.UniTuple(types.int32, 4)(
     types.uint64, types.int64, *[types.int32] * 5, types.uint64
 )
 """Types of the result and the arguments of a `PixelFunction`."""
+STEP_ROW = from_dtype(STEP)
+"""Numba's type of a STEP row."""
 _PIXELS = types.void(types.uint64, types.int64, types.uint64, types.int64, types.uint64)
 
 
-def pixel_routine(body):
+def pixel_routine(body, key=""):
     """Make a function the `Routine` for a family of kinds.
 
     Args:
         body: `body(at, channels, to, pitch, tables)` writes the window of the STEP row at address
             `at` as pixels of `channels` values to address `to`, `pitch` bytes from row to row, and
             may use `table_bytes` bytes at address `tables`.
+        key: As for `Routine`.
     """
-    return Routine(body, _PIXELS)
+    return Routine(body, _PIXELS, key)
 
 
-@njit(inline="always")
-def step_and_pixels(at, to, pitch):
-    """The STEP row at address `at`, and (rows * pitch,) uint8 at address `to`."""
-    step = carray(pointer(at), 1, STEP)[0]
-    return step, carray(pointer(to), step.rows * pitch, np.uint8)
+@device_function(types.uint64(STEP_ROW, types.int64))
+def row_address(step, y):
+    """Where row `y` of the source of a STEP row starts.
 
-
-@njit(inline="always")
-def source_row(step, y, channels):
-    """(src_width * channels,) uint8, row `y` of the source of a STEP row."""
-    start = step.src + np.uint64(y * step.src_pitch)
-    return carray(pointer(start), step.src_width * channels, np.uint8)
+    Loops make an array of one byte there: they know how far they may go, and nothing else asks.
+    """
+    return step.src + np.uint64(y * step.src_pitch)
 
 
 @cache
@@ -73,7 +72,8 @@ def pixel_step(kind):
 
     def own_pixels(at, channels, to, pitch, tables):
         """Write the window of a STEP row; arguments as `pixel_routine` says."""
-        step, out = step_and_pixels(at, to, pitch)
+        step = array_at(at, 1, STEP)[0]
+        out = array_at(to, step.rows * pitch, np.uint8)
         picture = (step.src, step.src_pitch, step.src_height, step.src_width, np.int32(channels))
         for y in range(step.rows):
             for x in range(step.cols):

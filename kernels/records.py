@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import types
 
-from gpuio.kernels.native import call_long, load32, pointer
-from gpuio.kernels.parallel import Task, arguments
+from gpuio.kernels.arrays import BYTES, arguments, array_at
+from gpuio.kernels.native import call_long, device_function, load32
+from gpuio.kernels.parallel import Task
+from gpuio.kernels.routine import Routine
 
 SPAN = np.dtype(
     [
@@ -46,7 +48,7 @@ def read_spans(args, item, worker, base):
             thread's errno.
     """
     arg = arguments(args, 3)
-    span = carray(pointer(arg[0]), item + 1, SPAN)[item]
+    span = array_at(arg[0], item + 1, SPAN)[item]
     span.got = span.errno = 0
     while span.got < span.nbytes:
         done = np.uint64(span.got)
@@ -65,7 +67,7 @@ def read_spans(args, item, worker, base):
         break
 
 
-@njit(inline="always")
+@device_function(types.uint32(BYTES, types.int64))
 def _word(buffer, at):
     return (
         np.uint32(buffer[at])
@@ -75,7 +77,7 @@ def _word(buffer, at):
     )
 
 
-@njit(error_model="numpy")
+@device_function(types.int64(BYTES))
 def _unframe(buffer):
     """Make the frame at the start of `buffer` a payload from byte 8 on; its length, or -1.
 
@@ -106,20 +108,13 @@ def _unframe(buffer):
             return end - 8
 
 
-@njit(cache=True, error_model="numpy")
-def unpack_records(records, labels, ragged):
-    """Find header, labels and image in every row of a RECORD table.
-
-    Args:
-        records: (N,) RECORD, frames in, images out; `valid` is 0 where anything is wrong.
-        labels: (N, W) float32, filled where a record has W labels; other rows stay as they are.
-        ragged: Whether rows are also filled where a record has fewer labels, as far as they go.
-    """
-    width = labels.shape[1]
-    for i in range(len(records)):
-        row = records[i]
+def _unpack(records, count, labels, width, ragged):
+    """As `unpack_records`, of addresses."""
+    rows, values = array_at(records, count, RECORD), array_at(labels, (count, width), np.float32)
+    for i in range(count):
+        row = rows[i]
         row.valid = 0
-        frame = carray(pointer(row.address), row.nbytes, np.uint8)
+        frame = array_at(row.address, row.nbytes, np.uint8)
         payload = _unframe(frame)
         row.nbytes = 0
         if payload < _HEADER:
@@ -128,13 +123,32 @@ def unpack_records(records, labels, ragged):
         flag = np.int64(_word(frame, 8))
         if payload < _HEADER + 4 * flag:
             continue
-        row.id = carray(pointer(header + np.uint64(8)), 1, np.uint64)[0]
+        row.id = array_at(header + np.uint64(8), 1, np.uint64)[0]
         row.label_count = max(flag, 1)
         row.labels = header + np.uint64(4 if flag == 0 else _HEADER)
         row.address = header + np.uint64(_HEADER + 4 * flag)
         row.nbytes = payload - _HEADER - 4 * flag
         row.valid = 1
-        if row.label_count == width or (ragged and row.label_count < width):
-            found = carray(pointer(row.labels), row.label_count, np.float32)
+        if row.label_count == width or (ragged != 0 and row.label_count < width):
+            found = array_at(row.labels, row.label_count, np.float32)
             for k in range(row.label_count):
-                labels[i, k] = found[k]
+                values[i, k] = found[k]
+
+
+_unpacker = Routine(
+    _unpack,
+    types.void(types.uint64, types.int64, types.uint64, types.int64, types.int64),
+    nogil=False,  # waiting for the GIL would take longer
+)
+
+
+def unpack_records(records, labels, ragged):
+    """Find header, labels and image in every row of a RECORD table.
+
+    Args:
+        records: (N,) RECORD, frames in, images out; `valid` is 0 where anything is wrong.
+        labels: (N, W) float32, contiguous, filled where a record has W labels; other rows stay as
+            they are.
+        ragged: Whether rows are also filled where a record has fewer labels, as far as they go.
+    """
+    _unpacker(records.ctypes.data, len(records), labels.ctypes.data, labels.shape[1], ragged)

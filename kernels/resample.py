@@ -14,48 +14,58 @@ from __future__ import annotations
 import ctypes
 
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, types
 
+from gpuio.kernels.arrays import BYTES, arguments, array_at
 from gpuio.kernels.bilinear import resize_to_planes, warp_to_planes
 from gpuio.kernels.blur import blur_pixels
-from gpuio.kernels.color import color_image
-from gpuio.kernels.native import call, pointer, stack
-from gpuio.kernels.output import emit_pixels, emit_planes
-from gpuio.kernels.parallel import Routine, Task, arguments
-from gpuio.kernels.pixels import pixel_step, source_row
+from gpuio.kernels.color_steps import color_kinds, color_routines
+from gpuio.kernels.native import call, device_function, load64, stack, store64
+from gpuio.kernels.output import Form, emit_pixels, emit_planes
+from gpuio.kernels.parallel import Task
+from gpuio.kernels.pixels import STEP_ROW, pixel_step, row_address
 from gpuio.kernels.resize import (
     area_pixels,
     block_pixels,
+    cubic_pixels,
+    lanczos_pixels,
     linear_pixels,
     nearest_pixels,
-    smooth_pixels,
 )
 from gpuio.kernels.steps import (
     COLOR_STEP,
     MOST_KINDS,
     STEP,
+    ColorKind,
     OutputType,
     StepKind,
     resize_kinds,
     table_bytes,
 )
-from gpuio.kernels.warp import warp_pixels
+from gpuio.kernels.warp import (
+    border_pixels,
+    linear_warp_pixels,
+    nearest_warp_pixels,
+    smooth_warp_pixels,
+)
 
-_STEP_BYTES = STEP.itemsize
+_STEP_BYTES, _COLOR_BYTES = STEP.itemsize, COLOR_STEP.itemsize
+_LONG = types.int64
+_TABLES = types.uint64, types.uint64
 _RGB = 3
 _PIXELS = {
     StepKind.NEAREST: nearest_pixels,
     StepKind.LINEAR: linear_pixels,
-    StepKind.CUBIC: smooth_pixels,
+    StepKind.CUBIC: cubic_pixels,
     StepKind.AREA: area_pixels,
-    StepKind.LANCZOS: smooth_pixels,
+    StepKind.LANCZOS: lanczos_pixels,
     StepKind.AREA_LINEAR: linear_pixels,
     StepKind.AREA_INTEGER: block_pixels,
-    StepKind.WARP_NEAREST: warp_pixels,
-    StepKind.WARP_LINEAR: warp_pixels,
-    StepKind.WARP_CUBIC: warp_pixels,
-    StepKind.WARP_LANCZOS: warp_pixels,
-    StepKind.BORDER: warp_pixels,
+    StepKind.WARP_NEAREST: nearest_warp_pixels,
+    StepKind.WARP_LINEAR: linear_warp_pixels,
+    StepKind.WARP_CUBIC: smooth_warp_pixels,
+    StepKind.WARP_LANCZOS: smooth_warp_pixels,
+    StepKind.BORDER: border_pixels,
     StepKind.BLUR: blur_pixels,
 }
 _PLANES = {StepKind.LINEAR: resize_to_planes, StepKind.WARP_LINEAR: warp_to_planes}
@@ -63,22 +73,12 @@ _ROUTINES = np.dtype(
     [
         ("pixels", np.uint64, MOST_KINDS),  # by kind, what makes its pixels
         ("planes", np.uint64, MOST_KINDS),  # by kind, what takes them on to the batch at once
-        ("emit_pixels", np.uint64, len(OutputType)),
+        ("emit_pixels", np.uint64, (len(OutputType), len(Form))),
         ("emit_planes", np.uint64, len(OutputType)),
-        ("colors", np.uint64),
+        ("colors", np.uint64, len(ColorKind)),
     ]
 )
 """Addresses of compiled routines, 0 where one is not needed so far."""
-
-
-def _color_pixels(image, nbytes, steps, count):
-    """Take the RGB picture of `nbytes` at `image` through `count` COLOR_STEP rows at `steps`."""
-    color_image(carray(pointer(image), nbytes, np.uint8), carray(pointer(steps), count, COLOR_STEP))
-
-
-color_pixels = Routine(
-    _color_pixels, types.void(types.uint64, types.int64, types.uint64, types.int64)
-)
 
 
 class _StepTask(Task):
@@ -104,9 +104,14 @@ class _StepTask(Task):
         if output and straight:
             routines["emit_planes"][output[0]] = emit_planes[output[0]].address
         if output and others:
-            routines["emit_pixels"][output[0]] = emit_pixels[output[0]].address
+            plain = Form.INTERLEAVED if output[1] else Form.PLANES
+            form = Form.ANY if channels != _RGB or table["mean_image"].any() else plain
+            routines["emit_pixels"][output[0], form] = emit_pixels[output[0], form].address
         if colored:
-            routines["colors"] = color_pixels.address
+            kinds = color_kinds(address, count)
+            for kind, routine in color_routines.items():
+                if kinds >> kind & 1:
+                    routines["colors"][kind] = routine.address
         return [*args, self.routines.ctypes.data]
 
 
@@ -129,38 +134,42 @@ def lend_memory(table, channels):
     return memory
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.void(STEP_ROW, _LONG, BYTES, _LONG))
 def _copy_rows(step, channels, out, pitch):
-    size = step.cols * channels
+    size, skip = step.cols * channels, np.uint64(step.x * channels)
     for y in range(step.rows):
-        source = source_row(step, step.y + y, channels)
-        window = source[step.x * channels : step.x * channels + size]
+        source = array_at(row_address(step, step.y + y) + skip, size, np.uint8)
         row = out[y * pitch : y * pitch + size]
         for k in range(size):
-            row[k] = window[k]
+            row[k] = source[k]
 
 
-@njit(inline="always")
-def _step(table, item, base, at):
-    """A copy of a row of a STEP table at address `at`, its source an address."""
-    copy = carray(pointer(at), 1, STEP)
-    copy[0] = carray(pointer(table), item + 1, STEP)[item]
-    step = copy[0]
+@device_function(types.void(types.uint64, types.int64, types.uint64, types.uint64))
+def _copy_step(table, item, base, at):
+    """Copy a row of a STEP table to address `at`, with its source as an address."""
+    source = table + np.uint64(item * _STEP_BYTES)
+    for k in range(0, _STEP_BYTES, 8):
+        store64(at + np.uint64(k), load64(source + np.uint64(k)))
+    step = array_at(at, 1, STEP)[0]
     if step.src_in_scratch != 0:
         step.src += base
-    return step
 
 
-@njit(inline="always")
+@device_function(types.void(STEP_ROW, types.uint64, _LONG, types.uint64, _LONG, *_TABLES))
 def _make_pixels(step, at, channels, to, pitch, tables, routines):
     """The window of the step at address `at` as pixels at address `to`, with its colours."""
+    ways = array_at(routines, 1, _ROUTINES)[0]
     if step.kind == StepKind.COPY:
-        _copy_rows(step, channels, carray(pointer(to), step.rows * pitch, np.uint8), pitch)
+        _copy_rows(step, channels, array_at(to, step.rows * pitch, np.uint8), pitch)
     else:
-        call(routines.pixels[step.kind], (at, channels, to, pitch, tables))
+        call(ways.pixels[step.kind], (at, channels, to, pitch, tables))
     if step.color != 0:
         nbytes = (step.rows - 1) * pitch + step.cols * channels
-        call(routines.colors, (to, nbytes, step.color, np.int64(step.color_count)))
+        for k in range(step.color_count):
+            color = step.color + np.uint64(k * _COLOR_BYTES)
+            kind = array_at(color, 1, COLOR_STEP)[0].kind
+            if kind != ColorKind.NONE:
+                call(ways.colors[kind], (to, nbytes, color))
 
 
 @_StepTask
@@ -174,11 +183,11 @@ def resample(args, item, worker, base):
         args: Address of the table, channels; behind them the address of _ROUTINES.
     """
     arg, at = arguments(args, 3), stack(_STEP_BYTES)
-    step = _step(arg[0], item, base, at)
+    _copy_step(arg[0], item, base, at)
+    step = array_at(at, 1, STEP)[0]
     if step.kind != StepKind.SKIP:
-        routines = carray(pointer(arg[2]), 1, _ROUTINES)[0]
         to, tables = step.dst + base, step.taps + base
-        _make_pixels(step, at, np.int64(arg[1]), to, step.dst_pitch, tables, routines)
+        _make_pixels(step, at, np.int64(arg[1]), to, step.dst_pitch, tables, arg[2])
 
 
 @_StepTask
@@ -192,11 +201,12 @@ def finish(args, item, worker, base):
             behind them the address of _ROUTINES.
     """
     arg, at = arguments(args, 5), stack(_STEP_BYTES)
-    step = _step(arg[0], item, base, at)
+    _copy_step(arg[0], item, base, at)
+    step = array_at(at, 1, STEP)[0]
     if step.kind == StepKind.SKIP:
         return
     channels, output, interleaved = np.int64(arg[1]), np.int64(arg[2]), arg[3] != 0
-    routines = carray(pointer(arg[4]), 1, _ROUTINES)[0]
+    routines = array_at(arg[4], 1, _ROUTINES)[0]
     plain = step.color == 0 and step.mean_image == 0 and not interleaved
     if plain and channels == _RGB and routines.planes[step.kind] != 0:
         emit = routines.emit_planes[output]
@@ -207,8 +217,11 @@ def finish(args, item, worker, base):
         first = step.src + np.uint64(step.y * pitch + step.x * channels)
     else:
         pitch, first = np.int64(step.cols * channels), step.scratch + base
-        _make_pixels(step, at, channels, first, pitch, step.taps + base, routines)
-    call(routines.emit_pixels[output], (at, first, pitch, channels, np.int64(arg[3])))
+        _make_pixels(step, at, channels, first, pitch, step.taps + base, arg[4])
+    form = Form.INTERLEAVED if interleaved else Form.PLANES
+    if channels != _RGB or step.mean_image != 0:
+        form = Form.ANY
+    call(routines.emit_pixels[output, form], (at, first, pitch, channels, np.int64(arg[3])))
 
 
 def resize(image, height, width, inter=1):

@@ -185,5 +185,5 @@ def _native(memory: Memory) -> Any:
         mul_rn_double=lambda a, b: a * b,
         mul_rn=lambda a, b: np.float32(a) * np.float32(b),
         bits=lambda value: np.float32(value).view(np.uint32),
-        device_function=lambda signature: lambda function: function,
+        device_function=lambda *signatures, inline=True: lambda function: function,
     )

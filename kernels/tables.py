@@ -14,13 +14,15 @@ warp they are (cols,) int64 x and (cols,) y of the columns, (rows,) x and (rows,
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import types
 
-from gpuio.kernels.native import pointer
-from gpuio.kernels.parallel import Task, arguments
+from gpuio.kernels.arrays import arguments, array_at
+from gpuio.kernels.native import device_function
+from gpuio.kernels.parallel import Task
+from gpuio.kernels.pixels import STEP_ROW
 from gpuio.kernels.steps import AREA_EXTRA, STEP, TAPS, WARPS, StepKind, tap_counts
 from gpuio.kernels.taps import area_taps, fixed_taps
-from gpuio.kernels.warp import column_places, matrix_at, row_place
+from gpuio.kernels.warp import column_places, row_place
 
 ALIGNMENT = 16
 """The tables of a row take a multiple of this many bytes."""
@@ -40,7 +42,7 @@ def tap_bytes(table):
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.void(STEP_ROW, types.int64, types.uint64))
 def _tabulate_resize(step, channels, out):
     cols, rows = np.int64(step.cols), np.int64(step.rows)
     across = down = np.int64(TAPS[step.kind])
@@ -48,28 +50,28 @@ def _tabulate_resize(step, channels, out):
         across = np.int64(step.src_width // step.dst_width + AREA_EXTRA)
         down = np.int64(step.src_height // step.dst_height + AREA_EXTRA)
     width, height = 4 * across * cols, 4 * down * rows
-    places = carray(pointer(out), across * cols, np.int32)
-    lines = carray(pointer(out + np.uint64(2 * width)), down * rows, np.int32)
-    to = pointer(out + np.uint64(width)), pointer(out + np.uint64(2 * width + height))
+    places = array_at(out, across * cols, np.int32)
+    lines = array_at(out + np.uint64(2 * width), down * rows, np.int32)
+    to = out + np.uint64(width), out + np.uint64(2 * width + height)
     if step.kind == StepKind.AREA:
-        weights = carray(to[0], across * cols, np.float32)
-        shares = carray(to[1], down * rows, np.float32)
+        weights = array_at(to[0], across * cols, np.float32)
+        shares = array_at(to[1], down * rows, np.float32)
         args = (step.src_width, step.dst_width, step.x, cols, across, channels)
         area_taps(*args, places, weights)
         area_taps(step.src_height, step.dst_height, step.y, rows, down, 1, lines, shares)
     else:
-        taps = carray(to[0], across * cols, np.int32), carray(to[1], down * rows, np.int32)
+        taps = array_at(to[0], across * cols, np.int32), array_at(to[1], down * rows, np.int32)
         args = (step.kind, step.src_width, step.dst_width, step.x, cols, channels, True)
         fixed_taps(*args, places, taps[0])
         args = (step.kind, step.src_height, step.dst_height, step.y, rows, 1, False)
         fixed_taps(*args, lines, taps[1])
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.void(STEP_ROW, types.uint64))
 def _tabulate_warp(step, out):
     cols, rows = np.int64(step.cols), np.int64(step.rows)
-    places = carray(pointer(out), 2 * (cols + rows), np.int64)
-    matrix = matrix_at(step.matrix)
+    places = array_at(out, 2 * (cols + rows), np.int64)
+    matrix = array_at(step.matrix, 6, np.float64)
     column_places(matrix, step.x, cols, places[:cols], places[cols : 2 * cols])
     for y in range(rows):
         at = row_place(matrix, step.y + y)
@@ -87,7 +89,7 @@ def tabulate(args, item, worker, base):
             modulo 2**64.
     """
     arg = arguments(args, 3)
-    step = carray(pointer(arg[0]), item + 1, STEP)[item]
+    step = array_at(arg[0], item + 1, STEP)[item]
     kind, out = step.kind, step.taps + arg[2]
     if kind == StepKind.SKIP:
         return

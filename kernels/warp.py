@@ -12,18 +12,38 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import carray, njit
+from numba import types
 
 from gpuio.kernels.arithmetic import FAR, warp_fraction, warp_level, warp_linear_level
-from gpuio.kernels.native import cut, pointer
-from gpuio.kernels.pixels import pixel_routine, step_and_pixels
-from gpuio.kernels.steps import TAPS, StepKind
+from gpuio.kernels.arrays import BYTES, DOUBLES, INTS, LONGS, array_at, cut
+from gpuio.kernels.native import device_function
+from gpuio.kernels.pixels import STEP_ROW, pixel_routine
+from gpuio.kernels.routine import Routine
+from gpuio.kernels.steps import STEP, TAPS
 from gpuio.kernels.taps import cubic_weights, lanczos_weights
 
 _FRACTIONS = 32
 _U32, _U64 = np.uint32, np.uint64
 _FAR = np.float64(FAR)
+_INT, _LONG, _DOUBLE = types.int32, types.int64, types.float64
+_ROW = types.void(BYTES, *[_LONG] * 5, INTS, INTS, _LONG, BYTES)
+_PICTURE = types.Tuple((BYTES, *[_LONG] * 5))
+_WARP = types.void(STEP_ROW, _PICTURE, INTS, INTS, _LONG, BYTES)
 _EXACT = 2.0**52  # sums of two numbers up to here are exact in double precision
+
+
+def _line_writer(weigh, taps):
+    """A routine that writes (32, taps) float32 weights, by fraction, to an address."""
+
+    def write_lines(to):
+        for k in range(_FRACTIONS):
+            line = array_at(to + _U64(4 * taps * k), taps, np.float32)
+            weigh(np.float32(k) / np.float32(_FRACTIONS), line)
+
+    return Routine(write_lines, types.void(types.uint64), str(taps))
+
+
+_WEIGHT_LINES = {4: _line_writer(cubic_weights, 4), 8: _line_writer(lanczos_weights, 8)}
 
 
 @cache
@@ -34,14 +54,11 @@ def weight_table(taps):
         taps: 2 bilinear, 4 cubic, 8 Lanczos.
     """
     lines = np.empty((_FRACTIONS, taps), np.float32)
-    for k in range(_FRACTIONS):
-        t = np.float32(k) / np.float32(_FRACTIONS)
-        if taps == 2:
-            lines[k] = np.float32(1) - t, t
-        elif taps == 4:
-            cubic_weights(t, lines[k])
-        else:
-            lanczos_weights(t, lines[k])
+    if taps == 2:
+        t = np.arange(_FRACTIONS, dtype=np.float32) / np.float32(_FRACTIONS)
+        lines[:, 0], lines[:, 1] = np.float32(1) - t, t
+    else:
+        _WEIGHT_LINES[taps](lines.ctypes.data)
     real = lines[:, None, :, None] * lines[None, :, None, :] * np.float32(32768)
     limit = 32768 if taps == 2 else 32767  # OpenCV cuts one bilinear weight, to no effect
     table = np.clip(np.rint(real), -32768, limit).astype(np.int32)
@@ -55,12 +72,15 @@ def weight_table(taps):
     return np.ascontiguousarray(table.reshape(_FRACTIONS * _FRACTIONS, taps * taps))
 
 
-@njit(inline="always")
+@device_function(_DOUBLE(_DOUBLE))
 def _whole(place):
     return min(max(np.rint(place), -_EXACT), _EXACT)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(
+    types.void(DOUBLES, _LONG, _LONG, DOUBLES, DOUBLES),
+    types.void(DOUBLES, _LONG, _LONG, LONGS, LONGS),
+)
 def column_places(matrix, first, count, xs, ys):
     """What each column of the canvas adds to the place that is read, in 1/1024 pixels.
 
@@ -76,14 +96,14 @@ def column_places(matrix, first, count, xs, ys):
         ys[k] = _whole(matrix[3] * (first + k) * 1024)
 
 
-@njit(inline="always")
+@device_function(types.UniTuple(_DOUBLE, 2)(DOUBLES, _LONG))
 def row_place(matrix, y):
     """What a row of the canvas adds to the place that is read: float64 whole numbers, x and y."""
     x = _whole((matrix[1] * y + matrix[2]) * 1024)
     return x, _whole((matrix[4] * y + matrix[5]) * 1024)
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.void(DOUBLES, _LONG, _INT, DOUBLES, DOUBLES, INTS, INTS))
 def line_places(matrix, y, rounding, column_xs, column_ys, xs, ys):
     """Where one row of the canvas is read, in 1/1024 pixels.
 
@@ -105,7 +125,7 @@ def line_places(matrix, y, rounding, column_xs, column_ys, xs, ys):
         ys[k] = np.int32(min(max(y0 + column_ys[k], -_FAR), _FAR))
 
 
-@njit(inline="always")
+@device_function(_INT(BYTES, *[_LONG] * 8))
 def tap(image, y, x, c, height, width, pitch, channels, fill):
     """Channel c at a place of the source, or what lies outside of it."""
     if y < 0 or y >= height or x < 0 or x >= width:
@@ -113,7 +133,7 @@ def tap(image, y, x, c, height, width, pitch, channels, fill):
     return np.int32(image[y * pitch + x * channels + c])
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(_ROW)
 def warp_nearest(image, height, width, pitch, channels, fill, xs, ys, count, out):
     """One row, each pixel that of the nearest place; arguments as `warp_row`."""
     for k in range(count):
@@ -133,7 +153,7 @@ def warp_nearest(image, height, width, pitch, channels, fill, xs, ys, count, out
                 out[to + np.uint32(c)] = np.uint8(fill) if c < 3 else np.uint8(0)
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(_ROW)
 def warp_linear(image, height, width, pitch, channels, fill, xs, ys, count, out):
     """One row by bilinear interpolation; arguments as `warp_row`."""
     for k in range(count):
@@ -156,7 +176,7 @@ def warp_linear(image, height, width, pitch, channels, fill, xs, ys, count, out)
                 out[channels * k + c] = warp_linear_level(a, b, d, e, fx, fy)
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.void(_LONG, INTS, BYTES, *[_LONG] * 5, INTS, INTS, _LONG, BYTES))
 def warp_row(taps, table, image, height, width, pitch, channels, fill, xs, ys, count, out):
     """One row by cubic or Lanczos interpolation.
 
@@ -203,7 +223,7 @@ def warp_row(taps, table, image, height, width, pitch, channels, fill, xs, ys, c
             out[channels * k + c] = warp_level(total)
 
 
-@njit(nogil=True, error_model="numpy", boundscheck=False)
+@device_function(types.void(BYTES, *[_LONG] * 8, BYTES))
 def border_row(image, height, width, pitch, channels, fill, y, first, count, out):
     """One row of a picture with a constant border; `y` and `first` count from its own corner."""
     for k in range(count):
@@ -213,41 +233,71 @@ def border_row(image, height, width, pitch, channels, fill, y, first, count, out
             )  # fmt: skip
 
 
-@njit(inline="always")
-def matrix_at(address):
-    """(6,) float64 at an address."""
-    return carray(pointer(address), 6, np.float64)
+def _warp_routine(warp, rounding):
+    """The routine of a kind of warp.
+
+    Args:
+        warp: `warp(step, picture, xs, ys, count, out)` makes a row of pixels.
+        rounding: Added to each place, in 1/1024 pixels.
+    """
+
+    def warp_pixels(at, channels, to, pitch, tables):
+        """Write the window of a STEP row of a warp; arguments as `pixel_routine` says."""
+        step = array_at(at, 1, STEP)[0]
+        out = array_at(to, step.rows * pitch, np.uint8)
+        cols, matrix = np.int64(step.cols), array_at(step.matrix, 6, np.float64)
+        column_xs, free = cut(tables, cols, np.float64)
+        column_ys, free = cut(free, cols, np.float64)
+        xs, free = cut(free, cols, np.int32)
+        ys, free = cut(free, cols, np.int32)
+        column_places(matrix, step.x, cols, column_xs, column_ys)
+        picture = _picture(step, channels)
+        for y in range(step.rows):
+            row = out[y * pitch : y * pitch + cols * channels]
+            line_places(matrix, step.y + y, np.int32(rounding), column_xs, column_ys, xs, ys)
+            warp(step, picture, xs, ys, cols, row)
+
+    return pixel_routine(warp_pixels, warp.__name__)
+
+
+@device_function(_PICTURE(STEP_ROW, _LONG))
+def _picture(step, channels):
+    """What the source of a STEP row is, as `warp_row` takes it from `image` to `fill`."""
+    image = array_at(step.src, 1, np.uint8)  # longer: places are checked one by one
+    return image, step.src_height, step.src_width, step.src_pitch, channels, step.fill
+
+
+@device_function(_WARP)
+def _nearest(step, picture, xs, ys, count, out):
+    warp_nearest(*picture, xs, ys, count, out)
+
+
+@device_function(_WARP)
+def _linear(step, picture, xs, ys, count, out):
+    warp_linear(*picture, xs, ys, count, out)
+
+
+@device_function(_WARP)
+def _smooth(step, picture, xs, ys, count, out):
+    taps = np.int64(TAPS[step.kind])
+    table = array_at(step.weights, _FRACTIONS * _FRACTIONS * taps * taps, np.int32)
+    warp_row(taps, table, *picture, xs, ys, count, out)
+
+
+nearest_warp_pixels = _warp_routine(_nearest, 512)
+"""Writes the window of a STEP row of kind WARP_NEAREST; see `pixel_routine`."""
+linear_warp_pixels = _warp_routine(_linear, 16)
+"""Writes the window of a STEP row of kind WARP_LINEAR; see `pixel_routine`."""
+smooth_warp_pixels = _warp_routine(_smooth, 16)
+"""Writes the window of a STEP row of kind WARP_CUBIC or WARP_LANCZOS; see `pixel_routine`."""
 
 
 @pixel_routine
-def warp_pixels(at, channels, to, pitch, tables):
-    """Write the window of a STEP row of a warp or border; arguments as `pixel_routine` says."""
-    step, out = step_and_pixels(at, to, pitch)
-    kind, cols = step.kind, np.int64(step.cols)
-    image = carray(pointer(step.src), 1, np.uint8)  # longer: places are checked one by one
-    height, width, source_pitch = step.src_height, step.src_width, step.src_pitch
-    taps = TAPS[kind]
-    count = cols if kind != StepKind.BORDER else 0
-    column_xs, free = cut(tables, count, np.float64)
-    column_ys, free = cut(free, count, np.float64)
-    xs, free = cut(free, count, np.int32)
-    ys, free = cut(free, count, np.int32)
-    if kind != StepKind.BORDER:
-        column_places(matrix_at(step.matrix), step.x, cols, column_xs, column_ys)
+def border_pixels(at, channels, to, pitch, tables):
+    """Write the window of a STEP row of kind BORDER; arguments as `pixel_routine` says."""
+    step = array_at(at, 1, STEP)[0]
+    out = array_at(to, step.rows * pitch, np.uint8)
+    size, first, picture = step.cols * channels, step.x - step.margin, _picture(step, channels)
     for y in range(step.rows):
-        row = out[y * pitch : y * pitch + cols * channels]
-        picture = (image, height, width, source_pitch, channels, step.fill)
-        if kind == StepKind.BORDER:
-            first = step.x - step.margin
-            border_row(*picture, step.y + y - step.margin, first, cols, row)
-            continue
-        rounding = np.int32(512 if kind == StepKind.WARP_NEAREST else 16)
-        matrix = matrix_at(step.matrix)
-        line_places(matrix, step.y + y, rounding, column_xs, column_ys, xs, ys)
-        if kind == StepKind.WARP_NEAREST:
-            warp_nearest(*picture, xs, ys, cols, row)
-        elif kind == StepKind.WARP_LINEAR:
-            warp_linear(*picture, xs, ys, cols, row)
-        else:
-            table = carray(pointer(step.weights), 1024 * taps * taps, np.int32)
-            warp_row(taps, table, *picture, xs, ys, cols, row)
+        row = out[y * pitch : y * pitch + size]
+        border_row(*picture, step.y + y - step.margin, first, step.cols, row)

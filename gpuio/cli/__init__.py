@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "verify": "find the damaged records and images of .rec files",
     "show": "draw images of a .rec on one sheet",
     "bench": "measure how fast a .rec is loaded, and what limits it",
+    "warm": "compile kernels ahead, so that no first batch waits for it",
 }
 
 _INTERRUPTED: Final = 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import Any, Final
 
 from gpuio.cli import arguments
@@ -27,12 +28,18 @@ _METAVARS: Final = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each parameter: `--rand-crop` or `--no-rand-crop`, `--resize 256`."""
+    """Add FILE, and an option for each parameter, as `--rand-crop`, `--resize 256`."""
     parser.add_argument(
         "file", metavar="FILE", type=arguments.path, help="the .rec; or several, as path_imgrec"
     )
+    configure_parameters(parser, PARAMETERS)
+
+
+def configure_parameters(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Add an option for each of some parameters."""
     group = parser.add_argument_group("loader", "Parameters of gpuio.ImageRecordIter.")
-    for name, option in PARAMETERS.items():
+    for name in names:
+        option = PARAMETERS[name]
         metavar = _METAVARS.get(str(option.type).partition(" |")[0], "VALUE")
         kind: dict[str, Any] = {"metavar": metavar}
         if isinstance(option.default, bool):

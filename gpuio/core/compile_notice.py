@@ -1,9 +1,9 @@
 """Compiling kernels: long compilations are announced, and stop when nobody needs the kernels.
 
-Numba compiles in the thread that needs a kernel first, which takes about a minute where its disk
-cache is empty. It emits an event for each of its hundreds of passes. At each event a thread whose
+Numba compiles in the thread that needs a kernel first, which takes some seconds where nothing is
+kept on disk. It emits an event for each of its hundreds of passes. At each event a thread whose
 work is no longer wanted, for example after an interrupt, gives up; so `close` waits for one pass, a
-few seconds at most.
+second at most.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def while_wanted(wanted: Callable[[], bool]) -> Iterator[None]:
 
 
 class Notice:
-    """Announces compiling: a line when it takes long, and one when it is over.
+    """Announces compiling that takes long: a line, at whose end stands how long it took.
 
     Args:
         clock: Returns the time in seconds.
@@ -56,6 +56,7 @@ class Notice:
         if wanted is None:
             return  # gpuio did not start this thread
         if not wanted():
+            self._end("stopped")
             raise PipelineClosedError("the iterator was closed while its kernels were compiled")
         with self._lock:
             now = self._clock()
@@ -63,16 +64,17 @@ class Notice:
                 self._began = now
             if now - self._began >= _SHORT and not self._said:
                 self._said = True
-                _say("compiling kernels for this machine, once; this takes about a minute ...")
+                _say("gpuio: compiling kernels for this machine, once ... ")
 
     def over(self) -> None:
         """Note that all kernels that are needed now are compiled."""
-        if self._began is None:
-            return
+        if self._began is not None:
+            self._end(f"{self._clock() - self._began:.0f} s, kept for the next time")
+
+    def _end(self, text: str) -> None:
         with self._lock:
-            if self._said and self._began is not None:
-                seconds = self._clock() - self._began
-                _say(f"kernels are compiled, in {seconds:.0f} s, and kept for the next time")
+            if self._said:
+                _say(f"{text}\n")
             self._began, self._said = None, False
 
 
@@ -95,7 +97,7 @@ def listen() -> None:
 
 
 def _say(text: str) -> None:
-    """Write a line to standard error, if that is a terminal."""
+    """Write a part of a line to standard error, if that is a terminal."""
     stream = sys.stderr
     if stream is not None and not stream.closed and stream.isatty():
-        print(f"gpuio: {text}", file=stream, flush=True)
+        print(text, end="", file=stream, flush=True)

@@ -12,8 +12,9 @@ with DECLINED: another decoder then says what is wrong with it, or repairs it as
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import from_dtype, types
 
+from gpuio.kernels.arrays import BYTES, address, arguments, array_at
 from gpuio.kernels.jpeg.entropy import (
     BLOCK,
     COEFFICIENT_BYTES,
@@ -37,8 +38,8 @@ from gpuio.kernels.jpeg.scan import (
     start_scan,
 )
 from gpuio.kernels.jpeg.vector import BLOCKS, STRIP, clear, samples_of_1, samples_of_4, samples_of_8
-from gpuio.kernels.native import call_long, pointer
-from gpuio.kernels.parallel import Task, arguments
+from gpuio.kernels.native import call_long, device_function
+from gpuio.kernels.parallel import Task
 
 SUCCESS, DECLINED = 1, 2
 """Status of a picture."""
@@ -71,7 +72,13 @@ def new_states(count):
     return np.zeros(count, STATE)
 
 
-@njit(nogil=True, error_model="numpy")
+_ROW, _STATE = from_dtype(JOB), from_dtype(STATE)
+_BLOCKS = types.Array(from_dtype(BLOCK), 1, "C")
+
+
+@device_function(
+    types.void(_ROW, types.int64, BYTES, types.Array(types.int16, 1, "C")), inline=False
+)
 def _read_quantisation(row, component, data, table):
     """Read a component's quantisation to (64,) int16, in rows of growing frequency."""
     at, nbytes = row.quantisation[component], 2 if row.wide[component] else 1
@@ -82,7 +89,7 @@ def _read_quantisation(row, component, data, table):
         table[ZIGZAG[k]] = np.int16(value)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.void(_ROW, *[types.int64] * 4, _STATE, types.int64), inline=False)
 def _describe_blocks(row, component, first, dc, ac, state, at):
     """Describe the blocks of a component in an MCU.
 
@@ -107,10 +114,10 @@ def _describe_blocks(row, component, first, dc, ac, state, at):
             block.lasts[mcu] = at + _LASTS + group
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(_ROW, _STATE, types.int64), inline=False)
 def _prepare(row, state, at):
     """Make all tables of a picture; the number of blocks of an MCU, or 0 if a table is wrong."""
-    data = carray(pointer(np.uint64(row.data)), row.nbytes, np.uint8)
+    data = array_at(np.uint64(row.data), row.nbytes, np.uint8)
     count = 0
     for c in range(row.components):
         _read_quantisation(row, c, data, state.quantisation[c])
@@ -125,7 +132,7 @@ def _prepare(row, state, at):
     return count
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(_ROW, _STATE, types.int64, types.int64), inline=False)
 def _make_samples(row, state, at, group):
     """Make the samples of a group of MCUs from its coefficients; whether they are libjpeg's."""
     layout, number, above = state.layout, 0, np.int64(0)
@@ -149,7 +156,9 @@ def _make_samples(row, state, at, group):
     return above == 0
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(
+    types.boolean(_ROW, _STATE, types.int64, _BLOCKS, types.int64, types.boolean), inline=False
+)
 def _decode_row(row, state, at, blocks, my, makes):
     """Decode a row of MCUs; whether all is as it should be.
 
@@ -162,7 +171,7 @@ def _decode_row(row, state, at, blocks, my, makes):
         makes: Whether samples are wanted of it.
     """
     scan, layout = state.scan, state.layout
-    offsets = np.int64(LANE_OFFSETS.ctypes.data)
+    offsets = np.int64(address(LANE_OFFSETS))
     mcus, groups = layout.mcus_wide, layout.groups
     if row.known:  # the next row begins at a checkpoint
         mcus, groups = layout.last_mcu + 1, layout.last_group + 1
@@ -179,7 +188,7 @@ def _decode_row(row, state, at, blocks, my, makes):
     return row_is_good(scan)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.void(_ROW, _STATE, *[types.int64] * 4), inline=False)
 def _store(row, state, at, my, channels, reverse):
     """Write the pixels of a row of MCUs."""
     layout = state.layout
@@ -190,7 +199,7 @@ def _store(row, state, at, my, channels, reverse):
         keep_last_rows(layout)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(_ROW, _STATE, types.int64, _BLOCKS, types.int64, types.int64))
 def _decode_all(row, state, at, blocks, channels, reverse):
     """Read the whole scan, and decode the window."""
     scan, layout = state.scan, state.layout
@@ -210,7 +219,7 @@ def _decode_all(row, state, at, blocks, channels, reverse):
     return SUCCESS
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(_ROW, _STATE, types.int64, _BLOCKS, types.int64, types.int64))
 def _decode_from_checkpoints(row, state, at, blocks, channels, reverse):
     """Read what the window needs, and decode it."""
     scan, layout = state.scan, state.layout
@@ -233,9 +242,9 @@ def probe(args, item, worker, base):
         args: Address of the table.
     """
     arg = arguments(args, 1)
-    row = carray(pointer(arg[0]), item + 1, JOB)[item]
+    row = array_at(arg[0], item + 1, JOB)[item]
     if row.nbytes > 0:
-        data = carray(pointer(np.uint64(row.data)), row.nbytes, np.uint8)
+        data = array_at(np.uint64(row.data), row.nbytes, np.uint8)
         row.taken = read_header(data, row)
         if row.taken:
             row.scale = 8
@@ -253,11 +262,11 @@ def decode(args, item, worker, base):
             in the order blue, green, red.
     """
     arg = arguments(args, 4)
-    row = carray(pointer(arg[0]), item + 1, JOB)[item]
+    row = array_at(arg[0], item + 1, JOB)[item]
     if row.taken == 0 or row.rows <= 0:
         return
     at = np.int64(arg[1]) + worker * _STATE_BYTES
-    state = carray(pointer(np.uint64(at)), 1, STATE)[0]
+    state = array_at(np.uint64(at), 1, STATE)[0]
     channels, reverse = np.int64(arg[2]), np.int64(arg[3])
     row.status = DECLINED
     if scratch_bytes(row) > row.scratch_nbytes:

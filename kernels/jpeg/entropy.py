@@ -11,7 +11,7 @@ variant with look-ahead.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import from_dtype, types
 
 from gpuio.kernels.jpeg.header import MOST_BLOCKS
 from gpuio.kernels.jpeg.huffman import (
@@ -34,6 +34,7 @@ from gpuio.kernels.jpeg.words import (
     store_16,
     store_64,
 )
+from gpuio.kernels.native import device_function
 
 ZIGZAG = (
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
@@ -84,8 +85,14 @@ def _lane_offsets():
 LANE_OFFSETS = _lane_offsets()
 """Bytes from a lane to each coefficient as they are coded; behind a block, UNUSED_OFFSET."""
 
+READER = types.NestedArray(types.int64, (4,))
+"""Numba's type of a reader of bits."""
+_BLOCKS = types.Array(from_dtype(BLOCK), 1, "C")
 
-@njit(nogil=True, error_model="numpy")
+
+@device_function(
+    types.UniTuple(types.int64, 2)(types.int64, types.int64, types.int64), inline=False
+)
 def unstuff(source, end, to):
     """Copy the bytes of a scan up to a marker, without those that were stuffed in.
 
@@ -119,7 +126,7 @@ def unstuff(source, end, to):
             to += 1
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.void(READER, types.int64, types.int64), inline=False)
 def start_reading(reader, start, end):
     """Read bits from the bytes from `start` to `end`, and zeros from there on.
 
@@ -134,13 +141,15 @@ def start_reading(reader, start, end):
     reader[BITS] = reader[COUNT] = 0
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(READER))
 def bits_left(reader):
     """Bits that were not used; below 0 where more were used than there are."""
     return 8 * (reader[END] - reader[NEXT]) + reader[COUNT]
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(
+    types.boolean(READER, _BLOCKS, types.int64, types.int64, types.int64), inline=False
+)
 def decode_mcus(reader, blocks, offsets, first, count):
     """Decode MCUs, up to a code that cannot be or the end of the data.
 

@@ -10,7 +10,10 @@ Source: ITU-T T.81, annex B; libjpeg-turbo 3, jdmarker.c, jdapimin.c (default_de
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import from_dtype, types
+
+from gpuio.kernels.arrays import BYTES, LONGS, array_at
+from gpuio.kernels.native import device_function, stack
 
 MOST_BLOCKS = 10
 """Blocks of one MCU, at most: T.81, B.2.3."""
@@ -58,19 +61,21 @@ _SOF0, _SOF1, _DHT, _SOI, _EOI, _SOS, _DQT, _DRI = 0xC0, 0xC1, 0xC4, 0xD8, 0xD9,
 _APP0, _APP1, _APP14, _COM = 0xE0, 0xE1, 0xEE, 0xFE
 _ORIENTATION, _SHORT = 0x0112, 3  # a tag of Exif, and a type of its values
 
+_ROW = from_dtype(JOB)
 
-@njit(nogil=True, error_model="numpy")
+
+@device_function(types.int64(BYTES, types.int64))
 def _big16(data, at):
     return np.int64(data[at]) << 8 | np.int64(data[at + 1])
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(BYTES, types.int64, types.int64), inline=False)
 def _starts_with(data, at, word):
     """Whether the four bytes at index `at`, which are there, are those of a big-endian number."""
     return _big16(data, at) << 16 | _big16(data, at + 2) == word
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(BYTES, types.int64, types.int64, types.boolean), inline=False)
 def _number(data, at, nbytes, little):
     """An unsigned number of Exif data."""
     value = np.int64(0)
@@ -79,7 +84,7 @@ def _number(data, at, nbytes, little):
     return value
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(BYTES, types.int64, types.int64), inline=False)
 def _is_upright(data, at, end):
     """Whether an APP1 segment, whose content is at indices `at` to `end`, turns no picture.
 
@@ -106,7 +111,7 @@ def _is_upright(data, at, end):
     return True
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(BYTES, types.int64, types.int64, LONGS), inline=False)
 def _note_tables(data, at, end, tables):
     """Note where the Huffman tables of a segment start; whether it is well formed.
 
@@ -129,7 +134,7 @@ def _note_tables(data, at, end, tables):
     return True
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(BYTES, types.int64, types.int64, LONGS, LONGS), inline=False)
 def _note_quantisation(data, at, end, tables, wide):
     """Note where the quantisation tables of a segment start; whether it is well formed."""
     while at < end:
@@ -142,7 +147,7 @@ def _note_quantisation(data, at, end, tables, wide):
     return True
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(BYTES, types.int64, types.int64, _ROW), inline=False)
 def _read_frame(data, at, end, row):
     """Read a frame header; whether the decoder takes such frames."""
     if end - at < 6:
@@ -166,7 +171,7 @@ def _read_frame(data, at, end, row):
     return _takes_sampling(row)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(_ROW), inline=False)
 def _takes_sampling(row):
     """Whether chroma is sampled in one of the usual ways: 4:4:4, 4:2:2, 4:4:0, 4:2:0 or 4:1:1."""
     blocks = 0
@@ -180,7 +185,10 @@ def _takes_sampling(row):
     return (wide <= 2 and high <= 2) or (wide == 4 and high == 1)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(
+    types.boolean(BYTES, types.int64, types.int64, types.int64, _ROW, LONGS, LONGS, LONGS),
+    inline=False,
+)
 def _read_scan(data, at, end, frame, row, huffman, quantisation, wide):
     """Read a scan header, and find the tables of the components; whether the decoder takes it."""
     count = np.int64(row.components)
@@ -203,7 +211,7 @@ def _read_scan(data, at, end, frame, row, huffman, quantisation, wide):
     return True
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(BYTES, _ROW), inline=False)
 def read_header(data, row):
     """Whether the decoder takes a JPEG; if so, its description is in `row`.
 
@@ -214,8 +222,10 @@ def read_header(data, row):
     size = len(data)
     if size < 4 or size > 0x7FFFFFFF or data[0] != 0xFF or data[1] != _SOI:
         return False
-    huffman, quantisation = np.zeros(8, np.int64), np.zeros(4, np.int64)
-    wide = np.zeros(4, np.int64)
+    notes = array_at(stack(128), 16, np.int64)
+    for k in range(16):
+        notes[k] = 0
+    huffman, quantisation, wide = notes[:8], notes[8:12], notes[12:]
     at, frame, jfif, transform = 2, -1, False, -1
     while at + 4 <= size and data[at] == 0xFF:
         marker = data[at + 1]
@@ -261,13 +271,13 @@ def read_header(data, row):
     return False
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(BYTES, types.int64))
 def _is_named_rgb(data, frame):
     """Whether the three components of a frame are named R, G and B."""
     return data[frame + 6] == 0x52 and data[frame + 9] == 0x47 and data[frame + 12] == 0x42
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(types.int64, types.boolean, types.int64, types.boolean))
 def _color(components, jfif, transform, named):
     """What the components are; -1 where libjpeg would warn.
 

@@ -6,9 +6,10 @@ Source: ITU-T T.81, annex C and F.2.2.3; libjpeg-turbo 3, jdhuff.c (jpeg_make_d_
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import from_dtype, types
 
-from gpuio.kernels.native import pointer
+from gpuio.kernels.arrays import BYTES, array_at
+from gpuio.kernels.native import device_function
 
 LOOKUP_BITS = 10
 """Codes up to this length are decoded with one look-up."""
@@ -38,7 +39,7 @@ TABLE = np.dtype(
 )
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(types.int64, types.int64, types.int64))
 def entry(symbol, length, is_ac):
     """What to do for a symbol whose code has `length` bits."""
     size, advance = symbol & 15, (symbol >> 4) + 1
@@ -47,7 +48,7 @@ def entry(symbol, length, is_ac):
     return (length + size) << TOTAL | size << SIZE | advance << ADVANCE | length << LENGTH
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(from_dtype(TABLE), BYTES, types.int64, types.int64), inline=False)
 def _is_made_of(table, data, at, is_ac):
     """Whether a table has been made of the same definition as the one at index `at`."""
     if table.made == 0 or table.is_ac != is_ac:
@@ -63,7 +64,7 @@ def _is_made_of(table, data, at, is_ac):
     return same
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(types.int64, BYTES, types.int64, types.int64), inline=False)
 def make_table(address, data, at, is_ac):
     """Make a table of its definition in a file, unless it is the one that was made last.
 
@@ -76,12 +77,13 @@ def make_table(address, data, at, is_ac):
     Returns:
         Whether libjpeg accepts the definition.
     """
-    table = carray(pointer(np.uint64(address)), 1, TABLE)[0]
+    table = array_at(np.uint64(address), 1, TABLE)[0]
     if _is_made_of(table, data, at, is_ac):
         return True
     table.made, table.is_ac = 0, is_ac
     entries, symbols = table.entries, table.symbols
-    entries[:] = 0
+    for k in range(len(entries)):
+        entries[k] = 0
     code = index = 0
     for k in range(16):
         length, count = k + 1, np.int64(data[at + k])
@@ -95,7 +97,9 @@ def make_table(address, data, at, is_ac):
                 return False
             if length <= LOOKUP_BITS and code < 1 << length:
                 first, last = code << (LOOKUP_BITS - length), (code + 1) << (LOOKUP_BITS - length)
-                entries[first:last] = entry(symbol, length, is_ac)
+                made = entry(symbol, length, is_ac)
+                for at_bits in range(first, last):
+                    entries[at_bits] = made
             code, index = code + 1, index + 1
         if count and code >= 1 << length:  # no code may be all ones
             return False
@@ -104,7 +108,7 @@ def make_table(address, data, at, is_ac):
     return True
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(types.int64, types.uint64), inline=False)
 def long_entry(address, bits):
     """The entry for a code of more than LOOKUP_BITS bits, or 0 where there is no such code.
 
@@ -112,7 +116,7 @@ def long_entry(address, bits):
         address: Of a TABLE.
         bits: uint64, the code first.
     """
-    table = carray(pointer(np.uint64(address)), 1, TABLE)[0]
+    table = array_at(np.uint64(address), 1, TABLE)[0]
     for length in range(LOOKUP_BITS + 1, 17):
         code = np.int64(bits >> np.uint64(64 - length))
         if code <= table.largest[length]:

@@ -7,10 +7,12 @@ and of a row above and below them, then two rows of whole chroma, then the bytes
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import from_dtype, types
 
 from gpuio.kernels.jpeg.entropy import TAIL
+from gpuio.kernels.jpeg.header import JOB
 from gpuio.kernels.jpeg.vector import BLOCKS, STRIP
+from gpuio.kernels.native import device_function
 
 REPEATED, ACROSS, DOWN, BOTH, FOURTH, WHOLE = range(6)
 """How chroma is made whole: by repetition along x; smoothly along x, y or both; by repetition to
@@ -53,13 +55,15 @@ LAYOUT = np.dtype(
     align=True,
 )
 
+_ROW = from_dtype(JOB)
 
-@njit(nogil=True, error_model="numpy")
+
+@device_function(types.int64(_ROW))
 def _groups(row):
     return -(-np.int64(row.width) // (8 * BLOCKS * row.across[0]))
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(_ROW, types.int64))
 def _size(row, component):
     """Samples that are made of a block of a component, along each axis.
 
@@ -74,22 +78,22 @@ def _size(row, component):
     return np.int64(row.scale)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(_ROW, types.int64))
 def _pitch(row, component):
     return _groups(row) * _size(row, component) * BLOCKS * row.across[component] + 2 * MARGIN
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(_ROW, types.int64))
 def _plane_bytes(row, component):
     return _pitch(row, component) * (_size(row, component) * row.down[component] + 2)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(_ROW))
 def _chroma_bytes(row):
     return _pitch(row, 0) + 4 * STRIP
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(_ROW), inline=False)
 def scratch_bytes(row):
     """Bytes of memory that the decoder takes for a picture, besides its pixels.
 
@@ -102,7 +106,7 @@ def scratch_bytes(row):
     return nbytes
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.int64(*[types.int64] * 4))
 def _way(width, wide, high, size):
     """How the chroma of a picture is made whole.
 
@@ -123,7 +127,7 @@ def _way(width, wide, high, size):
     return DOWN if high == 2 and size > 1 else WHOLE
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.void(_ROW, from_dtype(LAYOUT), types.int64, types.uint64), inline=False)
 def lay_out(row, layout, channels, base):
     """Fill in a LAYOUT.
 

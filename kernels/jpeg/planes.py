@@ -9,10 +9,10 @@ Source: libjpeg-turbo 3, jdsample.c, jdcolor.c, jdmainct.c (rows at the edges of
 
 from __future__ import annotations
 
-from numba import njit
+from numba import from_dtype, types
 
-from gpuio.kernels.jpeg.header import RGB, YCBCR
-from gpuio.kernels.jpeg.layout import ACROSS, BOTH, DOWN, FOURTH, MARGIN, WHOLE
+from gpuio.kernels.jpeg.header import JOB, RGB, YCBCR
+from gpuio.kernels.jpeg.layout import ACROSS, BOTH, DOWN, FOURTH, LAYOUT, MARGIN, WHOLE
 from gpuio.kernels.jpeg.vector import (
     STRIP,
     copy,
@@ -24,9 +24,14 @@ from gpuio.kernels.jpeg.vector import (
     store_planes,
 )
 from gpuio.kernels.jpeg.words import load_u8, store_8
+from gpuio.kernels.native import device_function
+
+_LAYOUT = from_dtype(LAYOUT)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(
+    types.void(*[types.int64] * 3, types.boolean, types.int64, types.int64), inline=False
+)
 def upsample(way, near, far, odd, count, out):
     """Make a row of chroma whole.
 
@@ -53,7 +58,7 @@ def upsample(way, near, far, odd, count, out):
             repeat_across(out + 2 * k, out + 4 * k)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.void(*[types.int64] * 10), inline=False)
 def store_row(first, second, third, color, channels, reverse, cols, out, end, spare):
     """Write a row of pixels.
 
@@ -86,7 +91,7 @@ def store_row(first, second, third, color, channels, reverse, cols, out, end, sp
             copy(spare, out + 3 * x, 3 * min(STRIP, cols - x))
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.void(_LAYOUT, types.int64), inline=False)
 def extend_chroma(layout, my):
     """Repeat the samples at the edges of a picture beyond these, as smoothing takes them.
 
@@ -111,7 +116,7 @@ def extend_chroma(layout, my):
             copy(last, last + pitch, pitch)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.void(_LAYOUT), inline=False)
 def keep_last_rows(layout):
     """Keep the last row of each plane for the next row of MCUs, above its first one."""
     for c in range(3):
@@ -119,7 +124,7 @@ def keep_last_rows(layout):
         copy(plane + (layout.heights[c] - 1) * pitch, plane - pitch, pitch)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.void(from_dtype(JOB), _LAYOUT, *[types.int64] * 4), inline=False)
 def store_rows(row, layout, my, channels, reverse, spare):
     """Write the rows of pixels that a row of MCUs, and what was kept of the one before, make whole.
 

@@ -15,7 +15,7 @@ from gpuio.kernels.jpeg.vector import (
     square_4_of_4,
     square_4_of_8,
 )
-from gpuio.kernels.parallel import Routine
+from gpuio.kernels.routine import Routine
 
 
 def _reduced_samples(coefficients, last, quantisation, out, pitch, size):

@@ -9,10 +9,12 @@ Source: ITU-T T.81, F.2.1.3.1 (predictors), E.2.4 (restart intervals).
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import from_dtype, types
 
+from gpuio.kernels.arrays import array_at
 from gpuio.kernels.jpeg.entropy import (
     BITS,
+    BLOCK,
     COUNT,
     NEXT,
     bits_left,
@@ -20,8 +22,9 @@ from gpuio.kernels.jpeg.entropy import (
     start_reading,
     unstuff,
 )
+from gpuio.kernels.jpeg.header import JOB
 from gpuio.kernels.jpeg.words import load_big_endian, load_u8
-from gpuio.kernels.native import pointer
+from gpuio.kernels.native import device_function
 
 CHECKPOINT = np.dtype(
     [
@@ -57,15 +60,17 @@ SCAN = np.dtype(
 )
 """How far the scan of a picture is read."""
 
+_SCAN, _ROW, _CHECKPOINT_BYTES = from_dtype(SCAN), from_dtype(JOB), CHECKPOINT.itemsize
 
-@njit(nogil=True, error_model="numpy")
+
+@device_function(types.void(_SCAN, types.int64), inline=False)
 def _start_interval(scan, start):
     scan.start = start
     scan.source, used = unstuff(start, scan.end, scan.bytes)
     start_reading(scan.reader, scan.bytes, used)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.void(_SCAN, _ROW, types.int64), inline=False)
 def start_scan(scan, row, place):
     """Begin to read the scan of a picture.
 
@@ -77,16 +82,18 @@ def start_scan(scan, row, place):
     scan.end, scan.bytes = row.data + row.nbytes, place
     scan.left, scan.restarts, scan.first_saved = np.int64(row.restart), 0, 0
     scan.saves = row.checkpoints != 0 and row.known == 0
-    scan.predictors[:] = 0
+    for c in range(3):
+        scan.predictors[c] = 0
     _start_interval(scan, row.data + row.scan)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.uint64(_ROW, types.int64))
 def _checkpoint(row, my):
-    return carray(pointer(np.uint64(row.checkpoints)), my + 1, CHECKPOINT)[my]
+    """Address of the CHECKPOINT of a row of MCUs."""
+    return np.uint64(row.checkpoints) + np.uint64(_CHECKPOINT_BYTES * my)
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(_SCAN, _ROW, *[types.int64] * 3), inline=False)
 def resume(scan, row, my, rows, place):
     """Begin to read at the checkpoint of a row of MCUs, up to that of the next row.
 
@@ -100,10 +107,11 @@ def resume(scan, row, my, rows, place):
     Returns:
         Whether the checkpoint lies in the scan.
     """
-    checkpoint = _checkpoint(row, my)
+    checkpoint = array_at(_checkpoint(row, my), 1, CHECKPOINT)[0]
     scan.bytes, scan.saves, scan.end = place, 0, row.data + row.nbytes
     if my + 1 < rows:  # and the byte of a stuffed one
-        scan.end = min(scan.end, row.data + np.int64(_checkpoint(row, my + 1).offset) + 2)
+        following = array_at(_checkpoint(row, my + 1), 1, CHECKPOINT)[0]
+        scan.end = min(scan.end, row.data + np.int64(following.offset) + 2)
     start = row.data + np.int64(checkpoint.offset)
     if start < row.data + row.scan or start > scan.end:
         return False
@@ -118,14 +126,14 @@ def resume(scan, row, my, rows, place):
     return True
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.void(_SCAN, _ROW, types.int64), inline=False)
 def save(scan, row, my):
     """Write the checkpoint of a row of MCUs, which is about to be read.
 
     Its offset is that in the interval, without stuffed bytes, until the interval is at its end.
     """
     used = 8 * (scan.reader[NEXT] - scan.bytes) - scan.reader[COUNT]
-    checkpoint = _checkpoint(row, my)
+    checkpoint = array_at(_checkpoint(row, my), 1, CHECKPOINT)[0]
     checkpoint.offset, checkpoint.bit = used >> 3, used & 7
     checkpoint.left, checkpoint.restarts = scan.left, scan.restarts & 7
     for c in range(3):
@@ -134,13 +142,13 @@ def save(scan, row, my):
             scan.saves = 0
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.void(_SCAN, _ROW, types.int64), inline=False)
 def end_interval(scan, row, my):
     """Turn the offsets of checkpoints before row `my` of MCUs into those of the file."""
     if scan.saves:
         at, used = scan.start, np.int64(0)
         for saved in range(scan.first_saved, my):
-            checkpoint = _checkpoint(row, saved)
+            checkpoint = array_at(_checkpoint(row, saved), 1, CHECKPOINT)[0]
             wanted = np.int64(checkpoint.offset)
             while used < wanted and at < scan.source:
                 at += 2 if load_u8(at) == 0xFF else 1
@@ -149,7 +157,7 @@ def end_interval(scan, row, my):
         scan.first_saved = my
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(_SCAN, _ROW, types.int64), inline=False)
 def _next_interval(scan, row, my):
     """Go on behind a restart marker; whether it is the one that has to be there."""
     if not 0 <= bits_left(scan.reader) < 8 or scan.source + 2 > scan.end:
@@ -158,13 +166,17 @@ def _next_interval(scan, row, my):
         return False
     end_interval(scan, row, my)
     scan.restarts += 1
-    scan.predictors[:] = 0
+    for c in range(3):
+        scan.predictors[c] = 0
     scan.left = np.int64(row.restart)
     _start_interval(scan, scan.source + 2)
     return True
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(
+    types.boolean(_SCAN, _ROW, types.Array(from_dtype(BLOCK), 1, "C"), *[types.int64] * 3),
+    inline=False,
+)
 def read_group(scan, row, blocks, offsets, my, count):
     """Decode MCUs side by side, with the restart markers between them.
 
@@ -194,7 +206,7 @@ def read_group(scan, row, blocks, offsets, my, count):
     return True
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(_SCAN))
 def row_is_good(scan):
     """Whether no more bits were used than there are, and predictors are as libjpeg keeps them."""
     good = bits_left(scan.reader) >= 0
@@ -203,7 +215,7 @@ def row_is_good(scan):
     return good
 
 
-@njit(nogil=True, error_model="numpy")
+@device_function(types.boolean(_SCAN), inline=False)
 def is_at_end(scan):
     """Whether the marker behind the scan is the end of the picture, to which libjpeg reads on."""
     at = scan.source

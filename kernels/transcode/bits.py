@@ -8,11 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gpuio.kernels.cached import cached_njit
+
 SPARE_WORDS = 2
 """Words of 64 bits behind those of a scan, so that `peek` at its last bit stays inside."""
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@cached_njit(nogil=True, boundscheck=True)
 def scan_end(data, start):
     """The index of the marker behind the entropy-coded bytes that begin at `start`.
 
@@ -34,7 +36,7 @@ def scan_end(data, start):
     return len(data)
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@cached_njit(nogil=True, boundscheck=True)
 def unstuff(data, words, intervals):
     """Copy entropy-coded bytes without stuffed zeros and restart markers.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gpuio.kernels.cached import cached_njit
 from gpuio.kernels.transcode.bits import leading
 
 LONGEST = 16
@@ -23,7 +24,7 @@ CODES = np.dtype([
 """One Huffman table, ready to decode with."""
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@cached_njit(nogil=True, boundscheck=True)
 def derive(counts, symbols, codes):
     """Make a table to decode with.
 

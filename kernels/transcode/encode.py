@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gpuio.kernels.cached import cached_njit
 from gpuio.kernels.transcode.layout import block_of
 
 TABLES = 4
@@ -28,7 +29,7 @@ _RESTART = TABLES << 24  # a token: a restart marker belongs here
 _END_OF_BLOCK, _SIXTEEN_ZEROS = 0x00, 0xF0
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@cached_njit(nogil=True, boundscheck=True)
 def find_tokens(coefficients, scan, size, restart, tokens, counts):
     """What a scan consists of, in its order.
 
@@ -121,7 +122,7 @@ def _token(table, symbol, value, size):
     return np.uint32(table << 24 | symbol << 16 | bits)
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@cached_njit(nogil=True, boundscheck=True)
 def assign_codes(lengths, symbols, codes):
     """The code of each symbol of a Huffman table.
 
@@ -139,7 +140,7 @@ def assign_codes(lengths, symbols, codes):
         code <<= 1
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@cached_njit(nogil=True, boundscheck=True)
 def write_scan(tokens, codes, out):
     """Write tokens as entropy-coded bytes, with stuffed zeros and restart markers.
 

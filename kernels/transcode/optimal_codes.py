@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gpuio.kernels.cached import cached_njit
 from gpuio.kernels.transcode.codes import LONGEST
 
 SYMBOLS = 256
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@cached_njit(nogil=True, boundscheck=True)
 def optimal_codes(counts, lengths, symbols):
     """Choose the length of the code of each symbol that occurs.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gpuio.kernels.cached import cached_njit
 from gpuio.kernels.transcode.bits import leading, peek, signed
 from gpuio.kernels.transcode.codes import decode_symbol
 from gpuio.kernels.transcode.layout import block_of
@@ -18,7 +19,7 @@ _LARGEST = 32767  # of int16
 _MOST_COMPONENTS = 4
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@cached_njit(nogil=True, boundscheck=True)
 def decode_dc(words, intervals, restart, scan, size, codes, first, low, coefficients):
     """Decode a scan of DC coefficients.
 
@@ -73,7 +74,7 @@ def decode_dc(words, intervals, restart, scan, size, codes, first, low, coeffici
     return end - bit < 8
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@cached_njit(nogil=True, boundscheck=True)
 def decode_ac_first(words, intervals, restart, scan, size, codes, band, low, coefficients):
     """Decode the first scan of a band of AC coefficients of one component.
 
@@ -126,7 +127,7 @@ def decode_ac_first(words, intervals, restart, scan, size, codes, band, low, coe
     return end - bit < 8 and empty == 0
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@cached_njit(nogil=True, boundscheck=True)
 def decode_ac_more(words, intervals, restart, scan, size, codes, band, low, coefficients):
     """Decode one bit more of a band of AC coefficients of one component.
 

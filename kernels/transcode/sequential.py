@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gpuio.kernels.cached import cached_njit
 from gpuio.kernels.transcode.bits import peek, signed
 from gpuio.kernels.transcode.codes import decode_symbol
 from gpuio.kernels.transcode.layout import block_of
@@ -16,7 +17,7 @@ _LARGEST = 32767  # of int16
 _MOST_COMPONENTS = 4
 
 
-@njit(nogil=True, cache=True, boundscheck=True)
+@cached_njit(nogil=True, boundscheck=True)
 def decode_sequential(words, intervals, restart, scan, size, codes, coefficients):
     """Decode a scan with all bits of all coefficients.
 

@@ -32,15 +32,27 @@ def compiled(notice, times, clock):
     notice.over()
 
 
-def test_long_compiling_is_reported_once_and_so_is_its_end(monkeypatch):
+def test_long_compiling_is_one_line_that_says_how_long_it_took(monkeypatch):
     terminal = on_terminal(monkeypatch)
     clock = [0.0]
     notice = Notice(lambda: clock[0])
     compiled(notice, [5, 5.5, 6.5, 30, 65], clock)
     notice.over()
-    first, last = terminal.getvalue().splitlines()
-    assert first.startswith("gpuio: compiling kernels for this machine, once;")
-    assert last == "gpuio: kernels are compiled, in 60 s, and kept for the next time"
+    begun = "gpuio: compiling kernels for this machine, once ... "
+    assert terminal.getvalue() == f"{begun}60 s, kept for the next time\n"
+
+
+def test_the_line_ends_where_compiling_is_stopped(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    clock, wanted = [0.0], [True]
+    notice = Notice(lambda: clock[0])
+    with while_wanted(lambda: wanted[0]):
+        for clock[0] in (0, 2):
+            notice.pass_begins()
+        wanted[0] = False
+        with pytest.raises(PipelineClosedError):
+            notice.pass_begins()
+    assert terminal.getvalue().endswith("once ... stopped\n")
 
 
 def test_short_compiling_is_not_said_however_often(monkeypatch):

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 import numpy.testing as npt
 import pytest
-from numba import cfunc
 
 from gpuio import ImageRecordIter
 from gpuio.devices import base, cpu
 from gpuio.devices.base import KernelCall
 from gpuio.devices.cpu import CpuDevice
 from gpuio.errors import BackendError
-from gpuio.kernels import parallel
+from gpuio.kernels.arrays import arguments
 from gpuio.kernels.native import load64, store64
-from gpuio.kernels.parallel import Task, arguments
+from gpuio.kernels.parallel import Task
 from gpuio.pipeline.decode import portable
 from gpuio.testing import draw, encode, write_rec
 
 LIMIT = 1 << 16
 
 
-class Uncached(Task):
-    """A task that is compiled anew in every run."""
-
-    @cached_property
-    def _compiled(self):
-        return cfunc(parallel._ITEM)(self._body)
-
-
-@Uncached
+@partial(Task, cached=False)
 def touch(args, item, worker, base):
     """Write to the item's memory, at its last bytes, and note its number as twice what is read."""
     given = arguments(args, 2)

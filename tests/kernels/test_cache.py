@@ -1,4 +1,4 @@
-"""Compiled code on disk is dropped when any source changes, that of CUDA as that of the CPU."""
+"""What numba-cuda keeps on disk is dropped when any source changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from gpuio.kernels import _drop_stale_code
 
-CACHED = ("color.color_image-1.py311.nbi", "device_color._color-2.py311.1.nbc")
+CACHED = ("device_color._color-2.py311.nbi", "device_color._color-2.py311.1.nbc")
 
 
 def test_code_goes_when_a_source_changes(tmp_path):
@@ -44,7 +44,7 @@ def test_code_of_a_folder_within_goes_with_the_rest(tmp_path):
     assert not (cache / CACHED[0]).exists()
 
 
-def test_code_of_a_device_lies_beside_that_of_the_cpu_under_the_same_endings(monkeypatch):
+def test_code_of_a_device_lies_where_it_is_dropped_under_these_endings(monkeypatch):
     dispatcher = pytest.importorskip("numba.cuda.dispatcher")
     from gpuio.kernels import device_color
 

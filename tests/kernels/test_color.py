@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from gpuio.kernels.color import color_image, mean_level
+from gpuio.kernels.color import mean_level
+from gpuio.kernels.color_steps import color_image
 from gpuio.kernels.steps import COLOR_STEP, ColorKind
 from gpuio.testing import draw
 

@@ -15,7 +15,7 @@ pytest.importorskip("numba.cuda")
 
 from gpuio.devices.launches import contrasts
 from gpuio.kernels import device_color, simulated
-from gpuio.kernels.color import color_image
+from gpuio.kernels.color_steps import color_image
 from gpuio.kernels.device import ptx
 from gpuio.kernels.steps import COLOR_STEP, STEP, ColorKind, StepKind
 

@@ -7,7 +7,7 @@ import numpy.testing as npt
 import pytest
 from numba import njit
 
-from gpuio.kernels.output import convert
+from gpuio.kernels.arithmetic import bfloat16_bits, float16_bits
 from gpuio.kernels.resample import finish, lend_memory, resize
 from gpuio.kernels.steps import NORM, STEP, OutputType, StepKind
 from gpuio.testing import draw
@@ -112,9 +112,8 @@ def test_a_last_resize_is_normalised_on_its_way_out():
 
 @njit
 def to_half(values, out):
-    minus_zero = np.float32(-0.0)
     for k in range(len(values)):
-        out[k] = convert(out, values[k], np.float32(0), np.float32(1), minus_zero)
+        out[k] = float16_bits(values[k])
 
 
 NANS = np.array([0x7FC00000, 0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF], np.uint32).view(np.float32)
@@ -147,16 +146,15 @@ def test_float16_overflows_to_infinity_and_keeps_nan():
 
 @njit
 def to_bfloat(values, out):
-    minus_zero = np.float32(-0.0)
     for k in range(len(values)):
-        out[k] = convert(out, values[k], np.float32(0), np.float32(1), minus_zero)
+        out[k] = bfloat16_bits(values[k])
 
 
 def bfloat(values):
     """As float32, which holds every bfloat16."""
-    out = np.empty(len(values), np.int16)
+    out = np.empty(len(values), np.uint16)
     to_bfloat(values.astype(np.float32), out)
-    return (out.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return (out.astype(np.uint32) << 16).view(np.float32)
 
 
 def test_bfloat16_rounds_to_even_at_every_number_and_every_tie():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from functools import cached_property
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,44 +13,38 @@ import numpy.testing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import carray, cfunc
 
 from gpuio.kernels import parallel
-from gpuio.kernels.native import fetch_add, load64, pointer, store64
-from gpuio.kernels.parallel import Launch, Task, arguments, run_program
+from gpuio.kernels.arrays import arguments, array_at
+from gpuio.kernels.native import fetch_add, load64, store64
+from gpuio.kernels.parallel import Launch, Task, run_program
+
+uncached = partial(Task, cached=False)  # as its callees may have changed
 
 
-class Uncached(Task):
-    """A task that is compiled anew in every run, as its callees may have changed."""
-
-    @cached_property
-    def _compiled(self):
-        return cfunc(parallel._ITEM)(self._body)
-
-
-@Uncached
+@uncached
 def count_items(args, item, worker, base):
     """Count how often each item comes, and note that the worker was there."""
     given = arguments(args, 2)
     fetch_add(given[0] + np.uint64(8 * item), np.int64(1))
-    workers = carray(pointer(given[1]), worker + 1, np.uint8)
+    workers = array_at(given[1], worker + 1, np.uint8)
     workers[worker] = 1
 
 
-@Uncached
+@uncached
 def leave(args, item, worker, base):
     """Leave the item's number in the worker's memory."""
     store64(base + arguments(args, 1)[0], np.uint64(item))
 
 
-@Uncached
+@uncached
 def collect(args, item, worker, base):
     """Copy what the kernel before left there."""
     given = arguments(args, 2)
     store64(given[1] + np.uint64(8 * item), load64(base + given[0]))
 
 
-@Uncached
+@uncached
 def spin(args, item, worker, base):
     """Add up some numbers, in some milliseconds."""
     total = np.int64(0)
@@ -99,7 +93,7 @@ def test_memory_of_a_thread_keeps_its_bytes_from_one_kernel_to_the_next(count, t
 
 def test_where_no_thread_can_be_had_the_caller_does_the_work(monkeypatch):
     run(1, 1)  # the compiler itself uses threads
-    monkeypatch.setattr(parallel, "_start_threads", lambda *_: 0)
+    monkeypatch.setattr(parallel, "_starter", lambda *_: 0)
     counts, workers = run(20, 3)
     npt.assert_array_equal(counts, 1)
     npt.assert_array_equal(workers[:3], [1, 0, 0])

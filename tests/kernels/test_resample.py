@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuio.kernels.resample import finish, lend_memory, resample, resize
-from gpuio.kernels.steps import STEP, OutputType, StepKind, resize_kinds
+from gpuio.kernels.steps import COLOR_STEP, STEP, ColorKind, OutputType, StepKind, resize_kinds
 from gpuio.testing import draw
 
 NEAREST, LINEAR, CUBIC, AREA, LANCZOS = range(5)
@@ -225,8 +225,8 @@ def test_images_of_a_batch_do_not_mix():
         (StepKind.COPY, 0, 0, {"emit_pixels"}),
         (StepKind.LINEAR, 0, 0, {"planes", "emit_planes"}),
         (StepKind.LINEAR, 0, 1, {"pixels", "emit_pixels"}),
-        (StepKind.LINEAR, 8, 0, {"pixels", "colors", "emit_pixels"}),
-        (StepKind.COPY, 8, 0, {"colors", "emit_pixels"}),
+        (StepKind.LINEAR, 1, 0, {"pixels", "colors", "emit_pixels"}),
+        (StepKind.COPY, 1, 0, {"colors", "emit_pixels"}),
         (StepKind.AREA, 0, 0, {"pixels", "emit_pixels"}),
     ],
 )
@@ -235,7 +235,10 @@ def test_only_routines_that_a_table_needs_are_compiled(
 ):
     monkeypatch.setattr(finish, "routines", np.zeros_like(finish.routines))
     table = np.zeros(5, STEP)
-    table["kind"], table["color"] = kind, color
+    colors = np.array([(ColorKind.NONE, 0, 0, 0), (ColorKind.GRAY, 0, 0, 0)], COLOR_STEP)
+    table["kind"], table["color"] = kind, colors.ctypes.data if color else 0
+    table["color_count"] = len(colors)
     args = table.ctypes.data, 3, OutputType.FLOAT32, interleaved
     assert finish.prepare(args, len(table)) == [*args, finish.routines.ctypes.data]
     assert {name for name in finish.routines.dtype.names if finish.routines[name].any()} == needed
+    assert np.flatnonzero(finish.routines["colors"][0]).tolist() == [ColorKind.GRAY] * color

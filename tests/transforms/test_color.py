@@ -6,7 +6,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from gpuio.kernels.color import color_image
+from gpuio.kernels.color_steps import color_image
 from gpuio.kernels.steps import ColorKind
 from gpuio.testing import draw
 from gpuio.transforms.color import ColorJitter, Exposure, HlsJitter, Lighting, RandomGray

@@ -82,7 +82,9 @@ class NvImageCodec(Decoder):
         size[places] = portable.size[places]
         self.fallback_count += len(portable.pixels)
         headers = Headers(size, portable.pixels, table, portable.later)
-        # If the batch is never decoded, its streams are closed when its headers are garbage.
+        # If the batch is never decoded, its streams are closed when its headers are garbage: there
+        # may be no time to compile that then.
+        codec_calls.release.compile()
         weakref.finalize(headers, release, self._instance, table).atexit = False
         return headers
 

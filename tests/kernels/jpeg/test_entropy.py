@@ -7,7 +7,9 @@ import random
 import numpy as np
 import pytest
 import simplejpeg
+from compiled import compiled
 from jpeg_alone import JpegAlone
+from numba import njit
 from plain_jpeg import plain_jpeg
 from slow_jpeg import slow_coefficients
 
@@ -31,6 +33,19 @@ from gpuio.kernels.jpeg.vector import BLOCKS
 from gpuio.testing import draw
 
 ROOM = 8
+READER = np.dtype([("reader", np.int64, (4,))])
+
+make_table_compiled, unstuff_compiled = compiled(make_table), compiled(unstuff)
+
+
+@njit
+def start(readers, begin, end):
+    start_reading(readers[0].reader, begin, end)
+
+
+@njit
+def decode(readers, blocks, offsets, first, count):
+    return decode_mcus(readers[0].reader, blocks, offsets, first, count)
 
 
 class Reader:
@@ -45,9 +60,10 @@ class Reader:
     def __init__(self, scan, definitions):
         self.bytes = np.zeros(len(scan) + ROOM + TAIL, np.uint8)
         self.bytes[: len(scan)] = np.frombuffer(scan, np.uint8)
-        self.reader, self.predictors = np.zeros(4, np.int64), np.zeros(3, np.int64)
-        start = self.bytes.ctypes.data
-        start_reading(self.reader, start, start + len(scan))
+        self.readers, self.predictors = np.zeros(1, READER), np.zeros(3, np.int64)
+        self.reader = self.readers["reader"][0]
+        begin = self.bytes.ctypes.data
+        start(self.readers, begin, begin + len(scan))
         self.tables = np.zeros((len(definitions), 2), TABLE)
         self.blocks = np.zeros(len(definitions), BLOCK)
         self.coefficients = np.zeros(COEFFICIENT_BYTES, np.uint8)
@@ -55,7 +71,7 @@ class Reader:
         for k, (dc, ac, component) in enumerate(definitions):
             for table, (body, is_ac) in zip(self.tables[k], ((dc, 0), (ac, 1)), strict=True):
                 address = table.__array_interface__["data"][0]
-                assert make_table(address, np.frombuffer(body, np.uint8), 0, is_ac)
+                assert make_table_compiled(address, np.frombuffer(body, np.uint8), 0, is_ac)
             self.blocks[k]["dc"], self.blocks[k]["ac"] = (
                 self.tables.ctypes.data + np.array([2 * k, 2 * k + 1]) * TABLE.itemsize
             )
@@ -68,7 +84,7 @@ class Reader:
         """(count, B, 64) coefficients in the order of the code; None if something is wrong."""
         self.coefficients[:], self.lasts[:] = 0, 0
         offsets = LANE_OFFSETS.ctypes.data
-        if not decode_mcus(self.reader, self.blocks, offsets, 0, count):
+        if not decode(self.readers, self.blocks, offsets, 0, count):
             return None
         groups = self.coefficients[: len(self.blocks) * GROUP_BYTES].view(np.int16)
         return groups.reshape(-1, 64, BLOCKS).transpose(2, 0, 1)[:count, :, list(ZIGZAG)]
@@ -79,7 +95,7 @@ def unstuffed(data):
     source = np.frombuffer(data + b"\0", np.uint8)
     out = np.full(len(data) + 2 * ROOM, 0xA5, np.uint8)
     at, end = source.ctypes.data, out.ctypes.data
-    stop, used = unstuff(at, at + len(data), end)
+    stop, used = unstuff_compiled(at, at + len(data), end)
     assert (out[len(data) + ROOM :] == 0xA5).all()
     return out[: used - end].tobytes(), stop - at
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compiled import compiled
 
 from gpuio.kernels.jpeg.huffman import (
     ADVANCE,
@@ -16,6 +17,8 @@ from gpuio.kernels.jpeg.huffman import (
     long_entry,
     make_table,
 )
+
+find_long, make = compiled(long_entry), compiled(make_table)
 
 # Codes of each length from 1 to 16. T.81's tables K.3 and K.5; a comb; all of 8 bits; long ones.
 COUNTS = {
@@ -33,7 +36,7 @@ def made(counts, symbols, is_ac, table=None):
     """A TABLE, and whether the definition is accepted."""
     data = np.array([*counts, *[0] * (16 - len(counts)), *symbols], np.uint8)
     table = np.zeros(1, TABLE) if table is None else table
-    return table, make_table(table.ctypes.data, data, 0, is_ac)
+    return table, make(table.ctypes.data, data, 0, is_ac)
 
 
 def codes_of(counts, symbols):
@@ -50,7 +53,7 @@ def codes_of(counts, symbols):
 def found(table, bits):
     """What the table says of 64 bits; None if there is no such code."""
     entry = int(table["entries"][0, bits >> (64 - LOOKUP_BITS)])
-    entry = entry or int(long_entry(table.ctypes.data, np.uint64(bits)))
+    entry = entry or int(find_long(table.ctypes.data, np.uint64(bits)))
     if not entry:
         return None
     return {

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compiled import compiled
 from numba import njit
 
 from gpuio.kernels.jpeg.header import GRAY, RGB, YCBCR
 from gpuio.kernels.jpeg.layout import ACROSS, BOTH, DOWN, FOURTH, REPEATED
 from gpuio.kernels.jpeg.planes import store_row, upsample
 from gpuio.kernels.jpeg.vector import STRIP, store_colors
+
+write_row, make_whole = compiled(store_row), compiled(upsample)
 
 COUNTS = (1, 2, 5, 31, 32, 33, 64, 100)
 UNTOUCHED = 0xA5
@@ -65,7 +68,7 @@ def test_chroma_is_made_whole_as_in_jdsample(way, odd):
     for count in COUNTS:
         near, far = rng.integers(0, 256, (2, count + 2 * STRIP + 2), np.uint8)
         out = np.full(4 * count + 5 * STRIP, UNTOUCHED, np.uint8)
-        upsample(way, near[1:].ctypes.data, far[1:].ctypes.data, odd, count, out.ctypes.data)
+        make_whole(way, near[1:].ctypes.data, far[1:].ctypes.data, odd, count, out.ctypes.data)
         wanted = plain_upsampled(way, near[: count + 2], far[: count + 2], odd)
         np.testing.assert_array_equal(out[: len(wanted)], wanted)
         assert (out[len(wanted) + 4 * STRIP :] == UNTOUCHED).all()
@@ -84,7 +87,7 @@ def test_a_row_of_pixels_ends_where_it_has_to(color, reverse, channels):
         spare = np.zeros(3 * STRIP, np.uint8)
         at = out[100:].ctypes.data
         addresses = (*(plane.ctypes.data for plane in planes), color, channels, reverse, cols)
-        store_row(*addresses, at, at + channels * cols, spare.ctypes.data)
+        write_row(*addresses, at, at + channels * cols, spare.ctypes.data)
         luma, blue, red = (plane[:cols] for plane in planes)
         wanted = plain_colors(luma, blue, red) if color == YCBCR else np.stack([luma, blue, red], 1)
         wanted = luma if channels == 1 else wanted[:, :: -1 if reverse else 1]

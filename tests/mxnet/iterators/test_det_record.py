@@ -12,7 +12,7 @@ import gpuio
 from gpuio import ImageDetRecordIter
 from gpuio.errors import LabelError
 from gpuio.formats.object_label import unpack_objects
-from gpuio.kernels.color import color_image
+from gpuio.kernels.color_steps import color_image
 from gpuio.kernels.resample import resize
 from gpuio.kernels.steps import COLOR_STEP, ColorKind
 from gpuio.testing import draw, encode, write_rec
