@@ -254,17 +254,20 @@ def mean_samples(typingctx, coefficients, quantisation, out):
         out: Address of BLOCKS uint8.
 
     Returns:
-        As `samples_of_8`.
+        1 if a mean is so far from any level that libjpeg's table of levels wraps around, else 0.
 
-    Source: libjpeg-turbo 3, jidctred.c (jpeg_idct_1x1).
+    Source: libjpeg-turbo 3, jidctred.c (jpeg_idct_1x1), jdmaster.c (prepare_range_limit_table).
     """
 
     def codegen(context, builder, signature, args):
         coefficients, quantisation, out = args
-        first = _dequantised(builder, coefficients, quantisation, 0)
-        mean = (first.as_int32() + 4) >> 3
+        first = _load(builder, coefficients, _I16, BLOCKS).as_int32()
+        factor = builder.load(_at(builder, quantisation, 0, _I16))
+        factor.align = 2
+        first *= _spread(builder, builder.sext(factor, _I64), _I32, BLOCKS)
+        mean = (first + 4) >> 3
         _store((mean.clip(-128, 127) + 128).as_levels(), out)
-        return _is_outside(first + _LARGEST)
+        return ((mean + 512) & ~1023).is_any()
 
     return types.int64(*[types.int64] * 3), codegen
 

@@ -7,12 +7,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import simplejpeg
 from fences import Fences
 from jpeg_alone import Bytes, JpegAlone, Window
 
 from gpuio.errors import DecodeError
 from gpuio.formats import codec
 from gpuio.kernels.jpeg.header import RGB
+from gpuio.kernels.jpeg.reduced import reduced_samples
 
 from .case import Case, Door, Wrong
 from .jpeg_damage import damage_jpeg
@@ -121,9 +123,42 @@ class JpegKernels(Door):
                 _compare(part, wanted, other)
             elif window is None:
                 raise Wrong(f"window {other} was declined, and all of the picture was not")
+        if height > 8 and width > 8 and rng.random() < 0.3:  # each scale has a size of its own
+            self._check_scaled(data, job, channels, rng, whole=window is None)
         if job["known"][0] and rng.random() < 0.5:
             self._read_from_damaged_checkpoints(job, rng)
         return True
+
+    def _check_scaled(
+        self, data: bytes, job: np.ndarray, channels: int, rng: random.Random, *, whole: bool
+    ) -> None:
+        """Raise Wrong if a picture is decoded to a smaller size otherwise than by libjpeg.
+
+        Args:
+            data: The picture.
+            job: Its JOB.
+            channels: 1 or 3.
+            rng: Decides.
+            whole: Whether all of it was decoded before.
+        """
+        scale = rng.choice((4, 2, 1))
+        height, width = (-(-int(job[side][0]) * scale // 8) for side in ("height", "width"))
+        job["scale"], job["reduced"] = scale, reduced_samples.address
+        wanted = simplejpeg.decode_jpeg(
+            data,
+            "RGB" if channels == 3 else "GRAY",
+            min_height=height,
+            min_width=width,
+            strict=False,
+        )
+        for window in ((0, 0, height, width), _part_of(rng, height, width)):
+            pixels = self._decoder.decode(job, window, channels)
+            self._memory.check()
+            if pixels is not None:
+                _compare(pixels, wanted, window)
+            elif whole and scale > 1:  # means of blocks are not as large as coefficients may be
+                raise Wrong(f"{scale}/8 of a picture that was decoded before was declined")
+        job["scale"] = 8
 
     def _read_from_damaged_checkpoints(self, job: np.ndarray, rng: random.Random) -> None:
         """Raise Wrong if memory beside its own is written; pixels may be any."""

@@ -138,6 +138,21 @@ def test_coefficients_that_are_too_large_are_left_to_libjpeg(decoder, scale):
     assert decoder.decode(opened(decoder, data, scale), whole(data, scale)) is None
 
 
+@pytest.mark.parametrize(
+    ("value", "factor"), [(-4100, 1), (-1030, 1), (1020, 1), (4091, 1), (2, 65535), (4, 65036)]
+)
+def test_means_of_blocks_are_clipped(decoder, value, factor):
+    data = plain_jpeg([[0] * 64, [value, *[0] * 63]], [factor] * 64)
+    pixels = decoder.decode(opened(decoder, data, 1), whole(data, 1), 1)
+    np.testing.assert_array_equal(pixels, libjpegs(data, 1, "GRAY"))
+
+
+@pytest.mark.parametrize(("value", "factor"), [(4092, 1), (-4101, 1), (8191, 1), (256, 256)])
+def test_means_for_which_libjpeg_s_table_wraps_around_are_left_to_it(decoder, value, factor):
+    data = plain_jpeg([[0] * 64, [value, *[0] * 63]], [factor] * 64)
+    assert decoder.decode(opened(decoder, data, 1), whole(data, 1), 1) is None
+
+
 @pytest.mark.parametrize("scale", SCALES)
 def test_damage_is_found(decoder, scale):
     data = jpeg("420", 40, 50)
