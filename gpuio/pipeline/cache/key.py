@@ -43,7 +43,6 @@ def cache_key(
         None if plan.cache is None else plan.cache.nbytes,
         plan.ops[: plan.cached_after],
         f"{type(decoder).__module__}.{type(decoder).__qualname__} {decoder.name}",
-        decoder.stats().get("decoder_of_others"),
         told,
         [(name, _version(name)) for name in _PACKAGES],
         (len(source), source.fingerprint(), label_width),

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from gpuio.core.threads import WorkerPool
 from gpuio.devices.base import KernelCall
 from gpuio.formats import codec
 from gpuio.kernels.jpeg import decode as kernels
@@ -55,25 +56,35 @@ class JpegDecoder(Decoder):
 
     Args:
         options: As for every decoder; the device is the CPU.
-        rest: Decodes all other images; closed with this decoder.
+        make_rest: Makes the decoder of all other images, which is closed with this one. It is
+            called when there is one to decode: most files of records hold none, and a library
+            takes time to start.
     """
 
     name = "jpeg"
 
-    def __init__(self, options: DecoderOptions, rest: Decoder) -> None:
+    def __init__(self, options: DecoderOptions, make_rest: Callable[[], Decoder]) -> None:
         super().__init__(options)
-        self._rest = rest
+        self._make_rest = make_rest
+        self._made: Decoder | None = None
+        self._pool = WorkerPool(self.device.threads, "gpuio-decode")  # starts no thread yet
         count = self.device.threads * self.device.max_in_flight
         self._states = kernels.new_states(count)
         self._checkpoints = checkpoints_of(self.source)
         self._least_edge = options.least_edge
         self._smaller_count = 0  # images that were decoded to a smaller size than theirs
 
-    def prepare(self, count: int) -> None:
-        self._rest.prepare(count)
+    @property
+    def _rest(self) -> Decoder:
+        """The decoder of all other images, for those that `open` left to it."""
+        if self._made is None:
+            self._made = self._make_rest()
+        return self._made
 
     def close(self) -> None:
-        self._rest.close()
+        self._pool.shutdown()
+        if self._made is not None:
+            self._made.close()
 
     def open(self, records: RecordBatch) -> Headers:
         table = np.zeros(len(records.nbytes), JOB)
@@ -132,14 +143,15 @@ class JpegDecoder(Decoder):
         return super().retry(records, jobs)
 
     def confirm(self, ids: npt.NDArray[np.int64]) -> None:
-        self._rest.confirm(ids)
+        if self._made is not None:
+            self._made.confirm(ids)
 
     def map(self, decode: Callable[[int], Decoded], places: Sequence[int]) -> Iterator[Decoded]:
-        return self._rest.map(decode, places)
+        return self._pool.map(decode, places)
 
     def decode_image(self, data: bytes) -> npt.NDArray[np.uint8]:
         if self._least_edge is None or (scale := self._scale_of(data)) == _WHOLE:
-            return self._rest.decode_image(data)
+            return super().decode_image(data)
         return codec.decode_rgb(data, self.channels, tolerant=self.tolerant, scale=scale)
 
     def release(self, headers: Headers) -> None:
@@ -147,11 +159,12 @@ class JpegDecoder(Decoder):
             self._rest.release(rest)
 
     def stats(self) -> dict[str, object]:
-        portable = self.fallback_count + self._rest.fallback_count
+        rest = self._made
         return {
             **super().stats(),
-            "decoder_of_others": self._rest.name,
-            "decoded_by_portable": portable,
+            "decoder_of_others": None if rest is None else rest.name,
+            "decoded_by_portable": self.fallback_count
+            + (0 if rest is None else rest.fallback_count),
             "decoded_to_smaller_size": self._smaller_count,
             "decoded_from_checkpoints": self._checkpoints.hits,
             "checkpoint_nbytes": self._checkpoints.nbytes,

@@ -78,7 +78,7 @@ def _jpeg(options: DecoderOptions) -> Decoder:
 
     if options.device.name != "cpu":
         raise BackendError(f"decoder 'jpeg' works on the CPU, not on {options.device.name}")
-    return JpegDecoder(options, _library(options, " all but baseline JPEGs"))
+    return JpegDecoder(options, lambda: _library(options, " all but baseline JPEGs"))
 
 
 def _library(options: DecoderOptions, images: str) -> Decoder:

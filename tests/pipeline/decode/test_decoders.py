@@ -301,9 +301,11 @@ def missing(monkeypatch):
 
 
 def test_without_nvimagecodec_the_portable_decoder_is_used_with_a_warning(tmp_path, missing):
+    images = [JPEG["jpeg 4:2:0"], JPEG["jpeg progressive"]]
     with pytest.warns(UserWarning, match="simplejpeg and Pillow: nvImageCodec is not installed"):
-        result, _ = decode("auto", tmp_path, [JPEG["jpeg 4:2:0"]], 3)
-    npt.assert_array_equal(result.images[0], opencv(JPEG["jpeg 4:2:0"], 3))
+        result, _ = decode("auto", tmp_path, images, 3)
+    for image, data in zip(result.images, images, strict=True):
+        npt.assert_array_equal(image, opencv(data, 3))
 
 
 def test_without_nvimagecodec_asking_for_it_is_an_error(tmp_path, missing):
@@ -318,8 +320,11 @@ def test_another_version_of_nvimagecodec_is_refused(tmp_path, monkeypatch):
 
 
 def test_auto_takes_the_own_decoder_and_nvimagecodec_where_it_is(tmp_path, rec):
-    decoder = make_decoder("auto", DecoderOptions(CpuDevice(1), 3, RecordIOSource.open(rec)))
+    source = RecordIOSource.open(rec)
+    decoder = make_decoder("auto", DecoderOptions(CpuDevice(1), 3, source))
     assert decoder.name == "jpeg"
+    assert decoder.stats()["decoder_of_others"] is None  # it is made when it is needed
+    decode_all(decoder, source)
     assert decoder.stats()["decoder_of_others"] == "nvimgcodec"
     decoder.close()
 
@@ -517,13 +522,15 @@ def test_without_a_way_to_hear_warnings_the_portable_decoder_is_used(tmp_path, m
         raise BackendError("what libjpeg warns of cannot be seen")
 
     monkeypatch.setattr(nvimgcodec_base, "listener", unseen)
-    write_rec(tmp_path / "a.rec", [JPEG["jpeg 4:2:0"]])
+    write_rec(tmp_path / "a.rec", [JPEG["jpeg progressive"]])
     dataset = RecordIOSource.open(tmp_path / "a.rec")
+    decoder = make_decoder("auto", DecoderOptions(CpuDevice(1), 3, dataset))
     with pytest.warns(UserWarning, match="simplejpeg and Pillow: what libjpeg warns of cannot"):
-        decoder = make_decoder("auto", DecoderOptions(CpuDevice(1), 3, dataset))
+        decode_all(decoder, dataset)
     assert decoder.stats()["decoder_of_others"] == "portable"
     decoder.close()
     decoder = make_decoder("auto", DecoderOptions(CpuDevice(1), 3, dataset, tolerant=True))
+    decode_all(decoder, dataset)
     assert decoder.stats()["decoder_of_others"] == "nvimgcodec"
     decoder.close()
 
