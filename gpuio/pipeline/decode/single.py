@@ -1,70 +1,40 @@
-"""One JPEG at a time by gpuio's own decoder, where the caller wants its pixels as an array."""
+"""One image at a time, as an array: JPEGs by gpuio's own decoder, others by libraries.
+
+The decoder has to be compiled, which takes seconds on a machine that has never done it. So it is
+used where its code is at hand, as it is once an iterator has used it or `gpuio warm` was run;
+before that, and where Numba is not installed, libjpeg-turbo decodes, to the same pixels.
+"""
 
 from __future__ import annotations
 
-import threading
+from functools import cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from gpuio.errors import DecodeError
 from gpuio.formats import codec
-from gpuio.kernels.jpeg import decode as kernels
-from gpuio.kernels.jpeg.header import JOB, RGB
-from gpuio.kernels.parallel import run_program
 
-_KEPT = 16 << 20  # bytes of scratch memory that a thread keeps for its next image
+if TYPE_CHECKING:
+    from gpuio.pipeline.decode.jpeg_array import ArrayDecoder
 
-
-class _Memory(threading.local):
-    """What a thread decodes with."""
-
-    def __init__(self) -> None:
-        self.states = kernels.new_states(1)
-        self.scratch = np.empty(0, np.uint8)
-
-    def scratch_of(self, nbytes: int) -> npt.NDArray[np.uint8]:
-        if nbytes > _KEPT:
-            return np.empty(nbytes, np.uint8)
-        if nbytes > self.scratch.size:
-            self.scratch = np.empty(nbytes, np.uint8)
-        return self.scratch
+_CHANNELS = {0: 1, 1: 3}  # by OpenCV's flag
 
 
-_memory = _Memory()
+def imdecode(
+    data: bytes, flag: int = 1, *, order: codec.Order = "BGR", turn: bool = True
+) -> codec.Pixels:
+    """As `gpuio.formats.codec.imdecode`, with the same pixels and errors, and often quicker."""
+    own = _decoder() if flag in _CHANNELS else None
+    if own is not None and own.is_at_hand:
+        pixels = own.decode(data, _CHANNELS[flag], reverse=order == "BGR")
+        if pixels is not None:
+            return pixels if flag else pixels[..., 0]
+    return codec.imdecode(data, flag, order=order, turn=turn)
 
 
-def decode_jpeg(
-    data: bytes | npt.NDArray[np.uint8], channels: int = 3, *, reverse: bool = False
-) -> npt.NDArray[np.uint8] | None:
-    """The pixels of a baseline JPEG, equal to libjpeg-turbo's; the GIL is not held.
-
-    Args:
-        data: The JPEG.
-        channels: 3, or 1 for luma alone.
-        reverse: Blue comes first instead of red.
-
-    Returns:
-        (H, W, channels) uint8, as stored, without the EXIF orientation; None where the image is
-        none that this decoder takes, is turned by its orientation, or may be damaged: another
-        decoder has to look at it.
-    """
-    encoded = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
-    table = np.zeros(1, JOB)
-    table["data"], table["nbytes"] = encoded.ctypes.data, encoded.size
-    run_program([(kernels.probe, (table.ctypes.data,))], 1, 1)
-    row = table[0]
-    height, width = int(row["height"]), int(row["width"])
-    if not row["taken"] or (channels == 1 and row["color"] == RGB):
-        return None
+@cache
+def _decoder() -> ArrayDecoder | None:
+    """Gpuio's own decoder; None where Numba is not installed."""
     try:
-        codec.check_size(height, width)
-        pixels = np.empty((height, width, channels), np.uint8)
-        scratch = _memory.scratch_of(int(row["scratch_nbytes"]))
-    except (DecodeError, MemoryError):
+        from gpuio.pipeline.decode.jpeg_array import ArrayDecoder
+    except ImportError:
         return None
-    table["rows"], table["cols"] = height, width
-    table["dst"], table["scratch"] = pixels.ctypes.data, scratch.ctypes.data
-    args = (table.ctypes.data, _memory.states.ctypes.data, channels, int(reverse))
-    run_program([(kernels.decode, args)], 1, 1)
-    return pixels if table["status"][0] == kernels.SUCCESS else None
+    return ArrayDecoder()
