@@ -75,6 +75,13 @@ class Routine:
                 code_cache.save(self._file, name.encode() + b"\0" + code)
             return address
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the function was compiled before, so that nothing has to be compiled for it."""
+        return "address" in vars(self) or (
+            self._file is not None and code_cache.load(self._file) is not None
+        )
+
     def compile(self) -> None:
         """Compile the function, or load its code, if that was not done before."""
         assert self.address

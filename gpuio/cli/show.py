@@ -16,9 +16,9 @@ import numpy.typing as npt
 from gpuio.cli import arguments, loader
 from gpuio.errors import CorruptRecordError, DecodeError, FormatError
 from gpuio.formats.object_label import holds_objects, unpack_objects
+from gpuio.mxnet.image.single_image import imdecode
 from gpuio.mxnet.iterators.image_record import ImageRecordIter
 from gpuio.observe import contact_sheet, gallery
-from gpuio.pipeline.decode.single import imdecode
 from gpuio.sources.base import RecordSource
 from gpuio.sources.registry import open_source
 

@@ -37,11 +37,17 @@ def made(key="", **options):
 
 
 def test_code_is_kept_and_loaded_without_compiling(kept, monkeypatch):
-    assert made("first")(3, 4) == 10
+    assert not made("second").is_kept
+    first = made("first")
+    assert not first.is_kept
+    assert first(3, 4) == 10
+    assert first.is_kept
     (name,) = kept
     assert name.endswith("combined-first.o")
     monkeypatch.setattr(routine, "_names", set())
     monkeypatch.setattr(Routine, "_compiled", property(lambda self: pytest.fail("compiled")))
+    assert made("first").is_kept
+    monkeypatch.setattr(routine, "_names", set())
     assert made("first")(3, 4) == 10
 
 

@@ -30,9 +30,9 @@ from gpuio.core.extras import explained
 from gpuio.core.signatures import suggest
 from gpuio.errors import DecodeError
 from gpuio.formats import codec
+from gpuio.mxnet.image import single_image
 from gpuio.mxnet.image.arrays import as_ndarray, by_channel, floating, image_array, store
 from gpuio.mxnet.ndarray import NDArray
-from gpuio.pipeline.decode import single
 from gpuio.storage.paths import check_path
 from gpuio.storage.plain_file import read_plain
 
@@ -82,7 +82,7 @@ def imdecode(
         raise ValueError(f"flag must be 0 or 1, got {flag}")
     data = buf if isinstance(buf, bytes) else np.ascontiguousarray(buf).tobytes()
     order: codec.Order = "RGB" if to_rgb else "BGR"
-    pixels = single.imdecode(data, flag, order=order, turn=not is_jfif(data))
+    pixels = single_image.imdecode(data, flag, order=order, turn=not is_jfif(data))
     if not flag:
         pixels = pixels[..., None]
     return store(out, pixels)

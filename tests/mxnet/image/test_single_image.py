@@ -8,7 +8,7 @@ import pytest
 from gpuio.errors import DecodeError
 from gpuio.formats import codec
 from gpuio.kernels.jpeg import decode as kernels
-from gpuio.pipeline.decode import single
+from gpuio.mxnet.image import single_image
 from gpuio.pipeline.decode.jpeg_array import ArrayDecoder
 from gpuio.testing import draw, encode
 
@@ -37,7 +37,7 @@ def compiled():
 @pytest.mark.parametrize("name", FILES)
 def test_pixels_are_those_of_the_libraries(name, flag, order, compiled):
     wanted = codec.imdecode(FILES[name], flag, order=order)
-    npt.assert_array_equal(single.imdecode(FILES[name], flag, order=order), wanted)
+    npt.assert_array_equal(single_image.imdecode(FILES[name], flag, order=order), wanted)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -52,26 +52,26 @@ def test_luma_of_colours_is_not_made(compiled):
 def test_a_damaged_image_is_an_error(compiled):
     data = FILES["4:4:4"]
     with pytest.raises(DecodeError, match="JPEG"):
-        single.imdecode(data[: len(data) // 2])
+        single_image.imdecode(data[: len(data) // 2])
 
 
 def test_an_image_may_not_have_too_many_pixels(monkeypatch, compiled):
     monkeypatch.setattr(codec, "MAX_IMAGE_PIXELS", 100)
     assert ArrayDecoder().decode(FILES["4:4:4"]) is None
     with pytest.raises(DecodeError, match="MAX_IMAGE_PIXELS"):
-        single.imdecode(FILES["4:4:4"])
+        single_image.imdecode(FILES["4:4:4"])
 
 
 def test_nothing_is_compiled_for_one_image(monkeypatch):
     monkeypatch.setattr(ArrayDecoder, "is_at_hand", False)
     monkeypatch.setattr(ArrayDecoder, "decode", None)
-    npt.assert_array_equal(single.imdecode(FILES["4:2:0"]), codec.imdecode(FILES["4:2:0"]))
+    npt.assert_array_equal(single_image.imdecode(FILES["4:2:0"]), codec.imdecode(FILES["4:2:0"]))
 
 
 def test_threads_have_memory_of_their_own(compiled):
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(single.imdecode, [FILES["4:4:4"], FILES["4:2:0"]] * 100))
+        found = list(pool.map(single_image.imdecode, [FILES["4:4:4"], FILES["4:2:0"]] * 100))
     for k, pixels in enumerate(found):
         npt.assert_array_equal(pixels, codec.imdecode(FILES["4:2:0" if k % 2 else "4:4:4"]))
