@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 WHEELS ?= .whl
 BIN := $(VENV)/bin
+# Python compiles what it imports; to compile all of what is installed takes as long as to install it.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable
 
 .PHONY: help demo test test-gpu wheels check lint types format docs bench fuzz clean
 .NOTPARALLEL:
@@ -69,13 +71,13 @@ fuzz: $(VENV)/test.stamp
 	cd tests && $(abspath $(BIN))/python -m robustness --stress $(FUZZ)
 
 $(VENV)/gpu.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,bench,torch,jax,dali]' \
+	$(INSTALL) '.[test,bench,torch,jax,dali]' \
 		'jax[cuda13]' torchvision
 	@touch $@
 
 # One stamp for each extra: what it installs follows pyproject.toml.
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(INSTALL) '.[$*]'
 	@touch $@
 
 $(BIN)/python:
