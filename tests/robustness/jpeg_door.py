@@ -144,18 +144,18 @@ class JpegKernels(Door):
         scale = rng.choice((4, 2, 1))
         height, width = (-(-int(job[side][0]) * scale // 8) for side in ("height", "width"))
         job["scale"], job["reduced"] = scale, reduced_samples.address
-        wanted = simplejpeg.decode_jpeg(
-            data,
-            "RGB" if channels == 3 else "GRAY",
-            min_height=height,
-            min_width=width,
-            strict=False,
-        )
+        order = "RGB" if channels == 3 else "GRAY"
+        options = {"min_height": height, "min_width": width, "strict": False}
+        try:
+            wanted = simplejpeg.decode_jpeg(data, order, **options)
+        except ValueError:  # it does not scale a picture with a damaged profile of colours
+            wanted = None
         for window in ((0, 0, height, width), _part_of(rng, height, width)):
             pixels = self._decoder.decode(job, window, channels)
             self._memory.check()
             if pixels is not None:
-                _compare(pixels, wanted, window)
+                if wanted is not None:
+                    _compare(pixels, wanted, window)
             elif whole and scale > 1:  # means of blocks are not as large as coefficients may be
                 raise Wrong(f"{scale}/8 of a picture that was decoded before was declined")
         job["scale"] = 8

@@ -102,6 +102,7 @@ TAKEN = {
     "extended sequential": renamed(SOF0, SOF1),
     "a comment": behind_start((COM, b"hello")),
     "an unknown application": behind_start((0xE7, b"hello")),
+    "a damaged profile of colours": behind_start((0xE2, b"ICC_PROFILE\0\2\1")),
     "fill bytes": COLOR[:2] + b"\xff\xff" + COLOR[2:],
     "quantisation of 16 bits": edited(DQT, wide_quantisation),
     "all codes in one segment": in_one_segment(COLOR, DHT),
