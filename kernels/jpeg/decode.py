@@ -24,8 +24,8 @@ from gpuio.kernels.jpeg.entropy import (
     ZIGZAG,
 )
 from gpuio.kernels.jpeg.header import JOB, MOST_BLOCKS, read_header
-from gpuio.kernels.jpeg.huffman import TABLE, make_table
-from gpuio.kernels.jpeg.layout import LAYOUT, WHOLE, lay_out, scratch_bytes
+from gpuio.kernels.jpeg.huffman import TABLE, make_skips, make_table
+from gpuio.kernels.jpeg.layout import LAYOUT, WHOLE, block_size, lay_out, scratch_bytes
 from gpuio.kernels.jpeg.planes import extend_chroma, keep_last_rows, store_rows
 from gpuio.kernels.jpeg.scan import (
     SCAN,
@@ -64,6 +64,7 @@ _OFFSETS = {name: int(place[1]) for name, place in dict(STATE.fields or {}).item
 _COEFFICIENTS, _SPARE, _LASTS = _OFFSETS["coefficients"], _OFFSETS["spare"], _OFFSETS["lasts"]
 _QUANTISATION, _TABLES = _OFFSETS["quantisation"], _OFFSETS["tables"]
 _PREDICTORS = _OFFSETS["scan"] + int(dict(SCAN.fields or {})["predictors"][1])
+_SKIPS = int(dict(TABLE.fields or {})["skips"][1])
 _TABLE_BYTES, _STATE_BYTES = TABLE.itemsize, STATE.itemsize
 
 
@@ -89,8 +90,8 @@ def _read_quantisation(row, component, data, table):
         table[ZIGZAG[k]] = np.int16(value)
 
 
-@device_function(types.void(_ROW, *[types.int64] * 4, _STATE, types.int64), inline=False)
-def _describe_blocks(row, component, first, dc, ac, state, at):
+@device_function(types.void(_ROW, *[types.int64] * 5, _STATE, types.int64), inline=False)
+def _describe_blocks(row, component, first, dc, ac, skips, state, at):
     """Describe the blocks of a component in an MCU.
 
     Args:
@@ -99,6 +100,7 @@ def _describe_blocks(row, component, first, dc, ac, state, at):
         first: Number of its first block.
         dc: Address of a TABLE.
         ac: Address of a TABLE.
+        skips: As in BLOCK.
         state: A STATE.
         at: Address of the state.
     """
@@ -106,6 +108,7 @@ def _describe_blocks(row, component, first, dc, ac, state, at):
     for k in range(across * row.down[component]):
         block = state.blocks[first + k]
         block.dc, block.ac, block.predictor = dc, ac, at + _PREDICTORS + 8 * component
+        block.skips = skips
         for mcu in range(BLOCKS):
             column = mcu * across + k % across
             group = first + k // across * across + column // BLOCKS
@@ -127,7 +130,11 @@ def _prepare(row, state, at):
         ac = dc + _TABLE_BYTES
         if not (make_table(dc, data, row.dc[c], 0) and make_table(ac, data, row.ac[c], 1)):
             return 0
-        _describe_blocks(row, c, count, dc, ac, state, at)
+        skips = np.int64(0)
+        if block_size(row, c) == 1:
+            make_skips(ac)
+            skips = ac + _SKIPS
+        _describe_blocks(row, c, count, dc, ac, skips, state, at)
         count += row.across[c] * row.down[c]
     return count
 

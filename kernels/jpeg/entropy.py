@@ -2,7 +2,8 @@
 
 Bytes are first copied without those that were stuffed in (T.81, F.1.2.3). Then an accumulator of 64
 bits is filled with whole bytes, without a branch: as many as fit are added, and the address goes on
-by as many. The next code is looked up before the value behind the last one is stored.
+by as many. The next code is looked up before the value behind the last one is stored. Where values
+are not wanted, one look-up reads all codes that end in SKIP_BITS.
 
 Source: ITU-T T.81, annex F.2.2; F. Giesen, "Reading bits in far too many ways, part 2" (2018), the
 variant with look-ahead.
@@ -20,6 +21,8 @@ from gpuio.kernels.jpeg.huffman import (
     LENGTH,
     LOOKUP_BITS,
     SIZE,
+    SKIP_ADVANCE,
+    SKIP_BITS,
     TOTAL,
     long_entry,
 )
@@ -65,6 +68,7 @@ BLOCK = np.dtype(
     [
         ("dc", np.int64),  # addresses of the TABLE of its first coefficient, and of the others'
         ("ac", np.int64),
+        ("skips", np.int64),  # address of its TABLE.skips, if only the first one is wanted; else 0
         ("predictor", np.int64),  # address of the last first coefficient of its component, int64
         ("places", np.int64, (BLOCKS,)),  # address of its lane, for each of `BLOCKS` MCUs
         ("lasts", np.int64, (BLOCKS,)),  # address of the last place in use of its group, uint8
@@ -148,6 +152,47 @@ def bits_left(reader):
 
 
 @device_function(
+    types.Tuple((types.int64, types.uint64, types.int64, types.boolean))(
+        types.int64, types.uint64, types.int64, types.int64, types.int64
+    ),
+    inline=False,
+)
+def _skip_coefficients(at, bits, have, table, skips):
+    """Read on to the end of a block, without the values, for as many codes at a time as can be.
+
+    Args:
+        at: As `NEXT` of a reader, in which there are at least 56 bits.
+        bits: As `BITS`, uint64.
+        have: As `COUNT`.
+        table: Address of the TABLE of the coefficients.
+        skips: Address of its `skips`, which are made.
+
+    Returns:
+        The first three as they are then, and whether the codes can be.
+    """
+    place, fine = np.int64(0), True
+    while place < 63:
+        entry = load_u16(skips + 2 * np.int64(bits >> np.uint64(64 - SKIP_BITS)))
+        total, further = entry & 31, place + (entry >> SKIP_ADVANCE)
+        # The block may be full before the last of these codes: then it is another block's.
+        if entry == 0 or 63 < further < END_OF_BLOCK or further >= END_OF_BLOCK + 63:
+            code = load_u32(table + 4 * np.int64(bits >> np.uint64(64 - LOOKUP_BITS)))
+            if code == 0:
+                code = long_entry(table, bits)
+                if code == 0:
+                    fine = False
+                    code = np.int64(END_OF_BLOCK << ADVANCE | 16 << TOTAL)
+            total, further = code & 31, place + ((code >> ADVANCE) & 255)
+        place = further
+        bits <<= total
+        have -= total
+        bits |= load_big_endian(at) >> have
+        at += (63 - have) >> 3
+        have |= 56
+    return at, bits, have, fine and (place == 63 or place >= END_OF_BLOCK)
+
+
+@device_function(
     types.boolean(READER, _BLOCKS, types.int64, types.int64, types.int64), inline=False
 )
 def decode_mcus(reader, blocks, offsets, first, count):
@@ -194,6 +239,10 @@ def decode_mcus(reader, blocks, offsets, first, count):
             bits |= load_big_endian(at) >> have
             at += (63 - have) >> 3
             have |= 56
+            if block.skips != 0:
+                at, bits, have, good = _skip_coefficients(at, bits, have, table, block.skips)
+                fine &= good
+                continue
             place = np.int64(0)
             code = load_u32(table + 4 * np.int64(bits >> np.uint64(64 - LOOKUP_BITS)))
             while True:

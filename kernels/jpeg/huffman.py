@@ -14,6 +14,8 @@ from gpuio.kernels.native import device_function
 LOOKUP_BITS = 10
 """Codes up to this length are decoded with one look-up."""
 ENTRIES = 1 << LOOKUP_BITS
+SKIP_BITS = 12
+"""Codes that begin and end in so many bits are skipped with one look-up."""
 
 TOTAL, SIZE, ADVANCE, LENGTH = 0, 5, 9, 17
 """First bit of each part of an entry.
@@ -25,6 +27,10 @@ entry of 0 means that the code is longer than LOOKUP_BITS, or that there is no s
 END_OF_BLOCK = 128
 """The ADVANCE of a code behind which a block has no coefficients."""
 
+SKIP_ADVANCE = 5
+"""First bit of the ADVANCE of all codes of an entry for skipping; below is their TOTAL. An entry of
+0 means that there is no code of at most LOOKUP_BITS."""
+
 TABLE = np.dtype(
     [
         ("entries", np.uint32, (ENTRIES,)),
@@ -34,6 +40,8 @@ TABLE = np.dtype(
         ("counts", np.uint8, (16,)),  # codes of each length, as they stand in the file
         ("is_ac", np.int32),
         ("made", np.int32),  # whether the table is whole
+        ("skips", np.uint16, (1 << SKIP_BITS,)),  # for skipping coefficients
+        ("skips_made", np.int32),  # whether these are of the table
     ],
     align=True,
 )
@@ -80,7 +88,7 @@ def make_table(address, data, at, is_ac):
     table = array_at(np.uint64(address), 1, TABLE)[0]
     if _is_made_of(table, data, at, is_ac):
         return True
-    table.made, table.is_ac = 0, is_ac
+    table.made, table.is_ac, table.skips_made = 0, is_ac, 0
     entries, symbols = table.entries, table.symbols
     for k in range(len(entries)):
         entries[k] = 0
@@ -123,3 +131,28 @@ def long_entry(address, bits):
             symbol = np.int64(table.symbols[(code + table.shift[length]) & 255])
             return entry(symbol, length, table.is_ac)
     return np.int64(0)
+
+
+@device_function(types.void(types.int64), inline=False)
+def make_skips(address):
+    """Make the entries of a table for skipping coefficients, unless they are made.
+
+    Args:
+        address: Of a TABLE of coefficients, which is made.
+    """
+    table = array_at(np.uint64(address), 1, TABLE)[0]
+    if table.skips_made:
+        return
+    for bits in range(1 << SKIP_BITS):
+        used = places = 0
+        while used < SKIP_BITS and places < 63:
+            ahead = (bits << used & ((1 << SKIP_BITS) - 1)) >> (SKIP_BITS - LOOKUP_BITS)
+            code = np.int64(table.entries[ahead])
+            further = code >> ADVANCE & 255
+            if code == 0 or used + (code >> LENGTH) > SKIP_BITS:
+                break
+            if further != END_OF_BLOCK and places + further > 63:
+                break
+            used, places = used + (code & 31), places + further
+        table.skips[bits] = used | places << SKIP_ADVANCE
+    table.skips_made = 1

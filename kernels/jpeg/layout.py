@@ -64,7 +64,7 @@ def _groups(row):
 
 
 @device_function(types.int64(_ROW, types.int64))
-def _size(row, component):
+def block_size(row, component):
     """Samples that are made of a block of a component, along each axis.
 
     Where a picture is decoded to a smaller size, chroma that is sampled half as often along both
@@ -80,12 +80,12 @@ def _size(row, component):
 
 @device_function(types.int64(_ROW, types.int64))
 def _pitch(row, component):
-    return _groups(row) * _size(row, component) * BLOCKS * row.across[component] + 2 * MARGIN
+    return _groups(row) * block_size(row, component) * BLOCKS * row.across[component] + 2 * MARGIN
 
 
 @device_function(types.int64(_ROW, types.int64))
 def _plane_bytes(row, component):
-    return _pitch(row, component) * (_size(row, component) * row.down[component] + 2)
+    return _pitch(row, component) * (block_size(row, component) * row.down[component] + 2)
 
 
 @device_function(types.int64(_ROW))
@@ -147,7 +147,7 @@ def lay_out(row, layout, channels, base):
     at = np.int64(base) + row.scratch
     for c in range(row.components):
         pitch = _pitch(row, c)
-        layout.sizes[c] = _size(row, c)
+        layout.sizes[c] = block_size(row, c)
         layout.pitches[c], layout.heights[c] = pitch, layout.sizes[c] * row.down[c]
         layout.planes[c] = at + pitch + MARGIN
         at += _plane_bytes(row, c)

@@ -28,7 +28,7 @@ from gpuio.kernels.jpeg.entropy import (
     unstuff,
 )
 from gpuio.kernels.jpeg.header import MOST_BLOCKS
-from gpuio.kernels.jpeg.huffman import TABLE, make_table
+from gpuio.kernels.jpeg.huffman import TABLE, make_skips, make_table
 from gpuio.kernels.jpeg.vector import BLOCKS
 from gpuio.testing import draw
 
@@ -36,6 +36,7 @@ ROOM = 8
 READER = np.dtype([("reader", np.int64, (4,))])
 
 make_table_compiled, unstuff_compiled = compiled(make_table), compiled(unstuff)
+make_skips_compiled = compiled(make_skips)
 
 
 @njit
@@ -55,9 +56,10 @@ class Reader:
         scan: Bytes of a scan, without stuffing.
         definitions: Of the tables of each block of an MCU: the bytes of two definitions, and the
             number of its component.
+        skips: Whether all coefficients but the first are skipped.
     """
 
-    def __init__(self, scan, definitions):
+    def __init__(self, scan, definitions, *, skips=False):
         self.bytes = np.zeros(len(scan) + ROOM + TAIL, np.uint8)
         self.bytes[: len(scan)] = np.frombuffer(scan, np.uint8)
         self.readers, self.predictors = np.zeros(1, READER), np.zeros(3, np.int64)
@@ -75,6 +77,10 @@ class Reader:
             self.blocks[k]["dc"], self.blocks[k]["ac"] = (
                 self.tables.ctypes.data + np.array([2 * k, 2 * k + 1]) * TABLE.itemsize
             )
+            if skips:
+                ac = int(self.blocks[k]["ac"])
+                make_skips_compiled(ac)
+                self.blocks[k]["skips"] = ac + TABLE.fields["skips"][1]
             self.blocks[k]["predictor"] = self.predictors.ctypes.data + 8 * component
             lane = self.coefficients.ctypes.data + k * GROUP_BYTES
             self.blocks[k]["places"] = lane + 2 * np.arange(BLOCKS)
@@ -156,6 +162,7 @@ def test_values_of_all_sizes_and_runs():
 DC, AC = bytes([1, 1, *[0] * 14, 0, 1]), bytes([1, 1, 1, *[0] * 13, 0x00, 0xF1, 0xF0])
 
 
+@pytest.mark.parametrize("skips", [False, True])
 @pytest.mark.parametrize(
     ("bits", "good"),
     [
@@ -169,15 +176,43 @@ DC, AC = bytes([1, 1, *[0] * 14, 0, 1]), bytes([1, 1, 1, *[0] * 13, 0x00, 0xF1, 
         ("11" + "0", False),
     ],
 )
-def test_codes_that_cannot_be_and_blocks_that_are_too_long_are_found(bits, good):
+def test_codes_that_cannot_be_and_blocks_that_are_too_long_are_found(bits, good, skips):
     scan = int(bits.ljust(64, "0"), 2).to_bytes(8, "big")
-    assert (Reader(scan, [(DC, AC, 0)]).decode(1) is not None) == good
+    assert (Reader(scan, [(DC, AC, 0)], skips=skips).decode(1) is not None) == good
 
 
-def test_reading_ends_soon_behind_the_last_byte():
+@pytest.mark.parametrize("quality", [30, 80, 99])
+def test_skipping_ends_where_decoding_does_also_in_damaged_data(quality):
+    data = simplejpeg.encode_jpeg(draw(40, 90, 1, seed=quality), quality, "GRAY", "Gray")
+    (row,) = JpegAlone().open(data)
+    tables = definition(data, row["dc"][0]), definition(data, row["ac"][0]), 0
+    sound, rng = data[row["scan"] : -2].replace(b"\xff\0", b"\xff"), random.Random(quality)
+    verdicts = []
+    for flips in (*[0] * 3, *[3] * 300):
+        scan = bytearray(sound)
+        for _ in range(flips):
+            scan[rng.randrange(len(scan))] ^= 1 << rng.randrange(8)
+        plain, skipping = (Reader(bytes(scan), [tables], skips=skips) for skips in (False, True))
+        good = True
+        for _ in range(60 // 4):  # blocks
+            found, first = plain.decode(4), skipping.decode(4)
+            good = found is not None
+            assert (first is not None) == good
+            if not good:
+                break
+            np.testing.assert_array_equal(first[:, :, 0], found[:, :, 0])
+            assert not first[:, :, 1:].any()
+            assert bits_left(skipping.reader) == bits_left(plain.reader)
+        verdicts.append(good)
+    assert all(verdicts[:3])
+    assert len(set(verdicts)) == 2
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_reading_ends_soon_behind_the_last_byte(skips):
     longest = bytes(15) + b"\1"  # one code, of 16 zeros
     worst = longest + b"\x0f", longest + b"\x0f", 0  # with 15 bits behind it
-    reader = Reader(b"", [worst] * MOST_BLOCKS)
+    reader = Reader(b"", [worst] * MOST_BLOCKS, skips=skips)
     assert reader.decode(1) is not None
     reach = reader.reader[NEXT] + 8 - reader.reader[END]  # of an MCU, which may begin 8 bytes later
     assert 31 * 64 * MOST_BLOCKS // 8 <= reach <= TAIL - 8

@@ -12,13 +12,16 @@ from gpuio.kernels.jpeg.huffman import (
     LENGTH,
     LOOKUP_BITS,
     SIZE,
+    SKIP_ADVANCE,
+    SKIP_BITS,
     TABLE,
     TOTAL,
     long_entry,
+    make_skips,
     make_table,
 )
 
-find_long, make = compiled(long_entry), compiled(make_table)
+find_long, make, make_all = compiled(long_entry), compiled(make_table), compiled(make_skips)
 
 # Codes of each length from 1 to 16. T.81's tables K.3 and K.5; a comb; all of 8 bits; long ones.
 COUNTS = {
@@ -116,3 +119,39 @@ def test_a_definition_that_was_refused_is_not_taken_for_one_that_was_made():
     table, _ = made((0, 0, 1), (16,), 0)
     assert not made((0, 0, 1), (16,), 0, table)[1]
     assert made((0, 0, 1), (9,), 0, table)[1]
+
+
+def skipped(codes, bits):
+    """Bits and places of the codes that begin and end in a text of bits, up to the block's end."""
+    used = places = 0
+    while used < len(bits) and places < 63:
+        length = next(
+            (n for n in range(1, len(bits) - used + 1) if bits[used : used + n] in codes), 0
+        )
+        what = wanted(codes[bits[used : used + length]], length, 1) if length else None
+        if what is None or length > LOOKUP_BITS:
+            break
+        if what["advance"] != END_OF_BLOCK and places + what["advance"] > 63:
+            break
+        used, places = used + what["total"], places + what["advance"]
+    return used, places
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_codes_that_end_in_the_same_bits_are_skipped_together(name):
+    symbols = [(97 * k) % 256 for k in range(sum(COUNTS[name]))]
+    table, _ = made(COUNTS[name], symbols, 1)
+    make_all(table.ctypes.data)
+    codes = codes_of(COUNTS[name], symbols)
+    for bits, entry in enumerate(table["skips"][0].tolist()):
+        found = entry & 31, entry >> SKIP_ADVANCE
+        assert found == skipped(codes, format(bits, f"0{SKIP_BITS}b"))
+
+
+def test_what_is_skipped_together_is_made_anew_with_its_table():
+    table, _ = made((0, 2), (1, 2), 1)
+    make_all(table.ctypes.data)
+    first = table["skips"].copy()
+    made((0, 2), (1, 3), 1, table)
+    make_all(table.ctypes.data)
+    assert (table["skips"] != first).any()
