@@ -72,6 +72,8 @@ class JpegDecoder(Decoder):
         self._states = kernels.new_states(count)
         self._checkpoints = checkpoints_of(self.source)
         self._least_edge = options.least_edge
+        # Compiled here, whether or not the first batch has large images.
+        self._reduced = 0 if options.least_edge is None else reduced_samples.address
         self._smaller_count = 0  # images that were decoded to a smaller size than theirs
 
     @property
@@ -119,7 +121,7 @@ class JpegDecoder(Decoder):
         table["checkpoints"], table["known"] = self._checkpoints.addresses(headers.ids, rows)
         scaled = (table["rows"] > 0) & (table["taken"] != 0) & (table["scale"] < _WHOLE)
         if scaled.any():
-            table["reduced"] = reduced_samples.address
+            table["reduced"] = self._reduced
             self._smaller_count += int(scaled.sum())
         calls = [KernelCall(kernels.decode, table, (self._states.ctypes.data, self.channels, 0))]
         if headers.rest is not None:

@@ -12,6 +12,8 @@ from PIL import Image
 import gpuio
 from gpuio.errors import DecodeError
 from gpuio.formats import codec
+from gpuio.kernels.jpeg.reduced import reduced_samples
+from gpuio.pipeline.decode import jpeg
 from gpuio.pipeline.plan import Plan
 from gpuio.testing import draw, encode, write_rec
 from gpuio.transforms.crop import Crop
@@ -94,6 +96,23 @@ def test_stats_count_images_of_a_smaller_size(tmp_path):
         smaller = len(SUBSAMPLINGS) * sum(factor > 1 for factor in FACTORS.values())
         assert it.stats()["decoded_to_smaller_size"] == smaller
         assert it.stats()["decoded_by_portable"] == 0
+
+
+def test_its_kernel_is_compiled_though_no_image_may_be_large(tmp_path, monkeypatch):
+    compiled = []
+
+    class Kernel:
+        @property
+        def address(self):
+            compiled.append(self)
+            return reduced_samples.address
+
+    monkeypatch.setattr(jpeg, "reduced_samples", Kernel())
+    small = [large(number, (EDGE, EDGE)) for number in range(4)]
+    for scaled_decode in (False, True):
+        with iterator(tmp_path / "a.rec", small, scaled_decode=scaled_decode) as it:
+            epochs(it, 1)
+        assert bool(compiled) == scaled_decode
 
 
 def test_crops_of_known_images_begin_at_checkpoints(tmp_path):
