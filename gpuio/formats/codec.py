@@ -167,8 +167,10 @@ def _decode_jpeg(
         return _decode_with_pillow(data, flag, order, scale)
     try:
         height, width, stored, _ = turbo.decode_jpeg_header(data, strict=False)
-    except (ValueError, KeyError) as error:  # KeyError: its own tables, without a description
-        if "subsampling" in str(error):  # one it has no name for, such as 4:2:0 of CMYK
+    except KeyError:  # a subsampling that it has no name for: 4:4:1
+        return _decode_with_pillow(data, flag, order, scale)
+    except ValueError as error:
+        if "subsampling" in str(error):  # nor has libjpeg-turbo, such as for 4:2:0 of CMYK
             return _decode_with_pillow(data, flag, order, scale)
         raise DecodeError(f"JPEG: damaged header: {error}") from error
     check_size(height, width, "JPEG")

@@ -145,6 +145,14 @@ def test_a_cut_image_is_an_error(decoder, name, part):
         imdecode(EXACT[name][:part])
 
 
+def test_a_jpeg_with_four_rows_of_luma_for_one_of_chroma_is_decoded(decoder):
+    data = bytearray(saved(SMOOTH[:32, :32], "JPEG", subsampling="4:1:1"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 11] = 0x14  # as many blocks in an MCU, in a column
+    wanted = np.asarray(Image.open(io.BytesIO(data)))
+    npt.assert_array_equal(imdecode(bytes(data), order="RGB"), wanted)
+
+
 @pytest.mark.parametrize("data", [b"hello, I am not an image", b"\xff\xd8\xff", bytes(64)])
 @pytest.mark.parametrize("flag", [-1, 0, 1])
 def test_data_that_is_no_image_is_an_error(decoder, data, flag):
