@@ -1,8 +1,8 @@
 """Where compiled kernels are kept on disk, so that several processes may read and write at once.
 
 Code lies in a folder whose name is a digest of all sources of this package, of the versions of what
-compiles them and of the processor. What it holds is never stale, so nothing is deleted that a
-running process may still want: an edit, another version or another machine has a folder of its own.
+compiles them and of the processor, so it is never stale: an edit, another version or another
+machine has a folder of its own. The oldest are deleted; a process that wants one compiles again.
 Files are written under another name and then renamed, so that nobody reads a part of one.
 
 The folder is made in the package's own `__pycache__` or, where that cannot be written, in the
@@ -26,6 +26,7 @@ from typing import Final
 
 _PACKAGE: Final = Path(__file__).parent
 _PREFIX: Final = "gpuio-code-"
+_DIGEST_NBYTES: Final = 32
 _KEPT: Final = 4
 """Folders of code in one place: those of older sources are removed when a new one is made."""
 
@@ -72,10 +73,16 @@ def places() -> Iterator[Path]:
 
 
 def load(name: str) -> bytes | None:
-    """What `save` has kept under a name; None where there is nothing that can be read."""
+    """What `save` has kept under a name; None where there is nothing that is whole.
+
+    A file may be cut off where a machine lost power, and code of half a function would crash.
+    """
     for place in places():
         with suppress(OSError):
-            return (place / folder_name() / name).read_bytes()
+            stored = (place / folder_name() / name).read_bytes()
+            digest, data = stored[:_DIGEST_NBYTES], stored[_DIGEST_NBYTES:]
+            if hashlib.sha256(data).digest() == digest:
+                return data
     return None
 
 
@@ -84,7 +91,7 @@ def save(name: str, data: bytes) -> None:
     folder = writable_folder()
     if folder is not None:
         with suppress(OSError):  # such as a full disk
-            _write(folder / name, data)
+            _write(folder / name, hashlib.sha256(data).digest() + data)
 
 
 def writable_folder() -> Path | None:

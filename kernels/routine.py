@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,27 @@ from numba.core.typing.ctypes_utils import to_ctypes
 from gpuio.kernels import code_cache
 from gpuio.kernels.native import kernel_flags
 
-_lock = threading.RLock()
+_lock = threading.RLock()  # taken before Numba's own
 _names: set[str] = set()
+
+
+def _lock_for_fork():
+    """Wait for what another thread compiles: its locks would stay locked in a forked child."""
+    _lock.acquire()
+    global_compiler_lock.acquire()
+
+
+def _unlock_after_fork():
+    global_compiler_lock.release()
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_lock_for_fork,
+        after_in_parent=_unlock_after_fork,
+        after_in_child=_unlock_after_fork,
+    )
 
 
 class Routine:
@@ -52,6 +72,9 @@ class Routine:
         self.__name__ = body.__name__
         self._body, self._signature, self._nogil = body, signature, nogil
         module = body.__module__.removeprefix("gpuio.kernels.")
+        # No cached properties, whose locks a fork would leave locked.
+        self._address: int | None = None
+        self._function: Any = None
         self._file: str | None = None
         if cached:
             self._file = f"{module}.{body.__name__}{key and '-' + key}.o"
@@ -59,26 +82,31 @@ class Routine:
                 raise ValueError(f"{self._file}: two routines would be kept under this name")
             _names.add(self._file)
 
-    @cached_property
+    @property
     def address(self) -> int:
         """Address of the compiled function."""
-        with _lock:
-            if "address" in vars(self):  # another thread was quicker
-                return int(vars(self)["address"])
-            kept = None if self._file is None else code_cache.load(self._file)
-            if kept is not None:
-                return self._load(kept)
-            name, library = self._compiled
-            address = int(library.get_pointer_to_function(name))
-            if self._file is not None:
-                _, _, (code, _) = library.serialize_using_object_code()
-                code_cache.save(self._file, name.encode() + b"\0" + code)
-            return address
+        if self._address is None:
+            with _lock:
+                if self._address is None:  # no other thread was quicker
+                    self._address = self._found()
+        return self._address
+
+    def _found(self) -> int:
+        """The address of code that is kept, or that is compiled now."""
+        kept = None if self._file is None else code_cache.load(self._file)
+        if kept is not None:
+            return self._load(kept)
+        name, library = self._compiled
+        address = int(library.get_pointer_to_function(name))
+        if self._file is not None:
+            _, _, (code, _) = library.serialize_using_object_code()
+            code_cache.save(self._file, name.encode() + b"\0" + code)
+        return address
 
     @property
     def is_kept(self) -> bool:
         """Whether the function was compiled before, so that nothing has to be compiled for it."""
-        return "address" in vars(self) or (
+        return self._address is not None or (
             self._file is not None and code_cache.load(self._file) is not None
         )
 
@@ -88,10 +116,11 @@ class Routine:
 
     def __call__(self, *args: int) -> int:
         """Run the function in the calling thread; what it returns, 0 if that is nothing."""
+        if self._function is None:
+            self._function = self._made_function()
         return self._function(*args) or 0
 
-    @cached_property
-    def _function(self) -> Any:
+    def _made_function(self) -> Any:
         make = ctypes.CFUNCTYPE if self._nogil else ctypes.PYFUNCTYPE
         kinds = [to_ctypes(kind) for kind in self._signature.args]
         return make(to_ctypes(self._signature.return_type), *kinds)(self.address)

@@ -48,7 +48,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--checkpoints",
         action="store_true",
         help="write RECORD's name with .checkpoints, too: where rows begin in each baseline JPEG, "
-        "so that crops are decoded in part from the first epoch on; all images are read for that",
+        "so that crops are decoded in part from the first epoch on; all images are read for that, "
+        "an INDEX that is there is left as it is, and a damaged RECORD has none",
     )
 
 
@@ -72,10 +73,7 @@ def run(args: argparse.Namespace) -> int:
             )
             raise FormatError(f"{where}: {reason}; use --keys position")
         index = Index(headers["id"].astype(np.int64), index.offsets)
-    index.save(path)
-    print(f"{path}: {len(index)} records")
-    if args.checkpoints and not damages:
-        _write_checkpoints(args.record, len(index))
+    _write(path, index, args, damaged=bool(damages))
     for damage in damages[:_SHOWN]:
         where = f"{args.record}: record at byte {damage.offset}"
         print(f"{where}: {damage.reason}; lost until byte {damage.resumed}", file=sys.stderr)
@@ -86,6 +84,19 @@ def run(args: argparse.Namespace) -> int:
     # end means that records are missing from the index.
     (size,) = sizes_of([args.record])
     return 1 if any(damage.resumed < size for damage in damages) else 0
+
+
+def _write(path: str, index: Index, args: argparse.Namespace, *, damaged: bool) -> None:
+    """Write the index, and the checkpoints where they are asked for."""
+    if args.checkpoints and Path(path).exists():  # its keys may be others
+        print(f"{path} is there and left as it is")
+    else:
+        index.save(path)
+        print(f"{path}: {len(index)} records")
+    if args.checkpoints and damaged:
+        print(f"{args.record} is damaged: no checkpoints are written", file=sys.stderr)
+    elif args.checkpoints:
+        _write_checkpoints(args.record, len(index))
 
 
 def _write_checkpoints(record: str, count: int) -> None:

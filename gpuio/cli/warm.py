@@ -15,6 +15,12 @@ from gpuio.mxnet.iterators.image_record import ImageRecordIter
 from gpuio.testing import draw, encode, write_rec
 
 _SHAPE: Final = (3, 224, 224)
+_OF_RECORDS: Final = (
+    "batch_size", "cache_dir", "cache_size", "label_kind", "label_width", "last_batch", "masks",
+    "num_parts", "part_index", "round_batch",
+)  # fmt: skip
+"""Parameters that suit other records than those that are drawn here; kernels do not depend on them,
+but for those of masks."""
 _SIZES: Final = ((375, 500), (448, 448), (96, 128))  # heights and widths, in pixels
 _CROPPED: Final = {"resize": 256, "rand_crop": True, "rand_mirror": True}
 _NORMALIZED: Final = {
@@ -68,8 +74,10 @@ def run(args: argparse.Namespace) -> int:
     plans = {"the plan": chosen} if chosen else _USUAL
     with tempfile.TemporaryDirectory() as scratch:
         rec = Path(scratch) / "drawn.rec"
-        pictures = [draw(*size, seed=n) for n, size in enumerate(_SIZES)]
-        write_rec(rec, [encode(picture, kind) for picture in pictures for kind in ("JPEG", "PNG")])
+        alpha = str(chosen.get("data_shape", "")).startswith("4")
+        kinds = ("PNG", "PNG") if alpha else ("JPEG", "PNG")
+        pictures = [draw(*size, 4 if alpha else 3, seed=n) for n, size in enumerate(_SIZES)]
+        write_rec(rec, [encode(picture, kind) for picture in pictures for kind in kinds])
         for name, options in plans.items():
             begin = time.perf_counter()
             _make_batch(rec, options)
@@ -79,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _parameters() -> list[str]:
-    """The parameters of a plan: all but those that say where files lie."""
-    return [name for name in loader.PARAMETERS if not name.startswith("path_")]
+    """The parameters of a plan: all but those that say what records there are."""
+    return [n for n in loader.PARAMETERS if not n.startswith("path_") and n not in _OF_RECORDS]
 
 
 def _make_batch(rec: Path, options: dict[str, Any]) -> None:

@@ -35,6 +35,16 @@ def test_what_was_saved_is_loaded_from_the_package(package):
     assert files(package) == ["__pycache__/gpuio-code-now/a.o"]
 
 
+@pytest.mark.parametrize("nbytes", [0, 10, 35])
+def test_a_file_that_is_cut_off_is_not_loaded(package, nbytes):
+    code_cache.save("a.o", b"code")
+    (path,) = package.rglob("a.o")
+    path.write_bytes(path.read_bytes()[:nbytes])
+    assert code_cache.load("a.o") is None
+    code_cache.save("a.o", b"code")
+    assert code_cache.load("a.o") == b"code"
+
+
 def test_a_folder_that_is_given_is_the_only_one(package, tmp_path, monkeypatch):
     code_cache.save("a.o", b"of the package")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "given"))

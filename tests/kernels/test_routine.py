@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 
 import pytest
@@ -93,3 +95,30 @@ def test_arguments_choose_the_signature_that_takes_them():
         return kind(a)
 
     assert Routine(of_integer, BINARY, cached=False)(7, 0) == 6
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="it forks")
+def test_a_child_that_is_forked_while_a_thread_compiles_can_compile(kept):
+    def slow(a, b):
+        return twice(a) * b
+
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow(Routine):
+        @property
+        def _compiled(self):
+            started.set()
+            go_on.wait(10)
+            return Routine._compiled.func(self)
+
+    worker = threading.Thread(target=lambda: Slow(slow, BINARY, "b").address)
+    worker.start()
+    started.wait(10)
+    threading.Timer(0.2, go_on.set).start()
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)
+        os._exit(0 if made("child")(3, 4) == 10 else 1)
+    worker.join()
+    assert os.waitpid(child, 0)[1] == 0

@@ -91,7 +91,7 @@ def _shared_stores(
     Args:
         key: Names the files.
         count: Number of records.
-        limit: Of the file in RAM.
+        limit: Size limit of the file in RAM.
         storage: Has `cache_dir` and `cache_size`.
         entry: The type of an entry.
     """
@@ -107,5 +107,6 @@ def _shared_stores(
         status = os.statvfs(root)
         size = storage.cache_size or status.f_blocks * status.f_frsize
         folder = root / f"decoded-{user}"
-        stores.append(SharedStore(folder, key, count, entry, size, spare=_SPARE))
+        # Files of different sizes are different ones: a process maps all of its own.
+        stores.append(SharedStore(folder, f"{key}-{size}", count, entry, size, spare=_SPARE))
     return stores

@@ -69,7 +69,11 @@ class SharedStore(Store):
         with _locked_folder(folder) as place:
             _remove_unused(place)
             self._file = self._open(place, name)
-        pages = mmap.mmap(self._file, limit)
+        try:
+            pages = mmap.mmap(self._file, limit)
+        except BaseException:
+            os.close(self._file)
+            raise
         memory = np.frombuffer(pages, np.uint8)
         self.header = memory[: HEADER.itemsize].view(HEADER)
         entries = memory[HEADER.itemsize : HEADER.itemsize + count * dtype.itemsize]

@@ -71,6 +71,8 @@ class JpegDecoder(Decoder):
         count = self.device.threads * self.device.max_in_flight
         self._states = kernels.new_states(count)
         self._checkpoints = checkpoints_of(self.source)
+        # Bytes of other sources, such as files in folders, may change between epochs.
+        self._has_fixed_bytes = isinstance(self.source, RecordIOSource)
         self._least_edge = options.least_edge
         # Compiled here, whether or not the first batch has large images.
         self._reduced = 0 if options.least_edge is None else reduced_samples.address
@@ -117,7 +119,8 @@ class JpegDecoder(Decoder):
         table["dst"], table["scratch"] = 0, jobs.scratch
         in_part = (table["rows"] > 0) & (jobs.box[:, 2:] != headers.size).any(axis=1)
         mcus_high = -(-table["height"] // (8 * np.maximum(table["down"][:, 0], 1)))
-        rows = np.where(in_part & (table["taken"] != 0), mcus_high, 0).astype(np.int64)
+        remembered = in_part & (table["taken"] != 0) & self._has_fixed_bytes
+        rows = np.where(remembered, mcus_high, 0).astype(np.int64)
         table["checkpoints"], table["known"] = self._checkpoints.addresses(headers.ids, rows)
         scaled = (table["rows"] > 0) & (table["taken"] != 0) & (table["scale"] < _WHOLE)
         if scaled.any():
@@ -139,11 +142,6 @@ class JpegDecoder(Decoder):
             done |= self._rest.decoded(headers.rest_jobs)
         return done
 
-    def retry(self, records: RecordBatch, jobs: DecodeJobs) -> list[int]:
-        table = jobs.headers.table
-        self._checkpoints.confirm(records.samples.ids[table["known"] != 0])
-        return super().retry(records, jobs)
-
     def confirm(self, ids: npt.NDArray[np.int64]) -> None:
         if self._made is not None:
             self._made.confirm(ids)
@@ -157,8 +155,10 @@ class JpegDecoder(Decoder):
         return codec.decode_rgb(data, self.channels, tolerant=self.tolerant, scale=scale)
 
     def release(self, headers: Headers) -> None:
-        if (rest := _own(headers).rest) is not None:
-            self._rest.release(rest)
+        own = _own(headers)  # whose kernels have run, also if nobody wanted the batch
+        self._checkpoints.confirm(own.ids[own.table["known"] != 0])
+        if own.rest is not None:
+            self._rest.release(own.rest)
 
     def stats(self) -> dict[str, object]:
         rest = self._made

@@ -176,6 +176,7 @@ NOT_TAKEN = {
 }
 
 DECODED_BY_OTHERS = {
+    "chroma a quarter as high",
     *("a PNG", "progressive", "CMYK", "arithmetic codes", "one of several scans"),
     *("chroma of two kinds", "more chroma than luma", "codes that are missing"),
     *("a scan from the second coefficient on", "a scan up to coefficient 62"),

@@ -27,7 +27,8 @@ TAKEN = {"4:4:4", "4:2:0", "gray", "RGB"}
 
 
 @pytest.fixture
-def compiled():
+def compiled(monkeypatch):
+    monkeypatch.setattr(single_image, "_WORTH", 0)
     kernels.probe.compile()
     kernels.decode.compile()
 
@@ -63,7 +64,14 @@ def test_an_image_may_not_have_too_many_pixels(monkeypatch, compiled):
 
 
 def test_nothing_is_compiled_for_one_image(monkeypatch):
+    monkeypatch.setattr(single_image, "_WORTH", 0)
     monkeypatch.setattr(ArrayDecoder, "is_at_hand", False)
+    monkeypatch.setattr(ArrayDecoder, "decode", None)
+    npt.assert_array_equal(single_image.imdecode(FILES["4:2:0"]), codec.imdecode(FILES["4:2:0"]))
+
+
+def test_a_library_decodes_small_images(monkeypatch, compiled):
+    monkeypatch.setattr(single_image, "_WORTH", len(FILES["4:2:0"]) + 1)
     monkeypatch.setattr(ArrayDecoder, "decode", None)
     npt.assert_array_equal(single_image.imdecode(FILES["4:2:0"]), codec.imdecode(FILES["4:2:0"]))
 

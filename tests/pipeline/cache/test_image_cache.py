@@ -55,6 +55,19 @@ def cache(it):
     return it.stats()["cache"]
 
 
+def test_iterators_with_other_limits_have_caches_of_their_own_on_disk(opened, tmp_path):
+    options = {"cache": "15KB", "cache_dir": str(tmp_path / "disk")}
+    first, second = (opened(cache_size=size << 30, **options) for size in (1, 2))
+    plain = opened(cache=None)
+    for _ in range(2):
+        expected = epoch(plain)
+        for it in (first, second):
+            npt.assert_array_equal(epoch(it), expected)
+        for it in (plain, first, second):
+            it.reset()
+    assert cache(first)["entries"] == cache(second)["entries"] == COUNT
+
+
 def test_iterators_over_the_same_images_share_a_cache(opened, memory):
     first, second = opened(), opened()
     expected = epoch(first)

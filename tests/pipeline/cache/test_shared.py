@@ -221,3 +221,14 @@ def test_a_part_of_the_disk_stays_free(opened):
     store = opened(spare=1)
     with pytest.warns(UserWarning, match="cache_size"):
         assert not put(store, [1]).any()
+
+
+def test_where_a_file_cannot_be_mapped_nothing_is_left(opened, folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(shared.mmap, "mmap", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            opened()
+    closed = opened()  # where the first file would still be locked, there would be two
+    assert sum(path.is_file() for path in folder.iterdir()) == 1
+    closed.close()
+    assert not folder.exists()

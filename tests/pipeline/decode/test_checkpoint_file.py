@@ -46,6 +46,26 @@ def test_the_first_epoch_is_decoded_from_stored_checkpoints(rec, capsys):
     npt.assert_array_equal(found, crops(rec, decoder="portable")[0])
 
 
+def test_an_index_with_keys_of_its_own_is_left_as_it_is(rec):
+    index = rec.with_suffix(".idx")
+    lines = index.read_text().splitlines()
+    index.write_text(
+        "".join(f"{100 + int(line.split()[0])}\t{line.split()[1]}\n" for line in lines)
+    )
+    before = index.read_bytes()
+    assert main(["rec2idx", str(rec), "--checkpoints"]) == 0
+    assert index.read_bytes() == before
+    assert crops(rec)[1]["decoded_from_checkpoints"] == IMAGES
+
+
+def test_a_damaged_file_has_no_checkpoints_and_says_so(rec, capsys):
+    data = rec.read_bytes()
+    rec.write_bytes(data[:-20])
+    main(["rec2idx", str(rec), "--checkpoints"])
+    assert "is damaged: no checkpoints are written" in capsys.readouterr().err
+    assert not rec.with_suffix(".checkpoints").exists()
+
+
 def test_a_copy_that_keeps_the_time_keeps_its_checkpoints(rec, tmp_path):
     main(["rec2idx", str(rec), "--checkpoints"])
     (tmp_path / "copy").mkdir()

@@ -105,3 +105,40 @@ def test_checkpoints_of_images_do_not_overlap():
     order = np.argsort(address)
     ends = address[order] + rows[order] * CHECKPOINT.itemsize
     assert (address[order][1:] >= ends[:-1]).all()
+
+
+def test_a_file_of_a_folder_may_be_replaced_between_epochs(tmp_path):
+    folder = tmp_path / "images" / "class"
+    folder.mkdir(parents=True)
+
+    def write(seed):
+        for k in range(4):
+            (folder / f"{k}.jpg").write_bytes(jpeg_of(90, 120, seed + k, quality=90))
+
+    def crops(it):
+        it.reset()
+        return [batch.data[0].asnumpy() for batch in it]
+
+    write(0)
+    options = {"rand_crop": True, "seed": 7, "device": "cpu"}
+    shape, path = (3, 32, 32), str(tmp_path / "images")
+    with (
+        gpuio.ImageRecordIter(path, shape, 4, **options) as it,
+        gpuio.ImageRecordIter(path, shape, 4, decoder="portable", **options) as other,
+    ):
+        for seed in (0, 0, 50, 100):
+            write(seed)
+            npt.assert_array_equal(crops(it), crops(other))
+
+
+def test_checkpoints_of_batches_that_nobody_took_are_known(rec):
+    options = {"rand_crop": True, "seed": 3, "device": "cpu"}
+    with gpuio.ImageRecordIter(str(rec), (3, 32, 32), 1, **options) as it:
+        next(it)
+        it.reset()
+        for _ in range(3):
+            list(it)
+            it.reset()
+        before = it.stats()["decoded_from_checkpoints"]
+        list(it)
+        assert it.stats()["decoded_from_checkpoints"] - before >= len(FORMS)
