@@ -25,6 +25,8 @@ MARKED = (
     "tests/devices/test_names.py",
     "tests/interop/test_torch.py",
     "tests/mxnet/test_device_ndarray.py",
+    "tests/pipeline/cache/test_device_store.py",
+    "tests/pipeline/cache/test_staged.py",
     "tests/pipeline/decode/test_nvimgcodec_gpu.py",
 )
 """Files outside of tests/gpu with tests that are marked `gpu`. A machine for a report need not have
